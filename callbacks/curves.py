@@ -1,0 +1,52 @@
+"""Losses and accuracies over the run, drawn at its end from what was logged."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning import Callback, LightningModule, Trainer
+
+from callbacks.figures import figures_folder, write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Curves(Callback):
+    """`figures/curves.png` from metrics.csv, which holds a resumed run's past as well."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = figures_folder(trainer)
+        if folder is None:
+            return
+        for logger in trainer.loggers:
+            logger.save()
+        metrics = folder.parent / "metrics.csv"
+        if metrics.is_file():
+            figure = draw_curves(metrics)
+            write(folder / "curves.png", figure.savefig)
+
+
+def draw_curves(metrics: Path) -> "Figure":
+    """One panel for the losses and one for the shares (accuracies) in a metrics.csv."""
+    import pandas as pd
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    table = pd.read_csv(metrics)
+    panels = {
+        "loss": [name for name in table if "loss" in name],
+        "share": [name for name in table if "acc" in name],
+    }
+    panels = {label: names for label, names in panels.items() if names}
+    figure = Figure(figsize=(5.5 * max(1, len(panels)), 4), layout="constrained")
+    if not panels:
+        return figure
+    for axes, (label, names) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        long = table.melt("step", names, "series", label).dropna()
+        sns.lineplot(long, x="step", y=label, hue="series", ax=axes, errorbar=None)
+        axes.set_title(f"{label} of {int(table['step'].max()) + 1:,} steps")
+        axes.legend(title=None)
+        sns.despine(ax=axes)
+    return figure

@@ -1,0 +1,57 @@
+"""What the generator draws, from the same latents over the whole run."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from callbacks.figures import figures_folder, tensorboard, tile, write_png
+from models.gan import GAN
+from models.sampling import eval_mode, sample
+from runtime.schedule import epoch_is_due
+
+
+class SampleGrid(Callback):
+    """A grid of samples before training, after each epoch and at the end; one row a class.
+
+    Args:
+        min_steps: Where an epoch is shorter than this, draw only every so many epochs.
+    """
+
+    def __init__(self, min_steps: int = 200) -> None:
+        self.min_steps = min_steps
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if isinstance(pl_module, GAN) and trainer.global_step == 0:
+            self._draw(trainer, pl_module)
+            rank_zero_info(untrained_scores(pl_module, *batch))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(pl_module, GAN) and epoch_is_due(trainer, self.min_steps):
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: Trainer, model: GAN) -> None:
+        folder = figures_folder(trainer)
+        if folder is None:
+            return
+        images = sample(model, model.grid_latents, model.grid_labels)
+        picture = tile(images, columns=round(len(images) / model.grid_rows))
+        write_png(folder / f"samples_{trainer.global_step:07d}.png", picture)
+        write_png(folder / "samples.png", picture)  # always the newest
+        if writer := tensorboard(trainer):
+            writer.add_image("samples", picture, trainer.global_step)
+
+
+@torch.no_grad()
+def untrained_scores(model: GAN, images: Tensor, labels: Tensor) -> str:
+    """D's scores on five real images and five of noise, which an untrained D cannot tell apart."""
+    noise = torch.rand(5, *images.shape[1:], generator=torch.Generator().manual_seed(0))
+    both = torch.cat([images[:5], noise.to(images)])
+    with eval_mode(model.discriminator):
+        scores = model.realness(both, labels[:5].repeat(2)).sigmoid()
+    real, fake = (" ".join(f"{score:.3f}" for score in half) for half in scores.chunk(2))
+    return f"Untrained discriminator, P(real): five real images {real}; five of noise {fake}."

@@ -1,0 +1,196 @@
+"""The command line: `python cli.py fit --config configs/cgan.yaml`."""
+
+from runtime import signals
+
+if __name__ == "__main__":
+    signals.install()  # before the imports below, which take seconds
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+import datamodules
+import models
+from callbacks import DEFAULT_CALLBACKS, SampleGrid
+from runtime import checkpoints, config_files
+from runtime.preemption import Preemption
+from runtime.run_folder import RunFolder, run_folder_of
+from runtime.trainer import LadderTrainer
+
+IRRELEVANT_WARNINGS = (
+    "is not supported by the model summary",  # it guesses megabytes, which nobody asked for
+    "isinstance\\(treespec, LeafSpec\\)",  # Lightning's own use of torch
+    "Found .* module\\(s\\) in eval mode",  # the moving average rests in eval mode on purpose
+    "is smaller than the logging interval",  # means are carried over epochs
+    "Checkpoint directory .* exists and is not empty",  # it is a resumed run's own
+)
+
+
+class Parser(LightningArgumentParser):
+    """A parser that explains a mistake in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # one of jsonargparse's own parsers, which catch this
+            super().error(message, ex)
+        raise MisconfigurationException(message)
+
+
+class LadderCLI(LightningCLI):
+    """LightningCLI with run folders, checkpoints found by name, and one-line errors."""
+
+    def __init__(self, args: ArgsType = None) -> None:
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            trainer_class=LadderTrainer,
+            trainer_defaults={"default_root_dir": "runs"},
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_class=Parser,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--experiment",
+            type=str | None,
+            default=None,
+            help="Name of the folder for this experiment's runs (default: the config file's name)",
+        )
+        parser.add_lightning_class_args(checkpoints.EpochCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(SampleGrid, "samples")
+
+    # -- parsing --------------------------------------------------------------------------------
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        if not isinstance(args, list):
+            args = sys.argv[1:] if args is None else args
+        if not isinstance(args, list):
+            self.files: list[Path] = []
+            self.config = parser.parse_object(args)
+            return
+        args = _with_config_of_run(args)
+        self.files = config_files.given_files(args)
+        config_files.check(self.files)
+        try:
+            self.config = parser.parse_args(args)
+        except MisconfigurationException as error:
+            options = [action.dest for action in self._subcommand_parsers["fit"]._actions]
+            classes = [*models.__all__, *datamodules.__all__]
+            explanation = config_files.explain(str(error), args, options, classes)
+            raise MisconfigurationException(explanation) from None
+
+    def _parse_ckpt_path(self) -> None:
+        """Finds the checkpoint that is meant; lets its hyperparameters win, and says so."""
+        config = self.config[self.config.subcommand]
+        self.checkpoint: Path | None = None
+        if config.get("ckpt_path") is None:
+            return
+        self.checkpoint = checkpoints.resolve(config.ckpt_path, self.runs / self.experiment)
+        config.ckpt_path = str(self.checkpoint)
+        asked = config.model.init_args.as_dict() if config.model else {}
+        super()._parse_ckpt_path()
+        for name, value in self.config[self.config.subcommand].model.init_args.as_dict().items():
+            if name in asked and asked[name] != value:
+                rank_zero_warn(
+                    f"model.{name}: {self.checkpoint} was trained with {value!r}, which stays; "
+                    f"{asked[name]!r} is not used. Train anew to change it."
+                )
+
+    @property
+    def runs(self) -> Path:
+        return Path(self.config[self.config.subcommand].trainer.default_root_dir)
+
+    @property
+    def experiment(self) -> str:
+        """The name given, or the first config file's: `lecture/gan.yaml` is `lecture-gan`."""
+        config = self.config[self.config.subcommand]
+        if config.experiment:
+            return config.experiment
+        for file in self.files:
+            if file.name == "config.yaml":  # a run's own
+                return file.parent.parent.name
+            if file.parent.name != "trainer":
+                parts = file.with_suffix("").parts
+                return "-".join(
+                    parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]
+                )
+        return config.model.class_path.rpartition(".")[2].lower() if config.model else ""
+
+    # -- running --------------------------------------------------------------------------------
+
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand != "fit":
+            signals.restore()  # nothing to save: a signal may end it at once
+            self.save_config_callback = None
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        callbacks = [*(config.callbacks or []), *(make() for make in DEFAULT_CALLBACKS)]
+        if self.subcommand == "fit":
+            callbacks.append(Preemption())
+        if config.logger in (None, True) and not config.fast_dev_run:
+            resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
+            callbacks.insert(0, RunFolder(self.runs, self.experiment, resumed))
+            kwargs["logger"] = False  # until the folder is known
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        except (ValueError, TypeError) as error:
+            raise MisconfigurationException(f"trainer: {error}") from error
+
+    def after_fit(self) -> None:
+        folder = self.trainer.log_dir  # a broadcast, so every rank asks
+        if folder and self.trainer.loggers and not self._get(self.config, "trainer").fast_dev_run:
+            rank_zero_info(
+                f"This run: {folder}\n"
+                f"Watch it: tensorboard --logdir {self.runs}\n"
+                f"Next:     python cli.py test --ckpt_path {folder}"
+            )
+
+
+def _with_config_of_run(args: list[str]) -> list[str]:
+    """Adds a run's own config where its folder or checkpoint is all that was given."""
+    given = dict(zip(args, args[1:], strict=False))
+    if not given.keys().isdisjoint({"--config", "-c", "--model"}) or "--ckpt_path" not in given:
+        return args
+    path = Path(given["--ckpt_path"])
+    if path.is_dir():
+        path = checkpoints.resolve(given["--ckpt_path"], path)
+    folder = run_folder_of(path)
+    if folder is None or not (folder / "config.yaml").is_file():
+        return args
+    return [args[0], "--config", str(folder / "config.yaml"), *args[1:]]
+
+
+def main(args: ArgsType = None) -> None:
+    """Runs the command line.
+
+    Args:
+        args: The arguments, by default those of the process.
+
+    Raises:
+        SystemExit: With 2 for a user's mistake, explained in one line on standard error; with 75
+            when a signal stopped the run, which can be resumed.
+    """
+    for message in IRRELEVANT_WARNINGS:
+        warnings.filterwarnings("ignore", message=f".*{message}")
+    try:
+        LadderCLI(args)
+    except MisconfigurationException as error:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print("error:", " ".join(str(error).split()), file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

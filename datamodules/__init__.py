@@ -1,0 +1,19 @@
+"""Data sets as LightningDataModules: in memory, on the training device, in whole batches."""
+
+from datamodules.base import InMemoryDataModule, Split, Splits
+from datamodules.functions import Functions
+from datamodules.gates import Gates
+from datamodules.images import Images
+from datamodules.iris import Iris
+from datamodules.loader import BatchLoader
+
+__all__ = [
+    "BatchLoader",
+    "Functions",
+    "Gates",
+    "Images",
+    "InMemoryDataModule",
+    "Iris",
+    "Split",
+    "Splits",
+]

@@ -1,0 +1,69 @@
+"""Downloads of image data sets: torchvision's, with a time limit and all or nothing."""
+
+import contextlib
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from datamodules.sources import DATASETS, IdxDataset, data_root
+
+_CONNECT_SECONDS = 5.0  # an offline machine is noticed within this
+
+
+def download(key: str, data_dir: str | Path) -> str:
+    """Download a data set by torchvision into ``<data_dir>/<Name>/raw``, within a time limit.
+
+    The files appear there only when all have arrived and their checksums are right.
+
+    Returns:
+        Why it failed, in a few words; empty if it did not.
+    """
+    spec = DATASETS[key]
+    try:
+        _within(_CONNECT_SECONDS, lambda: _connect(spec.url))
+        _within(spec.download_seconds, lambda: _fetch(spec, data_root(spec, data_dir)))
+    except Exception as error:  # whatever the network, the disk or torchvision brings up
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        return " ".join(reason.split())  # one line
+    return ""
+
+
+def _connect(url: str) -> None:
+    with contextlib.suppress(HTTPError):  # an answer all the same: the network is there
+        urlopen(url, timeout=_CONNECT_SECONDS).close()
+
+
+def _fetch(spec: IdxDataset, root: Path) -> None:
+    from torchvision import datasets
+
+    extra = {"split": "digits"} if spec.name == "EMNIST" else {}
+    target = root / spec.name / "raw"
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".part", dir=root, ignore_cleanup_errors=True) as folder:
+        for train in (True, False):
+            getattr(datasets, spec.name)(folder, train=train, download=True, **extra)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (*spec.train, *spec.test):
+            (Path(folder) / spec.name / "raw" / name).replace(target / name)
+
+
+def _within(seconds: float, function: Callable[[], None]) -> None:
+    """Run ``function`` for at most so long; in a thread, as a name look-up takes no time limit."""
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            function()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"not done within {seconds:.0f} s")
+    if errors:
+        raise errors[0]

@@ -1,0 +1,129 @@
+"""Regression of a function of one or more variables, for the universal approximation theorem."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from datamodules.base import InMemoryDataModule, Split, Splits
+from datamodules.expressions import evaluate
+
+NAMED_FUNCTIONS = {
+    "sin": "sin(x1)",
+    "step": "x1 > 0",
+    "abs": "abs(x1)",
+    "bump": "exp(-(x1**2 + x2**2))",
+}
+
+
+class Functions(InMemoryDataModule):
+    """Points (B, m) in ``[-pi, pi]^m`` and values (B, 1), both float32.
+
+    Validation points are the centres of a grid's cells, test points its corners, row by row
+    (the last variable runs fastest); neither has noise.
+
+    Args:
+        function: A formula of ``x`` or ``x1``, ``x2``, ... such as ``sin(x) * x``, or one of the
+            names ``sin``, ``step``, ``abs`` and ``bump`` (a Gaussian bump of two variables).
+        dimensions: The number m of variables.
+        num_train: Points in the training split; on a grid, at most so many.
+        sampling: Training points drawn uniformly or set on a grid.
+        num_eval: At most so many points in each of the validation and test grids.
+        noise: Standard deviation of Gaussian noise on the training values.
+        batch_size: Points in a batch over all processes together.
+        data_seed: Seed of points and noise, whatever the seed of the run.
+    """
+
+    def __init__(
+        self,
+        function: str = "sin(x)",
+        dimensions: int = 1,
+        num_train: int = 1024,
+        sampling: Literal["uniform", "grid"] = "uniform",
+        num_eval: int = 2500,
+        noise: float = 0.0,
+        batch_size: int = 32,
+        data_seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size)
+        for name, value in (("dimensions", dimensions), ("num_train", num_train)):
+            if value < 1:
+                raise MisconfigurationException(f"{name} is {value}: set --data.{name} above 0")
+        if sampling not in ("uniform", "grid"):
+            raise MisconfigurationException(
+                f"there is no sampling {sampling!r}: set --data.sampling to uniform or grid"
+            )
+        if noise < 0:
+            raise MisconfigurationException(f"noise is {noise}: set --data.noise to 0 or more")
+        if num_eval < 3**dimensions:
+            raise MisconfigurationException(
+                f"num_eval {num_eval} gives fewer than 3 grid points to each of {dimensions} "
+                f"dimensions: set --data.num_eval to {3**dimensions} or more"
+            )
+        self.function = function
+        self.dimensions = dimensions
+        self.num_train = num_train
+        self.sampling = sampling
+        self.noise = noise
+        self.data_seed = data_seed
+        self.example_input_shape = (dimensions,)
+        self.grid_size = _per_axis(num_eval, dimensions)  # test points on each axis
+        self.target(np.zeros((1, dimensions)))  # a misspelled formula is reported at once
+
+    def target(self, points: np.ndarray) -> np.ndarray:
+        """Values (N, 1) of the function at ``points`` (N, m), float64."""
+        variables = {f"x{i + 1}": points[:, i] for i in range(self.dimensions)}
+        if self.dimensions == 1:
+            variables["x"] = points[:, 0]
+        formula = NAMED_FUNCTIONS.get(self.function, self.function)
+        return evaluate(formula, variables)[:, None]
+
+    def load_splits(self) -> Splits:
+        """Make the points and their values."""
+        rng = np.random.default_rng(self.data_seed)
+        edges = np.linspace(-np.pi, np.pi, self.grid_size)
+        if self.sampling == "grid":
+            axis = np.linspace(-np.pi, np.pi, _per_axis(self.num_train, self.dimensions))
+            points = _grid(axis, self.dimensions)
+        else:
+            points = rng.uniform(-np.pi, np.pi, (self.num_train, self.dimensions))
+        return Splits(
+            train=self._split(points, self.noise * rng.standard_normal((len(points), 1))),
+            val=self._split(_grid((edges[:-1] + edges[1:]) / 2, self.dimensions)),
+            test=self._split(_grid(edges, self.dimensions)),
+        )
+
+    def _split(self, points: np.ndarray, noise: np.ndarray | float = 0.0) -> Split:
+        values = self.target(points)
+        if not np.isfinite(values).all():
+            where = ", ".join(f"{x:.4g}" for x in points[~np.isfinite(values[:, 0])][0])
+            raise MisconfigurationException(
+                f"function {self.function!r} has no finite value at ({where}): set --data.function "
+                "to one that is finite on [-pi, pi]"
+            )
+        return Split(torch.from_numpy(points).float(), torch.from_numpy(values + noise).float())
+
+    def identity(self) -> dict[str, Any]:
+        """The function and where it is sampled."""
+        return {
+            "function": self.function,
+            "dimensions": self.dimensions,
+            "num_train": self.num_train,
+            "sampling": self.sampling,
+            "noise": self.noise,
+            "data_seed": self.data_seed,
+        }
+
+
+def _per_axis(num_points: int, dimensions: int) -> int:
+    """The largest n with ``n ** dimensions <= num_points``."""
+    return math.floor(num_points ** (1 / dimensions) + 1e-9)
+
+
+def _grid(axis: np.ndarray, dimensions: int) -> np.ndarray:
+    """Points (len(axis) ** dimensions, dimensions), the last variable running fastest."""
+    return np.stack(np.meshgrid(*[axis] * dimensions, indexing="ij"), axis=-1).reshape(
+        -1, dimensions
+    )

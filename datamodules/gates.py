@@ -1,0 +1,69 @@
+"""Logic gates: the four points that a logistic unit can, or cannot, separate."""
+
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from datamodules.base import InMemoryDataModule, Split, Splits
+
+GATES = {"or": (0, 1, 1, 1), "and": (0, 0, 0, 1), "xor": (0, 1, 1, 0), "xnor": (1, 0, 0, 1)}
+
+
+class Gates(InMemoryDataModule):
+    """Points (B, 2), float32, and classes (B,), int64 in {0, 1}, of a gate with two inputs.
+
+    Validation and test are the four exact points (0, 0), (0, 1), (1, 0), (1, 1) in this order.
+
+    Args:
+        gate: The gate; ``xnor`` is 1 where both inputs are the same, ``xor`` where they differ.
+        repeat: How often each point occurs in the training split.
+        noise: Standard deviation of Gaussian noise on the training points.
+        batch_size: Points in a batch over all processes together.
+        noise_seed: Seed of that noise, whatever the seed of the run.
+    """
+
+    num_classes = 2
+    example_input_shape = (2,)
+
+    def __init__(
+        self,
+        gate: Literal["or", "and", "xor", "xnor"] = "xor",
+        repeat: int = 1,
+        noise: float = 0.0,
+        batch_size: int = 4,
+        noise_seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size)
+        if gate not in GATES:
+            raise MisconfigurationException(
+                f"there is no gate {gate!r}: set --data.gate to one of {', '.join(GATES)}"
+            )
+        if repeat < 1:
+            raise MisconfigurationException(f"repeat is {repeat}: set --data.repeat to 1 or more")
+        if noise < 0:
+            raise MisconfigurationException(f"noise is {noise}: set --data.noise to 0 or more")
+        self.gate = gate
+        self.repeat = repeat
+        self.noise = noise
+        self.noise_seed = noise_seed
+
+    def load_splits(self) -> Splits:
+        """Make the points."""
+        points = torch.cartesian_prod(torch.arange(2.0), torch.arange(2.0))  # (4, 2)
+        exact = Split(points, torch.tensor(GATES[self.gate]))
+        train = Split(points.repeat(self.repeat, 1), exact.targets.repeat(self.repeat))
+        if self.noise:
+            generator = torch.Generator().manual_seed(self.noise_seed)
+            noise = torch.randn(train.inputs.shape, generator=generator)
+            train = Split(train.inputs + self.noise * noise, train.targets)
+        return Splits(train, exact, exact)
+
+    def identity(self) -> dict[str, Any]:
+        """The gate and what was done to its points."""
+        return {
+            "gate": self.gate,
+            "repeat": self.repeat,
+            "noise": self.noise,
+            "noise_seed": self.noise_seed,
+        }

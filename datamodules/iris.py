@@ -1,0 +1,96 @@
+"""Fisher's iris flowers: 150 flowers, four lengths in cm, three species."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
+
+
+class Iris(InMemoryDataModule):
+    """Measurements (B, 4), float32, and species (B,), int64 in 0..2.
+
+    The test split is the lecture's: 30 flowers, ``train_test_split(train_size=0.8,
+    random_state=0)``. With ``fold`` it is one of ``folds`` stratified parts instead, so that
+    runs over all folds make a cross-validation.
+
+    Args:
+        batch_size: Flowers in a batch over all processes together.
+        standardize: Whether to subtract the mean and divide by the standard deviation of each
+            measurement, both taken from the training split alone; otherwise cm.
+        val_fraction: Share of the training flowers cut off as validation split.
+        split_seed: Decides which flowers are cut, whatever the seed of the run.
+        fold: The fold to test on, 0 to ``folds - 1``.
+        folds: The number of folds.
+        fold_seed: Decides which flowers make a fold.
+    """
+
+    num_classes = 3
+    example_input_shape = (4,)
+    feature_names = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+    class_names = ("setosa", "versicolor", "virginica")
+
+    def __init__(
+        self,
+        batch_size: int = 16,
+        standardize: bool = True,
+        val_fraction: float = 0.0,
+        split_seed: int = 0,
+        fold: int | None = None,
+        folds: int = 5,
+        fold_seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size)
+        if not 2 <= folds <= 50:
+            raise MisconfigurationException(f"folds is {folds}: set --data.folds to 2..50")
+        if fold is not None and not 0 <= fold < folds:
+            raise MisconfigurationException(
+                f"there is no fold {fold} of {folds}: set --data.fold to 0..{folds - 1}"
+            )
+        self.standardize = standardize
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self.fold = fold
+        self.folds = folds
+        self.fold_seed = fold_seed
+
+    def load_splits(self) -> Splits:
+        """Read the flowers from scikit-learn, split, then standardize."""
+        from sklearn.datasets import load_iris
+
+        inputs, targets = load_iris(return_X_y=True)
+        whole = Split(torch.from_numpy(inputs).float(), torch.from_numpy(targets).long())
+        train, test = (whole.take(torch.from_numpy(rows)) for rows in self._rows(targets))
+        train, val = cut_validation(train, self.val_fraction, self.split_seed)
+        if not self.standardize:
+            return Splits(train, val, test)
+        std, mean = torch.std_mean(train.inputs, dim=0, correction=0)
+
+        def scaled(split: Split) -> Split:
+            return Split((split.inputs - mean) / std, split.targets)
+
+        return Splits(scaled(train), None if val is None else scaled(val), scaled(test))
+
+    def _rows(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the flowers to train on and to test on."""
+        from sklearn.model_selection import StratifiedKFold, train_test_split
+
+        rows = np.arange(len(targets))
+        if self.fold is None:
+            train, test = train_test_split(rows, train_size=0.8, random_state=0)
+            return train, test
+        splitter = StratifiedKFold(self.folds, shuffle=True, random_state=self.fold_seed)
+        return list(splitter.split(rows, targets))[self.fold]
+
+    def identity(self) -> dict[str, Any]:
+        """How the flowers are split and scaled."""
+        return {
+            "standardize": self.standardize,
+            "val_fraction": self.val_fraction,
+            "split_seed": self.split_seed,
+            "fold": self.fold,
+            "folds": self.folds,
+            "fold_seed": self.fold_seed,
+        }

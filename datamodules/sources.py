@@ -1,0 +1,217 @@
+"""Where the image data sets come from: IDX files on this machine, or scikit-learn."""
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+from torch.nn import functional as F
+
+from datamodules.base import Split
+
+_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_KINDS = {1: "class labels", 2: "label records", 3: "images"}
+
+
+@dataclass(frozen=True)
+class IdxDataset:
+    """One data set kept as four IDX files: where they lie and what they must hold.
+
+    Attributes:
+        name: Folder under the data directory; also torchvision's class.
+        train: File names of the training images and labels, without ``.gz``.
+        test: The same for the test split.
+        num_train: Examples in the training split.
+        num_test: Examples in the test split.
+        url: Where torchvision downloads it from.
+        label_dims: Dimensions of a label file; of two, the class is the first column.
+        transposed: Whether the files hold each image mirrored at its diagonal.
+        system_folder: Where an operating system's package installs the files.
+        download_seconds: Time limit of a download.
+    """
+
+    name: str
+    url: str
+    train: tuple[str, str] = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+    test: tuple[str, str] = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    num_train: int = 60_000
+    num_test: int = 10_000
+    label_dims: int = 1
+    transposed: bool = False
+    system_folder: str | None = None
+    download_seconds: float = 60.0
+
+
+DATASETS = {
+    "mnist": IdxDataset("MNIST", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
+    "fashion": IdxDataset(
+        "FashionMNIST",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        system_folder="/usr/share/datasets/fashion-mnist",
+    ),
+    "kmnist": IdxDataset("KMNIST", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
+    "qmnist": IdxDataset(
+        "QMNIST",
+        "https://raw.githubusercontent.com/facebookresearch/qmnist/master/",
+        train=("qmnist-train-images-idx3-ubyte", "qmnist-train-labels-idx2-int"),
+        test=("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"),
+        num_test=60_000,
+        label_dims=2,
+    ),
+    "emnist-digits": IdxDataset(
+        "EMNIST",
+        "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+        train=("emnist-digits-train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte"),
+        test=("emnist-digits-test-images-idx3-ubyte", "emnist-digits-test-labels-idx1-ubyte"),
+        num_train=240_000,
+        num_test=40_000,
+        transposed=True,
+        download_seconds=900.0,  # one archive of half a gigabyte
+    ),
+}
+
+
+def read_idx(path: str | Path, dims: int) -> Tensor:
+    """Read an IDX file, raw or ``.gz``.
+
+    Args:
+        path: The file.
+        dims: The number of dimensions it must have: 3 for images, 1 for labels.
+
+    Returns:
+        A tensor of the file's shape and type, in the machine's byte order.
+
+    Raises:
+        MisconfigurationException: If the file is damaged or not of this kind; names the file.
+    """
+    path = Path(path)
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise _broken(path, f"cannot be read ({error})") from error
+    header = 4 * (1 + dims)
+    if len(data) < header or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES:
+        raise _broken(path, f"is not an IDX file (it starts with 0x{data[:4].hex()})")
+    if data[3] != dims:
+        found = _KINDS.get(data[3], f"a tensor of {data[3]} dimensions")
+        raise _broken(path, f"holds {found} where {_KINDS[dims]} are expected (files swapped?)")
+    dtype = np.dtype(_IDX_DTYPES[data[2]])
+    shape = np.frombuffer(data, ">u4", count=dims, offset=4).tolist()
+    expected = header + math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        raise _broken(path, f"has {len(data)} bytes where its header promises {expected}")
+    values = np.frombuffer(data, dtype, offset=header).reshape(shape)
+    return torch.from_numpy(values.astype(dtype.newbyteorder("=")))  # a copy: writable
+
+
+def _broken(path: Path, what: str) -> MisconfigurationException:
+    return MisconfigurationException(f"{path} {what}: delete it, or put a good copy in its place")
+
+
+def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
+    """Look for the four files of a data set, unpacked before ``.gz``, without the network.
+
+    Returns:
+        The files (training images, training labels, test images, test labels), empty if no place
+        has all of them; and a line for each place tried that says what is missing there.
+    """
+    spec = DATASETS[key]
+    tried: list[str] = []
+    folders = [data_root(spec, data_dir) / spec.name / "raw"]
+    if spec.system_folder:
+        folders.append(Path(spec.system_folder))
+    for folder in folders:
+        names = [*spec.train, *spec.test]
+        found = [_raw_or_gz(folder / name) for name in names]
+        files = [path for path in found if path is not None]
+        if len(files) == len(names):
+            return files, tried
+        missing = [name for name, path in zip(names, found, strict=True) if path is None]
+        tried.append(f"{folder} (no {missing[0]}[.gz])")
+    return [], tried
+
+
+def _raw_or_gz(path: Path) -> Path | None:
+    candidates = (path, path.with_name(path.name + ".gz"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def data_root(spec: IdxDataset, data_dir: str | Path) -> Path:
+    """The data directory, also when it was given as its own ``<Name>`` or ``<Name>/raw`` folder."""
+    root = Path(data_dir).expanduser()
+    if root.parts[-2:] == (spec.name, "raw"):
+        return root.parents[1]
+    return root.parent if root.name == spec.name else root
+
+
+def load_idx_dataset(
+    key: str, data_dir: str | Path, download_error: str = "not tried"
+) -> tuple[Split, Split]:
+    """Load the training and test splits of a data set from this machine and check them.
+
+    Args:
+        key: A name in ``DATASETS``.
+        data_dir: The data directory.
+        download_error: Why a download has brought nothing, for the error message.
+
+    Returns:
+        Training and test split: images uint8 (N, 1, 28, 28), labels int64 (N,) in 0..9.
+
+    Raises:
+        MisconfigurationException: If the files are nowhere, damaged or not this data set.
+    """
+    spec = DATASETS[key]
+    files, tried = find_files(key, data_dir)
+    if not files:
+        raise MisconfigurationException(
+            f"{spec.name} is in none of: {'; '.join(tried)}; download from {spec.url} "
+            f"({download_error}): put its four IDX files into the first of these folders, or set "
+            "--data.data_dir to the folder that holds "
+            f"{spec.name}/raw, or go online, or set --data.dataset digits"
+        )
+    return (
+        _load_split(spec, files[0], files[1], spec.num_train),
+        _load_split(spec, files[2], files[3], spec.num_test),
+    )
+
+
+def _load_split(spec: IdxDataset, image_file: Path, label_file: Path, count: int) -> Split:
+    images, labels = read_idx(image_file, 3), read_idx(label_file, spec.label_dims).long()
+    if spec.label_dims == 2:
+        labels = labels[:, 0]
+    if images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
+        shape = " x ".join(map(str, images.shape[1:]))
+        raise _broken(image_file, f"holds {shape} images of {images.dtype}, not 28 x 28 of uint8")
+    for path, tensor in ((image_file, images), (label_file, labels)):
+        if len(tensor) != count:
+            raise _broken(path, f"has {len(tensor)} examples where {spec.name} has {count}")
+    if labels.min() < 0 or labels.max() > 9:
+        raise _broken(label_file, f"has labels {labels.min()}..{labels.max()} where 0..9 are known")
+    if spec.transposed:
+        images = images.transpose(1, 2).contiguous()
+    return Split(images.unsqueeze(1), labels)  # (N, 28, 28) -> (N, 1, 28, 28)
+
+
+def load_digits() -> tuple[Split, Split]:
+    """scikit-learn's embedded 8 x 8 digits, resized to 28 x 28, with a fixed fifth as test split.
+
+    Returns:
+        Training (1,437) and test (360) split: images uint8 (N, 1, 28, 28), labels int64 (N,).
+    """
+    from sklearn.datasets import load_digits as load
+    from sklearn.model_selection import train_test_split
+
+    digits = load()
+    small = torch.from_numpy(digits.images).float().unsqueeze(1)  # (N, 1, 8, 8), values 0..16
+    large = F.interpolate(small * (255 / 16), size=(28, 28), mode="bilinear", align_corners=False)
+    whole = Split(large.round().to(torch.uint8), torch.from_numpy(digits.target).long())
+    rows = train_test_split(
+        np.arange(len(small)), test_size=0.2, random_state=0, stratify=digits.target
+    )
+    train, test = (whole.take(torch.from_numpy(part)) for part in rows)
+    return train, test

@@ -1,0 +1,300 @@
+"""A generative adversarial network, trained by manual optimisation."""
+
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from models.base import Module
+from models.distributed import average_gradients
+from models.ema import MovingAverage
+from models.gan_networks import (
+    Architecture,
+    Discriminator,
+    glorot_,
+    lecture_generator,
+    lecture_trunk,
+    modern_generator,
+    modern_trunk,
+)
+from models.losses import ADVERSARIAL_LOSSES, LossName, r1_penalty
+from models.sampling import eval_mode
+
+Stats = dict[str, Tensor]
+
+
+class GAN(Module):
+    """Generator against discriminator, one update of each a batch (Goodfellow et al. 2014).
+
+    Args:
+        architecture: `lecture`, the networks of the slides, or `modern`: batch norm in the
+            generator, strided convolutions in the discriminator.
+        width: Channels of the modern networks' widest images; the lecture's are fixed.
+        latent_dim: Size of the noise that the generator turns into an image.
+        latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
+        loss: Name of the adversarial loss, see `models/losses.py`.
+        label_smoothing: The discriminator's target for real images is 1 minus this.
+        discriminator_steps: Discriminator updates, each on a batch, for one of the generator.
+        reuse_fakes: Train the generator on the images just shown to the discriminator instead of
+            on fresh noise: one generator forward less a batch.
+        fakes_in_eval_mode: Draw the discriminator's fakes with batch norm's running statistics,
+            as the slides' `generate.predict` does.
+        ema_decay: Keep a moving average of the generator's weights and sample from it; 0: do not.
+        r1_gamma: Weight of the R1 gradient penalty on real images; 0: none.
+        r1_every: Batches from one R1 penalty to the next, which is scaled up by as much.
+        gradient_clip_val: Largest gradient norm of each network; None: no limit.
+        accumulate_grad_batches: Batches whose gradients make one update. The generator's
+            batches all follow the discriminator's update, as they would in one large batch.
+        generator_optimizer: From parameters to an optimizer.
+        discriminator_optimizer: Likewise.
+        generator_scheduler: From an optimizer to a learning rate schedule, stepped with it.
+        discriminator_scheduler: Likewise.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture = "modern",
+        width: int = 64,
+        latent_dim: int = 100,
+        latent: Literal["uniform", "gaussian"] = "gaussian",
+        loss: LossName = "non_saturating",
+        label_smoothing: float = 0.0,
+        discriminator_steps: int = 1,
+        reuse_fakes: bool = False,
+        fakes_in_eval_mode: bool = False,
+        ema_decay: float = 0.0,
+        r1_gamma: float = 0.0,
+        r1_every: int = 8,
+        gradient_clip_val: float | None = None,
+        accumulate_grad_batches: int = 1,
+        generator_optimizer: OptimizerCallable = torch.optim.Adam,
+        discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
+        generator_scheduler: LRSchedulerCallable | None = None,
+        discriminator_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if reuse_fakes and (fakes_in_eval_mode or accumulate_grad_batches > 1):
+            raise MisconfigurationException(
+                "model.reuse_fakes needs fakes drawn in train mode for each update: leave out "
+                "fakes_in_eval_mode and accumulate_grad_batches, or reuse_fakes."
+            )
+        self.automatic_optimization = False
+        self.latent_dim, self.latent = latent_dim, latent
+        self.loss = ADVERSARIAL_LOSSES[loss]
+        self.label_smoothing = label_smoothing
+        self.discriminator_steps = discriminator_steps
+        self.reuse_fakes, self.fakes_in_eval_mode = reuse_fakes, fakes_in_eval_mode
+        self.r1_gamma, self.r1_every = r1_gamma, r1_every
+        self.gradient_clip_val = gradient_clip_val
+        self.accumulate_grad_batches = accumulate_grad_batches
+        self.factories = {
+            "discriminator": (discriminator_optimizer, discriminator_scheduler),
+            "generator": (generator_optimizer, generator_scheduler),
+        }
+        self._build(architecture, width, ema_decay)
+
+    def _build(self, architecture: Architecture, width: int, ema_decay: float) -> None:
+        if architecture == "lecture":
+            self.generator = glorot_(lecture_generator(self.generator_input_dim))
+            trunk, num_features = self.lecture_trunk(), 1024
+            self.discriminator = glorot_(self.build_discriminator(trunk, num_features))
+        else:
+            self.generator = modern_generator(self.generator_input_dim, width)
+            self.discriminator = self.build_discriminator(modern_trunk(width), 64 * width)
+        self.to(memory_format=torch.channels_last)
+        self.ema = MovingAverage(self.generator, ema_decay) if ema_decay else None
+        latents, labels = self.draw_grid(torch.Generator().manual_seed(self.seed))
+        self.register_buffer("grid_latents", latents)
+        self.register_buffer("grid_labels", labels)
+        inputs = (latents[:2],) if labels is None else (latents[:2], labels[:2])
+        self.example_input_array = inputs
+
+    grid_latents: Tensor
+    grid_labels: Tensor | None
+
+    # -- what a conditional GAN changes ---------------------------------------------------------
+
+    @property
+    def generator_input_dim(self) -> int:
+        return self.latent_dim
+
+    def lecture_trunk(self) -> nn.Module:
+        return lecture_trunk(64, nn.Tanh)
+
+    def build_discriminator(self, trunk: nn.Module, num_features: int) -> nn.Module:
+        return Discriminator(trunk, num_features)
+
+    def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Draws on the CPU: latents (count, latent_dim) and, if conditional, labels (count,)."""
+        draw = torch.rand if self.latent == "uniform" else torch.randn
+        return draw(count, self.latent_dim, generator=random), None
+
+    grid_rows = 5
+
+    def draw_grid(self, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """The latents, and labels, of the sample grid: 5 x 5 images as on the slides."""
+        return self.draw(self.grid_rows**2, random)
+
+    def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        return latents
+
+    def discriminator_loss(
+        self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
+    ) -> tuple[Tensor, Stats]:
+        """The loss on as many real as fake images (B, 1, 28, 28), and D's accuracy on each."""
+        real_logits, fake_logits = self.discriminator(torch.cat([real, fake])).float().chunk(2)
+        loss = self.loss.discriminator(real_logits, fake_logits, self.label_smoothing)
+        return loss, {"acc_real": share(real_logits > 0), "acc_fake": share(fake_logits < 0)}
+
+    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
+        return self.loss.generator(self.discriminator(fake).float())
+
+    def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The discriminator's logits (B,) for "these images (B, 1, 28, 28) are real"."""
+        return self.discriminator(images).float()
+
+    def judge_real(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The discriminator's loss and accuracy on real images alone, as the slides print."""
+        logits = self.realness(images)
+        return nn.functional.softplus(-logits).mean(), share(logits > 0)
+
+    # -- training -------------------------------------------------------------------------------
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        real, real_labels = batch
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        self._leave_step_counting_to_us(optimizers)
+        discriminator_optimizer, generator_optimizer = optimizers
+        random = self.batch_generator(batch_idx)
+        window = self.accumulate_grad_batches
+        update = (batch_idx + 1) % window == 0 or self.trainer.is_last_batch
+        updates_generator = update and self.generator_is_due(batch_idx)
+
+        latents, labels = self.drawshare(len(real), random)
+        fake = self._fakes_for_discriminator(latents, labels, updates_generator)
+        with discriminator_optimizer.toggle_model(sync_grad=False):
+            loss, stats = self.discriminator_loss(real, real_labels, fake.detach(), labels)
+            if self.r1_gamma and batch_idx % self.r1_every == 0:
+                loss = loss + self._r1(real, real_labels)
+            self.manual_backward(loss / window)
+            if update:
+                self._step(discriminator_optimizer, self.discriminator)
+        stats["d_loss"] = loss.detach()
+
+        if updates_generator:
+            with generator_optimizer.toggle_model(sync_grad=False):
+                for _ in range(window):
+                    if not self.reuse_fakes:
+                        latents, labels = self.drawshare(len(real), random)
+                        fake = self.generator(self.generator_input(latents, labels))
+                    loss = self.generator_loss(fake, labels)
+                    self.manual_backward(loss / window)
+                self._step(generator_optimizer, self.generator)
+            if self.ema is not None:
+                self.ema.update(self.generator, self.global_step)
+            stats["g_loss"] = loss.detach()
+        self.log_means(stats)
+        self._count_batch()
+
+    def generator_is_due(self, batch_idx: int) -> bool:
+        """Whether this batch ends a round of `discriminator_steps` updates."""
+        batches = self.discriminator_steps * self.accumulate_grad_batches
+        return (batch_idx + 1) % batches == 0
+
+    def drawshare(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Draws for the global batch, and takes this rank's `count` of it to its device."""
+        latents, labels = self.draw(count * self.trainer.world_size, random)
+        share = slice(self.global_rank * count, (self.global_rank + 1) * count)
+        latents = latents[share].to(self.device, non_blocking=True)
+        if labels is not None:
+            labels = labels[share].to(self.device, non_blocking=True)
+        return latents, labels
+
+    def _fakes_for_discriminator(
+        self, latents: Tensor, labels: Tensor | None, updates_generator: bool
+    ) -> Tensor:
+        mode = eval_mode(self.generator) if self.fakes_in_eval_mode else nullcontext()
+        with mode, torch.set_grad_enabled(self.reuse_fakes and updates_generator):
+            return self.generator(self.generator_input(latents, labels))
+
+    def _r1(self, real: Tensor, labels: Tensor) -> Tensor:
+        real = real.detach().requires_grad_()
+        weight = self.r1_gamma / 2 * self.r1_every
+        return weight * r1_penalty(self.realness(real, labels), real)
+
+    def _step(self, optimizer: LightningOptimizer, network: nn.Module) -> None:
+        """One update of one network: gradients averaged over ranks, clipped, applied, cleared."""
+        average_gradients(network.parameters(), self.trainer.world_size)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedulers = self.lr_schedulers() or []
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            if scheduler.optimizer is optimizer.optimizer:
+                scheduler.step()  # type: ignore[call-arg]
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self.gradient_clip_val is not None:  # here, since 16-mixed has unscaled gradients now
+            self.clip_gradients(optimizer, self.gradient_clip_val, "norm")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizers: list[Optimizer] = []
+        schedulers: list[Any] = []
+        for name, (make_optimizer, make_scheduler) in self.factories.items():
+            optimizers.append(make_optimizer(getattr(self, name).parameters()))
+            if make_scheduler is not None:
+                schedulers.append(make_scheduler(optimizers[-1]))
+                if isinstance(schedulers[-1], ReduceLROnPlateau):
+                    raise MisconfigurationException(
+                        f"model.{name}_scheduler: ReduceLROnPlateau needs a falling loss to watch, "
+                        "and a GAN has none; choose a schedule of steps, such as CosineAnnealingLR."
+                    )
+        return optimizers, schedulers
+
+    # Lightning counts every optimizer's steps, which is twice a batch here. Both optimizers are
+    # told not to count (the loop sets these two hooks anew each batch), and each batch counts
+    # one: `max_steps`, loggers and checkpoints then mean batches.
+
+    def _leave_step_counting_to_us(self, optimizers: list[LightningOptimizer]) -> None:
+        for optimizer in optimizers:
+            optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
+
+    def _count_batch(self) -> None:
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
+
+    # -- use --------------------------------------------------------------------------------------
+
+    @property
+    def sampler(self) -> nn.Module:
+        """The network to draw samples with: the moving average where there is one."""
+        return self.generator if self.ema is None else self.ema.network
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (B, latent_dim) -> images (B, 1, 28, 28) in [0, 1]."""
+        return self.sampler(self.generator_input(latents, labels))
+
+    def whole(self, latents: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The images for some latents, and the discriminator's logits for them."""
+        images = self(latents, labels)
+        return images, self.realness(images, labels)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, labels = batch
+        loss, accuracy = self.judge_real(images, labels)
+        values = {"val/d_loss": loss, "val/d_accuracy": accuracy}
+        self.log_dict(values, batch_size=len(images), sync_dist=True)
+
+
+def share(hits: Tensor) -> Tensor:
+    """The share of hits among a batch (B,) of booleans."""
+    return hits.float().mean()

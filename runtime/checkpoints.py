@@ -1,0 +1,111 @@
+"""Checkpoints that are whole or absent, and finding the one that is meant."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from runtime.schedule import epoch_is_due
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, syncs to disk, then renames over it.
+
+    Lightning goes through a temporary file in $TMPDIR; where that is another file system, the
+    last step is a copy, and a process killed in it leaves half a checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".tmp")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+class EpochCheckpoint(ModelCheckpoint):
+    """Saves at the end of each epoch and of the run, and keeps the last few.
+
+    Args:
+        keep_last: How many to keep; -1 keeps all. `last.ckpt` is a link to the newest.
+        min_steps: Where an epoch is shorter than this, save only every so many epochs.
+    """
+
+    def __init__(self, keep_last: int = 2, min_steps: int = 200) -> None:
+        super().__init__(
+            filename="epoch={epoch:03d}-step={step:07d}",
+            auto_insert_metric_name=False,
+            monitor="step",  # "the highest step" is how Lightning spells "the newest"
+            mode="max",
+            save_top_k=keep_last,
+            save_last="link",
+        )
+        self.min_steps = min_steps
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if epoch_is_due(trainer, self.min_steps):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    @staticmethod
+    def _link_checkpoint(trainer: Trainer, filepath: str, linkpath: str) -> None:
+        """As Lightning's, but with no moment at which there is no `last.ckpt`."""
+        if trainer.is_global_zero:
+            new = Path(linkpath + ".tmp")
+            new.unlink(missing_ok=True)
+            new.symlink_to(Path(filepath).name)
+            new.replace(linkpath)
+        trainer.strategy.barrier()
+
+
+def is_readable(path: Path) -> bool:
+    """Whether torch can read the file as a checkpoint, without taking it into memory."""
+    try:
+        torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    except (RuntimeError, OSError, EOFError, ValueError):
+        return False
+    return True
+
+
+def resolve(wanted: str, runs: Path) -> Path:
+    """The checkpoint that `--ckpt_path` means.
+
+    Args:
+        wanted: A file; or a folder, for the newest `checkpoints/last.ckpt` at or below it; or
+            `last`, for the newest of those below `runs`.
+        runs: The folder of this experiment's runs.
+
+    Raises:
+        MisconfigurationException: Nothing readable is there.
+    """
+    if wanted != "last" and not Path(wanted).is_dir():
+        if not Path(wanted).is_file():
+            raise MisconfigurationException(
+                f"--ckpt_path {wanted}: no such file or folder. Give a checkpoint, a run folder, "
+                f"or 'last' for the newest run below {runs}."
+            )
+        return Path(wanted)
+    folder = runs if wanted == "last" else Path(wanted)
+    newest_first = sorted(folder.glob("**/*.ckpt"), key=os.path.getmtime, reverse=True)
+    last = [path for path in newest_first if path.name == "last.ckpt"]
+    for path in last[:1] + newest_first:
+        if is_readable(path):
+            if last and path != last[0]:
+                rank_zero_warn(f"{last[0]} cannot be read; going back to {path}.")
+            return path
+    raise MisconfigurationException(
+        f"--ckpt_path {wanted}: no checkpoint below {folder}. Train first, or name a file."
+    )

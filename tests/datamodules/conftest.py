@@ -1,0 +1,61 @@
+"""Tiny IDX files, and an environment in which no test leaves a seed or reaches the network."""
+
+import gzip
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules import download, sources
+
+
+def idx_bytes(values: np.ndarray) -> bytes:
+    """The IDX file of an array of uint8 or int32."""
+    code = {"uint8": 0x08, "int32": 0x0C}[values.dtype.name]
+    header = bytes([0, 0, code, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+    return header + values.astype(values.dtype.newbyteorder(">")).tobytes()
+
+
+def write_idx(path: Path, values: np.ndarray) -> Path:
+    """Write an IDX file, compressed if its name ends so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = idx_bytes(values)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A writer of tiny data sets; every data set is made to count 60 + 20 examples."""
+    for key, spec in sources.DATASETS.items():
+        system = None if spec.system_folder is None else "/nonexistent/fashion-mnist"
+        small = replace(spec, num_train=60, num_test=20, system_folder=system)
+        monkeypatch.setitem(sources.DATASETS, key, small)
+
+    def write(folder: Path, key: str = "mnist", suffix: str = "", pixel: int = 7) -> None:
+        spec = sources.DATASETS[key]
+        for (images, labels), count in ((spec.train, 60), (spec.test, 20)):
+            pixels = np.full((count, 28, 28), pixel, np.uint8)
+            pixels[:, 0, 27] = 255  # a mark off the diagonal: top right
+            classes = np.arange(count) % 10
+            if spec.label_dims == 2:
+                write_idx(
+                    folder / (labels + suffix),
+                    np.stack([classes, classes + 1000], axis=1).astype(np.int32),
+                )
+            else:
+                write_idx(folder / (labels + suffix), classes.astype(np.uint8))
+            write_idx(folder / (images + suffix), pixels)
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str) -> None:
+        raise OSError("tests are offline")
+
+    monkeypatch.setattr(download, "_connect", refuse)
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)

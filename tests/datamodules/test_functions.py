@@ -1,0 +1,152 @@
+"""Formulas, safe ones only, and where they are sampled."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from datamodules import Functions, Splits
+from datamodules.expressions import evaluate
+
+X = np.array([-2.0, -0.5, 0.0, 1.5])
+
+
+def splits(*args: object, **kwargs: object) -> Splits:
+    data = Functions(*args, **kwargs)  # type: ignore[arg-type]
+    data.setup()
+    assert data.splits is not None
+    return data.splits
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        ("sin(x)", np.sin(X)),
+        (" x ** 2 - 3*x / 4 + 1 ", X**2 - 3 * X / 4 + 1),
+        ("-2 ** 2 + 2 ** 3 ** 2 + 0 * x", -4 + 512 + 0 * X),
+        ("exp(-x**2) * cos(pi * x) + e", np.exp(-(X**2)) * np.cos(np.pi * X) + np.e),
+        ("x > 0", [0, 0, 0, 1]),
+        ("(x > -1) + (x > 1)", [0, 1, 1, 2]),
+        ("-(x >= 0)", [0, 0, -1, -1]),
+        ("-1 < x < 1", [0, 1, 1, 0]),
+        ("where(x < 0, abs(x), maximum(x, 1))", [2, 0.5, 1, 1.5]),
+        ("3", [3, 3, 3, 3]),
+        ("1 / (pi - pi)", [np.inf] * 4),
+        ("9**9**9**9", [np.inf] * 4),
+    ],
+)
+def test_formulas_have_their_values(formula: str, expected: object) -> None:
+    np.testing.assert_allclose(evaluate(formula, {"x": X}), expected)
+
+
+@pytest.mark.parametrize(
+    ("formula", "part"),
+    [
+        ("__import__('os').system('true')", "__import__"),
+        ("x.real", "x.real"),
+        ("x[0]", "x\\[0\\]"),
+        ("(lambda: x)()", "lambda"),
+        ("[x for x in x]", "for x in x"),
+        ("eval(x)", "'eval' is no function known here"),
+        ("sin", "'sin' is unknown"),
+        ("x + y", "'y' is unknown \\(known: e, pi, x\\)"),
+        ("sin(x, x)", "needs 1 argument:"),
+        ("where(x > 0, 1)", "needs 3 arguments"),
+        ("sin(x, out=x)", "needs 1 argument"),
+        ("sin(*x)", "\\*x"),
+        ("x // 2", "not allowed \\(FloorDiv\\)"),
+        ("x and 1", "x and 1"),
+        ("x if x else 1", "x if x else 1"),
+        ("x in x", "not allowed \\(In\\)"),
+        ("'a' * x", "is not a real number"),
+        ("1j * x", "is not a real number"),
+        ("True * x", "is not a real number"),
+        ("(x := 1)", "x := 1"),
+        ("sin(x", "is not a formula"),
+        ("", "is not a formula"),
+        ("x\0", "is not a formula"),
+        ("1" + "0" * 400, "is not a formula"),
+        ("-" * 3_000 + "x", "is not a formula"),
+        ("-" * 100_000 + "x", "is not a formula"),
+    ],
+)
+def test_anything_else_is_refused_in_one_line(formula: str, part: str) -> None:
+    with pytest.raises(MisconfigurationException, match=part) as caught:
+        evaluate(formula, {"x": X})
+    assert "--data.function" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_points_and_values_of_one_variable() -> None:
+    train, val, test = splits("sin(x)", num_train=200, num_eval=11)
+    assert val is not None
+    assert train.inputs.shape == train.targets.shape == (200, 1)
+    for split in (train, val, test):
+        assert split.inputs.dtype == split.targets.dtype == torch.float32
+        assert split.inputs.abs().max() <= math.pi + 1e-6
+        torch.testing.assert_close(split.targets, split.inputs.sin(), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(test.inputs[:, 0], torch.linspace(-math.pi, math.pi, 11))
+    torch.testing.assert_close(val.inputs[:, 0], (test.inputs[1:, 0] + test.inputs[:-1, 0]) / 2)
+
+
+def test_points_and_values_of_two_variables() -> None:
+    train, val, test = splits("x1 - 2 * x2", dimensions=2, num_train=10, num_eval=26)
+    assert val is not None
+    assert train.inputs.shape == (10, 2)
+    assert test.inputs.shape == (25, 2)
+    assert val.inputs.shape == (16, 2)
+    assert (test.inputs[:5, 0] == test.inputs[0, 0]).all()  # the last variable runs fastest
+    torch.testing.assert_close(test.targets[:, 0], test.inputs[:, 0] - 2 * test.inputs[:, 1])
+
+
+def test_named_functions() -> None:
+    points = np.array([[-1.0, 0.0], [0.0, 0.0], [2.0, 1.0]])
+    values = {name: Functions(name, 2).target(points)[:, 0] for name in ("sin", "step", "abs")}
+    np.testing.assert_allclose(values["sin"], np.sin([-1, 0, 2]))
+    np.testing.assert_allclose(values["step"], [0, 0, 1])
+    np.testing.assert_allclose(values["abs"], [1, 0, 2])
+    bump = Functions("bump", dimensions=2).target(points)[:, 0]
+    np.testing.assert_allclose(bump, np.exp([-1, 0, -5]))
+    with pytest.raises(MisconfigurationException, match="'x2' is unknown"):
+        Functions("bump")
+    with pytest.raises(MisconfigurationException, match=r"'x' is unknown \(known: e, pi, x1, x2\)"):
+        Functions("sin(x)", dimensions=2)
+
+
+def test_noise_is_seeded_and_for_training_alone() -> None:
+    exact, noisy = splits("x"), splits("x", noise=0.2)
+    assert torch.equal(noisy.train.inputs, exact.train.inputs)
+    assert 0.18 < (noisy.train.targets - exact.train.targets).std() < 0.22
+    assert torch.equal(noisy.test.targets, exact.test.targets)
+    assert torch.equal(splits("x", noise=0.2).train.targets, noisy.train.targets)
+    assert not torch.equal(splits("x", data_seed=1).train.inputs, exact.train.inputs)
+
+
+@pytest.mark.parametrize(("num", "dimensions", "found"), [(7, 1, 7), (125, 3, 125), (124, 3, 64)])
+def test_a_grid_holds_at_most_so_many_points(num: int, dimensions: int, found: int) -> None:
+    train = splits("x1", dimensions, num, "grid").train
+    assert train.inputs.shape == (found, dimensions)
+    assert train.inputs.unique(dim=0).shape[0] == found
+    assert train.inputs.max().item() == pytest.approx(math.pi)
+
+
+def test_a_function_without_finite_values_is_refused() -> None:
+    with pytest.raises(MisconfigurationException, match=r"log\(x\).*no finite value at \(-"):
+        splits("log(x)")
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"dimensions": 0},
+        {"num_train": 0},
+        {"noise": -1.0},
+        {"num_eval": 8, "dimensions": 2, "function": "x1"},
+        {"sampling": "sobol"},
+    ],
+)
+def test_nonsense_is_refused_by_its_key(kwargs: dict[str, object]) -> None:
+    with pytest.raises(MisconfigurationException, match=f"--data.{next(iter(kwargs))}"):
+        Functions(**kwargs)  # type: ignore[arg-type]

@@ -1,0 +1,270 @@
+"""Orders, shares, counts and the place in the epoch, by hand and under a Trainer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+
+from datamodules import BatchLoader, InMemoryDataModule, Split, Splits
+
+
+def loader(n: int = 23, batch_size: int = 4, **kwargs: Any) -> BatchLoader:
+    tensors = (torch.arange(n, dtype=torch.uint8), torch.arange(n) * 10)
+    return BatchLoader(tensors, batch_size, **{"shuffle": True, "seed": 5, **kwargs})
+
+
+def batches(of: BatchLoader) -> list[list[int]]:
+    seen = []
+    for inputs, targets in of:
+        assert torch.equal(inputs.long() * 10, targets)  # rows stay together
+        seen.append(inputs.tolist())
+    return seen
+
+
+def test_training_sees_whole_batches_of_different_examples_in_an_order_of_seed_and_epoch() -> None:
+    first = batches(loader())
+    assert [len(batch) for batch in first] == [4] * 5
+    assert len(set(sum(first, []))) == 20
+    assert batches(loader()) == first
+    assert batches(loader(seed=6)) != first
+    later = loader()
+    later.set_epoch(1)
+    assert batches(later) != first
+    later.set_epoch(0)
+    assert batches(later) == first
+
+
+def test_seed_and_epoch_are_not_merely_added() -> None:
+    a, b = loader(seed=5), loader(seed=6)
+    a.set_epoch(1)
+    assert batches(a) != batches(b)
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("n", [16, 17, 19, 23])
+def test_ranks_share_the_batches_of_one_process(world_size: int, shuffle: bool, n: int) -> None:
+    alone = batches(loader(n, 8, shuffle=shuffle))
+    ranks = [
+        batches(loader(n, 8, shuffle=shuffle, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    assert len({len(rank) for rank in ranks}) == 1
+    joined = [sum(shares, []) for shares in zip(*ranks, strict=True)]
+    assert sum(joined, []) == sum(alone, [])
+    for shares in zip(*ranks, strict=True):
+        sizes = [len(share) for share in shares]
+        assert min(sizes) > 0
+        assert max(sizes) - min(sizes) <= 1
+    if shuffle:
+        assert joined == alone
+    else:
+        assert sum(joined, []) == list(range(n))
+
+
+def test_evaluation_keeps_the_last_partial_batch() -> None:
+    assert batches(loader(10, 4, shuffle=False)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert batches(loader(3, 4, shuffle=False)) == [[0, 1, 2]]
+
+
+def test_a_remainder_smaller_than_the_ranks_joins_the_batch_before() -> None:
+    shares = [batches(loader(9, 4, shuffle=False, rank=r, world_size=2)) for r in (0, 1)]
+    assert shares == [[[0, 1], [4, 5]], [[2, 3], [6, 7, 8]]]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"batch_size": 24}, "batch_size 24 is larger than the 23 .*--data.batch_size to 23"),
+        ({"batch_size": 6, "world_size": 4}, "6 cannot .* 4 processes.*--data.batch_size .* of 4"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"n": 1, "batch_size": 4, "world_size": 2, "shuffle": False}, "1 examples .* 2 proc"),
+    ],
+)
+def test_impossible_batches_are_refused(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(MisconfigurationException, match=message):
+        loader(**kwargs)
+
+
+def test_the_order_is_made_at_the_first_next_after_set_epoch() -> None:
+    late, reference = loader(), loader()
+    iterator = iter(late)
+    late.set_epoch(3)
+    reference.set_epoch(3)
+    assert next(iterator)[0].tolist() == batches(reference)[0]
+
+
+def test_state_resumes_with_the_remaining_batches_and_the_own_seed() -> None:
+    whole = loader()
+    whole.set_epoch(2)
+    everything = batches(whole)
+    iterator = iter(whole)
+    for _ in range(3):
+        next(iterator)
+    state = whole.state_dict()
+    resumed = loader(seed=99)
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == state  # also when it is saved again at once
+    iter(resumed)  # an iterator that nobody uses takes nothing away
+    resumed.set_epoch(2)
+    assert len(resumed) == 5
+    assert batches(resumed) == everything[3:]
+    assert batches(resumed) == everything
+    resumed.load_state_dict(state)
+    resumed.set_epoch(3)
+    assert len(batches(resumed)) == 5
+
+
+def test_state_of_a_finished_epoch_starts_at_the_first_batch() -> None:
+    whole = loader()
+    everything = batches(whole)
+    resumed = loader()
+    resumed.load_state_dict(whole.state_dict())
+    assert batches(resumed) == everything
+
+
+def test_a_position_does_not_survive_another_batch_size() -> None:
+    whole = loader()
+    next(iter(whole))
+    with pytest.raises(MisconfigurationException, match="--data.batch_size 4"):
+        loader(batch_size=5).load_state_dict(whole.state_dict())
+    batches(whole)
+    loader(batch_size=5).load_state_dict(whole.state_dict())  # between epochs it may change
+
+
+class Numbers(InMemoryDataModule):
+    """Twenty-two numbered examples."""
+
+    def __init__(self, batch_size: int = 4, offset: int = 0) -> None:
+        super().__init__(batch_size, scale=2.0)
+        self.offset = offset
+
+    def load_splits(self) -> Splits:
+        numbers = torch.arange(22, dtype=torch.uint8)[:, None] + self.offset
+        split = Split(numbers, numbers.long())
+        return Splits(split, split.take(torch.arange(3)), split)
+
+    def identity(self) -> dict[str, int]:
+        return {"offset": self.offset}
+
+
+class Recorder(LightningModule):
+    """Notes the targets of every batch it is trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer_ = torch.nn.Linear(1, 1)
+        self.seen: list[tuple[int, list[int]]] = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        assert torch.equal(inputs, targets / 2.0)
+        self.seen.append((self.trainer.current_epoch, targets[:, 0].tolist()))
+        return self.layer_(inputs).mean()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        assert batch[0].dtype == torch.float32
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+class SaveEverywhere(Callback):
+    """Saves after every batch and at every epoch's end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"batch{trainer.global_step}.ckpt")
+
+    def on_validation_end(self, trainer: Trainer, *args: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"val{trainer.global_step}.ckpt")
+
+    def on_train_epoch_end(self, trainer: Trainer, *args: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"epoch{trainer.global_step}.ckpt")
+
+
+def fit(
+    data: InMemoryDataModule, ckpt_path: Path | None = None, **trainer_args: Any
+) -> list[tuple[int, list[int]]]:
+    model = Recorder()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+        "num_sanity_val_steps": 0,
+    }
+    Trainer(**quiet, **trainer_args).fit(model, data, ckpt_path=ckpt_path)
+    return model.seen
+
+
+def step_of(checkpoint: Path) -> int:
+    return int("".join(filter(str.isdigit, checkpoint.stem)))
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+@pytest.mark.parametrize("budget", [{"max_epochs": 3}, {"max_steps": 8}])
+@pytest.mark.filterwarnings("ignore")
+def test_a_resumed_trainer_sees_exactly_the_remaining_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, budget: dict[str, int]
+) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "3")
+    trainer_args = {"limit_train_batches": limit, **budget}
+    whole = fit(Numbers(), callbacks=[SaveEverywhere(tmp_path)], **trainer_args)
+    per_epoch = limit or 5
+    assert [epoch for epoch, _ in whole] == [i // per_epoch for i in range(len(whole))]
+    assert whole[0][1] != whole[per_epoch][1]
+    monkeypatch.setenv("PL_GLOBAL_SEED", "4")  # the checkpoint's seed rules
+    saved = sorted(tmp_path.glob("*.ckpt"))
+    assert len(saved) > len(whole)
+    for path in saved:
+        assert fit(Numbers(), path, **trainer_args) == whole[step_of(path) :], path.stem
+
+
+@pytest.mark.parametrize("budget", [{"max_epochs": 3}, {"max_steps": 14}])
+@pytest.mark.filterwarnings("ignore")
+def test_a_twice_resumed_trainer_sees_exactly_the_remaining_batches(
+    tmp_path: Path, budget: dict[str, int]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    whole = fit(Numbers(), callbacks=[SaveEverywhere(first)], **budget)
+    for name in ("epoch5.ckpt", "val5.ckpt", "batch3.ckpt"):
+        fit(Numbers(), first / name, callbacks=[SaveEverywhere(second)], **budget)
+        for path in sorted(second.glob("*.ckpt")):
+            if path.stem in ("batch10", "batch15"):
+                continue  # in an epoch's last batch: Lightning 2.6 may repeat that epoch
+            assert fit(Numbers(), path, **budget) == whole[step_of(path) :], (name, path.stem)
+            path.unlink()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_training_does_not_resume_on_other_data(tmp_path: Path) -> None:
+    fit(Numbers(), callbacks=[SaveEverywhere(tmp_path)], max_steps=1)
+    with pytest.raises(MisconfigurationException, match="data.offset 0, this run has 1"):
+        fit(Numbers(offset=1), tmp_path / "batch1.ckpt", max_steps=2)
+
+
+@pytest.mark.filterwarnings("error:You requested to overfit")
+@pytest.mark.filterwarnings("ignore:The.*dataloader")
+def test_overfit_batches_repeats_one_batch() -> None:
+    assert [batch for _, batch in fit(Numbers(), overfit_batches=1, max_epochs=3)] == [
+        [0, 1, 2, 3]
+    ] * 3
+
+
+def test_a_datamodule_works_without_a_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Numbers()
+    assert sum(len(inputs) for inputs, _ in data.test_dataloader()) == 22
+    assert sum(len(inputs) for inputs, _ in data.predict_dataloader()) == 22
+    assert len(data.train_dataloader()) == 5
+    assert data.train_dataloader().seed == 0
+    monkeypatch.setenv("PL_GLOBAL_SEED", "8")
+    assert data.train_dataloader().seed == 8
+    assert data.hparams == {"batch_size": 4, "offset": 0, "scale": 2.0}
