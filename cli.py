@@ -5,6 +5,7 @@ from runtime import signals
 if __name__ == "__main__":
     signals.install()  # before the imports below, which take seconds
 
+import logging
 import os
 import sys
 import warnings
@@ -184,12 +185,17 @@ def main(args: ArgsType = None) -> None:
     """
     for message in IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", message=f".*{message}")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "litlogger" not in record.getMessage()  # an advertisement
+    )
     try:
         LadderCLI(args)
     except MisconfigurationException as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print("error:", " ".join(str(error).split()), file=sys.stderr)
         raise SystemExit(2) from None
+    finally:
+        signals.restore()
 
 
 if __name__ == "__main__":

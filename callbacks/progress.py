@@ -31,6 +31,7 @@ class Speed(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._examples, self._seconds = 0, 0.0
+        self._mark = time.perf_counter()  # a run resumed within an epoch has no epoch start
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = time.perf_counter()

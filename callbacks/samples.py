@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from callbacks.figures import figures_folder, tensorboard, tile, write_png
@@ -28,7 +27,7 @@ class SampleGrid(Callback):
     ) -> None:
         if isinstance(pl_module, GAN) and trainer.global_step == 0:
             self._draw(trainer, pl_module)
-            rank_zero_info(untrained_scores(pl_module, *batch))
+            pl_module.print(untrained_scores(pl_module, *batch))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, GAN) and epoch_is_due(trainer, self.min_steps):

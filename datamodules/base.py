@@ -147,10 +147,10 @@ class InMemoryDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn uint8 inputs into float32, divided by ``scale``."""
-        inputs, targets = batch
-        if inputs.dtype == torch.uint8:
-            inputs = inputs / self.scale
-        return inputs, targets
+        # Lightning passes a model's `example_input_array` through here as well
+        if isinstance(batch, list | tuple) and batch[0].dtype == torch.uint8:
+            return batch[0] / self.scale, *batch[1:]
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
         """What the run is trained on, and the seed of its order."""

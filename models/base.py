@@ -13,7 +13,8 @@ from torch import Tensor
 
 def derive_seed(*entropy: int) -> int:
     """Mixes several numbers into one 63-bit seed; their order matters."""
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+    sequence = np.random.SeedSequence([len(entropy), *entropy])  # numpy ignores trailing zeros
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
 class Module(LightningModule):
@@ -73,5 +74,5 @@ class Module(LightningModule):
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
         if every and (self.global_step + 1) % every == 0:
             means = {f"train/{name}": total / n for name, (total, n) in self._sums.items()}
-            self.log_dict(means, prog_bar=True)
+            self.log_dict(means, prog_bar=True, sync_dist=True)
             self._sums = {}

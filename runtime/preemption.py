@@ -34,16 +34,21 @@ class Preemption(Checkpoint):
         # epoch's end when it resumes from the last batch of an epoch: that one waits as well.
         if (batch_idx + 1) % window or trainer.is_last_batch or is_over(trainer):
             return
-        self._stop_if_told(trainer)
+        if self._told(trainer):
+            trainer._logger_connector.on_batch_end()  # else this batch's metrics would be lost
+            trainer._logger_connector.update_train_step_metrics()
+            self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not is_over(trainer):  # a run that is over saves itself
-            self._stop_if_told(trainer)
+        if not is_over(trainer) and self._told(trainer):  # a run that is over saves itself
+            self._stop(trainer)
 
-    def _stop_if_told(self, trainer: Trainer) -> None:
-        told = signals.stop_requested()
-        if not trainer.strategy.reduce_boolean_decision(told, all=False):
-            return
+    @staticmethod
+    def _told(trainer: Trainer) -> bool:
+        return trainer.strategy.reduce_boolean_decision(signals.stop_requested(), all=False)
+
+    @staticmethod
+    def _stop(trainer: Trainer) -> None:
         folder = trainer.log_dir  # a broadcast, so every rank asks
         if folder is None:
             raise SystemExit("Stopped by a signal; no logger, so no run folder to save to.")

@@ -1,0 +1,59 @@
+"""Fixtures for all tests: each leaves the process as it found it."""
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from runtime import signals
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def restore_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Environment, signal handlers, process group and RNG survive no test."""
+    environment = dict(os.environ)
+    for name in [n for n in os.environ if n.startswith(("SLURM_", "PL_")) or n == "LOCAL_RANK"]:
+        monkeypatch.delenv(name)  # inside an allocation Lightning would see a cluster
+    handlers = {s: signal.getsignal(s) for s in (*signals.STOP_SIGNALS, signal.SIGINT)}
+    rng = torch.get_rng_state()
+    yield
+    signals.restore()
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+    torch.set_rng_state(rng)
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+@pytest.fixture
+def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test runs in the project's folder, where `configs/` is."""
+    monkeypatch.chdir(ROOT)
+    return ROOT
+
+
+@pytest.fixture
+def weights_hash() -> Callable[[Path], str]:
+    """A hash of the bits of all weights, buffers and optimizer states in a checkpoint."""
+
+    def hash_of(path: Path) -> str:
+        checkpoint = torch.load(path, weights_only=True)
+        digest = hashlib.sha256()
+        for name, tensor in checkpoint["state_dict"].items():
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        for optimizer in checkpoint["optimizer_states"]:
+            for state in optimizer["state"].values():
+                for value in state.values():
+                    digest.update(torch.as_tensor(value).numpy().tobytes())
+        return digest.hexdigest()
+
+    return hash_of

@@ -1,0 +1,66 @@
+"""Seeds and logging."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, seed_everything
+
+from models.base import derive_seed
+from tests.models.gans import fit, small
+
+
+def test_seeds_depend_on_every_number_and_their_order() -> None:
+    seeds = {derive_seed(*n) for n in ((0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0), (0, 0, 0))}
+    assert len(seeds) == 5
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_the_seed_is_that_of_seed_everything_and_a_checkpoints_when_resuming() -> None:
+    seed_everything(7, verbose=False)
+    model = small()
+    assert model.seed == 7
+    checkpoint: dict[str, Any] = {}
+    model.on_save_checkpoint(checkpoint)
+    seed_everything(8, verbose=False)
+    resumed = small()
+    resumed.on_load_checkpoint(checkpoint)
+    assert resumed.seed == 7
+
+
+def test_dropout_differs_by_batch_and_not_by_what_was_drawn_before() -> None:
+    draws: list[float] = []
+
+    class Draw(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            draws.append(torch.rand(()).item())
+
+    for _ in range(2):
+        torch.rand(len(draws) + 3)  # a different past
+        fit(small(architecture="lecture"), Draw(), max_steps=2)
+    assert draws[:2] == draws[2:]
+    assert draws[0] != draws[1]
+
+
+def test_means_are_over_the_batches_since_the_last_logging_step() -> None:
+    logged: list[dict[str, float]] = []
+
+    class Logged(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            logged.append({k: v.item() for k, v in trainer.logged_metrics.items()})
+
+    model = small()
+    steps = iter(range(1, 5))
+    log_means = model.log_means
+
+    def log_step(values: Any) -> None:
+        step = next(steps)
+        log_means(
+            {"x": torch.tensor(float(step)), **({"y": torch.tensor(3.0)} if step == 1 else {})}
+        )
+
+    model.log_means = log_step
+    fit(model, Logged(), max_steps=4, log_every_n_steps=2)
+    assert logged[0] == {}
+    assert logged[1] == {"train/x": 1.5, "train/y": 3.0}
+    assert logged[2] == logged[1]  # nothing new
+    assert logged[3]["train/x"] == 3.5

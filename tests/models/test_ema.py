@@ -1,0 +1,34 @@
+"""The moving average of weights."""
+
+import torch
+from torch import nn
+
+from models.ema import MovingAverage
+
+
+def test_update_is_the_recurrence_with_its_ramp() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 0.0)
+    average = MovingAverage(network, decay=0.9)
+    nn.init.constant_(network.weight, 1.0)
+    expected = 0.0
+    for step in range(100):
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * 1.0
+        average.update(network, step)
+        torch.testing.assert_close(average.network.weight, torch.tensor([[expected]]))
+
+
+def test_batch_norm_statistics_follow_and_counters_stay() -> None:
+    network = nn.BatchNorm1d(2)
+    average = MovingAverage(network, decay=0.5)
+    network(torch.full((4, 2), 10.0))
+    average.update(network, step=100)
+    torch.testing.assert_close(average.network.running_mean, torch.full((2,), 0.5))
+    assert average.network.num_batches_tracked == 0
+
+
+def test_it_rests_in_eval_mode_and_learns_nothing() -> None:
+    average = MovingAverage(nn.BatchNorm1d(2), decay=0.5)
+    assert not average.train().network.training
+    assert not any(p.requires_grad for p in average.parameters())

@@ -1,0 +1,212 @@
+"""Invariants of adversarial training, and one step worked out by hand."""
+
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+
+from datamodules import Images
+from models import GAN, ConditionalGAN
+from tests.models.gans import KINDS, fit, same, sgd, small, state
+
+
+class Steps(Callback):
+    """Which network each optimizer step changed, and whose gradients were there, as (D, G)."""
+
+    def __init__(self) -> None:
+        self.changed: list[tuple[bool, bool]] = []
+        self.gradients: list[tuple[bool, bool]] = []
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.weights: list[tuple[list[Tensor], list[Tensor]]] = []
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        networks = pl_module.discriminator, pl_module.generator
+        self.weights.append(tuple(map(self._weights, networks)))
+        self.gradients.append(tuple(map(self._any_gradient, networks)))
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        networks = pl_module.discriminator, pl_module.generator
+        self.weights.append(tuple(map(self._weights, networks)))
+        for before, after in zip(self.weights, self.weights[1:], strict=False):
+            d, g = (not same(a, b) for a, b in zip(before, after, strict=True))
+            self.changed.append((d, g))
+
+    @staticmethod
+    def _weights(network: nn.Module) -> list[Tensor]:
+        return [
+            p.detach().clone() for p in network.parameters()
+        ]  # batch norm moves in D's turn too
+
+    @staticmethod
+    def _any_gradient(network: nn.Module) -> bool:
+        return any(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", [{}, {"reuse_fakes": True}, {"r1_gamma": 1.0, "r1_every": 1}])
+def test_each_step_moves_one_network_and_leaves_the_other(kind: type[GAN], options: dict) -> None:
+    steps = Steps()
+    fit(small(kind, **options), steps, max_steps=3)
+    assert steps.changed == [(True, False), (False, True)] * 3
+    assert steps.gradients == [(True, False), (False, True)] * 3  # none leaks into the other turn
+
+
+class Tiny(GAN):
+    """A linear generator against a linear discriminator, on 28 x 28 images."""
+
+    def _build(self, *args: Any) -> None:
+        self.generator = nn.Sequential(nn.Linear(4, 784), nn.Unflatten(1, (1, 28, 28)))
+        self.discriminator = nn.Sequential(nn.Flatten(), nn.Linear(784, 1), nn.Flatten(0))
+        self.ema = None
+
+
+def test_one_step_is_the_update_computed_by_hand() -> None:
+    rate = 0.01
+    torch.manual_seed(0)
+    model = Tiny(latent_dim=4, generator_optimizer=sgd(rate), discriminator_optimizer=sgd(rate))
+    (g, _), d = model.generator, model.discriminator[1]
+    assert isinstance(g, nn.Linear)
+    a, c, w, b = (p.detach().clone().double() for p in (g.weight, g.bias, d.weight[0], d.bias))
+
+    class Batch(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, i: int) -> None:
+            self.real = batch[0].flatten(1).double()
+            random = pl_module.batch_generator(i)
+            self.noise = [torch.randn(16, 4, generator=random).double() for _ in range(2)]
+
+    seen = Batch()
+    fit(model, seen, max_steps=1, precision="32-true")
+
+    first, second = seen.noise
+    # D ascends log D(x) + log(1 - D(G(z))): with p = sigmoid(w x + b), dL/dlogit is p - 1 or p
+    fake = first @ a.T + c
+    slope_real, slope_fake = (seen.real @ w + b).sigmoid() - 1, (fake @ w + b).sigmoid()
+    w1 = w - rate * (slope_real @ seen.real + slope_fake @ fake) / 32
+    b1 = b - rate * (slope_real.sum() + slope_fake.sum()) / 32
+    # G ascends log D(G(z)) against the D just updated, on fresh noise
+    slope = ((second @ a.T + c) @ w1 + b1).sigmoid() - 1
+    a1 = a - rate * torch.outer(w1, slope @ second) / 16
+    c1 = c - rate * w1 * slope.sum() / 16
+    for found, expected in ((d.weight[0], w1), (d.bias, b1), (g.weight, a1), (g.bias, c1)):
+        torch.testing.assert_close(found.detach().double(), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "generator_steps"),
+    [({}, 6), ({"discriminator_steps": 2}, 3), ({"accumulate_grad_batches": 3}, 2)],
+)
+def test_global_step_counts_batches(options: dict, generator_steps: int) -> None:
+    steps = Steps()
+    trainer = fit(small(**options), steps, max_steps=6)
+    assert trainer.global_step == 6
+    assert trainer.fit_loop.epoch_loop.total_batch_idx == 5
+    assert sum(generator for _, generator in steps.changed) == generator_steps
+
+
+def test_accumulated_batches_are_one_large_batch() -> None:
+    """Without batch norm, two batches of 8 make the discriminator's update of their 16 images."""
+
+    class Same(Tiny):
+        def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
+            return torch.ones(count, 4), None  # the same noise however it is cut
+
+    weights = []
+    for batch_size, window in ((16, 1), (8, 2)):
+        torch.manual_seed(0)
+        optimizers = {"generator_optimizer": sgd(), "discriminator_optimizer": sgd()}
+        model = Same(latent_dim=4, accumulate_grad_batches=window, **optimizers)
+        fit(model, batch_size=batch_size, max_steps=window, precision="64-true")
+        weights.append([p.detach() for p in model.parameters()])
+    for one, accumulated in zip(*weights, strict=True):
+        torch.testing.assert_close(one, accumulated, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_are_clipped_one_network_at_a_time() -> None:
+    model = small(
+        gradient_clip_val=1e-3, generator_optimizer=sgd(1.0), discriminator_optimizer=sgd(1.0)
+    )
+    before = [p.detach().clone() for p in model.discriminator.parameters()]
+    fit(model, max_steps=1)
+    moves = [a - b for a, b in zip(model.discriminator.parameters(), before, strict=True)]
+    norm = torch.stack([move.norm() for move in moves]).norm()
+    torch.testing.assert_close(norm.detach(), torch.tensor(1e-3), rtol=1e-2, atol=0)
+
+
+def test_schedules_step_with_their_own_network() -> None:
+    def halve(optimizer: Any) -> Any:
+        return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+
+    model = small(
+        discriminator_steps=2, generator_scheduler=halve, discriminator_scheduler=halve,
+        generator_optimizer=sgd(1.0), discriminator_optimizer=sgd(1.0),
+    )  # fmt: skip
+    trainer = fit(model, max_steps=4)
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers]
+    assert rates == [0.5**4, 0.5**2]
+
+
+def test_a_schedule_that_waits_for_a_loss_is_refused() -> None:
+    def plateau(optimizer: Any) -> Any:
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+
+    with pytest.raises(MisconfigurationException, match="generator_scheduler"):
+        fit(small(generator_scheduler=plateau))
+
+
+def test_reusing_fakes_excludes_what_it_cannot_do() -> None:
+    for option in ({"accumulate_grad_batches": 2}, {"fakes_in_eval_mode": True}):
+        with pytest.raises(MisconfigurationException, match="reuse_fakes"):
+            GAN(reuse_fakes=True, **option)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("in_eval_mode", [True, False])
+def test_fakes_in_eval_mode_leave_batch_norm_alone(in_eval_mode: bool) -> None:
+    model = small(fakes_in_eval_mode=in_eval_mode, discriminator_steps=4)  # D's turn alone, 3 times
+    before = state(model.generator)
+    fit(model, max_steps=3)
+    assert same(before, state(model.generator)) is in_eval_mode
+    assert model.generator.training
+
+
+def test_samples_come_from_the_moving_average_in_eval_mode() -> None:
+    model = small(ema_decay=0.9)
+    fit(model, max_steps=2)
+    assert model.sampler is model.ema.network
+    latents = torch.randn(5, 4)
+    torch.testing.assert_close(model(latents)[:2], model(latents[:2]))  # no batch statistics
+    assert not same(state(model.generator), state(model.ema.network))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_runs_with_one_seed_are_bit_identical(kind: type[GAN]) -> None:
+    first, second, other = (small(kind, architecture="lecture", ema_decay=0.9) for _ in range(3))
+    other.seed = 1
+    for model in (first, second, other):
+        fit(model, max_steps=2)
+    assert same(state(first), state(second))
+    assert not same(state(first), state(other))
+
+
+def test_validation_judges_held_out_real_images() -> None:
+    model = small()
+    with torch.no_grad():
+        model.discriminator.realness.weight.zero_()
+        model.discriminator.realness.bias.fill_(1.0)
+    trainer = fit(model, max_steps=0, limit_val_batches=1.0)
+    (metrics,) = trainer.validate(model, datamodule=Images(dataset="digits"), verbose=False)
+    assert metrics["val/d_accuracy"] == 1.0
+    assert metrics["val/d_loss"] == pytest.approx(torch.nn.functional.softplus(torch.tensor(-1.0)))
+
+
+def test_hyperparameters_are_plain_values_and_rebuild_the_model() -> None:
+    model = small(ConditionalGAN, head="auxiliary", generator_optimizer=sgd())
+    assert not any(callable(value) for value in model.hparams.values())
+    again = ConditionalGAN(**model.hparams)
+    assert again.head == "auxiliary"
+    assert again.latent_dim == 4

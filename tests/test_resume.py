@@ -1,0 +1,90 @@
+"""A run that is killed and resumed ends with the bits of one that was not."""
+
+import csv
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning import Callback
+
+import cli
+from runtime.preemption import TRY_AGAIN
+
+KINDS = {
+    "GAN": ["--model", "GAN"],
+    "ConditionalGAN": ["--model", "ConditionalGAN", "--model.head", "auxiliary"],
+}
+SMALL = [
+    "--model.architecture=lecture", "--model.ema_decay=0.9", "--model.latent_dim=4",
+    "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
+    "--trainer.max_epochs=3", "--trainer.limit_train_batches=5", "--trainer.limit_val_batches=1", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu",
+    "--checkpoint.min_steps=0", "--samples.min_steps=1000",
+]  # fmt: skip
+STOPS = {
+    "mid-epoch": ("on_train_batch_end", 7),
+    "an epoch's last batch": ("on_train_batch_end", 10),
+    "validation": ("on_validation_start", 10),
+    "an epoch's end": ("on_train_epoch_end", 10),
+}
+
+
+class Kill(Callback):
+    """Sends this process SIGTERM at a hook, once a step is reached."""
+
+    def __init__(self, hook: str, step: int) -> None:
+        def kill(trainer: Any, *_: Any) -> None:
+            if trainer.global_step == step and not trainer.sanity_checking:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        setattr(self, hook, kill)
+
+
+def fit(root: Path, kind: str, *more: str, kill: Kill | None = None) -> Path:
+    """Runs the command line, and returns the run's folder."""
+    defaults = cli.DEFAULT_CALLBACKS
+    try:
+        cli.DEFAULT_CALLBACKS = (*defaults, *([lambda: kill] if kill else []))
+        cli.main(["fit", *KINDS[kind], *SMALL, f"--trainer.default_root_dir={root}", *more])
+    finally:
+        cli.DEFAULT_CALLBACKS = defaults
+    (folder,) = (root / kind.lower()).glob("version_*")
+    return folder
+
+
+def logged_steps(folder: Path) -> list[tuple[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return [(row["step"], row["val/d_loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    folders: dict[str, Path] = {}
+
+    def run(kind: str) -> Path:
+        if kind not in folders:
+            folders[kind] = fit(tmp_path_factory.mktemp(kind), kind)
+        return folders[kind]
+
+    return run
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_and_resumed_is_the_run_that_was_not_killed(
+    kind: str,
+    stop: str,
+    tmp_path: Path,
+    uninterrupted: Callable[[str], Path],
+    weights_hash: Callable[[Path], str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        fit(tmp_path, kind, kill=Kill(*STOPS[stop]))
+    assert stopped.value.code == TRY_AGAIN
+    folder = fit(tmp_path, kind, "--ckpt_path=last")
+    whole = uninterrupted(kind)
+    last = "checkpoints/last.ckpt"
+    assert weights_hash(folder / last) == weights_hash(whole / last)
+    assert logged_steps(folder) == logged_steps(whole)  # the past is kept, no validation is lost
