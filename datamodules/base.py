@@ -1,7 +1,7 @@
 """The base of every data set here: all of it in memory, on the training device."""
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -149,7 +149,9 @@ class InMemoryDataModule(LightningDataModule):
         """Turn uint8 inputs into float32, divided by ``scale``."""
         # Lightning passes a model's `example_input_array` through here as well
         if isinstance(batch, list | tuple) and batch[0].dtype == torch.uint8:
-            return batch[0] / self.scale, *batch[1:]
+            model = self.trainer.lightning_module if self.trainer else None
+            dtype = torch.float32 if model is None else cast(torch.dtype, model.dtype)
+            return batch[0].to(dtype) / self.scale, *batch[1:]
         return batch
 
     def state_dict(self) -> dict[str, Any]:

@@ -87,15 +87,15 @@ class ConditionalGAN(GAN):
         assert fake_labels is not None
         images = torch.cat([real, fake])
         if self._one_output_more:
-            logits = self.discriminator(images).float()
+            logits = self.discriminator(images)
             target = torch.cat([real_labels + 1, torch.full_like(fake_labels, FAKE)])
             hits = (logits.argmax(dim=1) == target).float()
             acc_real, acc_fake = hits.chunk(2)
             loss = self._k_plus_one_loss(logits, target)
             return loss, {"acc_real": acc_real.mean(), "acc_fake": acc_fake.mean()}
         realness, classes = self.discriminator(images, torch.cat([real_labels, fake_labels]))
-        real_logits, fake_logits = realness.float().chunk(2)
-        real_classes = classes.float().chunk(2)[0]  # D need not know what a bad fake shows
+        real_logits, fake_logits = realness.chunk(2)
+        real_classes = classes.chunk(2)[0]  # D need not know what a bad fake shows
         loss = self.loss.discriminator(real_logits, fake_logits, self.label_smoothing)
         loss = loss + self.class_weight * F.cross_entropy(real_classes, real_labels)
         return loss, {
@@ -107,10 +107,10 @@ class ConditionalGAN(GAN):
     def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
         assert labels is not None
         if self._one_output_more:
-            return self._k_plus_one_loss(self.discriminator(fake).float(), labels + 1)
+            return self._k_plus_one_loss(self.discriminator(fake), labels + 1)
         realness, classes = self.discriminator(fake, labels)
-        class_loss = F.cross_entropy(classes.float(), labels)
-        return self.loss.generator(realness.float()) + self.class_weight * class_loss
+        class_loss = F.cross_entropy(classes, labels)
+        return self.loss.generator(realness) + self.class_weight * class_loss
 
     def _k_plus_one_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.head == "softmax":
@@ -120,10 +120,10 @@ class ConditionalGAN(GAN):
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The logits (B,) of "real"; for `projection`, real as an image of the class `labels`."""
         if self._one_output_more:
-            logits = self._log_probability(self.discriminator(images).float())
+            logits = self._log_probability(self.discriminator(images))
             return logits[:, 1:].logsumexp(dim=1) - logits[:, FAKE]
         assert labels is not None
-        return self.discriminator(images, labels)[0].float()
+        return self.discriminator(images, labels)[0]
 
     def _log_probability(self, logits: Tensor) -> Tensor:
         """Logits whose softmax is what the head says, up to a constant an image."""
@@ -131,10 +131,10 @@ class ConditionalGAN(GAN):
 
     def judge_real(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self._one_output_more:
-            logits = self.discriminator(images).float()
+            logits = self.discriminator(images)
             loss = self._k_plus_one_loss(logits, labels + 1)
             return loss, share(logits.argmax(dim=1) == labels + 1)
         realness, classes = self.discriminator(images, labels)
-        loss = F.softplus(-realness.float()).mean()
-        loss = loss + self.class_weight * F.cross_entropy(classes.float(), labels)
+        loss = F.softplus(-realness).mean()
+        loss = loss + self.class_weight * F.cross_entropy(classes, labels)
         return loss, share((realness > 0) & (classes.argmax(dim=1) == labels))

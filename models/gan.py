@@ -150,16 +150,16 @@ class GAN(Module):
         self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
     ) -> tuple[Tensor, Stats]:
         """The loss on as many real as fake images (B, 1, 28, 28), and D's accuracy on each."""
-        real_logits, fake_logits = self.discriminator(torch.cat([real, fake])).float().chunk(2)
+        real_logits, fake_logits = self.discriminator(torch.cat([real, fake])).chunk(2)
         loss = self.loss.discriminator(real_logits, fake_logits, self.label_smoothing)
         return loss, {"acc_real": share(real_logits > 0), "acc_fake": share(fake_logits < 0)}
 
     def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
-        return self.loss.generator(self.discriminator(fake).float())
+        return self.loss.generator(self.discriminator(fake))
 
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The discriminator's logits (B,) for "these images (B, 1, 28, 28) are real"."""
-        return self.discriminator(images).float()
+        return self.discriminator(images)
 
     def judge_real(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's loss and accuracy on real images alone, as the slides print."""
@@ -179,7 +179,7 @@ class GAN(Module):
         update = (batch_idx + 1) % window == 0 or self.trainer.is_last_batch
         updates_generator = update and self.generator_is_due(batch_idx)
 
-        latents, labels = self.drawshare(len(real), random)
+        latents, labels = self.draw_share(len(real), random)
         fake = self._fakes_for_discriminator(latents, labels, updates_generator)
         with discriminator_optimizer.toggle_model(sync_grad=False):
             loss, stats = self.discriminator_loss(real, real_labels, fake.detach(), labels)
@@ -194,7 +194,7 @@ class GAN(Module):
             with generator_optimizer.toggle_model(sync_grad=False):
                 for _ in range(window):
                     if not self.reuse_fakes:
-                        latents, labels = self.drawshare(len(real), random)
+                        latents, labels = self.draw_share(len(real), random)
                         fake = self.generator(self.generator_input(latents, labels))
                     loss = self.generator_loss(fake, labels)
                     self.manual_backward(loss / window)
@@ -210,7 +210,7 @@ class GAN(Module):
         batches = self.discriminator_steps * self.accumulate_grad_batches
         return (batch_idx + 1) % batches == 0
 
-    def drawshare(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def draw_share(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draws for the global batch, and takes this rank's `count` of it to its device."""
         latents, labels = self.draw(count * self.trainer.world_size, random)
         share = slice(self.global_rank * count, (self.global_rank + 1) * count)

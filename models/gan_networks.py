@@ -118,7 +118,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, 28, 28) -> logits (B,)."""
-        return self.realness(self.trunk(images)).squeeze(1)
+        return full_precision(self.realness(self.trunk(images)).squeeze(1))
 
 
 class KPlusOneDiscriminator(nn.Module):
@@ -131,7 +131,7 @@ class KPlusOneDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, 28, 28) -> logits (B, 1 + num_classes)."""
-        return self.classes(self.trunk(images))
+        return full_precision(self.classes(self.trunk(images)))
 
 
 class TwoHeadedDiscriminator(nn.Module):
@@ -155,11 +155,10 @@ class TwoHeadedDiscriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 1, 28, 28), labels (B,) -> realness (B,), class logits (B, num_classes)."""
         features = self.trunk(images)
-        realness = self.realness(features).squeeze(1)
+        realness = full_precision(self.realness(features).squeeze(1))
         if self.embedding is not None:
-            projected = (self.embedding(labels) * features).sum(dim=1)
-            realness = realness + projected
-        return realness, self.classes(features)
+            realness = realness + (self.embedding(labels) * features).sum(dim=1)
+        return realness, full_precision(self.classes(features))
 
 
 def glorot_(network: nn.Module) -> nn.Module:
@@ -170,3 +169,8 @@ def glorot_(network: nn.Module) -> nn.Module:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     return network
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """At least float32, which losses need: mixed precision ends at the last layer."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,107 @@
+"""Two processes share one run: the weights, the noise and the data of a single process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.ddp
+
+SCRIPT = """
+import sys, torch
+from lightning import Callback, Trainer
+from torch import nn
+from datamodules import Images
+from models import GAN, ConditionalGAN
+from models.gan_networks import UpsampleConv2d
+
+class WithoutBatchNorm(ConditionalGAN):
+    def _build(self, *args):
+        super()._build(*args)
+        self.generator = nn.Sequential(*(m for m in self.generator
+                                         if not isinstance(m, nn.BatchNorm2d)))
+
+class Noise(Callback):
+    def __init__(self):
+        self.latents = []
+    def on_fit_start(self, trainer, module):
+        draw = module.draw_share
+        def spy(*args):
+            self.latents.append(draw(*args))
+            return self.latents[-1]
+        module.draw_share = spy
+
+if __name__ == "__main__":
+    devices, kind, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    torch.manual_seed(0)
+    make = {"plain": WithoutBatchNorm, "batch norm": ConditionalGAN}[kind]
+    model = make(width=4, latent_dim=4, r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0)
+    noise = Noise()
+    trainer = Trainer(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto",
+                      precision="64-true", max_steps=4, logger=False, enable_checkpointing=False,
+                      enable_progress_bar=False, enable_model_summary=False, callbacks=[noise],
+                      limit_val_batches=1)
+    trainer.fit(model, datamodule=Images(dataset="digits", batch_size=32))
+    torch.save({"weights": {k: v.detach() for k, v in model.named_parameters()},
+                "noise": noise.latents, "step": trainer.global_step,
+                "metrics": {k: v.item() for k, v in trainer.callback_metrics.items()}},
+               f"{folder}/{devices}-{trainer.global_rank}.pt")
+"""
+
+
+def run(devices: int, kind: str, folder: Path) -> list[dict[str, Any]]:
+    """What each rank ended with."""
+    script = folder / "train.py"
+    script.write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PL_GLOBAL_SEED": "3"}
+    command = [sys.executable, str(script), str(devices), kind, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"{devices}-{rank}.pt") for rank in range(devices)]
+
+
+def test_two_ranks_hold_equal_weights_and_see_different_noise(tmp_path: Path) -> None:
+    first, second = run(2, "batch norm", tmp_path)
+    assert first["step"] == second["step"] == 4
+    for name, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][name]), name
+    for (latents, _), (other, _) in zip(first["noise"], second["noise"], strict=True):
+        assert not torch.isclose(latents, other).any()
+
+
+def test_two_ranks_are_one_process_to_rounding(tmp_path: Path) -> None:
+    """In float64 without batch norm, whose statistics are a rank's own.
+
+    Sums are taken in another order, so 4 steps differ by some ulps (2e-16) times the number of
+    terms (32 images) and what Adam's division by a gradient's size makes of that: below 1e-9.
+    """
+    (one,) = run(1, "plain", tmp_path)
+    two = run(2, "plain", tmp_path)
+    for name, weight in one["weights"].items():
+        torch.testing.assert_close(weight, two[0]["weights"][name], rtol=1e-9, atol=1e-9)
+    for i, (latents, labels) in enumerate(one["noise"]):
+        shares = [rank["noise"][i] for rank in two]
+        assert torch.equal(latents, torch.cat([share[0] for share in shares]))
+        assert torch.equal(labels, torch.cat([share[1] for share in shares]))
+    assert one["metrics"] == pytest.approx(two[0]["metrics"], rel=1e-9)
+
+
+def test_averaging_gradients_is_a_mean_over_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from models import distributed
+
+    def all_reduce(flat: torch.Tensor) -> None:
+        flat += torch.arange(1.0, flat.numel() + 1)  # the other rank's
+
+    monkeypatch.setattr(distributed.dist, "all_reduce", all_reduce)
+    layer = nn.Linear(2, 1)
+    layer.weight.grad, layer.bias.grad = torch.tensor([[4.0, 6.0]]), torch.tensor([8.0])
+    distributed.average_gradients(layer.parameters(), world_size=2)
+    torch.testing.assert_close(layer.weight.grad, torch.tensor([[2.5, 4.0]]))
+    torch.testing.assert_close(layer.bias.grad, torch.tensor([5.5]))
