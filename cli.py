@@ -12,14 +12,16 @@ import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lightning import LightningDataModule, LightningModule, Trainer
+from jsonargparse import ArgumentParser
+from jsonargparse._util import import_object
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 import datamodules
 import models
-from callbacks import DEFAULT_CALLBACKS, SampleGrid
+from callbacks import DEFAULT_CALLBACKS, Progress, SampleGrid
 from runtime import checkpoints, config_files
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
@@ -101,8 +103,10 @@ class LadderCLI(LightningCLI):
         config.ckpt_path = str(self.checkpoint)
         asked = config.model.init_args.as_dict() if config.model else {}
         super()._parse_ckpt_path()
-        for name, value in self.config[self.config.subcommand].model.init_args.as_dict().items():
-            if name in asked and asked[name] != value:
+        model = self.config[self.config.subcommand].model
+        defaults = _default_init_args(model.class_path)
+        for name, value in model.init_args.as_dict().items():
+            if name in asked and asked[name] not in (value, defaults[name]):
                 rank_zero_warn(
                     f"model.{name}: {self.checkpoint} was trained with {value!r}, which stays; "
                     f"{asked[name]!r} is not used. Train anew to change it."
@@ -114,19 +118,9 @@ class LadderCLI(LightningCLI):
 
     @property
     def experiment(self) -> str:
-        """The name given, or the first config file's: `lecture/gan.yaml` is `lecture-gan`."""
         config = self.config[self.config.subcommand]
-        if config.experiment:
-            return config.experiment
-        for file in self.files:
-            if file.name == "config.yaml":  # a run's own
-                return file.parent.parent.name
-            if file.parent.name != "trainer":
-                parts = file.with_suffix("").parts
-                return "-".join(
-                    parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]
-                )
-        return config.model.class_path.rpartition(".")[2].lower() if config.model else ""
+        class_path = config.model.class_path if config.model else ""
+        return config.experiment or experiment_name(self.files, class_path)
 
     # -- running --------------------------------------------------------------------------------
 
@@ -137,17 +131,27 @@ class LadderCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
-        callbacks = [*(config.callbacks or []), *(make() for make in DEFAULT_CALLBACKS)]
-        if self.subcommand == "fit":
-            callbacks.append(Preemption())
+        callbacks = self._callbacks(config)
         if config.logger in (None, True) and not config.fast_dev_run:
             resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
             callbacks.insert(0, RunFolder(self.runs, self.experiment, resumed))
             kwargs["logger"] = False  # until the folder is known
         try:
-            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+            return self._instantiate_trainer({**config, "callbacks": callbacks, **kwargs}, [])
         except (ValueError, TypeError) as error:
             raise MisconfigurationException(f"trainer: {error}") from error
+
+    def _callbacks(self, config: Any) -> list[Callback]:
+        """The user's, then what every run needs, less what the trainer is told to do without."""
+        callbacks = [*(config.callbacks or []), *(make() for make in DEFAULT_CALLBACKS)]
+        callbacks.append(self._get(self.config_init, "samples"))
+        if config.enable_progress_bar is not False:
+            callbacks.append(Progress())
+        if self.subcommand == "fit" and not config.fast_dev_run:
+            callbacks.append(Preemption())
+        if config.enable_checkpointing is not False and not config.fast_dev_run:
+            callbacks.append(self._get(self.config_init, "checkpoint"))
+        return callbacks
 
     def after_fit(self) -> None:
         folder = self.trainer.log_dir  # a broadcast, so every rank asks
@@ -159,9 +163,29 @@ class LadderCLI(LightningCLI):
             )
 
 
+def _default_init_args(class_path: str) -> dict[str, Any]:
+    parser = ArgumentParser()
+    parser.add_class_arguments(import_object(class_path), "model", fail_untyped=False)
+    return parser.get_defaults().model.as_dict()
+
+
+def experiment_name(files: list[Path], class_path: str) -> str:
+    """The first config file's name (`configs/lecture/gan.yaml`: `lecture-gan`), or the model's."""
+    for file in files:
+        if file.name == "config.yaml":  # a run's own
+            return file.parent.parent.name
+        if file.parent.name != "trainer":
+            parts = file.with_suffix("").parts
+            return "-".join(
+                parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]
+            )
+    return class_path.rpartition(".")[2].lower()
+
+
 def _with_config_of_run(args: list[str]) -> list[str]:
     """Adds a run's own config where its folder or checkpoint is all that was given."""
-    given = dict(zip(args, args[1:], strict=False))
+    split = [part for arg in args for part in arg.split("=", 1)]
+    given = dict(zip(split, split[1:], strict=False))
     if not given.keys().isdisjoint({"--config", "-c", "--model"}) or "--ckpt_path" not in given:
         return args
     path = Path(given["--ckpt_path"])

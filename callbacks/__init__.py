@@ -5,6 +5,6 @@ from callbacks.graph import NetworkGraph
 from callbacks.progress import Progress, Speed
 from callbacks.samples import SampleGrid
 
-DEFAULT_CALLBACKS = (Progress, Speed, Curves, NetworkGraph)
+DEFAULT_CALLBACKS = (Speed, Curves, NetworkGraph)
 
 __all__ = ["DEFAULT_CALLBACKS", "Curves", "NetworkGraph", "Progress", "SampleGrid", "Speed"]

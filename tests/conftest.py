@@ -13,6 +13,7 @@ import torch.distributed as dist
 from runtime import signals
 
 ROOT = Path(__file__).parent.parent
+torch.set_num_threads(1)  # the networks of tests are small: threads would mostly wait
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,8 @@ KINDS = {
 SMALL = [
     "--model.architecture=lecture", "--model.ema_decay=0.9", "--model.latent_dim=4",
     "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
-    "--trainer.max_epochs=3", "--trainer.limit_train_batches=5", "--trainer.limit_val_batches=1", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=3", "--trainer.limit_train_batches=5", "--trainer.limit_val_batches=1",
+    "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu",
     "--checkpoint.min_steps=0", "--samples.min_steps=1000",
 ]  # fmt: skip
 STOPS = {

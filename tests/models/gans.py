@@ -25,11 +25,10 @@ KINDS = [GAN, ConditionalGAN]
 def fit(
     model: LightningModule, *callbacks: Callback, batch_size: int = 16, **kwargs: Any
 ) -> Trainer:
-    defaults = {"max_steps": 3, "limit_val_batches": 0, "accelerator": "cpu"}
+    defaults = {"max_steps": 3, "limit_val_batches": 0, "accelerator": "cpu", "logger": False}
     trainer = Trainer(
         **(defaults | kwargs),
         callbacks=list(callbacks),
-        logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -1,0 +1,79 @@
+"""Drawing samples shows the run and does not change it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+
+from callbacks import Curves, NetworkGraph, SampleGrid, Speed
+from callbacks.curves import draw_curves
+from callbacks.figures import tile, write
+from callbacks.samples import untrained_scores
+from models import ConditionalGAN
+from runtime.run_folder import AppendingCSVLogger
+from tests.models.gans import fit, same, small, state
+
+
+def loggers(folder: Path) -> list[Any]:
+    return [
+        kind(folder, name="", version="run") for kind in (TensorBoardLogger, AppendingCSVLogger)
+    ]
+
+
+def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:
+    alone, watched = (small(architecture="lecture", ema_decay=0.5) for _ in range(2))
+    watchers = [SampleGrid(min_steps=0), Speed(), Curves(), NetworkGraph()]
+    options = {"max_steps": 3, "limit_train_batches": 2, "log_every_n_steps": 1}
+    fit(alone, **options)
+    fit(watched, *watchers, logger=loggers(tmp_path), **options)
+    assert same(state(alone), state(watched))
+    assert watched.generator.training
+
+
+def test_the_grid_of_a_conditional_gan_has_a_row_a_digit(tmp_path: Path) -> None:
+    fit(small(ConditionalGAN), SampleGrid(), max_steps=1, logger=loggers(tmp_path))
+    with Image.open(tmp_path / "run" / "figures" / "samples.png") as picture:
+        assert picture.size == (2 * (10 * 30 + 2), 2 * (10 * 30 + 2))
+
+
+def test_tiles_lie_row_by_row() -> None:
+    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 2, 2) / 10
+    picture = tile(images, columns=3, padding=1, scale=1)
+    assert picture.shape == (1, 2 * 3 + 1, 3 * 3 + 1)
+    torch.testing.assert_close(picture[0, 1::3, 1::3], torch.arange(6.0).view(2, 3) / 10)
+
+
+def test_scores_of_an_undecided_discriminator_are_a_half() -> None:
+    model = small()
+    for parameter in model.discriminator.realness.parameters():
+        torch.nn.init.zeros_(parameter)
+    line = untrained_scores(model, torch.rand(8, 1, 28, 28), torch.zeros(8).long())
+    assert line.count("0.500") == 10
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+
+    def fail(partial: Path) -> None:
+        partial.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write(path, fail)
+    assert not path.exists()
+    write(path, lambda partial: partial.write_text("whole"))
+    assert path.read_text() == "whole"
+
+
+def test_curves_have_a_line_for_each_loss_and_accuracy(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train/d_loss,train/acc_real,val/d_loss\n1,0.5,0.9,\n3,0.25,1.0,0.3\n")
+    losses, shares = draw_curves(path).axes
+    drawn = {tuple(line.get_ydata()) for line in losses.lines if len(line.get_ydata())}
+    assert drawn == {(0.5, 0.25), (0.3,)}
+    assert [tuple(line.get_ydata()) for line in shares.lines if len(line.get_ydata())] == [
+        (0.9, 1.0)
+    ]

@@ -1,0 +1,97 @@
+"""Checkpoints are whole or absent, and found by name."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from runtime.checkpoints import AtomicCheckpointIO, is_readable, resolve
+from tests.conftest import ROOT
+from tests.models.gans import small
+
+
+def save(path: Path, value: int = 0, age: int = 0) -> Path:
+    AtomicCheckpointIO().save_checkpoint({"value": value, "weights": torch.zeros(9)}, path)
+    when = time.time() - age
+    os.utime(path, (when, when))
+    return path
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    path = save(tmp_path / "new" / "a.ckpt", 7)
+    assert AtomicCheckpointIO().load_checkpoint(path, weights_only=True)["value"] == 7
+    assert [p.name for p in path.parent.iterdir()] == ["a.ckpt"]
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.ckpt", 1)
+
+    def half(checkpoint: object, file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        save(path, 2)
+    monkeypatch.undo()
+    assert torch.load(path, weights_only=True)["value"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_never_leaves_a_broken_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    script = (
+        "import sys, torch; from runtime.checkpoints import AtomicCheckpointIO\n"
+        "io, state = AtomicCheckpointIO(), {'w': torch.zeros(3_000_000)}\n"
+        "while True: io.save_checkpoint(state, sys.argv[1])"
+    )
+    for attempt in range(8):
+        process = subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT)
+        while not path.exists():
+            time.sleep(0.01)
+        time.sleep(0.02 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert is_readable(path)
+        path.unlink()
+
+
+def test_last_is_the_newest_of_all_runs_and_a_folder_its_own(tmp_path: Path) -> None:
+    old = save(tmp_path / "version_0" / "checkpoints" / "last.ckpt", age=100)
+    new = save(tmp_path / "version_1" / "checkpoints" / "last.ckpt", age=10)
+    assert resolve("last", tmp_path) == new
+    assert resolve(str(tmp_path / "version_0"), tmp_path) == old
+    assert resolve(str(old), tmp_path) == old
+
+
+def test_a_broken_last_falls_back_to_the_newest_that_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    save(folder / "epoch=0.ckpt", age=100)
+    whole = save(folder / "epoch=1.ckpt", age=50)
+    (folder / "last.ckpt").write_bytes(whole.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert resolve("last", tmp_path) == whole
+
+
+@pytest.mark.parametrize("wanted", ["last", "nowhere.ckpt"])
+def test_no_checkpoint_is_one_clear_error(wanted: str, tmp_path: Path) -> None:
+    with pytest.raises(MisconfigurationException, match=f"--ckpt_path {wanted}: no "):
+        resolve(wanted, tmp_path)
+
+
+def test_a_checkpoint_of_a_model_loads_with_weights_only(tmp_path: Path) -> None:
+    from lightning import Trainer
+
+    model, trainer = small(), Trainer(logger=False, barebones=True)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    again = type(model).load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])

@@ -1,0 +1,42 @@
+"""Mistakes in config files are refused with file, line, key and the nearest valid name."""
+
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from runtime import config_files
+
+
+def test_files_are_found_among_arguments() -> None:
+    args = ["fit", "--config", "a.yaml", "-c", "b.yaml", "--trainer.max_steps", "3"]
+    assert config_files.given_files(args) == [Path("a.yaml"), Path("b.yaml")]
+    assert config_files.given_files(["fit", "--config=c.yaml"]) == [Path("c.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\nb: {c: 1, c: 2}\n", ":2: the key 'b.c' stands twice, first on line 2"),
+        ("a: 1\nb: 2\na: 3\n", ":3: the key 'a' stands twice, first on line 1"),
+        ("a: [1, 2\n", ": not valid YAML"),
+    ],
+)
+def test_broken_files_are_refused(text: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(MisconfigurationException) as error:
+        config_files.check([path])
+    assert str(path) in str(error.value)
+    assert expected in str(error.value)
+
+
+def test_a_missing_file_suggests_a_near_one(in_root: Path) -> None:
+    with pytest.raises(MisconfigurationException, match="Did you mean configs/cgan.yaml"):
+        config_files.check([Path("configs/cgann.yaml")])
+
+
+def test_keys_have_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("a:\n  b: 1\n  c:\n  - d: 2\n")
+    assert dict(config_files.keys(path)) == {"a": 1, "a.b": 2, "a.c": 3, "a.c.d": 4}

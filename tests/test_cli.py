@@ -1,0 +1,200 @@
+"""The command line as a user meets it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import cli
+from tests.conftest import ROOT
+
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("**/*.yaml"))
+EXPERIMENTS = [path for path in CONFIGS if path.parent.name != "trainer"]
+OVERLAYS = [path for path in CONFIGS if path.parent.name == "trainer"]
+TINY_GAN = ["--model=GAN", "--model.width=2", "--model.latent_dim=4"]
+DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
+
+
+def run(*args: str) -> None:
+    cli.main([*args])
+
+
+def fails(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """The one line that a mistaken command prints."""
+    with pytest.raises(SystemExit) as stopped:
+        run(*args)
+    assert stopped.value.code == 2
+    (line,) = [n for n in capsys.readouterr().err.splitlines() if n.startswith("error:")]
+    return line
+
+
+def offline(path: Path) -> list[str]:
+    """Arguments that let a config's own data set be the embedded one."""
+    data = yaml.safe_load(path.read_text())["data"]
+    return ["--data.dataset=digits"] if data["class_path"] == "Images" else []
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_config_trains_and_validates(path: Path, in_root: Path, tmp_path: Path) -> None:
+    root = f"--trainer.default_root_dir={tmp_path}"
+    run("fit", f"--config={path}", *offline(path), "--trainer.fast_dev_run=1", root)
+    assert not list(tmp_path.iterdir())  # a trial leaves nothing
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_every_overlay_composes_with_an_experiment(path: Path, in_root: Path) -> None:
+    """Parsed only: some ask for devices that are not here."""
+    command = cli.LadderCLI.__new__(cli.LadderCLI)
+    command.before_instantiate_classes = command.instantiate_classes = lambda: None  # type: ignore
+    command._run_subcommand = lambda subcommand: None  # type: ignore[method-assign]
+    args = ["fit", "--config=configs/cgan.yaml", f"--config={path}"]
+    command.__init__(args)  # type: ignore[misc]
+    given = yaml.safe_load(path.read_text())["trainer"]
+    assert {key: command.config.fit.trainer[key] for key in given} == given
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run."""
+    root = tmp_path_factory.mktemp("runs")
+    run("fit", *TINY_GAN, *DIGITS, "--trainer.max_steps=8", "--trainer.log_every_n_steps=2",
+        "--trainer.limit_train_batches=4", f"--trainer.default_root_dir={root}",
+        "--samples.min_steps=0", "--checkpoint.min_steps=0", "--experiment=tiny")  # fmt: skip
+    return root / "tiny" / "version_0"
+
+
+def test_a_run_folder_says_everything(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.yaml", "metrics.csv", "checkpoints", "figures"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    figures = {path.name for path in (finished / "figures").iterdir()}
+    steps = {f"samples_{step:07d}.png" for step in (0, 4, 8)}
+    assert figures == {"samples.png", "curves.png"} | steps
+    checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
+    assert checkpoints == {"last.ckpt"} | {
+        f"epoch={e:03d}-step={4 * e + 4:07d}.ckpt" for e in (0, 1)
+    }
+    assert yaml.safe_load((finished / "config.yaml").read_text())["trainer"]["max_steps"] == 8
+
+
+def test_checkpoints_hold_both_networks_and_plain_values(finished: Path) -> None:
+    checkpoint = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 8
+    networks = {name.split(".")[0] for name in checkpoint["state_dict"]}
+    assert {"generator", "discriminator", "grid_latents"} <= networks
+    assert checkpoint["hyper_parameters"]["width"] == 2
+    assert checkpoint["datamodule_hyper_parameters"]["dataset_found"] == "digits"
+
+
+def test_the_last_checkpoint_is_used_with_nothing_but_the_run(
+    finished: Path, tmp_path: Path
+) -> None:
+    before = (finished / "config.yaml").read_text()
+    run("validate", f"--ckpt_path={finished}")
+    assert (finished / "config.yaml").read_text() == before
+
+
+def test_pictures_have_a_place_for_each_sample(finished: Path) -> None:
+    with Image.open(finished / "figures" / "samples.png") as picture:
+        assert picture.size == (2 * (5 * 30 + 2), 2 * (5 * 30 + 2))
+
+
+def test_tensorboard_has_scalars_images_and_the_graph(finished: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished), size_guidance={"images": 0}).Reload()
+    assert {"train/d_loss", "train/g_loss", "val/d_loss"} <= set(events.Tags()["scalars"])
+    assert [image.step for image in events.Images("samples")] == [0, 4, 8]
+    assert [scalar.step for scalar in events.Scalars("train/d_loss")] == [1, 3, 5, 7]
+    assert events.Tags()["graph"]
+
+
+def test_hyperparameters_of_the_checkpoint_win_with_a_warning(finished: Path) -> None:
+    with pytest.warns(UserWarning, match="model.latent_dim.*4.*9 is not used"):
+        run("validate", "--model=GAN", "--model.latent_dim=9", *DIGITS,
+            f"--ckpt_path={finished}")  # fmt: skip
+
+
+def test_resuming_on_other_data_is_refused(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, "fit", f"--config={finished}/config.yaml", f"--ckpt_path={finished}",
+                 "--data.val_fraction=0.2", "--trainer.max_steps=9")  # fmt: skip
+    assert "--data.val_fraction" in line
+
+
+CGAN = (ROOT / "configs" / "cgan.yaml").read_text()
+MISTAKES = {
+    "class": (
+        "ConditionalGAN",
+        "ConditionalGan",
+        "model: there is no class",
+        "ConditionalGAN?",
+    ),
+    "key": ("latent_dim", "latnt_dim", "model: ConditionalGAN has no option", "latent_dim?"),
+    "type": ("latent_dim: 64", "latent_dim: big", "model.latent_dim: expected int, got 'big'", ""),
+    "choice": ("projection", "projecton", "model.head: expected", "projection?"),
+    "nested": ("{lr:", "{lrr:", "model.generator_optimizer: Adam has no option 'lrr'", "lr?"),
+    "trainer": ("max_steps", "max_stps", "no option 'trainer.max_stps'", "trainer.max_steps?"),
+    "top": ("trainer:", "trainr:", "no option 'trainr.max_steps'", "Did you mean trainer"),
+    "twice": ("data:", "model: 1\ndata:", "the key 'model' stands twice", ""),
+    "strategy": ("{max_steps", "{strategy: ddpp, max_steps", "trainer:", "ddpp"),
+    "yaml": ("trainer: {", "trainer: [{", "not valid YAML", ""),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_one_line_with_a_remedy(
+    mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, *expected = MISTAKES[mistake]
+    assert old in CGAN
+    path = tmp_path / "mine.yaml"
+    path.write_text(CGAN.replace(old, new, 1))
+    line = fails(capsys, "fit", f"--config={path}")
+    for part in expected:
+        assert part in line
+    assert mistake == "strategy" or str(path) in line
+
+
+def test_mistakes_on_the_command_line_do_not_blame_a_file(
+    in_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, "fit", "--config=configs/cgan.yaml", "--trainer.max_steps=x")
+    assert line == "error: trainer.max_steps: expected int, got 'x'."
+    line = fails(capsys, "fti", "--config=configs/cgan.yaml")
+    assert line.startswith("error: there is no command 'fti': one of fit, validate")
+    assert "Give a config file" in fails(capsys, "fit")
+    assert "no checkpoint below" in fails(
+        capsys, "fit", "--config=configs/cgan.yaml", "--ckpt_path=last", "--experiment=none"
+    )
+
+
+def test_a_mistake_leaves_the_process_with_two_and_no_traceback() -> None:
+    command = [sys.executable, "cli.py", "fit", "--config", "configs/nothing.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --config configs/nothing.yaml: no such file.")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ("configs/cgan.yaml", "cgan"),
+        ("configs/lecture/gan.yaml", "lecture-gan"),
+        ("/elsewhere/mine.yaml", "mine"),
+        ("runs/tiny/version_3/config.yaml", "tiny"),
+    ],
+)
+def test_an_experiment_is_named_after_its_config(config: str, name: str) -> None:
+    files = [Path("configs/trainer/cpu.yaml"), Path(config)]
+    assert cli.experiment_name(files, "models.GAN") == name
+
+
+def test_an_experiment_without_a_config_is_named_after_its_model() -> None:
+    assert cli.experiment_name([], "models.cgan.ConditionalGAN") == "conditionalgan"
