@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 import datamodules
 import models
 from callbacks import DEFAULT_CALLBACKS, Progress, SampleGrid
+from callbacks.maximization import Maximization
 from runtime import checkpoints, config_files
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
@@ -45,6 +46,10 @@ class Parser(LightningArgumentParser):
         raise MisconfigurationException(message)
 
 
+class CommandTrainer(Maximization, LadderTrainer):
+    """The Trainer with a method for each of this command line's own subcommands."""
+
+
 class LadderCLI(LightningCLI):
     """LightningCLI with run folders, checkpoints found by name, and one-line errors."""
 
@@ -52,7 +57,7 @@ class LadderCLI(LightningCLI):
         super().__init__(
             LightningModule,
             LightningDataModule,
-            trainer_class=LadderTrainer,
+            trainer_class=CommandTrainer,
             trainer_defaults={"default_root_dir": "runs"},
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
@@ -62,6 +67,10 @@ class LadderCLI(LightningCLI):
             auto_configure_optimizers=False,
             args=args,
         )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {**LightningCLI.subcommands(), "maximize": {"model", "datamodule"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(

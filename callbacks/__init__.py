@@ -1,10 +1,37 @@
-"""What a run shows: progress, samples, curves, graphs."""
+"""What a run shows: progress, samples, figures, tables, graphs."""
 
 from callbacks.curves import Curves
+from callbacks.data_figures import DataFigures
+from callbacks.decision_surface import DecisionSurface
+from callbacks.evaluation import Evaluation
+from callbacks.function_fit import FunctionFit
 from callbacks.graph import NetworkGraph
+from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
 from callbacks.samples import SampleGrid
 
-DEFAULT_CALLBACKS = (Speed, Curves, NetworkGraph)
+# Each acts on the kinds of model it is for, and leaves the others alone.
+DEFAULT_CALLBACKS = (
+    Speed,
+    Curves,
+    NetworkGraph,
+    DataFigures,
+    Evaluation,
+    Predictions,
+    DecisionSurface,
+    FunctionFit,
+)
 
-__all__ = ["DEFAULT_CALLBACKS", "Curves", "NetworkGraph", "Progress", "SampleGrid", "Speed"]
+__all__ = [
+    "DEFAULT_CALLBACKS",
+    "Curves",
+    "DataFigures",
+    "DecisionSurface",
+    "Evaluation",
+    "FunctionFit",
+    "NetworkGraph",
+    "Predictions",
+    "Progress",
+    "SampleGrid",
+    "Speed",
+]

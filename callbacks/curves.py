@@ -27,7 +27,7 @@ class Curves(Callback):
 
 
 def draw_curves(metrics: Path) -> "Figure":
-    """One panel for the losses and one for the shares (accuracies) in a metrics.csv."""
+    """One panel for the losses and one for the accuracies in a metrics.csv."""
     import pandas as pd
     import seaborn as sns
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def draw_curves(metrics: Path) -> "Figure":
     table = pd.read_csv(metrics)
     panels = {
         "loss": [name for name in table if "loss" in name],
-        "share": [name for name in table if "acc" in name],
+        "accuracy": [name for name in table if "acc" in name],
     }
     panels = {label: names for label, names in panels.items() if names}
     figure = Figure(figsize=(5.5 * max(1, len(panels)), 4), layout="constrained")
@@ -46,7 +46,6 @@ def draw_curves(metrics: Path) -> "Figure":
     ):
         long = table.melt("step", names, "series", label).dropna()
         sns.lineplot(long, x="step", y=label, hue="series", ax=axes, errorbar=None)
-        axes.set_title(f"{label} of {int(table['step'].max()) + 1:,} steps")
         axes.legend(title=None)
         sns.despine(ax=axes)
     return figure

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning import Trainer
+from lightning import LightningDataModule, Trainer
 from torch import Tensor
 
 from callbacks.figures import tensorboard, write
@@ -21,9 +21,13 @@ def publish(trainer: Trainer, folder: Path, name: str, figure: "Figure") -> None
         writer.add_figure(name, figure, trainer.global_step, close=False)
 
 
-def class_names(trainer: Trainer, num_classes: int) -> list[str]:
+def data_of(trainer: Trainer) -> LightningDataModule | None:
+    """The data module of the run, if it was given one."""
+    return getattr(trainer, "datamodule", None)
+
+
+def class_names(data: LightningDataModule | None, num_classes: int) -> list[str]:
     """The classes as the data module names them, or their numbers."""
-    data = getattr(trainer, "datamodule", None)
     names = getattr(data, "class_names", None) or range(num_classes)
     return [str(name) for name in names]
 
@@ -51,27 +55,46 @@ def mosaic(
 
     images = images.detach().float().cpu()
     images = images.movedim(1, -1).squeeze(-1) if images.dim() == 4 else images  # (N, H, W[, 3])
-    columns = columns or max(1, round(len(images) ** 0.5 * 1.2))
-    rows = -(-len(images) // columns)
-    lines = max((title.count("\n") + 1 for title in titles), default=0)
-    width = max(columns * cell, 0.09 * len(heading), 2) + 0.9 * signed
-    height = rows * (cell * images.shape[1] / images.shape[2] + 0.05 + 0.17 * lines)
-    figure = Figure(figsize=(width, height + 0.45 * bool(heading)), layout="constrained", dpi=130)
-    limit = float(images.abs().max()) if signed else float(images.max())
-    low = -limit if signed else min(0.0, float(images.min()))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for place, axes in enumerate(grid.flat):
-        axes.axis("off")
-        if place >= len(images):
-            continue
+    columns = columns or max(1, round(1.2 * len(images) ** 0.5))
+    limit = float(images.abs().max()) or 1.0
+    low, cmap = (-limit, "RdBu_r") if signed else (0.0, "gray")
+
+    # all in inches, from the upper left
+    tall = cell * images.shape[1] / images.shape[2]
+    strip = 0.04 + 0.14 * max((title.count("\n") + 1 for title in titles), default=0)
+    top, gap = 0.35 * bool(heading), 0.06
+    height = top + -(-len(images) // columns) * (strip + tall + gap) + gap
+    left, bar = gap, 0.9 * signed
+    width = columns * (cell + gap) + gap + bar
+    if (wanted := 0.085 * len(heading)) > width:  # the heading is wider than the images
+        left, width = left + (wanted - width) / 2, wanted
+    figure = Figure(figsize=(width, height), dpi=150)
+    axes = figure.add_axes((0, 0, 1, 1))
+    for place, image in enumerate(images):
+        x = left + place % columns * (cell + gap)
+        y = top + place // columns * (strip + tall + gap) + strip
         shown = axes.imshow(
-            images[place], cmap="RdBu_r" if signed else "gray", vmin=low, vmax=limit or 1.0
+            image.numpy(),
+            extent=(x, x + cell, y + tall, y),
+            aspect="auto",
+            cmap=cmap,
+            vmin=low,
+            vmax=limit,
         )
         if titles:
-            axes.set_title(titles[place], fontsize=8, pad=2)
+            axes.text(x + cell / 2, y - 0.03, titles[place], fontsize=8, ha="center", va="bottom")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    figure.text(0.5, 1 - 0.09 / height, heading, fontsize=10, ha="center", va="top")
     if signed:
-        figure.colorbar(shown, ax=grid, shrink=min(1.0, 3 / rows), label="weight")
-    figure.suptitle(heading, fontsize=10)
+        high = min(height - top - 0.4, 2.5)
+        place_of_bar = (
+            1 - 0.8 / width,
+            1 - (top + strip + high) / height,
+            0.12 / width,
+            high / height,
+        )
+        figure.colorbar(shown, cax=figure.add_axes(place_of_bar)).ax.tick_params(labelsize=8)
     return figure
 
 

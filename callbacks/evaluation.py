@@ -5,7 +5,8 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from callbacks.drawing import class_names, publish
+from callbacks.console import say
+from callbacks.drawing import class_names, data_of, publish
 from callbacks.evaluation_figures import draw_confusion, draw_mistakes, draw_reliability, table
 from callbacks.figures import figures_folder
 from callbacks.tally import Tally
@@ -25,9 +26,12 @@ class Evaluation(Callback):
     # -- counting -------------------------------------------------------------------------------
 
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tally = None
-        if isinstance(pl_module, Classifier) and not trainer.sanity_checking:
+        if not isinstance(pl_module, Classifier) or trainer.sanity_checking:
+            self._tally = None
+        elif self._tally is None:
             self._tally = Tally(pl_module.num_classes).to(pl_module.device)
+        else:  # an earlier epoch's
+            self._tally.reset()
 
     def _count(self, outputs: Any, batch: Any) -> None:
         if self._tally is not None:
@@ -80,8 +84,8 @@ class Evaluation(Callback):
             return
         evaluated = self._tally.compute()  # gathers from all ranks
         self._tally = None
-        names = class_names(trainer, len(evaluated.confusion))
-        pl_module.print(table(evaluated, names, title))
+        names = class_names(data_of(trainer), len(evaluated.confusion))
+        say(trainer, table(evaluated, names, title))
         folder = figures_folder(trainer)
         if folder is None:
             return

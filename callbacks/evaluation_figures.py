@@ -17,9 +17,9 @@ def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
     confusion = evaluated.confusion
     width = max(map(len, [*names, "accuracy"]))
     lines = [
-        f"{title}, {evaluated.count:,} examples",
+        f"{title}, {evaluated.examples:,} examples",
         f"  {'loss':<{width}}  {evaluated.loss:.4f}",
-        f"  {'accuracy':<{width}}  {percent(evaluated.hits, evaluated.count)}",
+        f"  {'accuracy':<{width}}  {percent(evaluated.hits, evaluated.examples)}",
     ]
     for row, name in enumerate(names):
         lines.append(f"  {name:<{width}}  {percent(confusion[row, row], confusion[row].sum())}")
@@ -31,7 +31,7 @@ def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
 
 
 def draw_confusion(confusion: Tensor, names: Sequence[str], title: str) -> "Figure":
-    """Counts (C, C) of true (rows) and predicted (columns) classes, coloured by share of the row."""
+    """Counts (C, C) of true (rows) and predicted (columns) classes, coloured by share."""
     import seaborn as sns
     from matplotlib.figure import Figure
 
@@ -63,11 +63,13 @@ def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> "Figu
     """The worst mistakes, each as `true -> predicted` with the probability of the latter."""
     titles = [
         f"{names[true]} \N{RIGHTWARDS ARROW} {names[predicted]}\n{probability:.4f}"
-        for true, predicted, probability in zip(*(x.tolist() for x in mistakes[1:]), strict=True)
+        for true, predicted, probability in zip(*mistakes[1:], strict=True)
     ]
     count = len(titles)
     heading = f"{title}: the {count} worst mistakes" if count > 1 else f"{title}: the worst mistake"
-    return mosaic(mistakes.images, titles, min(8, count), heading + ", true \N{RIGHTWARDS ARROW} predicted")
+    return mosaic(
+        mistakes.images, titles, min(8, count), heading + ", true \N{RIGHTWARDS ARROW} predicted"
+    )
 
 
 def draw_reliability(calibration: Calibration, title: str) -> "Figure":
@@ -89,6 +91,7 @@ def draw_reliability(calibration: Calibration, title: str) -> "Figure":
         calibration.accuracy.numpy(),
         "o",
         color="tab:orange",
+        clip_on=False,
         label="at the mean confidence",
     )
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")

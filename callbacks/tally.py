@@ -9,12 +9,15 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class Mistakes(NamedTuple):
-    """The worst mistakes, the worst first: those made with the highest probability."""
+    """The worst mistakes, the worst first: those made with the highest probability.
+
+    Lists of numbers, since torchmetrics turns a tensor (1,) that `compute` returns into ().
+    """
 
     images: Tensor  # (K, C, H, W), or (K, 0) where inputs are no images
-    targets: Tensor  # (K,)
-    predictions: Tensor  # (K,)
-    probabilities: Tensor  # (K,), of the predicted class
+    targets: list[int]
+    predictions: list[int]
+    probabilities: list[float]  # of the predicted class
 
 
 class Calibration(NamedTuple):
@@ -35,7 +38,7 @@ class Evaluated(NamedTuple):
     mistakes: Mistakes
 
     @property
-    def count(self) -> int:
+    def examples(self) -> int:
         return int(self.confusion.sum())
 
     @property
@@ -63,7 +66,7 @@ class Tally(Metric):
     classes: list[Tensor]
     images: list[Tensor]
 
-    def __init__(self, num_classes: int, num_mistakes: int = 24, num_bins: int = 10) -> None:
+    def __init__(self, num_classes: int, num_mistakes: int = 24, num_bins: int = 15) -> None:
         super().__init__()
         self.num_classes, self.num_mistakes = num_classes, num_mistakes
         counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
@@ -115,7 +118,8 @@ class Tally(Metric):
         classes, images = dim_zero_cat(self.classes).cpu(), dim_zero_cat(self.images).cpu()
         order = scores.argsort(descending=True, stable=True)[: self.num_mistakes]
         order = order[scores[order] >= 0]
-        return Mistakes(images[order], classes[order, 0], classes[order, 1], scores[order])
+        targets, predictions = classes[order].T.tolist()
+        return Mistakes(images[order], targets, predictions, scores[order].tolist())
 
 
 def _calibration(bins: Tensor) -> Calibration:

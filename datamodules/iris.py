@@ -1,12 +1,15 @@
 """Fisher's iris flowers: 150 flowers, four lengths in cm, three species."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class Iris(InMemoryDataModule):
@@ -83,6 +86,15 @@ class Iris(InMemoryDataModule):
             return train, test
         splitter = StratifiedKFold(self.folds, shuffle=True, random_state=self.fold_seed)
         return list(splitter.split(rows, targets))[self.fold]
+
+    def table(self) -> "DataFrame":
+        """All flowers in cm, in the data set's order; the last column is the species."""
+        from sklearn.datasets import load_iris
+
+        iris = load_iris(as_frame=True)
+        table = iris.data.set_axis(list(self.feature_names), axis=1)
+        table["species"] = [self.class_names[k] for k in iris.target]
+        return table
 
     def identity(self) -> dict[str, Any]:
         """How the flowers are split and scaled."""

@@ -2,5 +2,20 @@
 
 from models.cgan import ConditionalGAN
 from models.gan import GAN
+from models.gates import GateLogistic, GateMLP
+from models.iris import IrisMLP
+from models.mnist import MNISTConv, MNISTDense
+from models.regressor import FunctionMLP
+from models.vgg import VGG
 
-__all__ = ["GAN", "ConditionalGAN"]
+__all__ = [
+    "GAN",
+    "VGG",
+    "ConditionalGAN",
+    "FunctionMLP",
+    "GateLogistic",
+    "GateMLP",
+    "IrisMLP",
+    "MNISTConv",
+    "MNISTDense",
+]

@@ -1,19 +1,13 @@
 """A generative adversarial network, trained by manual optimisation."""
 
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from models.base import Module
-from models.distributed import average_gradients
 from models.ema import MovingAverage
 from models.gan_networks import (
     Architecture,
@@ -26,11 +20,12 @@ from models.gan_networks import (
 )
 from models.losses import ADVERSARIAL_LOSSES, LossName, r1_penalty
 from models.sampling import eval_mode
+from models.turns import TakingTurns
 
 Stats = dict[str, Tensor]
 
 
-class GAN(Module):
+class GAN(TakingTurns):
     """Generator against discriminator, one update of each a batch (Goodfellow et al. 2014).
 
     Args:
@@ -79,26 +74,26 @@ class GAN(Module):
         generator_scheduler: LRSchedulerCallable | None = None,
         discriminator_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            {
+                "discriminator": (discriminator_optimizer, discriminator_scheduler),
+                "generator": (generator_optimizer, generator_scheduler),
+            },
+            gradient_clip_val,
+            accumulate_grad_batches,
+        )
         self.save_hyperparameters()
         if reuse_fakes and (fakes_in_eval_mode or accumulate_grad_batches > 1):
             raise MisconfigurationException(
                 "model.reuse_fakes needs fakes drawn in train mode for each update: leave out "
                 "fakes_in_eval_mode and accumulate_grad_batches, or reuse_fakes."
             )
-        self.automatic_optimization = False
         self.latent_dim, self.latent = latent_dim, latent
         self.loss = ADVERSARIAL_LOSSES[loss]
         self.label_smoothing = label_smoothing
         self.discriminator_steps = discriminator_steps
         self.reuse_fakes, self.fakes_in_eval_mode = reuse_fakes, fakes_in_eval_mode
         self.r1_gamma, self.r1_every = r1_gamma, r1_every
-        self.gradient_clip_val = gradient_clip_val
-        self.accumulate_grad_batches = accumulate_grad_batches
-        self.factories = {
-            "discriminator": (discriminator_optimizer, discriminator_scheduler),
-            "generator": (generator_optimizer, generator_scheduler),
-        }
         self._build(architecture, width, ema_decay)
 
     def _build(self, architecture: Architecture, width: int, ema_decay: float) -> None:
@@ -172,7 +167,7 @@ class GAN(Module):
         real, real_labels = batch
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
-        self._leave_step_counting_to_us(optimizers)
+        self.leave_step_counting_to_us(optimizers)
         discriminator_optimizer, generator_optimizer = optimizers
         random = self.batch_generator(batch_idx)
         window = self.accumulate_grad_batches
@@ -187,7 +182,7 @@ class GAN(Module):
                 loss = loss + self._r1(real, real_labels)
             self.manual_backward(loss / window)
             if update:
-                self._step(discriminator_optimizer, self.discriminator)
+                self.update_network(discriminator_optimizer, self.discriminator)
         stats["d_loss"] = loss.detach()
 
         if updates_generator:
@@ -198,12 +193,12 @@ class GAN(Module):
                         fake = self.generator(self.generator_input(latents, labels))
                     loss = self.generator_loss(fake, labels)
                     self.manual_backward(loss / window)
-                self._step(generator_optimizer, self.generator)
+                self.update_network(generator_optimizer, self.generator)
             if self.ema is not None:
                 self.ema.update(self.generator, self.global_step)
             stats["g_loss"] = loss.detach()
         self.log_means(stats)
-        self._count_batch()
+        self.count_batch()
 
     def generator_is_due(self, batch_idx: int) -> bool:
         """Whether this batch ends a round of `discriminator_steps` updates."""
@@ -230,47 +225,6 @@ class GAN(Module):
         real = real.detach().requires_grad_()
         weight = self.r1_gamma / 2 * self.r1_every
         return weight * r1_penalty(self.realness(real, labels), real)
-
-    def _step(self, optimizer: LightningOptimizer, network: nn.Module) -> None:
-        """One update of one network: gradients averaged over ranks, clipped, applied, cleared."""
-        average_gradients(network.parameters(), self.trainer.world_size)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedulers = self.lr_schedulers() or []
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            if scheduler.optimizer is optimizer.optimizer:
-                scheduler.step()  # type: ignore[call-arg]
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if self.gradient_clip_val is not None:  # here, since 16-mixed has unscaled gradients now
-            self.clip_gradients(optimizer, self.gradient_clip_val, "norm")
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizers: list[Optimizer] = []
-        schedulers: list[Any] = []
-        for name, (make_optimizer, make_scheduler) in self.factories.items():
-            optimizers.append(make_optimizer(getattr(self, name).parameters()))
-            if make_scheduler is not None:
-                schedulers.append(make_scheduler(optimizers[-1]))
-                if isinstance(schedulers[-1], ReduceLROnPlateau):
-                    raise MisconfigurationException(
-                        f"model.{name}_scheduler: ReduceLROnPlateau needs a falling loss to watch, "
-                        "and a GAN has none; choose a schedule of steps, such as CosineAnnealingLR."
-                    )
-        return optimizers, schedulers
-
-    # Lightning counts every optimizer's steps, which is twice a batch here. Both optimizers are
-    # told not to count (the loop sets these two hooks anew each batch), and each batch counts
-    # one: `max_steps`, loggers and checkpoints then mean batches.
-
-    def _leave_step_counting_to_us(self, optimizers: list[LightningOptimizer]) -> None:
-        for optimizer in optimizers:
-            optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
-
-    def _count_batch(self) -> None:
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.increment_ready()
-        progress.increment_completed()
 
     # -- use --------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import gzip
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import download, sources
-from datamodules.sources import find_files, load_digits, load_idx_dataset, read_idx
+from datamodules.sources import DATASETS, find_files, load_digits, load_idx_dataset, read_idx
 from tests.datamodules.conftest import idx_bytes, write_idx
 
 IMAGES = np.arange(2 * 28 * 28, dtype=np.int32).astype(np.uint8).reshape(2, 28, 28)
@@ -106,15 +107,18 @@ def test_the_data_directory_may_be_given_in_full(
     assert len(find_files("mnist", tmp_path / given)[0]) == 4
 
 
-def test_nothing_found_names_places_and_remedies_in_one_line(tmp_path: Path) -> None:
+def test_nothing_found_names_places_and_remedies_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(DATASETS["fashion"], system_folder=str(tmp_path / "system"))
+    monkeypatch.setitem(DATASETS, "fashion", spec)  # this machine may have the real one
     with pytest.raises(MisconfigurationException) as caught:
         load_idx_dataset("fashion", tmp_path, "no route to host")
     message = str(caught.value)
     places = (f"{tmp_path}/FashionMNIST/raw", "http://fashion-mnist", "no route to host")
     for part in (*places, "--data.data_dir", "--data.dataset digits"):
         assert part in message
-    if not Path("/usr/share/datasets/fashion-mnist").exists():
-        assert "/usr/share/datasets/fashion-mnist" in message
+    assert str(tmp_path / "system") in message
     assert "\n" not in message
 
 

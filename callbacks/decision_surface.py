@@ -1,0 +1,93 @@
+"""What a classifier of two numbers says everywhere in the plane."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from callbacks.drawing import data_of, publish
+from callbacks.figures import figures_folder
+from models.classifier import Classifier
+from models.sampling import eval_mode
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class DecisionSurface(Callback):
+    """`decision_surface.png` at the end of training, for two inputs and two classes (the gates).
+
+    Args:
+        margin: How far beyond the test points the plane is shown; [-0.5, 1.5]^2 for a gate.
+        resolution: Points along each axis at which the classifier is asked.
+    """
+
+    def __init__(self, margin: float = 0.5, resolution: int = 201) -> None:
+        self.margin, self.resolution = margin, resolution
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data = data_of(trainer)
+        splits = getattr(data, "splits", None)
+        if splits is None or splits.test.inputs.shape[1:] != (2,):
+            return
+        if not isinstance(pl_module, Classifier) or pl_module.num_classes != 2:
+            return
+        points, targets = (part.cpu() for part in splits.test)
+        low, high = points.min().item() - self.margin, points.max().item() + self.margin
+        axis = torch.linspace(low, high, self.resolution)
+        surface = probability_surface(pl_module, axis)  # on every rank: weights may be sharded
+        folder = figures_folder(trainer)
+        if folder is not None:
+            title = getattr(data, "gate", "").upper()
+            figure = draw_surface(axis, surface, points, targets, title)
+            publish(trainer, folder, "decision_surface", figure)
+
+
+@torch.no_grad()
+def probability_surface(model: Classifier, axis: Tensor) -> Tensor:
+    """The probability of class 1 at all pairs of values on `axis` (R,).
+
+    Returns:
+        Probabilities (R, R), on the CPU; rows are the second input, columns the first.
+    """
+    second, first = torch.meshgrid(axis, axis, indexing="ij")
+    points = torch.stack([first, second], dim=-1).view(-1, 2).to(model.device)
+    with eval_mode(model):
+        classes = torch.zeros(len(points), dtype=torch.int64, device=model.device)
+        result = model.predict_step((points, classes), 0)
+    return result["probabilities"][:, 1].float().view(len(axis), -1).cpu()
+
+
+def draw_surface(
+    axis: Tensor, surface: Tensor, points: Tensor, targets: Tensor, title: str = ""
+) -> "Figure":
+    """Probabilities (R, R) over the plane, their 0.5 line, and points (N, 2) of classes (N,)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 4.8), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    x, p = axis.numpy(), surface.numpy()
+    shown = axes.pcolormesh(x, x, p, cmap="RdBu", vmin=0, vmax=1, shading="gouraud")
+    figure.colorbar(shown, label="probability of 1", shrink=0.9, ticks=[0, 0.25, 0.5, 0.75, 1])
+    found = "no 0.5 line"
+    if p.min() < 0.5 < p.max():
+        axes.contour(x, x, p, levels=[0.5], colors="black", linewidths=2)
+        found = "0.5 along the black line"
+    for value, color in ((0, "#b2182b"), (1, "#2166ac")):  # the lecture's red and blue
+        chosen = points[targets == value].numpy()
+        axes.scatter(
+            chosen[:, 0],
+            chosen[:, 1],
+            170,
+            color,
+            edgecolor="white",
+            linewidth=2,
+            zorder=3,
+            label=str(value),
+        )
+    axes.legend(title="truth", loc="upper right", framealpha=0.9)
+    axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    axes.locator_params(nbins=5)
+    axes.set_title(f"{title}: {found}" if title else found, fontsize=11)
+    return figure

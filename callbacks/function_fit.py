@@ -1,0 +1,128 @@
+"""How close a network comes to the function it was shown."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from callbacks.drawing import data_of, publish
+from callbacks.figures import figures_folder
+from models.regressor import FunctionMLP
+from models.sampling import eval_mode
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class FunctionFit(Callback):
+    """`function_fit.png` at the end of training: truth, data and fit of one or two variables."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        splits = getattr(data_of(trainer), "splits", None)
+        if not isinstance(pl_module, FunctionMLP) or splits is None:
+            return
+        points, truth = splits.test
+        if points.shape[1] > 2:
+            return
+        with eval_mode(pl_module), torch.no_grad():  # on every rank: weights may be sharded
+            fit = pl_module(points.to(pl_module.device)).view_as(truth).float().cpu()
+        folder = figures_folder(trainer)
+        if folder is None:
+            return
+        if points.shape[1] == 1:
+            figure = draw_curve(points[:, 0], truth[:, 0], fit[:, 0], *splits.train)
+        else:
+            side = len(points[:, 0].unique())
+            figure = draw_heat_maps(*(v.view(side, side) for v in (points[:, 1], truth, fit)))
+        publish(trainer, folder, "function_fit", figure)
+
+
+def _errors(truth: Tensor, fit: Tensor) -> str:
+    error = (fit - truth).double()
+    rms = error.square().mean().sqrt()
+    return f"largest error {error.abs().max():.3g}, root mean square {rms:.3g}"
+
+
+def draw_curve(x: Tensor, truth: Tensor, fit: Tensor, inputs: Tensor, targets: Tensor) -> "Figure":
+    """Truth and fit (N,) at x (N,), and the training data: inputs and targets (M, 1)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    axes.plot(
+        inputs.numpy(),
+        targets.numpy(),
+        ".",
+        color="0.75",
+        markersize=4,
+        label=f"data ({len(inputs):,} points)",
+    )
+    axes.plot(x.numpy(), truth.numpy(), color="black", linewidth=3.5, alpha=0.35, label="truth")
+    axes.plot(x.numpy(), fit.numpy(), color="tab:red", linewidth=1.5, label="fit")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel="$x$", ylabel="$f(x)$")
+    axes.set_title(_errors(truth, fit), fontsize=11)
+    return figure
+
+
+def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor) -> "Figure":
+    """Truth, fit and error (R, R) over a square; rows are the first variable.
+
+    Args:
+        axis: Any (R, R) whose rows all are the R values along each side.
+        truth: Values of the function.
+        fit: Values of the network.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.7), layout="constrained", dpi=100)
+    error = fit - truth
+    low, high = min(truth.min(), fit.min()).item(), max(truth.max(), fit.max()).item()
+    limit = error.abs().max().item() or 1.0
+    panels = [("truth", truth, "viridis", low, high), ("fit", fit, "viridis", low, high)]
+    panels.append(("fit \N{MINUS SIGN} truth", error, "RdBu_r", -limit, limit))
+    side = axis[0].numpy()
+    for axes, (name, values, cmap, lowest, highest) in zip(
+        figure.subplots(1, 3), panels, strict=True
+    ):
+        shown = axes.pcolormesh(
+            side, side, values.T.numpy(), cmap=cmap, vmin=lowest, vmax=highest, shading="nearest"
+        )
+        figure.colorbar(shown, ax=axes)
+        axes.set(xlabel="$x_1$", ylabel="$x_2$", title=name, aspect="equal")
+    figure.suptitle(_errors(truth, fit), fontsize=11)
+    return figure
+
+
+def draw_error_against_width(widths: Sequence[int], errors: Sequence[float]) -> "Figure":
+    """The sup-norm error of fits against their number N of hidden units, both on log scales.
+
+    Args:
+        widths: Hidden units of each fit; a width may occur several times, as with several seeds.
+        errors: The largest absolute error of each fit. Medians for each width are joined.
+    """
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter, LogLocator
+
+    table = pd.DataFrame({"width": list(widths), "error": list(errors)})
+    medians = table.groupby("width")["error"].median()
+    figure = Figure(figsize=(5.6, 4), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    axes.loglog(table["width"], table["error"], "o", color="tab:red", alpha=0.5)
+    axes.loglog(medians.index, medians, color="tab:red", label="median")
+    if len(table) > len(medians):
+        axes.legend(frameon=False)
+    axes.set_xticks(medians.index, [f"{width:,}" for width in medians.index])
+    axes.minorticks_off()
+    if table["error"].max() < 100 * table["error"].min():  # few powers of ten: name more values
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel="hidden units $N$", ylabel=r"$\max_x |F(x) - f(x)|$")
+    axes.set_title("Universal approximation: error against width", fontsize=11)
+    return figure

@@ -1,0 +1,243 @@
+"""What a network is looking for: inputs optimised to excite its units, and its first filters."""
+
+import difflib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+
+Forward = Callable[[Tensor], object]
+CHUNK = 128  # inputs optimised at once; they do not depend on each other
+
+
+def maximize(
+    network: nn.Module,
+    layer_name: str,
+    units: Sequence[int] | None,
+    input_shape: Sequence[int],
+    steps: int = 200,
+    lr: float = 0.05,
+    jitter: int = 0,
+    blur: float = 0.0,
+    l2: float = 0.0,
+    seed: int = 0,
+    *,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    forward: Forward | None = None,
+) -> Tensor:
+    """Inputs that excite units of a layer, by gradient ascent from noise.
+
+    Erhan et al. 2009, "Visualizing higher-layer features of a deep network". Each step adds the
+    gradient of the unit's activation, scaled to unit root mean square, then decays, blurs and
+    clips the input. All units start from the same noise and are optimised as one batch. The
+    network is frozen and in eval mode meanwhile, and afterwards as it was before.
+
+    Args:
+        network: What to look into; its parameters keep their values, gradients and flags.
+        layer_name: A submodule, as `network.named_modules()` calls it, whose output is (B, units)
+            or (B, units, ...). Before the activation function gradients do not vanish.
+        units: Features or channels of that layer, U of them; a channel's activation is its mean
+            over positions. None means all.
+        input_shape: Shape of one input without the batch, e.g. (1, 28, 28).
+        steps: Steps of gradient ascent.
+        lr: Root mean square of a step, in parts of the input's range.
+        jitter: Before each step, shift the image cyclically by up to so many pixels both ways, and
+            back after it, so that what is seen does not hang on exact places (Mordvintsev et al.
+            2015, "Inceptionism").
+        blur: Standard deviation in pixels of a Gaussian that smooths the image after each step
+            (Yosinski et al. 2015, "Understanding neural networks through deep visualization").
+        l2: Share by which the input shrinks towards 0 at each step: L2 decay.
+        seed: Of the noise and the jitter.
+        bounds: The valid range of inputs, kept at every step; None: no bounds.
+        forward: How to run the network on inputs (B, *input_shape), if not by calling it.
+
+    Returns:
+        Inputs (U, *input_shape), float32, on the network's device.
+
+    Raises:
+        MisconfigurationException: There is no such layer, unit, or use of an option.
+    """
+    _check(steps, lr, jitter, blur, l2, input_shape)
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    low, high = bounds or (-0.5, 0.5)  # unbounded inputs start at noise around 0
+    random = torch.Generator().manual_seed(seed)
+    noise = torch.rand(1, *input_shape, generator=random) * (high - low) + low
+    shifts = torch.randint(-jitter, jitter + 1, (steps, 2), generator=random).tolist()
+    run = forward or network
+    with frozen(network), torch.enable_grad():
+        count = _count_units(network, layer_name, noise.to(device), run)
+        wanted = torch.tensor(range(count) if units is None else list(units), device=device)
+        for unit in wanted.tolist():
+            if not 0 <= unit < count:
+                raise MisconfigurationException(
+                    f"layer {layer_name!r} has no unit {unit}: choose one of 0..{count - 1}"
+                )
+        images = []
+        for chunk in wanted.split(CHUNK):
+            image = noise.to(device).repeat(len(chunk), *[1] * len(input_shape))
+            for shift in shifts:
+                image = torch.roll(image, shift, dims=(-2, -1)) if jitter else image
+                image = image + lr * (high - low) * _ascent(network, layer_name, chunk, image, run)
+                image = torch.roll(image, [-s for s in shift], dims=(-2, -1)) if jitter else image
+                image = _smooth(image * (1 - l2), blur)
+                image = image if bounds is None else image.clamp(*bounds)
+            images.append(image)
+    return torch.cat(images)
+
+
+def _check(
+    steps: int, lr: float, jitter: int, blur: float, l2: float, input_shape: Sequence[int]
+) -> None:
+    for name, value in (("jitter", jitter), ("blur", blur)):
+        if value < 0:
+            raise MisconfigurationException(f"{name} is {value}: set it to 0 or more")
+        if value and len(input_shape) != 3:
+            raise MisconfigurationException(
+                f"{name} is for images (C, H, W), and inputs are {tuple(input_shape)}: set it to 0"
+            )
+    if steps < 1 or lr <= 0:
+        raise MisconfigurationException(f"steps {steps} and lr {lr}: set both above 0")
+    if not 0 <= l2 < 1:
+        raise MisconfigurationException(f"l2 is {l2}: set it to 0 or more and below 1")
+
+
+def _ascent(
+    network: nn.Module, layer_name: str, units: Tensor, image: Tensor, run: Forward
+) -> Tensor:
+    """The gradient of unit u of image u, (U, ...), each image's with root mean square 1."""
+    image = image.detach().requires_grad_()
+    activation = _record(network, layer_name, image, run)  # (U, units)
+    if not activation.requires_grad:
+        raise MisconfigurationException(f"layer {layer_name!r} does not depend on the input")
+    (gradient,) = torch.autograd.grad(activation.gather(1, units[:, None]).sum(), image)
+    norm = gradient.flatten(1).norm(dim=1) / math.sqrt(gradient[0].numel())
+    return gradient / norm.clamp(min=1e-30).view(-1, *[1] * (image.dim() - 1))
+
+
+def _smooth(images: Tensor, blur: float) -> Tensor:
+    if not blur:
+        return images
+    from torchvision.transforms.functional import gaussian_blur
+
+    return gaussian_blur(images, 2 * math.ceil(2 * blur) + 1, blur)
+
+
+@torch.no_grad()
+def activations(
+    network: nn.Module, layer_name: str, inputs: Tensor, forward: Forward | None = None
+) -> Tensor:
+    """How much inputs (B, ...) excite each unit of a layer: (B, units), means over positions.
+
+    Raises:
+        MisconfigurationException: There is no such layer.
+    """
+    with frozen(network):
+        return torch.cat(
+            [_record(network, layer_name, x, forward or network) for x in inputs.split(CHUNK)]
+        )
+
+
+class _LayerReachedError(Exception):
+    """Ends a forward pass at the layer asked for; the layers behind it need not run."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+
+def _record(network: nn.Module, layer_name: str, inputs: Tensor, run: Forward) -> Tensor:
+    """Runs the network up to the named submodule; its output (B, units), means over positions."""
+
+    def stop(module: nn.Module, args: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.dim() > 1:
+            raise _LayerReachedError(
+                output.float().flatten(2).mean(2) if output.dim() > 2 else output.float()
+            )
+
+    hook = find_layer(network, layer_name).register_forward_hook(stop)
+    try:
+        run(inputs)
+    except _LayerReachedError as reached:
+        return reached.features
+    finally:
+        hook.remove()
+    raise MisconfigurationException(
+        f"layer {layer_name!r} gives no features of a batch: choose one of "
+        f"{_names(network, layer_name)}"
+    )
+
+
+def _count_units(network: nn.Module, layer_name: str, noise: Tensor, run: Forward) -> int:
+    with torch.no_grad():
+        return _record(network, layer_name, noise, run).shape[1]
+
+
+def find_layer(network: nn.Module, layer_name: str) -> nn.Module:
+    """The submodule of that name.
+
+    Raises:
+        MisconfigurationException: There is none; the message names those there are.
+    """
+    layers = dict(network.named_modules())
+    if not layer_name or layer_name not in layers:
+        raise MisconfigurationException(
+            f"the network has no layer {layer_name!r}: choose one of {_names(network, layer_name)}"
+        )
+    return layers[layer_name]
+
+
+def _names(network: nn.Module, layer_name: str) -> str:
+    """All layers by name and type, those with a name like the one asked for first."""
+    types = {name: type(layer).__name__ for name, layer in network.named_modules() if name}
+    near = difflib.get_close_matches(layer_name, types, n=3)
+    return ", ".join(f"{n} ({types[n]})" for n in [*near, *(n for n in types if n not in near)])
+
+
+def last_layer(network: nn.Module) -> str:
+    """The name of the last submodule with weights of its own: in a classifier, the class scores."""
+    names = [
+        name
+        for name, layer in network.named_modules()
+        if name and any(True for _ in layer.parameters(recurse=False))
+    ]
+    if not names:
+        raise MisconfigurationException("the network has no layer with weights")
+    return names[-1]
+
+
+def first_layer_filters(network: nn.Module, input_shape: Sequence[int]) -> Tensor:
+    """The weights of the first layer, as pictures (units, height, width).
+
+    Those of a convolution are its kernels, those of a fully connected layer have the size of the
+    image; both are means over the input's channels.
+
+    Args:
+        network: Its first convolution or fully connected layer is meant.
+        input_shape: Shape (C, H, W) of the images it gets.
+
+    Raises:
+        MisconfigurationException: There is no such layer, or it does not see the images.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            return layer.weight.detach().float().mean(dim=1)
+        if isinstance(layer, nn.Linear) and layer.in_features == math.prod(input_shape):
+            return layer.weight.detach().float().unflatten(1, tuple(input_shape)).mean(dim=1)
+    raise MisconfigurationException("the network has no convolution or layer that sees the image")
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients for parameters inside; each module's own state afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)

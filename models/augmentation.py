@@ -1,0 +1,85 @@
+"""Random changes to whole batches of images, which leave what they show."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far each image may be moved and deformed; each amount is uniform up to both signs.
+
+    Randomness comes from torch's global generator of the images' device.
+
+    Args:
+        shift: Pixels in each direction.
+        rotation: Degrees about the centre.
+        zoom: Share by which height and width, each for itself, grow or shrink.
+        shear: Columns by which a row slides for each row it is off the centre.
+        flip: Mirror every other image, left to right.
+        erase: Height and width in pixels of a square set to 0, anywhere.
+    """
+
+    shift: float = 0.0
+    rotation: float = 0.0
+    zoom: float = 0.0
+    shear: float = 0.0
+    flip: bool = False
+    erase: int = 0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        if self.shift or self.rotation or self.zoom or self.shear or self.flip:
+            images = transform(images, self.draw(images))
+        return erase(images, self.erase) if self.erase else images
+
+    def draw(self, images: Tensor) -> Tensor:
+        """Random matrices (B, 2, 3) as `transform` takes them."""
+        random = torch.rand(6, len(images), device=images.device) * 2 - 1
+        angle = random[0] * math.radians(self.rotation)
+        cos, sin, shear = angle.cos(), angle.sin(), random[1] * self.shear
+        across, down = 1 + random[2] * self.zoom, 1 + random[3] * self.zoom
+        if self.flip:
+            across = across * torch.where(torch.rand_like(angle) < 0.5, -1.0, 1.0)
+        x, y = random[4] * self.shift, random[5] * self.shift
+        rows = [
+            torch.stack([cos * across, (cos * shear - sin) * down, x], dim=1),
+            torch.stack([sin * across, (sin * shear + cos) * down, y], dim=1),
+        ]
+        return torch.stack(rows, dim=1)
+
+
+def transform(images: Tensor, matrices: Tensor) -> Tensor:
+    """Resamples images (B, C, H, W), bilinearly, with zeros beyond the edges.
+
+    Args:
+        images: The images.
+        matrices: (B, 2, 3): for each pixel of the result, in pixels right of and below the
+            centre, where in the image it comes from.
+    """
+    height, width = images.shape[2:]
+    with torch.autocast(images.device.type, enabled=False):  # bf16 cannot tell pixels apart
+        half = torch.tensor([width / 2, height / 2], device=images.device)
+        scale = torch.cat([half, half.new_ones(1)])
+        matrices = matrices * scale / half.view(2, 1)  # pixels -> [-1, 1]
+        grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+
+
+def erase(images: Tensor, size: int) -> Tensor:
+    """Sets a square of each image (B, C, H, W) to 0; its centre is anywhere in the image.
+
+    Cutout of DeVries and Taylor 2017.
+    """
+    height, width = images.shape[2:]
+    count, device = len(images), images.device
+    top = torch.randint(height, (count, 1), device=device) - size // 2
+    left = torch.randint(width, (count, 1), device=device) - size // 2
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    in_rows = (rows >= top) & (rows < top + size)  # (B, H)
+    in_columns = (columns >= left) & (columns < left + size)  # (B, W)
+    inside = in_rows[:, :, None] & in_columns[:, None, :]
+    return images.masked_fill(inside[:, None], 0.0)

@@ -1,0 +1,81 @@
+"""Losses of classifiers as pure functions of logits, and the probabilities that go with each."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class ClassifierLoss(NamedTuple):
+    """A loss and what its logits mean.
+
+    Logits are (B, C), or (B, 1) for two classes, where the one logit speaks for class 1.
+
+    Attributes:
+        loss: From logits, classes int64 (B,) and label smoothing to a scalar.
+        probabilities: From logits to (B, C), or (B, 2) where there is one logit.
+    """
+
+    loss: Callable[[Tensor, Tensor, float], Tensor]
+    probabilities: Callable[[Tensor], Tensor]
+
+
+def smooth_one_hot(target: Tensor, num_classes: int, smoothing: float) -> Tensor:
+    """Classes (B,) -> (B, num_classes): one-hot, of which `smoothing` is spread over all classes.
+
+    Szegedy et al. 2015, section 7.
+    """
+    return F.one_hot(target, num_classes) * (1 - smoothing) + smoothing / num_classes
+
+
+def both_logits(logits: Tensor) -> Tensor:
+    """One logit (B, 1) as two, (B, 2), with the same meaning: softmax([0, z])[1] = sigmoid(z)."""
+    return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
+
+
+def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Keras' `categorical_crossentropy` after softmax: the mean of -log p[target]."""
+    return F.cross_entropy(both_logits(logits), target, label_smoothing=smoothing)
+
+
+def bce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Keras' `binary_crossentropy` after sigmoid: each output asks "this class or not?"."""
+    if logits.shape[1] == 1:
+        wanted = smooth_one_hot(target, 2, smoothing)[:, 1:]
+    else:
+        wanted = smooth_one_hot(target, logits.shape[1], smoothing)
+    return F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype))
+
+
+def mse(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Keras' `mean_squared_error` of probabilities from one-hot targets.
+
+    After softmax, or after sigmoid for one logit; the mean runs over examples and outputs.
+    """
+    if logits.shape[1] == 1:
+        wanted = smooth_one_hot(target, 2, smoothing)[:, 1:]
+        return F.mse_loss(logits.sigmoid(), wanted.to(logits.dtype))
+    wanted = smooth_one_hot(target, logits.shape[1], smoothing)
+    return F.mse_loss(softmax(logits), wanted.to(logits.dtype))
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Logits (B, C) -> probabilities (B, C); one logit (B, 1) -> (B, 2)."""
+    return both_logits(logits).softmax(dim=1)
+
+
+def normalized_sigmoid(logits: Tensor) -> Tensor:
+    """One-against-all logits (B, C) -> sigmoids divided by their sum; one logit -> (B, 2)."""
+    if logits.shape[1] == 1:
+        return softmax(logits)
+    return torch.softmax(F.logsigmoid(logits), dim=1)
+
+
+ClassifierLossName = Literal["cross_entropy", "bce", "mse"]
+CLASSIFIER_LOSSES: dict[str, ClassifierLoss] = {
+    "cross_entropy": ClassifierLoss(cross_entropy, softmax),
+    "bce": ClassifierLoss(bce, normalized_sigmoid),
+    "mse": ClassifierLoss(mse, softmax),
+}

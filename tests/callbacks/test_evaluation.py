@@ -1,0 +1,144 @@
+"""What is printed and drawn after an evaluation is what the model said."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import LightningModule
+from matplotlib.figure import Figure
+
+from callbacks import evaluation
+from callbacks.drawing import mosaic, percent, publish
+from callbacks.evaluation import Evaluation
+from callbacks.evaluation_figures import draw_confusion, draw_mistakes
+from callbacks.tally import Evaluated, Mistakes
+from datamodules import Iris
+from tests.callbacks.runs import Small, digits, probabilities, trainer
+from tests.models.gans import small
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evaluated, str]]:
+    """Every evaluation reported, with its title."""
+    reported = []
+    table = evaluation.table
+
+    def spy(evaluated: Evaluated, names: Any, title: str) -> str:
+        reported.append((evaluated, title))
+        return table(evaluated, names, title)
+
+    monkeypatch.setattr(evaluation, "table", spy)
+    return reported
+
+
+def test_a_test_run_counts_every_image_once(
+    tmp_path: Path, seen: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, data = Small(), digits()
+    trainer(tmp_path, Evaluation()).test(model, datamodule=data, verbose=False)
+    targets, p = probabilities(model, data)
+    confusion = torch.zeros(10, 10, dtype=torch.int64)
+    for target, predicted in zip(targets.tolist(), p.argmax(1).tolist(), strict=True):
+        confusion[target, predicted] += 1
+    ((evaluated, title),) = seen
+    assert title == "Test"
+    assert torch.equal(evaluated.confusion, confusion)
+    loss = torch.nn.functional.nll_loss(p.log(), targets).item()
+    assert evaluated.loss == pytest.approx(loss, rel=1e-5)
+    hits = int(confusion.diagonal().sum())
+    printed = capsys.readouterr().out
+    assert re.search(rf"loss +{loss:.4f}\n", printed)
+    assert re.search(rf"accuracy +{100 * hits / 360:.2f} % \({hits} of 360\)\n", printed)
+    row = confusion[7]
+    assert re.search(rf"\n  7 +[\d.]+ % \({row[7]} of {row.sum()}\)\n", printed)
+    folder = tmp_path / "run" / "figures"
+    pictures = {"confusion_test.png", "mistakes_test.png", "reliability_test.png"}
+    assert {path.name for path in folder.iterdir()} == pictures
+
+
+def test_the_end_of_fit_reports_its_last_validation_alone(tmp_path: Path, seen: list[Any]) -> None:
+    model, data = Small(), digits()
+    options = {"max_epochs": 2, "num_sanity_val_steps": 2, "limit_train_batches": 1}
+    trainer(tmp_path, Evaluation(), **options).fit(model, datamodule=data)
+    assert data.splits is not None
+    assert data.splits.val is not None
+    ((evaluated, title),) = seen
+    assert (evaluated.examples, title) == (len(data.splits.val.targets), "Validation")
+    assert (tmp_path / "run" / "figures" / "confusion_val.png").is_file()
+
+
+def test_a_sanity_check_is_not_a_validation(tmp_path: Path, seen: list[Any]) -> None:
+    run = trainer(tmp_path, Evaluation(), num_sanity_val_steps=2, max_steps=1)  # within an epoch
+    run.fit(Small(), datamodule=digits())
+    assert not seen
+
+
+def test_other_models_and_trial_runs_draw_nothing(tmp_path: Path, seen: list[Any]) -> None:
+    trainer(tmp_path, Evaluation()).validate(small(), datamodule=digits(), verbose=False)
+    assert not seen
+    trainer(tmp_path, Evaluation(), fast_dev_run=True).test(
+        Small(), datamodule=digits(), verbose=False
+    )
+    assert len(seen) == 1
+    assert not (tmp_path / "run" / "figures").exists()
+
+
+def test_species_have_names_and_flowers_no_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stale = tmp_path / "run" / "figures" / "mistakes_test.png"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    model = Small((4,), 3)
+    trainer(tmp_path, Evaluation()).test(model, datamodule=Iris(), verbose=False)
+    assert "versicolor" in capsys.readouterr().out
+    assert not stale.exists()
+
+
+def test_the_heat_map_has_counts_and_colours_by_row() -> None:
+    figure = draw_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "1"]
+    assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, 0.0, 1.0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert "80.00 % (4 of 5)" in axes.get_title()
+
+
+def test_mistakes_are_titled_true_then_predicted() -> None:
+    mistakes = Mistakes(torch.rand(1, 1, 4, 4), [1], [0], [0.75])
+    (text,) = draw_mistakes(mistakes, ["cat", "dog"], "Test").axes[0].texts
+    assert text.get_text() == "dog \N{RIGHTWARDS ARROW} cat\n0.7500"
+
+
+def test_a_mosaic_shows_every_image_in_its_place() -> None:
+    images = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 1, 2, 3)
+    shown = mosaic(images, columns=3).axes[0].images
+    assert [image.get_array().max() for image in shown] == [0, 1, 2, 3, 4]
+    lefts, tops = zip(*((i.get_extent()[0], i.get_extent()[3]) for i in shown), strict=True)
+    assert lefts[0] == lefts[3] < lefts[1] == lefts[4] < lefts[2]
+    assert tops[0] == tops[1] == tops[2] < tops[3] == tops[4]
+
+
+def test_a_figure_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    class Full(Figure):
+        def savefig(self, path: Any, **kwargs: Any) -> None:
+            Path(path).write_bytes(b"half a pict")
+            raise OSError("no space left")
+
+    (tmp_path / "a.png").write_bytes(b"the old one")
+    with pytest.raises(OSError, match="no space"):
+        publish(trainer(tmp_path), tmp_path, "a", Full())
+    assert (tmp_path / "a.png").read_bytes() == b"the old one"
+
+
+def test_shares_are_given_with_their_counts() -> None:
+    assert percent(29, 30) == "96.67 % (29 of 30)"
+    assert percent(torch.tensor(1500), torch.tensor(2000)) == "75.00 % (1,500 of 2,000)"
+    assert percent(0, 0) == "-"
+
+
+def test_the_callback_is_for_any_lightning_module() -> None:
+    callback = Evaluation()
+    callback.on_train_end(trainer(Path()), LightningModule())  # nothing was validated

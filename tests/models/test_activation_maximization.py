@@ -1,0 +1,172 @@
+"""Inputs that excite units: closed forms for a linear layer, and nothing left changed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+
+from models.activation_maximization import (
+    activations,
+    find_layer,
+    first_layer_filters,
+    last_layer,
+    maximize,
+)
+
+SHAPE = (1, 8, 8)
+
+
+def convnet() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(4 * 6 * 6, 5),
+    )
+
+
+def linear(units: int = 3) -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, units))
+
+
+def start(seed: int = 0) -> Tensor:
+    return torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("layer", ["0", "5"])
+def test_an_image_excites_its_unit_more_than_noise_and_other_images_do(layer: str) -> None:
+    network = convnet().eval()
+    images = maximize(network, layer, None, SHAPE, steps=30, lr=0.1)
+    reached = activations(network, layer, images)  # image, unit
+    assert images.shape == (reached.shape[1], *SHAPE)
+    before = activations(network, layer, start())[0]
+    assert (reached.diagonal() > before + 0.1).all()
+    others = reached.masked_fill(torch.eye(len(reached), dtype=torch.bool), -torch.inf)
+    assert (reached.diagonal() > others.max(dim=0).values).all()
+
+
+def test_under_decay_the_best_input_points_along_the_weights() -> None:
+    """x = (1 - l2) (x + lr g), with g the weights at root mean square 1, where it stays."""
+    network = linear()
+    found = maximize(network, "1", None, SHAPE, steps=300, lr=0.1, l2=0.1, bounds=None)
+    weights = network[1].weight.detach()
+    unit_rms = weights / weights.square().mean(dim=1, keepdim=True).sqrt()
+    torch.testing.assert_close(found.flatten(1), 0.9 / 0.1 * 0.1 * unit_rms, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 3.0)])
+def test_within_bounds_the_best_input_is_a_corner_of_the_box(bounds: tuple[float, float]) -> None:
+    network = linear()
+    found = maximize(network, "1", [2, 0], SHAPE, steps=3000, lr=0.05, bounds=bounds)
+    positive = network[1].weight[[2, 0]] > 0
+    corner = torch.where(positive, bounds[1], bounds[0])
+    assert torch.equal(found.flatten(1), corner)
+
+
+def test_jitter_moves_the_image_before_a_step_and_back_after_it() -> None:
+    network = linear(1)
+    (found,) = maximize(network, "1", [0], SHAPE, steps=1, lr=1.0, jitter=1, bounds=None)
+    weights = network[1].weight.detach().view(SHAPE)
+    step = found - (start()[0] - 0.5)
+    shifted = [
+        torch.roll(weights / weights.square().mean().sqrt(), (down, right), dims=(-2, -1))
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    ]
+    assert sum(torch.allclose(step, one, atol=1e-5) for one in shifted) == 1
+
+
+def test_blur_smooths_and_decay_shrinks() -> None:
+    def roughness(image: Tensor) -> Tensor:
+        return image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean()
+
+    plain, smooth, small = (
+        maximize(convnet(), "5", [1], SHAPE, steps=20, **options)
+        for options in ({}, {"blur": 1.0}, {"l2": 0.2})
+    )
+    assert roughness(smooth) < 0.5 * roughness(plain)
+    assert small.norm() < 0.7 * plain.norm()
+
+
+def test_the_seed_decides_and_units_do_not_depend_on_each_other() -> None:
+    network = convnet()
+    before = torch.get_rng_state()
+    options: dict[str, Any] = {"steps": 5, "jitter": 2, "blur": 0.5}
+    images = maximize(network, "5", None, SHAPE, **options)
+    assert torch.equal(images, maximize(network, "5", None, SHAPE, **options))
+    assert not torch.allclose(images, maximize(network, "5", None, SHAPE, seed=1, **options))
+    torch.testing.assert_close(images[3:4], maximize(network, "5", [3], SHAPE, **options))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_more_units_than_one_batch_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = maximize(linear(7), "1", None, SHAPE, steps=3)
+    monkeypatch.setattr("models.activation_maximization.CHUNK", 3)
+    torch.testing.assert_close(maximize(linear(7), "1", None, SHAPE, steps=3), whole)
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    network = convnet().train()
+    network[1].eval()
+    network[0].weight.requires_grad_(False)
+    values = [value.clone() for value in network.state_dict().values()]
+    flags = [parameter.requires_grad for parameter in network.parameters()]
+    maximize(network, "5", None, SHAPE, steps=2)
+    assert all(
+        torch.equal(a, b) for a, b in zip(values, network.state_dict().values(), strict=True)
+    )
+    assert [parameter.requires_grad for parameter in network.parameters()] == flags
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert [module.training for module in network] == [True, False, True, True, True, True]
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_activations_are_those_before_an_activation_in_place() -> None:
+    network, images = convnet().eval(), torch.rand(3, *SHAPE)
+    expected = network[1](network[0](images)).mean(dim=(2, 3))
+    assert (expected < 0).any()
+    torch.testing.assert_close(activations(network, "1", images), expected)
+
+
+def refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(MisconfigurationException, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_mistakes_are_explained() -> None:
+    network = nn.Sequential()
+    network.add_module("score", linear())
+    network.add_module("first", nn.Identity())
+    refused(lambda: find_layer(network, "frist"), r"choose one of first \(Identity\), score ")
+    refused(lambda: maximize(linear(), "1", [3], SHAPE), r"no unit 3: choose one of 0\.\.2")
+    refused(lambda: maximize(linear(), "1", [-1], SHAPE), "no unit -1")
+    for options in ({"steps": 0}, {"lr": 0.0}, {"l2": 1.0}, {"blur": -1.0}, {"jitter": -1}):
+        name = next(iter(options))
+        refused(lambda o=options: maximize(linear(), "1", None, SHAPE, **o), name)
+    refused(lambda: maximize(linear(), "1", None, (64,), blur=1.0), "blur is for images")
+    blind = nn.ModuleList([nn.Embedding(2, 3), nn.Linear(1, 1)])
+    forward: Any = lambda x: blind[0](torch.zeros(len(x), dtype=torch.int64))  # noqa: E731
+    refused(lambda: maximize(blind, "0", None, SHAPE, forward=forward), "does not depend on")
+    refused(lambda: maximize(blind, "1", None, SHAPE, forward=forward), "gives no features")
+
+
+def test_first_filters_are_pictures() -> None:
+    network = convnet()
+    torch.testing.assert_close(first_layer_filters(network, SHAPE), network[0].weight[:, 0])
+    dense = linear()
+    expected = dense[1].weight.view(3, 8, 8)
+    torch.testing.assert_close(first_layer_filters(dense, SHAPE), expected)
+    refused(lambda: first_layer_filters(linear(), (1, 9, 9)), "no convolution or layer")
+
+
+def test_the_last_layer_is_the_last_one_with_weights() -> None:
+    assert last_layer(nn.Sequential(*convnet(), nn.Softmax(dim=1))) == "5"
+    refused(lambda: last_layer(nn.Sequential(nn.ReLU())), "no layer with weights")

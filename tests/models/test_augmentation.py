@@ -1,0 +1,99 @@
+"""Augmentation moves what an image shows by what was asked for, and not further."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from models.augmentation import Augmentation, erase, transform
+
+IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+
+
+def matrices(*rows: list[list[float]]) -> Tensor:
+    return torch.tensor(rows)
+
+
+def test_identity_leaves_images_alone() -> None:
+    images = torch.rand(2, 1, 28, 28)
+    assert_close(transform(images, matrices(IDENTITY, IDENTITY)), images)
+
+
+def test_whole_pixels_shift_exactly_and_zeros_come_in() -> None:
+    images = torch.rand(1, 1, 28, 28)
+    shifted = transform(images, matrices([[1.0, 0.0, 3.0], [0.0, 1.0, -2.0]]))
+    # each pixel comes from 3 columns to its right and 2 rows above it
+    assert_close(shifted[..., 2:, :25], images[..., :26, 3:])
+    assert shifted[..., :2, :].abs().max() < 1e-6
+    assert shifted[..., 25:].abs().max() < 1e-6
+
+
+def test_a_quarter_turn_is_rot90() -> None:
+    images = torch.rand(1, 2, 28, 28)
+    cos, sin = math.cos(math.pi / 2), math.sin(math.pi / 2)
+    turned = transform(images, matrices([[cos, -sin, 0.0], [sin, cos, 0.0]]))
+    assert_close(turned, images.rot90(1, (2, 3)), atol=1e-4, rtol=0)
+
+
+def test_images_need_not_be_square() -> None:
+    images = torch.rand(1, 1, 8, 20)
+    shifted = transform(images, matrices([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
+    assert_close(shifted[..., :-1, :-1], images[..., 1:, 1:])
+
+
+def test_matrices_stay_in_their_ranges_and_use_them() -> None:
+    drawn = Augmentation(shift=2, rotation=30, zoom=0.1).draw(torch.zeros(4000, 1, 28, 28))
+    linear, shift = drawn[:, :, :2], drawn[:, :, 2]
+    assert 1.95 < shift.abs().max() <= 2
+    assert shift.mean(dim=0).abs().max() < 0.1
+    angle = torch.atan2(linear[:, 1, 0], linear[:, 0, 0]).rad2deg()
+    assert 29 < angle.abs().max() <= 30.001
+    lengths = linear.norm(dim=1)  # of both columns: the zooms across and down
+    assert 0.899 < lengths.min() < 0.91
+    assert 1.09 < lengths.max() < 1.101
+    assert lengths.std(dim=1).max() > 0.1  # each for itself
+
+
+def test_shear_slides_rows() -> None:
+    drawn = Augmentation(shear=0.2).draw(torch.zeros(1000, 1, 28, 28))
+    assert_close(drawn[:, 0, 0], torch.ones(1000))
+    assert 0.19 < drawn[:, 0, 1].abs().max() <= 0.2
+    assert_close(drawn[:, 1], torch.tensor([[0.0, 1.0, 0.0]]).expand(1000, 3))
+
+
+def test_flip_mirrors_about_half_of_the_images() -> None:
+    images = torch.rand(1, 1, 28, 28).expand(400, -1, -1, -1)
+    flipped = Augmentation(flip=True)(images)
+    is_mirror = (flipped - images.flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-4
+    is_same = (flipped - images).abs().amax(dim=(1, 2, 3)) < 1e-4
+    assert (is_mirror ^ is_same).all()
+    assert 150 < is_mirror.sum() < 250
+
+
+def test_erased_square_is_zero_and_the_rest_untouched() -> None:
+    images = torch.ones(500, 1, 28, 28)
+    erased = erase(images, 6)
+    gone = (erased == 0).sum(dim=(1, 2, 3))
+    assert gone.max() == 36
+    assert gone.min() >= 9  # centred in a corner
+    assert ((erased == 0) | (erased == 1)).all()
+
+
+@pytest.mark.parametrize("kind", [{"shift": 1.0}, {"rotation": 5.0}, {"erase": 4}, {"flip": True}])
+def test_the_global_generator_decides(kind: dict) -> None:
+    images, augmentation = torch.rand(4, 1, 28, 28), Augmentation(**kind)
+    torch.manual_seed(3)
+    first = augmentation(images)
+    second = augmentation(images)
+    torch.manual_seed(3)
+    assert torch.equal(augmentation(images), first)
+    assert not torch.equal(second, first)
+
+
+def test_bf16_autocast_does_not_blur_the_grid() -> None:
+    images = torch.rand(1, 1, 28, 28)
+    with torch.autocast("cpu", torch.bfloat16):
+        same = transform(images, matrices(IDENTITY))
+    assert_close(same, images)
