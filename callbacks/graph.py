@@ -25,10 +25,10 @@ class NetworkGraph(Callback):
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
         inputs = tuple(value.to(pl_module.device) for value in inputs)
         with eval_mode(pl_module), torch.no_grad():
-            writer.add_graph(_Whole(pl_module), inputs)
+            writer.add_graph(Network(pl_module), inputs)
 
 
-class _Whole(nn.Module):
+class Network(nn.Module):
     """From a model's input to all that it computes: a GAN's graph ends at D, not at the image."""
 
     def __init__(self, model: LightningModule) -> None:

@@ -79,6 +79,13 @@ class ConditionalGAN(GAN):
     def generator_is_due(self, batch_idx: int) -> bool:
         return self.current_epoch >= self.pretrain_epochs and super().generator_is_due(batch_idx)
 
+    def on_train_epoch_end(self) -> None:
+        """When pre-training ends, prints what the slide prints, on held-out images."""
+        metrics = self.trainer.callback_metrics
+        if self.current_epoch + 1 == self.pretrain_epochs and "val/d_loss" in metrics:
+            loss, accuracy = (metrics[f"val/d_{name}"] for name in ("loss", "accuracy"))
+            self.print(f"Pre-trained discriminator: Loss={loss:.3f}, Accuracy = {accuracy:.3f}")
+
     # -- losses ---------------------------------------------------------------------------------
 
     def discriminator_loss(

@@ -93,12 +93,13 @@ class Epochs(Callback):
         self.generators.append([p.detach().clone() for p in pl_module.generator.parameters()])
 
 
-def test_pretraining_leaves_the_generator_untrained() -> None:
+def test_pretraining_leaves_the_generator_untrained(capsys: pytest.CaptureFixture[str]) -> None:
     model = small(ConditionalGAN, pretrain_epochs=2)
     untrained = [p.detach().clone() for p in model.generator.parameters()]
     epochs = Epochs()
-    fit(model, epochs, max_steps=-1, max_epochs=3, limit_train_batches=2)
+    fit(model, epochs, max_steps=-1, max_epochs=3, limit_train_batches=2, limit_val_batches=1)
     assert [same(untrained, weights) for weights in epochs.generators] == [True, True, False]
+    assert capsys.readouterr().out.count("Pre-trained discriminator: Loss=") == 1
 
 
 def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent() -> None:
