@@ -53,6 +53,7 @@ class EpochCheckpoint(ModelCheckpoint):
             mode="max",
             save_top_k=keep_last,
             save_last="link",
+            enable_version_counter=False,  # else `last.ckpt` of a stopped run stays the last
         )
         self.min_steps = min_steps
 

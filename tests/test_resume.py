@@ -25,6 +25,7 @@ SMALL = [
     "--checkpoint.min_steps=0", "--samples.min_steps=1000",
 ]  # fmt: skip
 STOPS = {
+    "first epoch": ("on_train_batch_end", 3),  # before any epoch's checkpoint
     "mid-epoch": ("on_train_batch_end", 7),
     "an epoch's last batch": ("on_train_batch_end", 10),
     "validation": ("on_validation_start", 10),
