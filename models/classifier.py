@@ -100,8 +100,8 @@ class Classifier(Module):
         network = self.ema.network if evaluating else self.network  # type: ignore[union-attr]
         return network(inputs)
 
-    def augment(self, inputs: Tensor) -> Tensor:
-        """Changes a training batch (B, ...) at random, as a subclass knows how to."""
+    def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Changes the inputs (B, ...) of a training batch at random, as a subclass knows how."""
         return inputs
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -109,7 +109,7 @@ class Classifier(Module):
         inputs, targets = batch
         smoothing = 0.0
         if self.training:
-            inputs, smoothing = self.augment(inputs), self.label_smoothing
+            inputs, smoothing = self.augment(inputs, targets), self.label_smoothing
         logits = self(inputs).float() if inputs.dtype != torch.float64 else self(inputs)
         loss = self.loss(logits, targets, smoothing)
         return {
@@ -204,6 +204,15 @@ class Classifier(Module):
             return 1 - fraction if schedule == "linear" else 1.0
 
         return factor
+
+    def on_train_start(self) -> None:
+        """Tells the loader where to resume, if Lightning forgot to.
+
+        Asking for `estimated_stepping_batches` above makes Lightning 2.6 set up the loader before
+        it has read the checkpoint, and never come back to it: an interrupted epoch would begin
+        anew at its first batch.
+        """
+        self.trainer.fit_loop._load_combined_loader_states()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Steps, then lets the average follow; before any callback may write a checkpoint."""

@@ -36,7 +36,7 @@ class ImageClassifier(Classifier):
         super().__init__(**classifier)
         self.augmentation = Augmentation(shift, rotation, zoom, shear, flip, erase)
 
-    def augment(self, inputs: Tensor) -> Tensor:
+    def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self.augmentation(inputs)
 
 

@@ -4,7 +4,7 @@ import math
 from typing import Any, cast
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torchmetrics import MaxMetric
@@ -25,6 +25,7 @@ class FunctionMLP(Module):
         dimensions: The number m of variables, that of `data.dimensions`.
         activation: phi, see `models.networks.activation`.
         optimizer: From parameters to an optimizer.
+        scheduler: From an optimizer to a learning rate schedule, stepped every batch.
     """
 
     def __init__(
@@ -33,10 +34,11 @@ class FunctionMLP(Module):
         dimensions: int = 1,
         activation: str = "sigmoid",
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.01),
+        scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.make_optimizer = optimizer
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.network = function_network(hidden_units, dimensions, activation)
         self.example_input_array = torch.zeros(2, dimensions)
         self.sup_error = nn.ModuleDict({"val": MaxMetric(), "test": MaxMetric()})
@@ -77,7 +79,10 @@ class FunctionMLP(Module):
         return result
 
     def configure_optimizers(self) -> Any:
-        return self.make_optimizer(self.network.parameters())
+        optimizer = self.make_optimizer(self.network.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        return [optimizer], [{"scheduler": self.make_scheduler(optimizer), "interval": "step"}]
 
 
 def function_network(hidden_units: int, dimensions: int = 1, activation: str = "sigmoid") -> Any:

@@ -1,0 +1,237 @@
+"""The step that all classifiers share, what it logs, and how it is optimised."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
+
+from datamodules import Gates, Images, Iris
+from models import GateLogistic, GateMLP, IrisMLP, MNISTConv, MNISTDense
+from tests.models.classifiers import fit, trainer
+
+EVERY = [
+    (GateLogistic, {}, Gates, {"gate": "or"}),
+    (GateMLP, {}, Gates, {"gate": "xor"}),
+    (IrisMLP, {}, Iris, {}),
+    (MNISTDense, {}, Images, {"dataset": "digits"}),
+    (MNISTConv, {"width": 4}, Images, {"dataset": "digits"}),
+    (MNISTConv, {"architecture": "lecture"}, Images, {"dataset": "digits"}),
+]
+
+
+@pytest.mark.parametrize(("model", "arguments", "data", "options"), EVERY)
+def test_three_lines_of_python_train_every_classifier(
+    model: Any, arguments: dict, data: Any, options: dict
+) -> None:
+    network = model(**arguments)
+    before = [p.clone() for p in network.parameters()]
+    trainer(max_steps=2).fit(network, data(**options))
+    assert all(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    inputs = network.example_input_array
+    assert network(inputs).shape[1] in (1, network.num_classes)
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "AdamW"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce", "mse"])
+def test_every_optimizer_lowers_every_loss(name: str, loss: str) -> None:
+    torch.manual_seed(0)
+    lr = {"SGD": 0.5, "Adadelta": 3.0, "RMSprop": 0.003}.get(name, 0.02)
+    make = getattr(torch.optim, name)
+    model = IrisMLP(loss=loss, optimizer=lambda p: make(p, lr=lr))
+    assert type(model.configure_optimizers()) is make
+    data = Iris(batch_size=120)
+    data.setup()
+    batch = tuple(data.splits.train)
+    before = model.eval().step(batch)["loss"]
+    fit(model.train(), data, max_epochs=30)
+    assert model.eval().step(batch)["loss"] < before - 0.01
+
+
+# -- what is logged -------------------------------------------------------------------------------
+
+
+def evaluated(batch_size: int) -> tuple[dict[str, float], Tensor, Tensor]:
+    """What a test run logs, and the same model's probabilities (N, 3) with the truth (N,)."""
+    torch.manual_seed(1)
+    data, model = Iris(batch_size=batch_size, standardize=False), IrisMLP()
+    (logged,) = trainer().test(model, datamodule=data, verbose=False)
+    inputs, targets = data.splits.test
+    with torch.no_grad():
+        return logged, model.eval()(inputs).softmax(dim=1), targets
+
+
+@pytest.mark.parametrize("batch_size", [30, 7, 1])
+def test_logged_values_are_those_of_all_examples_at_once(batch_size: int) -> None:
+    logged, probabilities, targets = evaluated(batch_size)
+    hits = probabilities.argmax(dim=1) == targets
+    assert 0 < hits.sum() < 30  # else most of what follows is empty
+    assert logged["test/accuracy"] == pytest.approx(hits.sum().item() / 30, abs=1e-7)
+    loss = -probabilities[range(30), targets].log().mean().item()
+    assert logged["test/loss"] == pytest.approx(loss, rel=1e-5)
+    for k in range(3):
+        share = hits[targets == k].float().mean().item()
+        assert logged[f"test/accuracy_class_{k}"] == pytest.approx(share, abs=1e-7)
+
+
+def test_calibration_error_is_the_gap_of_confidence_and_accuracy_over_15_bins() -> None:
+    logged, probabilities, targets = evaluated(7)
+    confidence, predicted = probabilities.max(dim=1)
+    hits = (predicted == targets).float()
+    bins = (confidence * 15).ceil()
+    gaps = [
+        (bins == b).float().mean() * (confidence[bins == b].mean() - hits[bins == b].mean()).abs()
+        for b in bins.unique()
+    ]
+    assert logged["test/calibration_error"] == pytest.approx(sum(gaps).item(), rel=1e-5)
+
+
+def test_a_class_that_does_not_occur_has_no_accuracy() -> None:
+    class OneClass(Iris):
+        def load_splits(self) -> Any:
+            splits = super().load_splits()
+            rows = (splits.test.targets == 2).nonzero()[:, 0]
+            return splits._replace(test=splits.test.take(rows))
+
+    (logged,) = trainer().test(IrisMLP(), datamodule=OneClass(), verbose=False)
+    assert math.isnan(logged["test/accuracy_class_0"])
+    assert logged["test/accuracy"] == logged["test/accuracy_class_2"]
+
+
+def test_a_second_test_forgets_the_first() -> None:
+    data, runs = Iris(), trainer()
+    first = runs.test(IrisMLP(), datamodule=data, verbose=False)
+    model = IrisMLP()
+    again = [runs.test(model, datamodule=data, verbose=False) for _ in range(2)]
+    assert again[0] == again[1] != first
+
+
+def test_validation_and_training_are_logged() -> None:
+    data = Images(dataset="digits", batch_size=100, val_fraction=0.1)
+    made = fit(MNISTDense(), data, log_every_n_steps=1)
+    logged = made.logged_metrics
+    names = {f"val/accuracy_class_{k}" for k in range(10)}
+    names |= {"val/loss", "val/accuracy", "val/calibration_error", "train/loss", "train/accuracy"}
+    assert names <= set(logged)
+    assert logged["val/accuracy"] * 144 == pytest.approx(round(logged["val/accuracy"].item() * 144))
+
+
+def test_predictions_are_probabilities_in_the_order_of_the_data() -> None:
+    data, model = Iris(batch_size=7), IrisMLP()
+    batches = trainer().predict(model, datamodule=data)
+    assert all(set(batch) == {"targets", "probabilities"} for batch in batches)
+    inputs, targets = data.splits.test
+    assert torch.equal(torch.cat([b["targets"] for b in batches]), targets)
+    expected = model(inputs).softmax(dim=1).detach()
+    assert_close(torch.cat([b["probabilities"] for b in batches]), expected)
+
+
+def test_steps_hand_their_results_to_callbacks() -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    class Listener(Callback):
+        def on_test_batch_end(self, t: Trainer, m: LightningModule, out: Any, *rest: Any) -> None:
+            seen.append(out)
+
+    trainer(Listener()).test(IrisMLP(), datamodule=Iris(batch_size=30), verbose=False)
+    assert seen[0]["probabilities"].shape == (30, 3)
+    assert set(seen[0]) == {"loss", "targets", "probabilities"}
+
+
+# -- training ------------------------------------------------------------------------------------
+
+
+def test_labels_are_smoothed_and_images_augmented_in_training_alone() -> None:
+    class Shrinking(IrisMLP):
+        def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
+            return inputs / 2
+
+    model = Shrinking(label_smoothing=0.2)
+    batch = (torch.randn(8, 4), torch.randint(3, (8,)))
+    training, evaluation = model.train().step(batch)["loss"], model.eval().step(batch)["loss"]
+    shrunk = model.network(batch[0] / 2)
+    assert_close(training, cross_entropy(shrunk, batch[1], label_smoothing=0.2))
+    assert_close(evaluation, cross_entropy(model.network(batch[0]), batch[1]))
+
+
+def test_glorot_is_keras_start() -> None:
+    model = IrisMLP(hidden=(400,), initialization="glorot")
+    for layer in (part for part in model.network if isinstance(part, nn.Linear)):
+        bound = math.sqrt(6 / (layer.in_features + layer.out_features))
+        assert bound * 0.98 < layer.weight.abs().max() <= bound
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
+def test_learning_rate_rises_then_follows_its_schedule(schedule: str) -> None:
+    rates: list[float] = []
+
+    class Rates(Callback):
+        def on_before_optimizer_step(self, t: Any, m: Any, optimizer: Any) -> None:
+            rates.append(optimizer.param_groups[0]["lr"])
+
+    model = IrisMLP(schedule=schedule, warmup=0.25, optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+    fit(model, Iris(batch_size=120), Rates(), max_epochs=16)
+    fractions = torch.arange(12) / 12
+    falling = {"constant": torch.ones(12), "linear": 1 - fractions}
+    falling["cosine"] = (1 + (math.pi * fractions).cos()) / 2
+    expected = [0.02, 0.04, 0.06, 0.08, *(0.1 * falling[schedule]).tolist()]
+    assert rates == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_schedule_needs_to_know_its_end() -> None:
+    with pytest.raises(MisconfigurationException, match="set --trainer.max_epochs"):
+        fit(IrisMLP(schedule="cosine"), Iris(), max_epochs=-1)
+
+
+def test_torchs_schedulers_step_every_batch_and_exclude_our_own() -> None:
+    def steps(optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+
+    model = IrisMLP(scheduler=steps, optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
+    made = fit(model, Iris(batch_size=40), max_epochs=1)  # 3 steps
+    assert made.optimizers[0].param_groups[0]["lr"] == 1 / 8
+    with pytest.raises(MisconfigurationException, match="takes the place of model.schedule"):
+        IrisMLP(scheduler=steps, warmup=0.1).configure_optimizers()
+
+
+def test_plateau_scheduler_watches_the_validation_loss() -> None:
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+    data = Iris(val_fraction=0.2)
+    made = fit(IrisMLP(scheduler=plateau), data, max_epochs=2)
+    assert made.lr_scheduler_configs[0].monitor == "val/loss"
+    assert made.lr_scheduler_configs[0].scheduler.best < math.inf
+
+
+@pytest.mark.parametrize("argument", ["label_smoothing", "warmup"])
+def test_shares_outside_0_to_1_are_refused(argument: str) -> None:
+    with pytest.raises(MisconfigurationException, match=f"model.{argument} is 1.5"):
+        IrisMLP(**{argument: 1.5})
+
+
+def test_the_average_follows_each_step_and_is_what_is_evaluated() -> None:
+    torch.manual_seed(0)
+    model = IrisMLP(ema_decay=0.5, optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
+    expected = [p.detach().clone() for p in model.network.parameters()]
+
+    class Follow(Callback):
+        def on_train_batch_end(self, t: Trainer, m: Any, *rest: Any) -> None:
+            decay = min(0.5, t.global_step / (t.global_step + 9))
+            for average, p in zip(expected, m.network.parameters(), strict=True):
+                average.lerp_(p.detach(), 1 - decay)
+            found = list(m.ema.network.parameters())
+            for a, b in zip(found, expected, strict=True):
+                assert_close(a, b)  # also at the moment when callbacks save checkpoints
+
+    data = Iris(batch_size=60)
+    made = fit(model, data, Follow(), max_epochs=3)
+    assert made.global_step == 6
+    inputs = data.splits.test.inputs
+    assert torch.equal(model.eval()(inputs), model.ema.network(inputs))
+    assert torch.equal(model.train()(inputs), model.network(inputs))
+    assert not torch.allclose(model.network(inputs), model.ema.network(inputs))

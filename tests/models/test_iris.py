@@ -1,0 +1,58 @@
+"""The iris network: the lecture's parameters, its noise, and what it reaches."""
+
+import pytest
+import torch
+from lightning import seed_everything
+from torch import nn
+
+from datamodules import Iris
+from models import IrisMLP
+from models.iris import within_class_noise
+from models.networks import count_parameters
+from tests.models.classifiers import fit, trainer
+
+
+def test_the_default_is_the_slides_network() -> None:
+    model = IrisMLP()
+    dense = [layer for layer in model.network if isinstance(layer, nn.Linear)]
+    assert [count_parameters(layer) for layer in dense] == [640, 387]  # 5 * 128, 129 * 3
+    assert count_parameters(model.network) == 1_027
+    assert isinstance(model.network[2], nn.Sigmoid)
+
+
+def test_one_argument_adds_the_slides_second_hidden_layer() -> None:
+    model = IrisMLP(hidden=(128, 128))
+    assert count_parameters(model.network) == 1_027 + 129 * 128
+
+
+def test_noise_has_the_pooled_covariance_within_classes() -> None:
+    torch.manual_seed(0)
+    scales = torch.tensor([[1.0, 0.0], [2.0, 0.5]])  # inputs are correlated
+    targets = torch.arange(3).repeat_interleave(400)
+    inputs = torch.randn(1200, 2) @ scales + 10.0 * targets[:, None]  # classes far apart
+    noise = torch.cat([within_class_noise(inputs, targets) for _ in range(20)])
+    within = inputs - torch.stack([inputs[targets == k].mean(dim=0) for k in range(3)])[targets]
+    torch.testing.assert_close(noise.T.cov(), within.T @ within / 1197, atol=0.02, rtol=0.05)
+    assert noise.mean(dim=0).abs().max() < 0.05
+
+
+def test_an_example_alone_of_its_class_gives_no_noise() -> None:
+    noise = within_class_noise(torch.randn(3, 4), torch.tensor([0, 1, 2]))
+    assert torch.equal(noise, torch.zeros(3, 4))
+
+
+def test_noise_is_for_training_alone() -> None:
+    model = IrisMLP(variation=1.0)
+    batch = (torch.randn(30, 4), torch.randint(3, (30,)))
+    assert model.eval().step(batch)["loss"] == model.step(batch)["loss"]
+    assert model.train().step(batch)["loss"] != model.step(batch)["loss"]
+
+
+@pytest.mark.slow
+def test_it_learns_the_lectures_split() -> None:
+    seed_everything(0, verbose=False)
+    model, data = IrisMLP(initialization="glorot"), Iris(batch_size=1, standardize=False)
+    fit(model, data, max_epochs=30)
+    (result,) = trainer().test(model, datamodule=data, verbose=False)
+    assert result["test/accuracy"] >= 28 / 30
+    assert result["test/loss"] < 0.2

@@ -1,0 +1,76 @@
+"""The classifiers of images."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import seed_everything
+from torch import Tensor
+
+from datamodules import Images
+from models import MNISTConv, MNISTDense
+from models.networks import count_parameters
+from tests.models.classifiers import fit, trainer
+
+
+def test_lecture_networks_have_their_parameters() -> None:
+    # 784 pixels and a bias into each of 128 units, 128 and a bias into 128, then into 10
+    assert count_parameters(MNISTDense().network) == 785 * 128 + 129 * 128 + 129 * 10 == 118_282
+    # 32 filters of 3 x 3 and a bias; 26 x 26 x 32 values and a bias into 128 units; into 10
+    lecture = MNISTConv(architecture="lecture").network
+    assert count_parameters(lecture) == 320 + (21_632 + 1) * 128 + 1_290 == 2_770_634
+
+
+def test_depth_width_and_activation_are_arguments() -> None:
+    model = MNISTDense(hidden=(7, 6, 5), activation="softplus")
+    assert count_parameters(model.network) == 785 * 7 + 8 * 6 + 7 * 5 + 6 * 10
+    assert sum(isinstance(layer, torch.nn.Softplus) for layer in model.network) == 3
+
+
+def test_images_and_weights_stay_in_channels_last() -> None:
+    model = MNISTConv(width=4)
+    assert model.network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    layouts: list[bool] = []
+
+    def look(module: object, inputs: object, output: Tensor) -> None:
+        layouts.append(output.is_contiguous(memory_format=torch.channels_last))
+
+    for layer in model.network:
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(look)
+    model(torch.rand(4, 1, 28, 28))
+    assert len(layouts) == 5
+    assert all(layouts)
+
+
+def test_augmentation_arguments_reach_the_training_images() -> None:
+    images, targets = torch.rand(8, 1, 28, 28), torch.zeros(8, dtype=torch.long)
+    assert torch.equal(MNISTDense().augment(images, targets), images)
+    assert not torch.equal(MNISTDense(shift=2.0).augment(images, targets), images)
+    erased = MNISTDense(erase=8).augment(images, targets)
+    assert 16 <= (erased == 0).sum(dim=(1, 2, 3)).min() <= 64
+
+
+@pytest.mark.parametrize("model", [MNISTDense, MNISTConv])
+def test_digits_are_learnt_in_a_few_seconds(model: type) -> None:
+    seed_everything(0, verbose=False)
+    options = {"width": 8} if model is MNISTConv else {"activation": "relu"}
+    made = model(optimizer=lambda p: torch.optim.Adam(p, lr=0.01), **options)
+    data = Images(dataset="digits", batch_size=64)
+    fit(made, data, max_epochs=4)
+    (result,) = trainer().test(made, datamodule=data, verbose=False)
+    assert result["test/accuracy"] > 0.9
+
+
+@pytest.mark.slow
+def test_one_epoch_of_real_mnist() -> None:
+    folder = os.environ.get("LADDER_DATA_DIR", "")
+    if not folder or not (Path(folder) / "MNIST" / "raw").is_dir():
+        pytest.skip("no MNIST: LADDER_DATA_DIR does not name a folder with MNIST/raw")
+    seed_everything(0, verbose=False)
+    data = Images(dataset="mnist", data_dir=folder, batch_size=32, scale=1, val_fraction=0)
+    model = MNISTDense(initialization="glorot")
+    fit(model, data)
+    (result,) = trainer().test(model, datamodule=data, verbose=False)
+    assert result["test/accuracy"] > 0.85  # 0.88 after the slide's first epoch
