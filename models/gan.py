@@ -243,10 +243,15 @@ class GAN(TakingTurns):
         return images, self.realness(images, labels)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        images, labels = batch
-        loss, accuracy = self.judge_real(images, labels)
-        values = {"val/d_loss": loss, "val/d_accuracy": accuracy}
-        self.log_dict(values, batch_size=len(images), sync_dist=True)
+        self._judge(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._judge(batch, "test")
+
+    def _judge(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
+        loss, accuracy = self.judge_real(*batch)
+        values = {f"{stage}/d_loss": loss, f"{stage}/d_accuracy": accuracy}
+        self.log_dict(values, batch_size=len(batch[0]), sync_dist=True)
 
 
 def share(hits: Tensor) -> Tensor:

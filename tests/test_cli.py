@@ -95,6 +95,7 @@ def test_the_last_checkpoint_is_used_with_nothing_but_the_run(
 ) -> None:
     before = (finished / "config.yaml").read_text()
     run("validate", f"--ckpt_path={finished}")
+    run("test", f"--ckpt_path={finished}")
     assert (finished / "config.yaml").read_text() == before
 
 
