@@ -138,6 +138,15 @@ class LadderCLI(LightningCLI):
             signals.restore()  # nothing to save: a signal may end it at once
             self.save_config_callback = None
 
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # jsonargparse wraps what a constructor raises
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, MisconfigurationException):
+                cause = cause.__cause__ or cause.__context__
+            raise cause or error from None
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         callbacks = self._callbacks(config)
