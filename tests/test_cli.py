@@ -199,3 +199,10 @@ def test_an_experiment_is_named_after_its_config(config: str, name: str) -> None
 
 def test_an_experiment_without_a_config_is_named_after_its_model() -> None:
     assert cli.experiment_name([], "models.cgan.ConditionalGAN") == "conditionalgan"
+
+
+def test_a_models_own_complaint_is_one_line_too(
+    in_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, "fit", "--config=configs/mnist_dense.yaml", "--model.activation=relo")
+    assert line.startswith("error: there is no activation 'relo'")
