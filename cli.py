@@ -6,7 +6,6 @@ if __name__ == "__main__":
     signals.install()  # before the imports below, which take seconds
 
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -15,15 +14,18 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 from jsonargparse._util import import_object
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 import datamodules
 import models
-from callbacks import DEFAULT_CALLBACKS, Progress, SampleGrid
+from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid
+from callbacks.comparison import compare
+from callbacks.generation import Generation
 from callbacks.maximization import Maximization
-from runtime import checkpoints, config_files
+from runtime import checkpoints, cluster, config_files
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
@@ -36,6 +38,8 @@ IRRELEVANT_WARNINGS = (
     "Checkpoint directory .* exists and is not empty",  # it is a resumed run's own
 )
 
+LISTS = ("--digits", "--between")  # options that take several values
+
 
 class Parser(LightningArgumentParser):
     """A parser that explains a mistake in one line."""
@@ -46,7 +50,7 @@ class Parser(LightningArgumentParser):
         raise MisconfigurationException(message)
 
 
-class CommandTrainer(Maximization, LadderTrainer):
+class CommandTrainer(Generation, Maximization, LadderTrainer):
     """The Trainer with a method for each of this command line's own subcommands."""
 
 
@@ -70,7 +74,16 @@ class LadderCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        return {**LightningCLI.subcommands(), "maximize": {"model", "datamodule"}}
+        ours = {name: {"model", "datamodule"} for name in ("maximize", "sample")}
+        return {**LightningCLI.subcommands(), **ours}
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand in ("validate", "test"):
+            parser.set_defaults({"verbose": False})  # our own tables say it with counts
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -81,6 +94,7 @@ class LadderCLI(LightningCLI):
         )
         parser.add_lightning_class_args(checkpoints.EpochCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "samples")
+        parser.add_lightning_class_args(Quality, "quality")
 
     # -- parsing --------------------------------------------------------------------------------
 
@@ -91,7 +105,7 @@ class LadderCLI(LightningCLI):
             self.files: list[Path] = []
             self.config = parser.parse_object(args)
             return
-        args = _with_config_of_run(args)
+        args = _lists_joined(_with_config_of_run(args))
         self.files = config_files.given_files(args)
         config_files.check(self.files)
         try:
@@ -106,6 +120,8 @@ class LadderCLI(LightningCLI):
         """Finds the checkpoint that is meant; lets its hyperparameters win, and says so."""
         config = self.config[self.config.subcommand]
         self.checkpoint: Path | None = None
+        if self.config.subcommand == "fit" and config.ckpt_path is None and cluster.in_job():
+            config.ckpt_path = checkpoints.of_run(self.runs / self.experiment / cluster.run_name())
         if config.get("ckpt_path") is None:
             return
         self.checkpoint = checkpoints.resolve(config.ckpt_path, self.runs / self.experiment)
@@ -138,6 +154,12 @@ class LadderCLI(LightningCLI):
             signals.restore()  # nothing to save: a signal may end it at once
             self.save_config_callback = None
 
+        elif data := self._get(self.config, "data"):
+            cluster.insist_on_data(data)
+
+    def before_fit(self) -> None:
+        cluster.check_strategy(self.trainer, self.model)
+
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
@@ -154,6 +176,8 @@ class LadderCLI(LightningCLI):
             resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
             callbacks.insert(0, RunFolder(self.runs, self.experiment, resumed))
             kwargs["logger"] = False  # until the folder is known
+        if self.subcommand == "fit":
+            kwargs["max_time"] = None  # see Preemption
         try:
             return self._instantiate_trainer({**config, "callbacks": callbacks, **kwargs}, [])
         except (ValueError, TypeError) as error:
@@ -162,13 +186,13 @@ class LadderCLI(LightningCLI):
     def _callbacks(self, config: Any) -> list[Callback]:
         """The user's, then what every run needs, less what the trainer is told to do without."""
         callbacks = [*(config.callbacks or []), *(make() for make in DEFAULT_CALLBACKS)]
-        callbacks.append(self._get(self.config_init, "samples"))
+        callbacks += [self._get(self.config_init, name) for name in ("samples", "quality")]
         if config.enable_progress_bar is not False:
             callbacks.append(Progress())
         if self.subcommand == "fit" and not config.fast_dev_run:
-            callbacks.append(Preemption())
+            callbacks.append(Preemption(config.max_time))
         if config.enable_checkpointing is not False and not config.fast_dev_run:
-            callbacks.append(self._get(self.config_init, "checkpoint"))
+            callbacks += [self._get(self.config_init, "checkpoint"), checkpoints.BestCheckpoint()]
         return callbacks
 
     def after_fit(self) -> None:
@@ -198,6 +222,19 @@ def experiment_name(files: list[Path], class_path: str) -> str:
                 parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]
             )
     return class_path.rpartition(".")[2].lower()
+
+
+def _lists_joined(args: list[str]) -> list[str]:
+    """Writes lists of numbers, `--digits 3 1 4`, as jsonargparse reads them, `[3,1,4]`."""
+    joined: list[str] = []
+    for arg in args:
+        if joined and arg.removeprefix("-").isdecimal() and joined[-1].startswith("["):
+            joined[-1] = f"{joined[-1][:-1]},{arg}]"
+        elif joined and joined[-1] in LISTS and not arg.startswith(("[", "--")):
+            joined.append(f"[{arg}]")
+        else:
+            joined.append(arg)
+    return joined
 
 
 def _with_config_of_run(args: list[str]) -> list[str]:
@@ -230,14 +267,19 @@ def main(args: ArgsType = None) -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "litlogger" not in record.getMessage()  # an advertisement
     )
+    given = sys.argv[1:] if args is None else args
     try:
-        LadderCLI(args)
+        if isinstance(given, list) and given[:1] == ["compare"]:
+            compare(given[1:])
+        else:
+            LadderCLI(args)
     except MisconfigurationException as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if not _get_rank():
             print("error:", " ".join(str(error).split()), file=sys.stderr)
         raise SystemExit(2) from None
     finally:
-        signals.restore()
+        if __name__ != "__main__":  # where the process goes on
+            signals.restore()
 
 
 if __name__ == "__main__":

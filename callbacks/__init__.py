@@ -8,6 +8,7 @@ from callbacks.function_fit import FunctionFit
 from callbacks.graph import NetworkGraph
 from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
+from callbacks.quality import Quality
 from callbacks.samples import SampleGrid
 
 # Each acts on the kinds of model it is for, and leaves the others alone.
@@ -32,6 +33,7 @@ __all__ = [
     "NetworkGraph",
     "Predictions",
     "Progress",
+    "Quality",
     "SampleGrid",
     "Speed",
 ]

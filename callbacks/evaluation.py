@@ -9,6 +9,7 @@ from callbacks.console import say
 from callbacks.drawing import class_names, data_of, publish
 from callbacks.evaluation_figures import draw_confusion, draw_mistakes, draw_reliability, table
 from callbacks.figures import figures_folder
+from callbacks.results import record
 from callbacks.tally import Tally
 from models.classifier import Classifier
 
@@ -86,6 +87,7 @@ class Evaluation(Callback):
         self._tally = None
         names = class_names(data_of(trainer), len(evaluated.confusion))
         say(trainer, table(evaluated, names, title))
+        record(trainer, stage, evaluated.as_dict(names))
         folder = figures_folder(trainer)
         if folder is None:
             return

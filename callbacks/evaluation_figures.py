@@ -32,16 +32,24 @@ def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
 
 def draw_confusion(confusion: Tensor, names: Sequence[str], title: str) -> "Figure":
     """Counts (C, C) of true (rows) and predicted (columns) classes, coloured by share."""
+    accuracy = percent(confusion.diagonal().sum(), confusion.sum())
+    return draw_counts(confusion, names, f"{title}: accuracy {accuracy}", "true", "predicted")
+
+
+def draw_counts(
+    counts: Tensor, names: Sequence[str], title: str, rows: str, columns: str
+) -> "Figure":
+    """Counts (C, C) of pairs of classes, coloured by their share of the row."""
     import seaborn as sns
     from matplotlib.figure import Figure
 
     size = 2.2 + 0.55 * max(len(names), 4)
     figure = Figure(figsize=(size + 1, size), layout="constrained", dpi=110)
     axes = figure.subplots()
-    shares = confusion / confusion.sum(dim=1, keepdim=True).clamp(min=1)
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
     sns.heatmap(
         shares.numpy(),
-        annot=confusion.numpy(),
+        annot=counts.numpy(),
         fmt="d",
         cmap="Blues",
         vmin=0,
@@ -50,12 +58,11 @@ def draw_confusion(confusion: Tensor, names: Sequence[str], title: str) -> "Figu
         linewidths=0.5,
         xticklabels=list(names),
         yticklabels=list(names),
-        cbar_kws={"label": "share of the true class", "shrink": 0.8},
+        cbar_kws={"label": "share of the row", "shrink": 0.8},
         ax=axes,
     )
-    axes.set(xlabel="predicted", ylabel="true")
-    accuracy = percent(confusion.diagonal().sum(), confusion.sum())
-    axes.set_title(f"{title}: accuracy {accuracy}", fontsize=11)
+    axes.set(xlabel=columns, ylabel=rows)
+    axes.set_title(title, fontsize=11)
     return figure
 
 

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from callbacks.console import say
 from callbacks.drawing import data_of, publish
 from callbacks.figures import figures_folder
+from callbacks.results import record
 from models.regressor import FunctionMLP
 from models.sampling import eval_mode
 
@@ -17,7 +20,23 @@ if TYPE_CHECKING:
 
 
 class FunctionFit(Callback):
-    """`function_fit.png` at the end of training: truth, data and fit of one or two variables."""
+    """`function_fit.png` at the end of training: truth, data and fit of one or two variables.
+
+    `validate` and `test` print how large the errors are.
+    """
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._print(trainer, pl_module, "val", "Validation")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._print(trainer, pl_module, "test", "Test")
+
+    def _print(self, trainer: Trainer, model: LightningModule, stage: str, title: str) -> None:
+        if isinstance(model, FunctionMLP):
+            found = {k: float(v) for k, v in trainer.callback_metrics.items() if stage in k}
+            say(trainer, "\n".join([title, *(f"  {k}  {v:.4g}" for k, v in found.items())]))
+            record(trainer, stage, {"scores": {k.split("/")[-1]: v for k, v in found.items()}})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         splits = getattr(data_of(trainer), "splits", None)

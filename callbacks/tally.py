@@ -1,5 +1,6 @@
 """What one pass over a data set says about a classifier, kept in little memory."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +45,20 @@ class Evaluated(NamedTuple):
     @property
     def hits(self) -> int:
         return int(self.confusion.diagonal().sum())
+
+    def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """Plain values: the scores, the accuracy of each class, and how many examples there are."""
+        confusion = self.confusion.double()
+        shares = (confusion.diagonal() / confusion.sum(dim=1)).tolist()
+        return {
+            "scores": {
+                "accuracy": self.hits / self.examples,
+                "loss": self.loss,
+                "calibration_error": self.calibration.error,
+            },
+            "accuracy_per_class": dict(zip(names, shares, strict=True)),
+            "examples": self.examples,
+        }
 
 
 class Tally(Metric):

@@ -86,6 +86,12 @@ class Images(InMemoryDataModule):
             )
         return key
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether mirroring an image left to right makes another good one: clothes, not digits."""
+        found = DATASETS.get(self.dataset_found or self.dataset)
+        return found is not None and found.mirrors
+
     def identity(self) -> dict[str, Any]:
         """The data set found and how it is split."""
         return {

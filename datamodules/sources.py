@@ -33,6 +33,7 @@ class IdxDataset:
         transposed: Whether the files hold each image mirrored at its diagonal.
         system_folder: Where an operating system's package installs the files.
         download_seconds: Time limit of a download.
+        mirrors: Whether an image's mirror image, left to right, is as good an example.
     """
 
     name: str
@@ -45,6 +46,7 @@ class IdxDataset:
     transposed: bool = False
     system_folder: str | None = None
     download_seconds: float = 60.0
+    mirrors: bool = False
 
 
 DATASETS = {
@@ -53,6 +55,7 @@ DATASETS = {
         "FashionMNIST",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         system_folder="/usr/share/datasets/fashion-mnist",
+        mirrors=True,
     ),
     "kmnist": IdxDataset("KMNIST", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
     "qmnist": IdxDataset(

@@ -4,6 +4,7 @@ from models.cgan import ConditionalGAN
 from models.gan import GAN
 from models.gates import GateLogistic, GateMLP
 from models.iris import IrisMLP
+from models.judge import Judge
 from models.mnist import MNISTConv, MNISTDense
 from models.regressor import FunctionMLP
 from models.vgg import VGG
@@ -16,6 +17,7 @@ __all__ = [
     "GateLogistic",
     "GateMLP",
     "IrisMLP",
+    "Judge",
     "MNISTConv",
     "MNISTDense",
 ]

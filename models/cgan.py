@@ -44,6 +44,8 @@ class ConditionalGAN(GAN):
         self.grid_rows = num_classes
         super().__init__(**gan)
 
+    conditional = True
+
     @property
     def generator_input_dim(self) -> int:
         return self.latent_dim + self.num_classes
@@ -73,8 +75,11 @@ class ConditionalGAN(GAN):
         return latents.repeat(self.num_classes, 1), labels
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Labels are classes (B,), or a mixture of classes (B, num_classes) for each image."""
         assert labels is not None
-        return torch.cat([latents, F.one_hot(labels, self.num_classes).to(latents.dtype)], dim=1)
+        if not labels.is_floating_point():
+            labels = F.one_hot(labels, self.num_classes)
+        return torch.cat([latents, labels.to(latents.dtype)], dim=1)
 
     def generator_is_due(self, batch_idx: int) -> bool:
         return self.current_epoch >= self.pretrain_epochs and super().generator_is_due(batch_idx)

@@ -19,7 +19,7 @@ from models.gan_networks import (
     modern_trunk,
 )
 from models.losses import ADVERSARIAL_LOSSES, LossName, r1_penalty
-from models.sampling import eval_mode
+from models.sampling import Draw, eval_mode, to_pixels
 from models.turns import TakingTurns
 
 Stats = dict[str, Tensor]
@@ -116,6 +116,8 @@ class GAN(TakingTurns):
     grid_labels: Tensor | None
 
     # -- what a conditional GAN changes ---------------------------------------------------------
+
+    conditional = False
 
     @property
     def generator_input_dim(self) -> int:
@@ -241,6 +243,14 @@ class GAN(TakingTurns):
         """The images for some latents, and the discriminator's logits for them."""
         images = self(latents, labels)
         return images, self.realness(images, labels)
+
+    def predict_step(self, batch: Draw, batch_idx: int) -> dict[str, Tensor]:
+        """Images uint8 (B, 1, 28, 28), how likely D thinks each real (B,), labels and places."""
+        images, logits = self.whole(batch.latents, batch.labels)
+        drawn = {"images": to_pixels(images), "scores": logits.float().sigmoid()}
+        if batch.labels is not None:
+            drawn["labels"] = batch.labels
+        return {**drawn, "index": batch.places}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._judge(batch, "val")

@@ -1,6 +1,7 @@
 """Classifiers of 28 x 28 images: fully connected, and convolutional."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -18,7 +19,8 @@ class ImageClassifier(Classifier):
         rotation: Largest rotation, in degrees.
         zoom: Largest relative change of height and of width.
         shear: Largest slant, in columns a row.
-        flip: Mirror every other image, left to right: for clothes, not for digits.
+        flip: Mirror every other image, left to right; None: where the data module says that its
+            images bear it (`mirrors`), as clothes do and digits do not.
         erase: Size in pixels of a square set to 0.
         **classifier: As for `Classifier`.
     """
@@ -29,12 +31,18 @@ class ImageClassifier(Classifier):
         rotation: float = 0.0,
         zoom: float = 0.0,
         shear: float = 0.0,
-        flip: bool = False,
+        flip: bool | None = False,
         erase: int = 0,
         **classifier: Any,
     ) -> None:
         super().__init__(**classifier)
-        self.augmentation = Augmentation(shift, rotation, zoom, shear, flip, erase)
+        self.flip = flip
+        self.augmentation = Augmentation(shift, rotation, zoom, shear, bool(flip), erase)
+
+    def setup(self, stage: str) -> None:
+        if self.flip is None:
+            mirrors = getattr(getattr(self.trainer, "datamodule", None), "mirrors", False)
+            self.augmentation = replace(self.augmentation, flip=mirrors)
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self.augmentation(inputs)

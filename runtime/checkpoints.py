@@ -72,6 +72,24 @@ class EpochCheckpoint(ModelCheckpoint):
         trainer.strategy.barrier()
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps `best.ckpt`, the one with the lowest `val/frechet` where samples are scored."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            filename="best",
+            monitor="val/frechet",
+            mode="min",
+            save_top_k=1,
+            enable_version_counter=False,
+        )
+
+    def _should_skip_saving_checkpoint(self, trainer: Trainer) -> bool:
+        return self.monitor not in trainer.callback_metrics or (
+            super()._should_skip_saving_checkpoint(trainer)
+        )
+
+
 def is_readable(path: Path) -> bool:
     """Whether torch can read the file as a checkpoint, without taking it into memory."""
     try:
@@ -86,7 +104,7 @@ def resolve(wanted: str, runs: Path) -> Path:
 
     Args:
         wanted: A file; or a folder, for the newest `checkpoints/last.ckpt` at or below it; or
-            `last`, for the newest of those below `runs`.
+            `last` or `best`, for the newest of that name below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
 
     Raises:
@@ -100,6 +118,20 @@ def resolve(wanted: str, runs: Path) -> Path:
             )
         return Path(wanted)
     folder = runs if wanted == "last" else Path(wanted)
+    if found := _newest(folder):
+        return found
+    raise MisconfigurationException(
+        f"--ckpt_path {wanted}: no checkpoint below {folder}. Train first, or name a file."
+    )
+
+
+def of_run(folder: Path) -> str | None:
+    """The newest checkpoint of the run in this folder, None if it has saved none yet."""
+    found = _newest(folder)
+    return str(found) if found else None
+
+
+def _newest(folder: Path) -> Path | None:
     newest_first = sorted(folder.glob("**/*.ckpt"), key=os.path.getmtime, reverse=True)
     last = [path for path in newest_first if path.name == "last.ckpt"]
     for path in last[:1] + newest_first:
@@ -107,6 +139,4 @@ def resolve(wanted: str, runs: Path) -> Path:
             if last and path != last[0]:
                 rank_zero_warn(f"{last[0]} cannot be read; going back to {path}.")
             return path
-    raise MisconfigurationException(
-        f"--ckpt_path {wanted}: no checkpoint below {folder}. Train first, or name a file."
-    )
+    return None

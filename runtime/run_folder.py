@@ -1,7 +1,6 @@
 """A run's folder, `runs/<experiment>/<version>/`, and the logs in it."""
 
 import csv
-import os
 import re
 from pathlib import Path
 
@@ -9,6 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from runtime import cluster
 
 
 class RunFolder(Callback):
@@ -34,21 +35,14 @@ class RunFolder(Callback):
         ]
 
     def _version(self) -> str:
-        if "SLURM_JOB_ID" in os.environ:
-            return f"job_{slurm_job_id()}"
+        if cluster.in_job():
+            return cluster.run_name()
         taken = [
             int(match.group(1))
             for path in (self.runs / self.experiment).glob("version_*")
             if (match := re.fullmatch(r"version_(\d+)", path.name))
         ]
         return f"version_{max(taken, default=-1) + 1}"
-
-
-def slurm_job_id() -> str:
-    """The job as `scontrol` names it, the same after a requeue; `ID_TASK` in an array."""
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return os.environ["SLURM_JOB_ID"]
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:

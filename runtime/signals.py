@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noted when they come, acted on at the next batch's end.
+"""Signals that ask a run to stop: noted when they come, acted on at a batch's end.
 
 Imports nothing heavy, so that `cli.py` can install the handlers before the seconds that
 importing Lightning takes; a signal in that time would otherwise kill the process.
@@ -20,6 +20,15 @@ def install() -> None:
     """Takes over the stop signals; call it again where something else has taken them."""
     for signum in STOP_SIGNALS:
         signal.signal(signum, _note)
+
+
+def ignore() -> None:
+    """Lets further stop signals change nothing, least of all the exit code of a saved run.
+
+    Not even while the interpreter shuts down: it takes away handlers, but not this.
+    """
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def restore() -> None:

@@ -7,6 +7,7 @@ from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from runtime import cluster
 from runtime.checkpoints import AtomicCheckpointIO
 from runtime.precision import choose_precision
 
@@ -36,4 +37,6 @@ class LadderTrainer(Trainer):
         )
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
+        cluster.check_launch()
         super().__init__(*args, precision=precision, plugins=plugins, **kwargs)
+        cluster.check_shape(self)

@@ -1,0 +1,93 @@
+"""The Frechet distance between Gaussians fitted to two sets of features, also class by class."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metrics.statistic import Statistic, with_constant
+
+
+class Gaussian(NamedTuple):
+    """A Gaussian fitted to features: mean (D,) and unbiased covariance (D, D), float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+class GaussianMoments(Statistic):
+    """Counts, sums and sums of outer products of features, for each class.
+
+    Heusel et al. 2017 compare two whole sets by the Gaussians fitted to them, Miyato & Koyama 2018
+    class by class (intra FID). Memory: 8 K (D + 1)^2 bytes, 0.34 MB for 10 x 64.
+
+    Args:
+        num_features: Number of features D.
+        num_classes: Number of classes K; 1: classes are not told apart.
+    """
+
+    moments: Tensor
+
+    def __init__(self, num_features: int, num_classes: int = 1) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        # Plain sums suffice: what subtracting the mean cancels is about 1e-16 (mean / deviation)^2
+        # of the variance, and features of a network have means below 1000 deviations.
+        zeros = torch.zeros(num_classes, num_features + 1, num_features + 1, dtype=torch.float64)
+        self.add_state("moments", zeros, dist_reduce_fx="sum")
+
+    def update(self, features: Tensor, labels: Tensor | None = None) -> None:
+        """Adds features (B, D) of classes labels (B,), which only K = 1 can do without."""
+        if labels is None:
+            if self.num_classes > 1:
+                raise ValueError(f"GaussianMoments of {self.num_classes} classes needs labels")
+            labels = torch.zeros(len(features), dtype=torch.int64, device=features.device)
+        z = with_constant(features)
+        members = F.one_hot(labels, self.num_classes).double()  # (B, K)
+        self.moments += torch.einsum("bk,bi,bj->kij", members, z, z)
+
+    def compute(self) -> Tensor:
+        """(K, D + 1, D + 1): sums of (1, x) (1, x)^T; the count at [k, 0, 0]."""
+        return self.moments
+
+
+def fit_gaussian(moments: Tensor) -> Gaussian:
+    """The Gaussian of moments (D + 1, D + 1), the sum of (1, x) (1, x)^T; nan below 2 samples."""
+    count = moments[0, 0]
+    mean = moments[0, 1:] / count
+    scatter = moments[1:, 1:] - count * torch.outer(mean, mean)
+    return Gaussian(mean, scatter / (count - 1))
+
+
+def frechet_distance(first: Gaussian, second: Gaussian) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in squared units of the features.
+
+    Dowson & Landau 1982. With C = R R (R symmetric) the trace of (C1 C2)^(1/2) is the sum
+    of the singular values of R1 R2. Unlike the roots of the eigenvalues of R1 C2 R1, these lose
+    no digits where a covariance is singular: a rounding error e is never turned into e^(1/2).
+
+    Returns:
+        The distance, 0 or more; nan if a Gaussian is not finite (it had too few samples).
+    """
+    if not all(t.isfinite().all() for t in (*first, *second)):
+        return float("nan")
+    shift = (first.mean - second.mean).square().sum()
+    traces = first.covariance.trace() + second.covariance.trace()
+    overlap = torch.linalg.svdvals(_root(first.covariance) @ _root(second.covariance)).sum()
+    return (shift + traces - 2 * overlap).clamp(min=0).item()  # below 0 only by rounding
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """The symmetric root of a covariance (D, D), whatever its rank."""
+    values, vectors = torch.linalg.eigh(covariance)
+    # Of size e: rounding, whose root would be the far larger e^(1/2).
+    rounding = len(values) * torch.finfo(values.dtype).eps * values.abs().max()
+    roots = torch.where(values > rounding, values, 0.0).sqrt()
+    return (vectors * roots) @ vectors.T
+
+
+def frechet_by_class(first: Tensor, second: Tensor) -> list[float]:
+    """Frechet distances of K classes from moments (K, D + 1, D + 1); nan below 2 samples."""
+    pairs = zip(first, second, strict=True)
+    return [frechet_distance(fit_gaussian(a), fit_gaussian(b)) for a, b in pairs]

@@ -1,0 +1,103 @@
+"""The kernel distance (KID) between two sets of features, over all samples."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metrics.statistic import Statistic, with_constant
+
+
+class CubicMoments(NamedTuple):
+    """Sums over the samples of G groups that the kernel of any two of them can be had from."""
+
+    third: Tensor  # (G, P, D + 1), float64: the sums of z (x) z (x) z, its first two packed in P
+    diagonal: Tensor  # (G,), float64: the sums of k(x, x)
+    size: Tensor  # (G,), int64: the number of samples
+
+
+class KernelDistance(NamedTuple):
+    """An unbiased estimate, which may be below 0, and its standard error."""
+
+    estimate: float
+    error: float
+
+
+class KernelMoments(Statistic):
+    """Sums that give the cubic kernel k(x, y) = (x.y / D + 1)^3 between all pairs of samples.
+
+    Binkowski et al. 2018, section 4. With z = (1, x / D^(1/2)) the kernel is (z.z')^3, the inner
+    product of z (x) z (x) z and z' (x) z' (x) z'. So its sum over all pairs of samples is the inner
+    product of the sums of these tensors: nothing is drawn at random, no sample is kept.
+
+    Of the symmetric pairs z_i z_j only i <= j are stored, those with i < j times 2^(1/2), which
+    leaves the inner product as it was. Memory: 4 G (D + 2)^3 bytes, 11 MB for 10 groups of 64.
+
+    Args:
+        num_features: Number of features D.
+        num_groups: Samples are dealt to G >= 2 groups by their index; how the groups' estimates
+            differ tells the standard error.
+    """
+
+    third: Tensor
+    diagonal: Tensor
+    size: Tensor
+
+    def __init__(self, num_features: int, num_groups: int = 10) -> None:
+        super().__init__()
+        if num_groups < 2:
+            raise ValueError(f"num_groups is {num_groups}: a standard error needs 2 or more")
+        self.num_groups = num_groups
+        width = num_features + 1
+        third = torch.zeros(num_groups, width * (width + 1) // 2, width, dtype=torch.float64)
+        self.add_state("third", third, dist_reduce_fx="sum")
+        diagonal = torch.zeros(num_groups, dtype=torch.float64)
+        self.add_state("diagonal", diagonal, dist_reduce_fx="sum")
+        sizes = torch.zeros(num_groups, dtype=torch.int64)
+        self.add_state("size", sizes, dist_reduce_fx="sum")
+
+    def update(self, features: Tensor, index: Tensor) -> None:
+        """Adds features (B, D) of the samples numbered index (B,)."""
+        width = self.third.shape[2]
+        z = with_constant(features.double() / (width - 1) ** 0.5)  # (B, D + 1)
+        i, j = torch.triu_indices(width, width, device=z.device)  # (P,) each
+        weight = torch.where(i == j, z.new_tensor(1.0), 2**0.5)  # (P,), float64
+        for group in range(self.num_groups):
+            members = z[index % self.num_groups == group]  # (b, D + 1)
+            pairs = members[:, i] * members[:, j] * weight  # (b, P)
+            self.third[group].addmm_(pairs.T, members)
+            self.diagonal[group] += members.square().sum(dim=1).pow(3).sum()
+            self.size[group] += len(members)
+
+    def compute(self) -> CubicMoments:
+        """The sums of each group."""
+        return CubicMoments(self.third, self.diagonal, self.size)
+
+
+def kernel_distance(first: CubicMoments, second: CubicMoments) -> KernelDistance:
+    """Unbiased squared maximum mean discrepancy between two sets (Gretton et al. 2012, eq. 3).
+
+    Its estimate is that of all samples; its error the standard deviation of the groups' own
+    estimates over the root of their number; nan where a set or a group has fewer than 2 samples.
+    """
+    groups = torch.stack(
+        [
+            _unbiased(CubicMoments(*x), CubicMoments(*y))
+            for x, y in zip(zip(*first, strict=True), zip(*second, strict=True), strict=True)
+        ]
+    )
+    whole = _unbiased(*(CubicMoments(*(s.sum(dim=0) for s in x)) for x in (first, second)))
+    return KernelDistance(whole.item(), (groups.std() / len(groups) ** 0.5).item())
+
+
+def _unbiased(x: CubicMoments, y: CubicMoments) -> Tensor:
+    """Squared discrepancy of two single groups: the means of k over pairs of different samples."""
+    n, m = x.size.double(), y.size.double()
+    within = _inner(x, x) - x.diagonal, _inner(y, y) - y.diagonal
+    value = within[0] / (n * (n - 1)) + within[1] / (m * (m - 1)) - 2 * _inner(x, y) / (n * m)
+    # With one sample the difference of two equal sums is 0 or rounding, never an honest 0 / 0.
+    return torch.where((n > 1) & (m > 1), value, torch.nan)
+
+
+def _inner(x: CubicMoments, y: CubicMoments) -> Tensor:
+    return torch.vdot(x.third.flatten(), y.third.flatten())

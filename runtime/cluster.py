@@ -1,0 +1,124 @@
+"""What SLURM started against what the run was told: a mismatch is one line, not a hang."""
+
+import os
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins.environments import TorchElasticEnvironment
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+
+def in_job() -> bool:
+    """Whether this process is part of a SLURM job that trains.
+
+    A shell that SLURM gives, whose job is called `bash` or `interactive`, is like any other
+    shell, as it is for Lightning.
+    """
+    return "SLURM_JOB_ID" in os.environ and not _in_shell()
+
+
+def _in_shell() -> bool:
+    return os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+
+
+def run_name() -> str:
+    """This job's run, the same after a requeue: `job_12`, in an array `job_12_TASK`.
+
+    A job's second `srun` is another run, `job_12_step_1`; steps are counted anew at a requeue.
+    """
+    name = f"job_{os.environ['SLURM_JOB_ID']}"
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        name = f"job_{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    step = os.environ.get("SLURM_STEP_ID", "0")
+    return name if step == "0" else f"{name}_step_{step}"
+
+
+def check_launch() -> None:
+    """Refuses what Lightning would hang on or report as a traceback; call before it looks.
+
+    Raises:
+        MisconfigurationException: This process is not one of several that `srun` started alike.
+    """
+    if TorchElasticEnvironment.detect():
+        return
+    if _in_shell() and _number("SLURM_STEP_NUM_TASKS") > 1:
+        raise MisconfigurationException(
+            f"SLURM: srun started {_number('SLURM_STEP_NUM_TASKS')} tasks in a job named "
+            f"'{os.environ['SLURM_JOB_NAME']}', which Lightning takes for a shell, and each would "
+            "train alone: give the job another name, `salloc --job-name=train`."
+        )
+    if not in_job():
+        return
+    tasks = _number("SLURM_NTASKS")
+    if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
+        raise MisconfigurationException(
+            f"SLURM: the job has {tasks} tasks, but this process was started without srun and "
+            "would wait for the others for ever: `srun python cli.py ...`."
+        )
+    if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise MisconfigurationException(
+            f"SLURM: the job was asked for with --ntasks={tasks} alone, which leaves open how "
+            "many go to a node: ask for --nodes and --ntasks-per-node."
+        )
+    if tasks > 1 and "SLURM_GPUS_PER_TASK" in os.environ:
+        raise MisconfigurationException(
+            "SLURM: --gpus-per-task hides a node's other GPUs from each task, but NCCL and "
+            "Lightning want to see all of them: ask for --gpus-per-node."
+        )
+
+
+def check_shape(trainer: Trainer) -> None:
+    """Refuses a trainer whose processes are not those that SLURM started.
+
+    Raises:
+        MisconfigurationException: As said; with the flags that would match.
+    """
+    if not in_job() or TorchElasticEnvironment.detect():
+        return
+    tasks, nodes = _number("SLURM_NTASKS"), _number("SLURM_NNODES")
+    devices, wanted_nodes = trainer.num_devices, trainer.num_nodes
+    if (devices * wanted_nodes, wanted_nodes) == (tasks, nodes):
+        return
+    remedy = (
+        f"set --trainer.num_nodes {nodes} --trainer.devices {tasks // nodes}, or ask SLURM for "
+        f"--nodes={wanted_nodes} --ntasks-per-node={devices}."
+        if tasks % nodes == 0
+        else "ask SLURM for as many tasks on each node, with --ntasks-per-node."
+    )
+    alone = ", and each would train alone" if devices * wanted_nodes == 1 else ""
+    raise MisconfigurationException(
+        f"SLURM started {tasks} task(s) on {nodes} node(s), but trainer.num_nodes is "
+        f"{wanted_nodes} with {devices} device(s) each{alone}: {remedy}"
+    )
+
+
+def check_strategy(trainer: Trainer, model: LightningModule) -> None:
+    """Refuses strategies that cannot train networks that take turns.
+
+    Raises:
+        MisconfigurationException: FSDP runs a model's own forward alone, while a GAN's step runs
+            parts of it and differentiates in between; DeepSpeed takes one optimizer.
+    """
+    strategy = trainer.strategy
+    sharded = isinstance(strategy, FSDPStrategy | DeepSpeedStrategy)
+    if sharded and not model.automatic_optimization:
+        name = "FSDP" if isinstance(strategy, FSDPStrategy) else "DeepSpeed"
+        raise MisconfigurationException(
+            f"trainer.strategy: {name} cannot train {type(model).__name__}, whose networks take "
+            "turns with an optimizer each: use --trainer.strategy ddp; these networks fit any GPU."
+        )
+
+
+def insist_on_data(data: Any) -> None:
+    """Turns `dataset: auto` into `mnist` in a job: it must fail rather than train on less.
+
+    Args:
+        data: The configuration of the DataModule.
+    """
+    if in_job() and data.get("init_args", {}).get("dataset") == "auto":
+        data.init_args.dataset = "mnist"
+
+
+def _number(name: str) -> int:
+    return int(os.environ.get(name, "1"))
