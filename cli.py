@@ -243,10 +243,8 @@ def _with_config_of_run(args: list[str]) -> list[str]:
     given = dict(zip(split, split[1:], strict=False))
     if not given.keys().isdisjoint({"--config", "-c", "--model"}) or "--ckpt_path" not in given:
         return args
-    path = Path(given["--ckpt_path"])
-    if path.is_dir():
-        path = checkpoints.resolve(given["--ckpt_path"], path)
-    folder = run_folder_of(path)
+    runs = Path(given.get("--trainer.default_root_dir", "runs"))
+    folder = run_folder_of(checkpoints.resolve(given["--ckpt_path"], runs))
     if folder is None or not (folder / "config.yaml").is_file():
         return args
     return [args[0], "--config", str(folder / "config.yaml"), *args[1:]]

@@ -110,6 +110,8 @@ def resolve(wanted: str, runs: Path) -> Path:
     Raises:
         MisconfigurationException: Nothing readable is there.
     """
+    if Path(wanted).name == "best" and not Path(wanted).exists():
+        return _best(wanted, runs if wanted == "best" else Path(wanted).parent)
     if wanted != "last" and not Path(wanted).is_dir():
         if not Path(wanted).is_file():
             raise MisconfigurationException(
@@ -123,6 +125,16 @@ def resolve(wanted: str, runs: Path) -> Path:
     raise MisconfigurationException(
         f"--ckpt_path {wanted}: no checkpoint below {folder}. Train first, or name a file."
     )
+
+
+def _best(wanted: str, folder: Path) -> Path:
+    found = sorted(folder.glob("**/best.ckpt"), key=os.path.getmtime)
+    if not found:
+        raise MisconfigurationException(
+            f"--ckpt_path {wanted}: no best.ckpt below {folder}. GANs whose samples are scored in "
+            "training keep one; 'last' is the newest checkpoint."
+        )
+    return found[-1]
 
 
 def of_run(folder: Path) -> str | None:

@@ -1,0 +1,1 @@
+"""Speed side by side with Keras, a plain PyTorch loop and the machine's own limit."""

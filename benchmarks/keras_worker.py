@@ -1,0 +1,167 @@
+"""The lecture's GANs as on its slides, in Keras. Runs in `.venv-bench`: keras_worker.py gan|cgan"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import Sequential
+from keras.layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    MaxPooling2D,
+    Reshape,
+    UpSampling2D,
+)
+from worker import Line
+
+BATCH, NFEATURES = 100, 100
+
+
+def sgd() -> keras.optimizers.SGD:
+    return keras.optimizers.SGD(learning_rate=0.0005, momentum=0.9, nesterov=True)
+
+
+def build_generator(inputs: int) -> Sequential:
+    generate = Sequential([Input((inputs,)), Dense(1024), Activation("tanh"), Dense(128 * 7 * 7)])
+    generate.add(BatchNormalization())
+    generate.add(Activation("tanh"))
+    generate.add(Reshape((7, 7, 128)))
+    generate.add(UpSampling2D(size=(2, 2)))
+    generate.add(Conv2D(64, (5, 5), padding="same"))
+    generate.add(Activation("tanh"))
+    generate.add(UpSampling2D(size=(2, 2)))
+    generate.add(Conv2D(1, (5, 5), padding="same"))
+    generate.add(Activation("sigmoid"))
+    generate.compile(loss="binary_crossentropy", optimizer="SGD")
+    return generate
+
+
+def build_discriminator(channels: int, activation: str, outputs: int, **compiled: Any) -> Sequential:
+    discr = Sequential([Input((28, 28, 1)), Conv2D(channels, (5, 5), padding="same")])
+    discr.add(Activation(activation))
+    discr.add(MaxPooling2D((2, 2)))
+    discr.add(Conv2D(2 * channels, (5, 5)))
+    discr.add(Activation(activation))
+    discr.add(MaxPooling2D((2, 2)))
+    discr.add(Dropout(0.5))
+    discr.add(Flatten())
+    discr.add(Dense(1024))
+    discr.add(Activation("tanh"))
+    discr.add(Dense(outputs))
+    discr.add(Activation("sigmoid"))
+    discr.compile(optimizer=sgd(), **compiled)
+    return discr
+
+
+def combine(generate: Sequential, discr: Sequential, loss: str) -> Sequential:
+    gen_discr = Sequential([generate])
+    discr.trainable = False
+    gen_discr.add(discr)
+    gen_discr.compile(loss=loss, optimizer=sgd(), metrics=["accuracy"])
+    discr.trainable = True
+    return gen_discr
+
+
+class Game:
+    """The three models, and the two updates of the slides' loop."""
+
+    def __init__(self, conditional: bool) -> None:
+        loss = "categorical_crossentropy" if conditional else "binary_crossentropy"
+        self.conditional = conditional
+        self.generate = build_generator(NFEATURES + 10 * conditional)
+        if conditional:
+            self.discr = build_discriminator(128, "relu", 11, loss=loss, metrics=["accuracy"])
+        else:
+            self.discr = build_discriminator(64, "tanh", 1, loss=loss)
+        self.gen_discr = combine(self.generate, self.discr, loss)
+        rng = np.random.default_rng(0)
+        self.x_tru = rng.uniform(0, 1, (BATCH, 28, 28, 1))  # float64, as the slides' data
+        self.y_tru = np.eye(10)[rng.integers(0, 10, BATCH)]
+
+    def noise(self, one_hot: np.ndarray) -> np.ndarray:
+        noise = np.random.uniform(0, 1, (BATCH, NFEATURES))
+        return np.concatenate([noise, one_hot], axis=1) if self.conditional else noise
+
+    def discriminator_step(self, one_hot: np.ndarray) -> None:
+        x_gen = self.generate.predict(self.noise(one_hot), verbose=0)
+        self.discr.trainable = True
+        if self.conditional:
+            real = np.concatenate([np.zeros((BATCH, 1)), self.y_tru], axis=1)
+            fake = np.concatenate([np.ones((BATCH, 1)), np.zeros((BATCH, 10))], axis=1)
+            targets = np.concatenate([real, fake], axis=0)
+        else:
+            targets = np.array([1] * BATCH + [0] * BATCH)
+        self.discr.train_on_batch(np.concatenate([self.x_tru, x_gen], axis=0), targets)
+
+    def generator_step(self, one_hot: np.ndarray) -> None:
+        self.discr.trainable = False
+        ones = np.array([1] * BATCH)
+        as_real = np.concatenate([np.zeros((BATCH, 1)), one_hot], axis=1)
+        self.gen_discr.train_on_batch(self.noise(one_hot), as_real if self.conditional else ones)
+
+    def step(self) -> None:
+        one_hot = np.eye(10)[np.random.randint(0, 10, size=(BATCH,))]
+        self.discriminator_step(one_hot)
+        self.generator_step(one_hot)
+
+
+def check(game: Game) -> None:
+    """Each step must move one network and leave the other, or the comparison would be false.
+
+    Keras 3 reads `trainable` when a train function is first traced: the combined model's is, here,
+    while the discriminator is frozen.
+    """
+    one_hot = np.eye(10)[np.zeros(BATCH, dtype=int)]
+    for step, moves in ((game.generator_step, "G"), (game.discriminator_step, "D")) * 2:
+        before = weights(game)
+        step(one_hot)
+        after = weights(game)
+        moved = {k for k in before if any(map(differ, before[k], after[k]))}
+        assert moved == {moves}, f"a step of {moves} moved {sorted(moved)}"
+
+
+def differ(a: np.ndarray, b: np.ndarray) -> bool:
+    return not np.array_equal(a, b)
+
+
+def weights(game: Game) -> dict[str, list[np.ndarray]]:
+    """Copies of what the optimizers may change."""
+    networks = {"D": game.discr, "G": game.generate}
+    kinds = (keras.layers.Dense, keras.layers.Conv2D)
+    return {
+        name: [w for layer in network.layers if isinstance(layer, kinds) for w in layer.get_weights()]
+        for name, network in networks.items()
+    }
+
+
+def serve(line: Line, step: Callable[[], None]) -> None:
+    line.ready(keras=keras.__version__, tensorflow=tf.__version__)
+    while steps := line.receive():
+        start = time.perf_counter()
+        for _ in range(steps):
+            step()
+        line.report(time.perf_counter() - start)
+
+
+def main() -> None:
+    line = Line()
+    if threads := os.environ.get("OMP_NUM_THREADS"):  # as many as torch takes
+        tf.config.threading.set_intra_op_parallelism_threads(int(threads))
+        tf.config.threading.set_inter_op_parallelism_threads(int(threads))
+    game = Game(conditional=sys.argv[1] == "cgan")
+    check(game)
+    serve(line, game.step)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Callbacks that let a parent process set the pace of `Trainer.fit`."""
+
+import os
+import time
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from benchmarks.bare import Step, classifier_step, endless, gan_step
+from benchmarks.worker import Line
+from models import GAN
+
+
+def wait_for_device() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def leave() -> None:
+    os._exit(0)  # no checkpoint, no figures: the run was only to be timed
+
+
+class Fit(Callback):
+    """Lets `Trainer.fit` train as many batches as it is told to, and waits in between.
+
+    Timed from one batch's start to another's: the loader, every callback and logger included.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.line = Line() if trainer.is_global_zero else None
+        self.left, self.began = 0, 0.0
+        if self.line:
+            self.line.ready()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.left == 0:
+            wait_for_device()
+            if self.line and self.began:
+                self.line.report(time.perf_counter() - self.began)
+            self.left = trainer.strategy.broadcast(self.line.receive() if self.line else 0)
+            if self.left == 0:
+                leave()
+            self.began = time.perf_counter()
+        self.left -= 1
+
+
+class Bare(Callback):
+    """Takes the model, its optimizers and its data from a Trainer, and trains without it."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        line = Line()
+        assert trainer.datamodule is not None and trainer.train_dataloader is not None  # type: ignore[attr-defined]
+        step = bare_step(trainer, pl_module)
+        batches = endless(trainer.train_dataloader, trainer.datamodule.on_after_batch_transfer)  # type: ignore[attr-defined]
+        line.ready()
+        while steps := line.receive():
+            start = time.perf_counter()
+            for _ in range(steps):
+                batch, index = next(batches)
+                step(batch, index)
+            wait_for_device()
+            line.report(time.perf_counter() - start)
+        leave()
+
+
+def bare_step(trainer: Trainer, model: Any) -> Step:
+    autocast = trainer.precision_plugin.forward_context
+    if isinstance(model, GAN):
+        return gan_step(model, trainer.optimizers, autocast)
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    return classifier_step(model, trainer.optimizers[0], schedulers, autocast)
+
+
+class FirstStep(Callback):
+    """Ends the process after its first batch, for the time from the start to there."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        wait_for_device()
+        leave()

@@ -1,0 +1,113 @@
+"""The lecture's GANs as one writes them in PyTorch at first: `-m benchmarks.plain_worker gan|cgan`.
+
+Float32, the default layout, the layers of the slides one by one; `cuda` as a second argument.
+"""
+
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.worker import Line
+from models.losses import normalized_sigmoid_cross_entropy
+
+BATCH, LATENT = 100, 100
+
+
+def generator(inputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, 1024),
+        nn.Tanh(),
+        nn.Linear(1024, 128 * 7 * 7),
+        nn.BatchNorm1d(128 * 7 * 7, eps=1e-3, momentum=0.01),
+        nn.Tanh(),
+        nn.Unflatten(1, (128, 7, 7)),
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(128, 64, 5, padding=2),
+        nn.Tanh(),
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(64, 1, 5, padding=2),
+        nn.Sigmoid(),
+    )
+
+
+def discriminator(channels: int, activation: type[nn.Module], outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, channels, 5, padding=2),
+        activation(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(channels, 2 * channels, 5),
+        activation(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(2 * channels * 5 * 5, 1024),
+        nn.Tanh(),
+        nn.Linear(1024, outputs),
+    )
+
+
+class Plain:
+    """Both networks, their optimizers and a step of the slides' loop."""
+
+    def __init__(self, conditional: bool, device: str) -> None:
+        self.conditional, self.device = conditional, device
+        self.g = generator(LATENT + 10 * conditional).to(device)
+        self.d = (
+            discriminator(128, nn.ReLU, 11) if conditional else discriminator(64, nn.Tanh, 1)
+        ).to(device)
+        self.d_optimizer, self.g_optimizer = (
+            torch.optim.SGD(network.parameters(), lr=5e-4, momentum=0.9, nesterov=True)
+            for network in (self.d, self.g)
+        )
+        self.real = torch.rand(BATCH, 1, 28, 28, device=device)
+        self.labels = torch.randint(10, (BATCH,), device=device)
+
+    def draw(self, labels: Tensor) -> Tensor:
+        latents = torch.rand(BATCH, LATENT, device=self.device)
+        if not self.conditional:
+            return latents
+        return torch.cat([latents, F.one_hot(labels, 10).float()], dim=1)
+
+    def loss(self, logits: Tensor, real: Tensor, labels: Tensor) -> Tensor:
+        """`real` (B,) is 1 or 0, `labels` (B,) the digits."""
+        if not self.conditional:
+            return F.binary_cross_entropy_with_logits(logits[:, 0], real)
+        return normalized_sigmoid_cross_entropy(logits, (labels + 1) * real.long())
+
+    def step(self) -> None:
+        labels = torch.randint(10, (BATCH,), device=self.device)
+        self.g.eval()  # the slides draw these by `generate.predict`
+        with torch.no_grad():
+            fake = self.g(self.draw(labels))
+        self.g.train()
+        ones = torch.ones(BATCH, device=self.device)
+        logits = self.d(torch.cat([self.real, fake]))
+        real = torch.cat([ones, 1 - ones])
+        self.d_optimizer.zero_grad()
+        self.loss(logits, real, torch.cat([self.labels, labels])).backward()
+        self.d_optimizer.step()
+
+        self.g_optimizer.zero_grad()
+        self.loss(self.d(self.g(self.draw(labels))), ones, labels).backward()
+        self.g_optimizer.step()
+
+
+def main() -> None:
+    line = Line()
+    device = "cuda" if "cuda" in sys.argv else "cpu"
+    plain = Plain(conditional=sys.argv[1] == "cgan", device=device)
+    line.ready()
+    while steps := line.receive():
+        start = time.perf_counter()
+        for _ in range(steps):
+            plain.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        line.report(time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Scores exported samples by other means than `test` does, to hold the two side by side.
+
+    python cli.py sample --ckpt_path RUN --count 10000 --out DIR
+    python benchmarks/score_samples.py DIR/samples.npz [--dataset mnist] [--data_dir data]
+
+The Frechet distance is had from NumPy's covariances and SciPy's matrix square root.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np
+import torch
+from scipy.linalg import sqrtm
+
+from datamodules import Images
+from metrics.judge import judge_of, load_judge
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("samples", type=Path)
+    parser.add_argument("--dataset", default="auto")
+    parser.add_argument("--data_dir", default="data")
+    options = parser.parse_args()
+
+    data = Images(dataset=options.dataset, data_dir=options.data_dir)
+    data.prepare_data()
+    data.setup()
+    assert data.splits is not None
+    judge = load_judge(judge_of(data.dataset_found) or "mnist")
+    with np.load(options.samples, allow_pickle=False) as arrays:
+        images, labels = torch.from_numpy(arrays["images"])[:, None], arrays.get("labels")
+    features, classes = judge.judge(images)
+    real = judge.judge(data.splits.test.inputs)[0]
+
+    means = [x.double().numpy().mean(axis=0) for x in (features, real)]
+    covariances = [np.cov(x.double().numpy(), rowvar=False) for x in (features, real)]
+    root = sqrtm(covariances[0] @ covariances[1]).real
+    distance = np.square(means[0] - means[1]).sum() + np.trace(sum(covariances) - 2 * root)
+    print(f"{len(images):,} generated images against {len(real):,} test images")
+    print(f"frechet         {distance:.6f}")
+    if labels is not None:
+        print(f"label_accuracy  {(classes.numpy() == labels).mean():.4f}")
+
+
+if __name__ == "__main__":
+    main()

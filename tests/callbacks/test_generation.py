@@ -1,0 +1,150 @@
+"""`sample` as a user meets it: what it writes, and what it says to a mistake."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from callbacks.generation_figures import nearest_images, spherical
+from tests.test_cli import DIGITS, fails, run
+
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+
+
+def train(root: Path, model: str, *args: str) -> Path:
+    """A few steps of a small model; the run's folder."""
+    steps = ["--trainer.max_steps=2", "--trainer.limit_val_batches=0", *QUIET]
+    run("fit", f"--model={model}", *args, *DIGITS, *steps, f"--trainer.default_root_dir={root}")
+    return root / model.lower() / "version_0"
+
+
+@pytest.fixture(scope="module")
+def cgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tiny = ["--model.width=2", "--model.latent_dim=4"]
+    return train(tmp_path_factory.mktemp("runs"), "ConditionalGAN", *tiny)
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tiny = ["--model.width=2", "--model.latent_dim=4"]
+    return train(tmp_path_factory.mktemp("runs"), "GAN", *tiny)
+
+
+def sample(ckpt: Path | str, out: Path, *args: str) -> dict[str, np.ndarray]:
+    run("sample", f"--ckpt_path={ckpt}", f"--out={out}", *QUIET, *args)
+    with np.load(out / "samples.npz", allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def test_a_run_folder_is_all_it_needs(cgan: Path, tmp_path: Path) -> None:
+    drawn = sample(cgan, tmp_path, "--count=50")
+    assert drawn["images"].shape == (50, 28, 28)
+    assert drawn["images"].dtype == np.uint8
+    assert np.bincount(drawn["labels"]).tolist() == [5] * 10
+    assert ((drawn["scores"] > 0) & (drawn["scores"] < 1)).all()
+    assert drawn["seed"] == 0
+    assert Image.open(tmp_path / "grid.png").size == (5 * 60 + 4, 10 * 60 + 4)
+
+
+def test_an_unconditional_gan_has_no_labels(gan: Path, tmp_path: Path) -> None:
+    drawn = sample(gan, tmp_path, "--count=7", "--interpolate=linear")
+    assert drawn.keys() == {"images", "scores", "seed"}
+    assert (tmp_path / "interpolation.png").is_file()
+
+
+def test_the_same_seed_gives_the_same_images(cgan: Path, tmp_path: Path) -> None:
+    first, again = (sample(cgan, tmp_path / name, "--count=20") for name in "ab")
+    other = sample(cgan, tmp_path / "c", "--count=20", "--seed=1")
+    assert np.array_equal(first["images"], again["images"])
+    assert not np.array_equal(first["images"], other["images"])
+
+
+def test_digits_are_drawn_in_the_order_asked_for(cgan: Path, tmp_path: Path) -> None:
+    run("sample", "--ckpt_path", str(cgan), "--digits", "3", "1", "--count", "8",
+        "--out", str(tmp_path), *QUIET)  # fmt: skip
+    labels = np.load(tmp_path / "samples.npz")["labels"]
+    assert labels.tolist() == [3, 1] * 4
+    assert Image.open(tmp_path / "grid.png").size == (4 * 60 + 4, 2 * 60 + 4)
+
+
+def test_every_picture_can_be_asked_for(cgan: Path, tmp_path: Path) -> None:
+    args = ["--interpolate=spherical", "--between=[3,8]", "--neighbors=4", "--gif=true"]
+    sample(cgan, tmp_path, "--count=20", *args)
+    found = {path.name for path in tmp_path.iterdir()}
+    pictures = {"interpolation.png", "between_3_8.png", "neighbors.png", "training.gif"}
+    assert found == {"grid.png", "samples.npz"} | pictures
+
+
+def test_scores_select(cgan: Path, tmp_path: Path) -> None:
+    one = ["--digits=[3]"]
+    scores = sample(cgan, tmp_path / "all", "--count=500", *one)["scores"]
+    middle = float(np.median(scores))
+    good = sample(cgan, tmp_path / "good", "--count=30", f"--min_score={middle}", *one)
+    bad = sample(cgan, tmp_path / "bad", "--count=30", f"--max_score={middle}", *one)
+    assert len(good["scores"]) == len(bad["scores"]) == 30
+    assert good["scores"].min() >= middle >= bad["scores"].max()
+    assert set(good["labels"]) == {3}
+
+
+def test_too_few_that_pass_are_written_with_a_warning(cgan: Path, tmp_path: Path) -> None:
+    scores = sample(cgan, tmp_path / "all", "--count=500")["scores"]
+    high = float(np.sort(scores)[-3])
+    with pytest.warns(UserWarning, match=r"Only \d+ of the 100 images wanted pass --min_score"):
+        found = sample(cgan, tmp_path, f"--min_score={high}", "--count=100", "--max_tries=5")
+    assert 1 <= len(found["scores"]) <= 3
+
+
+MISUSE = {
+    "no checkpoint": (["--ckpt_path=nowhere"], "no such file or folder"),
+    "wrong digit": (["--digits", "3", "12"], "--digits: 12 is not one of 0 to 9"),
+    "three ends": (["--between=[1,2,3]"], "--between takes two classes"),
+    "no images": (["--count=0"], "--count is 0"),
+    "score that nothing reaches": (["--min_score=1.1", "--max_tries=2"], "none of"),
+    "unwritable folder": (["--out=/proc/nowhere"], "cannot be written to"),
+    "unknown way": (["--interpolate=cubic"], "interpolate"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISUSE)
+def test_a_mistake_is_one_line(
+    mistake: str, cgan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args, expected = MISUSE[mistake]
+    defaults = [f"--ckpt_path={cgan}", f"--out={tmp_path}"]
+    given = [a.split("=")[0] for a in args]
+    kept = [a for a in defaults if a.split("=")[0] not in given]
+    assert expected in fails(capsys, "sample", *kept, *QUIET, *args)
+
+
+def test_only_a_gan_is_sampled_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train(tmp_path, "MNISTDense")
+    line = fails(capsys, "sample", f"--ckpt_path={folder}", *QUIET)
+    assert "sample draws from a GAN, but this checkpoint is of MNISTDense" in line
+
+
+def test_classes_are_for_conditional_gans(gan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsys, "sample", f"--ckpt_path={gan}", "--digits", "3", *QUIET)
+    assert "--digits chooses classes, but GAN draws without being told one" in line
+
+
+def test_best_needs_a_scored_run(cgan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no best.ckpt below" in fails(capsys, "sample", f"--ckpt_path={cgan}/best", *QUIET)
+
+
+def test_a_spherical_path_keeps_its_length_and_meets_its_ends() -> None:
+    start, end = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+    middle = spherical(start, end, torch.tensor(0.5))
+    torch.testing.assert_close(middle, torch.full((1, 2), 3 / 2**0.5))
+    torch.testing.assert_close(spherical(start, end, torch.tensor(0.0)), start)
+    torch.testing.assert_close(spherical(start, end, torch.tensor(1.0)), end)
+
+
+def test_the_nearest_images_are_found_among_many() -> None:
+    among = torch.zeros(20_050, 1, 2, 2, dtype=torch.uint8)
+    among[:, 0, 0, 0] = 255
+    among[10_007], among[20_049] = 10, 12
+    nearest, distances = nearest_images(torch.full((1, 1, 2, 2), 10, dtype=torch.uint8), among, 2)
+    assert nearest[0].unique().tolist() == [10, 12]
+    torch.testing.assert_close(distances, torch.tensor([[0.0, 4 / 255]]))

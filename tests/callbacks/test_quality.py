@@ -1,0 +1,109 @@
+"""A GAN's samples are scored in training and in `test`, on any number of images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from callbacks.quality import Quality
+from models import GAN, ConditionalGAN
+from models.sampling import Draws, sample, to_pixels
+from tests.callbacks.runs import Small, digits, trainer
+from tests.models.gans import KINDS, small
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_end_of_an_epoch_logs_scores(kind: type[GAN], tmp_path: Path) -> None:
+    run = trainer(tmp_path, Quality(samples=64, min_steps=1))
+    run.fit(small(kind), datamodule=digits())
+    conditional = kind is ConditionalGAN
+    names = {"val/frechet", "val/modes"} | ({"val/label_accuracy"} if conditional else set())
+    found = {
+        k: v for k, v in run.callback_metrics.items() if k.startswith("val/") and "d_" not in k
+    }
+    assert found.keys() == names
+    assert found["val/frechet"] > 1  # the generator is untrained
+
+
+def test_scoring_changes_nothing_of_the_training(tmp_path: Path) -> None:
+    weights = []
+    for name, callbacks in {"scored": [Quality(samples=64, min_steps=1)], "not": []}.items():
+        model = small()
+        trainer(tmp_path / name, *callbacks, max_epochs=2).fit(model, datamodule=digits())
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_test_prints_the_table_with_floors_and_writes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trainer(tmp_path, Quality(final_samples=150))
+    run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
+    printed = capsys.readouterr().out
+    assert "Quality of generated images against the official test images" in printed
+    assert "frechet" in printed
+    assert "gan_train" in printed
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert found["counts"]["frechet"] == {"generated": 150, "train": 150, "test": 150}
+    assert found["floor"]["label_accuracy"] == 1.0  # the judge knows these digits
+    assert found["scores"]["frechet"] > 10 * found["floor"]["frechet"]
+    assert found["scores"].keys() == found["floor"].keys()
+    figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    assert figures == {"asked_test.png", "classes_test.png"}
+
+
+def test_real_images_in_place_of_generated_ones_score_as_the_floor_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = digits()
+    assert data.splits is not None
+    images, labels = (tensor[:360] for tensor in data.splits.train)
+
+    def replay(trainer: Any, model: Any, draws: Draws) -> Any:
+        yield images, labels, torch.arange(360)
+
+    monkeypatch.setattr("callbacks.quality._generate", replay)
+    run = trainer(tmp_path, Quality(final_samples=360, gan_train=False))
+    run.test(small(ConditionalGAN), datamodule=data, verbose=False)
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    for name in ("frechet", "kid", "precision", "recall", "coverage", "intra_frechet"):
+        assert found["scores"][name] == pytest.approx(found["floor"][name], abs=1e-9)
+    assert found["scores"]["label_accuracy"] > 0.99
+
+
+def test_no_judge_is_said_once_and_nothing_is_scored(tmp_path: Path) -> None:
+    data = digits()
+    data.dataset_found = "kmnist"
+    with pytest.warns(UserWarning, match="no judge for data set 'kmnist'"):
+        trainer(tmp_path, Quality(samples=64, min_steps=1)).fit(small(), datamodule=data)
+
+
+def test_a_classifier_is_left_alone(tmp_path: Path) -> None:
+    run = trainer(tmp_path, Quality(samples=64, min_steps=1))
+    run.fit(Small(), datamodule=digits())
+    assert "val/frechet" not in run.callback_metrics
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_does_not_depend_on_how_many_are_drawn(kind: type[GAN]) -> None:
+    model = small(kind).eval()
+
+    def draw(count: int, world_size: int = 1) -> torch.Tensor:
+        shares = [Draws(model, count, 3, rank=r, world_size=world_size) for r in range(world_size)]
+        drawn = [draw for share in shares for draw in share]
+        order = torch.cat([d.places for d in drawn]).argsort()
+        return torch.cat([sample(model, d.latents, d.labels) for d in drawn])[order]
+
+    many = draw(1100)
+    assert torch.equal(to_pixels(draw(7)), to_pixels(many[:7]))
+    assert torch.equal(draw(1100, world_size=2), many)
+    assert not torch.equal(many[:500], many[500:1000])  # each block has latents of its own
+
+
+def test_classes_take_turns() -> None:
+    model = small(ConditionalGAN)
+    (draw,) = Draws(model, 6, classes=[3, 1, 4])
+    assert draw.labels is not None
+    assert draw.labels.tolist() == [3, 1, 4, 3, 1, 4]
