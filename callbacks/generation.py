@@ -101,7 +101,8 @@ class Generation:
             written.append(draw_neighbors(folder, drawn["images"][:neighbors], datamodule))
         if gif:
             written.append(draw_animation(folder, run_folder_of(Path(ckpt_path or ""))))
-        print(f"{len(drawn['images']):,} images. Wrote {', '.join(map(str, written))}")
+        names = ", ".join(path.name for path in written)
+        print(f"{len(drawn['images']):,} images. Wrote into {folder}: {names}")
 
 
 def _check(

@@ -35,7 +35,7 @@ def activation(name: str) -> nn.Module:
         return LECTURE_ACTIVATIONS[key]()
     if key in others:
         return others[key]()
-    known = [*LECTURE_ACTIVATIONS, *others]
+    known = list(dict.fromkeys([*LECTURE_ACTIVATIONS, *others]))  # torch names some as well
     near = difflib.get_close_matches(key, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(known)}."
     raise MisconfigurationException(f"there is no activation {name!r}: {hint}")

@@ -1,5 +1,7 @@
 """`sample` as a user meets it: what it writes, and what it says to a mistake."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from PIL import Image
 
 from callbacks.generation_figures import nearest_images, spherical
+from tests.conftest import ROOT
 from tests.test_cli import DIGITS, fails, run
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
@@ -148,3 +151,16 @@ def test_the_nearest_images_are_found_among_many() -> None:
     nearest, distances = nearest_images(torch.full((1, 1, 2, 2), 10, dtype=torch.uint8), among, 2)
     assert nearest[0].unique().tolist() == [10, 12]
     torch.testing.assert_close(distances, torch.tensor([[0.0, 4 / 255]]))
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_two_processes_draw_what_one_draws(cgan: Path, tmp_path: Path) -> None:
+    alone = sample(cgan, tmp_path / "alone", "--count=1100")
+    command = ["sample", f"--ckpt_path={cgan}", f"--out={tmp_path / 'both'}", "--count=1100"]
+    both = ["--trainer.devices=2", "--trainer.strategy=ddp", *QUIET]
+    subprocess.run([sys.executable, "cli.py", *command, *both], cwd=ROOT, check=True, timeout=120)
+    with np.load(tmp_path / "both" / "samples.npz") as drawn:
+        difference = drawn["images"].astype(int) - alone["images"].astype(int)
+        assert abs(difference).max() <= 1  # a rounding of 255ths
+        assert np.array_equal(drawn["labels"], alone["labels"])
