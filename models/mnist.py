@@ -21,6 +21,8 @@ class ImageClassifier(Classifier):
         shear: Largest slant, in columns a row.
         flip: Mirror every other image, left to right; None: where the data module says that its
             images bear it (`mirrors`), as clothes do and digits do not.
+        flip_in_evaluation: Where training images are mirrored, average the logits of each image
+            and of its mirror image.
         erase: Size in pixels of a square set to 0.
         **classifier: As for `Classifier`.
     """
@@ -32,17 +34,24 @@ class ImageClassifier(Classifier):
         zoom: float = 0.0,
         shear: float = 0.0,
         flip: bool | None = False,
+        flip_in_evaluation: bool = False,
         erase: int = 0,
         **classifier: Any,
     ) -> None:
         super().__init__(**classifier)
-        self.flip = flip
+        self.flip, self.flip_in_evaluation = flip, flip_in_evaluation
         self.augmentation = Augmentation(shift, rotation, zoom, shear, bool(flip), erase)
 
     def setup(self, stage: str) -> None:
         if self.flip is None:
             mirrors = getattr(getattr(self.trainer, "datamodule", None), "mirrors", False)
             self.augmentation = replace(self.augmentation, flip=mirrors)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits = super().forward(inputs)
+        if self.training or not (self.flip_in_evaluation and self.augmentation.flip):
+            return logits
+        return (logits + super().forward(inputs.flip(3))) / 2
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self.augmentation(inputs)
@@ -80,7 +89,7 @@ class MNISTConv(ImageClassifier):
 
     Args:
         architecture: `lecture`, one convolution and a dense layer as on the slides, or `modern`,
-            five convolutions with batch norm.
+            a small residual network.
         width: Channels of the modern network's first layer.
         dropout: Share of the modern network's features that rest in a training step.
         num_classes: Number of classes.

@@ -74,3 +74,27 @@ def test_one_epoch_of_real_mnist() -> None:
     fit(model, data)
     (result,) = trainer().test(model, datamodule=data, verbose=False)
     assert result["test/accuracy"] > 0.85  # 0.88 after the slide's first epoch
+
+
+@pytest.mark.parametrize(("mirrors", "flips"), [(True, True), (False, False)])
+def test_flip_null_asks_the_data(
+    mirrors: bool, flips: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Images, "mirrors", mirrors)
+    model = MNISTConv(width=2, flip=None)
+    fit(model, Images(dataset="digits", batch_size=64), max_steps=1)
+    assert model.augmentation.flip is flips
+
+
+def test_only_clothes_bear_a_mirror() -> None:
+    assert [name for name in ("mnist", "fashion", "digits") if Images(dataset=name).mirrors] == [
+        "fashion"
+    ]
+
+
+def test_flip_in_evaluation_makes_the_logits_those_of_the_mirror_image() -> None:
+    images = torch.rand(4, 1, 28, 28)
+    for flip in (True, False):  # nothing is averaged where nothing was mirrored in training
+        model = MNISTConv(width=2, flip=flip, flip_in_evaluation=True).eval()
+        same = torch.allclose(model(images), model(images.flip(3)), atol=1e-6)
+        assert same is flip
