@@ -62,8 +62,10 @@ class KernelMoments(Statistic):
         z = with_constant(features.double() / (width - 1) ** 0.5)  # (B, D + 1)
         i, j = torch.triu_indices(width, width, device=z.device)  # (P,) each
         weight = torch.where(i == j, z.new_tensor(1.0), 2**0.5)  # (P,), float64
+        # Not the index modulo G alone: where classes take turns, a group would be one class.
+        groups = (index + index // self.num_groups) % self.num_groups
         for group in range(self.num_groups):
-            members = z[index % self.num_groups == group]  # (b, D + 1)
+            members = z[groups == group]  # (b, D + 1)
             pairs = members[:, i] * members[:, j] * weight  # (b, P)
             self.third[group].addmm_(pairs.T, members)
             self.diagonal[group] += members.square().sum(dim=1).pow(3).sum()

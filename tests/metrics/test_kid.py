@@ -54,9 +54,21 @@ def test_estimate_is_that_of_torchmetrics_for_one_subset_of_all() -> None:
 
 def test_error_is_that_of_the_mean_of_groups_by_index() -> None:
     first, second = clouds(23, 17)
-    groups = torch.tensor([naive(first[g::3], second[g::3]) for g in range(3)])
+    dealt = [(torch.arange(len(x)) + torch.arange(len(x)) // 3) % 3 for x in (first, second)]
+    groups = torch.tensor([naive(first[dealt[0] == g], second[dealt[1] == g]) for g in range(3)])
     found = distance(first, second, groups=3)
     assert found.error == pytest.approx(groups.std().item() / math.sqrt(3), rel=1e-6)
+
+
+def test_classes_that_take_turns_are_spread_over_the_groups() -> None:
+    """Groups of one class each, held against groups of all, would be as far apart as classes."""
+    torch.manual_seed(0)
+    clusters = torch.randn(10, 4, dtype=torch.float64) * 3
+    turns, other = (clusters.repeat(60, 1) + 0.1 * torch.randn(600, 4) for _ in "ab")
+    other = other[torch.randperm(600)]
+    mixed = turns[torch.randperm(600)]
+    errors = [distance(first, other, groups=10).error for first in (turns, mixed)]
+    assert errors[0] < 2 * errors[1]
 
 
 def test_two_points_in_closed_form() -> None:

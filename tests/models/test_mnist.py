@@ -36,11 +36,11 @@ def test_images_and_weights_stay_in_channels_last() -> None:
     def look(module: object, inputs: object, output: Tensor) -> None:
         layouts.append(output.is_contiguous(memory_format=torch.channels_last))
 
-    for layer in model.network:
+    for layer in model.network.modules():
         if isinstance(layer, torch.nn.Conv2d):
             layer.register_forward_hook(look)
     model(torch.rand(4, 1, 28, 28))
-    assert len(layouts) == 5
+    assert len(layouts) == 7
     assert all(layouts)
 
 

@@ -94,10 +94,10 @@ def test_lecture_convnet_has_the_slides_parameters() -> None:
 
 def test_modern_convnet_has_the_parameters_of_its_layers() -> None:
     w = 8
-    convolutions = 25 * w + 9 * (w * 2 * w + 4 * w * w + 8 * w * w + 16 * w * w)
-    batch_norms = 2 * (w + 2 * w + 2 * w + 4 * w + 4 * w)
+    convolutions = 25 * w + 9 * (w * 3 * w + 2 * 9 * w * w + 18 * w * w + 2 * 36 * w * w)
+    batch_norms = 2 * (w + 3 * (3 * w) + 3 * (6 * w))
     network = modern_convnet(width=w)
-    assert count_parameters(network) == convolutions + batch_norms + (4 * w + 1) * 10
+    assert count_parameters(network) == convolutions + batch_norms + (6 * w + 1) * 10
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
