@@ -28,7 +28,7 @@ def compare(args: Sequence[str]) -> None:
     options = parser.parse_args(args)
 
     table = tabulate({str(run): scores_of(run, options.stage) for run in options.runs})
-    print(table.to_string(float_format="{:.4g}".format, na_rep="-"))
+    print(table.T.to_string(float_format="{:.4g}".format, na_rep="-"))
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         write(options.out / "comparison.csv", lambda file: table.to_csv(file))

@@ -17,6 +17,8 @@ from models.gan import GAN
 from models.sampling import Draws
 from runtime.run_folder import run_folder_of
 
+LARGEST_ROUND = 20_000  # images, of which those that do not pass are dropped before the next round
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -158,36 +160,39 @@ def _draw(
     ckpt_path: str | Path | None,
     weights_only: bool | None,
 ) -> dict[str, Tensor]:
-    """Draws until enough images pass, in rounds; every class gets the same share."""
+    """Draws until enough images pass, in rounds; every class gets the same share.
+
+    Raises:
+        MisconfigurationException: None passes.
+    """
     tries = wanted.count if wanted.all else wanted.count * max_tries
     quota = -(-wanted.count // len(classes or [0]))
     kept: list[dict[str, Tensor]] = []
+    seen: list[float] = []
     tried, size = 0, wanted.count
     while tried < tries:
-        size = min(size if wanted.all else -(-size // Draws.BLOCK) * Draws.BLOCK, tries)
+        if not wanted.all:
+            size = -(-size // Draws.BLOCK) * Draws.BLOCK  # whole blocks, since others follow
+        size = min(size, tries - tried)
         rank, world_size = trainer.global_rank, trainer.world_size
         draws = Draws(model, size, seed, classes, tried, rank, world_size)
         drawn = _predict(trainer, model, draws, ckpt_path, weights_only)
         ckpt_path = None  # loaded now
-        tried += size
+        tried, size = tried + size, min(2 * size, LARGEST_ROUND)
+        seen += [drawn["scores"].min().item(), drawn["scores"].max().item()]
         kept.append({k: v[wanted.passes(drawn["scores"])] for k, v in drawn.items()})
         found = {k: torch.cat([part[k] for part in kept]) for k in drawn}
         found = _first_of_each(found, quota, wanted.count)
         if len(found["images"]) == wanted.count:
-            break
-        best = drawn["scores"].max() if wanted.min_score is not None else drawn["scores"].min()
-        size = min(2 * size, 20_000)
-    short = wanted.count - len(found["images"])
+            return found
+    remedy = (
+        f"in {tried:,} tries, with scores from {min(seen):.3f} to {max(seen):.3f}: move the limit, "
+        f"or set --max_tries above {max_tries}."
+    )
     if not len(found["images"]):
-        raise MisconfigurationException(
-            f"none of {tried:,} images passes {wanted} (the last round's nearest score is "
-            f"{best:.4f}): move the limit, or set --max_tries above {max_tries}"
-        )
-    if short:
-        rank_zero_warn(
-            f"Only {len(found['images']):,} of the {wanted.count:,} images wanted pass {wanted}, "
-            f"after {tried:,} tries: move the limit, or set --max_tries above {max_tries}."
-        )
+        raise MisconfigurationException(f"no image passes {wanted} {remedy}")
+    count = f"{len(found['images']):,} of the {wanted.count:,} images wanted pass"
+    rank_zero_warn(f"Only {count} {wanted} {remedy}")
     return found
 
 
