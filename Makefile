@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+BENCH_READY := .venv-bench/ready
 CONFIG ?= configs/cgan.yaml
 
-.PHONY: help train test slow lint ci clean
+.PHONY: help train test slow test-slurm lint ci bench bench-gpu clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 train: $(READY)  ## set up, then train the conditional GAN (CONFIG=configs/... for another)
 	$(BIN)/python cli.py fit --config $(CONFIG)
@@ -18,12 +19,21 @@ test: $(READY)  ## set up, then run the quick tests
 slow: $(READY)  ## the tests that take longer
 	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
 
+test-slurm: $(READY)  ## start a SLURM with two nodes on this machine and train on it (installs Debian's)
+	$(BIN)/python -m pytest -m slurm -rs -s tests/slurm
+
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ci: lint test slow  ## all that must pass before a change is merged
+ci: lint test slow test-slurm  ## all that must pass before a change is merged
+
+bench: $(READY) $(BENCH_READY)  ## speed against Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-gpu: $(READY)  ## the same on a GPU, where there is one
+	$(BIN)/python -m benchmarks --only gpu $(BENCH)
 
 clean:  ## remove caches and the environment, not runs/ or data/
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info build
@@ -32,4 +42,11 @@ clean:  ## remove caches and the environment, not runs/ or data/
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+# Keras in an environment of its own: the extra's packages alone, without this project's.
+$(BENCH_READY): pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		$$(.venv-bench/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'])")
 	@touch $@

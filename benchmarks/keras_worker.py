@@ -46,7 +46,9 @@ def build_generator(inputs: int) -> Sequential:
     return generate
 
 
-def build_discriminator(channels: int, activation: str, outputs: int, **compiled: Any) -> Sequential:
+def build_discriminator(
+    channels: int, activation: str, outputs: int, **compiled: Any
+) -> Sequential:
     discr = Sequential([Input((28, 28, 1)), Conv2D(channels, (5, 5), padding="same")])
     discr.add(Activation(activation))
     discr.add(MaxPooling2D((2, 2)))
@@ -139,7 +141,9 @@ def weights(game: Game) -> dict[str, list[np.ndarray]]:
     networks = {"D": game.discr, "G": game.generate}
     kinds = (keras.layers.Dense, keras.layers.Conv2D)
     return {
-        name: [w for layer in network.layers if isinstance(layer, kinds) for w in layer.get_weights()]
+        name: [
+            w for layer in network.layers if isinstance(layer, kinds) for w in layer.get_weights()
+        ]
         for name, network in networks.items()
     }
 

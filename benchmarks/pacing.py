@@ -52,9 +52,9 @@ class Bare(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         line = Line()
-        assert trainer.datamodule is not None and trainer.train_dataloader is not None  # type: ignore[attr-defined]
         step = bare_step(trainer, pl_module)
-        batches = endless(trainer.train_dataloader, trainer.datamodule.on_after_batch_transfer)  # type: ignore[attr-defined]
+        prepare = trainer.datamodule.on_after_batch_transfer  # type: ignore[attr-defined]
+        batches = endless(trainer.train_dataloader, prepare)
         line.ready()
         while steps := line.receive():
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Rounds, medians and spread: how contenders are compared on a machine that is never quite quiet."""
+"""Rounds, medians and spread: how contenders are compared on a machine that is never quiet."""
 
 import statistics
 import time

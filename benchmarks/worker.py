@@ -5,6 +5,7 @@ Only the standard library, since the Keras environment holds neither torch nor t
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,13 +26,14 @@ class Worker:
         name: Of the contender; its log is `<name>.log`.
         command: Starts a process that talks through `Line`.
         folder: Where the log goes.
+        wait: Until it says that it is ready.
 
     Raises:
         WorkerError: It ended instead of getting ready.
     """
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
-        self.name, self.log = name, folder / f"{name.replace(' ', '-').replace(',', '')}.log"
+    def __init__(self, name: str, command: Sequence[str], folder: Path, wait: bool = True) -> None:
+        self.name, self.log = name, folder / f"{re.sub('[^a-zA-Z0-9_.]+', '-', name)}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command,
@@ -42,19 +44,20 @@ class Worker:
                 cwd=ROOT,
                 env=os.environ | {"PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
             )
-        self.hello = self._answer()
         self.peak_mb = 0.0
+        self.hello = self.answer() if wait else {}
 
     def run(self, steps: int) -> float:
         """Seconds a step, over `steps` steps."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
-        answer = self._answer()
+        answer = self.answer()
         self.peak_mb = answer["peak_mb"]
         return answer["seconds"] / steps
 
-    def _answer(self) -> dict[str, Any]:
+    def answer(self) -> dict[str, Any]:
+        """What it says next; an error, with the end of its log, if that is nothing."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -65,7 +68,8 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process: its input closes, which it takes as the end."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         try:
             self.process.wait(timeout=20)

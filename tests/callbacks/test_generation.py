@@ -104,7 +104,10 @@ MISUSE = {
     "wrong digit": (["--digits", "3", "12"], "--digits: 12 is not one of 0 to 9"),
     "three ends": (["--between=[1,2,3]"], "--between takes two classes"),
     "no images": (["--count=0"], "--count is 0"),
-    "score that nothing reaches": (["--min_score=1.1", "--max_tries=2"], "no image passes --min_score 1.1 in 200 tries"),
+    "score that nothing reaches": (
+        ["--min_score=1.1", "--max_tries=2"],
+        "no image passes --min_score 1.1 in 200 tries",
+    ),
     "unwritable folder": (["--out=/proc/nowhere"], "cannot be written to"),
     "unknown way": (["--interpolate=cubic"], "interpolate"),
 }

@@ -1,0 +1,264 @@
+"""What more processes bring: measured here on 1, 2 and 4, predicted for 8 to 4,096 GPUs.
+
+    python benchmarks/scaling.py [measure] [agreement] [predict]
+
+`predict` needs nothing but the networks. The other two want a machine with nothing else to do.
+"""
+
+import logging
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import torch
+import torch.distributed as dist
+from lightning import Callback, Trainer
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from datamodules import Images
+from models import VGG, ConditionalGAN, MNISTConv
+from runtime.preemption import Agreement
+from tests import ranks
+
+BATCH = 128
+SYSTEMS: dict[str, Callable[[], Any]] = {
+    "cGAN": partial(ConditionalGAN, latent_dim=64, ema_decay=0.999, r1_gamma=1.0),
+    "CNN": MNISTConv,
+    "VGG-16": VGG,
+}
+NARROW = {  # for CPUs
+    "cGAN": partial(ConditionalGAN, latent_dim=64, width=16),
+    "CNN": partial(MNISTConv, width=16),
+    "VGG-16": partial(VGG, width=0.125),
+}
+
+
+# -- predicted ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Machine:
+    """A cluster of 8-GPU nodes with a network card a GPU. Assumed, not measured; in seconds, bytes.
+
+    Attributes:
+        flops: What small convolutions reach of an H100's 989 bf16 TFLOP/s, per second.
+        per_kernel: A kernel's launch, which bounds small networks.
+        node: GPUs that NVLink joins.
+        alpha_node: Latency of a collective inside a node, its launch included.
+        alpha_network: Latency of one hop between nodes.
+        beta_node: Bytes a second and GPU over NVLink.
+        beta_network: Bytes a second and GPU between nodes, of 50e9 on paper.
+    """
+
+    flops: float = 100e12
+    per_kernel: float = 5e-6
+    node: int = 8
+    alpha_node: float = 20e-6
+    alpha_network: float = 5e-6
+    beta_node: float = 300e9
+    beta_network: float = 40e9
+
+    def all_reduce(self, size: float, gpus: int) -> float:
+        """Reduce-scatter inside nodes, all-reduce between them by a tree, all-gather inside."""
+        inside, nodes = min(gpus, self.node), max(1, gpus // self.node)
+        seconds = self.alpha_node + 2 * (inside - 1) / inside * size / self.beta_node
+        if nodes > 1:
+            seconds += 2 * self.alpha_network * math.log2(nodes)
+            seconds += 2 * (nodes - 1) / nodes * size / inside / self.beta_network
+        return seconds
+
+
+@dataclass
+class Work:
+    """A training step of one GPU."""
+
+    parameters: int
+    flops: float
+    kernels: float
+    collectives: float  # small ones, of batch norm's statistics
+    buckets: list[float]  # bytes of each all-reduce of gradients
+    overlaps: bool  # with the backward pass
+
+    def seconds(self, machine: Machine) -> float:
+        """Compute alone."""
+        return max(self.flops / machine.flops, self.kernels * machine.per_kernel)
+
+    def efficiency(self, machine: Machine, gpus: int) -> float:
+        """The share of a step that is compute, at a constant batch a GPU."""
+        compute = self.seconds(machine)
+        gradients = sum(machine.all_reduce(size, gpus) for size in self.buckets)
+        exposed = max(0.0, gradients - 2 / 3 * compute) if self.overlaps else gradients
+        exposed += self.collectives * machine.all_reduce(1024, gpus)
+        return compute / (compute + exposed)
+
+
+class Counter(TorchDispatchMode):
+    """Counts FLOPs, and operations that are not views: about what a GPU would launch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = self.kernels = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.kernels += not func.is_view
+        if func.overloadpacket in flop_registry:
+            self.flops += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def fit(model: Any, steps: int, batch: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
+    trainer = Trainer(
+        max_steps=steps, accelerator="cpu", precision="32-true", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        limit_val_batches=0, callbacks=list(callbacks), **kwargs,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=Images(dataset="digits", batch_size=batch))
+    return trainer
+
+
+def count(name: str, batch: int) -> Work:
+    """Counts a step of the real model by running some; FLOPs grow with the batch."""
+    model, steps, few = SYSTEMS[name](), 8, 16
+    with Counter() as counter:
+        fit(model, steps, few)
+    gan = not model.automatic_optimization
+    networks = [model.generator, model.discriminator] if gan else [model]
+    sizes = [sum(p.numel() for p in n.parameters() if p.requires_grad) for n in networks]
+    norms = sum(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in networks[0].modules())
+    bucket = 25 * 2**20  # DDP's
+    buckets = [
+        min(bucket, 4 * size - i * bucket) for size in sizes for i in range(-(-4 * size // bucket))
+    ]
+    return Work(
+        parameters=sum(sizes),
+        flops=counter.flops / steps * batch / few,
+        kernels=counter.kernels / steps,
+        collectives=norms * (3 if gan else 2),  # two forwards and a backward; one of each
+        buckets=[4.0 * size for size in sizes] if gan else [float(b) for b in buckets],
+        overlaps=not gan,
+    )
+
+
+def predict() -> None:
+    """Prints bytes, compute and efficiency of each system."""
+    machine, sizes = Machine(), [8, 64, 512, 4096]
+    print("system   batch/GPU  parameters  MB/step  GFLOP/step  kernels  compute ms ", *sizes)
+    for name in SYSTEMS:
+        for batch in (128, 1024):
+            work = count(name, batch)
+            shares = "  ".join(f"{100 * work.efficiency(machine, n):3.0f} %" for n in sizes)
+            print(
+                f"{name:8} {batch:9}  {work.parameters:10,}  {sum(work.buckets) / 1e6:7.1f}  "
+                f"{work.flops / 1e9:10.1f}  {work.kernels:7.0f}  "
+                f"{1e3 * work.seconds(machine):10.1f}  {shares}"
+            )
+
+
+# -- measured -------------------------------------------------------------------------------------
+
+
+class Clock(Callback):
+    """Time of each step."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.times.append(time.perf_counter())
+
+    @property
+    def step(self) -> float:
+        """Median seconds a step, the first few left out."""
+        return median(b - a for a, b in zip(self.times[3:], self.times[4:], strict=False))
+
+
+def on_ranks(world_size: int, work: Callable[[], float]) -> float:
+    """What rank zero of so many finds."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+
+        def save() -> None:
+            value = work()
+            if not dist.is_initialized() or dist.get_rank() == 0:
+                (folder / "value").write_text(repr(value))
+
+        codes = ranks.end(ranks.start(world_size, save, folder), 300)
+        assert not any(codes), (folder / "0.log").read_text()[-2000:]
+        return float((folder / "value").read_text())
+
+
+def measure(steps: int = 20) -> None:
+    """Prints images a second on 1, 2 and 4 processes, each with one thread."""
+    print(f"images/s at a global batch of {BATCH}, one thread a process")
+    for name, make in NARROW.items():
+        speeds = []
+        for world_size in (1, 2, 4):
+
+            def work(make: Any = make, world_size: int = world_size) -> float:
+                clock = Clock()
+                strategy = "ddp" if world_size > 1 else "auto"
+                fit(make(), steps, BATCH, clock, devices=world_size, strategy=strategy)
+                return BATCH / clock.step
+
+            speeds.append(on_ranks(world_size, work))
+        print(f"{name:8}", *(f"{speed:8.0f}" for speed in speeds))
+
+
+def agreement(rounds: int = 300) -> None:
+    """Prints what it costs a batch to ask whether some rank was told to stop."""
+
+    def broadcast(_: Agreement) -> None:
+        flag = torch.tensor([0])
+        dist.broadcast(flag, src=0)
+        flag.item()
+
+    def waiting(agreement: Agreement) -> None:
+        agreement.reached(False, wait=True)
+
+    def later(agreement: Agreement) -> None:
+        agreement.reached(False)
+
+    kinds = {"Lightning's broadcast": broadcast, "all-reduce": waiting, "one batch later": later}
+    for world_size in (2, 4):
+        for name, ask in kinds.items():
+
+            def work(ask: Any = ask, world_size: int = world_size) -> float:
+                dist.init_process_group("gloo")
+                agreed, x, times = Agreement(world_size), torch.randn(400, 400), []
+                for _ in range(rounds):
+                    for _ in range(4):
+                        x = (x @ x).tanh()  # a batch's work
+                    dist.all_reduce(torch.zeros(10_000))  # its gradients
+                    begin = time.perf_counter()
+                    ask(agreed)
+                    times.append(time.perf_counter() - begin)
+                return median(times)
+
+            print(f"{world_size} ranks, {name:22} {1e6 * on_ranks(world_size, work):6.0f} us")
+
+
+def main() -> None:
+    """Runs what was asked for, or all."""
+    asked = sys.argv[1:] or ["predict", "agreement", "measure"]
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in asked:
+        {"predict": predict, "agreement": agreement, "measure": measure}[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Tables and the files they are written to."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.report import Section, cpu_name, file_name, write_atomically
+
+
+def test_a_section_is_a_title_a_table_and_notes() -> None:
+    section = Section("Speed", ["who", "s"], [("a", "1"), ("b", "2")], ["Read it so."])
+    assert section.markdown().splitlines() == [
+        "## Speed",
+        "",
+        "| who | s |",
+        "| --- | ---: |",
+        "| a | 1 |",
+        "| b | 2 |",
+        "",
+        "Read it so.",
+    ]
+    assert Section("GPU", notes=["Not run."]).markdown() == "## GPU\n\nNot run."
+
+
+def test_the_file_is_named_by_date_hardware_and_what_was_run() -> None:
+    name = file_name("Intel(R) Xeon(R) Processor @ 2.6GHz", 2, ["gpu"])
+    assert name[4] == name[7] == "-"
+    assert name[10:] == "-intel-xeon-processor-2-6ghz-2-cores-gpu.md"
+
+
+def test_the_processor_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("vendor_id\t: X\nmodel name\t: A CPU\n\nmodel name\t: A CPU\n")
+    assert cpu_name(file) == "A CPU"
+    assert cpu_name(tmp_path / "missing")
+
+
+def test_an_interrupted_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results" / "a.md"
+    write_atomically(path, "old")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"

@@ -1,0 +1,60 @@
+"""Contenders in processes of their own, and the data they are given."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import context
+from benchmarks.context import find_mnist
+from benchmarks.worker import Worker, WorkerError, peak_memory_mb
+from datamodules import Images
+
+ECHO = """
+from benchmarks.worker import Line
+line = Line()
+print("not an answer")
+line.ready(version="1")
+while steps := line.receive():
+    print("nor is this")
+    line.report(steps * 0.5)
+"""
+
+
+def test_a_worker_answers_until_it_is_closed(tmp_path: Path) -> None:
+    worker = Worker("an echo, twice", [sys.executable, "-c", ECHO], tmp_path)
+    assert worker.hello == {"version": "1"}
+    assert worker.run(4) == worker.run(1) == 0.5
+    assert worker.peak_mb == 0 or 1 < worker.peak_mb < 1000
+    worker.close()
+    assert worker.process.returncode == 0
+    assert "nor is this" in (tmp_path / "an-echo-twice.log").read_text()
+
+
+def test_a_worker_that_ends_says_why(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match="broken ended with 1(.|\n)*ValueError: too bad"):
+        Worker("broken", [sys.executable, "-c", "raise ValueError('too bad')"], tmp_path)
+
+
+def test_peak_memory_is_read_where_the_system_tells(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("Name:\tpython\nVmHWM:\t  2048 kB\n")
+    assert peak_memory_mb(status) == 2.0
+    assert peak_memory_mb(tmp_path / "missing") == 0.0
+
+
+def test_noise_takes_the_place_of_missing_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "find_files", lambda *_: ({}, []))  # whatever is installed
+    folder, real = find_mnist(tmp_path, tmp_path)
+    assert not real
+    data = Images(dataset="mnist", data_dir=str(folder))
+    data.setup()
+    assert data.splits is not None
+    assert data.splits.test.inputs.shape == (10_000, 1, 28, 28)
+    assert data.splits.train.inputs.float().std() == pytest.approx(73.9, abs=0.1)  # uniform
+    assert torch.equal(data.splits.test.targets.bincount(), torch.full((10,), 1000))
+    monkeypatch.undo()
+    assert find_mnist(folder, tmp_path) == (folder, True)
