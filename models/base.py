@@ -52,7 +52,11 @@ class Module(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seeds dropout and augmentation, which draw from the global generators."""
-        torch.manual_seed(derive_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        seed = derive_seed(self.seed, self.current_epoch, batch_idx, self.global_rank)
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` asks every backend
+        else:
+            torch.manual_seed(seed)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["seed"] = self.seed

@@ -8,6 +8,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from runtime import cluster
+from runtime.allocator import keep_freed_memory
 from runtime.checkpoints import AtomicCheckpointIO
 from runtime.precision import choose_precision
 
@@ -40,3 +41,5 @@ class LadderTrainer(Trainer):
         cluster.check_launch()
         super().__init__(*args, precision=precision, plugins=plugins, **kwargs)
         cluster.check_shape(self)
+        if self.strategy.root_device.type == "cpu":
+            keep_freed_memory()

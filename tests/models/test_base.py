@@ -64,3 +64,11 @@ def test_means_are_over_the_batches_since_the_last_logging_step() -> None:
     assert logged[1] == {"train/x": 1.5, "train/y": 3.0}
     assert logged[2] == logged[1]  # nothing new
     assert logged[3]["train/x"] == 3.5
+
+
+def test_seeding_the_cpu_alone_draws_what_manual_seed_draws() -> None:
+    model = small()
+    model.on_train_batch_start(None, 5)
+    drawn = torch.rand(3)
+    torch.manual_seed(derive_seed(model.seed, 0, 5, 0))
+    assert torch.equal(drawn, torch.rand(3))
