@@ -44,6 +44,12 @@ class Preemption(Checkpoint):
         self._timer.on_train_start(trainer, pl_module)
         self._agreement = Agreement(trainer.world_size)
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Resumed from an epoch's end, Lightning numbers what it logs one too high from there on.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

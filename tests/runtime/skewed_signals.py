@@ -1,0 +1,162 @@
+"""Rounds of stop signals that reach the ranks of one run up to 200 ms apart.
+
+Each round sends every rank a signal, at its own moment, and sometimes a second one; the run must
+save and end within seconds, and the next round goes on from there. At the end the run must hold
+the weights of one that was never stopped, and have validated every epoch.
+
+    python -m tests.runtime.skewed_signals --ranks 2 4 --rounds 50
+"""
+
+import argparse
+import csv
+import os
+import random
+import re
+import tempfile
+import time
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+
+import torch
+
+import cli
+from runtime import signals
+from runtime.preemption import TRY_AGAIN
+from tests import ranks
+
+RUN = [
+    "fit", "--config", "configs/gan.yaml", "--data.dataset=digits", "--data.batch_size=128",
+    "--model.width=2", "--model.latent_dim=4", "--trainer.precision=32-true",
+    "--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false", "--trainer.limit_val_batches=1",
+    "--trainer.max_epochs=100000", "--checkpoint.min_steps=0", "--samples.min_steps=1000000",
+]  # fmt: skip
+PATIENCE = 60.0  # seconds after which a run that was told to stop counts as hung
+
+
+@dataclass
+class Report:
+    """What was seen over all rounds."""
+
+    ranks: int
+    rounds: int = 0
+    hangs: int = 0
+    skews: list[float] = field(default_factory=list)  # ms from the first rank's to the last's
+    waits: list[float] = field(default_factory=list)  # s from the last signal to the last exit
+    steps: int = 0
+    lost_epochs: int = 0
+    equal: bool = False
+
+    def __str__(self) -> str:
+        waits = sorted(self.waits)
+        return (
+            f"{self.ranks} ranks, {self.rounds} rounds, skew 0 to {max(self.skews):.0f} ms: "
+            f"{self.hangs} hangs; from signal to exit {waits[len(waits) // 2]:.1f} s (median), "
+            f"{waits[-1]:.1f} s (worst); {self.steps} steps, {self.lost_epochs} epochs lost; "
+            f"weights {'equal' if self.equal else 'DIFFER FROM'} the uninterrupted run's"
+        )
+
+
+def start(root: Path, count: int, *flags: str) -> list[ForkProcess]:
+    """Starts the command line on so many ranks."""
+    args = [*RUN, f"--trainer.devices={count}", f"--trainer.default_root_dir={root}", *flags]
+
+    def fit() -> None:
+        signals.install()
+        signals.restore = lambda: None  # `main` takes the process for one that goes on
+        cli.main(args)
+
+    return ranks.start(count, fit, root)
+
+
+def in_training(root: Path, known: int, processes: list[ForkProcess]) -> None:
+    """Waits until an epoch has ended since the step `known`."""
+    limit = time.monotonic() + 120
+    while newest_step(root) <= known:
+        if time.monotonic() > limit or not all(p.is_alive() for p in processes):
+            raise RuntimeError("no training: " + (root / "0.log").read_text()[-2000:])
+        time.sleep(0.02)
+
+
+def newest_step(root: Path) -> int:
+    """The step of the newest epoch's checkpoint."""
+    names = " ".join(path.name for path in root.glob("gan/*/checkpoints/*"))
+    return max(map(int, re.findall(r"step=(\d+)\.ckpt", names)), default=0)
+
+
+def stop(processes: list[ForkProcess], chance: random.Random) -> float:
+    """Signals every rank at a random moment within 200 ms; returns the skew in ms."""
+    moments = [(chance.uniform(0, 0.2), process) for process in processes]
+    moments += [(chance.uniform(0, 0.4), chance.choice(processes))]  # one gets a second
+    begin = time.monotonic()
+    for moment, process in sorted(moments, key=lambda pair: pair[0]):
+        time.sleep(max(0.0, begin + moment - time.monotonic()))
+        assert process.pid is not None
+        os.kill(process.pid, chance.choice(signals.STOP_SIGNALS))
+    first = [moment for moment, _ in moments[: len(processes)]]
+    return 1000 * (max(first) - min(first))
+
+
+def weights(root: Path) -> list[torch.Tensor]:
+    """All weights and buffers of the newest checkpoint, and its step first."""
+    (last,) = root.glob("gan/*/checkpoints/last.ckpt")
+    checkpoint = torch.load(last, weights_only=True)
+    return [torch.tensor(checkpoint["global_step"]), *checkpoint["state_dict"].values()]
+
+
+def trial(count: int, rounds: int, seed: int = 0) -> Report:
+    """Interrupts one run so many times and compares it with one that was not."""
+    report, chance = Report(count), random.Random(seed)
+    with tempfile.TemporaryDirectory() as stopped, tempfile.TemporaryDirectory() as whole:
+        root = Path(stopped)
+        for _ in range(rounds):
+            known = newest_step(root)
+            processes = start(root, count, *(["--ckpt_path=last"] if known else []))
+            in_training(root, known, processes)
+            time.sleep(chance.uniform(0, 0.3))
+            report.skews.append(stop(processes, chance))
+            asked = time.monotonic()
+            codes = ranks.end(processes, PATIENCE)
+            report.waits.append(time.monotonic() - asked)
+            report.rounds += 1
+            if None in codes:
+                report.hangs += 1
+            elif codes != [TRY_AGAIN] + [0] * (count - 1):
+                raise RuntimeError(f"exit codes {codes}: {(root / '0.log').read_text()[-2000:]}")
+        compare(report, root, Path(whole))
+    return report
+
+
+def compare(report: Report, stopped: Path, whole: Path) -> None:
+    """Trains as far without a stop, and notes what differs."""
+    ours = weights(stopped)
+    report.steps = int(ours[0])
+    codes = ranks.end(start(whole, report.ranks, f"--trainer.max_steps={report.steps}"), 600)
+    assert not any(codes), (whole / "0.log").read_text()[-2000:]
+    theirs = weights(whole)
+    report.equal = all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    # The uninterrupted run also validates at its end, which may lie within an epoch.
+    seen, expected = validated(stopped), validated(whole) - {str(report.steps - 1)}
+    report.lost_epochs = len(expected - seen)
+
+
+def validated(root: Path) -> set[str]:
+    """The steps at which validation was logged."""
+    (file,) = root.glob("gan/*/metrics.csv")
+    with file.open(newline="") as lines:
+        return {row["step"] for row in csv.DictReader(lines) if row.get("val/d_loss")}
+
+
+def main() -> None:
+    """Prints a report for each number of ranks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--rounds", type=int, default=50)
+    args = parser.parse_args()
+    for count in args.ranks:
+        print(trial(count, args.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A SLURM job that does not fit the run is one line that says what to change."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from jsonargparse import Namespace
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+import cli
+from models import GAN, IrisMLP
+from runtime import cluster
+from runtime.trainer import LadderTrainer
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets the variables of a task that srun started; None takes one away."""
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # a Trainer sets it, for the whole process
+
+    def set_variables(**variables: int | str | None) -> None:
+        tasks, nodes = variables.get("NTASKS", 1), variables.get("NNODES", 1)
+        defaults = {
+            "JOB_ID": 12, "JOB_NAME": "train", "STEP_ID": 0, "STEP_NUM_TASKS": tasks,
+            "NTASKS": tasks, "NNODES": nodes, "NTASKS_PER_NODE": int(tasks or 1) // int(nodes or 1),
+            "PROCID": 0, "LOCALID": 0, "NODEID": 0,
+        }  # fmt: skip
+        for name, value in (defaults | variables).items():
+            if value is not None:
+                monkeypatch.setenv(f"SLURM_{name}", str(value))
+
+    return set_variables
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"NTASKS": 2, "STEP_ID": None}, "without srun .* `srun python cli.py"),
+        ({"NTASKS": 2, "NTASKS_PER_NODE": None}, "--ntasks=2 alone.* --ntasks-per-node"),
+        ({"NTASKS": 2, "JOB_NAME": "interactive"}, "2 tasks .*'interactive'.* --job-name"),
+        ({"NTASKS": 2, "GPUS_PER_TASK": 1}, "--gpus-per-task hides .* --gpus-per-node"),
+        ({"NTASKS": 4, "NNODES": 2}, "would train alone: set .*num_nodes 2 --trainer.devices 2"),
+        ({"NTASKS": 3, "NNODES": 2}, "3 task.* as many tasks on each node"),
+    ],
+)
+def test_a_wrong_launch_is_refused(variables: dict[str, Any], expected: str, job: Any) -> None:
+    job(**variables)
+    with pytest.raises(MisconfigurationException, match=expected):
+        LadderTrainer(accelerator="cpu", devices=1, logger=False)
+
+
+@pytest.mark.parametrize(("devices", "num_nodes"), [(2, 1), (1, 2), (4, 1), (1, 4)])
+def test_another_shape_than_slurms_is_refused(devices: int, num_nodes: int, job: Any) -> None:
+    job(NTASKS=4, NNODES=2)
+    asked = f"num_nodes is {num_nodes} with {devices} device"
+    remedy = f"--trainer.num_nodes 2 --trainer.devices 2, .*--nodes={num_nodes} .*={devices}\\."
+    with pytest.raises(MisconfigurationException, match=f"{asked}.*{remedy}"):
+        LadderTrainer(
+            accelerator="cpu", devices=devices, num_nodes=num_nodes, strategy="ddp", logger=False
+        )
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NTASKS": 4, "NNODES": 2},
+        {"NTASKS": 4, "NNODES": 2, "PROCID": 3, "LOCALID": 1, "NODEID": 1},
+    ],
+)
+def test_the_right_shape_is_accepted(variables: dict[str, Any], job: Any) -> None:
+    job(**variables)
+    trainer = LadderTrainer(accelerator="cpu", devices=2, num_nodes=2, strategy="ddp", logger=False)
+    assert trainer.world_size == 4
+    assert trainer.global_rank == variables.get("PROCID", 0)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},  # one task of one's own
+        {"STEP_ID": None},  # python in a batch script, without srun
+        {"JOB_NAME": "interactive", "NTASKS": 8, "STEP_NUM_TASKS": 1},  # a shell of salloc
+    ],
+)
+def test_one_process_is_accepted(variables: dict[str, Any], job: Any) -> None:
+    job(**variables)
+    assert LadderTrainer(accelerator="cpu", devices=1, logger=False).world_size == 1
+
+
+def test_the_command_line_prints_one_line_from_rank_zero_only(
+    job: Any, capsys: pytest.CaptureFixture[str], in_root: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ["fit", "--config", "configs/gates.yaml", "--trainer.accelerator=cpu"]
+    for rank, lines in ((0, 1), (1, 0)):
+        job(NTASKS=2, PROCID=rank, LOCALID=rank)
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(args)
+        assert stopped.value.code == 2
+        errors = [li for li in capsys.readouterr().err.splitlines() if li.startswith("error:")]
+        assert len(errors) == lines
+
+
+def test_a_jobs_second_srun_is_another_run(job: Any) -> None:
+    job()
+    assert cluster.run_name() == "job_12"
+    job(STEP_ID=1)
+    assert cluster.run_name() == "job_12_step_1"
+    job(STEP_ID=0, ARRAY_JOB_ID=10, ARRAY_TASK_ID=3)
+    assert cluster.run_name() == "job_10_3"
+    job(JOB_NAME="bash")
+    assert not cluster.in_job()
+
+
+@pytest.mark.parametrize(
+    ("in_job", "asked", "expected"),
+    [(True, "auto", "mnist"), (True, "digits", "digits"), (False, "auto", "auto")],
+)
+def test_a_job_never_falls_back_to_other_data(
+    in_job: bool, asked: str, expected: str, job: Any
+) -> None:
+    if in_job:
+        job()
+    data = Namespace(class_path="Images", init_args=Namespace(dataset=asked))
+    cluster.insist_on_data(data)
+    assert data.init_args.dataset == expected
+    cluster.insist_on_data(Namespace(class_path="Iris", init_args=Namespace(batch_size=1)))
+
+
+def test_fsdp_is_refused_for_a_gan_and_only_for_that() -> None:
+    def check(strategy: Any, model: Any) -> None:
+        cluster.check_strategy(SimpleNamespace(strategy=strategy), model)  # type: ignore[arg-type]
+
+    with pytest.raises(MisconfigurationException, match="FSDP cannot train GAN.*strategy ddp"):
+        check(FSDPStrategy(), GAN())
+    check(FSDPStrategy(), IrisMLP())
+    check(DDPStrategy(), GAN())

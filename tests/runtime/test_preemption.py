@@ -1,0 +1,176 @@
+"""Told to stop: the ranks agree, Lightning's own handlers are gone, a time limit saves first."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from lightning import Callback
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+
+import cli
+from runtime import signals
+from runtime.preemption import TRY_AGAIN, Agreement, Preemption
+from runtime.trainer import LadderTrainer
+from tests.conftest import ROOT
+from tests.models.gans import small
+from tests.runtime.skewed_signals import trial
+from tests.test_resume import Kill, logged_steps
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_skewed_signals_hang_nothing_and_lose_nothing(ranks: int) -> None:
+    report = trial(ranks, rounds=2, seed=1)
+    assert report.hangs == report.lost_epochs == 0, report
+    assert report.rounds == 2
+    assert report.equal, report
+
+
+class FakeWork:
+    def wait(self) -> None: ...
+
+
+@pytest.fixture
+def other_rank(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What another rank answers to each question, in turn; 0 after that."""
+    answers: list[int] = []
+
+    def all_reduce(flag: torch.Tensor, **_: Any) -> FakeWork:
+        flag += answers.pop(0) if answers else 0
+        return FakeWork()
+
+    monkeypatch.setattr(dist, "new_group", lambda backend: backend)
+    monkeypatch.setattr(dist, "all_reduce", all_reduce)
+    return answers
+
+
+def test_an_answer_is_used_one_question_later_by_both_ranks(other_rank: list[int]) -> None:
+    other_rank += [0, 1]
+    agreement = Agreement(2)
+    assert [agreement.reached(False) for _ in range(4)] == [False, False, True, False]
+    assert not agreement.reached(True)
+    assert agreement.reached(False)
+
+
+def test_at_an_epochs_end_the_answer_is_awaited(other_rank: list[int]) -> None:
+    other_rank += [0, 1]
+    agreement = Agreement(2)
+    assert not agreement.reached(False)
+    assert agreement.reached(False, wait=True)
+
+
+def test_an_older_answer_is_not_lost_at_an_epochs_end(other_rank: list[int]) -> None:
+    other_rank += [1, 0]
+    agreement = Agreement(2)
+    assert not agreement.reached(False)
+    assert agreement.reached(False, wait=True)
+
+
+def test_many_ranks_ask_less_often(other_rank: list[int]) -> None:
+    other_rank += [1]
+    agreement = Agreement(128)  # asks every third time
+    assert [agreement.reached(False) for _ in range(7)] == [False] * 5 + [True, False]
+
+
+def test_one_process_asks_nobody() -> None:
+    assert Agreement(1).reached(True)
+    assert not Agreement(1).reached(False)
+
+
+class Look(Callback):
+    """Notes who would handle the signals while training runs."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.handlers = [signal.getsignal(signum) for signum in signals.STOP_SIGNALS]
+
+
+def test_lightnings_handlers_and_its_broadcast_are_gone(tmp_path: Path) -> None:
+    from datamodules import Images
+
+    look = Look()
+    trainer = LadderTrainer(
+        max_steps=2, accelerator="cpu", logger=False, default_root_dir=tmp_path,
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        callbacks=[look, Preemption()],
+    )  # fmt: skip
+    trainer.fit(small(), datamodule=Images(dataset="digits", batch_size=16))
+    assert look.handlers == [signals._note, signals._note]
+    assert callable(_TrainingEpochLoop._broadcast_sigterm_tensor)  # Lightning still calls it so
+    assert "_broadcast_sigterm_tensor" in vars(trainer.fit_loop.epoch_loop)
+
+
+def test_a_signal_after_the_save_changes_nothing() -> None:
+    """Not even while the interpreter shuts down, when Python's own handlers are gone."""
+    script = (
+        "import os, sys, signal; from runtime import signals\n"
+        "class Late:\n"
+        "    def __del__(self): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "signals.install(); signals.ignore(); sys.late = Late(); sys.exit(75)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == TRY_AGAIN
+
+
+RUN = [
+    "fit", "--model=ConditionalGAN", "--model.width=4", "--model.latent_dim=4",
+    "--model.ema_decay=0.9", "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
+    "--trainer.max_epochs=2", "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false", "--trainer.precision=32-true",
+    "--checkpoint.min_steps=0", "--samples.min_steps=1000000",
+]  # fmt: skip
+
+
+def test_a_time_limit_saves_and_loses_no_batch(
+    tmp_path: Path, weights_hash: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning's `max_time` ends the epoch it falls in; its other batches were never seen."""
+    last = "conditionalgan/version_0/checkpoints/last.ckpt"
+    cli.main([*RUN, f"--trainer.default_root_dir={tmp_path}/whole"])
+    stopped = [*RUN, f"--trainer.default_root_dir={tmp_path}/stopped"]
+    with pytest.raises(SystemExit) as limit:
+        cli.main([*stopped, "--trainer.max_time=00:00:00:00"])
+    assert limit.value.code == TRY_AGAIN
+    assert torch.load(tmp_path / "stopped" / last, weights_only=True)["global_step"] == 1
+    cli.main([*stopped, "--ckpt_path=last", "--trainer.max_time=01:00:00:00"])
+    assert weights_hash(tmp_path / "stopped" / last) == weights_hash(tmp_path / "whole" / last)
+
+
+def test_a_run_stopped_at_an_epochs_end_logs_the_same_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = [*RUN, "--trainer.max_epochs=-1", "--trainer.max_steps=30", "--data.batch_size=128"]
+    cli.main([*run, f"--trainer.default_root_dir={tmp_path}/whole"])
+    stopped = [*run, f"--trainer.default_root_dir={tmp_path}/stopped"]
+    stop = Kill("on_train_epoch_end", 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "DEFAULT_CALLBACKS", (*cli.DEFAULT_CALLBACKS, lambda: stop))
+        with pytest.raises(SystemExit):
+            cli.main(stopped)
+    cli.main([*stopped, "--ckpt_path=last"])
+    folder = "conditionalgan/version_0"
+    steps = [step for step, _ in logged_steps(tmp_path / "stopped" / folder)]
+    assert steps == [step for step, _ in logged_steps(tmp_path / "whole" / folder)]
+    assert steps == ["9", "19", "29"]
+
+
+def test_a_requeued_job_goes_on_in_its_folder(
+    tmp_path: Path, weights_hash: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.main([*RUN, f"--trainer.default_root_dir={tmp_path}/whole"])
+    job = {"JOB_ID": 7, "NTASKS": 1, "NNODES": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    again = [*RUN, f"--trainer.default_root_dir={tmp_path}/job"]
+    with pytest.raises(SystemExit):
+        cli.main([*again, "--trainer.max_time=00:00:00:00"])
+    cli.main(again)
+    (folder,) = (tmp_path / "job" / "conditionalgan").iterdir()
+    assert folder.name == "job_7"
+    whole = tmp_path / "whole/conditionalgan/version_0/checkpoints/last.ckpt"
+    assert weights_hash(folder / "checkpoints/last.ckpt") == weights_hash(whole)

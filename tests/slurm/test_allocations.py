@@ -1,0 +1,52 @@
+"""array.sbatch, and allocations that do not fit the run, on a real SLURM."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster, wait_for
+from tests.slurm.test_train import TINY
+
+pytestmark = pytest.mark.slurm
+
+GATES = "python cli.py fit --config configs/gates.yaml --trainer.accelerator cpu"
+BAD = {
+    "each alone": (["--nodes=2", "--ntasks-per-node=1"], f"srun {GATES}", "would train alone"),
+    "no srun": (["--nodes=2", "--ntasks-per-node=1"], GATES, "without srun"),
+    "uneven": (["--ntasks=3"], f"srun {GATES}", "ask for --nodes and --ntasks-per-node"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_allocations_are_refused_in_one_line(
+    case: str, cluster: Cluster, runs: Path, tmp_path: Path
+) -> None:
+    options, command, expected = BAD[case]
+    output = tmp_path / "out"
+    wrapped = command.replace("python", '"$PYTHON"') + ' --trainer.default_root_dir "$RUNS"'
+    job = cluster.submit(*options, f"--output={output}", f"--wrap={wrapped}")
+    assert cluster.wait_over(job) == "FAILED"
+    assert cluster.job(job)["ExitCode"] == "2:0"
+    (error,) = [line for line in output.read_text().splitlines() if line.startswith("error:")]
+    assert expected in error
+    assert not runs.exists()
+
+
+def test_four_seeds_and_their_table(cluster: Cluster, runs: Path, tmp_path: Path) -> None:
+    flags = [*TINY, "--trainer.max_steps=82"]
+    options = ["--array=0-3%2", "--cpus-per-task=1", f"--output={tmp_path}/%a.out"]
+    job = cluster.submit(*options, "slurm/array.sbatch", *flags)
+    wait_for("four tasks", lambda: not cluster.run("squeue", "-h", "-j", job), 180)
+    folders = sorted(folder.name for folder in (runs / "cgan").iterdir())
+    assert folders == [f"job_{job}_{task}" for task in range(4)]
+    outputs = [(tmp_path / f"{task}.out").read_text() for task in range(4)]
+    tables = [re.findall(r"^(?:run|job_|mean).*", out, re.M) for out in outputs]
+    whole = [line.split() for line in max(tables, key=len)]
+    print("\n".join(max(tables, key=len)))
+    assert whole[0][:2] == ["run", "seed_everything"]  # nothing else differs
+    assert [row[:2] for row in whole[1:5]] == [[name, str(i)] for i, name in enumerate(folders)]
+    losses = [float(row[whole[0].index("val/d_loss")]) for row in whole[1:5]]
+    assert len(set(losses)) == 4
+    mean = float(whole[5][whole[0].index("val/d_loss") - 1])  # the mean has no seed
+    assert mean == pytest.approx(sum(losses) / 4, rel=1e-3)

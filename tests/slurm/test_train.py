@@ -1,0 +1,114 @@
+"""train.sbatch on two nodes of a real SLURM: an interrupted run goes on, to the bit."""
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.slurm.cluster import OVER, Cluster, wait_for
+
+pytestmark = [pytest.mark.slurm, pytest.mark.ddp]
+
+TINY = [
+    "configs/cgan.yaml", "--model.width=4", "--model.latent_dim=4", "--trainer.precision=32-true",
+    "--data.dataset=digits", "--data.batch_size=32", "--trainer.limit_val_batches=1",
+    "--checkpoint.min_steps=0", "--samples.min_steps=1000000",
+]  # fmt: skip
+ENDLESS = ["--trainer.max_steps=-1", "--trainer.max_epochs=1000000"]
+
+
+class Job:
+    """A run of train.sbatch on two nodes, and how it is interrupted."""
+
+    def __init__(self, cluster: Cluster, runs: Path, time: str, flags: list[str]) -> None:
+        self.cluster = cluster
+        self.output = runs.with_suffix(".out")
+        options = ["--nodes=2", "--cpus-per-task=1", f"--output={self.output}", *time.split()]
+        self.id = cluster.submit(*options, "slurm/train.sbatch", *TINY, *flags)
+        self.last = runs / "cgan" / f"job_{self.id}" / "checkpoints" / "last.ckpt"
+
+    @property
+    def restarts(self) -> int:
+        return int(self.cluster.job(self.id)["Restarts"])
+
+    def step(self) -> int:
+        """The step of the newest epoch's checkpoint."""
+        found = re.findall(r"step=(\d+)\.ckpt", " ".join(map(str, self.last.parent.glob("*"))))
+        return max(map(int, found), default=0)
+
+    def wait(self, what: str, condition: Callable[[], bool]) -> None:
+        """Waits for something that happens before the job is over."""
+
+        def come() -> bool:
+            state = self.cluster.job(self.id)["JobState"]
+            assert state not in OVER, f"{state}: {self.output.read_text()[-3000:]}"
+            return condition()
+
+        wait_for(what, come, 90)
+
+    def interrupt(self, how: Callable[["Job"], None]) -> None:
+        """Interrupts it once it has trained, and waits until it runs again."""
+        step, restarts = self.step(), self.restarts
+        self.wait(f"an epoch after step {step}", lambda: self.step() > step)
+        how(self)
+        self.wait("the requeue", lambda: self.restarts > restarts)
+
+    def tasks(self) -> Iterator[tuple[int, str]]:
+        """Process id and rank of each of its tasks."""
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command, text = (process / "cmdline").read_text(), (process / "environ").read_text()
+            except OSError:  # it has ended
+                continue
+            variables = dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
+            in_step = "SLURM_STEP_ID" in variables and variables.get("SLURM_JOB_ID") == self.id
+            if in_step and "cli.py" in command and "srun" not in command:
+                yield int(process.name), variables["SLURM_PROCID"]
+
+
+def signal_all(job: Job) -> None:
+    job.cluster.run("scancel", "--signal=USR1", job.id)
+
+
+def terminate_second_node(job: Job) -> None:
+    (pid,) = [pid for pid, rank in job.tasks() if rank == "1"]
+    os.kill(pid, signal.SIGTERM)
+
+
+def lose_second_node(job: Job) -> None:
+    (pid,) = [pid for pid, rank in job.tasks() if rank == "1"]
+    job.cluster.run("scontrol", "update", "NodeName=ladder2", "State=DOWN", "Reason=test")
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    job.cluster.run("scontrol", "update", "NodeName=ladder2", "State=RESUME")
+
+
+def test_interrupted_runs_go_on_to_the_bit(
+    cluster: Cluster, runs: Path, weights_hash: Callable[[Path], str]
+) -> None:
+    job = Job(cluster, runs, "--time=1 --signal=USR1@45", ENDLESS)
+    job.wait("the requeue at its time limit", lambda: job.restarts == 1)
+    cluster.run("scontrol", "update", f"JobId={job.id}", "TimeLimit=10")
+    for how in (signal_all, terminate_second_node, lose_second_node):
+        job.interrupt(how)
+    step = job.step()
+    job.wait("an epoch after the last requeue", lambda: job.step() > step)
+    cluster.run("scancel", job.id)  # for good: saved, but not requeued
+    assert cluster.wait_over(job.id) == "CANCELLED"
+    wait_for("its tasks to end", lambda: not list(job.tasks()))
+
+    output = job.output.read_text()
+    assert job.restarts == 4
+    assert output.count("Told to stop after step") >= 4, output  # at a node's loss, if it can
+    assert output.count("Restored all states") == 4, output
+    steps = torch.load(job.last, weights_only=True)["global_step"]
+    whole = Job(cluster, runs, "--time=5", [f"--trainer.max_steps={steps}"])
+    assert cluster.wait_over(whole.id) == "COMPLETED", whole.output.read_text()
+    assert whole.restarts == 0
+    assert weights_hash(job.last) == weights_hash(whole.last)
+    print(f"{steps} steps over 4 requeues; weights {weights_hash(job.last)[:16]}")

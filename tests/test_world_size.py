@@ -1,0 +1,148 @@
+"""One, two and four processes train the same network: to rounding, where nothing is a rank's own.
+
+`python -m tests.test_world_size` prints the table.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, Trainer
+from torch import nn
+
+from datamodules import Images
+from models import GAN, MNISTConv, MNISTDense
+from tests import ranks
+from tests.models.gans import sgd
+
+STEPS, BATCH = 8, 32
+
+# A gradient is a mean over 32 images. In other groups its at most 31 additions, and those within
+# one image, are rounded differently: a relative error of about 32 eps of the mean size of the
+# terms. Weights and losses here are of order 1 and an update (learning rate times gradient) is
+# less, so that one differs by less than 32 eps, and eight of them, each starting from the error of
+# the one before and adding to it, by 8 x 32 eps = 3e-5. What is printed is far below it.
+ROUNDING = STEPS * BATCH * torch.finfo(torch.float32).eps
+
+
+def without_batch_norm(model: Any) -> Any:
+    """The same networks, each batch norm replaced by nothing."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
+    return model
+
+
+def gan() -> Any:
+    return GAN(
+        width=4, latent_dim=4, r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0,
+        generator_optimizer=sgd(1.0), discriminator_optimizer=sgd(1.0),
+    )  # fmt: skip
+
+
+EQUAL = {
+    "MLP": lambda: MNISTDense(hidden=[32], activation="tanh", optimizer=sgd()),
+    "CNN": lambda: without_batch_norm(MNISTConv(width=4, optimizer=sgd())),
+    "GAN": lambda: without_batch_norm(gan()),
+}
+DIFFERENT = {
+    "CNN, batch norm": lambda: MNISTConv(width=4, optimizer=sgd()),
+    "MLP, dropout": lambda: MNISTDense(
+        hidden=[32], activation="tanh", dropout=0.2, optimizer=sgd()
+    ),
+    "GAN, batch norm": gan,
+}
+
+
+class Losses(Callback):
+    """What the run logs after each batch, averaged over ranks."""
+
+    def __init__(self) -> None:
+        self.values: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        logged = {k: v for k, v in trainer.callback_metrics.items() if "loss" in k}
+        self.values.append(torch.stack([logged[k] for k in sorted(logged)]))
+
+
+def fit(kind: str, world_size: int, folder: Path) -> None:
+    """One rank's part of the run, and what it ends with."""
+    torch.manual_seed(0)
+    losses, model = Losses(), (EQUAL | DIFFERENT)[kind]()
+    trainer = Trainer(
+        max_steps=STEPS, accelerator="cpu", devices=world_size, precision="32-true", logger=False,
+        strategy="ddp" if world_size > 1 else "auto", callbacks=[losses], limit_val_batches=0,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        log_every_n_steps=1,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=Images(dataset="digits", batch_size=BATCH))
+    weights = {name: value.detach() for name, value in model.named_parameters()}
+    result = {"losses": torch.stack(losses.values), "weights": weights}
+    torch.save(result, folder / f"{trainer.global_rank}.pt")
+
+
+def train(kind: str, world_size: int) -> dict[str, Any]:
+    """Losses (steps, kinds of loss) and weights; the ranks must agree on them to the bit."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        processes = ranks.start(world_size, lambda: fit(kind, world_size, folder), folder)
+        codes = ranks.end(processes, 120)
+        assert codes == [0] * world_size, (folder / "0.log").read_text()[-3000:]
+        results = [torch.load(folder / f"{rank}.pt") for rank in range(world_size)]
+    for other in results[1:]:
+        assert torch.equal(other["losses"], results[0]["losses"])
+        for weight, same in zip(
+            results[0]["weights"].values(), other["weights"].values(), strict=True
+        ):
+            assert torch.equal(weight, same)
+    return results[0]
+
+
+def difference(one: dict[str, Any], many: dict[str, Any]) -> tuple[float, float]:
+    """The largest difference of a loss, and of a weight."""
+    losses = (one["losses"] - many["losses"]).abs().max().item()
+    weights = [(one["weights"][k] - v).abs().max().item() for k, v in many["weights"].items()]
+    return losses, max(weights)
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+@pytest.mark.parametrize("kind", EQUAL)
+def test_the_number_of_processes_changes_nothing_but_rounding(kind: str) -> None:
+    one = train(kind, 1)
+    assert len(one["losses"]) == STEPS
+    for world_size in (2, 4):
+        assert max(difference(one, train(kind, world_size))) < ROUNDING
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_batch_norm_and_dropout_act_on_a_ranks_own_share(kind: str) -> None:
+    """So that the noise of training changes, and not more.
+
+    Each of four ranks normalises by the statistics of its 8 images instead of all 32, whose means
+    scatter by 1/sqrt(8) instead of 1/sqrt(32) standard deviations; or draws its own dropout mask.
+    Either is visible, and over 8 steps of 0.1 remains a fraction of the loss and of the weights.
+    """
+    one, four = train(kind, 1), train(kind, 4)
+    losses, weights = difference(one, four)
+    assert ROUNDING < losses < 0.5 * one["losses"].max().item()
+    assert ROUNDING < weights < 0.25
+
+
+def main() -> None:
+    """Prints the largest differences from one process."""
+    print(f"rounding explains up to {ROUNDING:.1e}\n{'':16} processes  loss     weight")
+    for kind in EQUAL | DIFFERENT:
+        one = train(kind, 1)
+        for world_size in (2, 4):
+            losses, weights = difference(one, train(kind, world_size))
+            print(f"{kind:16} {world_size:9}  {losses:.1e}  {weights:.1e}")
+
+
+if __name__ == "__main__":
+    main()
