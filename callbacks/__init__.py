@@ -6,6 +6,7 @@ from callbacks.decision_surface import DecisionSurface
 from callbacks.evaluation import Evaluation
 from callbacks.function_fit import FunctionFit
 from callbacks.graph import NetworkGraph
+from callbacks.health import Health
 from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
 from callbacks.quality import Quality
@@ -14,6 +15,7 @@ from callbacks.samples import SampleGrid
 # Each acts on the kinds of model it is for, and leaves the others alone.
 DEFAULT_CALLBACKS = (
     Speed,
+    Health,
     Curves,
     NetworkGraph,
     DataFigures,
@@ -30,6 +32,7 @@ __all__ = [
     "DecisionSurface",
     "Evaluation",
     "FunctionFit",
+    "Health",
     "NetworkGraph",
     "Predictions",
     "Progress",

@@ -48,5 +48,8 @@ class Speed(Callback):
         self._mark = now
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
         if every and trainer.global_step % every == 0:
-            pl_module.log("train/examples_per_s", self._examples / self._seconds, prog_bar=True)
+            speed = self._examples / self._seconds
+            pl_module.log("train/examples_per_s", speed, prog_bar=True)
+            if trainer.world_size > 1:
+                pl_module.log("train/examples_per_s_and_process", speed / trainer.world_size)
             self._examples, self._seconds = 0, 0.0

@@ -75,7 +75,7 @@ def test_a_run_folder_says_everything(finished: Path) -> None:
     steps = {f"samples_{step:07d}.png" for step in (0, 4, 8)}
     assert figures == {"data_examples.png", "samples.png", "curves.png"} | steps
     checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
-    assert checkpoints == {"last.ckpt"} | {
+    assert checkpoints == {"last.ckpt", "best.ckpt"} | {
         f"epoch={e:03d}-step={4 * e + 4:07d}.ckpt" for e in (0, 1)
     }
     assert yaml.safe_load((finished / "config.yaml").read_text())["trainer"]["max_steps"] == 8
