@@ -87,6 +87,12 @@ class Images(InMemoryDataModule):
         return key
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """What the classes show, where it is not digits."""
+        found = DATASETS.get(self.dataset_found or self.dataset)
+        return found.class_names if found else None
+
+    @property
     def mirrors(self) -> bool:
         """Whether mirroring an image left to right makes another good one: clothes, not digits."""
         found = DATASETS.get(self.dataset_found or self.dataset)

@@ -33,6 +33,7 @@ class IdxDataset:
         transposed: Whether the files hold each image mirrored at its diagonal.
         system_folder: Where an operating system's package installs the files.
         download_seconds: Time limit of a download.
+        class_names: What the classes show, where it is not digits.
         mirrors: Whether an image's mirror image, left to right, is as good an example.
     """
 
@@ -46,6 +47,7 @@ class IdxDataset:
     transposed: bool = False
     system_folder: str | None = None
     download_seconds: float = 60.0
+    class_names: tuple[str, ...] | None = None
     mirrors: bool = False
 
 
@@ -55,6 +57,18 @@ DATASETS = {
         "FashionMNIST",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         system_folder="/usr/share/datasets/fashion-mnist",
+        class_names=(
+            "T-shirt",
+            "trousers",
+            "pullover",
+            "dress",
+            "coat",
+            "sandal",
+            "shirt",
+            "sneaker",
+            "bag",
+            "boot",
+        ),
         mirrors=True,
     ),
     "kmnist": IdxDataset("KMNIST", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),

@@ -98,3 +98,10 @@ def test_flip_in_evaluation_makes_the_logits_those_of_the_mirror_image() -> None
         model = MNISTConv(width=2, flip=flip, flip_in_evaluation=True).eval()
         same = torch.allclose(model(images), model(images.flip(3)), atol=1e-6)
         assert same is flip
+
+
+def test_clothes_have_names_and_digits_are_their_own() -> None:
+    names = Images(dataset="fashion").class_names
+    assert names is not None
+    assert (len(names), names[0], names[-1]) == (10, "T-shirt", "boot")
+    assert Images(dataset="mnist").class_names is None
