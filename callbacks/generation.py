@@ -90,6 +90,11 @@ class Generation:
         """
         trainer = cast(Trainer, self)
         gan = _check(model, digits, between, count)
+        if count < trainer.world_size:
+            raise MisconfigurationException(
+                f"--count {count} cannot be shared by {trainer.world_size} processes: draw more, "
+                f"or set --trainer.devices to {count}"
+            )
         wanted = Wanted(count, min_score, max_score)
         folder = _folder(trainer, out, ckpt_path)
         classes = digits or (list(range(gan.num_classes)) if gan.conditional else None)

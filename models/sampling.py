@@ -65,7 +65,8 @@ class Draws:
         seed: Seed of the latents.
         classes: The classes to draw; by default all.
         first: The place of the first image, a multiple of `BLOCK`.
-        rank: The place of this process among `world_size`, which take turns at the blocks.
+        rank: The place of this process among `world_size`, which take turns at the blocks, or,
+            where there are fewer blocks than processes, at the images.
         world_size: The number of processes.
     """
 
@@ -83,17 +84,25 @@ class Draws:
     ) -> None:
         assert first % self.BLOCK == 0
         self.model, self.seed, self.end = model, seed, first + count
-        self.starts = range(first, self.end, self.BLOCK)[rank::world_size]
+        blocks = range(first, self.end, self.BLOCK)
+        # Lightning's predict loop wants a batch on every process: few blocks are cut into rows.
+        few = len(blocks) < world_size
+        self.starts = blocks if few else blocks[rank::world_size]
+        self.rows = slice(rank, None, world_size) if few else slice(None)
         num_classes = getattr(model, "num_classes", None)
         self.classes = None if num_classes is None else torch.tensor(classes or range(num_classes))
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return sum(len(self._places(start)) > 0 for start in self.starts)
+
+    def _places(self, start: int) -> Tensor:
+        return torch.arange(start, min(start + self.BLOCK, self.end))[self.rows]
 
     def __iter__(self) -> Iterator[Draw]:
         for start in self.starts:
             random = torch.Generator().manual_seed(derive_seed(self.seed, start // self.BLOCK))
             latents, _ = self.model.draw(self.BLOCK, random)
-            index = torch.arange(start, min(start + self.BLOCK, self.end))
-            labels = None if self.classes is None else self.classes[index % len(self.classes)]
-            yield Draw(latents[: len(index)], labels, index)
+            places = self._places(start)
+            labels = None if self.classes is None else self.classes[places % len(self.classes)]
+            if len(places):
+                yield Draw(latents[places - start], labels, places)

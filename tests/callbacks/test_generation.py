@@ -158,9 +158,10 @@ def test_the_nearest_images_are_found_among_many() -> None:
 
 @pytest.mark.slow
 @pytest.mark.ddp
-def test_two_processes_draw_what_one_draws(cgan: Path, tmp_path: Path) -> None:
-    alone = sample(cgan, tmp_path / "alone", "--count=1100")
-    command = ["sample", f"--ckpt_path={cgan}", f"--out={tmp_path / 'both'}", "--count=1100"]
+@pytest.mark.parametrize("count", [30, 1100])  # fewer and more blocks than processes
+def test_two_processes_draw_what_one_draws(count: int, cgan: Path, tmp_path: Path) -> None:
+    alone = sample(cgan, tmp_path / "alone", f"--count={count}")
+    command = ["sample", f"--ckpt_path={cgan}", f"--out={tmp_path / 'both'}", f"--count={count}"]
     both = ["--trainer.devices=2", "--trainer.strategy=ddp", *QUIET]
     subprocess.run([sys.executable, "cli.py", *command, *both], cwd=ROOT, check=True, timeout=120)
     with np.load(tmp_path / "both" / "samples.npz") as drawn:

@@ -99,6 +99,8 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(kind: type[GAN]) -> None
     many = draw(1100)
     assert torch.equal(to_pixels(draw(7)), to_pixels(many[:7]))
     assert torch.equal(draw(1100, world_size=2), many)
+    few = to_pixels(draw(501, world_size=4)).int()  # two blocks: processes share their rows
+    assert (few - to_pixels(many[:501]).int()).abs().max() <= 1
     assert not torch.equal(many[:500], many[500:1000])  # each block has latents of its own
 
 
