@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 
 
 def derive_seed(*entropy: int) -> int:
@@ -63,6 +64,14 @@ class Module(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seed = checkpoint.get("seed", self.seed)
+
+    # -- optimisation ---------------------------------------------------------------------------
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """As `optimizer.zero_grad()`, but for the 30 us in which that tells torch's profiler."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     # -- logging ------------------------------------------------------------------------------
 

@@ -37,7 +37,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             partial.unlink(missing_ok=True)
 
 
-class EpochCheckpoint(ModelCheckpoint):
+class _AtEpochs(ModelCheckpoint):
+    """Saves nothing within an epoch, and knows so without asking for the metrics each batch."""
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class EpochCheckpoint(_AtEpochs):
     """Saves at the end of each epoch and of the run, and keeps the last few.
 
     Args:
@@ -72,7 +79,7 @@ class EpochCheckpoint(ModelCheckpoint):
         trainer.strategy.barrier()
 
 
-class BestCheckpoint(ModelCheckpoint):
+class BestCheckpoint(_AtEpochs):
     """Keeps `best.ckpt`, the one with the lowest `val/frechet` where samples are scored."""
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from runtime import cluster
 from runtime.allocator import keep_freed_memory
 from runtime.checkpoints import AtomicCheckpointIO
+from runtime.hooks import call_only_what_is_written
 from runtime.precision import choose_precision
 
 
@@ -41,5 +42,6 @@ class LadderTrainer(Trainer):
         cluster.check_launch()
         super().__init__(*args, precision=precision, plugins=plugins, **kwargs)
         cluster.check_shape(self)
+        call_only_what_is_written(self)
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
