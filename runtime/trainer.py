@@ -8,8 +8,8 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from runtime import cluster
-from runtime.allocator import keep_freed_memory
 from runtime.checkpoints import AtomicCheckpointIO
+from runtime.cpu import keep_freed_memory, take_subnormal_numbers_as_zero
 from runtime.hooks import call_only_what_is_written
 from runtime.precision import choose_precision
 
@@ -45,3 +45,4 @@ class LadderTrainer(Trainer):
         call_only_what_is_written(self)
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
+            take_subnormal_numbers_as_zero()

@@ -18,7 +18,7 @@ torch.set_num_threads(1)  # the networks of tests are small: threads would mostl
 
 @pytest.fixture(autouse=True)
 def restore_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Environment, signal handlers, process group and RNG survive no test."""
+    """Environment, signal handlers, process group, RNG and rounding survive no test."""
     environment = dict(os.environ)
     for name in [n for n in os.environ if n.startswith(("SLURM_", "PL_")) or n == "LOCAL_RANK"]:
         monkeypatch.delenv(name)  # inside an allocation Lightning would see a cluster
@@ -29,6 +29,7 @@ def restore_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for signum, handler in handlers.items():
         signal.signal(signum, handler)
     torch.set_rng_state(rng)
+    torch.set_flush_denormal(False)
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
     os.environ.clear()
