@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.networks import Dropout
+
 Architecture = Literal["lecture", "modern"]
 
 
@@ -44,6 +46,14 @@ class UpsampleConv2d(nn.Module):
         return F.pixel_shuffle(phases, 2)
 
 
+class Unflatten(nn.Unflatten):
+    """As torch's, in the layout that convolutions are fastest in: channels last."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C * H * W) -> (B, C, H, W)."""
+        return super().forward(features).contiguous(memory_format=torch.channels_last)
+
+
 def lecture_generator(input_dim: int) -> nn.Sequential:
     """The lecture's generator: `input_dim` features -> (1, 28, 28) in [0, 1]."""
     return nn.Sequential(
@@ -52,7 +62,7 @@ def lecture_generator(input_dim: int) -> nn.Sequential:
         nn.Linear(1024, 128 * 7 * 7),
         nn.BatchNorm1d(128 * 7 * 7, eps=1e-3, momentum=0.01),  # Keras' defaults
         nn.Tanh(),
-        nn.Unflatten(1, (128, 7, 7)),
+        Unflatten(1, (128, 7, 7)),
         UpsampleConv2d(128, 64, 5),  # 14 x 14
         nn.Tanh(),
         UpsampleConv2d(64, 1, 5),  # 28 x 28
@@ -64,7 +74,7 @@ def modern_generator(input_dim: int, width: int) -> nn.Sequential:
     """`input_dim` features -> (1, 28, 28) in [0, 1]; batch norm and ReLU after every layer."""
     return nn.Sequential(
         nn.Linear(input_dim, 2 * width * 7 * 7, bias=False),
-        nn.Unflatten(1, (2 * width, 7, 7)),
+        Unflatten(1, (2 * width, 7, 7)),
         nn.BatchNorm2d(2 * width),
         nn.ReLU(),
         UpsampleConv2d(2 * width, width, 5),  # 14 x 14
@@ -88,7 +98,7 @@ def lecture_trunk(channels: int, activation: type[nn.Module]) -> nn.Sequential:
         nn.Conv2d(channels, 2 * channels, 5),  # 10 x 10
         nn.MaxPool2d(2),  # 5 x 5
         activation(),
-        nn.Dropout(0.5),
+        Dropout(0.5),
         nn.Flatten(),
         nn.Linear(2 * channels * 5 * 5, 1024),
         nn.Tanh(),

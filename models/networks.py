@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.modules import activation as torch_activations
@@ -52,6 +53,17 @@ def _torch_activations() -> dict[str, type[nn.Module]]:
     return found
 
 
+class Dropout(nn.Dropout):
+    """As torch's, whose mask costs a CPU three times what as many uniform numbers do."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, ...) -> the same shape; each value is kept with probability 1 - p."""
+        if not self.training or inputs.device.type != "cpu" or self.p == 1:
+            return super().forward(inputs)
+        keep = torch.rand_like(inputs, dtype=torch.float32) >= self.p
+        return inputs * (keep.to(inputs.dtype) / (1 - self.p))
+
+
 def mlp(
     sizes: Sequence[int],
     activation_name: str = "relu",
@@ -79,7 +91,7 @@ def mlp(
             layers.append(nn.BatchNorm1d(fan_out))
         layers.append(activation(activation_name))
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
@@ -138,7 +150,7 @@ def modern_convnet(width: int = 32, num_classes: int = 10, dropout: float = 0.0)
         Residual(*conv_block(last, last), *conv_block(last, last)),
         nn.AdaptiveMaxPool2d(1),
         nn.Flatten(),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(last, num_classes),
     )
 
