@@ -1,6 +1,7 @@
 """The lecture's GANs as one writes them in PyTorch at first: `-m benchmarks.plain_worker gan|cgan`.
 
 Float32, the default layout, the layers of the slides one by one; `cuda` as a second argument.
+A test compares its steps with this project's (tests/models/test_plain_step.py).
 """
 
 import sys
@@ -14,6 +15,7 @@ from benchmarks.worker import Line
 from models.losses import normalized_sigmoid_cross_entropy
 
 BATCH, LATENT = 100, 100
+Draw = tuple[Tensor, Tensor]  # latents (B, LATENT), labels (B,)
 
 
 def generator(inputs: int) -> nn.Sequential:
@@ -62,14 +64,6 @@ class Plain:
             torch.optim.SGD(network.parameters(), lr=5e-4, momentum=0.9, nesterov=True)
             for network in (self.d, self.g)
         )
-        self.real = torch.rand(BATCH, 1, 28, 28, device=device)
-        self.labels = torch.randint(10, (BATCH,), device=device)
-
-    def draw(self, labels: Tensor) -> Tensor:
-        latents = torch.rand(BATCH, LATENT, device=self.device)
-        if not self.conditional:
-            return latents
-        return torch.cat([latents, F.one_hot(labels, 10).float()], dim=1)
 
     def loss(self, logits: Tensor, real: Tensor, labels: Tensor) -> Tensor:
         """`real` (B,) is 1 or 0, `labels` (B,) the digits."""
@@ -77,33 +71,48 @@ class Plain:
             return F.binary_cross_entropy_with_logits(logits[:, 0], real)
         return normalized_sigmoid_cross_entropy(logits, (labels + 1) * real.long())
 
-    def step(self) -> None:
+    def draw(self) -> Draw:
         labels = torch.randint(10, (BATCH,), device=self.device)
+        return torch.rand(BATCH, LATENT, device=self.device), labels
+
+    def generate(self, draw: Draw) -> Tensor:
+        latents, labels = draw
+        if not self.conditional:
+            return self.g(latents)
+        return self.g(torch.cat([latents, F.one_hot(labels, 10).to(latents.dtype)], dim=1))
+
+    def step(self, real: Tensor, labels: Tensor, first: Draw, second: Draw) -> tuple[float, float]:
+        """One update of each network; the losses of the discriminator and of the generator."""
         self.g.eval()  # the slides draw these by `generate.predict`
         with torch.no_grad():
-            fake = self.g(self.draw(labels))
+            fake = self.generate(first)
         self.g.train()
-        ones = torch.ones(BATCH, device=self.device)
-        logits = self.d(torch.cat([self.real, fake]))
-        real = torch.cat([ones, 1 - ones])
+        ones = torch.ones(len(real), dtype=real.dtype, device=self.device)
+        logits = self.d(torch.cat([real, fake]))
+        target = torch.cat([ones, 1 - ones])
         self.d_optimizer.zero_grad()
-        self.loss(logits, real, torch.cat([self.labels, labels])).backward()
+        d_loss = self.loss(logits, target, torch.cat([labels, first[1]]))
+        d_loss.backward()
         self.d_optimizer.step()
 
         self.g_optimizer.zero_grad()
-        self.loss(self.d(self.g(self.draw(labels))), ones, labels).backward()
+        g_loss = self.loss(self.d(self.generate(second)), ones, second[1])
+        g_loss.backward()
         self.g_optimizer.step()
+        return d_loss.item(), g_loss.item()
 
 
 def main() -> None:
     line = Line()
     device = "cuda" if "cuda" in sys.argv else "cpu"
     plain = Plain(conditional=sys.argv[1] == "cgan", device=device)
+    real = torch.rand(BATCH, 1, 28, 28, device=device)
+    labels = torch.randint(10, (BATCH,), device=device)
     line.ready()
     while steps := line.receive():
         start = time.perf_counter()
         for _ in range(steps):
-            plain.step()
+            plain.step(real, labels, plain.draw(), plain.draw())
         if device == "cuda":
             torch.cuda.synchronize()
         line.report(time.perf_counter() - start)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from models.ema import MovingAverage
+from models.gan_networks import modern_generator
 
 
 def test_update_is_the_recurrence_with_its_ramp() -> None:
@@ -26,6 +27,24 @@ def test_batch_norm_statistics_follow_and_counters_stay() -> None:
     average.update(network, step=100)
     torch.testing.assert_close(average.network.running_mean, torch.full((2,), 0.5))
     assert average.network.num_batches_tracked == 0
+
+
+def test_a_network_is_averaged_at_once_as_it_would_be_tensor_by_tensor() -> None:
+    torch.manual_seed(0)
+    network = modern_generator(input_dim=4, width=2)
+    average = MovingAverage(network, decay=0.75)
+    before = {name: value.clone() for name, value in average.network.state_dict().items()}
+    with torch.no_grad():
+        for value in network.parameters():
+            value.add_(torch.randn_like(value))
+    network(torch.randn(8, 4))  # moves batch norm's statistics
+    average.update(network, step=1000)
+    after, current = average.network.state_dict(), network.state_dict()
+    for name, value in before.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(after[name], 0.75 * value + 0.25 * current[name])
+        else:
+            assert torch.equal(after[name], value)
 
 
 def test_it_rests_in_eval_mode_and_learns_nothing() -> None:

@@ -1,5 +1,8 @@
 """Networks: activations by name, layers as asked for, parameters counted by hand."""
 
+from collections.abc import Callable
+from copy import deepcopy
+
 import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -168,3 +171,22 @@ def test_dropout_at_its_ends_and_in_evaluation_is_torchs() -> None:
     ones = torch.ones(10)
     assert torch.equal(Dropout(0.5).eval()(ones), ones)
     assert torch.equal(Dropout(1.0)(ones), torch.zeros(10))
+
+
+@pytest.mark.parametrize("make", [lecture_convnet, modern_convnet, lambda: vgg(width=1 / 16)])
+def test_channels_last_changes_no_loss_and_no_gradient(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    plain = make().double()
+    fast = deepcopy(plain).to(memory_format=torch.channels_last)
+    images, labels = torch.rand(8, 1, 32, 32).double(), torch.arange(8)
+    if make is lecture_convnet:
+        images = images[:, :, :28, :28].contiguous()
+    losses = []
+    for network, layout in ((plain, torch.contiguous_format), (fast, torch.channels_last)):
+        torch.manual_seed(1)  # the dense layers' dropout
+        batch = images.contiguous(memory_format=layout)
+        losses.append(nn.functional.cross_entropy(network(batch), labels))
+        losses[-1].backward()
+    torch.testing.assert_close(losses[0], losses[1])
+    for ours, theirs in zip(fast.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, check_stride=False)
