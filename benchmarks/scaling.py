@@ -1,51 +1,33 @@
-"""What more processes bring: measured here on 1, 2 and 4, predicted for 8 to 4,096 GPUs.
+"""What more GPUs would bring: bytes, latency and bandwidth of a step on 8 to 4,096 of them.
 
-    python benchmarks/scaling.py [measure] [agreement] [predict]
+    python benchmarks/scaling.py
 
-`predict` needs nothing but the networks. The other two want a machine with nothing else to do.
+A calculation from the networks themselves; nothing is measured.
 """
 
-import logging
 import math
 import sys
-import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
-import torch.distributed as dist
-from lightning import Callback, Trainer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from datamodules import Images
+from benchmarks.processes import fit, quietly
 from models import VGG, ConditionalGAN, MNISTConv
-from runtime.preemption import Agreement
-from tests import ranks
 
-BATCH = 128
 SYSTEMS: dict[str, Callable[[], Any]] = {
     "cGAN": partial(ConditionalGAN, latent_dim=64, ema_decay=0.999, r1_gamma=1.0),
     "CNN": MNISTConv,
     "VGG-16": VGG,
 }
-NARROW = {  # for CPUs
-    "cGAN": partial(ConditionalGAN, latent_dim=64, width=16),
-    "CNN": partial(MNISTConv, width=16),
-    "VGG-16": partial(VGG, width=0.125),
-}
-
-
-# -- predicted ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -119,16 +101,6 @@ class Counter(TorchDispatchMode):
         return out
 
 
-def fit(model: Any, steps: int, batch: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
-    trainer = Trainer(
-        max_steps=steps, accelerator="cpu", precision="32-true", logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        limit_val_batches=0, callbacks=list(callbacks), **kwargs,
-    )  # fmt: skip
-    trainer.fit(model, datamodule=Images(dataset="digits", batch_size=batch))
-    return trainer
-
-
 def count(name: str, batch: int) -> Work:
     """Counts a step of the real model by running some; FLOPs grow with the batch."""
     model, steps, few = SYSTEMS[name](), 8, 16
@@ -167,98 +139,7 @@ def predict() -> None:
             )
 
 
-# -- measured -------------------------------------------------------------------------------------
-
-
-class Clock(Callback):
-    """Time of each step."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.times.append(time.perf_counter())
-
-    @property
-    def step(self) -> float:
-        """Median seconds a step, the first few left out."""
-        return median(b - a for a, b in zip(self.times[3:], self.times[4:], strict=False))
-
-
-def on_ranks(world_size: int, work: Callable[[], float]) -> float:
-    """What rank zero of so many finds."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-
-        def save() -> None:
-            value = work()
-            if not dist.is_initialized() or dist.get_rank() == 0:
-                (folder / "value").write_text(repr(value))
-
-        codes = ranks.end(ranks.start(world_size, save, folder), 300)
-        assert not any(codes), (folder / "0.log").read_text()[-2000:]
-        return float((folder / "value").read_text())
-
-
-def measure(steps: int = 20) -> None:
-    """Prints images a second on 1, 2 and 4 processes, each with one thread."""
-    print(f"images/s at a global batch of {BATCH}, one thread a process")
-    for name, make in NARROW.items():
-        speeds = []
-        for world_size in (1, 2, 4):
-
-            def work(make: Any = make, world_size: int = world_size) -> float:
-                clock = Clock()
-                strategy = "ddp" if world_size > 1 else "auto"
-                fit(make(), steps, BATCH, clock, devices=world_size, strategy=strategy)
-                return BATCH / clock.step
-
-            speeds.append(on_ranks(world_size, work))
-        print(f"{name:8}", *(f"{speed:8.0f}" for speed in speeds))
-
-
-def agreement(rounds: int = 300) -> None:
-    """Prints what it costs a batch to ask whether some rank was told to stop."""
-
-    def broadcast(_: Agreement) -> None:
-        flag = torch.tensor([0])
-        dist.broadcast(flag, src=0)
-        flag.item()
-
-    def waiting(agreement: Agreement) -> None:
-        agreement.reached(False, wait=True)
-
-    def later(agreement: Agreement) -> None:
-        agreement.reached(False)
-
-    kinds = {"Lightning's broadcast": broadcast, "all-reduce": waiting, "one batch later": later}
-    for world_size in (2, 4):
-        for name, ask in kinds.items():
-
-            def work(ask: Any = ask, world_size: int = world_size) -> float:
-                dist.init_process_group("gloo")
-                agreed, x, times = Agreement(world_size), torch.randn(400, 400), []
-                for _ in range(rounds):
-                    for _ in range(4):
-                        x = (x @ x).tanh()  # a batch's work
-                    dist.all_reduce(torch.zeros(10_000))  # its gradients
-                    begin = time.perf_counter()
-                    ask(agreed)
-                    times.append(time.perf_counter() - begin)
-                return median(times)
-
-            print(f"{world_size} ranks, {name:22} {1e6 * on_ranks(world_size, work):6.0f} us")
-
-
-def main() -> None:
-    """Runs what was asked for, or all."""
-    asked = sys.argv[1:] or ["predict", "agreement", "measure"]
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for name in asked:
-        {"predict": predict, "agreement": agreement, "measure": measure}[name]()
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    quietly()
+    predict()

@@ -182,20 +182,20 @@ class GAN(TakingTurns):
             loss, stats = self.discriminator_loss(real, real_labels, fake.detach(), labels)
             if self.r1_gamma and batch_idx % self.r1_every == 0:
                 loss = loss + self._r1(real, real_labels)
-            self.manual_backward(loss / window)
+            self.add_gradients("discriminator", loss, complete=update)
             if update:
-                self.update_network(discriminator_optimizer, self.discriminator)
+                self.update_network("discriminator", discriminator_optimizer)
         stats["d_loss"] = loss.detach()
 
         if updates_generator:
             with generator_optimizer.toggle_model(sync_grad=False):
-                for _ in range(window):
+                for turn in range(window):
                     if not self.reuse_fakes:
                         latents, labels = self.draw_share(len(real), random)
                         fake = self.generator(self.generator_input(latents, labels))
                     loss = self.generator_loss(fake, labels)
-                    self.manual_backward(loss / window)
-                self.update_network(generator_optimizer, self.generator)
+                    self.add_gradients("generator", loss, complete=turn == window - 1)
+                self.update_network("generator", generator_optimizer)
             if self.ema is not None:
                 self.ema.update(self.generator, self.global_step)
             stats["g_loss"] = loss.detach()

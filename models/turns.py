@@ -6,12 +6,12 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from models.base import Module
-from models.distributed import average_gradients
+from models.distributed import GradientAverage
 
 Factories = tuple[OptimizerCallable, LRSchedulerCallable | None]
 
@@ -40,6 +40,15 @@ class TakingTurns(Module):
         self.factories = factories
         self.gradient_clip_val = gradient_clip_val
         self.accumulate_grad_batches = accumulate_grad_batches
+        self._averages: dict[str, GradientAverage] = {}
+
+    def on_fit_start(self) -> None:
+        names = self.factories if self.trainer.world_size > 1 else ()
+        self._averages = {name: GradientAverage(getattr(self, name).parameters()) for name in names}
+
+    def on_fit_end(self) -> None:
+        for average in self._averages.values():
+            average.remove()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip_val is not None:  # here, since 16-mixed has unscaled gradients now
@@ -59,9 +68,16 @@ class TakingTurns(Module):
                     )
         return optimizers, schedulers
 
-    def update_network(self, optimizer: LightningOptimizer, network: nn.Module) -> None:
+    def add_gradients(self, name: str, loss: Tensor, complete: bool) -> None:
+        """Backward; while it completes the gradients of the network `name`, ranks average them."""
+        if complete and name in self._averages:
+            self._averages[name].start()
+        self.manual_backward(loss / self.accumulate_grad_batches)
+
+    def update_network(self, name: str, optimizer: LightningOptimizer) -> None:
         """One update of one network: gradients averaged over ranks, clipped, applied, cleared."""
-        average_gradients(network.parameters(), self.trainer.world_size)
+        if name in self._averages:
+            self._averages[name].finish()
         optimizer.step()
         optimizer.zero_grad()
         schedulers = self.lr_schedulers() or []

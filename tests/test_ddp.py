@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from tests.conftest import ROOT
 
@@ -91,17 +90,3 @@ def test_two_ranks_are_one_process_to_rounding(tmp_path: Path) -> None:
         assert torch.equal(latents, torch.cat([share[0] for share in shares]))
         assert torch.equal(labels, torch.cat([share[1] for share in shares]))
     assert one["metrics"] == pytest.approx(two[0]["metrics"], rel=1e-9)
-
-
-def test_averaging_gradients_is_a_mean_over_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from models import distributed
-
-    def all_reduce(flat: torch.Tensor) -> None:
-        flat += torch.arange(1.0, flat.numel() + 1)  # the other rank's
-
-    monkeypatch.setattr(distributed.dist, "all_reduce", all_reduce)
-    layer = nn.Linear(2, 1)
-    layer.weight.grad, layer.bias.grad = torch.tensor([[4.0, 6.0]]), torch.tensor([8.0])
-    distributed.average_gradients(layer.parameters(), world_size=2)
-    torch.testing.assert_close(layer.weight.grad, torch.tensor([[2.5, 4.0]]))
-    torch.testing.assert_close(layer.bias.grad, torch.tensor([5.5]))
