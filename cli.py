@@ -1,9 +1,12 @@
 """The command line: `python cli.py fit --config configs/cgan.yaml`."""
 
+import gc
+
 from runtime import signals
 
 if __name__ == "__main__":
     signals.install()  # before the imports below, which take seconds
+    gc.disable()  # they make a million objects that stay; to look through them takes 0.2 s a time
 
 import logging
 import sys
@@ -25,7 +28,7 @@ from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid
 from callbacks.comparison import compare
 from callbacks.generation import Generation
 from callbacks.maximization import Maximization
-from runtime import checkpoints, cluster, config_files
+from runtime import arguments, checkpoints, cluster, config_files
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
@@ -37,8 +40,6 @@ IRRELEVANT_WARNINGS = (
     "is smaller than the logging interval",  # means are carried over epochs
     "Checkpoint directory .* exists and is not empty",  # it is a resumed run's own
 )
-
-LISTS = ("--digits", "--between")  # options that take several values
 
 
 class Parser(LightningArgumentParser):
@@ -105,7 +106,7 @@ class LadderCLI(LightningCLI):
             self.files: list[Path] = []
             self.config = parser.parse_object(args)
             return
-        args = _lists_joined(_with_config_of_run(args))
+        args = arguments.lists_joined(arguments.with_config_of_run(args))
         self.files = config_files.given_files(args)
         config_files.check(self.files)
         try:
@@ -145,11 +146,14 @@ class LadderCLI(LightningCLI):
     def experiment(self) -> str:
         config = self.config[self.config.subcommand]
         class_path = config.model.class_path if config.model else ""
-        return config.experiment or experiment_name(self.files, class_path)
+        return config.experiment or arguments.experiment_name(self.files, class_path)
 
     # -- running --------------------------------------------------------------------------------
 
     def before_instantiate_classes(self) -> None:
+        if not gc.isenabled():
+            gc.freeze()  # what was imported is never looked through, in training neither
+            gc.enable()
         if self.subcommand != "fit":
             signals.restore()  # nothing to save: a signal may end it at once
             self.save_config_callback = None
@@ -209,45 +213,6 @@ def _default_init_args(class_path: str) -> dict[str, Any]:
     parser = ArgumentParser()
     parser.add_class_arguments(import_object(class_path), "model", fail_untyped=False)
     return parser.get_defaults().model.as_dict()
-
-
-def experiment_name(files: list[Path], class_path: str) -> str:
-    """The first config file's name (`configs/lecture/gan.yaml`: `lecture-gan`), or the model's."""
-    for file in files:
-        if file.name == "config.yaml":  # a run's own
-            return file.parent.parent.name
-        if file.parent.name != "trainer":
-            parts = file.with_suffix("").parts
-            return "-".join(
-                parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]
-            )
-    return class_path.rpartition(".")[2].lower()
-
-
-def _lists_joined(args: list[str]) -> list[str]:
-    """Writes lists of numbers, `--digits 3 1 4`, as jsonargparse reads them, `[3,1,4]`."""
-    joined: list[str] = []
-    for arg in args:
-        if joined and arg.removeprefix("-").isdecimal() and joined[-1].startswith("["):
-            joined[-1] = f"{joined[-1][:-1]},{arg}]"
-        elif joined and joined[-1] in LISTS and not arg.startswith(("[", "--")):
-            joined.append(f"[{arg}]")
-        else:
-            joined.append(arg)
-    return joined
-
-
-def _with_config_of_run(args: list[str]) -> list[str]:
-    """Adds a run's own config where its folder or checkpoint is all that was given."""
-    split = [part for arg in args for part in arg.split("=", 1)]
-    given = dict(zip(split, split[1:], strict=False))
-    if not given.keys().isdisjoint({"--config", "-c", "--model"}) or "--ckpt_path" not in given:
-        return args
-    runs = Path(given.get("--trainer.default_root_dir", "runs"))
-    folder = run_folder_of(checkpoints.resolve(given["--ckpt_path"], runs))
-    if folder is None or not (folder / "config.yaml").is_file():
-        return args
-    return [args[0], "--config", str(folder / "config.yaml"), *args[1:]]
 
 
 def main(args: ArgsType = None) -> None:

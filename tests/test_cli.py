@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -183,22 +184,21 @@ def test_a_mistake_leaves_the_process_with_two_and_no_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("config", "name"),
-    [
-        ("configs/cgan.yaml", "cgan"),
-        ("configs/lecture/gan.yaml", "lecture-gan"),
-        ("/elsewhere/mine.yaml", "mine"),
-        ("runs/tiny/version_3/config.yaml", "tiny"),
-    ],
-)
-def test_an_experiment_is_named_after_its_config(config: str, name: str) -> None:
-    files = [Path("configs/trainer/cpu.yaml"), Path(config)]
-    assert cli.experiment_name(files, "models.GAN") == name
-
-
-def test_an_experiment_without_a_config_is_named_after_its_model() -> None:
-    assert cli.experiment_name([], "models.cgan.ConditionalGAN") == "conditionalgan"
+@pytest.mark.slow
+def test_garbage_is_collected_again_once_training_starts(tmp_path: Path) -> None:
+    (tmp_path / "spy.py").write_text(
+        "import gc\nfrom lightning import Callback\n"
+        "class Spy(Callback):\n"
+        "    def on_train_start(self, *_):\n"
+        "        print('collects:', gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
+    )
+    command = [sys.executable, "cli.py", "fit", "--config=configs/gates.yaml"]
+    command += ["--trainer.fast_dev_run=true", '--trainer.callbacks+={"class_path": "spy.Spy"}']
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert "collects: True True" in done.stdout, done.stderr
 
 
 def test_a_models_own_complaint_is_one_line_too(
