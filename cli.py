@@ -1,5 +1,6 @@
 """The command line: `python cli.py fit --config configs/cgan.yaml`."""
 
+import atexit
 import gc
 
 from runtime import signals
@@ -153,6 +154,7 @@ class LadderCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         if not gc.isenabled():
             gc.freeze()  # what was imported is never looked through, in training neither
+            atexit.register(gc.unfreeze)  # else triton takes it for leaked, and says so at length
             gc.enable()
         if self.subcommand != "fit":
             signals.restore()  # nothing to save: a signal may end it at once

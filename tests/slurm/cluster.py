@@ -57,13 +57,15 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 def missing() -> str | None:
     """Installs SLURM from Debian where that is allowed; else one line on what is needed."""
+    if not os.access(HOSTS, os.W_OK) and not _sudo("true"):
+        return f"needs to name two nodes in {HOSTS}: run it as root, or with sudo but no password"
     programs = ("munged", "slurmctld", "slurmd", "sbatch")
     os.environ["PATH"] += ":/usr/sbin"  # where Debian puts daemons, and a user has not looked
     if all(shutil.which(program) for program in programs):
         return None
     needs = f"needs a SLURM on this machine: apt-get install {' '.join(PACKAGES)}"
     sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if not shutil.which("apt-get") or (sudo and not shutil.which("sudo")):
+    if not shutil.which("apt-get") or (sudo and not _sudo("true")):
         return needs
     get = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     install = [*get, "install", "-y", "--no-install-recommends", *PACKAGES]
@@ -72,6 +74,13 @@ def missing() -> str | None:
         if all(shutil.which(program) for program in programs):
             return None
     return f"{needs} (tried: {' '.join(done.stderr.split())[-200:]})"
+
+
+def _sudo(*command: str) -> bool:
+    """Whether a command succeeds as root without asking for a password."""
+    if not shutil.which("sudo"):
+        return False
+    return not subprocess.run(["sudo", "-n", *command], capture_output=True).returncode
 
 
 def wait_for(what: str, condition: Callable[[], bool], seconds: float = 30) -> None:
