@@ -68,18 +68,25 @@ class Classifier(Module):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.schedule, self.warmup = schedule, warmup
 
-    def set_network(self, network: nn.Module, input_shape: tuple[int, ...], classes: int) -> None:
+    def set_network(
+        self,
+        network: nn.Module,
+        input_shape: tuple[int, ...],
+        classes: int,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
         """Takes the network, whose parameters are then those that the optimizer trains.
 
         Args:
             network: From inputs (B, *input_shape) to logits (B, classes), or (B, 1) for two.
             input_shape: Shape of one example.
             classes: The number of classes.
+            memory_format: Layout of the weights, which convolutions take over for their images.
         """
         if self.initialization == "glorot":
             glorot_(network)
         self.network = network
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=memory_format)
         self.ema = MovingAverage(self.network, self.ema_decay) if self.ema_decay else None
         self.num_classes = classes
         self.example_input_array = torch.zeros(2, *input_shape)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from models.augmentation import Augmentation
@@ -105,8 +106,9 @@ class MNISTConv(ImageClassifier):
         **classifier: Any,
     ) -> None:
         super().__init__(**classifier)
-        if architecture == "lecture":
-            network = lecture_convnet(num_classes)
+        if architecture == "lecture":  # it flattens at once, in the default layout
+            network, memory_format = lecture_convnet(num_classes), torch.contiguous_format
         else:
             network = modern_convnet(width, num_classes, dropout)
-        self.set_network(network, input_shape=(1, 28, 28), classes=num_classes)
+            memory_format = torch.channels_last
+        self.set_network(network, (1, 28, 28), num_classes, memory_format)
