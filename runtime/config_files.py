@@ -92,8 +92,8 @@ def explain(message: str, args: list[str], options: Iterable[str], classes: Iter
         leaf = path.rpartition(".")[2]
         return f"{_where(args, leaf)}{path}: expected {wanted}, got '{match[2]}'.{near}"
     if match := re.search(r"invalid choice: '(\S+)' \(choose from (.*)\)", message):
-        choices = re.findall(r"'([^']*)'", match[2])
-        return f"there is no command '{match[1]}': one of {', '.join(choices)}."
+        choices = match[2].replace("'", "")  # Python 3.12 leaves the quotes out
+        return f"there is no command '{match[1]}': one of {choices}."
     if match := re.search(r"arguments are required: (.*)", message):
         return (
             f"missing: {match[1]}. Give a config file, such as "
