@@ -3,55 +3,11 @@
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks import Dropout
+from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d
 
 Architecture = Literal["lecture", "modern"]
-
-
-class UpsampleConv2d(nn.Module):
-    """Nearest 2x upsampling, then a convolution with an odd kernel and "same" padding, at once.
-
-    On an upsampled image the taps of the kernel fall on few distinct pixels: output row 2i + p
-    reads through tap t the low-resolution row i + floor((p + t) / 2). Adding up the taps that
-    share a row gives a smaller kernel for each of the four phases (p, q); one convolution at low
-    resolution computes the phases as channels, and `pixel_shuffle` interleaves them. Equal in
-    exact arithmetic to `nn.Upsample` and `nn.Conv2d`, whose parameters these are, at 25/9 fewer
-    multiplications for a 5 x 5 kernel (Shi et al. 2016, "Is the deconvolution layer the same as
-    a convolutional layer?").
-    """
-
-    fold: Tensor
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__()
-        plain = nn.Conv2d(in_channels, out_channels, kernel_size)
-        self.weight, self.bias = plain.weight, plain.bias
-        half = kernel_size // 2
-        rows = [[(p + t) // 2 for t in range(-half, half + 1)] for p in (0, 1)]
-        self.padding = max(max(r) for r in rows)  # = -min: the taps reach equally far both ways
-        fold = torch.zeros(2, 2 * self.padding + 1, kernel_size)  # phase x low-resolution tap x tap
-        for p, row in enumerate(rows):
-            for t, low in enumerate(row):
-                fold[p, low + self.padding, t] = 1
-        self.register_buffer("fold", fold, persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, in_channels, H, W) -> (B, out_channels, 2H, 2W)."""
-        weight = torch.einsum("pat,qbs,oits->opqiab", self.fold, self.fold, self.weight)
-        bias = None if self.bias is None else self.bias.repeat_interleave(4)
-        phases = F.conv2d(images, weight.flatten(0, 2), bias, padding=self.padding)
-        return F.pixel_shuffle(phases, 2)
-
-
-class Unflatten(nn.Unflatten):
-    """As torch's, in the layout that convolutions are fastest in: channels last."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C * H * W) -> (B, C, H, W)."""
-        return super().forward(features).contiguous(memory_format=torch.channels_last)
 
 
 def lecture_generator(input_dim: int) -> nn.Sequential:
@@ -93,10 +49,10 @@ def lecture_trunk(channels: int, activation: type[nn.Module]) -> nn.Sequential:
     """
     return nn.Sequential(
         nn.Conv2d(1, channels, 5, padding=2),
-        nn.MaxPool2d(2),  # 14 x 14
+        MaxPool2d(2),  # 14 x 14
         activation(),
         nn.Conv2d(channels, 2 * channels, 5),  # 10 x 10
-        nn.MaxPool2d(2),  # 5 x 5
+        MaxPool2d(2),  # 5 x 5
         activation(),
         Dropout(0.5),
         nn.Flatten(),

@@ -5,10 +5,11 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.modules import activation as torch_activations
+
+from models.layers import Dropout, MaxPool2d
 
 LECTURE_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -51,17 +52,6 @@ def _torch_activations() -> dict[str, type[nn.Module]]:
         if all(p.default is not p.empty for p in parameters) and "dim" not in cls.__constants__:
             found[name.lower()] = cls
     return found
-
-
-class Dropout(nn.Dropout):
-    """As torch's, whose mask costs a CPU three times what as many uniform numbers do."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(B, ...) -> the same shape; each value is kept with probability 1 - p."""
-        if not self.training or inputs.device.type != "cpu" or self.p == 1:
-            return super().forward(inputs)
-        keep = torch.rand_like(inputs, dtype=torch.float32) >= self.p
-        return inputs * (keep.to(inputs.dtype) / (1 - self.p))
 
 
 def mlp(
@@ -130,7 +120,7 @@ class Residual(nn.Sequential):
 def pooled_block(in_channels: int, out_channels: int) -> list[nn.Module]:
     """As `conv_block`, halving height and width before it normalises a quarter of the values."""
     convolution, *rest = conv_block(in_channels, out_channels)
-    return [convolution, nn.MaxPool2d(2), *rest]
+    return [convolution, MaxPool2d(2), *rest]
 
 
 def modern_convnet(width: int = 32, num_classes: int = 10, dropout: float = 0.0) -> nn.Sequential:
@@ -188,7 +178,7 @@ def vgg(
     size, current = image_size, in_channels
     for item in channels:
         if isinstance(item, str):
-            layers.append(nn.MaxPool2d(2))
+            layers.append(MaxPool2d(2))
             size //= 2
             continue
         out = max(1, round(item * width))

@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+from models.layers import Dropout, MaxPool2d
 from models.networks import (
     VGG16,
-    Dropout,
     PadTo,
     activation,
     count_parameters,
@@ -121,7 +121,7 @@ def test_vgg16_has_13_convolutions_and_3_dense_layers() -> None:
     kinds = [type(layer) for layer in network]
     assert kinds.count(nn.Conv2d) == kinds.count(nn.BatchNorm2d) == 13
     assert kinds.count(nn.Linear) == 3
-    assert kinds.count(nn.MaxPool2d) == VGG16.count("M") == 5
+    assert kinds.count(MaxPool2d) == VGG16.count("M") == 5
     assert network[0].out_channels == 1
     assert network(torch.rand(2, 1, 32, 32)).shape == (2, 10)
 
@@ -136,41 +136,6 @@ def test_padding_is_even_and_zero() -> None:
     assert padded.shape == (1, 1, 32, 32)
     assert padded[..., 2:30, 2:30].min() == 1
     assert padded.sum() == 28 * 28
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("p", [0.0, 0.25, 0.5])
-def test_dropout_keeps_a_share_of_1_minus_p_and_scales_it_and_its_gradient(
-    p: float, dtype: torch.dtype
-) -> None:
-    torch.manual_seed(0)
-    images = torch.ones(100, 8, 5, 5, dtype=dtype).to(memory_format=torch.channels_last)
-    images.requires_grad_()
-    found = Dropout(p)(images)
-    found.sum().backward()
-    kept = found != 0
-    deviation = (p * (1 - p) / images.numel()) ** 0.5
-    assert abs(kept.double().mean().item() - (1 - p)) <= 4 * deviation
-    assert found.dtype == dtype
-    assert found.is_contiguous(memory_format=torch.channels_last)
-    assert (found[kept] == torch.tensor(1 / (1 - p), dtype=dtype)).all()
-    assert images.grad is not None
-    assert torch.equal(images.grad, found)  # of ones: what is dropped learns nothing
-
-
-def test_dropout_draws_each_value_by_itself() -> None:
-    """No two images, channels or pixels share a mask: their agreement is that of coin throws."""
-    torch.manual_seed(1)
-    kept = (Dropout(0.5)(torch.ones(64, 64, 8, 8)) != 0).double() * 2 - 1
-    for axis in range(4):
-        agreement = (kept * kept.roll(1, axis)).mean().item()
-        assert abs(agreement) < 5 / kept.numel() ** 0.5
-
-
-def test_dropout_at_its_ends_and_in_evaluation_is_torchs() -> None:
-    ones = torch.ones(10)
-    assert torch.equal(Dropout(0.5).eval()(ones), ones)
-    assert torch.equal(Dropout(1.0)(ones), torch.zeros(10))
 
 
 @pytest.mark.parametrize("make", [lecture_convnet, modern_convnet, lambda: vgg(width=1 / 16)])

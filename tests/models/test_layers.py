@@ -1,0 +1,122 @@
+"""Layers equal to torch's: values, gradients, and gradients of gradients where R1 needs them."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5, 7])
+def test_upsample_conv_equals_upsampling_then_convolving(kernel_size: int) -> None:
+    torch.manual_seed(0)
+    fast = UpsampleConv2d(3, 2, kernel_size).double()
+    plain = nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="nearest"),
+        nn.Conv2d(3, 2, kernel_size, padding="same").double(),
+    )
+    plain[1].weight.data.copy_(fast.weight.data)
+    plain[1].bias.data.copy_(fast.bias.data)
+    inputs = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    seed = torch.randn(2, 2, 10, 8, dtype=torch.float64)  # of the backward pass
+    results = []
+    for network, layer in ((fast, fast), (plain, plain[1])):
+        output = network(inputs)
+        gradients = torch.autograd.grad(output, (inputs, layer.weight, layer.bias), seed)
+        results.append((output, *gradients))
+    for fast_result, plain_result in zip(*results, strict=True):
+        torch.testing.assert_close(fast_result, plain_result, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
+def test_pooling_before_a_monotone_activation_changes_nothing(activation: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    results = []
+    inputs = torch.randn(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    for layers in ([nn.MaxPool2d(2), activation()], [activation(), nn.MaxPool2d(2)]):
+        output = nn.Sequential(*layers)(inputs)
+        (gradient,) = torch.autograd.grad(output.square().sum(), inputs)
+        results.append((output, gradient))
+    torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [8, 7])  # of which 7 leaves a row and a column over
+def test_pooling_and_its_gradient_are_torchs_to_the_bit(
+    size: int, layout: torch.memory_format, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    images = torch.randint(-3, 3, (4, 8, size, size)).to(dtype).contiguous(memory_format=layout)
+    results = []  # many values are equal: the first of them gets the gradient
+    for layer in (MaxPool2d(2), nn.MaxPool2d(2)):
+        leaf = images.clone().requires_grad_()
+        pooled = layer(leaf)
+        pooled.backward(torch.arange(pooled.numel()).reshape(pooled.shape).to(dtype))
+        results.append((pooled, leaf.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+def test_pooling_has_a_second_derivative() -> None:
+    images = torch.randperm(2 * 3 * 6 * 6).double().reshape(2, 3, 6, 6).requires_grad_()
+    assert torch.autograd.gradcheck(MaxPool2d(2), images)
+    assert torch.autograd.gradgradcheck(lambda x: MaxPool2d(2)(x).square(), images)
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_pooling_learns_where_only_deterministic_operations_may_run(deterministic: None) -> None:
+    images = torch.rand(1, 1, 4, 4, requires_grad=True)
+    MaxPool2d(2)(images).sum().backward()
+    assert images.grad is not None
+    assert images.grad.sum() == 4
+
+
+def test_unflatten_is_torchs_with_channels_last() -> None:
+    features = torch.rand(5, 2 * 3 * 4)
+    images = Unflatten(1, (2, 3, 4))(features)
+    assert torch.equal(images, nn.Unflatten(1, (2, 3, 4))(features))
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("p", [0.0, 0.25, 0.5])
+def test_dropout_keeps_a_share_of_1_minus_p_and_scales_it_and_its_gradient(
+    p: float, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    images = torch.ones(100, 8, 5, 5, dtype=dtype).to(memory_format=torch.channels_last)
+    images.requires_grad_()
+    found = Dropout(p)(images)
+    found.sum().backward()
+    kept = found != 0
+    deviation = (p * (1 - p) / images.numel()) ** 0.5
+    assert abs(kept.double().mean().item() - (1 - p)) <= 4 * deviation
+    assert found.dtype == dtype
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert (found[kept] == torch.tensor(1 / (1 - p), dtype=dtype)).all()
+    assert images.grad is not None
+    assert torch.equal(images.grad, found)  # of ones: what is dropped learns nothing
+
+
+def test_dropout_draws_each_value_by_itself() -> None:
+    """No two images, channels or pixels share a mask: their agreement is that of coin throws."""
+    torch.manual_seed(1)
+    kept = (Dropout(0.5)(torch.ones(64, 64, 8, 8)) != 0).double() * 2 - 1
+    for axis in range(4):
+        agreement = (kept * kept.roll(1, axis)).mean().item()
+        assert abs(agreement) < 5 / kept.numel() ** 0.5
+
+
+def test_dropout_at_its_ends_and_in_evaluation_is_torchs() -> None:
+    ones = torch.ones(10)
+    assert torch.equal(Dropout(0.5).eval()(ones), ones)
+    assert torch.equal(Dropout(1.0)(ones), torch.zeros(10))
