@@ -91,4 +91,5 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (positions,) = ctx.saved_tensors
-        return torch.ops.aten.max_unpool2d(gradient, positions, ctx.shape), None
+        with torch.autocast("cpu", enabled=False):  # it would make float32 of bf16 here
+            return torch.ops.aten.max_unpool2d(gradient, positions, ctx.shape), None

@@ -1,10 +1,12 @@
 """Layers equal to torch's: values, gradients, and gradients of gradients where R1 needs them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d
 
@@ -58,6 +60,25 @@ def test_pooling_and_its_gradient_are_torchs_to_the_bit(
         results.append((pooled, leaf.grad))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_pooling_makes_no_float32_of_bf16_in_mixed_precision() -> None:
+    images = torch.rand(1, 1, 4, 4, dtype=torch.bfloat16).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16), Operations() as operations:
+        pooled = MaxPool2d(2)(images)
+        pooled.backward(torch.ones_like(pooled))
+    assert "max_unpool2d" in operations.names
+    assert "_to_copy" not in operations.names
 
 
 def test_pooling_has_a_second_derivative() -> None:
