@@ -8,7 +8,7 @@ from benchmarks.timing import digits, ratio, spread
 
 BATCH = 100
 KINDS = {"gan": "lecture GAN", "cgan": "lecture cGAN"}
-STEPS = 3  # of one contender in one round
+STEPS = 5  # of one contender in one round
 REUSE = ("--model.reuse_fakes", "true", "--model.fakes_in_eval_mode", "false")
 
 
