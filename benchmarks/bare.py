@@ -32,7 +32,6 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
         with autocast():
             latents, labels = draw(len(real), random)
             fake = first_fakes(model, latents, labels)
-            model.discriminator.requires_grad_(True)
             loss, _ = model.discriminator_loss(real, real_labels, fake.detach(), labels)
         loss.backward()
         discriminator_optimizer.step()
@@ -46,6 +45,7 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
         loss.backward()
         generator_optimizer.step()
         generator_optimizer.zero_grad()
+        model.discriminator.requires_grad_(True)
 
     return step
 

@@ -48,13 +48,13 @@ class Worker:
         self.hello = self.answer() if wait else {}
 
     def run(self, steps: int) -> float:
-        """Seconds a step, over `steps` steps."""
+        """Seconds a step, over `steps` steps; see `pacing.Fit` for a negative number."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
         answer = self.answer()
         self.peak_mb = answer["peak_mb"]
-        return answer["seconds"] / steps
+        return answer["seconds"] / abs(steps)
 
     def answer(self) -> dict[str, Any]:
         """What it says next; an error, with the end of its log, if that is nothing."""
