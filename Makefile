@@ -5,7 +5,7 @@ READY := .venv/ready
 BENCH_READY := .venv-bench/ready
 CONFIG ?= configs/cgan.yaml
 
-.PHONY: help train test slow test-slurm lint ci bench bench-gpu clean
+.PHONY: help train test slow test-gpu test-slurm lint ci bench bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -19,8 +19,11 @@ test: $(READY)  ## set up, then run the quick tests
 slow: $(READY)  ## the tests that take longer
 	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
 
+test-gpu: $(READY)  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
 test-slurm: $(READY)  ## start a SLURM with two nodes on this machine and train on it (installs Debian's)
-	$(BIN)/python -m pytest -m slurm -rs -s tests/slurm
+	$(BIN)/python -m pytest -m slurm -s tests/slurm
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

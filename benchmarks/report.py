@@ -66,11 +66,12 @@ def heading(rounds: int, extra_versions: dict[str, str], precision: str) -> str:
         f"- **CPU** {cpu_name()}, {cores()} cores, {torch.get_num_threads()} threads; "
         f"bf16 by {', '.join(bf16) or 'emulation'}",
         f"- **GPU** {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}",
-        f"- **System** {platform.system()} {platform.release()}",
+        f"- **System** {platform.system()} {platform.release().partition('-')[0]}",
         f"- **Versions** {versions(extra_versions)}",
         f"- **Precision** {precision}",
         f"- Medians over {rounds} rounds, quartiles in brackets; contenders take turns within a "
-        "round, each in a process of its own. A ratio is the median over rounds of the quotient.",
+        "round, each in a process of its own unless a section says otherwise. A ratio is the "
+        "median over rounds of the quotient.",
     ]
     return lines[0] + "\n\n" + "\n".join(lines[1:])
 

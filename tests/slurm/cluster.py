@@ -162,7 +162,9 @@ class Cluster:
     @staticmethod
     def _write_hosts(text: str) -> None:
         # Written over, not replaced: in a container the file is a mount.
-        command = ["tee", str(HOSTS)] if os.access(HOSTS, os.W_OK) else ["sudo", "tee", str(HOSTS)]
+        command = (
+            ["tee", str(HOSTS)] if os.access(HOSTS, os.W_OK) else ["sudo", "-n", "tee", str(HOSTS)]
+        )
         subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
 
     def _daemon(self, *command: str) -> None:
