@@ -30,6 +30,7 @@ from callbacks.comparison import compare
 from callbacks.generation import Generation
 from callbacks.maximization import Maximization
 from runtime import arguments, checkpoints, cluster, config_files
+from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
@@ -156,6 +157,7 @@ class LadderCLI(LightningCLI):
             gc.freeze()  # what was imported is never looked through, in training neither
             atexit.register(gc.unfreeze)  # else triton takes it for leaked, and says so at length
             gc.enable()
+        take_subnormal_numbers_as_zero()  # a model may start torch's threads, before its trainer
         if self.subcommand != "fit":
             signals.restore()  # nothing to save: a signal may end it at once
             self.save_config_callback = None

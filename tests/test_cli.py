@@ -185,20 +185,24 @@ def test_a_mistake_leaves_the_process_with_two_and_no_traceback() -> None:
 
 
 @pytest.mark.slow
-def test_garbage_is_collected_again_once_training_starts(tmp_path: Path) -> None:
+def test_training_collects_garbage_and_takes_subnormal_numbers_as_zero(tmp_path: Path) -> None:
     (tmp_path / "spy.py").write_text(
-        "import gc\nfrom lightning import Callback\n"
+        "import gc, torch\nfrom lightning import Callback\n"
         "class Spy(Callback):\n"
         "    def on_train_start(self, *_):\n"
         "        print('collects:', gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
+        "        print('subnormal:', int((torch.full((2**22,), 2e-38) / 4).count_nonzero()))\n"
     )
-    command = [sys.executable, "cli.py", "fit", "--config=configs/gates.yaml"]
-    command += ["--trainer.fast_dev_run=true", '--trainer.callbacks+={"class_path": "spy.Spy"}']
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    # A network whose making takes several threads: they start before there is a trainer.
+    command = [sys.executable, "cli.py", "fit", "--config=configs/vgg16.yaml"]
+    command += ["--data.dataset=digits", "--trainer.fast_dev_run=true"]
+    command += ['--trainer.callbacks+={"class_path": "spy.Spy"}']
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
     )
     assert "collects: True True" in done.stdout, done.stderr
+    assert "subnormal: 0" in done.stdout
 
 
 def test_a_models_own_complaint_is_one_line_too(
