@@ -158,12 +158,18 @@ class LadderCLI(LightningCLI):
             atexit.register(gc.unfreeze)  # else triton takes it for leaked, and says so at length
             gc.enable()
         take_subnormal_numbers_as_zero()  # a model may start torch's threads, before its trainer
+        if not self._saves:
+            signals.restore()  # a signal may end it at once
         if self.subcommand != "fit":
-            signals.restore()  # nothing to save: a signal may end it at once
             self.save_config_callback = None
-
         elif data := self._get(self.config, "data"):
             cluster.insist_on_data(data)
+
+    @property
+    def _saves(self) -> bool:
+        trainer = self._get(self.config, "trainer")
+        wanted = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
+        return self.subcommand == "fit" and wanted
 
     def before_fit(self) -> None:
         cluster.check_strategy(self.trainer, self.model)
@@ -184,7 +190,7 @@ class LadderCLI(LightningCLI):
             resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
             callbacks.insert(0, RunFolder(self.runs, self.experiment, resumed))
             kwargs["logger"] = False  # until the folder is known
-        if self.subcommand == "fit":
+        if self._saves:
             kwargs["max_time"] = None  # see Preemption
         try:
             return self._instantiate_trainer({**config, "callbacks": callbacks, **kwargs}, [])
@@ -197,7 +203,7 @@ class LadderCLI(LightningCLI):
         callbacks += [self._get(self.config_init, name) for name in ("samples", "quality")]
         if config.enable_progress_bar is not False:
             callbacks.append(Progress())
-        if self.subcommand == "fit" and not config.fast_dev_run:
+        if self._saves:
             callbacks.append(Preemption(config.max_time))
         if config.enable_checkpointing is not False and not config.fast_dev_run:
             callbacks += [self._get(self.config_init, "checkpoint"), checkpoints.BestCheckpoint()]
@@ -206,11 +212,9 @@ class LadderCLI(LightningCLI):
     def after_fit(self) -> None:
         folder = self.trainer.log_dir  # a broadcast, so every rank asks
         if folder and self.trainer.loggers and not self._get(self.config, "trainer").fast_dev_run:
-            rank_zero_info(
-                f"This run: {folder}\n"
-                f"Watch it: tensorboard --logdir {self.runs}\n"
-                f"Next:     python cli.py test --ckpt_path {folder}"
-            )
+            rank_zero_info(f"This run: {folder}\nWatch it: tensorboard --logdir {self.runs}")
+            if self._saves:
+                rank_zero_info(f"Next:     python cli.py test --ckpt_path {folder}")
 
 
 def _default_init_args(class_path: str) -> dict[str, Any]:

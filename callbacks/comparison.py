@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from callbacks.figures import write
+from callbacks.figures import output_folder, write
 from callbacks.results import FILE, read
 
 if TYPE_CHECKING:
@@ -29,14 +29,9 @@ def compare(args: Sequence[str]) -> None:
 
     table = tabulate({str(run): scores_of(run, options.stage) for run in options.runs})
     print(table.T.to_string(float_format="{:.4g}".format, na_rep="-"))
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        write(options.out / "comparison.csv", lambda file: table.to_csv(file))
-        write(options.out / "comparison.png", draw(table).savefig)
-    except OSError as error:
-        raise MisconfigurationException(
-            f"--out {options.out}: cannot be written to ({error.strerror}). Give another folder."
-        ) from error
+    folder = output_folder(options.out)
+    write(folder / "comparison.csv", lambda file: table.to_csv(file))
+    write(folder / "comparison.png", draw(table).savefig)
     print(f"Wrote {options.out / 'comparison.csv'}, {options.out / 'comparison.png'}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -21,6 +22,24 @@ def figures_folder(trainer: Trainer) -> Path | None:
         return None
     path = Path(folder) / "figures"
     path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def output_folder(path: Path) -> Path:
+    """The folder that `--out` names, made and tried before any work goes into it.
+
+    Raises:
+        MisconfigurationException: It cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise MisconfigurationException(
+            f"--out {path}: cannot be written to ({error.strerror}). Give another folder."
+        ) from error
     return path
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, distributed
 
-from callbacks.figures import write
+from callbacks.figures import output_folder, write
 from callbacks.generation_figures import draw_animation, draw_grid, draw_neighbors, draw_paths
 from models.gan import GAN
 from models.sampling import Draws
@@ -89,7 +89,7 @@ class Generation:
             gif: Also draw `training.gif` from the sample grids that the run left.
         """
         trainer = cast(Trainer, self)
-        gan = _check(model, digits, between, count)
+        gan = _check(model, digits, between, count, max_tries, seed)
         if count < trainer.world_size:
             raise MisconfigurationException(
                 f"--count {count} cannot be shared by {trainer.world_size} processes: draw more, "
@@ -97,7 +97,9 @@ class Generation:
             )
         wanted = Wanted(count, min_score, max_score)
         folder = _folder(trainer, out, ckpt_path)
-        classes = digits or (list(range(gan.num_classes)) if gan.conditional else None)
+        classes = list(dict.fromkeys(digits or [])) or (  # each once
+            list(range(gan.num_classes)) if gan.conditional else None
+        )
         drawn = _draw(trainer, gan, wanted, classes, seed, max_tries, ckpt_path, weights_only)
         if not trainer.is_global_zero:
             return
@@ -113,15 +115,25 @@ class Generation:
 
 
 def _check(
-    model: LightningModule, digits: list[int] | None, between: list[int] | None, count: int
+    model: LightningModule,
+    digits: list[int] | None,
+    between: list[int] | None,
+    count: int,
+    max_tries: int,
+    seed: int,
 ) -> Any:
     if not isinstance(model, GAN):
         raise MisconfigurationException(
             f"sample draws from a GAN, but this checkpoint is of {type(model).__name__}: give "
             "--ckpt_path a GAN's run"
         )
-    if count < 1:
-        raise MisconfigurationException(f"--count is {count}: set it to 1 or more")
+    for option, value, least in (
+        ("count", count, 1),
+        ("max_tries", max_tries, 1),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise MisconfigurationException(f"--{option} is {value}: set it to {least} or more")
     for option, classes in {"--digits": digits, "--between": between}.items():
         if classes is None:
             continue
@@ -139,20 +151,9 @@ def _check(
 
 
 def _folder(trainer: Trainer, out: str | Path | None, ckpt_path: str | Path | None) -> Path:
-    """The folder to write to, made and tried before any image is drawn."""
     run = run_folder_of(Path(ckpt_path)) if ckpt_path else None
     folder = Path(out) if out else (run or Path(trainer.default_root_dir)) / "samples"
-    if trainer.is_global_zero:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise MisconfigurationException(
-                f"--out {folder}: cannot be written to ({error.strerror}). Give another folder."
-            ) from error
-    return folder
+    return output_folder(folder) if trainer.is_global_zero else folder
 
 
 def _draw(

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from callbacks.drawing import class_names, publish
-from callbacks.figures import figures_folder
+from callbacks.figures import figures_folder, output_folder
 from callbacks.maximization_figures import draw_filters, draw_maximized, draw_occlusion
 from models.activation_maximization import (
     activations,
@@ -164,9 +164,7 @@ def _prepare(
 
 def _folder(trainer: Trainer, out: str | Path | None) -> Path:
     folder = Path(out) if out else figures_folder(trainer)
-    folder = folder or Path(trainer.default_root_dir) / "figures"  # a run without a folder
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return output_folder(folder or Path(trainer.default_root_dir) / "figures")  # no run's folder
 
 
 def _unit_names(

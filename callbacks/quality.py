@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from metrics.judge import JudgeNetwork, judge_of, load_judge
 from metrics.report import Counts
 from models.gan import GAN
 from models.sampling import Draws, eval_mode, to_pixels
-from runtime.schedule import epoch_is_due
+from runtime.schedule import epoch_is_due, is_over
 
 IN_TRAINING = ("frechet", "label_accuracy", "modes")  # cheap, and steady with few samples
 
@@ -37,7 +38,7 @@ class Quality(Callback):
         samples: Images to score in training; 0: none. Few samples make the Frechet distance larger.
         every_n_epochs: Epochs from one scoring to the next.
         min_steps: Where an epoch is shorter than this, score only every so many epochs.
-        final_samples: Images to score in `validate` and `test`.
+        final_samples: Images to score in `validate` and `test`; 0: none.
         gan_train: In `test`, also train a classifier on generated images alone, and test it on
             real ones.
     """
@@ -50,6 +51,10 @@ class Quality(Callback):
         final_samples: int = 10_000,
         gan_train: bool = True,
     ) -> None:
+        if every_n_epochs < 1:
+            raise MisconfigurationException(
+                f"quality.every_n_epochs is {every_n_epochs}: set it to 1 or more"
+            )
         self.samples, self.final_samples = samples, final_samples
         self.every_n_epochs, self.min_steps = every_n_epochs, min_steps
         self.gan_train = gan_train
@@ -79,7 +84,8 @@ class Quality(Callback):
             return self._report(trainer, pl_module, "val")
         if self._judge is None or trainer.sanity_checking or not self.samples:
             return
-        last = trainer.fit_loop.done or trainer.should_stop
+        # validation comes before the epoch counts as processed
+        last = is_over(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if not (last or (due and epoch_is_due(trainer, self.min_steps))):
             return
@@ -101,7 +107,7 @@ class Quality(Callback):
         self._report(trainer, pl_module, "test")
 
     def _report(self, trainer: Trainer, model: Any, stage: str) -> None:
-        if self._judge is None:
+        if self._judge is None or not self.final_samples:
             return
         report = self._score(trainer, model, self.final_samples, full=True)
         if stage == "test" and self.gan_train and model.conditional:

@@ -68,7 +68,6 @@ class Functions(InMemoryDataModule):
         self.sampling = sampling
         self.noise = noise
         self.data_seed = data_seed
-        self.example_input_shape = (dimensions,)
         self.grid_size = _per_axis(num_eval, dimensions)  # test points on each axis
         self.target(np.zeros((1, dimensions)))  # a misspelled formula is reported at once
 

@@ -24,7 +24,6 @@ class Gates(InMemoryDataModule):
     """
 
     num_classes = 2
-    example_input_shape = (2,)
 
     def __init__(
         self,

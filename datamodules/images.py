@@ -31,7 +31,6 @@ class Images(InMemoryDataModule):
     """
 
     num_classes = 10
-    example_input_shape = (1, 28, 28)
 
     def __init__(
         self,

@@ -31,7 +31,6 @@ class Iris(InMemoryDataModule):
     """
 
     num_classes = 3
-    example_input_shape = (4,)
     feature_names = ("sepal_length", "sepal_width", "petal_length", "petal_width")
     class_names = ("setosa", "versicolor", "virginica")
 

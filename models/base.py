@@ -85,7 +85,9 @@ class Module(LightningModule):
             total, count = self._sums.get(name, (torch.zeros_like(value), 0))
             self._sums[name] = (total + value, count + 1)
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
-        if every and (self.global_step + 1) % every == 0:
+        if not every or (self.global_step + 1) % every:
+            return
+        if not self.trainer.fit_loop._should_accumulate():  # else the same step comes again
             means = {f"train/{name}": total / n for name, (total, n) in self._sums.items()}
             self.log_dict(means, prog_bar=True, sync_dist=True)
             self._sums = {}

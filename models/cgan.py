@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.gan import GAN, Stats, share
@@ -42,6 +43,11 @@ class ConditionalGAN(GAN):
         self.num_classes, self.head = num_classes, head
         self.class_weight, self.pretrain_epochs = class_weight, pretrain_epochs
         self.grid_rows = num_classes
+        if self._one_output_more and gan.get("label_smoothing"):
+            raise MisconfigurationException(
+                f"model.label_smoothing is not for head: {head}, which has no logit of 'real': "
+                "leave it out, or choose head: auxiliary or projection"
+            )
         super().__init__(**gan)
 
     conditional = True

@@ -34,13 +34,13 @@ class GradientAverage:
             for parameter in bucket
         ]
         self._active = False
+        self._sent: list[tuple[list[Tensor], Tensor, dist.Work]] = []
 
     def start(self) -> None:
         """To be called before the backward pass that completes the gradients."""
         self._active = True
         self._missing = [len(bucket) for bucket in self.buckets]
         self._next = 0  # bucket to set out
-        self._sent: list[tuple[list[Tensor], Tensor, dist.Work]] = []
 
     def finish(self) -> None:
         """Waits for what is under way; afterwards each gradient is the mean over the ranks."""
@@ -50,6 +50,7 @@ class GradientAverage:
             work.wait()
             flat /= dist.get_world_size()
             torch._foreach_copy_(gradients, list(_unflatten_dense_tensors(flat, gradients)))
+        self._sent = []
         self._active = False
 
     def remove(self) -> None:

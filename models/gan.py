@@ -83,6 +83,14 @@ class GAN(TakingTurns):
             accumulate_grad_batches,
         )
         self.save_hyperparameters()
+        counts = {
+            "discriminator_steps": discriminator_steps,
+            "accumulate_grad_batches": accumulate_grad_batches,
+            "r1_every": r1_every,
+        }
+        for name, value in counts.items():
+            if value < 1:
+                raise MisconfigurationException(f"model.{name} is {value}: set it to 1 or more")
         if reuse_fakes and (fakes_in_eval_mode or accumulate_grad_batches > 1):
             raise MisconfigurationException(
                 "model.reuse_fakes needs fakes drawn in train mode for each update: leave out "
@@ -180,7 +188,7 @@ class GAN(TakingTurns):
         fake = self._fakes_for_discriminator(latents, labels, updates_generator)
         with discriminator_optimizer.toggle_model(sync_grad=False):
             loss, stats = self.discriminator_loss(real, real_labels, fake.detach(), labels)
-            if self.r1_gamma and batch_idx % self.r1_every == 0:
+            if self.r1_gamma and self.global_step % self.r1_every == 0:
                 loss = loss + self._r1(real, real_labels)
             self.add_gradients("discriminator", loss, complete=update)
             if update:
@@ -204,8 +212,9 @@ class GAN(TakingTurns):
 
     def generator_is_due(self, batch_idx: int) -> bool:
         """Whether this batch ends a round of `discriminator_steps` updates."""
-        batches = self.discriminator_steps * self.accumulate_grad_batches
-        return (batch_idx + 1) % batches == 0
+        window = self.accumulate_grad_batches  # which begins anew with each epoch
+        done = self.global_step + 1 if window == 1 else batch_idx + 1
+        return done % (self.discriminator_steps * window) == 0
 
     def draw_share(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draws for the global batch, and takes this rank's `count` of it to its device."""

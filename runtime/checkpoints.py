@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class EpochCheckpoint(_AtEpochs):
             mode="max",
             save_top_k=keep_last,
             save_last="link",
+            save_on_train_epoch_end=True,  # else at validations, where they are not one an epoch
             enable_version_counter=False,  # else `last.ckpt` of a stopped run stays the last
         )
         self.min_steps = min_steps
@@ -101,7 +103,7 @@ def is_readable(path: Path) -> bool:
     """Whether torch can read the file as a checkpoint, without taking it into memory."""
     try:
         torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    except (RuntimeError, OSError, EOFError, ValueError):
+    except (RuntimeError, OSError, EOFError, ValueError, UnpicklingError):
         return False
     return True
 
@@ -124,6 +126,11 @@ def resolve(wanted: str, runs: Path) -> Path:
             raise MisconfigurationException(
                 f"--ckpt_path {wanted}: no such file or folder. Give a checkpoint, a run folder, "
                 f"or 'last' for the newest run below {runs}."
+            )
+        if not is_readable(Path(wanted)):
+            raise MisconfigurationException(
+                f"--ckpt_path {wanted}: not a checkpoint that can be read. Give another, or a run "
+                "folder, for the newest in it."
             )
         return Path(wanted)
     folder = runs if wanted == "last" else Path(wanted)

@@ -13,10 +13,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 def given_files(args: list[str]) -> list[Path]:
     """The config files among command line arguments, in their order."""
-    files = [Path(arg.split("=", 1)[1]) for arg in args if arg.startswith(("--config=", "-c="))]
-    return files + [
-        Path(args[i + 1]) for i, arg in enumerate(args[:-1]) if arg in ("--config", "-c")
-    ]
+    files = []
+    for arg, following in zip(args, [*args[1:], None], strict=True):
+        if arg.startswith(("--config=", "-c=")):
+            files.append(Path(arg.split("=", 1)[1]))
+        elif arg in ("--config", "-c") and following is not None:
+            files.append(Path(following))
+    return files
 
 
 def check(files: Iterable[Path]) -> None:

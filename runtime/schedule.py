@@ -1,6 +1,7 @@
 """When things that happen "each epoch" are due."""
 
 import math
+from typing import Any
 
 from lightning import Trainer
 
@@ -17,6 +18,12 @@ def epoch_is_due(trainer: Trainer, min_steps: int) -> bool:
 
 def is_over(trainer: Trainer) -> bool:
     """Whether the step or epoch that just ended is the run's last."""
+    loop: Any = trainer.fit_loop
     steps_done = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
-    epochs = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-    return steps_done or (trainer.max_epochs not in (None, -1) and epochs >= trainer.max_epochs)
+    stopped = trainer.should_stop and loop._can_stop_early  # as `EarlyStopping` asks
+    epochs = loop.epoch_progress.current.processed
+    return (
+        steps_done
+        or stopped
+        or (trainer.max_epochs not in (None, -1) and epochs >= trainer.max_epochs)
+    )

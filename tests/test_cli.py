@@ -184,6 +184,17 @@ def test_a_mistake_leaves_the_process_with_two_and_no_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_run_without_checkpoints_promises_none(
+    in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(
+        "fit", "--config=configs/gates.yaml", "--trainer.enable_checkpointing=false",
+        "--trainer.max_epochs=1", f"--trainer.default_root_dir={tmp_path}",
+    )  # fmt: skip
+    assert not list(tmp_path.glob("**/*.ckpt"))
+    assert "--ckpt_path" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_training_collects_garbage_and_takes_subnormal_numbers_as_zero(tmp_path: Path) -> None:
     (tmp_path / "spy.py").write_text(

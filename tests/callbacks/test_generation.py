@@ -168,3 +168,16 @@ def test_two_processes_draw_what_one_draws(count: int, cgan: Path, tmp_path: Pat
         difference = drawn["images"].astype(int) - alone["images"].astype(int)
         assert abs(difference).max() <= 1  # a rounding of 255ths
         assert np.array_equal(drawn["labels"], alone["labels"])
+
+
+def test_a_digit_named_twice_is_drawn_as_once(cgan: Path, tmp_path: Path) -> None:
+    drawn = sample(cgan, tmp_path, "--count=30", "--digits", "3", "3", "1")
+    assert np.bincount(drawn["labels"]).tolist() == [0, 15, 0, 15]
+
+
+@pytest.mark.parametrize(("option", "least"), [("count", 1), ("max_tries", 1), ("seed", 0)])
+def test_a_number_that_is_too_small_is_one_line(
+    cgan: Path, capsys: pytest.CaptureFixture[str], option: str, least: int
+) -> None:
+    line = fails(capsys, "sample", f"--ckpt_path={cgan}", f"--{option}={least - 1}", *QUIET)
+    assert line == f"error: --{option} is {least - 1}: set it to {least} or more"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.quality import Quality
 from models import GAN, ConditionalGAN
@@ -109,3 +110,20 @@ def test_classes_take_turns() -> None:
     (draw,) = Draws(model, 6, classes=[3, 1, 4])
     assert draw.labels is not None
     assert draw.labels.tolist() == [3, 1, 4, 3, 1, 4]
+
+
+def test_the_last_epoch_of_a_run_is_scored_though_it_is_short(tmp_path: Path) -> None:
+    run = trainer(tmp_path, Quality(samples=64, min_steps=1000), max_epochs=1)
+    run.fit(small(), datamodule=digits())
+    assert "val/frechet" in run.callback_metrics
+
+
+def test_no_samples_at_the_end_means_no_scores(tmp_path: Path) -> None:
+    run = trainer(tmp_path, Quality(final_samples=0))
+    run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
+    assert "test/frechet" not in run.callback_metrics
+
+
+def test_no_epochs_between_scorings_is_refused() -> None:
+    with pytest.raises(MisconfigurationException, match="every_n_epochs is 0"):
+        Quality(every_n_epochs=0)

@@ -5,6 +5,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -108,3 +109,9 @@ def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent() -> Non
     assert (latents == latents[:1]).all()
     assert (latents[0, 0] != latents[0, 1]).all()
     assert model.grid_labels.tolist() == [digit for digit in range(10) for _ in range(10)]
+
+
+@pytest.mark.parametrize("head", ["softmax", "normalized_sigmoid"])
+def test_smoothing_is_refused_where_no_logit_says_real(head: str) -> None:
+    with pytest.raises(MisconfigurationException, match=f"label_smoothing is not for head: {head}"):
+        small(ConditionalGAN, head=head, label_smoothing=0.1)

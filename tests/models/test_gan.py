@@ -210,3 +210,24 @@ def test_hyperparameters_are_plain_values_and_rebuild_the_model() -> None:
     again = ConditionalGAN(**model.hparams)
     assert again.head == "auxiliary"
     assert again.latent_dim == 4
+
+
+@pytest.mark.parametrize("name", ["discriminator_steps", "accumulate_grad_batches", "r1_every"])
+def test_a_count_below_1_is_refused(name: str) -> None:
+    with pytest.raises(MisconfigurationException, match=f"model.{name} is 0: set it to 1"):
+        small(**{name: 0})
+
+
+def test_rounds_and_penalties_go_on_over_short_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two batches an epoch: the generator learns after every third, R1 comes every fourth."""
+    model = small(discriminator_steps=3, r1_gamma=1.0, r1_every=4)
+    penalties: list[int] = []
+    updates: list[int] = []
+    r1, due = model._r1, model.generator_is_due
+    monkeypatch.setattr(model, "_r1", lambda *a: penalties.append(model.global_step) or r1(*a))
+    monkeypatch.setattr(
+        model, "generator_is_due", lambda i: due(i) and (updates.append(model.global_step) or True)
+    )
+    fit(model, max_steps=12, limit_train_batches=2)
+    assert updates == [2, 5, 8, 11]
+    assert penalties == [0, 4, 8]

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from runtime.checkpoints import AtomicCheckpointIO, is_readable, resolve
+from datamodules import Iris
+from models import IrisMLP
+from runtime.checkpoints import AtomicCheckpointIO, EpochCheckpoint, is_readable, resolve
 from tests.conftest import ROOT
 from tests.models.gans import small
 
@@ -84,6 +87,31 @@ def test_a_broken_last_falls_back_to_the_newest_that_can_be_read(tmp_path: Path)
 def test_no_checkpoint_is_one_clear_error(wanted: str, tmp_path: Path) -> None:
     with pytest.raises(MisconfigurationException, match=f"--ckpt_path {wanted}: no "):
         resolve(wanted, tmp_path)
+
+
+def test_a_named_file_that_is_no_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("no checkpoint")
+    torch.save({"code": print}, tmp_path / "code.ckpt")  # more than plain values
+    for name in ("notes.md", "code.ckpt"):
+        with pytest.raises(MisconfigurationException, match=f"{name}: not a checkpoint"):
+            resolve(str(tmp_path / name), tmp_path)
+
+
+def test_a_run_saves_its_end_whenever_it_validates(tmp_path: Path) -> None:
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        max_epochs=3,
+        check_val_every_n_epoch=2,
+        callbacks=[EpochCheckpoint(min_steps=0)],
+        logger=False,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(IrisMLP(), datamodule=Iris(batch_size=40))
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+    assert last["global_step"] == trainer.global_step
 
 
 def test_a_checkpoint_of_a_model_loads_with_weights_only(tmp_path: Path) -> None:

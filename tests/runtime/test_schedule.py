@@ -9,13 +9,19 @@ from runtime.schedule import epoch_is_due, is_over
 
 
 def trainer(
-    epoch: int = 0, batches: int = 10, step: int = 10, max_steps: int = -1, max_epochs: int = -1
+    epoch: int = 0,
+    batches: int = 10,
+    step: int = 10,
+    max_steps: int = -1,
+    max_epochs: int = -1,
+    should_stop: bool = False,
+    can_stop: bool = True,
 ) -> Any:
     progress = SimpleNamespace(current=SimpleNamespace(processed=epoch + 1))
     return SimpleNamespace(
         current_epoch=epoch, num_training_batches=batches, global_step=step,
-        max_steps=max_steps, max_epochs=max_epochs,
-        fit_loop=SimpleNamespace(epoch_progress=progress),
+        max_steps=max_steps, max_epochs=max_epochs, should_stop=should_stop,
+        fit_loop=SimpleNamespace(epoch_progress=progress, _can_stop_early=can_stop),
     )  # fmt: skip
 
 
@@ -30,3 +36,8 @@ def test_the_last_epoch_is_due_whatever_its_length() -> None:
     assert epoch_is_due(trainer(step=8, max_steps=8), min_steps=50)
     assert epoch_is_due(trainer(epoch=2, max_epochs=3), min_steps=50)
     assert not is_over(trainer(epoch=1, max_epochs=3))
+
+
+def test_an_epoch_that_early_stopping_ends_is_the_last() -> None:
+    assert epoch_is_due(trainer(should_stop=True), min_steps=50)
+    assert not epoch_is_due(trainer(should_stop=True, can_stop=False), min_steps=50)
