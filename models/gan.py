@@ -210,6 +210,15 @@ class GAN(TakingTurns):
         self.log_means(stats)
         self.count_batch()
 
+    def on_train_start(self) -> None:
+        window, batches = self.accumulate_grad_batches, self.trainer.num_training_batches
+        if window > 1 and self.discriminator_steps * window > batches:
+            raise MisconfigurationException(
+                f"model.discriminator_steps x accumulate_grad_batches is more than the {batches} "
+                "batches of an epoch, so that the generator would never learn: lower one of them, "
+                "or data.batch_size"
+            )
+
     def generator_is_due(self, batch_idx: int) -> bool:
         """Whether this batch ends a round of `discriminator_steps` updates."""
         window = self.accumulate_grad_batches  # which begins anew with each epoch

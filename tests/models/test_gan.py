@@ -231,3 +231,9 @@ def test_rounds_and_penalties_go_on_over_short_epochs(monkeypatch: pytest.Monkey
     fit(model, max_steps=12, limit_train_batches=2)
     assert updates == [2, 5, 8, 11]
     assert penalties == [0, 4, 8]
+
+
+def test_a_generator_that_would_never_learn_is_refused() -> None:
+    model = small(discriminator_steps=2, accumulate_grad_batches=2)
+    with pytest.raises(MisconfigurationException, match="more than the 3 batches of an epoch"):
+        fit(model, limit_train_batches=3)
