@@ -101,6 +101,12 @@ def test_what_has_no_images_is_refused(tmp_path: Path) -> None:
         run(tmp_path).maximize(GateMLP())
 
 
+def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MisconfigurationException, match="--out .*file/in: cannot be written to"):
+        run(tmp_path).maximize(MNISTConv(), digits(), steps=1, out=tmp_path / "file" / "in")
+
+
 def test_titles_name_units_and_the_map_lies_on_the_image() -> None:
     images = torch.rand(2, 1, 8, 8)
     axes = draw_maximized(images, torch.tensor([1.5, -2.0]), ["cat", "dog"], "5").axes[0]
