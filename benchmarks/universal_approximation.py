@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from callbacks.figures import write
 from callbacks.function_fit import draw_error_against_width
 from datamodules import Functions
 from models.approximation import approximation_error
+from runtime.files import write
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.figures import figures_folder, write
+from callbacks.figures import figures_folder
+from runtime.files import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,8 @@ import torch
 from lightning import LightningDataModule, Trainer
 from torch import Tensor
 
-from callbacks.figures import tensorboard, write
+from callbacks.figures import tensorboard
+from runtime.files import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,6 +1,5 @@
 """Where pictures go: `figures/` in the run's folder, and TensorBoard."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+
+from runtime.files import write
 
 
 def figures_folder(trainer: Trainer) -> Path | None:
@@ -41,13 +42,6 @@ def output_folder(path: Path) -> Path:
             f"--out {path}: cannot be written to ({error.strerror}). Give another folder."
         ) from error
     return path
-
-
-def write(path: Path, save: Callable[[Path], object]) -> None:
-    """Lets `save` write a file that appears whole, under its name, or not at all."""
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    save(partial)
-    partial.replace(path)
 
 
 def tensorboard(trainer: Trainer) -> SummaryWriter | None:

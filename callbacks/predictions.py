@@ -10,9 +10,10 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from callbacks.console import say
 from callbacks.drawing import class_names, data_of
-from callbacks.figures import figures_folder, write
+from callbacks.figures import figures_folder
 from models.classifier import Classifier
 from models.regressor import FunctionMLP
+from runtime.files import write
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -3,9 +3,9 @@
 from models.cgan import ConditionalGAN
 from models.gan import GAN
 from models.gates import GateLogistic, GateMLP
+from models.image_classifiers import MNISTConv, MNISTDense
 from models.iris import IrisMLP
 from models.judge import Judge
-from models.mnist import MNISTConv, MNISTDense
 from models.regressor import FunctionMLP
 from models.vgg import VGG
 

@@ -8,6 +8,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
+from models.alternating import AlternatingOptimization
 from models.ema import MovingAverage
 from models.gan_networks import (
     Architecture,
@@ -20,12 +21,11 @@ from models.gan_networks import (
 )
 from models.losses import ADVERSARIAL_LOSSES, LossName, r1_penalty
 from models.sampling import Draw, eval_mode, to_pixels
-from models.turns import TakingTurns
 
 Stats = dict[str, Tensor]
 
 
-class GAN(TakingTurns):
+class GAN(AlternatingOptimization):
     """Generator against discriminator, one update of each a batch (Goodfellow et al. 2014).
 
     Args:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from metrics.judge import JudgeNetwork
-from models.mnist import ImageClassifier
+from models.image_classifiers import ImageClassifier
 
 
 class Judge(ImageClassifier):

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from models.mnist import ImageClassifier
+from models.image_classifiers import ImageClassifier
 from models.networks import VGG16, PadTo, vgg
 
 

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 import cli
+from commands.ladder_cli import LadderCLI
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("**/*.yaml"))
@@ -49,7 +50,7 @@ def test_every_config_trains_and_validates(path: Path, in_root: Path, tmp_path: 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
 def test_every_overlay_composes_with_an_experiment(path: Path, in_root: Path) -> None:
     """Parsed only: some ask for devices that are not here."""
-    command = cli.LadderCLI.__new__(cli.LadderCLI)
+    command = LadderCLI.__new__(LadderCLI)
     command.before_instantiate_classes = command.instantiate_classes = lambda: None  # type: ignore
     command._run_subcommand = lambda subcommand: None  # type: ignore[method-assign]
     args = ["fit", "--config=configs/cgan.yaml", f"--config={path}"]

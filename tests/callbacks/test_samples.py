@@ -10,9 +10,10 @@ from PIL import Image
 
 from callbacks import Curves, NetworkGraph, SampleGrid, Speed
 from callbacks.curves import draw_curves
-from callbacks.figures import tile, write
+from callbacks.figures import tile
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
+from runtime.files import write
 from runtime.run_folder import AppendingCSVLogger
 from tests.models.gans import fit, same, small, state
 

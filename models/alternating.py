@@ -16,7 +16,7 @@ from models.distributed import GradientAverage
 Factories = tuple[OptimizerCallable, LRSchedulerCallable | None]
 
 
-class TakingTurns(Module):
+class AlternatingOptimization(Module):
     """Each network has its optimizer and schedule; a batch is one step, whoever was updated.
 
     In manual optimisation Lightning neither clips nor accumulates gradients nor steps schedules,

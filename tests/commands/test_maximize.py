@@ -8,9 +8,9 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from callbacks import maximization
-from callbacks.maximization import Maximization, inspect
-from callbacks.maximization_figures import draw_filters, draw_maximized, draw_occlusion
+from commands import maximize as command
+from commands.maximize import Maximization, inspect
+from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
 from models import ConditionalGAN, GateMLP, MNISTConv
 from models.activation_maximization import activations, maximize
 from runtime.run_folder import RunFolder
@@ -36,7 +36,7 @@ def test_it_draws_the_checkpoints_network_into_the_runs_folder(
     fit.save_checkpoint(tmp_path / "last.ckpt")
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(
-        maximization, "draw_filters", lambda filters: seen.append(filters) or draw_filters(filters)
+        command, "draw_filters", lambda filters: seen.append(filters) or draw_filters(filters)
     )
     folder = RunFolder(tmp_path, "experiment")
     run(tmp_path, folder).maximize(Small(), digits(), tmp_path / "last.ckpt", steps=2, occlusion=2)
@@ -60,7 +60,7 @@ def test_images_stay_within_the_range_of_the_data(
 ) -> None:
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(
-        maximization,
+        command,
         "draw_maximized",
         lambda images, *rest: seen.append(images) or draw_maximized(images, *rest),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from runtime import config_files
+from commands import config_files
 
 
 def test_files_are_found_among_arguments() -> None:

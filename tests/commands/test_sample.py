@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks.generation_figures import nearest_images, spherical
+from commands.sample_figures import nearest_images, spherical
 from tests.conftest import ROOT
 from tests.test_cli import DIGITS, fails, run
 

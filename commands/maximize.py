@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from callbacks.drawing import class_names, publish
 from callbacks.figures import figures_folder, output_folder
-from callbacks.maximization_figures import draw_filters, draw_maximized, draw_occlusion
+from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
 from models.activation_maximization import (
     activations,
     first_layer_filters,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from callbacks.results import read
+from runtime.files import read_json
 from tests.test_cli import fails, run
 
 
@@ -44,4 +44,4 @@ def test_an_unwritable_folder_is_one_line(
 
 def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("{")
-    assert read(tmp_path / "metrics.json") == {}
+    assert read_json(tmp_path / "metrics.json") == {}

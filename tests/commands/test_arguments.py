@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.arguments import experiment_name
+from commands.arguments import experiment_name
 
 
 @pytest.mark.parametrize(

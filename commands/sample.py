@@ -11,10 +11,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, distributed
 
-from callbacks.figures import output_folder, write
-from callbacks.generation_figures import draw_animation, draw_grid, draw_neighbors, draw_paths
+from callbacks.figures import output_folder
+from commands.sample_figures import draw_animation, draw_grid, draw_neighbors, draw_paths
 from models.gan import GAN
 from models.sampling import Draws
+from runtime.files import write
 from runtime.run_folder import run_folder_of
 
 LARGEST_ROUND = 20_000  # images, of which those that do not pass are dropped before the next round

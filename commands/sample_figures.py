@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from callbacks.drawing import mosaic
-from callbacks.figures import tile, write, write_png
+from callbacks.figures import tile, write_png
 from models.sampling import Draws, sample
+from runtime.files import write
 
 if TYPE_CHECKING:
     from models.gan import GAN

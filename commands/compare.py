@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from callbacks.figures import output_folder, write
-from callbacks.results import FILE, read
+from callbacks.figures import output_folder
+from callbacks.results import FILE
+from runtime.files import read_json, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +38,7 @@ def compare(args: Sequence[str]) -> None:
 
 def scores_of(run: Path, stage: str) -> dict[str, Any]:
     """The scores, and the floors of those that have one, that a run's `metrics.json` holds."""
-    found = read(run / FILE).get(stage)
+    found = read_json(run / FILE).get(stage)
     if not found:
         command = "validate" if stage == "val" else stage
         raise MisconfigurationException(

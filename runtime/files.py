@@ -1,0 +1,45 @@
+"""Files that are written whole or not at all. Imports nothing heavy."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write(path: Path, save: Callable[[Path], object]) -> None:
+    """Writes a file atomically: it appears complete, under its final name, or not at all.
+
+    Args:
+        path: The final name.
+        save: Writes the content to the path that it is given, which lies in the same folder and
+            has the same suffix.
+    """
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        save(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes plain values as JSON. Numbers that are not finite become null, which JSON knows."""
+    text = json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+    write(path, lambda file: file.write_text(text))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; empty if the file does not exist or is not valid JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
