@@ -10,6 +10,8 @@ from pathlib import Path
 import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from models.legacy import translate_config
+
 
 def given_files(args: list[str]) -> list[Path]:
     """The config files among command line arguments, in their order."""
@@ -40,6 +42,18 @@ def check(files: Iterable[Path]) -> None:
             raise MisconfigurationException(
                 f"{file}:{line}: not valid YAML, {error.problem}."
             ) from None
+
+
+def without_old_names(args: list[str]) -> list[str]:
+    """Replaces the config of a run of version 0.1 by its translation, as YAML text."""
+    texts = {}
+    for file in given_files(args):
+        config = yaml.safe_load(file.read_text()) if file.name == "config.yaml" else None
+        if isinstance(config, dict) and (new := translate_config(config)) != config:
+            texts |= {str(file): yaml.safe_dump(new, sort_keys=False)}
+    prefixes = ("", "--config=", "-c=")
+    replaced = {prefix + file: prefix + text for file, text in texts.items() for prefix in prefixes}
+    return [replaced.get(arg, arg) for arg in args]
 
 
 def keys(file: Path) -> Iterator[tuple[str, int]]:

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
-from jsonargparse._util import import_object
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -16,7 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 import datamodules
 import models
 from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid
-from commands import arguments, config_files
+from commands import arguments, config_files, model_arguments
 from commands.maximize import Maximization
 from commands.sample import Generation
 from runtime import checkpoints, cluster, signals
@@ -77,6 +75,7 @@ class LadderCLI(LightningCLI):
             default=None,
             help="Name of the folder for this experiment's runs (default: the config file's name)",
         )
+        model_arguments.link_to_data(parser)
         parser.add_lightning_class_args(checkpoints.EpochCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "samples")
         parser.add_lightning_class_args(Quality, "quality")
@@ -93,8 +92,10 @@ class LadderCLI(LightningCLI):
         args = arguments.lists_joined(arguments.with_config_of_run(args))
         self.files = config_files.given_files(args)
         config_files.check(self.files)
+        args = config_files.without_old_names(args)
         try:
-            self.config = parser.parse_args(args)
+            with model_arguments.defaults_of_the_new_class():
+                self.config = parser.parse_args(args)
         except MisconfigurationException as error:
             options = [action.dest for action in self._subcommand_parsers["fit"]._actions]
             classes = [*models.__all__, *datamodules.__all__]
@@ -111,16 +112,22 @@ class LadderCLI(LightningCLI):
             return
         self.checkpoint = checkpoints.resolve(config.ckpt_path, self.runs / self.experiment)
         config.ckpt_path = str(self.checkpoint)
-        asked = config.model.init_args.as_dict() if config.model else {}
-        super()._parse_ckpt_path()
+        given = config.model.init_args.as_dict() if config.model else {}
+        self._use_hyperparameters_of(self.checkpoint)
         model = self.config[self.config.subcommand].model
-        defaults = _default_init_args(model.class_path)
+        defaults = model_arguments.default_init_args(model.class_path)
         for name, value in model.init_args.as_dict().items():
-            if name in asked and asked[name] not in (value, defaults[name]):
+            if name in given and given[name] not in (value, defaults[name]):
                 rank_zero_warn(
                     f"model.{name}: {self.checkpoint} was trained with {value!r}, which stays; "
-                    f"{asked[name]!r} is not used. Train anew to change it."
+                    f"{given[name]!r} is not used. Train anew to change it."
                 )
+
+    def _use_hyperparameters_of(self, checkpoint: Path) -> None:
+        """Gives the model the class and init arguments that the checkpoint was trained with."""
+        if saved := model_arguments.saved_in(checkpoint):
+            config = {self.config.subcommand: {"model": saved}}
+            self.config = self.parser.parse_object(config, self.config)
 
     @property
     def runs(self) -> Path:
@@ -159,6 +166,10 @@ class LadderCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
+            if self.datamodule is not None:
+                model = self._get(self.config, "model")
+                model_arguments.check_against_data(model, self.datamodule)
+            model_arguments.keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, MisconfigurationException):
@@ -197,9 +208,3 @@ class LadderCLI(LightningCLI):
             rank_zero_info(f"This run: {folder}\nWatch it: tensorboard --logdir {self.runs}")
             if self._saves:
                 rank_zero_info(f"Next:     python cli.py test --ckpt_path {folder}")
-
-
-def _default_init_args(class_path: str) -> dict[str, Any]:
-    parser = ArgumentParser()
-    parser.add_class_arguments(import_object(class_path), "model", fail_untyped=False)
-    return parser.get_defaults().model.as_dict()

@@ -50,7 +50,7 @@ class GateLogistic(Gate):
 
     def __init__(
         self,
-        network: NetworkCallable = lambda shape, outputs: FeedForward(shape, outputs, hidden=[]),
+        network: NetworkCallable = lambda shape, outputs: FeedForward(shape, outputs, hidden=0),
         **gate: Any,
     ) -> None:
         super().__init__(network, **gate)
@@ -71,7 +71,7 @@ class GateMLP(Gate):
     def __init__(
         self,
         network: NetworkCallable = lambda shape, outputs: FeedForward(
-            shape, outputs, hidden=[2], activation="silu"
+            shape, outputs, hidden=2, activation="silu"
         ),
         **gate: Any,
     ) -> None:
@@ -89,7 +89,7 @@ class GateMLP(Gate):
             gate: `xnor` is 1 if both inputs are the same, `xor` if they differ.
             sharpness: The factor k on all weights.
         """
-        model = cls(lambda shape, outputs: FeedForward(shape, outputs, [2], "sigmoid"))
+        model = cls(lambda shape, outputs: FeedForward(shape, outputs, 2, "sigmoid"))
         hidden, output = (
             layer for layer in model.network.modules() if isinstance(layer, nn.Linear)
         )

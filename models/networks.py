@@ -65,7 +65,7 @@ class FeedForward(nn.Sequential):
     Args:
         input_shape: Shape of one example; images are flattened.
         num_outputs: Units of the last layer, which has no activation.
-        hidden: Units of each hidden layer.
+        hidden: Units of each hidden layer; one number: of the only one; 0: no hidden layer.
         activation: Of the hidden layers, see `activation_layer`.
         dropout: Share of the units of each hidden layer that a training step sets to 0.
         batch_norm: Normalize each hidden layer before its activation.
@@ -78,12 +78,13 @@ class FeedForward(nn.Sequential):
         self,
         input_shape: tuple[int, ...],
         num_outputs: int,
-        hidden: Sequence[int] = (128,),
+        hidden: int | Sequence[int] = 128,
         activation: str = "sigmoid",
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        sizes = [math.prod(input_shape), *hidden, num_outputs]
+        units = ([hidden] if hidden else []) if isinstance(hidden, int) else hidden
+        sizes = [math.prod(input_shape), *units, num_outputs]
         if min(sizes) < 1:
             raise MisconfigurationException(f"every layer needs a unit, but the sizes are {sizes}")
         layers: list[nn.Module] = [nn.Flatten()]  # (B, ...) -> (B, sizes[0])
@@ -119,7 +120,7 @@ class OneHiddenLayer(FeedForward):
         hidden_units: int = 64,
         activation: str = "sigmoid",
     ) -> None:
-        super().__init__(input_shape, num_outputs, [hidden_units], activation)
+        super().__init__(input_shape, num_outputs, hidden_units, activation)
         dimensions = math.prod(input_shape)
         layer = next(part for part in self if isinstance(part, nn.Linear))
         with torch.no_grad():
