@@ -43,7 +43,9 @@ COMMANDS = {
     "predict": Command("Write a trained model's predictions to a file"),
     "sample": Command("Draw images from a trained GAN", "commands.sample:Generation"),
     "maximize": Command("Draw what a network has learned", "commands.maximize:Maximization"),
-    "compare": Command("Tabulate the results of several runs", "commands.compare:compare", True),
+    "compare": Command(
+        "Compare the results of several runs in a table", "commands.compare:compare", True
+    ),
 }
 
 

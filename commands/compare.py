@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
+from commands import COMMANDS
 from commands.compare_figures import draw
 from commands.errors import UserError
 from runtime.files import read_json, write
@@ -51,7 +52,7 @@ def compare(args: list[str]) -> None:
     Raises:
         UserError: No run has results, or the output folder cannot be written to.
     """
-    parser = _Parser("cli.py compare", description="Tabulate runs.", allow_abbrev=False)
+    parser = _Parser("cli.py compare", description=COMMANDS["compare"].summary, allow_abbrev=False)
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a run")
     parser.add_argument("--stage", choices=STAGES, help="scores of this stage alone")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder to write to")
