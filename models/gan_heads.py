@@ -1,7 +1,7 @@
 """Discriminators: a trunk of features, the head on top of it, and the losses that go with it.
 
-A head is called as `head(trunk, num_features, num_classes)`; without classes, `num_classes` is None.
-A new head is one class, here or in any other file, used by its import path.
+A head is called as `head(trunk, num_features, num_classes)`, where `num_classes` may be None. A new
+head is one class, here or in any other file, used by its import path.
 """
 
 from abc import ABC, abstractmethod
