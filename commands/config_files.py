@@ -48,7 +48,7 @@ def check(files: Iterable[Path]) -> None:
 
 def without_old_names(args: list[str]) -> list[str]:
     """Replaces the config of a run of version 0.1 by its translation, as YAML text."""
-    texts = {}
+    texts: dict[str, str] = {}
     for file in given_files(args):
         config = yaml.safe_load(file.read_text()) if file.name == "config.yaml" else None
         if isinstance(config, dict) and (new := translate_config(config)) != config:

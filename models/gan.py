@@ -241,14 +241,15 @@ class GAN(AlternatingOptimization):
         """Computes the discriminator's logits (B,) for "these images (B, C, H, W) are real"."""
         return self.discriminator.real_logits(images, labels)
 
-    def whole(self, latents: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Generates images from latents, and computes the discriminator's logits for them."""
-        images = self(latents, labels)
-        return images, self.realness(images, labels)
+    def whole(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Generates images from latents and labels, and computes the logits "real" for them."""
+        images = self(*inputs)
+        return images, self.realness(images, *inputs[1:])
 
     def predict_step(self, batch: Draw, batch_idx: int) -> dict[str, Tensor]:
         """Images uint8 (B, C, H, W), D's probability of "real" (B,), labels and positions."""
-        images, logits = self.whole(batch.latents, batch.labels)
+        images = self(batch.latents, batch.labels)
+        logits = self.realness(images, batch.labels)
         drawn = {"images": to_pixels(images), "scores": logits.float().sigmoid()}
         if batch.labels is not None:
             drawn["labels"] = batch.labels

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d
+from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d, use_channels_last_
 from models.networks import activation_layer
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
@@ -34,7 +34,7 @@ class LectureGenerator(nn.Sequential):
             UpsampleConv2d(64, 1, 5),  # 28 x 28
             nn.Sigmoid(),
         )
-        self.to(memory_format=torch.channels_last)
+        use_channels_last_(self)
 
 
 class ModernGenerator(nn.Sequential):
@@ -60,7 +60,7 @@ class ModernGenerator(nn.Sequential):
             UpsampleConv2d(width, channels, 5),
             nn.Sigmoid(),
         )
-        self.to(memory_format=torch.channels_last)
+        use_channels_last_(self)
 
 
 class LectureTrunk(nn.Sequential):
@@ -91,7 +91,7 @@ class LectureTrunk(nn.Sequential):
             nn.Linear(2 * channels * 5 * 5, 1024),
             nn.Tanh(),
         )
-        self.to(memory_format=torch.channels_last)
+        use_channels_last_(self)
 
 
 class ModernTrunk(nn.Sequential):
@@ -113,7 +113,7 @@ class ModernTrunk(nn.Sequential):
             nn.LeakyReLU(0.2),
             nn.Flatten(),
         )
-        self.to(memory_format=torch.channels_last)
+        use_channels_last_(self)
 
 
 def count_features(trunk: nn.Module, image_shape: ImageShape) -> int:

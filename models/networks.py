@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.modules import activation as torch_activations
 
-from models.layers import Dropout, MaxPool2d
+from models.layers import Dropout, MaxPool2d, use_channels_last_
 
 LECTURE_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -214,7 +214,7 @@ class ResidualConvNet(nn.Sequential):
             Dropout(dropout),
             nn.Linear(last, num_outputs),
         )
-        self.to(memory_format=torch.channels_last)
+        use_channels_last_(self)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -87,8 +87,8 @@ class Draws:
         few = len(blocks) < world_size
         self.starts = blocks if few else blocks[rank::world_size]
         self.rows = slice(rank, None, world_size) if few else slice(None)
-        count = model.num_classes
-        self.classes = None if count is None else torch.tensor(classes or range(count))
+        known = model.num_classes
+        self.classes = None if known is None else torch.tensor(classes or range(known))
 
     def __len__(self) -> int:
         return sum(len(self._places(start)) > 0 for start in self.starts)

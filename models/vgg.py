@@ -1,10 +1,9 @@
 """VGG-16, the lecture's example of a realistic network."""
 
-import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from models.layers import MaxPool2d
+from models.layers import MaxPool2d, use_channels_last_
 from models.networks import FeedForward
 
 # Channels of the 13 convolutions; "M" halves height and width by max pooling.
@@ -63,7 +62,7 @@ class VGG16(nn.Sequential):
         units = max(1, round(hidden * width))
         dense = FeedForward((current, *size), num_outputs, (units, units), "relu", dropout)
         super().__init__(*layers, *dense)
-        self.to(memory_format=torch.channels_last)
+        use_channels_last_(self)
 
 
 class PadTo(nn.Module):
