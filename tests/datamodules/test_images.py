@@ -27,7 +27,7 @@ def test_auto_is_mnist_where_it_is_found(tmp_path: Path, tiny: Callable[..., Non
         warnings.simplefilter("error")
         data.prepare_data()
         data.setup("fit")
-    assert data.dataset_found == data.hparams["dataset_found"] == "mnist"
+    assert data.dataset_found == data.hparams["dataset_found"] == data.judge == "mnist"
 
 
 def test_auto_falls_back_to_digits_loudly_and_on_the_record(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_auto_falls_back_to_digits_loudly_and_on_the_record(tmp_path: Path) -> N
     assert data.hparams["dataset_found"] == "digits"
     assert data.hparams_initial["dataset_found"] == "digits"  # what loggers are given
     assert data.hparams["dataset"] == "auto"
-    assert data.identity()["dataset"] == "digits"
+    assert data.identity()["dataset"] == data.judge == "digits"
 
 
 class Nothing(LightningModule):

@@ -148,9 +148,6 @@ class Numbers(InMemoryDataModule):
         split = Split(numbers, numbers.long())
         return Splits(split, split.take(torch.arange(3)), split)
 
-    def identity(self) -> dict[str, int]:
-        return {"offset": self.offset}
-
 
 class Recorder(LightningModule):
     """Notes the targets of every batch it is trained on."""
