@@ -38,8 +38,7 @@ class DataFigures(Callback):
             names = class_names(data, getattr(data, "num_classes", 0))
             figure = draw_examples(images, targets, names)
             publish(trainer, folder, "data_examples", figure)
-        if hasattr(data, "table"):
-            table = data.table()
+        if (table := data.table() if hasattr(data, "table") else None) is not None:
             publish(trainer, folder, "data_head", draw_head(table))
             publish(trainer, folder, "data_pairs", draw_pairs(table))
 
