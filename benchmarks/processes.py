@@ -43,14 +43,14 @@ class Clock(Callback):
         return median(b - a for a, b in zip(self.times[3:], self.times[4:], strict=False))
 
 
-def on_ranks(world_size: int, work: Callable[[], float]) -> list[float]:
+def on_ranks(world_size: int, work: Callable[..., float], *args: Any) -> list[float]:
     """Runs `work` in forked processes, as torchrun would, and returns the result of each rank."""
     config = LaunchConfig(
         1, 1, world_size,
         run_id="benchmark", rdzv_backend="c10d", rdzv_endpoint="localhost:0",
         start_method="fork", max_restarts=0, monitor_interval=0.5,
     )  # fmt: skip
-    results = elastic_launch(config, work)()
+    results = elastic_launch(config, work)(*args)
     return [results[rank] for rank in range(world_size)]
 
 
@@ -113,7 +113,7 @@ def agreement(rounds: int = 300) -> None:
     }
     for world_size in (2, 4):
         for name, ask in kinds.items():
-            seconds = on_ranks(world_size, partial(work, world_size, ask))[0]
+            seconds = on_ranks(world_size, work, world_size, ask)[0]
             print(f"{world_size} ranks, {name:22} {1e6 * seconds:6.0f} us")
 
 
@@ -165,7 +165,7 @@ def averaging(rounds: int = 5, batch: int = 32) -> None:
     for name, make in AVERAGED.items():
         found: dict[str, list[float]] = {way: [] for way in WAYS}
         for way in list(WAYS) * rounds:
-            found[way] += on_ranks(2, partial(work, make, *WAYS[way]))[:1]
+            found[way] += on_ranks(2, work, make, *WAYS[way])[:1]
         for way, seconds in found.items():
             low, middle, high = (1e3 * sorted(seconds)[i] for i in (0, rounds // 2, -1))
             print(f"{name:12} {way:28} {middle:7.1f} ms per step ({low:.1f} to {high:.1f})")

@@ -83,4 +83,5 @@ def use_one_thread_quietly() -> None:
     """Takes one thread, the fastest for small networks, and silences Lightning's reports."""
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
