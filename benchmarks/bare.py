@@ -1,4 +1,4 @@
-"""A batch of training without Lightning: the model's own networks and losses in a plain loop."""
+"""Training steps without Lightning: the model's networks and losses in a plain loop."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ Step = Callable[[Batch, int], None]
 
 
 def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) -> Step:
-    """One update of each network a call, as `GAN.training_step` makes them."""
+    """Returns a step that updates each network once, like `GAN.training_step`."""
     discriminator_optimizer, generator_optimizer = optimizers
     device = model.grid_latents.device
 
@@ -51,7 +51,7 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
 
 
 def first_fakes(model: GAN, latents: Tensor, labels: Tensor | None) -> Tensor:
-    """What the discriminator is shown; with a gradient if the generator learns from it as well."""
+    """Generates the discriminator's fakes, with a gradient if the generator reuses them."""
     inputs = model.generator_input(latents, labels)
     if model.reuse_fakes:
         return model.generator(inputs)
@@ -65,7 +65,7 @@ def first_fakes(model: GAN, latents: Tensor, labels: Tensor | None) -> Tensor:
 def classifier_step(
     model: Classifier, optimizer: Optimizer, schedulers: Sequence[Any], autocast: Autocast
 ) -> Step:
-    """One update a call, with the moving average and the schedule where the model has them."""
+    """Returns a step that also advances the schedules and the moving average, if there is one."""
 
     def step(batch: Batch, index: int) -> None:
         with autocast():
@@ -82,7 +82,7 @@ def classifier_step(
 
 
 def endless(loader: Any, prepare: Callable[[Any, int], Any]) -> Iterator[tuple[Any, int]]:
-    """Batches and their numbers in the epoch, epoch after epoch."""
+    """Yields batches and their numbers in the epoch, epoch after epoch."""
     while True:
         for index, batch in enumerate(loader):
             yield prepare(batch, 0), index

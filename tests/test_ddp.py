@@ -19,7 +19,6 @@ from lightning import Callback, Trainer
 from torch import nn
 from datamodules import Images
 from models import GAN, ConditionalGAN
-from models.layers import UpsampleConv2d
 
 class WithoutBatchNorm(ConditionalGAN):
     def _build(self, *args):
