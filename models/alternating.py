@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from models.base import Module
-from models.distributed import GradientAverage
+from models.distributed import average_gradients
 
 Factories = tuple[OptimizerCallable, LRSchedulerCallable | None]
 
@@ -40,15 +40,6 @@ class AlternatingOptimization(Module):
         self.factories = factories
         self.gradient_clip_val = gradient_clip_val
         self.accumulate_grad_batches = accumulate_grad_batches
-        self._averages: dict[str, GradientAverage] = {}
-
-    def on_fit_start(self) -> None:
-        names = self.factories if self.trainer.world_size > 1 else ()
-        self._averages = {name: GradientAverage(getattr(self, name).parameters()) for name in names}
-
-    def on_fit_end(self) -> None:
-        for average in self._averages.values():
-            average.remove()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip_val is not None:  # here, since 16-mixed has unscaled gradients now
@@ -69,15 +60,13 @@ class AlternatingOptimization(Module):
         return optimizers, schedulers
 
     def add_gradients(self, name: str, loss: Tensor, complete: bool) -> None:
-        """Backward; while it completes the gradients of the network `name`, ranks average them."""
-        if complete and name in self._averages:
-            self._averages[name].start()
+        """Adds the gradients of a loss. When complete, averages those of `name` over the ranks."""
         self.manual_backward(loss / self.accumulate_grad_batches)
+        if complete and self.trainer.world_size > 1:
+            average_gradients(getattr(self, name).parameters())
 
     def update_network(self, name: str, optimizer: LightningOptimizer) -> None:
-        """One update of one network: gradients averaged over ranks, clipped, applied, cleared."""
-        if name in self._averages:
-            self._averages[name].finish()
+        """Updates one network: clips its gradients, applies them, clears them."""
         optimizer.step()
         optimizer.zero_grad()
         schedulers = self.lr_schedulers() or []
