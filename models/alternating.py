@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from models.base import Module
-from models.distributed import GradientAverage
+from models.distributed import average_gradients
 from models.optimizers import build_optimizer
 
 Factories = tuple[OptimizerCallable, LRSchedulerCallable | None]
@@ -39,15 +39,6 @@ class AlternatingOptimization(Module):
         self.factories = factories
         self.gradient_clip_val = gradient_clip_val
         self.accumulate_grad_batches = accumulate_grad_batches
-        self._averages: dict[str, GradientAverage] = {}
-
-    def on_fit_start(self) -> None:
-        names = self.factories if self.trainer.world_size > 1 else ()
-        self._averages = {name: GradientAverage(getattr(self, name).parameters()) for name in names}
-
-    def on_fit_end(self) -> None:
-        for average in self._averages.values():
-            average.remove()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip_val is not None:  # here, because 16-mixed has unscaled them by now
@@ -61,15 +52,13 @@ class AlternatingOptimization(Module):
         return configs
 
     def add_gradients(self, name: str, loss: Tensor, complete: bool) -> None:
-        """Runs backward; if that completes the gradients of network `name`, ranks average them."""
-        if complete and name in self._averages:
-            self._averages[name].start()
+        """Runs backward; if that completes the gradients of network `name`, averages over ranks."""
         self.manual_backward(loss / self.accumulate_grad_batches)
+        if complete and self.trainer.world_size > 1:
+            average_gradients(getattr(self, name).parameters())
 
-    def update_network(self, name: str, optimizer: LightningOptimizer) -> None:
-        """Updates one network: averages its gradients over ranks, clips, applies, clears them."""
-        if name in self._averages:
-            self._averages[name].finish()
+    def update_network(self, optimizer: LightningOptimizer) -> None:
+        """Updates one network: clips its gradients, applies them, clears them."""
         optimizer.step()
         self._count_steps(-1)
         optimizer.zero_grad()

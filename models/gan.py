@@ -172,7 +172,7 @@ class GAN(AlternatingOptimization):
                 loss = loss + self._r1(real, real_labels)
             self.add_gradients("discriminator", loss, complete=update)
             if update:
-                self.update_network("discriminator", discriminator_optimizer)
+                self.update_network(discriminator_optimizer)
         stats["d_loss"] = loss.detach()
 
         if updates_generator:
@@ -183,7 +183,7 @@ class GAN(AlternatingOptimization):
                         fake = self.generator(self.generator_input(latents, labels))
                     loss = self.discriminator.generator_loss(fake, labels)
                     self.add_gradients("generator", loss, complete=turn == window - 1)
-                self.update_network("generator", generator_optimizer)
+                self.update_network(generator_optimizer)
             if self.ema is not None:
                 self.ema.update(self.generator, self.global_step)
             stats["g_loss"] = loss.detach()

@@ -1,32 +1,21 @@
-"""Gradients become means over the ranks, and set out before backward has ended."""
-
-from typing import Any
+"""Gradients become their means over the processes, in one message per data type."""
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from models.distributed import GradientAverage
-
-
-class Work:
-    def __init__(self, flat: Tensor) -> None:
-        self.flat = flat
-
-    def wait(self) -> None:
-        self.flat *= 3  # with the other rank's, which are twice ours
+from models.distributed import average_gradients
 
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many numbers went out in each all-reduce; no result before somebody waits for it."""
+    """The size of each all-reduce with another rank whose gradients are twice this rank's."""
     sizes: list[int] = []
 
-    def all_reduce(flat: Tensor, async_op: bool) -> Work:
-        assert async_op
+    def all_reduce(flat: Tensor) -> None:
         sizes.append(flat.numel())
-        return Work(flat)
+        flat *= 3
 
     monkeypatch.setattr(dist, "all_reduce", all_reduce)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
@@ -34,73 +23,34 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def network() -> nn.Sequential:
+    """Gradients of two data types, one of them in another memory layout."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1))
+    layers = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3, 4), nn.Linear(4, 1))
+    layers[0].weight.data = layers[0].weight.data.to(memory_format=torch.channels_last)
+    layers[3].double()
+    layers[3].register_forward_pre_hook(lambda _, args: (args[0].double(),))
+    layers(torch.ones(2, 2, 3, 3)).sum().backward()
+    return layers
 
 
-def gradients(layers: nn.Module) -> list[Tensor]:
-    return [p.grad.clone() for p in layers.parameters() if p.grad is not None]
-
-
-def backward(layers: nn.Module) -> None:
-    layers(torch.ones(2, 3)).sum().backward()
-
-
-@pytest.mark.parametrize("bucket_bytes", [1, 30, 2**20])
-def test_each_gradient_is_the_mean_over_ranks(sent: list[int], bucket_bytes: int) -> None:
+def test_each_gradient_is_the_mean_over_ranks(sent: list[int]) -> None:
     alone, layers = network(), network()
-    backward(alone)
-    average = GradientAverage(layers.parameters(), bucket_bytes)
-    average.start()
-    backward(layers)
-    average.finish()
-    for ours, mine in zip(gradients(layers), gradients(alone), strict=True):
-        torch.testing.assert_close(ours, mine * 1.5)  # (1 + 2) / 2
-    assert sum(sent) == sum(p.numel() for p in layers.parameters())
-    assert len(sent) == {1: 6, 30: 3, 2**20: 1}[bucket_bytes]
+    average_gradients(layers.parameters())
+    for mine, mean in zip(alone.parameters(), layers.parameters(), strict=True):
+        assert mine.grad is not None
+        torch.testing.assert_close(mean.grad, mine.grad * 1.5)  # (1 + 2) / 2
 
 
-def test_the_last_layers_set_out_while_backward_has_not_reached_the_first(sent: list[int]) -> None:
+def test_one_message_goes_out_for_each_data_type(sent: list[int]) -> None:
     layers = network()
-    average = GradientAverage(layers.parameters(), bucket_bytes=1)
-    under_way: list[int] = []
-
-    def reached(*_: Any) -> None:
-        under_way.append(sum(sent))
-
-    layers[1].register_full_backward_hook(reached)
-    average.start()
-    backward(layers)
-    assert under_way == [5 + 1 + 4 * 5 + 5]  # both later layers
+    average_gradients(layers.parameters())
+    assert sent == [sum(p.numel() for p in layers[:3].parameters()), 4 + 1]
 
 
-def test_only_the_backward_that_completes_the_gradients_is_averaged(sent: list[int]) -> None:
-    layers, alone = network(), network()
-    average = GradientAverage(layers.parameters())
-    backward(layers)
-    assert not sent
-    average.start()
-    backward(layers)
-    average.finish()
-    backward(alone)
-    for ours, mine in zip(gradients(layers), gradients(alone), strict=True):
-        torch.testing.assert_close(ours, 2 * mine * 1.5)
-
-
-def test_a_layer_that_took_no_part_holds_up_nobody(sent: list[int]) -> None:
-    layers, unused = network(), nn.Linear(2, 2)
-    average = GradientAverage([*unused.parameters(), *layers.parameters(), *unused.parameters()], 1)
-    average.start()
-    backward(layers)
-    average.finish()
-    assert sum(sent) == sum(p.numel() for p in layers.parameters())
+def test_parameters_without_gradients_are_left_out(sent: list[int]) -> None:
+    layers, unused = network()[2], nn.Linear(2, 2)
+    average_gradients([*unused.parameters(), *layers.parameters()])
+    assert sent == [sum(p.numel() for p in layers.parameters())]
     assert unused.weight.grad is None
-
-
-def test_removed_it_no_longer_listens(sent: list[int]) -> None:
-    layers = network()
-    average = GradientAverage(layers.parameters())
-    average.start()
-    average.remove()
-    backward(layers)
-    assert not sent
+    average_gradients(unused.parameters())
+    assert len(sent) == 1
