@@ -22,7 +22,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from benchmarks.systems import AVERAGED, NARROW, fit, use_one_thread_quietly
 from benchmarks.worker import seconds_of
 from models import alternating
-from models.distributed import GradientAverage
 from runtime.preemption import Agreement
 
 BATCH = 128
@@ -120,36 +119,21 @@ def agreement(rounds: int = 300) -> None:
 # -- how a GAN's gradients are averaged ---------------------------------------------------------
 
 
-class Idle:
-    """A gradient average that does nothing."""
-
-    def __init__(self, *_: Any) -> None: ...
-    def start(self) -> None: ...
-    def finish(self) -> None: ...
-    def remove(self) -> None: ...
-
-
-def average_by(average: Any) -> None:
-    vars(alternating)["GradientAverage"] = average
+def without_average() -> None:
+    vars(alternating)["average_gradients"] = lambda parameters: None
 
 
 def average_by_ddp() -> None:
     """Leaves the averages to DDP, which then searches for parameters that a loss does not reach."""
     toggle = LightningOptimizer.toggle_model
-    average_by(Idle)
+    without_average()
     LightningOptimizer.toggle_model = lambda self, sync_grad=True: toggle(self, True)  # type: ignore
 
 
-def in_buckets_of(size: int) -> tuple[str, Callable[[], None]]:
-    return "ddp", partial(average_by, partial(GradientAverage, bucket_bytes=size))
-
-
 WAYS: dict[str, tuple[str, Callable[[], None]]] = {
-    "no average at all": ("ddp", partial(average_by, Idle)),
+    "no average at all": ("ddp", without_average),
     "DDP, find_unused_parameters": ("ddp_find_unused_parameters_true", average_by_ddp),
-    "ours, after backward": in_buckets_of(2**40),
-    "ours, buckets of 1 MiB": in_buckets_of(2**20),
-    "ours, buckets of 4 MiB": in_buckets_of(4 * 2**20),
+    "ours": ("ddp", lambda: None),
 }
 
 
