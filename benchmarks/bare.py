@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from models import GAN
 from models.classifier import Classifier
-from models.sampling import eval_mode
+from models.base import eval_mode
 
 Batch = tuple[Tensor, Tensor]
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -32,7 +32,7 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
         with autocast():
             latents, labels = draw(len(real), random)
             fake = first_fakes(model, latents, labels)
-            loss, _ = model.discriminator_loss(real, real_labels, fake.detach(), labels)
+            loss, _ = model.discriminator.discriminator_loss(real, real_labels, fake.detach(), labels)
         loss.backward()
         discriminator_optimizer.step()
         discriminator_optimizer.zero_grad()
@@ -41,7 +41,7 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
             if not model.reuse_fakes:
                 latents, labels = draw(len(real), random)
                 fake = model.generator(model.generator_input(latents, labels))
-            loss = model.generator_loss(fake, labels)
+            loss = model.discriminator.generator_loss(fake, labels)
         loss.backward()
         generator_optimizer.step()
         generator_optimizer.zero_grad()

@@ -12,7 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 from benchmarks.bare import classifier_step, endless, gan_step
 from benchmarks.worker import Line, seconds_of
 from models import GAN
-from models.sampling import eval_mode
+from models.base import eval_mode
 
 
 def wait_for_device() -> None:

@@ -6,7 +6,9 @@ import inspect
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -46,16 +48,19 @@ def check(files: Iterable[Path]) -> None:
             ) from None
 
 
-def without_old_names(args: list[str]) -> list[str]:
-    """Replaces the config of a run of version 0.1 by its translation, as YAML text."""
-    texts: dict[str, str] = {}
-    for file in given_files(args):
-        config = yaml.safe_load(file.read_text()) if file.name == "config.yaml" else None
-        if isinstance(config, dict) and (new := translate_config(config)) != config:
-            texts |= {str(file): yaml.safe_dump(new, sort_keys=False)}
-    prefixes = ("", "--config=", "-c=")
-    replaced = {prefix + file: prefix + text for file, text in texts.items() for prefix in prefixes}
-    return [replaced.get(arg, arg) for arg in args]
+@contextmanager
+def without_old_names(args: list[str]) -> Iterator[list[str]]:
+    """Yields the arguments with the config of a run of version 0.1 replaced by its translation."""
+    with TemporaryDirectory() as folder:
+        new_files: dict[str, str] = {}
+        for file in given_files(args):
+            config = yaml.safe_load(file.read_text()) if file.name == "config.yaml" else None
+            if isinstance(config, dict) and (new := translate_config(config)) != config:
+                new_files[str(file)] = f"{folder}/{len(new_files)}.yaml"
+                Path(new_files[str(file)]).write_text(yaml.safe_dump(new, sort_keys=False))
+        prefixes = ("", "--config=", "-c=")
+        replaced = {p + old: p + new for old, new in new_files.items() for p in prefixes}
+        yield [replaced.get(arg, arg) for arg in args]
 
 
 def keys(file: Path) -> Iterator[tuple[str, int]]:

@@ -87,10 +87,10 @@ class LadderCLI(LightningCLI):
         args = arguments.normalized(arguments.with_config_of_run(args))
         self.files = config_files.given_files(args)
         config_files.check(self.files)
-        args = config_files.without_old_names(args)
+        new_defaults = model_arguments.defaults_of_the_new_class()
         try:
-            with model_arguments.defaults_of_the_new_class():
-                self.config = parser.parse_args(args)
+            with new_defaults, config_files.without_old_names(args) as current:
+                self.config = parser.parse_args(current)
         except MisconfigurationException as error:
             subparser = self._subcommand_parsers.get(args[0], parser)
             options = [action.dest for action in subparser._actions]

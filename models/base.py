@@ -84,15 +84,18 @@ class Module(LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Loads a checkpoint as Lightning does, also one with hyperparameters of version 0.1."""
+        """Loads a checkpoint as Lightning does, also one of version 0.1."""
         checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
         saved = checkpoint.get("hyper_parameters", {})
-        checkpoint["hyper_parameters"] = translate_hyperparameters(saved, cls.__name__)
-        if checkpoint["hyper_parameters"] != saved:
+        plain = translate_hyperparameters(saved, cls.__name__)
+        if plain != saved:
             checkpoint_path = io.BytesIO()
-            torch.save(checkpoint, checkpoint_path)
+            torch.save(checkpoint | {"hyper_parameters": plain}, checkpoint_path)
             checkpoint_path.seek(0)
-        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        for name, value in plain.items():  # Lightning built callables, which have no plain form
+            model.hparams.setdefault(name, value)
+        return model
 
     # -- randomness -------------------------------------------------------------------------------
 
