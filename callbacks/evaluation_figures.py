@@ -77,10 +77,8 @@ def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> "Figu
     ]
     count = len(titles)
     heading = f"{title}: the {count} worst mistakes" if count > 1 else f"{title}: the worst mistake"
-    # matplotlib clips colours above 1, which a data module with a smaller `scale` has
-    images = mistakes.images / mistakes.images.amax().clamp(min=1)
     heading += ", true \N{RIGHTWARDS ARROW} predicted"
-    return mosaic(images, titles, min(8, count), heading)
+    return mosaic(mistakes.images, titles, min(8, count), heading)
 
 
 def draw_reliability(calibration: Calibration, title: str) -> "Figure":
