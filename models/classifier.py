@@ -145,6 +145,17 @@ class Classifier(Module):
 
     # -- what an evaluation found ---------------------------------------------------------------
 
+    def on_validation_epoch_start(self) -> None:
+        self._reset_metrics("val")
+
+    def on_test_epoch_start(self) -> None:
+        self._reset_metrics("test")
+
+    def _reset_metrics(self, stage: str) -> None:
+        """Forgets the last epoch, whose metrics callbacks may read until then."""
+        for metric in self._metrics_of(stage):
+            metric.reset()
+
     def on_validation_epoch_end(self) -> None:
         self._log_evaluation("val")
 
@@ -166,8 +177,6 @@ class Classifier(Module):
             )  # nan: no example of the class
         # The same on every rank already; sync_dist only tells Lightning so.
         self.log_dict({name: v.float() for name, v in values.items()}, sync_dist=True)
-        confusion.reset()
-        calibration.reset()
 
     # -- optimization -----------------------------------------------------------------------------
 
