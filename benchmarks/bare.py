@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from models import GAN
-from models.classifier import Classifier
 from models.base import eval_mode
+from models.classifier import Classifier
 
 Batch = tuple[Tensor, Tensor]
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -32,7 +32,8 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
         with autocast():
             latents, labels = draw(len(real), random)
             fake = first_fakes(model, latents, labels)
-            loss, _ = model.discriminator.discriminator_loss(real, real_labels, fake.detach(), labels)
+            arguments = (real, real_labels, fake.detach(), labels)
+            loss, _ = model.discriminator.discriminator_loss(*arguments)
         loss.backward()
         discriminator_optimizer.step()
         discriminator_optimizer.zero_grad()

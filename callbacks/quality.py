@@ -26,7 +26,7 @@ from metrics import (
     Score,
     Setting,
 )
-from metrics.judge import JudgeNetwork, judge_of, load_judge
+from metrics.judge import JudgeNetwork, load_judge
 from metrics.scores import GanTrain
 from models.gan import GAN
 from models.sampling import Draws, eval_mode, to_pixels
@@ -191,8 +191,7 @@ class Quality(Callback):
 
 def judge_name(data: Any) -> str | None:
     """Returns the name of the judge of a data module's images; None if there is none."""
-    found = getattr(data, "dataset_found", None)
-    return judge_of(found) if isinstance(data, InMemoryDataModule) else None
+    return data.judge if isinstance(data, InMemoryDataModule) else None
 
 
 def _splits(trainer: Trainer) -> Splits:

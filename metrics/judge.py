@@ -19,7 +19,6 @@ from runtime.files import read_json, write, write_json
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECIPES = WEIGHTS / "judges.json"  # SHA-256, test accuracy and recipe of each file
-ALIKE = {"qmnist": "mnist", "emnist-digits": "mnist"}  # the same digits in the same frame
 MNIST_SHAPE = (1, 28, 28)  # image shape of the weight files that do not store one
 
 
@@ -60,6 +59,7 @@ class JudgeNetwork(nn.Module):
             nn.Flatten(),
         )
         self.classes = nn.Linear(num_features, num_classes)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         """Computes logits (B, K) of images (B, C, H, W) in [0, 1]."""
@@ -88,12 +88,6 @@ class JudgeNetwork(nn.Module):
             )
 
 
-def judge_of(dataset: str | None) -> str | None:
-    """Returns the name of the judge for a data set, or None if there is none."""
-    name = ALIKE.get(dataset or "", dataset or "")
-    return name if (WEIGHTS / f"{name}.npz").is_file() else None
-
-
 def load_judge(name: str) -> JudgeNetwork:
     """Loads a judge with its trained weights, frozen and in eval mode.
 
@@ -113,8 +107,7 @@ def load_judge(name: str) -> JudgeNetwork:
     with np.load(path, allow_pickle=False) as arrays:
         weights = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     shape = weights.pop("image_shape", torch.tensor(MNIST_SHAPE)).tolist()
-    network = network_of(weights, shape).eval().requires_grad_(False)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network_of(weights, shape).eval().requires_grad_(False)
 
 
 def network_of(weights: Mapping[str, Tensor], image_shape: Sequence[int]) -> JudgeNetwork:

@@ -112,12 +112,6 @@ def test_a_tested_run_is_exported(own_weights: Path) -> None:
         export(run, "mine")
 
 
-def test_only_known_data_sets_have_a_judge() -> None:
-    assert judge.judge_of("digits") == "digits"
-    assert judge.judge_of("kmnist") is None
-    assert judge.judge_of(None) is None
-
-
 def test_a_classifier_of_real_digits_learns_and_of_shuffled_ones_does_not() -> None:
     (images, labels), (test_images, test_labels) = load_digits()
     images, labels = images[:600], labels[:600]
