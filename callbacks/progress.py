@@ -11,8 +11,10 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from models.base import is_logging_step
 
-LINES = 10  # plain lines per run if the output is not a terminal
-STEPS_PER_LINE = 1000  # if the length of the run is unknown
+LINES = 10  # Plain lines per run if the output is not a terminal.
+STEPS_PER_LINE = 1000  # If the length of the run is unknown.
+LINE = "Step {n:,} of {total:,} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
+LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
 
 
 class Progress(TQDMProgressBar):
@@ -31,8 +33,8 @@ class Progress(TQDMProgressBar):
         return Tqdm(disable=True)
 
     def init_validation_tqdm(self) -> Tqdm:
-        within_fit = self.trainer.state.fn == "fit"
-        return Tqdm(disable=True) if within_fit else super().init_validation_tqdm()
+        fits = self.trainer.state.fn == "fit"
+        return Tqdm(disable=True) if fits else super().init_validation_tqdm()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Returns the latest training metrics as text with three significant digits."""
@@ -43,38 +45,35 @@ class Progress(TQDMProgressBar):
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_start()
-        self._start_time, self._start_step = time.perf_counter(), steps_until(trainer)
-        bar = self.train_progress_bar
+        bar, self._start = self.train_progress_bar, time.perf_counter()
         bar.reset(total_steps(trainer))
-        bar.initial = bar.n = self._start_step
+        bar.initial = bar.n = steps_until(trainer)
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Does nothing, because the bar continues over all epochs."""
 
-    on_train_epoch_end = on_train_epoch_start
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Does nothing, because a redraw takes half a millisecond and epochs can be short."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         bar, before, now = self.train_progress_bar, self.train_progress_bar.n, steps_until(trainer)
         if bar.disable:
             bar.n, end = now, bar.total or LINES * STEPS_PER_LINE
             if super().is_enabled and LINES * now // end > LINES * before // end:
-                metrics = self.get_metrics(trainer, pl_module)
-                print(self._line(now, bar.total, metrics), flush=True)
+                self._print_line(self.get_metrics(trainer, pl_module))
         elif bar.update(now - before) or now == bar.total:
             bar.set_postfix(self.get_metrics(trainer, pl_module))
             if now == bar.total:
                 bar.close()  # Lightning's closing message then gets its own line.
 
-    def _line(self, step: int, total: int | None, metrics: dict[str, Any]) -> str:
-        elapsed = time.perf_counter() - self._start_time
-        line = f"Step {step:,}"
-        if total is not None:
-            line += f" of {total:,} ({step / total:.0%})"
-        line += f", {Tqdm.format_interval(elapsed)} elapsed"
-        if total is not None:
-            left = elapsed * (total - step) / (step - self._start_step)
-            line += f", {Tqdm.format_interval(left)} left"
-        return ", ".join([line, *(f"{name} {value}" for name, value in metrics.items())])
+    def _print_line(self, metrics: dict[str, str]) -> None:
+        bar, elapsed = self.train_progress_bar, time.perf_counter() - self._start
+        options = {
+            "bar_format": LINE if bar.total else LINE_WITHOUT_END,
+            "postfix": ", ".join(f"{name} {value}" for name, value in metrics.items()),
+            "initial": bar.initial,
+        }
+        print(Tqdm.format_meter(bar.n, bar.total, elapsed, **options), flush=True)
 
 
 def steps_until(trainer: Trainer, updates: int | None = None) -> int:
@@ -109,12 +108,9 @@ class Speed(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = time.perf_counter()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._mark = time.perf_counter()
+    on_validation_end = on_train_epoch_start
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._due = trainer.global_step + 1 if is_logging_step(trainer) else None
 
     def on_train_batch_end(

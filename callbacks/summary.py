@@ -25,26 +25,18 @@ class Summary(Callback):
 def table(summary: ModelSummary) -> str:
     """Returns the parts that have parameters, then the totals, as lines of text.
 
-    The shapes of inputs and outputs are without the batch. They are left out unless every part has
-    them.
+    Columns of shapes, without the batch, are left out unless every part has a shape.
     """
-    columns = {
-        "Part": summary.layer_names,
-        "Type": summary.layer_types,
-        "Parameters": [f"{count:,}" for count in summary.param_nums],
-        "Input": [_shape(size) for size in summary.in_sizes],
-        "Output": [_shape(size) for size in summary.out_sizes],
-    }
-    kept = [place for place, count in enumerate(summary.param_nums) if count]
-    lines = [""] * (1 + len(kept))
-    for name, values in columns.items():
-        cells = [name, *(values[place] for place in kept)]
-        if "" not in cells:
-            width = max(map(len, cells))
-            lines = [f"{line}  {cell:<{width}}" for line, cell in zip(lines, cells, strict=True)]
+    counts = [f"{count:,}" for count in summary.param_nums]
+    shapes = [map(_shape, sizes) for sizes in (summary.in_sizes, summary.out_sizes)]
+    parts = zip(summary.layer_names, summary.layer_types, counts, *shapes, strict=True)
+    rows = [("Part", "Type", "Parameters", "Input", "Output"), *(p for p in parts if p[2] != "0")]
+    columns = [column for column in zip(*rows, strict=True) if "" not in column]
+    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
+    lines = ["  " + "  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
     total, fixed = summary.total_parameters, summary.total_parameters - summary.trainable_parameters
     lines.append(f"  {total:,} parameters" + f", {fixed:,} of them not trained" * bool(fixed))
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)
 
 
 def _shape(size: str | list[int]) -> str:

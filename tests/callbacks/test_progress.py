@@ -106,6 +106,7 @@ def test_a_run_without_end_shows_steps_alone(
 
 
 def test_a_terminal_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Progress, "on_train_end", lambda *_: None)  # Lightning prints before it.
     text = run(tmp_path, monkeypatch, Terminal(), max_epochs=3)
     assert text.count("\n") == 1
     last = text.rstrip().rpartition("\r")[2]
