@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 import models
-from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid
+from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
 from commands import COMMANDS, arguments, config_files, model_arguments
 from commands.parser import CLASSES, Parser
 from runtime import checkpoints, cluster, signals
@@ -203,6 +203,7 @@ class LadderCLI(LightningCLI):
                 kwargs["logger"] = False  # RunFolder adds its own once the folder is known
         if self._saves:
             kwargs["max_time"] = None  # see Preemption
+        kwargs["enable_model_summary"] = False  # see Summary
         try:
             return self._instantiate_trainer({**config, "callbacks": chosen, **kwargs}, [])
         except (ValueError, TypeError) as error:
@@ -214,6 +215,8 @@ class LadderCLI(LightningCLI):
         chosen += [self._get(self.config_init, name) for name in ("samples", "quality")]
         if config.enable_progress_bar is not False:
             chosen.append(Progress())
+        if config.enable_model_summary is not False:
+            chosen.append(Summary())
         if self._saves:
             chosen.append(Preemption(config.max_time))
         if config.enable_checkpointing is not False and not config.fast_dev_run:

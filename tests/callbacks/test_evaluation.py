@@ -10,7 +10,7 @@ from lightning import LightningModule
 from matplotlib.figure import Figure
 
 from callbacks import evaluation
-from callbacks.drawing import mosaic, percent, publish
+from callbacks.drawing import percent, publish
 from callbacks.evaluation import Evaluation
 from callbacks.evaluation_figures import draw_confusion, draw_mistakes
 from callbacks.tally import Evaluated, Mistakes
@@ -111,15 +111,6 @@ def test_mistakes_are_titled_true_then_predicted() -> None:
     mistakes = Mistakes(torch.rand(1, 1, 4, 4), [1], [0], [0.75])
     (text,) = draw_mistakes(mistakes, ["cat", "dog"], "Test").axes[0].texts
     assert text.get_text() == "dog \N{RIGHTWARDS ARROW} cat\n0.7500"
-
-
-def test_a_mosaic_shows_every_image_in_its_place() -> None:
-    images = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 1, 2, 3)
-    shown = mosaic(images, columns=3).axes[0].images
-    assert [image.get_array().max() for image in shown] == [0, 1, 2, 3, 4]
-    lefts, tops = zip(*((i.get_extent()[0], i.get_extent()[3]) for i in shown), strict=True)
-    assert lefts[0] == lefts[3] < lefts[1] == lefts[4] < lefts[2]
-    assert tops[0] == tops[1] == tops[2] < tops[3] == tops[4]
 
 
 def test_a_figure_that_fails_leaves_the_old_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusi
 from models import ConditionalGAN, GateMLP, MNISTConv
 from models.activation_maximization import activations, maximize
 from runtime.run_folder import RunFolder
-from tests.callbacks.runs import Small, digits, trainer
+from tests.callbacks.runs import SHAPES, Pictures, Small, digits, trainer
 from tests.models.gans import small
 
 
@@ -88,6 +88,26 @@ def test_a_gans_discriminator_is_looked_into(tmp_path: Path, head: str) -> None:
 def test_an_unconditional_gan_has_one_unit_at_the_end(tmp_path: Path) -> None:
     run(tmp_path).maximize(small(), steps=2, out=tmp_path / "out")
     assert (tmp_path / "out" / "maximize_realness.png").is_file()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(tmp_path).maximize(Small(shape, 4), Pictures(shape), steps=2, occlusion=2, out=out)
+    pictures = {"maximize_1.png", "filters.png", "occlusion.png"}
+    assert {path.name for path in out.iterdir()} == pictures
+
+
+def test_a_colour_image_is_shown_in_colour() -> None:
+    images = torch.tensor([0.5, 0.25, 0.0]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    shown = draw_occlusion(images, torch.rand(1, 5, 5), ["a"], 7, 2).axes[0].images[0]
+    assert shown.get_array()[0, 0].tolist() == [1.0, 0.5, 0.0]
+
+
+def test_units_are_named_if_there_is_one_per_class(tmp_path: Path) -> None:
+    model = small(ConditionalGAN, head="softmax")  # Its unit 0 is "fake", its unit 10 the digit 9.
+    run(tmp_path).maximize(model, digits(), unit=10, steps=1, out=tmp_path / "out")
+    assert (tmp_path / "out" / "maximize_classes.png").is_file()
 
 
 def test_averaged_weights_are_the_ones_looked_into() -> None:
