@@ -17,11 +17,12 @@ from commands import COMMANDS
 from commands.ladder_cli import LadderCLI
 from runtime.run_folder import RunFolder
 from tests.conftest import ROOT
+from tests.models.gans import WIDTH_2
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("**/*.yaml"))
 EXPERIMENTS = [path for path in CONFIGS if path.parent.name != "trainer"]
 OVERLAYS = [path for path in CONFIGS if path.parent.name == "trainer"]
-TINY_GAN = ["--model=GAN", "--model.width=2", "--model.latent_dim=4"]
+TINY_GAN = ["--model=GAN", *WIDTH_2]
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
 
 

@@ -1,16 +1,17 @@
 """Runs of small classifiers, each in its own folder."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
-from torch import nn
 
 from datamodules import Images, Iris
 from datamodules.base import InMemoryDataModule, Split, Splits
 from models.classifier import Classifier
+from models.networks import FeedForward
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 64, 64), (3, 16, 24)]
 
@@ -19,10 +20,8 @@ class Small(Classifier):
     """A random linear classifier."""
 
     def __init__(self, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10) -> None:
-        super().__init__()
         torch.manual_seed(0)
-        size = int(torch.tensor(shape).prod())
-        self.set_network(nn.Sequential(nn.Flatten(), nn.Linear(size, classes)), shape, classes)
+        super().__init__(shape, classes, partial(FeedForward, hidden=0))
 
 
 def trainer(

@@ -6,15 +6,16 @@ import pytest
 from lightning.pytorch.utilities.model_summary import summarize
 
 from callbacks.summary import Summary, table
-from models import ConditionalGAN, GateLogistic, MNISTConv
+from models import ConditionalGAN, GateLogistic
 from tests.callbacks.runs import Small, digits, trainer
+from tests.models.classifiers import convnet
 from tests.models.gans import small
 
 
 def test_parts_without_parameters_are_left_out() -> None:
     assert table(summarize(GateLogistic())).splitlines() == [
-        "  Part     Type        Parameters  Input  Output",
-        "  network  Sequential  3           2      1",
+        "  Part     Type         Parameters  Input  Output",
+        "  network  FeedForward  3           2      1",
         "  3 parameters",
     ]
 
@@ -30,7 +31,7 @@ def test_unknown_shapes_are_left_out() -> None:
 
 
 def test_shapes_of_images_are_without_the_batch() -> None:
-    line = table(summarize(MNISTConv(width=2))).splitlines()[1]
+    line = table(summarize(convnet())).splitlines()[1]
     assert line.endswith("  1 x 28 x 28  10")
 
 

@@ -11,10 +11,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from commands import maximize as command
 from commands.maximize import Maximization, inspect
 from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
-from models import ConditionalGAN, GateMLP, MNISTConv
+from models import ConditionalGAN, GateMLP
 from models.activation_maximization import activations, maximize
 from runtime.run_folder import RunFolder
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, trainer
+from tests.models.classifiers import convnet
 from tests.models.gans import small
 
 
@@ -49,7 +50,7 @@ def test_it_draws_the_checkpoints_network_into_the_runs_folder(
 
 def test_one_unit_of_a_named_layer_elsewhere(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model, out = MNISTConv(width=2), tmp_path / "out"
+    model, out = convnet(), tmp_path / "out"
     run(tmp_path).maximize(model, layer="network.3", unit=1, steps=2, blur=0.0, out=out)
     assert {path.name for path in out.iterdir()} == {"maximize_3.png", "filters.png"}  # no data
 
@@ -111,7 +112,7 @@ def test_units_are_named_if_there_is_one_per_class(tmp_path: Path) -> None:
 
 
 def test_averaged_weights_are_the_ones_looked_into() -> None:
-    model = MNISTConv(width=2, ema_decay=0.9)
+    model = convnet(ema_decay=0.9)
     assert model.ema is not None
     assert inspect(model).network is model.ema.network
 
@@ -124,7 +125,7 @@ def test_what_has_no_images_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MisconfigurationException, match="--out .*file/in: cannot be written to"):
-        run(tmp_path).maximize(MNISTConv(), digits(), steps=1, out=tmp_path / "file" / "in")
+        run(tmp_path).maximize(convnet(), digits(), steps=1, out=tmp_path / "file" / "in")
 
 
 def test_titles_name_units_and_the_map_lies_on_the_image() -> None:

@@ -22,7 +22,7 @@ from commands.sample_figures import (
 from models import ConditionalGAN
 from tests.callbacks.runs import SHAPES, Pictures, generating
 from tests.conftest import ROOT
-from tests.models.gans import small
+from tests.models.gans import WIDTH_2, small
 from tests.test_cli import DIGITS, fails, run
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
@@ -37,14 +37,12 @@ def train(root: Path, model: str, *args: str) -> Path:
 
 @pytest.fixture(scope="module")
 def cgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tiny = ["--model.width=2", "--model.latent_dim=4"]
-    return train(tmp_path_factory.mktemp("runs"), "ConditionalGAN", *tiny)
+    return train(tmp_path_factory.mktemp("runs"), "ConditionalGAN", *WIDTH_2)
 
 
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tiny = ["--model.width=2", "--model.latent_dim=4"]
-    return train(tmp_path_factory.mktemp("runs"), "GAN", *tiny)
+    return train(tmp_path_factory.mktemp("runs"), "GAN", *WIDTH_2)
 
 
 def sample(ckpt: Path | str, out: Path, *args: str) -> dict[str, np.ndarray]:
@@ -137,9 +135,9 @@ def test_a_mistake_is_one_line(
 
 
 def test_only_a_gan_is_sampled_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = train(tmp_path, "MNISTDense")
+    folder = train(tmp_path, "ImageClassifier", "--model.network.width=2")
     line = fails(capsys, "sample", f"--ckpt_path={folder}", *QUIET)
-    assert "sample draws from a GAN, but this checkpoint is of MNISTDense" in line
+    assert "sample draws from a GAN, but this checkpoint is of ImageClassifier" in line
 
 
 def test_classes_are_for_conditional_gans(gan: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,9 @@ LECTURE: dict[str, Any] = {
 }
 LECTURE_CGAN = LECTURE | {"trunk": partial(LectureTrunk, channels=128, activation="relu")}
 
+# options of the command line
+WIDTH_2 = ["--model.generator.width=2", "--model.trunk.width=2", "--model.latent_dim=4"]
+
 
 def sgd(lr: float = 0.1) -> Callable[[Any], torch.optim.Optimizer]:
     return lambda parameters: torch.optim.SGD(parameters, lr=lr)

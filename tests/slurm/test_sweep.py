@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 def test_a_task_without_a_line_in_the_sweep_is_an_error(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep.txt"
-    sweep.write_text("--model.width 8\n--model.width 16\n")
+    sweep.write_text("--model.generator.width 8\n--model.generator.width 16\n")
     done = subprocess.run(
         ["bash", "slurm/array.sbatch", "configs/cgan.yaml"],
         env=os.environ | {"SWEEP": str(sweep), "SLURM_ARRAY_TASK_ID": "3"},
