@@ -165,7 +165,7 @@ def test_checkpoints_hold_both_networks_and_plain_values(finished: Path) -> None
     assert checkpoint["global_step"] == 8
     networks = {name.split(".")[0] for name in checkpoint["state_dict"]}
     assert {"generator", "discriminator", "grid_latents"} <= networks
-    assert checkpoint["hyper_parameters"]["width"] == 2
+    assert checkpoint["hyper_parameters"]["trunk"]["init_args"] == {"width": 2}
     assert checkpoint["datamodule_hyper_parameters"]["dataset_found"] == "digits"
 
 
@@ -217,7 +217,7 @@ MISTAKES = {
     ),
     "key": ("latent_dim", "latnt_dim", "model: ConditionalGAN has no option", "latent_dim?"),
     "type": ("latent_dim: 64", "latent_dim: big", "model.latent_dim: expected int, got 'big'", ""),
-    "choice": ("projection", "projecton", "model.head: expected", "projection?"),
+    "part": ("ProjectionHead", "ProjectonHead", "no class 'ProjectonHead'", "ProjectionHead?"),
     "nested": ("{lr:", "{lrr:", "model.generator_optimizer: Adam has no option 'lrr'", "lr?"),
     "trainer": ("max_steps", "max_stps", "no option 'trainer.max_stps'", "trainer.max_steps?"),
     "top": ("trainer:", "trainr:", "no option 'trainr.max_steps'", "Did you mean trainer"),
@@ -262,7 +262,11 @@ OPTIONS = {
     "--model=models.Net": "model: cannot import models.Net: module 'models' has no attribute 'Net'",
     "--model=torch.nn.Linear": "model: torch.nn.Linear is not a LightningModule.",
     "--model=Adam": "model: Adam is not the kind of class that is needed here.",
-    "--model.widht=8": "model: ConditionalGAN has no option 'widht'. Did you mean width?",
+    "--model.latent=x": "model.latent: expected ",
+    "--model.latnt_dim=8": "ConditionalGAN has no option 'latnt_dim'. Did you mean latent_dim?",
+    "--model.generator.widht=8": "ModernGenerator has no option 'widht'. Did you mean width?",
+    "--model.generator=ModernGenrator": "no class 'ModernGenrator'. Did you mean ModernGenerator",
+    "--model.num_classes=5": "model.num_classes is 5, and data Images has 10: leave out --model.n",
     "--model.generator_optimizer=Adm": "there is no class 'Adm'. Did you mean Adam",
     "--model.generator_optimizer.lr=x": "model.generator_optimizer.lr: expected float, got 'x'.",
     "--data.val_fraction=x": "data.val_fraction: expected float, got 'x'.",
@@ -369,5 +373,7 @@ def test_training_collects_garbage_and_takes_subnormal_numbers_as_zero(tmp_path:
 def test_a_models_own_complaint_is_one_line_too(
     in_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = fails(capsys, "fit", "--config=configs/mnist_dense.yaml", "--model.activation=relo")
+    line = fails(
+        capsys, "fit", "--config=configs/mnist_dense.yaml", "--model.network.activation=relo"
+    )
     assert line.startswith("error: there is no activation 'relo'")

@@ -59,18 +59,6 @@ class Pictures(InMemoryDataModule):
         split = Split(images, torch.arange(16) % self.num_classes)
         return Splits(split, split, split)
 
-    def identity(self) -> dict[str, Any]:
-        return {}
-
-
-def generating(model: Any, shape: tuple[int, int, int]) -> Any:
-    """Gives a GAN a linear generator of images of any shape."""
-    size = int(torch.tensor(shape).prod())
-    linear = nn.Linear(model.generator_input_dim, size)
-    model.generator = nn.Sequential(linear, nn.Sigmoid(), nn.Unflatten(1, shape))
-    model.image_shape = shape
-    return model
-
 
 def probabilities(model: Classifier, data: Images | Iris) -> tuple[torch.Tensor, torch.Tensor]:
     """Targets (N,) and probabilities (N, C) of the whole test split at once."""

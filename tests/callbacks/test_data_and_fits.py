@@ -128,7 +128,7 @@ def test_gates_end_with_their_surface_and_flowers_do_not(tmp_path: Path) -> None
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_a_function_ends_with_its_fit_if_it_can_be_drawn(tmp_path: Path, dimensions: int) -> None:
     data = Functions(function="x1", dimensions=dimensions, num_train=64, num_eval=64)
-    trainer(tmp_path, FunctionFit()).fit(FunctionMLP(dimensions=dimensions), datamodule=data)
+    trainer(tmp_path, FunctionFit()).fit(FunctionMLP((dimensions,)), datamodule=data)
     assert figures(tmp_path) == ({"function_fit.png"} if dimensions < 3 else set())
 
 

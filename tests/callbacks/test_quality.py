@@ -81,7 +81,7 @@ def test_no_judge_is_said_once_and_nothing_is_scored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = digits()
-    data.dataset_found = "kmnist"
+    data.judge = None
     run = trainer(tmp_path, Quality(samples=64, min_steps=1), max_epochs=2, limit_train_batches=1)
     run.fit(small(), datamodule=data)
     said = [record for record in caplog.records if "no judge" in record.getMessage()]

@@ -15,7 +15,7 @@ from callbacks.samples import untrained_scores
 from models import ConditionalGAN
 from runtime.files import write
 from runtime.run_folder import AppendingCSVLogger
-from tests.callbacks.runs import SHAPES, generating, trainer
+from tests.callbacks.runs import SHAPES, trainer
 from tests.models.gans import LECTURE, fit, same, small, state
 
 
@@ -50,7 +50,7 @@ def test_tiles_lie_row_by_row() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_grid_shows_images_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> None:
-    model = generating(small(ConditionalGAN), shape)
+    model = small(ConditionalGAN, image_shape=shape)
     SampleGrid()._draw(trainer(tmp_path, logger=loggers(tmp_path)), model)
     scale = max(1, round(56 / shape[1]))
     with Image.open(tmp_path / "run" / "figures" / "samples.png") as picture:

@@ -13,6 +13,7 @@ from commands.maximize import Maximization, inspect
 from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
 from models import ConditionalGAN, GateMLP
 from models.activation_maximization import activations, maximize
+from models.gan_heads import Head, NormalizedSigmoidHead, ProjectionHead, SoftmaxHead
 from runtime.run_folder import RunFolder
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, trainer
 from tests.models.classifiers import convnet
@@ -72,8 +73,8 @@ def test_images_stay_within_the_range_of_the_data(
     assert ((seen[0] > 0.1 * high) & (seen[0] < 0.9 * high)).float().mean() < 0.5
 
 
-@pytest.mark.parametrize("head", ["softmax", "normalized_sigmoid", "auxiliary", "projection"])
-def test_a_gans_discriminator_is_looked_into(tmp_path: Path, head: str) -> None:
+@pytest.mark.parametrize("head", [SoftmaxHead, NormalizedSigmoidHead, ProjectionHead])
+def test_a_gans_discriminator_is_looked_into(tmp_path: Path, head: type[Head]) -> None:
     model = small(ConditionalGAN, head=head)
     inspected = inspect(model)
     network, forward = inspected.network, inspected.forward
@@ -106,7 +107,7 @@ def test_a_colour_image_is_shown_in_colour() -> None:
 
 
 def test_units_are_named_if_there_is_one_per_class(tmp_path: Path) -> None:
-    model = small(ConditionalGAN, head="softmax")  # Its unit 0 is "fake", its unit 10 the digit 9.
+    model = small(ConditionalGAN, head=SoftmaxHead)  # unit 0: "fake", unit 10: digit 9
     run(tmp_path).maximize(model, digits(), unit=10, steps=1, out=tmp_path / "out")
     assert (tmp_path / "out" / "maximize_classes.png").is_file()
 

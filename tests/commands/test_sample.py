@@ -20,7 +20,7 @@ from commands.sample_figures import (
     spherical,
 )
 from models import ConditionalGAN
-from tests.callbacks.runs import SHAPES, Pictures, generating
+from tests.callbacks.runs import SHAPES, Pictures
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2, small
 from tests.test_cli import DIGITS, fails, run
@@ -178,7 +178,7 @@ def test_figures_and_file_for_images_of_any_shape(
     with np.load(_save(tmp_path, drawn, seed=3)) as arrays:
         assert arrays["images"].shape == (16, *shape[1:], *([3] if shape[0] == 3 else []))
         assert arrays["images"].ravel()[1] == drawn["images"].movedim(1, -1).flatten()[1]
-    model = generating(small(ConditionalGAN), shape)
+    model = small(ConditionalGAN, image_shape=shape)
     draw_paths(tmp_path, model, 0, "linear", [3, 8], [1, 2])
     draw_neighbors(tmp_path, drawn["images"][:2], data)
     (tmp_path / "figures").mkdir()
