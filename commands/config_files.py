@@ -199,7 +199,7 @@ def _where(args: list[str], name: str, within: str = "") -> str:
         return ""
     for file in reversed(given_files(args)):
         for key, line in keys(file):
-            if _short(key) == leaf and key.startswith(within):
+            if _short(key) == leaf and key.replace("init_args.", "").startswith(within):
                 return f"{file}:{line}: "
     return ""
 
