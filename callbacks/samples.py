@@ -7,8 +7,9 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.figures import figures_folder, tensorboard, tile, write_png
+from models.base import eval_mode
 from models.gan import GAN
-from models.sampling import eval_mode, sample
+from models.sampling import sample
 from runtime.schedule import epoch_is_due
 
 
