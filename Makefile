@@ -1,4 +1,4 @@
-# `make train` and `make test` work on a fresh machine with Python 3.11 or newer; `make help` lists the rest.
+# `make train` and `make test` work on a new machine with Python 3.11 or newer. `make help` lists all targets.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -10,35 +10,35 @@ CONFIG ?= configs/cgan.yaml
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
-train: $(READY)  ## set up, then train the conditional GAN (CONFIG=configs/... for another)
+train: $(READY)  ## set up .venv, then train the conditional GAN (another config: CONFIG=configs/...)
 	$(BIN)/python cli.py fit --config $(CONFIG)
 
-test: $(READY)  ## set up, then run the quick tests
+test: $(READY)  ## set up .venv, then run the quick tests
 	$(BIN)/python -m pytest -m "not slow and not slurm and not gpu"
 
-slow: $(READY)  ## the tests that take longer
+slow: $(READY)  ## run the slow tests
 	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
 
-test-gpu: $(READY)  ## the tests that need a CUDA device
+test-gpu: $(READY)  ## run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
-test-slurm: $(READY)  ## start a SLURM with two nodes on this machine and train on it (installs Debian's)
+test-slurm: $(READY)  ## start a SLURM with two nodes on this machine and train on it (LADDER_SLURM=install: install it)
 	$(BIN)/python -m pytest -m slurm -s tests/slurm
 
-lint: $(READY)  ## style and types
+lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ci: lint test slow test-slurm  ## all that must pass before a change is merged
+ci: lint test slow test-slurm  ## run all checks that must pass before a merge
 
-bench: $(READY) $(BENCH_READY)  ## speed against Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
+bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)
 
-bench-gpu: $(READY)  ## the same on a GPU, where there is one
+bench-gpu: $(READY)  ## measure speed on a GPU
 	$(BIN)/python -m benchmarks --only gpu $(BENCH)
 
-clean:  ## remove caches and the environment, not runs/ or data/
+clean:  ## remove caches and .venv, but not runs/ or data/
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info build
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

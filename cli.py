@@ -1,61 +1,84 @@
 """The command line: `python cli.py fit --config configs/cgan.yaml`."""
 
 import gc
-
-from runtime import signals
-
-if __name__ == "__main__":
-    signals.install()  # before the imports below, which take seconds
-    gc.disable()  # they make a million objects that stay; to look through them takes 0.2 s a time
-
 import logging
+import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from lightning.fabric.utilities.rank_zero import _get_rank
-from lightning.pytorch.cli import ArgsType
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+import commands
+from commands.errors import user_errors
+from runtime import signals
 
-from commands.compare import compare
-from commands.ladder_cli import LadderCLI
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import ArgsType
 
 IRRELEVANT_WARNINGS = (
-    "is not supported by the model summary",  # it guesses megabytes, which nobody asked for
-    "isinstance\\(treespec, LeafSpec\\)",  # Lightning's own use of torch
-    "Found .* module\\(s\\) in eval mode",  # the moving average rests in eval mode on purpose
-    "is smaller than the logging interval",  # means are carried over epochs
-    "Checkpoint directory .* exists and is not empty",  # it is a resumed run's own
+    "is not supported by the model summary",  # the summary guesses sizes in megabytes
+    "isinstance\\(treespec, LeafSpec\\)",  # Lightning's use of torch
+    "Found .* module\\(s\\) in eval mode",  # the moving average stays in eval mode on purpose
+    "is smaller than the logging interval",  # means continue across epochs
+    "Checkpoint directory .* exists and is not empty",  # a resumed run uses its own folder
 )
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in the order in which Lightning looks
 
 
-def main(args: ArgsType = None) -> None:
+def main(args: "ArgsType" = None) -> None:
     """Runs the command line.
 
     Args:
-        args: The arguments, by default those of the process.
+        args: The arguments. By default those of the process, whose signals and garbage collection
+            are then this function's to arrange.
 
     Raises:
         SystemExit: With 2 for a user's mistake, explained in one line on standard error; with 75
-            when a signal stopped the run, which can be resumed.
+            if a signal stopped the run, which can be resumed.
     """
-    for message in IRRELEVANT_WARNINGS:
-        warnings.filterwarnings("ignore", message=f".*{message}")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "litlogger" not in record.getMessage()  # an advertisement
-    )
     given = sys.argv[1:] if args is None else args
     try:
-        if isinstance(given, list) and given[:1] == ["compare"]:
-            compare(given[1:])
-        else:
-            LadderCLI(args)
-    except MisconfigurationException as error:
-        if not _get_rank():
+        if not (isinstance(given, list) and commands.run_light(given)):
+            _run_lightning(given, own_process=args is None)
+    except user_errors() as error:
+        if not int(next((os.environ[name] for name in RANKS if name in os.environ), 0)):
             print("error:", " ".join(str(error).split()), file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _run_lightning(args: "ArgsType", own_process: bool) -> None:
+    """Runs a command that needs a Trainer."""
+    if own_process:
+        gc.disable()  # imports make a million objects that stay; each look through them takes 0.2 s
+        if "fit" in sys.argv[1:]:  # saves when it is told to stop
+            signals.install()  # before imports that take seconds
+    with _without_irrelevant_messages():
+        try:
+            from commands.ladder_cli import LadderCLI
+
+            LadderCLI(args)
+        finally:
+            if not own_process:
+                signals.restore()
+
+
+@contextmanager
+def _without_irrelevant_messages() -> Iterator[None]:
+    """Hides messages that ask nothing of the user, and afterwards restores all filters."""
+
+    def is_relevant(record: logging.LogRecord) -> bool:
+        return "litlogger" not in record.getMessage()  # an advertisement
+
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(is_relevant)
+    try:
+        with warnings.catch_warnings():
+            for message in IRRELEVANT_WARNINGS:
+                warnings.filterwarnings("ignore", message=f".*{message}")
+            yield
     finally:
-        if __name__ != "__main__":  # where the process goes on
-            signals.restore()
+        logger.removeFilter(is_relevant)
 
 
 if __name__ == "__main__":

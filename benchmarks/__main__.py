@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: how fast this project is here, as a table in benchmarks/results/."""
+"""`python -m benchmarks`: measures the speed of this project, as a table in benchmarks/results/."""
 
 import argparse
 import tempfile
@@ -8,48 +8,47 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import data_path, gpu, growth, limits, startup, steps, tax, training
+from benchmarks import data_path, growth, limits, startup, steps, tax, training
 from benchmarks.context import Context, find_mnist
-from benchmarks.report import Section, cores, cpu_name, file_name, heading, write_atomically
+from benchmarks.report import Section, cores, cpu_name, file_name, heading
 from benchmarks.worker import ROOT
+from runtime.files import write
 from runtime.precision import choose_precision
 
 SECTIONS: dict[str, Callable[[Context], list[Section]]] = {
     "steps": steps.run,
-    "limits": limits.run,
+    "limits": limits.run,  # uses the results of `steps`
     "tax": tax.run,
     "data": data_path.run,
     "training": training.run,
     "startup": startup.run,
     "growth": growth.run,
-    "gpu": gpu.run,
+    "gpu": steps.run_on_gpu,
 }
 
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    found.add_argument("--only", nargs="+", choices=SECTIONS, default=[], help="not all sections")
+    found.add_argument("--only", nargs="+", choices=SECTIONS, default=[], help="only these")
     found.add_argument("--rounds", type=int, default=7, help="of all contenders (default: 7)")
     found.add_argument(
         "--data-dir",
         type=Path,
         default=Path("data"),
-        help="holds MNIST/raw (default: data/); without it, images of noise are trained on",
+        help="contains MNIST/raw (default: data/); without it, images of noise are trained on",
     )
     found.add_argument("--out", type=Path, default=ROOT / "benchmarks/results", help="a folder")
     return found
 
 
 def measure(names: list[str], context: Context) -> list[str]:
-    """The sections as Markdown, each printed once it is there."""
+    """Returns the sections as Markdown, and prints each when it is done."""
     found = []
     for name in names:
         start = time.perf_counter()
-        sections = SECTIONS[name](context)
-        took = f"Measured in {time.perf_counter() - start:.0f} s."
-        text = "\n\n".join(section.markdown() for section in sections)
-        print(f"{text}\n\n{took}\n", flush=True)
-        found.append(f"{text}\n\n{took}")
+        text = "\n\n".join(section.markdown() for section in SECTIONS[name](context))
+        found.append(f"{text}\n\nMeasured in {time.perf_counter() - start:.0f} s.")
+        print(f"{found[-1]}\n", flush=True)
     return found
 
 
@@ -68,7 +67,8 @@ def main() -> None:
     on_gpu = options.only == ["gpu"] and torch.cuda.is_available()
     hardware = torch.cuda.get_device_name() if on_gpu else cpu_name()
     path = options.out / file_name(hardware, cores(), options.only)
-    write_atomically(path, "\n\n".join([top, *found]) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, lambda file: file.write_text("\n\n".join([top, *found]) + "\n"))
     print(f"Written: {path}")
 
 

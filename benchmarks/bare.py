@@ -1,4 +1,4 @@
-"""A batch of training without Lightning: the model's own networks and losses in a plain loop."""
+"""Training steps without Lightning: the model's networks and losses in a plain loop."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from models import GAN
+from models.base import eval_mode
 from models.classifier import Classifier
-from models.sampling import eval_mode
 
 Batch = tuple[Tensor, Tensor]
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -18,7 +18,7 @@ Step = Callable[[Batch, int], None]
 
 
 def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) -> Step:
-    """One update of each network a call, as `GAN.training_step` makes them."""
+    """Returns a step that updates each network once, like `GAN.training_step`."""
     discriminator_optimizer, generator_optimizer = optimizers
     device = model.grid_latents.device
 
@@ -32,7 +32,8 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
         with autocast():
             latents, labels = draw(len(real), random)
             fake = first_fakes(model, latents, labels)
-            loss, _ = model.discriminator_loss(real, real_labels, fake.detach(), labels)
+            arguments = (real, real_labels, fake.detach(), labels)
+            loss, _ = model.discriminator.discriminator_loss(*arguments)
         loss.backward()
         discriminator_optimizer.step()
         discriminator_optimizer.zero_grad()
@@ -41,7 +42,7 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
             if not model.reuse_fakes:
                 latents, labels = draw(len(real), random)
                 fake = model.generator(model.generator_input(latents, labels))
-            loss = model.generator_loss(fake, labels)
+            loss = model.discriminator.generator_loss(fake, labels)
         loss.backward()
         generator_optimizer.step()
         generator_optimizer.zero_grad()
@@ -51,7 +52,7 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
 
 
 def first_fakes(model: GAN, latents: Tensor, labels: Tensor | None) -> Tensor:
-    """What the discriminator is shown; with a gradient if the generator learns from it as well."""
+    """Generates the discriminator's fakes, with a gradient if the generator reuses them."""
     inputs = model.generator_input(latents, labels)
     if model.reuse_fakes:
         return model.generator(inputs)
@@ -65,7 +66,7 @@ def first_fakes(model: GAN, latents: Tensor, labels: Tensor | None) -> Tensor:
 def classifier_step(
     model: Classifier, optimizer: Optimizer, schedulers: Sequence[Any], autocast: Autocast
 ) -> Step:
-    """One update a call, with the moving average and the schedule where the model has them."""
+    """Returns a step that also advances the schedules and the moving average, if there is one."""
 
     def step(batch: Batch, index: int) -> None:
         with autocast():
@@ -82,7 +83,7 @@ def classifier_step(
 
 
 def endless(loader: Any, prepare: Callable[[Any, int], Any]) -> Iterator[tuple[Any, int]]:
-    """Batches and their numbers in the epoch, epoch after epoch."""
+    """Yields batches and their numbers in the epoch, epoch after epoch."""
     while True:
         for index, batch in enumerate(loader):
             yield prepare(batch, 0), index

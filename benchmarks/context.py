@@ -1,7 +1,8 @@
-"""What every section of the benchmark is given."""
+"""Settings and results that all sections of the benchmark share."""
 
+import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,57 +12,60 @@ import numpy as np
 
 from benchmarks.timing import interleave
 from benchmarks.worker import ROOT, Worker
-from datamodules.sources import find_files
+from datamodules.sources import IMAGE_SHAPE, find_files
+
+ENDLESS = ("--trainer.max_epochs", "100000", "--trainer.limit_val_batches", "0")
 
 
 @dataclass
 class Context:
-    """How to measure, on what data, and what earlier sections of this run found."""
+    """How to measure, on which data, and the results of earlier sections of this run."""
 
     rounds: int
-    data_dir: Path  # holds MNIST/raw: real, or noise of its shape
+    data_dir: Path  # contains MNIST/raw, real or noise of its shape
     real_mnist: bool
-    scratch: Path  # a temporary folder, for runs and logs
+    scratch: Path  # a temporary folder for runs and logs
     keras_python: Path = ROOT / ".venv-bench/bin/python"
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # a step's, one a round
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # per step, one value a round
     versions: dict[str, str] = field(default_factory=dict)
 
-    def ladder(self, mode: str, config: str, *args: str) -> list[str]:
-        """The command of a worker that trains `configs/<config>.yaml`, `fit` or `bare`."""
-        command = [sys.executable, "-m", "benchmarks.ladder_worker", mode, str(self.scratch)]
-        return [*command, "--config", f"configs/{config}.yaml", *args]
+    def command(self, callback: str, config: str, *args: str) -> list[str]:
+        """Returns the command line of a run of `configs/<config>.yaml` under `pacing.<callback>`.
 
-    def on_images(self, mode: str, config: str, *args: str) -> list[str]:
-        """Likewise, of a config that trains on MNIST."""
-        return self.ladder(mode, config, "--data.data_dir", str(self.data_dir), *args)
+        `Fit` and `Bare` train until the parent closes the line.
+        """
+        path = json.dumps({"class_path": f"benchmarks.pacing.{callback}"})
+        command = [sys.executable, "cli.py", "fit", "--config", f"configs/{config}.yaml", *args]
+        if "iris" not in config:
+            command += ["--data.data_dir", str(self.data_dir)]
+        command += ENDLESS if callback in ("Fit", "Bare") else ()
+        command += ["--trainer.default_root_dir", str(self.scratch)]
+        return [*command, "--trainer.callbacks+", path]
 
     @contextmanager
-    def workers(self, commands: dict[str, Sequence[str]]) -> Iterator[dict[str, Worker]]:
+    def workers(self, commands: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Worker]]:
         """Starts contenders one after the other, warms each up, and ends them all."""
         started: dict[str, Worker] = {}
         try:
             for name, command in commands.items():
                 started[name] = Worker(name, command, self.scratch)
-                started[name].run(1)  # what is compiled, traced or allocated once
+                started[name].run(1)  # Compiles, traces and allocates what is needed once.
             yield started
         finally:
             for worker in started.values():
                 worker.close()
 
-    def race(self, commands: dict[str, Sequence[str]], steps: dict[str, int] | int) -> None:
-        """Seconds a step of each contender, round by round, into `seconds`."""
+    def race(self, commands: Mapping[str, Sequence[str]], steps: int) -> None:
+        """Measures the seconds per step of each contender, round by round, into `seconds`."""
         with self.workers(commands) as workers:
-            contenders = {
-                name: partial(worker.run, steps if isinstance(steps, int) else steps[name])
-                for name, worker in workers.items()
-            }
+            contenders = {name: partial(worker.run, steps) for name, worker in workers.items()}
             self.seconds |= interleave(contenders, self.rounds)
             for worker in workers.values():
                 self.versions |= worker.hello
 
 
 def find_mnist(data_dir: Path, scratch: Path) -> tuple[Path, bool]:
-    """The folder with MNIST, and whether it is real; else one with noise of the same shape."""
+    """Returns a folder with MNIST and True, or one with noise of the same shape and False."""
     if find_files("mnist", str(data_dir))[0]:
         return data_dir, True
     write_noise(scratch / "noise", {"train": 60_000, "t10k": 10_000})
@@ -69,12 +73,12 @@ def find_mnist(data_dir: Path, scratch: Path) -> tuple[Path, bool]:
 
 
 def write_noise(folder: Path, counts: dict[str, int]) -> None:
-    """IDX files as MNIST's, of random images and labels."""
+    """Writes IDX files like MNIST's, of random images and labels."""
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for part, count in counts.items():
-        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        images = rng.integers(0, 256, (count, *IMAGE_SHAPE[1:]), dtype=np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
         for kind, values in ((f"{part}-images-idx3", images), (f"{part}-labels-idx1", labels)):
             header = np.array([0x800 + values.ndim, *values.shape], dtype=">i4")

@@ -1,6 +1,7 @@
-"""Data: from stored pixels to batches of floats on the training device."""
+"""Data path: from stored pixels to batches of floats on the training device."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,15 +11,16 @@ from torchvision.transforms import ToTensor
 
 from benchmarks.context import Context
 from benchmarks.report import Section
-from benchmarks.timing import interleave, ratio, spread, timed
-from datamodules import Images
+from benchmarks.timing import interleave, ratio, spread
+from benchmarks.worker import seconds_of
+from datamodules import Images, Split
 
 BATCH = 128
 EXAMPLES = 12_800  # of one contender in one round
 
 
 def torchvision_mnist(pixels: torch.Tensor, labels: torch.Tensor) -> MNIST:
-    """torchvision's data set over given uint8 images (N, 1, 28, 28), file reading left out."""
+    """Builds torchvision's data set from uint8 images (N, 1, H, W), without reading files."""
     dataset = MNIST.__new__(MNIST)
     dataset.data, dataset.targets = pixels.squeeze(1), labels
     dataset.transform, dataset.target_transform = ToTensor(), None
@@ -34,11 +36,9 @@ def run(context: Context) -> list[Section]:
     data = Images(dataset="mnist", data_dir=str(context.data_dir), batch_size=BATCH)
     data.setup()
     assert data.splits is not None
-    rows = slice(0, EXAMPLES)
-    pixels, labels = (tensor[rows].clone() for tensor in data.splits.train)
-    data.splits = data.splits._replace(train=type(data.splits.train)(pixels, labels))
-    peer = torchvision_mnist(pixels, labels)
-    ours = data.train_dataloader()
+    train = Split(*(tensor[:EXAMPLES].clone() for tensor in data.splits.train))
+    data.splits = data.splits._replace(train=train)
+    peer, ours = torchvision_mnist(*train), data.train_dataloader()
     contenders: dict[str, Callable[[], None]] = {
         "torchvision, DataLoader": lambda: consume(DataLoader(peer, BATCH, shuffle=True)),
         "the same, 2 workers": lambda: consume(
@@ -49,14 +49,15 @@ def run(context: Context) -> list[Section]:
     for action in contenders.values():
         action()
     found = interleave(
-        {name: (lambda a=a: timed(a) / EXAMPLES) for name, a in contenders.items()}, context.rounds
+        {name: partial(seconds_of, action) for name, action in contenders.items()}, context.rounds
     )
-    result = Section("Data path", ["loader", "us a sample", "x torchvision"])
+    result = Section("Data path", ["loader", "us per image", "x torchvision"])
     base = found["torchvision, DataLoader"]
     for name, seconds in found.items():
-        result.rows.append((name, spread(seconds).text(1e6), ratio(base, seconds).text()))
+        cells = spread(seconds).text(1e6 / EXAMPLES), ratio(base, seconds).text()
+        result.rows.append((name, *cells))
     result.notes.append(
-        f"{EXAMPLES:,} images in shuffled batches of {BATCH} as float32 in [0, 1], an epoch's "
-        "start included; `ToTensor` on a PIL image each in torchvision."
+        f"{EXAMPLES:,} images in shuffled batches of {BATCH} as float32 in [0, 1], with an epoch's "
+        "start; torchvision applies `ToTensor` to one PIL image at a time."
     )
     return [result]

@@ -4,7 +4,6 @@ bf16 autocast, channels_last, and noise drawn on the device, so that nothing wai
 """
 
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -12,17 +11,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.bare import gan_step
-from benchmarks.limits import lecture_model
 from benchmarks.pacing import wait_for_device
 from benchmarks.steps import BATCH
+from benchmarks.systems import lecture_gan, real_batch
 from benchmarks.worker import Line
 from models import GAN
 
-WARM_UP = 3  # before a capture, so that libraries have chosen their kernels and buffers
+WARM_UP = 3  # Before a capture, libraries must have chosen their kernels and buffers.
 
 
 def draws_on(model: GAN, device: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
-    """`model.draw` from the device's own generator, which a CUDA graph can replay."""
+    """Returns `model.draw` with the device's own generator, which a CUDA graph can replay."""
 
     def draw(count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         latents = torch.rand(count, model.latent_dim, device=device)
@@ -34,24 +33,24 @@ def draws_on(model: GAN, device: str) -> Callable[..., tuple[Tensor, Tensor | No
 
 
 def make_step(kind: str, variant: str, reuse: bool, device: str) -> Callable[[], None]:
-    model = lecture_model(kind, reuse).to(device)
+    """Builds the model and returns its training step."""
+    model = lecture_gan(kind, reuse).to(device)
     model.draw = draws_on(model, device)  # type: ignore[method-assign]
     sgd = partial(torch.optim.SGD, lr=5e-4, momentum=0.9, nesterov=True)
     if variant == "compile":
         model.generator.compile()
         model.discriminator.compile()
-    # A graph must not read weights' bf16 copies that autocast cached outside of it.
+    # A graph must not read bf16 copies of weights that autocast cached outside of it.
     autocast = partial(torch.autocast, device, torch.bfloat16, cache_enabled=variant != "graph")
     optimizers = [sgd(net.parameters()) for net in (model.discriminator, model.generator)]
     step = gan_step(model, optimizers, autocast)
-    batch = torch.rand(BATCH, 1, 28, 28, device=device), torch.randint(10, (BATCH,), device=device)
-    batch = batch[0].to(memory_format=torch.channels_last), batch[1]
-    take = partial(step, batch, 0)
+    images, labels = real_batch(BATCH, device)
+    take = partial(step, (images.to(memory_format=torch.channels_last), labels), 0)
     return captured(take) if variant == "graph" else take
 
 
 def captured(step: Callable[[], None]) -> Callable[[], None]:
-    """The step as one CUDA graph: a single launch instead of hundreds."""
+    """Captures the step as one CUDA graph: a single launch instead of hundreds."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -64,20 +63,9 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
     return graph.replay
 
 
-def main() -> None:
+if __name__ == "__main__":
     line = Line()
     kind, variant, *rest = sys.argv[1:]
     step = make_step(kind, variant, "reuse" in rest, "cuda")
     step()
-    line.ready()
-    while steps := line.receive():
-        wait_for_device()
-        start = time.perf_counter()
-        for _ in range(steps):
-            step()
-        wait_for_device()
-        line.report(time.perf_counter() - start)
-
-
-if __name__ == "__main__":
-    main()
+    line.serve(step, wait_for_device)

@@ -1,68 +1,44 @@
 """Cross-validates configs/iris.yaml beside linear discriminant analysis and an SVM.
 
-    python benchmarks/iris_cross_validation.py [--repeats 10] [--config configs/iris.yaml]
+    python -m benchmarks.iris_cross_validation [--repeats 10] [--config configs/iris.yaml]
 
-Ten times five stratified folds; each network is trained by Lightning as `fit` would train it. The
-config was chosen by cross-validation inside training folds alone.
+Ten times five stratified folds. Lightning trains each network like `fit`. The config was chosen by
+cross-validation inside training folds alone.
 """
 
 import argparse
-import logging
-import os
-import sys
 import time
-import warnings
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from typing import Any
 
 import numpy as np
-import torch
 import yaml
-from lightning import Trainer, seed_everything
+from lightning import seed_everything
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.svm import SVC
 
+from benchmarks.systems import iris_network, quiet_trainer, use_one_thread_quietly
 from datamodules import Iris
-from models import IrisMLP
 
 
-def build(config: dict, **data: int) -> tuple[IrisMLP, Iris, Trainer]:
-    """The model, data and trainer that a config file describes."""
-    arguments = dict(config["model"]["init_args"])
-    if "optimizer" in arguments:
-        spec = arguments["optimizer"]
-        optimizer = getattr(torch.optim, spec["class_path"])
-        arguments["optimizer"] = lambda p: optimizer(p, **spec.get("init_args", {}))
-    trainer = Trainer(
-        **config["trainer"],
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    return IrisMLP(**arguments), Iris(**config["data"]["init_args"], **data), trainer
-
-
-def network_accuracy(config: dict, repeat: int, fold: int) -> float:
+def network_accuracy(config: dict[str, Any], repeat: int, fold: int) -> float:
     """Trains on four folds and returns the accuracy on the fifth."""
     seed_everything(repeat * 5 + fold, verbose=False)
-    model, data, trainer = build(config, fold=fold, fold_seed=repeat)
+    trainer = quiet_trainer(**config["trainer"])
+    model = iris_network(config["model"]["init_args"])
+    data = Iris(**config["data"]["init_args"], fold=fold, fold_seed=repeat)
     trainer.fit(model, datamodule=data)
     (result,) = trainer.test(model, datamodule=data, verbose=False)
     return result["test/accuracy"]
 
 
-def sklearn_accuracy(estimator: object, repeat: int, fold: int) -> float:
-    """The accuracy of a scikit-learn classifier on the same, standardised, fold."""
+def sklearn_accuracy(estimator: Any, repeat: int, fold: int) -> float:
+    """Returns the accuracy of a scikit-learn classifier on the same, standardized, fold."""
     data = Iris(fold=fold, fold_seed=repeat)
     data.setup()
     assert data.splits is not None
-    (train_x, train_y), _, (test_x, test_y) = (
-        s and (s[0].numpy(), s[1].numpy()) for s in data.splits
-    )
-    return estimator.fit(train_x, train_y).score(test_x, test_y)  # type: ignore[attr-defined]
+    train, test = ([part.numpy() for part in split] for split in (data.splits[0], data.splits[2]))
+    return estimator.fit(*train).score(*test)
 
 
 def main() -> None:
@@ -91,8 +67,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)  # more only get in each other's way at this size
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    use_one_thread_quietly()
     main()

@@ -2,26 +2,12 @@
 
 import os
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import Sequential
-from keras.layers import (
-    Activation,
-    BatchNormalization,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    Input,
-    MaxPooling2D,
-    Reshape,
-    UpSampling2D,
-)
+from keras import Sequential, layers
 from worker import Line
 
 BATCH, NFEATURES = 100, 100
@@ -32,16 +18,20 @@ def sgd() -> keras.optimizers.SGD:
 
 
 def build_generator(inputs: int) -> Sequential:
-    generate = Sequential([Input((inputs,)), Dense(1024), Activation("tanh"), Dense(128 * 7 * 7)])
-    generate.add(BatchNormalization())
-    generate.add(Activation("tanh"))
-    generate.add(Reshape((7, 7, 128)))
-    generate.add(UpSampling2D(size=(2, 2)))
-    generate.add(Conv2D(64, (5, 5), padding="same"))
-    generate.add(Activation("tanh"))
-    generate.add(UpSampling2D(size=(2, 2)))
-    generate.add(Conv2D(1, (5, 5), padding="same"))
-    generate.add(Activation("sigmoid"))
+    generate = Sequential()
+    generate.add(layers.Input((inputs,)))
+    generate.add(layers.Dense(1024))
+    generate.add(layers.Activation("tanh"))
+    generate.add(layers.Dense(128 * 7 * 7))
+    generate.add(layers.BatchNormalization())
+    generate.add(layers.Activation("tanh"))
+    generate.add(layers.Reshape((7, 7, 128)))
+    generate.add(layers.UpSampling2D(size=(2, 2)))
+    generate.add(layers.Conv2D(64, (5, 5), padding="same"))
+    generate.add(layers.Activation("tanh"))
+    generate.add(layers.UpSampling2D(size=(2, 2)))
+    generate.add(layers.Conv2D(1, (5, 5), padding="same"))
+    generate.add(layers.Activation("sigmoid"))
     generate.compile(loss="binary_crossentropy", optimizer="SGD")
     return generate
 
@@ -49,18 +39,20 @@ def build_generator(inputs: int) -> Sequential:
 def build_discriminator(
     channels: int, activation: str, outputs: int, **compiled: Any
 ) -> Sequential:
-    discr = Sequential([Input((28, 28, 1)), Conv2D(channels, (5, 5), padding="same")])
-    discr.add(Activation(activation))
-    discr.add(MaxPooling2D((2, 2)))
-    discr.add(Conv2D(2 * channels, (5, 5)))
-    discr.add(Activation(activation))
-    discr.add(MaxPooling2D((2, 2)))
-    discr.add(Dropout(0.5))
-    discr.add(Flatten())
-    discr.add(Dense(1024))
-    discr.add(Activation("tanh"))
-    discr.add(Dense(outputs))
-    discr.add(Activation("sigmoid"))
+    discr = Sequential()
+    discr.add(layers.Input((28, 28, 1)))
+    discr.add(layers.Conv2D(channels, (5, 5), padding="same"))
+    discr.add(layers.Activation(activation))
+    discr.add(layers.MaxPooling2D((2, 2)))
+    discr.add(layers.Conv2D(2 * channels, (5, 5)))
+    discr.add(layers.Activation(activation))
+    discr.add(layers.MaxPooling2D((2, 2)))
+    discr.add(layers.Dropout(0.5))
+    discr.add(layers.Flatten())
+    discr.add(layers.Dense(1024))
+    discr.add(layers.Activation("tanh"))
+    discr.add(layers.Dense(outputs))
+    discr.add(layers.Activation("sigmoid"))
     discr.compile(optimizer=sgd(), **compiled)
     return discr
 
@@ -75,7 +67,7 @@ def combine(generate: Sequential, discr: Sequential, loss: str) -> Sequential:
 
 
 class Game:
-    """The three models, and the two updates of the slides' loop."""
+    """The three models and the two updates of the slides' loop."""
 
     def __init__(self, conditional: bool) -> None:
         loss = "categorical_crossentropy" if conditional else "binary_crossentropy"
@@ -87,7 +79,7 @@ class Game:
             self.discr = build_discriminator(64, "tanh", 1, loss=loss)
         self.gen_discr = combine(self.generate, self.discr, loss)
         rng = np.random.default_rng(0)
-        self.x_tru = rng.uniform(0, 1, (BATCH, 28, 28, 1))  # float64, as the slides' data
+        self.x_tru = rng.uniform(0, 1, (BATCH, 28, 28, 1))  # float64, like the slides' data
         self.y_tru = np.eye(10)[rng.integers(0, 10, BATCH)]
 
     def noise(self, one_hot: np.ndarray) -> np.ndarray:
@@ -118,53 +110,39 @@ class Game:
 
 
 def check(game: Game) -> None:
-    """Each step must move one network and leave the other, or the comparison would be false.
+    """Checks that each step changes one network alone; otherwise the comparison would be wrong.
 
-    Keras 3 reads `trainable` when a train function is first traced: the combined model's is, here,
-    while the discriminator is frozen.
+    Keras 3 reads `trainable` when it first traces a train function: the combined model's is traced
+    here, while the discriminator is frozen.
     """
     one_hot = np.eye(10)[np.zeros(BATCH, dtype=int)]
     for step, moves in ((game.generator_step, "G"), (game.discriminator_step, "D")) * 2:
         before = weights(game)
         step(one_hot)
         after = weights(game)
-        moved = {k for k in before if any(map(differ, before[k], after[k]))}
+        moved = {k for k in before if not all(map(np.array_equal, before[k], after[k]))}
         assert moved == {moves}, f"a step of {moves} moved {sorted(moved)}"
 
 
-def differ(a: np.ndarray, b: np.ndarray) -> bool:
-    return not np.array_equal(a, b)
-
-
 def weights(game: Game) -> dict[str, list[np.ndarray]]:
-    """Copies of what the optimizers may change."""
-    networks = {"D": game.discr, "G": game.generate}
-    kinds = (keras.layers.Dense, keras.layers.Conv2D)
+    """Copies the weights that the optimizers may change."""
+    kinds = (layers.Dense, layers.Conv2D)
     return {
         name: [
             w for layer in network.layers if isinstance(layer, kinds) for w in layer.get_weights()
         ]
-        for name, network in networks.items()
+        for name, network in {"D": game.discr, "G": game.generate}.items()
     }
-
-
-def serve(line: Line, step: Callable[[], None]) -> None:
-    line.ready(keras=keras.__version__, tensorflow=tf.__version__)
-    while steps := line.receive():
-        start = time.perf_counter()
-        for _ in range(steps):
-            step()
-        line.report(time.perf_counter() - start)
 
 
 def main() -> None:
     line = Line()
-    if threads := os.environ.get("OMP_NUM_THREADS"):  # as many as torch takes
+    if threads := os.environ.get("OMP_NUM_THREADS"):  # the same number as torch
         tf.config.threading.set_intra_op_parallelism_threads(int(threads))
         tf.config.threading.set_inter_op_parallelism_threads(int(threads))
     game = Game(conditional=sys.argv[1] == "cgan")
     check(game)
-    serve(line, game.step)
+    line.serve(game.step, keras=keras.__version__, tensorflow=tf.__version__)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The machine's limit: how fast the multiplications of a step run alone, at its own shapes.
+"""The machine's limit: the time that the multiplications of a step take alone, at its own shapes.
 
 Every convolution and matrix product of a step is recorded, and then repeated in isolation on
 tensors of the same shape, layout and type.
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +20,9 @@ from benchmarks.bare import gan_step
 from benchmarks.context import Context
 from benchmarks.report import Section
 from benchmarks.steps import BATCH, KINDS
-from benchmarks.timing import digits, interleave, spread, timed
-from models import GAN, ConditionalGAN
+from benchmarks.systems import lecture_gan, real_batch
+from benchmarks.timing import digits, interleave, spread
+from benchmarks.worker import seconds_of
 from runtime.precision import choose_precision
 
 aten = torch.ops.aten
@@ -31,24 +32,24 @@ PRODUCTS = (aten.mm.default, aten.addmm.default, aten.bmm.default)
 
 @dataclass(frozen=True)
 class Like:
-    """Stands for a tensor: what decides how fast it is multiplied."""
+    """Stands for a tensor: the properties that decide how fast it is multiplied."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     dtype: torch.dtype
 
-    def make(self, dtype: torch.dtype | None = None) -> Tensor:
-        stride = self.stride if 0 not in self.stride else None  # an expanded tensor
-        dtype = dtype or self.dtype
-        if stride is None:
-            return torch.randn(self.shape, dtype=dtype)
-        return torch.empty_strided(self.shape, stride, dtype=dtype).normal_()
+    def make(self) -> Tensor:
+        """Draws a tensor with these properties; a contiguous one instead of an expanded one."""
+        if 0 in self.stride:
+            return torch.randn(self.shape, dtype=self.dtype)
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype).normal_()
 
 
 Key = tuple[Any, tuple[Any, ...]]  # an operator and its arguments, tensors as `Like`
 
 
 def freeze(value: Any) -> Any:
+    """Replaces tensors by `Like` and lists by tuples, so that the value can be a key."""
     if isinstance(value, Tensor):
         return Like(tuple(value.shape), value.stride(), value.dtype)
     return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
@@ -67,67 +68,51 @@ class Recorder(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def lecture_model(kind: str, reuse: bool) -> GAN:
-    options: dict[str, Any] = {
-        "architecture": "lecture",
-        "latent": "uniform",
-        "reuse_fakes": reuse,
-        "fakes_in_eval_mode": not reuse,
-    }
-    return GAN(**options) if kind == "gan" else ConditionalGAN(head="normalized_sigmoid", **options)
-
-
 def multiplications(kind: str, reuse: bool, dtype: torch.dtype, batch: int = BATCH) -> Counter[Key]:
-    """The multiplying operators of one step of a lecture's GAN, and how often each runs."""
-    model = lecture_model(kind, reuse)
-    sgd = partial(torch.optim.SGD, lr=5e-4)
-    optimizers = [sgd(net.parameters()) for net in (model.discriminator, model.generator)]
+    """Counts the multiplying operators of one step of a lecture's GAN."""
+    model = lecture_gan(kind, reuse)
+    networks = (model.discriminator, model.generator)
+    optimizers = [torch.optim.SGD(network.parameters(), lr=5e-4) for network in networks]
     autocast = partial(torch.autocast, "cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
     step = gan_step(model, optimizers, autocast)
     with Recorder() as recorder:
-        step((torch.rand(batch, 1, 28, 28), torch.randint(10, (batch,))), 0)
+        step(real_batch(batch), 0)
     return recorder.seen
 
 
 def replay(key: Key) -> tuple[Callable[[], object], int]:
-    """The operator on tensors of its own, and its floating-point operations."""
+    """Returns the operator on its own tensors, and its floating-point operations."""
     func, frozen = key
-    args = [a.make() if isinstance(a, Like) else tree_map(_thaw, a) for a in frozen]
+    args = tree_map(lambda value: value.make() if isinstance(value, Like) else value, frozen)
     with FlopCounterMode(display=False) as counter:
         func(*args)
     return partial(func, *args), counter.get_total_flops()
 
 
-def _thaw(value: Any) -> Any:
-    return value.make() if isinstance(value, Like) else value
+class Limit(NamedTuple):
+    """Duration and rate of a step's multiplications alone."""
 
-
-@dataclass
-class Limit:
-    """What a step's multiplications take alone."""
-
-    seconds: list[float]  # one a round
+    seconds: list[float]  # one value a round
     flops: int
-    best: dict[str, float]  # fastest median rate of a convolution and of a product, FLOP/s
+    convolution: float  # fastest median rate of a convolution, FLOP/s
+    product: float  # fastest median rate of a matrix product, FLOP/s
 
 
 def measure(context: Context, kind: str, reuse: bool, dtype: torch.dtype) -> Limit:
     counts = multiplications(kind, reuse, dtype)
-    contenders, flops = {}, {}
-    for i, key in enumerate(counts):
-        action, flops[str(i)] = replay(key)
+    actions, flops = {}, {}
+    for key in counts:
+        action, flops[key] = replay(key)
         action()
-        contenders[str(i)] = partial(timed, action)
-    found = interleave(contenders, context.rounds)
-    best = {"convolution": 0.0, "product": 0.0}
-    for i, (func, _) in enumerate(counts):
-        sort = "convolution" if func in CONVOLUTIONS else "product"
-        best[sort] = max(best[sort], flops[str(i)] / spread(found[str(i)]).median)
-    numbers = list(counts.values())
-    seconds = [
-        sum(n * found[str(i)][r] for i, n in enumerate(numbers)) for r in range(context.rounds)
-    ]
-    return Limit(seconds, sum(n * flops[str(i)] for i, n in enumerate(numbers)), best)
+        actions[key] = partial(seconds_of, action)
+    found = interleave(actions, context.rounds)
+    rates = {key: flops[key] / spread(seconds).median for key, seconds in found.items()}
+    return Limit(
+        [sum(n * found[key][i] for key, n in counts.items()) for i in range(context.rounds)],
+        sum(n * flops[key] for key, n in counts.items()),
+        max(rate for (func, _), rate in rates.items() if func in CONVOLUTIONS),
+        max(rate for (func, _), rate in rates.items() if func in PRODUCTS),
+    )
 
 
 def run(context: Context) -> list[Section]:
@@ -148,20 +133,18 @@ def run(context: Context) -> list[Section]:
                 limit = measure(context, kind, reuse, dtype)
                 fit = f"{kind}: Ladder, Trainer.fit" + ", reuse_fakes" * reuse
                 seconds = context.seconds.get(fit) if dtype == fast else None
-                result.rows.append(row(kind, reuse, dtype, limit, seconds))
+                name = (
+                    f"{KINDS[kind]}{', reuse_fakes' * reuse}, {str(dtype).removeprefix('torch.')}"
+                )
+                result.rows.append([name, *cells(limit, seconds)])
     return [result]
 
 
-def row(
-    kind: str, reuse: bool, dtype: torch.dtype, limit: Limit, step: list[float] | None
-) -> list[str]:
-    alone = spread(limit.seconds)
-    at_best = limit.flops / max(limit.best["convolution"], 1.0)
-    name = f"{KINDS[kind]}{', reuse_fakes' * reuse}, {str(dtype).removeprefix('torch.')}"
-    cells = [name, digits(limit.flops / 1e9)]
-    cells += [digits(limit.best[sort] / 1e9) for sort in ("convolution", "product")]
-    cells += [alone.text(1e3), digits(1e3 * at_best)]
+def cells(limit: Limit, step: list[float] | None) -> list[str]:
+    """Formats one row; without a step's seconds, its last two columns are empty."""
+    alone, at_best = spread(limit.seconds), limit.flops / limit.convolution
+    rates = [digits(value / 1e9) for value in (limit.flops, limit.convolution, limit.product)]
+    row = [*rates, alone.text(1e3), digits(1e3 * at_best)]
     if step is None:
-        return [*cells, "", ""]
-    median = spread(step).median
-    return [*cells, f"{alone.median / median:.0%}", f"{at_best / median:.0%}"]
+        return [*row, "", ""]
+    return [*row, *(f"{seconds / spread(step).median:.0%}" for seconds in (alone.median, at_best))]

@@ -1,16 +1,17 @@
-"""The lecture's GANs as one writes them in PyTorch at first: `-m benchmarks.plain_worker gan|cgan`.
+"""The lecture's GANs in straightforward PyTorch: `-m benchmarks.plain_worker gan|cgan [cuda]`.
 
-Float32, the default layout, the layers of the slides one by one; `cuda` as a second argument.
-A test compares its steps with this project's (tests/models/test_plain_step.py).
+Float32, the default layout, the layers of the slides one by one. A test compares its steps with
+this project's (tests/models/test_plain_step.py).
 """
 
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.pacing import wait_for_device
+from benchmarks.systems import real_batch
 from benchmarks.worker import Line
 from models.losses import normalized_sigmoid_cross_entropy
 
@@ -52,7 +53,7 @@ def discriminator(channels: int, activation: type[nn.Module], outputs: int) -> n
 
 
 class Plain:
-    """Both networks, their optimizers and a step of the slides' loop."""
+    """Both networks, their optimizers and one step of the slides' loop."""
 
     def __init__(self, conditional: bool, device: str) -> None:
         self.conditional, self.device = conditional, device
@@ -66,7 +67,7 @@ class Plain:
         )
 
     def loss(self, logits: Tensor, real: Tensor, labels: Tensor) -> Tensor:
-        """`real` (B,) is 1 or 0, `labels` (B,) the digits."""
+        """Computes the loss; `real` (B,) is 1 or 0, `labels` (B,) are the digits."""
         if not self.conditional:
             return F.binary_cross_entropy_with_logits(logits[:, 0], real)
         return normalized_sigmoid_cross_entropy(logits, (labels + 1) * real.long())
@@ -82,8 +83,8 @@ class Plain:
         return self.g(torch.cat([latents, F.one_hot(labels, 10).to(latents.dtype)], dim=1))
 
     def step(self, real: Tensor, labels: Tensor, first: Draw, second: Draw) -> tuple[float, float]:
-        """One update of each network; the losses of the discriminator and of the generator."""
-        self.g.eval()  # the slides draw these by `generate.predict`
+        """Updates each network once; returns the discriminator's and the generator's loss."""
+        self.g.eval()  # The slides draw these by `generate.predict`.
         with torch.no_grad():
             fake = self.generate(first)
         self.g.train()
@@ -106,16 +107,8 @@ def main() -> None:
     line = Line()
     device = "cuda" if "cuda" in sys.argv else "cpu"
     plain = Plain(conditional=sys.argv[1] == "cgan", device=device)
-    real = torch.rand(BATCH, 1, 28, 28, device=device)
-    labels = torch.randint(10, (BATCH,), device=device)
-    line.ready()
-    while steps := line.receive():
-        start = time.perf_counter()
-        for _ in range(steps):
-            plain.step(real, labels, plain.draw(), plain.draw())
-        if device == "cuda":
-            torch.cuda.synchronize()
-        line.report(time.perf_counter() - start)
+    real, labels = real_batch(BATCH, device)
+    line.serve(lambda: plain.step(real, labels, plain.draw(), plain.draw()), wait_for_device)
 
 
 if __name__ == "__main__":

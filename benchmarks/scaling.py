@@ -1,47 +1,33 @@
-"""What more GPUs would bring: bytes, latency and bandwidth of a step on 8 to 4,096 of them.
+"""Prediction for more GPUs: bytes, latency and bandwidth of a step on 8 to 4,096 of them.
 
-    python benchmarks/scaling.py
+    python -m benchmarks.scaling
 
 A calculation from the networks themselves; nothing is measured.
 """
 
 import math
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.processes import fit, quietly
-from models import VGG, ConditionalGAN, MNISTConv
-
-SYSTEMS: dict[str, Callable[[], Any]] = {
-    "cGAN": partial(ConditionalGAN, latent_dim=64, ema_decay=0.999, r1_gamma=1.0),
-    "CNN": MNISTConv,
-    "VGG-16": VGG,
-}
+from benchmarks.systems import FULL, fit, use_one_thread_quietly
 
 
 @dataclass
 class Machine:
-    """A cluster of 8-GPU nodes with a network card a GPU. Assumed, not measured; in seconds, bytes.
+    """A cluster of 8-GPU nodes, one network card per GPU. Assumed, not measured; seconds, bytes.
 
     Attributes:
-        flops: What small convolutions reach of an H100's 989 bf16 TFLOP/s, per second.
-        per_kernel: A kernel's launch, which bounds small networks.
-        node: GPUs that NVLink joins.
-        alpha_node: Latency of a collective inside a node, its launch included.
+        flops: FLOP/s of small convolutions, of an H100's 989e12 in bf16.
+        per_kernel: Duration of a kernel's launch, which limits small networks.
+        node: GPUs connected by NVLink.
+        alpha_node: Latency of a collective inside a node, with its launch.
         alpha_network: Latency of one hop between nodes.
-        beta_node: Bytes a second and GPU over NVLink.
-        beta_network: Bytes a second and GPU between nodes, of 50e9 on paper.
+        beta_node: Bytes per second and GPU over NVLink.
+        beta_network: Bytes per second and GPU between nodes, of nominally 50e9.
     """
 
     flops: float = 100e12
@@ -53,7 +39,7 @@ class Machine:
     beta_network: float = 40e9
 
     def all_reduce(self, size: float, gpus: int) -> float:
-        """Reduce-scatter inside nodes, all-reduce between them by a tree, all-gather inside."""
+        """Duration of a reduce-scatter in nodes, a tree all-reduce between them, an all-gather."""
         inside, nodes = min(gpus, self.node), max(1, gpus // self.node)
         seconds = self.alpha_node + 2 * (inside - 1) / inside * size / self.beta_node
         if nodes > 1:
@@ -64,21 +50,21 @@ class Machine:
 
 @dataclass
 class Work:
-    """A training step of one GPU."""
+    """The training step of one GPU."""
 
     parameters: int
     flops: float
     kernels: float
-    collectives: float  # small ones, of batch norm's statistics
+    collectives: float  # small ones, for batch norm's statistics
     buckets: list[float]  # bytes of each all-reduce of gradients
     overlaps: bool  # with the backward pass
 
     def seconds(self, machine: Machine) -> float:
-        """Compute alone."""
+        """Returns the duration of compute alone."""
         return max(self.flops / machine.flops, self.kernels * machine.per_kernel)
 
     def efficiency(self, machine: Machine, gpus: int) -> float:
-        """The share of a step that is compute, at a constant batch a GPU."""
+        """Returns the share of a step that is compute, at a constant batch per GPU."""
         compute = self.seconds(machine)
         gradients = sum(machine.all_reduce(size, gpus) for size in self.buckets)
         exposed = max(0.0, gradients - 2 / 3 * compute) if self.overlaps else gradients
@@ -87,7 +73,7 @@ class Work:
 
 
 class Counter(TorchDispatchMode):
-    """Counts FLOPs, and operations that are not views: about what a GPU would launch."""
+    """Counts FLOPs, and operations that are not views: approximately the kernels of a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,8 +88,8 @@ class Counter(TorchDispatchMode):
 
 
 def count(name: str, batch: int) -> Work:
-    """Counts a step of the real model by running some; FLOPs grow with the batch."""
-    model, steps, few = SYSTEMS[name](), 8, 16
+    """Counts a step of the real model by running some; scales FLOPs with the batch."""
+    model, steps, few = FULL[name](), 8, 16
     with Counter() as counter:
         fit(model, steps, few)
     gan = not model.automatic_optimization
@@ -128,7 +114,7 @@ def predict() -> None:
     """Prints bytes, compute and efficiency of each system."""
     machine, sizes = Machine(), [8, 64, 512, 4096]
     print("system   batch/GPU  parameters  MB/step  GFLOP/step  kernels  compute ms ", *sizes)
-    for name in SYSTEMS:
+    for name in FULL:
         for batch in (128, 1024):
             work = count(name, batch)
             shares = "  ".join(f"{100 * work.efficiency(machine, n):3.0f} %" for n in sizes)
@@ -140,6 +126,5 @@ def predict() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    quietly()
+    use_one_thread_quietly()
     predict()

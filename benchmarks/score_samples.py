@@ -1,23 +1,20 @@
-"""Scores exported samples by other means than `test` does, to hold the two side by side.
+"""Scores exported samples independently of `test`, to verify its scores.
 
     python cli.py sample --ckpt_path RUN --count 10000 --out DIR
-    python benchmarks/score_samples.py DIR/samples.npz [--dataset mnist] [--data_dir data]
+    python -m benchmarks.score_samples DIR/samples.npz [--dataset mnist] [--data_dir data]
 
-The Frechet distance is had from NumPy's covariances and SciPy's matrix square root.
+Computes the Frechet distance with NumPy's covariances and SciPy's matrix square root.
 """
 
 import argparse
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 import torch
 from scipy.linalg import sqrtm
 
 from datamodules import Images
-from metrics.judge import judge_of, load_judge
+from metrics.judge import load_judge
 
 
 def main() -> None:
@@ -31,7 +28,7 @@ def main() -> None:
     data.prepare_data()
     data.setup()
     assert data.splits is not None
-    judge = load_judge(judge_of(data.dataset_found) or "mnist")
+    judge = load_judge(data.judge or "mnist")
     with np.load(options.samples, allow_pickle=False) as arrays:
         images, labels = torch.from_numpy(arrays["images"])[:, None], arrays.get("labels")
     features, classes = judge.judge(images)

@@ -2,59 +2,102 @@
 
 import sys
 
+import torch
+
 from benchmarks.context import Context
 from benchmarks.report import Section
 from benchmarks.timing import digits, ratio, spread
 
 BATCH = 100
 KINDS = {"gan": "lecture GAN", "cgan": "lecture cGAN"}
-STEPS = 5  # of one contender in one round
+STEPS, GPU_STEPS = 5, 100  # of one contender in one round
 REUSE = ("--model.reuse_fakes", "true", "--model.fakes_in_eval_mode", "false")
+PLAIN = "plain PyTorch, fp32"
+GPU_VARIANTS = {
+    "eager": "bare, bf16, channels_last",
+    "compile": "the same, torch.compile",
+    "graph": "the same, one CUDA graph",
+}
 
 
 def run(context: Context) -> list[Section]:
-    return [section(context, kind) for kind in KINDS]
+    """Measures on the CPU."""
+    return [on_cpu(context, kind) for kind in KINDS]
 
 
-def commands(context: Context, kind: str) -> dict[str, list[str]]:
-    """The contenders by name, `<kind>: <who>`."""
-    config = f"lecture/{kind}"
-    args = ["--trainer.log_every_n_steps", str(STEPS)]  # so that no round is without logging
-    if kind == "cgan":
-        args += ["--model.pretrain_epochs", "0"]
-    plain = [sys.executable, "-m", "benchmarks.plain_worker", kind]
-    found = {
+def run_on_gpu(context: Context) -> list[Section]:
+    """Measures on a GPU, if there is one."""
+    if torch.cuda.is_available():
+        return [on_gpu(context, kind) for kind in KINDS]
+    return [Section("GPU", notes=[f"Not run: torch {torch.__version__} finds no CUDA device."])]
+
+
+def on_cpu(context: Context, kind: str) -> Section:
+    # Log in every round, so that no round is faster than the others.
+    args = [*model_arguments(kind), "--trainer.log_every_n_steps", str(STEPS)]
+    contenders = {
         "Keras": [str(context.keras_python), "benchmarks/keras_worker.py", kind],
-        "plain PyTorch, fp32": plain,
-        "Ladder, bare": context.on_images("bare", config, *args),
-        "Ladder, bare, reuse_fakes": context.on_images("bare", config, *args, *REUSE),
-        "Ladder, Trainer.fit": context.on_images("fit", config, *args),
-        "Ladder, Trainer.fit, reuse_fakes": context.on_images("fit", config, *args, *REUSE),
+        PLAIN: module("plain_worker", kind),
     }
-    if not context.keras_python.exists():
-        del found["Keras"]
-    return {f"{kind}: {name}": command for name, command in found.items()}
-
-
-def section(context: Context, kind: str) -> Section:
-    contenders = commands(context, kind)
-    context.race(contenders, STEPS)
-    result = Section(
-        f"{KINDS[kind]}: one training step, batch {BATCH}",
-        ["contender", "ms a step", "images/s", "x Keras", "x plain PyTorch"],
+    for callback, name in (("Bare", "bare"), ("Fit", "Trainer.fit")):
+        for reuse, suffix in (((), ""), (REUSE, ", reuse_fakes")):
+            command = context.command(callback, f"lecture/{kind}", *args, *reuse)
+            contenders[f"Ladder, {name}{suffix}"] = command
+    note = (
+        "Keras and the plain loop do what the slides do: D's fakes by `predict` (eval mode), fresh "
+        "noise for G, fp32. Keras' G step was checked to leave D's weights unchanged."
     )
-    peers = [context.seconds.get(f"{kind}: {peer}") for peer in ("Keras", "plain PyTorch, fp32")]
-    for name in contenders:
-        seconds = context.seconds[name]
+    if not context.keras_python.exists():
+        del contenders["Keras"]
+        note = f"Keras: not run, {context.keras_python} is missing (`make bench`)."
+    result = race(context, kind, contenders, STEPS, {"Keras": "Keras", "plain PyTorch": PLAIN})
+    result.title = f"{KINDS[kind]}: one training step, batch {BATCH}"
+    result.notes.append(note)
+    return result
+
+
+def on_gpu(context: Context, kind: str) -> Section:
+    contenders = {PLAIN: module("plain_worker", kind, "cuda")}
+    args = [*model_arguments(kind), "--trainer.accelerator", "gpu", "--trainer.devices", "1"]
+    for reuse, suffix in (((), ""), (REUSE, ", reuse_fakes")):
+        for variant, name in GPU_VARIANTS.items():
+            command = module("gpu_worker", kind, variant, *(["reuse"] if reuse else []))
+            contenders[f"Ladder, {name}{suffix}"] = command
+        fit = context.command("Fit", f"lecture/{kind}", *args, *reuse)
+        contenders[f"Ladder, Trainer.fit{suffix}"] = fit
+    result = race(context, f"GPU {kind}", contenders, GPU_STEPS, {"plain PyTorch": PLAIN})
+    name = torch.cuda.get_device_name()
+    result.title = f"{KINDS[kind]} on {name}: one training step, batch {BATCH}"
+    return result
+
+
+def model_arguments(kind: str) -> list[str]:
+    return ["--model.pretrain_epochs", "0"] if kind == "cgan" else []
+
+
+def module(name: str, *args: str) -> list[str]:
+    return [sys.executable, "-m", f"benchmarks.{name}", *args]
+
+
+def race(
+    context: Context,
+    prefix: str,
+    contenders: dict[str, list[str]],
+    steps: int,
+    peers: dict[str, str],
+) -> Section:
+    """Races contenders, and compares each with its peers (column -> contender).
+
+    The seconds per step go to `context.seconds["<prefix>: <contender>"]`.
+    """
+    context.race({f"{prefix}: {name}": command for name, command in contenders.items()}, steps)
+    found = {name: context.seconds[f"{prefix}: {name}"] for name in contenders}
+    result = Section("", ["contender", "ms per step", "images/s", *(f"x {peer}" for peer in peers)])
+    for name, seconds in found.items():
         step = spread(seconds)
-        times = [ratio(peer, seconds).text() if peer else "not run" for peer in peers]
-        label = name.removeprefix(f"{kind}: ")
-        result.rows.append((label, step.text(1e3), digits(BATCH / step.median), *times))
-    if peers[0] is None:
-        result.notes.append(f"Keras: not run, {context.keras_python} is missing (`make bench`).")
-    else:
-        result.notes.append(
-            "Keras and the plain loop do what the slides do: D's fakes by `predict` (eval mode), "
-            "fresh noise for G, fp32. Keras' G step was checked to leave D's weights unchanged."
-        )
+        times = [
+            ratio(found[peer], seconds).text() if peer in found else "not run"
+            for peer in peers.values()
+        ]
+        result.rows.append((name, step.text(1e3), digits(BATCH / step.median), *times))
     return result

@@ -1,9 +1,10 @@
-"""Rounds, medians and spread: how contenders are compared on a machine that is never quiet."""
+"""Rounds, medians and spread: how contenders are compared on a machine with other load."""
 
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Spread(NamedTuple):
@@ -14,51 +15,44 @@ class Spread(NamedTuple):
     high: float
 
     def text(self, scale: float = 1.0) -> str:
-        """`median (low-high)`, each times `scale`, to three digits."""
+        """Formats `median (low-high)`, each multiplied by `scale`, to three digits."""
         low, median, high = (digits(value * scale) for value in self)
         return f"{median} ({low}-{high})"
 
 
 def digits(value: float) -> str:
-    """A number to three significant digits, and to all of them from 100 on: 0.0123, 1.23, 1,230."""
+    """Formats a number to three significant digits, or to an integer from 100 on: 0.0123, 1,230."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:#.3g}".rstrip(".")
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median and quartiles, as values that were measured or means of two neighbours of them."""
+    """Computes median and quartiles; each is a measured value or the mean of two neighbours."""
     if len(values) == 1:
         return Spread(values[0], values[0], values[0])
     return Spread(*statistics.quantiles(values, n=4, method="inclusive"))
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
-    """How many times faster: the quotients of the same rounds, which share the machine's moods."""
+    """Computes the speed-up per round, because load changes both contenders of a round alike."""
     return spread([a / b for a, b in zip(slow, fast, strict=True)])
 
 
 def interleave(
-    contenders: Mapping[str, Callable[[], float]], rounds: int
-) -> dict[str, list[float]]:
-    """Asks each contender once a round for a measurement.
+    contenders: Mapping[Name, Callable[[], float]], rounds: int
+) -> dict[Name, list[float]]:
+    """Takes one measurement of each contender per round.
 
-    The order turns by one a round, so that no contender always follows the same neighbour.
+    The order rotates by one per round, so that no contender always follows the same neighbour.
 
     Returns:
-        The measurements of each contender, one a round.
+        The measurements of each contender, one per round.
     """
     names = list(contenders)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[Name, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         k = i % len(names)
         for name in names[k:] + names[:k]:
             found[name].append(contenders[name]())
     return found
-
-
-def timed(action: Callable[[], object]) -> float:
-    """Seconds that one call takes."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start

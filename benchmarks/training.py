@@ -1,7 +1,6 @@
 """Training as a user sees it: the lecture's epoch, and the time to 99 % of MNIST's test images."""
 
-import json
-import sys
+from contextlib import closing
 
 from benchmarks.context import Context
 from benchmarks.report import Section
@@ -10,7 +9,7 @@ from benchmarks.worker import Worker
 
 SLIDE_SECONDS = 65.0
 EPOCH_STEPS = 60_000 // 32
-TIMED_STEPS = EPOCH_STEPS // 5  # of one round; an epoch is all of them alike
+TIMED_STEPS = EPOCH_STEPS // 5  # per round; all steps of an epoch are alike
 STEPS = 240  # half an epoch of batches of 128
 SEEDS = (0, 1, 2)
 
@@ -21,13 +20,13 @@ def run(context: Context) -> list[Section]:
 
 def epoch(context: Context) -> Section:
     name = "lecture CNN"
-    context.race({name: context.on_images("fit", "lecture/mnist_cnn")}, TIMED_STEPS)
+    context.race({name: context.command("Fit", "lecture/mnist_cnn")}, TIMED_STEPS)
     seconds = spread([EPOCH_STEPS * step for step in context.seconds[name]])
     return Section(
         "The lecture's convolutional network: one epoch of 60,000 images, batch 32, Trainer.fit",
         ["", "s"],
         [("the slide", digits(SLIDE_SECONDS)), ("Ladder", seconds.text())],
-        [f"A round times {TIMED_STEPS} steps and multiplies them up to {EPOCH_STEPS:,}."],
+        [f"A round times {TIMED_STEPS} steps and scales them to {EPOCH_STEPS:,}."],
     )
 
 
@@ -37,27 +36,26 @@ def to_99_percent(context: Context) -> Section:
         ["run", "training s", "CPU-s", "test accuracy"],
     )
     if not context.real_mnist:
-        result.notes.append("Not run: no MNIST here; give its folder by `--data-dir`.")
+        result.notes.append("Not run: no MNIST here; set its folder by `--data-dir`.")
         return result
     for seed in SEEDS:
         found = train(context, seed)
         times = [digits(found[key]) for key in ("seconds", "cpu_seconds")]
         result.rows.append((f"seed {seed}", *times, f"{found['accuracy']:.2%}"))
     result.notes.append(
-        f"Always {STEPS} steps, and every seed is shown; CPU-seconds are those of all "
-        "cores together. The test images are read once a run, after training."
+        f"Always {STEPS} steps, and every seed is shown; CPU-seconds are summed over all cores. "
+        "The test images are read once per run, after training."
     )
     return result
 
 
 def train(context: Context, seed: int) -> dict[str, float]:
-    callback = json.dumps({"class_path": "benchmarks.accuracy.TestAccuracy"})
-    command = [sys.executable, "cli.py", "fit", "--config", "configs/mnist_cnn.yaml"]
-    command += ["--data.data_dir", str(context.data_dir), "--data.val_fraction", "0"]
-    command += ["--trainer.default_root_dir", str(context.scratch), "--seed_everything", str(seed)]
-    command += ["--trainer.max_steps", str(STEPS), "--trainer.callbacks+", callback]
-    worker = Worker(f"accuracy {seed}", command, context.scratch, wait=False)
-    try:
+    options = {
+        "--data.val_fraction": 0,
+        "--seed_everything": seed,
+        "--trainer.max_steps": STEPS,
+    }
+    args = [str(part) for option in options.items() for part in option]
+    command = context.command("TestAccuracy", "mnist_cnn", *args)
+    with closing(Worker(f"accuracy {seed}", command, context.scratch, wait=False)) as worker:
         return worker.answer()
-    finally:
-        worker.close()

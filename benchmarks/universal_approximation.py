@@ -1,16 +1,13 @@
 """Draws the error of one hidden layer against its number of units: docs/pictures/approximation.png.
 
-    python benchmarks/universal_approximation.py [--function "abs(x)"] [--out FILE]
+    python -m benchmarks.universal_approximation [--function "abs(x)"] [--out FILE]
 
-Each network is fitted until nothing is left to gain (Levenberg-Marquardt in float64), so that the
-picture shows what N units can do, not what an optimizer reaches in some epochs.
+Each network is fitted until it no longer improves (Levenberg-Marquardt in float64). Therefore, the
+figure shows the capacity of N units, not the progress of an optimizer.
 """
 
 import argparse
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from callbacks.function_fit import draw_error_against_width
 from datamodules import Functions
@@ -32,16 +29,14 @@ def main() -> None:
     data = Functions(function=options.function, num_train=1024, sampling="grid")
     data.setup()
     assert data.splits is not None
-    widths, errors = [], []
+    train, _, test = data.splits
+    errors: list[float] = []
     for width in WIDTHS:
-        for seed in range(options.seeds):
-            error = approximation_error(
-                width, tuple(data.splits.train), tuple(data.splits.test), seed=seed
-            )
-            widths.append(width)
-            errors.append(error)
-        found = ", ".join(f"{error:.4f}" for error in errors[-options.seeds :])
-        print(f"N = {width:3}: largest errors of {options.seeds} seeds: {found}", flush=True)
+        found = [approximation_error(width, train, test, seed=i) for i in range(options.seeds)]
+        errors += found
+        listed = ", ".join(f"{error:.4f}" for error in found)
+        print(f"N = {width:3}: largest errors of {options.seeds} seeds: {listed}", flush=True)
+    widths = [width for width in WIDTHS for _ in range(options.seeds)]
     write(options.out, draw_error_against_width(widths, errors).savefig)
     print(f"Drawn: {options.out}")
 

@@ -1,6 +1,6 @@
-"""A contender in a process of its own, which takes steps when told to and says how long they took.
+"""Runs a contender in its own process, which takes steps on request and reports their duration.
 
-Only the standard library, since the Keras environment holds neither torch nor this project.
+Imports only the standard library, because the Keras environment has neither torch nor this project.
 """
 
 import json
@@ -8,7 +8,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,20 @@ ROOT = Path(__file__).parent.parent
 
 
 class WorkerError(RuntimeError):
-    """A contender ended where it should have answered."""
+    """A contender ended instead of answering."""
 
 
 class Worker:
     """The parent's end: starts a contender and waits until it is ready.
 
     Args:
-        name: Of the contender; its log is `<name>.log`.
+        name: Name of the contender. Its log is `<name>.log`.
         command: Starts a process that talks through `Line`.
-        folder: Where the log goes.
-        wait: Until it says that it is ready.
+        folder: Folder of the log.
+        wait: Wait until the contender reports that it is ready.
 
     Raises:
-        WorkerError: It ended instead of getting ready.
+        WorkerError: The contender ended before it was ready.
     """
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, wait: bool = True) -> None:
@@ -48,7 +49,7 @@ class Worker:
         self.hello = self.answer() if wait else {}
 
     def run(self, steps: int) -> float:
-        """Seconds a step, over `steps` steps; see `pacing.Fit` for a negative number."""
+        """Returns the seconds per step over `steps` steps; `pacing.Fit` explains a negative one."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
@@ -57,7 +58,11 @@ class Worker:
         return answer["seconds"] / abs(steps)
 
     def answer(self) -> dict[str, Any]:
-        """What it says next; an error, with the end of its log, if that is nothing."""
+        """Returns the contender's next message.
+
+        Raises:
+            WorkerError: The contender has ended; the message contains the end of its log.
+        """
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -67,20 +72,16 @@ class Worker:
         return json.loads(line)
 
     def close(self) -> None:
-        """Ends the process: its input closes, which it takes as the end."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
+        """Ends the process by closing its input."""
         try:
-            self.process.wait(timeout=20)
+            self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
+            self.process.communicate()
 
 
 class Line:
-    """The contender's end; whatever else it prints goes to the log."""
+    """The contender's end. Everything else that it prints goes to the log."""
 
     def __init__(self) -> None:
         sys.stdout.flush()
@@ -88,24 +89,50 @@ class Line:
         os.dup2(2, 1)
 
     def ready(self, **facts: Any) -> None:
-        """Says that steps may be asked for."""
+        """Reports that steps may be requested."""
         self._send(facts)
 
     def receive(self) -> int:
-        """How many steps to take; 0: no more, ever."""
+        """Returns the number of steps to take; 0 ends the process."""
         return int(sys.stdin.readline() or 0)
 
     def report(self, seconds: float) -> None:
-        """Says how long the steps took, all together."""
+        """Reports the duration of all steps together."""
         self._send({"seconds": seconds, "peak_mb": peak_memory_mb()})
+
+    def serve(
+        self, step: Callable[[], object], wait: Callable[[], object] = lambda: None, **facts: Any
+    ) -> None:
+        """Takes the requested steps and reports their duration until the parent closes the line.
+
+        Args:
+            step: Takes one step.
+            wait: Waits until the device is idle.
+            **facts: The first message to the parent.
+        """
+        self.ready(**facts)
+        while steps := self.receive():
+            self.report(seconds_of(step, steps, wait))
 
     def _send(self, message: dict[str, Any]) -> None:
         self._out.write(json.dumps(message) + "\n")
         self._out.flush()
 
 
+def seconds_of(
+    step: Callable[[], object], steps: int = 1, wait: Callable[[], object] = lambda: None
+) -> float:
+    """Returns the duration of some steps together; `wait` returns when the device is idle."""
+    wait()
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    wait()
+    return time.perf_counter() - start
+
+
 def peak_memory_mb(status: Path = Path("/proc/self/status")) -> float:
-    """Most memory that this process ever held; 0 where the system does not say."""
+    """Returns the peak memory of this process in MB; 0 if the system does not report it."""
     try:
         lines = status.read_text().splitlines()
     except OSError:

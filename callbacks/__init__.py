@@ -1,4 +1,4 @@
-"""What a run shows: progress, samples, figures, tables, graphs."""
+"""Lightning callbacks: progress, samples, figures, tables and graphs of a run."""
 
 from callbacks.curves import Curves
 from callbacks.data_figures import DataFigures
@@ -11,8 +11,9 @@ from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
 from callbacks.quality import Quality
 from callbacks.samples import SampleGrid
+from callbacks.summary import Summary
 
-# Each acts on the kinds of model it is for, and leaves the others alone.
+# Each acts on its own kinds of model and ignores the others.
 DEFAULT_CALLBACKS = (
     Speed,
     Health,
@@ -39,4 +40,5 @@ __all__ = [
     "Quality",
     "SampleGrid",
     "Speed",
+    "Summary",
 ]

@@ -1,4 +1,4 @@
-"""Losses and accuracies over the run, drawn at its end from what was logged."""
+"""Curves of the logged losses and accuracies, drawn at the end of a run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Curves(Callback):
-    """`figures/curves.png` from metrics.csv, which holds a resumed run's past as well."""
+    """Draws `figures/curves.png` from metrics.csv, which includes the past of a resumed run."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = figures_folder(trainer)
@@ -23,12 +23,11 @@ class Curves(Callback):
             logger.save()
         metrics = folder.parent / "metrics.csv"
         if metrics.is_file():
-            figure = draw_curves(metrics)
-            write(folder / "curves.png", figure.savefig)
+            write(folder / "curves.png", draw_curves(metrics).savefig)
 
 
 def draw_curves(metrics: Path) -> "Figure":
-    """One panel for the losses and one for the accuracies in a metrics.csv."""
+    """Draws one panel with the losses and one with the accuracies of a metrics.csv."""
     import pandas as pd
     import seaborn as sns
     from matplotlib.figure import Figure

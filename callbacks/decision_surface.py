@@ -1,4 +1,4 @@
-"""What a classifier of two numbers says everywhere in the plane."""
+"""Decision surface of a classifier of two numbers."""
 
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class DecisionSurface(Callback):
-    """`decision_surface.png` at the end of training, for two inputs and two classes (the gates).
+    """Draws `decision_surface.png` after training, for two inputs and two classes (the gates).
 
     Args:
-        margin: How far beyond the test points the plane is shown; [-0.5, 1.5]^2 for a gate.
-        resolution: Points along each axis at which the classifier is asked.
+        margin: Extent of the plane beyond the test points; 0.5 shows [-0.5, 1.5]^2 for a gate.
+        resolution: Number of points along each axis.
     """
 
     def __init__(self, margin: float = 0.5, resolution: int = 201) -> None:
@@ -28,25 +28,24 @@ class DecisionSurface(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = data_of(trainer)
-        splits = getattr(data, "splits", None)
-        if splits is None or splits.test.inputs.shape[1:] != (2,):
+        if data is None or data.splits is None or data.splits.test.inputs.shape[1:] != (2,):
             return
         if not isinstance(pl_module, Classifier) or pl_module.num_classes != 2:
             return
-        points, targets = (part.cpu() for part in splits.test)
+        points, targets = (part.cpu() for part in data.splits.test)
         low, high = points.min().item() - self.margin, points.max().item() + self.margin
         axis = torch.linspace(low, high, self.resolution)
-        surface = probability_surface(pl_module, axis)  # on every rank: weights may be sharded
-        folder = figures_folder(trainer)
-        if folder is not None:
-            title = getattr(data, "gate", "").upper()
-            figure = draw_surface(axis, surface, points, targets, title)
+        surface = probability_surface(
+            pl_module, axis
+        )  # On every rank, because weights may be sharded.
+        if (folder := figures_folder(trainer)) is not None:
+            figure = draw_surface(axis, surface, points, targets, data.title)
             publish(trainer, folder, "decision_surface", figure)
 
 
 @torch.no_grad()
 def probability_surface(model: Classifier, axis: Tensor) -> Tensor:
-    """The probability of class 1 at all pairs of values on `axis` (R,).
+    """Computes the probability of class 1 at all pairs of values on `axis` (R,).
 
     Returns:
         Probabilities (R, R), on the CPU; rows are the second input, columns the first.
@@ -62,30 +61,22 @@ def probability_surface(model: Classifier, axis: Tensor) -> Tensor:
 def draw_surface(
     axis: Tensor, surface: Tensor, points: Tensor, targets: Tensor, title: str = ""
 ) -> "Figure":
-    """Probabilities (R, R) over the plane, their 0.5 line, and points (N, 2) of classes (N,)."""
+    """Draws probabilities (R, R), their 0.5 line, and points (N, 2) of classes (N,)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 4.8), layout="constrained", dpi=110)
     axes = figure.subplots()
     x, p = axis.numpy(), surface.numpy()
-    shown = axes.pcolormesh(x, x, p, cmap="RdBu", vmin=0, vmax=1, shading="gouraud")
-    figure.colorbar(shown, label="probability of 1", shrink=0.9, ticks=[0, 0.25, 0.5, 0.75, 1])
+    heights = axes.pcolormesh(x, x, p, cmap="RdBu", vmin=0, vmax=1, shading="gouraud")
+    figure.colorbar(heights, label="probability of 1", shrink=0.9, ticks=[0, 0.25, 0.5, 0.75, 1])
     found = "no 0.5 line"
     if p.min() < 0.5 < p.max():
         axes.contour(x, x, p, levels=[0.5], colors="black", linewidths=2)
         found = "0.5 along the black line"
-    for value, color in ((0, "#b2182b"), (1, "#2166ac")):  # the lecture's red and blue
-        chosen = points[targets == value].numpy()
-        axes.scatter(
-            chosen[:, 0],
-            chosen[:, 1],
-            170,
-            color,
-            edgecolor="white",
-            linewidth=2,
-            zorder=3,
-            label=str(value),
-        )
+    for value, color in ((0, "#b2182b"), (1, "#2166ac")):  # The lecture's red and blue.
+        x1, x2 = points[targets == value].T.numpy()
+        shown = axes.scatter(x1, x2, 170, color, edgecolor="white", linewidth=2, zorder=3)
+        shown.set_label(str(value))
     axes.legend(title="truth", loc="upper right", framealpha=0.9)
     axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
     axes.locator_params(nbins=5)

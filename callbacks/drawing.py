@@ -1,36 +1,56 @@
-"""What the figures share: publishing one, names of classes, many small images in one picture."""
+"""Parts that figures share: publishing, names of classes, grids of images."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning import LightningDataModule, Trainer
+from lightning import Trainer
 from torch import Tensor
+from torch.nn.functional import pad
 
 from callbacks.figures import tensorboard
+from datamodules.base import InMemoryDataModule
 from runtime.files import write
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
 
 def publish(trainer: Trainer, folder: Path, name: str, figure: "Figure") -> None:
-    """Writes `<folder>/<name>.png`, and shows the figure in TensorBoard if the run has one."""
+    """Writes `<folder>/<name>.png` and adds the figure to the run's TensorBoard, if it has one."""
     write(folder / f"{name}.png", figure.savefig)
     if writer := tensorboard(trainer):
         writer.add_figure(name, figure, trainer.global_step, close=False)
 
 
-def data_of(trainer: Trainer) -> LightningDataModule | None:
-    """The data module of the run, if it was given one."""
-    return getattr(trainer, "datamodule", None)
+def data_of(trainer: Trainer) -> InMemoryDataModule | None:
+    """Returns the run's DataModule if it follows this project's contract, otherwise None."""
+    data = trainer.datamodule  # type: ignore[attr-defined]  # set by a connector
+    return data if isinstance(data, InMemoryDataModule) else None
 
 
-def class_names(data: LightningDataModule | None, num_classes: int) -> list[str]:
-    """The classes as the data module names them, or their numbers."""
-    names = getattr(data, "class_names", None) or range(num_classes)
-    return [str(name) for name in names]
+def class_names(data: InMemoryDataModule | None, num_classes: int) -> list[str]:
+    """Returns the DataModule's names of the classes, or else their numbers."""
+    names = data.class_names if data is not None else None
+    return [str(name) for name in names or range(num_classes)]
+
+
+def picture(image: Tensor, largest: float) -> "np.ndarray":
+    """Converts an image (C, H, W) to an array for matplotlib's `imshow`.
+
+    Args:
+        image: One or three channels.
+        largest: The value that is shown at full brightness in a colour image.
+
+    Returns:
+        (H, W) with the same values for one channel; (H, W, 3) in [0, 1] for three.
+    """
+    image = image.detach().float().cpu()
+    if len(image) == 1:
+        return image[0].numpy()
+    return (image / largest).clamp(0, 1).movedim(0, -1).numpy()
 
 
 def mosaic(
@@ -41,65 +61,47 @@ def mosaic(
     signed: bool = False,
     cell: float = 0.95,
 ) -> "Figure":
-    """Images row by row in one figure, each under its title.
+    """Draws images row by row in one figure, each below its title.
 
     Args:
         images: (N, H, W), or (N, C, H, W) with one or three channels.
-        titles: One for each image; none: no titles.
-        columns: Images in a row; by default as many as make the picture about square.
-        heading: Over the whole figure.
-        signed: Show values around 0 in two colours, with a colour bar, instead of greys from the
-            least to the greatest value of all images.
+        titles: One title per image, or none.
+        columns: Images per row. By default the figure is about square.
+        heading: Heading of the figure.
+        signed: Show values around 0 in two colours with a colour bar. Otherwise images of one
+            channel are grey, from 0 to the largest value of all images.
         cell: Width of one image in inches.
     """
     from matplotlib.figure import Figure
+    from torchvision.utils import make_grid
 
-    images = images.detach().float().cpu()
-    images = images.movedim(1, -1).squeeze(-1) if images.dim() == 4 else images  # (N, H, W[, 3])
-    columns = columns or max(1, round(1.2 * len(images) ** 0.5))
+    images = (images if images.dim() == 4 else images[:, None]).detach().float().cpu()
+    columns = min(columns or round(1.2 * len(images) ** 0.5), len(images))
     limit = float(images.abs().max()) or 1.0
-    low, cmap = (-limit, "RdBu_r") if signed else (0.0, "gray")
+    white = limit if images.shape[1] == 3 else float("nan")
+    inch = images.shape[3] / cell  # In pixels of the images.
+    lines = max((title.count("\n") + 1 for title in titles), default=0)
+    strip, gap = round(0.17 * lines * inch), max(1, round(0.03 * inch))
+    tiles = pad(images, (gap, gap, gap + strip, gap), value=white)
+    grid = make_grid(tiles, columns, padding=0, pad_value=white)[: images.shape[1]]
 
-    # all in inches, from the upper left
-    tall = cell * images.shape[1] / images.shape[2]
-    strip = 0.04 + 0.14 * max((title.count("\n") + 1 for title in titles), default=0)
-    top, gap = 0.35 * bool(heading), 0.06
-    height = top + -(-len(images) // columns) * (strip + tall + gap) + gap
-    left, bar = gap, 0.9 * signed
-    width = columns * (cell + gap) + gap + bar
-    if (wanted := 0.085 * len(heading)) > width:  # the heading is wider than the images
-        left, width = left + (wanted - width) / 2, wanted
-    figure = Figure(figsize=(width, height), dpi=150)
-    axes = figure.add_axes((0, 0, 1, 1))
-    for place, image in enumerate(images):
-        x = left + place % columns * (cell + gap)
-        y = top + place // columns * (strip + tall + gap) + strip
-        shown = axes.imshow(
-            image.numpy(),
-            extent=(x, x + cell, y + tall, y),
-            aspect="auto",
-            cmap=cmap,
-            vmin=low,
-            vmax=limit,
-        )
-        if titles:
-            axes.text(x + cell / 2, y - 0.03, titles[place], fontsize=8, ha="center", va="bottom")
-    axes.set(xlim=(0, width), ylim=(height, 0))
+    height, width = grid.shape[1] / inch + 0.35 * bool(heading), grid.shape[2] / inch + signed
+    figure = Figure((max(width, 0.09 * len(heading)), height), dpi=150, layout="constrained")
+    figure.suptitle(heading, fontsize=10)
+    axes = figure.subplots()
     axes.axis("off")
-    figure.text(0.5, 1 - 0.09 / height, heading, fontsize=10, ha="center", va="top")
+    low, cmap = (-limit, "RdBu_r") if signed else (0.0, "gray")
+    shown = axes.imshow(picture(grid, limit), cmap, vmin=low, vmax=limit, interpolation="nearest")
+    for place, title in enumerate(titles):
+        x = (place % columns + 0.5) * tiles.shape[3]
+        y = place // columns * tiles.shape[2] + strip - 0.02 * inch
+        axes.text(x, y, title, fontsize=8, ha="center", va="bottom")
     if signed:
-        high = min(height - top - 0.4, 2.5)
-        place_of_bar = (
-            1 - 0.8 / width,
-            1 - (top + strip + high) / height,
-            0.12 / width,
-            high / height,
-        )
-        figure.colorbar(shown, cax=figure.add_axes(place_of_bar)).ax.tick_params(labelsize=8)
+        figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=8)
     return figure
 
 
 def percent(part: float | Tensor, whole: float | Tensor) -> str:
-    """A share with its counts: `96.67 % (29 of 30)`; a dash where there is nothing to count."""
+    """Formats a share with its counts, such as `96.67 % (29 of 30)`; "-" if there are none."""
     part, whole = (int(torch.as_tensor(value)) for value in (part, whole))
     return f"{100 * part / whole:.2f} % ({part:,} of {whole:,})" if whole else "-"

@@ -1,5 +1,6 @@
-"""How a classifier does on the validation or test split: a printed table and three figures."""
+"""Evaluation of a classifier on the validation or test split: a printed table and figures."""
 
+import math
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -10,7 +11,7 @@ from callbacks.drawing import class_names, data_of, publish
 from callbacks.evaluation_figures import draw_confusion, draw_mistakes, draw_reliability, table
 from callbacks.figures import figures_folder
 from callbacks.results import record
-from callbacks.tally import Tally
+from callbacks.tally import WorstMistakes, evaluated
 from models.classifier import Classifier
 
 
@@ -18,27 +19,21 @@ class Evaluation(Callback):
     """Prints loss and accuracies, and draws `confusion_*`, `mistakes_*` and `reliability_*.png`.
 
     It does so after `validate` and `test`, and at the end of `fit` for the run's last validation.
-    Models other than a `Classifier` are left alone.
+    Counts come from the model's own metrics. Models other than a `Classifier` are ignored.
     """
 
     def __init__(self) -> None:
-        self._tally: Tally | None = None
+        self._mistakes: WorstMistakes | None = None  # None: there is nothing to report
 
-    # -- counting -------------------------------------------------------------------------------
+    # -- collecting -----------------------------------------------------------------------------
 
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(pl_module, Classifier) or trainer.sanity_checking:
-            self._tally = None
-        elif self._tally is None:
-            self._tally = Tally(pl_module.num_classes).to(pl_module.device)
-        else:  # an earlier epoch's
-            self._tally.reset()
+        evaluates = isinstance(pl_module, Classifier) and not trainer.sanity_checking
+        self._mistakes = WorstMistakes().to(pl_module.device) if evaluates else None
 
-    def _count(self, outputs: Any, batch: Any) -> None:
-        if self._tally is not None:
-            self._tally.update(
-                batch[0], outputs["targets"], outputs["probabilities"], outputs["loss"]
-            )
+    def _collect(self, outputs: Any, batch: Any) -> None:
+        if self._mistakes is not None:
+            self._mistakes.update(batch[0], outputs["targets"], outputs["probabilities"])
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start(trainer, pl_module)
@@ -55,7 +50,7 @@ class Evaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._count(outputs, batch)
+        self._collect(outputs, batch)
 
     def on_test_batch_end(
         self,
@@ -66,9 +61,10 @@ class Evaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._count(outputs, batch)
+        self._collect(outputs, batch)
 
     # -- reporting ------------------------------------------------------------------------------
+    # At the end of the loop, not of its epoch: Lightning reduces the logged loss in between.
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
@@ -81,24 +77,27 @@ class Evaluation(Callback):
         self._report(trainer, pl_module, "val", "Validation")
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, stage: str, title: str) -> None:
-        if self._tally is None:
+        if self._mistakes is None:
             return
-        evaluated = self._tally.compute()  # gathers from all ranks
-        self._tally = None
-        names = class_names(data_of(trainer), len(evaluated.confusion))
-        say(trainer, table(evaluated, names, title))
-        record(trainer, stage, evaluated.as_dict(names))
+        assert isinstance(pl_module, Classifier)
+        # Several loaders have a loss each, under other names.
+        loss = float(trainer.callback_metrics.get(f"{stage}/loss", math.nan))
+        found = evaluated(pl_module, stage, loss, self._mistakes)  # gathers from all ranks
+        self._mistakes = None
+        names = class_names(data_of(trainer), pl_module.num_classes)
+        say(trainer, table(found, names, title))
+        record(trainer, stage, found.as_dict(names))
         folder = figures_folder(trainer)
         if folder is None:
             return
         figures = {
-            "confusion": draw_confusion(evaluated.confusion, names, title),
-            "reliability": draw_reliability(evaluated.calibration, title),
+            "confusion": draw_confusion(found.confusion, names, title),
+            "reliability": draw_reliability(found.calibration, title),
         }
-        mistakes = evaluated.mistakes
-        if len(mistakes.targets) and mistakes.images.dim() == 4:
-            figures["mistakes"] = draw_mistakes(mistakes, names, title)
-        else:  # an earlier pass's would be out of date
+        images = found.mistakes.images
+        if len(images) and images.dim() == 4 and images.shape[1] in (1, 3):
+            figures["mistakes"] = draw_mistakes(found.mistakes, names, title)
+        else:  # an earlier evaluation's figure would be out of date
             (folder / f"mistakes_{stage}.png").unlink(missing_ok=True)
         for name, figure in figures.items():
             publish(trainer, folder, f"{name}_{stage}", figure)

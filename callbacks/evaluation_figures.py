@@ -1,4 +1,4 @@
-"""Pictures of how a classifier does: what it confuses, what it gets wrong, whether to trust it."""
+"""Table and figures of an evaluated classifier: confusion, worst mistakes, calibration."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
-    """Loss, accuracy and calibration error, and the accuracy of each class, as lines of text."""
+    """Formats loss, accuracies overall and by class, and calibration error as lines of text."""
     confusion = evaluated.confusion
     width = max(map(len, [*names, "accuracy"]))
     lines = [
@@ -31,7 +31,7 @@ def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
 
 
 def draw_confusion(confusion: Tensor, names: Sequence[str], title: str) -> "Figure":
-    """Counts (C, C) of true (rows) and predicted (columns) classes, coloured by share."""
+    """Draws counts (K, K) of true (rows) and predicted (columns) classes, coloured by share."""
     accuracy = percent(confusion.diagonal().sum(), confusion.sum())
     return draw_counts(confusion, names, f"{title}: accuracy {accuracy}", "true", "predicted")
 
@@ -39,7 +39,7 @@ def draw_confusion(confusion: Tensor, names: Sequence[str], title: str) -> "Figu
 def draw_counts(
     counts: Tensor, names: Sequence[str], title: str, rows: str, columns: str
 ) -> "Figure":
-    """Counts (C, C) of pairs of classes, coloured by their share of the row."""
+    """Draws counts (K, K) of pairs of classes, coloured by their share of the row."""
     import seaborn as sns
     from matplotlib.figure import Figure
 
@@ -67,20 +67,22 @@ def draw_counts(
 
 
 def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> "Figure":
-    """The worst mistakes, each as `true -> predicted` with the probability of the latter."""
+    """Draws the worst mistakes, each under `true -> predicted` and the latter's probability.
+
+    Images have one or three channels and any size.
+    """
     titles = [
         f"{names[true]} \N{RIGHTWARDS ARROW} {names[predicted]}\n{probability:.4f}"
         for true, predicted, probability in zip(*mistakes[1:], strict=True)
     ]
     count = len(titles)
     heading = f"{title}: the {count} worst mistakes" if count > 1 else f"{title}: the worst mistake"
-    return mosaic(
-        mistakes.images, titles, min(8, count), heading + ", true \N{RIGHTWARDS ARROW} predicted"
-    )
+    heading += ", true \N{RIGHTWARDS ARROW} predicted"
+    return mosaic(mistakes.images, titles, min(8, count), heading)
 
 
 def draw_reliability(calibration: Calibration, title: str) -> "Figure":
-    """Accuracy against confidence in each bin, and how many examples each bin has.
+    """Draws accuracy against confidence in each bin, and the number of examples in each bin.
 
     Guo et al. 2017, "On calibration of modern neural networks", figure 1.
     """

@@ -1,4 +1,4 @@
-"""How close a network comes to the function it was shown."""
+"""Figures and errors of a network that approximates a function."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class FunctionFit(Callback):
-    """`function_fit.png` at the end of training: truth, data and fit of one or two variables.
+    """Draws `function_fit.png` after training: truth, data and fit of one or two variables.
 
-    `validate` and `test` print how large the errors are.
+    `validate` and `test` print the errors.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -39,19 +39,18 @@ class FunctionFit(Callback):
             record(trainer, stage, {"scores": {k.split("/")[-1]: v for k, v in found.items()}})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        splits = getattr(data_of(trainer), "splits", None)
-        if not isinstance(pl_module, FunctionMLP) or splits is None:
+        data = data_of(trainer)
+        if not isinstance(pl_module, FunctionMLP) or data is None or data.splits is None:
             return
-        points, truth = splits.test
+        points, truth = data.splits.test
         if points.shape[1] > 2:
             return
-        with eval_mode(pl_module), torch.no_grad():  # on every rank: weights may be sharded
+        with eval_mode(pl_module), torch.no_grad():  # On every rank: weights may be sharded.
             fit = pl_module(points.to(pl_module.device)).view_as(truth).float().cpu()
-        folder = figures_folder(trainer)
-        if folder is None:
+        if (folder := figures_folder(trainer)) is None:
             return
         if points.shape[1] == 1:
-            figure = draw_curve(points[:, 0], truth[:, 0], fit[:, 0], *splits.train)
+            figure = draw_curve(points[:, 0], truth[:, 0], fit[:, 0], *data.splits.train)
         else:
             side = len(points[:, 0].unique())
             figure = draw_heat_maps(*(v.view(side, side) for v in (points[:, 1], truth, fit)))
@@ -65,19 +64,13 @@ def _errors(truth: Tensor, fit: Tensor) -> str:
 
 
 def draw_curve(x: Tensor, truth: Tensor, fit: Tensor, inputs: Tensor, targets: Tensor) -> "Figure":
-    """Truth and fit (N,) at x (N,), and the training data: inputs and targets (M, 1)."""
+    """Draws truth and fit (N,) at x (N,), and the training data: inputs and targets (M, 1)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained", dpi=110)
     axes = figure.subplots()
-    axes.plot(
-        inputs.numpy(),
-        targets.numpy(),
-        ".",
-        color="0.75",
-        markersize=4,
-        label=f"data ({len(inputs):,} points)",
-    )
+    label = f"data ({len(inputs):,} points)"
+    axes.plot(inputs.numpy(), targets.numpy(), ".", color="0.75", markersize=4, label=label)
     axes.plot(x.numpy(), truth.numpy(), color="black", linewidth=3.5, alpha=0.35, label="truth")
     axes.plot(x.numpy(), fit.numpy(), color="tab:red", linewidth=1.5, label="fit")
     axes.legend(frameon=False)
@@ -88,10 +81,10 @@ def draw_curve(x: Tensor, truth: Tensor, fit: Tensor, inputs: Tensor, targets: T
 
 
 def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor) -> "Figure":
-    """Truth, fit and error (R, R) over a square; rows are the first variable.
+    """Draws truth, fit and error (R, R) over a square; rows are the first variable.
 
     Args:
-        axis: Any (R, R) whose rows all are the R values along each side.
+        axis: (R, R); each row contains the R values along a side.
         truth: Values of the function.
         fit: Values of the network.
     """
@@ -101,15 +94,14 @@ def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor) -> "Figure":
     error = fit - truth
     low, high = min(truth.min(), fit.min()).item(), max(truth.max(), fit.max()).item()
     limit = error.abs().max().item() or 1.0
-    panels = [("truth", truth, "viridis", low, high), ("fit", fit, "viridis", low, high)]
-    panels.append(("fit \N{MINUS SIGN} truth", error, "RdBu_r", -limit, limit))
+    panels = [
+        ("truth", truth, {"cmap": "viridis", "vmin": low, "vmax": high}),
+        ("fit", fit, {"cmap": "viridis", "vmin": low, "vmax": high}),
+        ("fit \N{MINUS SIGN} truth", error, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}),
+    ]
     side = axis[0].numpy()
-    for axes, (name, values, cmap, lowest, highest) in zip(
-        figure.subplots(1, 3), panels, strict=True
-    ):
-        shown = axes.pcolormesh(
-            side, side, values.T.numpy(), cmap=cmap, vmin=lowest, vmax=highest, shading="nearest"
-        )
+    for axes, (name, values, colours) in zip(figure.subplots(1, 3), panels, strict=True):
+        shown = axes.pcolormesh(side, side, values.T.numpy(), shading="nearest", **colours)
         figure.colorbar(shown, ax=axes)
         axes.set(xlabel="$x_1$", ylabel="$x_2$", title=name, aspect="equal")
     figure.suptitle(_errors(truth, fit), fontsize=11)
@@ -117,27 +109,25 @@ def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor) -> "Figure":
 
 
 def draw_error_against_width(widths: Sequence[int], errors: Sequence[float]) -> "Figure":
-    """The sup-norm error of fits against their number N of hidden units, both on log scales.
+    """Draws the sup-norm error of fits against their number N of hidden units, on log scales.
 
     Args:
-        widths: Hidden units of each fit; a width may occur several times, as with several seeds.
-        errors: The largest absolute error of each fit. Medians for each width are joined.
+        widths: Hidden units of each fit. A width may occur several times, for several seeds.
+        errors: Largest absolute error of each fit. A line connects the medians of the widths.
     """
     import pandas as pd
     from matplotlib.figure import Figure
     from matplotlib.ticker import FormatStrFormatter, LogLocator
 
-    table = pd.DataFrame({"width": list(widths), "error": list(errors)})
-    medians = table.groupby("width")["error"].median()
+    medians = pd.Series(errors).groupby(list(widths)).median()
     figure = Figure(figsize=(5.6, 4), layout="constrained", dpi=110)
     axes = figure.subplots()
-    axes.loglog(table["width"], table["error"], "o", color="tab:red", alpha=0.5)
+    axes.loglog(widths, errors, "o", color="tab:red", alpha=0.5)
     axes.loglog(medians.index, medians, color="tab:red", label="median")
-    if len(table) > len(medians):
-        axes.legend(frameon=False)
+    axes.legend(frameon=False)
     axes.set_xticks(medians.index, [f"{width:,}" for width in medians.index])
     axes.minorticks_off()
-    if table["error"].max() < 100 * table["error"].min():  # few powers of ten: name more values
+    if max(errors) < 100 * min(errors):  # Few powers of ten: label more values.
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.grid(axis="y", alpha=0.3)

@@ -1,4 +1,4 @@
-"""The network as a graph in TensorBoard."""
+"""Graph of the network in TensorBoard."""
 
 from typing import Any
 
@@ -7,14 +7,15 @@ from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from callbacks.figures import tensorboard
+from models.gan import GAN
 from models.sampling import eval_mode
 
 
 class NetworkGraph(Callback):
     """Writes the graph of a new run's network once.
 
-    Lightning's own `log_graph` traces in train mode, which moves batch norm's statistics and so
-    lets a resumed run differ from one that was not stopped.
+    Lightning's `log_graph` traces in train mode. That changes batch norm's statistics, so a resumed
+    run would differ from an uninterrupted one.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -23,18 +24,17 @@ class NetworkGraph(Callback):
             return
         inputs: Any = pl_module.example_input_array
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-        inputs = tuple(value.to(pl_module.device) for value in inputs)
         with eval_mode(pl_module), torch.no_grad():
-            writer.add_graph(Network(pl_module), inputs)
+            writer.add_graph(Network(pl_module), tuple(x.to(pl_module.device) for x in inputs))
 
 
 class Network(nn.Module):
-    """From a model's input to all that it computes: a GAN's graph ends at D, not at the image."""
+    """A model's computation as one module; a GAN's includes the discriminator."""
 
     def __init__(self, model: LightningModule) -> None:
         super().__init__()
         self.model = model
-        self.compute = getattr(model, "whole", model.forward)
+        self.compute = model.whole if isinstance(model, GAN) else model.forward
 
     def forward(self, *inputs: Any) -> Any:
         return self.compute(*inputs)

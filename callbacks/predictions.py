@@ -1,4 +1,4 @@
-"""What `predict` leaves behind: truth and prediction side by side, example by example."""
+"""Predictions of `predict` beside the truth, in a table."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Predictions(Callback):
-    """`predictions.csv` in the run's folder, and its first rows on the terminal.
+    """Writes `predictions.csv` into the run's folder and prints its first rows.
 
-    Rows are in the order of the data set: `index`, `truth`, `predicted` and, for a classifier, the
-    probability of each class. With several processes each batch must be shared among the ranks in
-    their order, as `BatchLoader` does.
+    Rows are in the order of the data set. Columns are `index`, `truth`, `predicted` and, for a
+    classifier, the probability of each class. With several processes, each batch must be split
+    among the ranks in rank order, as `BatchLoader` does.
 
     Args:
-        rows: How many rows to print.
+        rows: Number of rows to print.
     """
 
     def __init__(self, rows: int = 10) -> None:
@@ -38,13 +38,7 @@ class Predictions(Callback):
         self._batches = []
 
     def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
     ) -> None:
         if isinstance(pl_module, Classifier | FunctionMLP):
             self._batches.append(outputs)
@@ -60,7 +54,8 @@ class Predictions(Callback):
         self._batches = []
         names = class_names(data_of(trainer), found.shape[1]) if classifies else None
         table = tabulate(targets, found, names)
-        head = table.head(self.rows).to_string(index=False, float_format="{:.4f}".format)
+        shape = {"index": False, "max_cols": 13}  # Index, truth, predicted and ten classes.
+        head = table.head(self.rows).to_string(float_format="{:.4f}".format, **shape)
         count = f"The first {self.rows} of {len(table):,}" if len(table) > self.rows else "All"
         say(trainer, f"{count} predictions:\n{head}")
         figures = figures_folder(trainer)
@@ -71,12 +66,12 @@ class Predictions(Callback):
 
 
 def tabulate(targets: Tensor, found: Tensor, names: list[str] | None) -> "DataFrame":
-    """A table with a row for each example: index, truth, predicted, p_<class> for each class.
+    """Makes a table with a row per example: index, truth, predicted, and p_<class> per class.
 
     Args:
         targets: True classes (N,), or values (N, 1).
         found: Probabilities of the classes (N, C), or predicted values (N, 1).
-        names: Of the C classes; None for values.
+        names: Names of the C classes; None for values.
     """
     import pandas as pd
 
@@ -93,7 +88,7 @@ def tabulate(targets: Tensor, found: Tensor, names: list[str] | None) -> "DataFr
 
 
 def gather_in_order(batches: list[Tensor]) -> Tensor:
-    """Joins all ranks' shares (b, ...) of each batch, on the CPU: batch by batch, rank by rank."""
+    """Joins all ranks' shares (b, ...) on the CPU: batch by batch, rank by rank."""
     mine = torch.cat(batches)
     if not (is_available() and is_initialized()):
         return mine.cpu()
@@ -101,5 +96,5 @@ def gather_in_order(batches: list[Tensor]) -> Tensor:
     shares = [
         values.split(counts.tolist())
         for values, counts in zip(gather_all_tensors(mine), gather_all_tensors(sizes), strict=True)
-    ]  # rank, batch
+    ]  # Rank, batch.
     return torch.cat([share for batch in zip(*shares, strict=True) for share in batch]).cpu()

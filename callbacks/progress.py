@@ -1,5 +1,7 @@
-"""What the terminal shows while a run goes on, and how fast it goes."""
+"""Progress of a run in the terminal, and its speed."""
 
+import math
+import sys
 import time
 from typing import Any
 
@@ -7,37 +9,109 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from models.base import is_logging_step
+
+LINES = 10  # Plain lines per run if the output is not a terminal.
+STEPS_PER_LINE = 1000  # If the length of the run is unknown.
+LINE = "Step {n:,} of {total:,} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
+LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
+
 
 class Progress(TQDMProgressBar):
-    """Lightning's bar with short names; drawing one costs half a millisecond, so every 20 steps."""
+    """Steps done of the whole run and the time left, over all epochs.
 
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=20)
+    A terminal gets one line, which is updated. Other outputs, such as a log file, get a plain line
+    after each tenth of the run. `validate`, `test` and `predict` show a bar in a terminal only.
+    """
 
-    def init_validation_tqdm(self) -> Tqdm:
-        return Tqdm(disable=True)  # validation takes a moment, and a line of the terminal each time
+    @property
+    def is_enabled(self) -> bool:
+        """True if bars are drawn: on rank zero, in a terminal."""
+        return super().is_enabled and sys.stdout.isatty()
 
     def init_sanity_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)
 
+    def init_validation_tqdm(self) -> Tqdm:
+        fits = self.trainer.state.fn == "fit"
+        return Tqdm(disable=True) if fits else super().init_validation_tqdm()
+
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return {name.removeprefix("train/"): value for name, value in metrics.items()}
+        """Returns the latest training metrics as text with three significant digits."""
+        return {
+            name.removeprefix("train/"): f"{float(f'{value:.3g}'):,.10g}"
+            for name, value in trainer.progress_bar_metrics.items()
+        }
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_start()
+        bar, self._start = self.train_progress_bar, time.perf_counter()
+        bar.reset(total_steps(trainer))
+        bar.initial = bar.n = steps_until(trainer)
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Does nothing, because the bar continues over all epochs."""
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Does nothing, because a redraw takes half a millisecond and epochs can be short."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        bar, before, now = self.train_progress_bar, self.train_progress_bar.n, steps_until(trainer)
+        if bar.disable:
+            bar.n, end = now, bar.total or LINES * STEPS_PER_LINE
+            if super().is_enabled and LINES * now // end > LINES * before // end:
+                self._print_line(self.get_metrics(trainer, pl_module))
+        elif bar.update(now - before) or now == bar.total:
+            bar.set_postfix(self.get_metrics(trainer, pl_module))
+            if now == bar.total:
+                bar.close()  # Lightning's closing message then gets its own line.
+
+    def _print_line(self, metrics: dict[str, str]) -> None:
+        bar, elapsed = self.train_progress_bar, time.perf_counter() - self._start
+        options = {
+            "bar_format": LINE if bar.total else LINE_WITHOUT_END,
+            "postfix": ", ".join(f"{name} {value}" for name, value in metrics.items()),
+            "initial": bar.initial,
+        }
+        print(Tqdm.format_meter(bar.n, bar.total, elapsed, **options), flush=True)
+
+
+def steps_until(trainer: Trainer, updates: int | None = None) -> int:
+    """Returns the number of training batches up to a number of updates (default: until now).
+
+    The two differ if Lightning accumulates gradients, because `global_step` then counts updates.
+    """
+    updates = trainer.global_step if updates is None else updates
+    batches, window = trainer.num_training_batches, trainer.accumulate_grad_batches
+    if window == 1 or math.isinf(batches):
+        return updates * window
+    epochs, rest = divmod(updates, math.ceil(batches / window))
+    return epochs * int(batches) + rest * window
+
+
+def total_steps(trainer: Trainer) -> int | None:
+    """Returns the number of training batches of the whole run; None if it has no known end."""
+    ends: list[float] = [steps_until(trainer, trainer.max_steps)] if trainer.max_steps >= 0 else []
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        ends.append(trainer.max_epochs * trainer.num_training_batches)
+    end = min(ends, default=math.inf)
+    return None if math.isinf(end) else int(end)
 
 
 class Speed(Callback):
-    """Logs images (or other examples) a second over all processes, training alone."""
+    """Logs examples per second over all processes, for training alone."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._examples, self._seconds = 0, 0.0
-        self._mark = time.perf_counter()  # a run resumed within an epoch has no epoch start
+        self._mark = time.perf_counter()  # A run resumed within an epoch has no epoch start.
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = time.perf_counter()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._mark = time.perf_counter()
+    on_validation_end = on_train_epoch_start
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._due = trainer.global_step + 1 if is_logging_step(trainer) else None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -46,8 +120,7 @@ class Speed(Callback):
         self._examples += len(batch[0]) * trainer.world_size
         self._seconds += now - self._mark
         self._mark = now
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
-        if every and trainer.global_step % every == 0:
+        if trainer.global_step == self._due:  # Not while gradients accumulate.
             speed = self._examples / self._seconds
             pl_module.log("train/examples_per_s", speed, prog_bar=True)
             if trainer.world_size > 1:

@@ -1,4 +1,4 @@
-"""`metrics.json`: what `validate` and `test` found, kept in the run's folder."""
+"""Results of `validate` and `test` in the run folder's `metrics.json`."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ FILE = "metrics.json"
 
 
 def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
-    """Writes the results of a stage (`val` or `test`) beside those of the other.
+    """Writes the results of one stage and keeps those of the other.
 
     Args:
-        trainer: Of the run; ranks other than zero write nothing, but must call.
+        trainer: The run's Trainer. Every rank must call this; only rank zero writes.
         stage: `val` or `test`.
-        found: Plain values; `scores` maps names to numbers.
+        found: Plain values; `scores` maps names to numbers. NaN becomes null.
     """
     figures = figures_folder(trainer)
     if figures is None:

@@ -1,4 +1,4 @@
-"""What the generator draws, from the same latents over the whole run."""
+"""Samples of a generator from the same latents over the whole run."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from runtime.schedule import epoch_is_due
 
 
 class SampleGrid(Callback):
-    """A grid of samples before training, after each epoch and at the end; one row a class.
+    """Draws a grid of samples before training, after each epoch and at the end; a row per class.
 
     Args:
-        min_steps: Where an epoch is shorter than this, draw only every so many epochs.
+        min_steps: Smallest number of steps between two grids; skips the end of shorter epochs.
     """
 
     def __init__(self, min_steps: int = 200) -> None:
@@ -38,16 +38,16 @@ class SampleGrid(Callback):
         if folder is None:
             return
         images = sample(model, model.grid_latents, model.grid_labels)
-        picture = tile(images, columns=round(len(images) / model.grid_rows))
+        picture = tile(images, len(images) // model.grid_rows)
         write_png(folder / f"samples_{trainer.global_step:07d}.png", picture)
-        write_png(folder / "samples.png", picture)  # always the newest
+        write_png(folder / "samples.png", picture)  # Always the newest.
         if writer := tensorboard(trainer):
             writer.add_image("samples", picture, trainer.global_step)
 
 
 @torch.no_grad()
 def untrained_scores(model: GAN, images: Tensor, labels: Tensor) -> str:
-    """D's scores on five real images and five of noise, which an untrained D cannot tell apart."""
+    """Scores five real images and five of noise, which an untrained D cannot tell apart."""
     noise = torch.rand(5, *images.shape[1:], generator=torch.Generator().manual_seed(0))
     both = torch.cat([images[:5], noise.to(images)])
     with eval_mode(model.discriminator):

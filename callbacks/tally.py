@@ -1,30 +1,33 @@
-"""What one pass over a data set says about a classifier, kept in little memory."""
+"""Results of one evaluation of a classifier: its model's metrics and its worst mistakes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.classification import MulticlassCalibrationError
 from torchmetrics.utilities import dim_zero_cat
+
+from models.classifier import Classifier
 
 
 class Mistakes(NamedTuple):
-    """The worst mistakes, the worst first: those made with the highest probability.
+    """The mistakes with the highest probability, the worst first.
 
-    Lists of numbers, since torchmetrics turns a tensor (1,) that `compute` returns into ().
+    The numbers are lists because torchmetrics squeezes a tensor (1,) that `compute` returns.
     """
 
-    images: Tensor  # (K, C, H, W), or (K, 0) where inputs are no images
+    images: Tensor  # (M, C, H, W), or (M, 0) if inputs are not images
     targets: list[int]
     predictions: list[int]
     probabilities: list[float]  # of the predicted class
 
 
 class Calibration(NamedTuple):
-    """Examples in equal bins of the predicted class's probability; NaN where a bin is empty."""
+    """Examples in equal bins of the predicted class's probability; NaN if a bin is empty."""
 
-    counts: Tensor  # (bins,)
+    counts: Tensor  # (bins,), int64
     confidence: Tensor  # (bins,), mean probability of the predicted class
     accuracy: Tensor  # (bins,)
     error: float  # expected calibration error
@@ -34,20 +37,22 @@ class Evaluated(NamedTuple):
     """One pass over a data set."""
 
     loss: float
-    confusion: Tensor  # (C, C), int64: true class, predicted class
+    confusion: Tensor  # (K, K), int64: true class, predicted class
     calibration: Calibration
     mistakes: Mistakes
 
     @property
     def examples(self) -> int:
+        """Number of examples."""
         return int(self.confusion.sum())
 
     @property
     def hits(self) -> int:
+        """Number of examples whose class was predicted."""
         return int(self.confusion.diagonal().sum())
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
-        """Plain values: the scores, the accuracy of each class, and how many examples there are."""
+        """Returns plain values: scores, the accuracy of each class, the number of examples."""
         confusion = self.confusion.double()
         shares = (confusion.diagonal() / confusion.sum(dim=1)).tolist()
         return {
@@ -61,84 +66,79 @@ class Evaluated(NamedTuple):
         }
 
 
-class Tally(Metric):
-    """Counts of a classifier's hits and misses over all batches and processes.
-
-    Memory does not grow with the data set: a confusion matrix, sums for each calibration bin (Guo
-    et al. 2017, "On calibration of modern neural networks") and the few worst mistakes.
+class WorstMistakes(Metric):
+    """Keeps the few worst mistakes of all batches and processes.
 
     Args:
-        num_classes: Number of classes C.
-        num_mistakes: How many mistakes to keep.
-        num_bins: Calibration bins.
+        num_mistakes: Number of mistakes to keep.
     """
 
     full_state_update = False
-    confusion: Tensor
-    bins: Tensor
-    loss: Tensor
-    scores: list[Tensor]
-    classes: list[Tensor]
+    scores: list[Tensor]  # the predicted class's probability, -1 of a hit
+    classes: list[Tensor]  # true and predicted class
     images: list[Tensor]
 
-    def __init__(self, num_classes: int, num_mistakes: int = 24, num_bins: int = 15) -> None:
+    def __init__(self, num_mistakes: int = 24) -> None:
         super().__init__()
-        self.num_classes, self.num_mistakes = num_classes, num_mistakes
-        counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        self.add_state("confusion", counts, dist_reduce_fx="sum")
-        # for each bin: examples, hits, sum of the predicted class's probability
-        self.add_state("bins", torch.zeros(num_bins, 3), dist_reduce_fx="sum")
-        self.add_state("loss", torch.zeros(()), dist_reduce_fx="sum")
+        self.num_mistakes = num_mistakes
         for name in ("scores", "classes", "images"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
-    def update(self, inputs: Tensor, targets: Tensor, probabilities: Tensor, loss: Tensor) -> None:
-        """Adds a batch: inputs (B, ...), targets (B,), probabilities (B, C), mean loss ()."""
+    def update(self, inputs: Tensor, targets: Tensor, probabilities: Tensor) -> None:
+        """Adds a batch: inputs (B, ...), targets (B,), probabilities (B, K)."""
         confidence, predicted = probabilities.float().max(dim=1)
-        cells = targets * self.num_classes + predicted
-        counts = torch.bincount(cells, minlength=self.confusion.numel())
-        self.confusion += counts.view_as(self.confusion)
-        self.loss += loss.detach().float() * len(targets)
-        hits = predicted == targets
-        num_bins = len(self.bins)
-        which = (confidence * num_bins).long().clamp(0, num_bins - 1)  # 1.0 is in the last bin
-        summands = torch.stack([torch.ones_like(confidence), hits.float(), confidence], dim=1)
-        self.bins += torch.nn.functional.one_hot(which, num_bins).float().T @ summands
-        self._keep_worst(
-            torch.where(hits, -1.0, confidence),  # hits are never among the worst
-            torch.stack([targets, predicted], dim=1),
-            inputs if inputs.dim() == 4 else inputs[:, :0].flatten(1),
+        scores = torch.where(predicted == targets, -1.0, confidence)
+        classes = torch.stack([targets, predicted], dim=1)
+        images = inputs if inputs.dim() == 4 else inputs[:, :0].flatten(1)
+        rows = self._worst(scores)
+        states = ((self.scores, scores), (self.classes, classes), (self.images, images))
+        merged = [torch.cat([*old, new[rows]]) for old, new in states]
+        rows = self._worst(merged[0])
+        self.scores, self.classes, self.images = ([values[rows]] for values in merged)
+
+    def _worst(self, scores: Tensor) -> Tensor:
+        return scores.topk(min(self.num_mistakes, len(scores))).indices
+
+    def compute(self) -> Mistakes:
+        """Returns the worst mistakes of all processes, on the CPU."""
+        scores, classes, images = (
+            dim_zero_cat(values).cpu() for values in (self.scores, self.classes, self.images)
         )
-
-    def _keep_worst(self, scores: Tensor, classes: Tensor, images: Tensor) -> None:
-        worst = scores.topk(min(self.num_mistakes, len(scores))).indices
-        for name, new in (("scores", scores), ("classes", classes), ("images", images)):
-            setattr(self, name, [torch.cat([*getattr(self, name), new[worst]])])
-        kept = self.scores[0].topk(min(self.num_mistakes, len(self.scores[0]))).indices
-        for name in ("scores", "classes", "images"):
-            setattr(self, name, [getattr(self, name)[0][kept]])
-
-    def compute(self) -> Evaluated:
-        """The sums over all processes, on the CPU."""
-        count = self.confusion.sum()
-        return Evaluated(
-            loss=float(self.loss / count),
-            confusion=self.confusion.cpu(),
-            calibration=_calibration(self.bins.cpu()),
-            mistakes=self._mistakes(),
-        )
-
-    def _mistakes(self) -> Mistakes:
-        scores: Any = dim_zero_cat(self.scores).cpu()
-        classes, images = dim_zero_cat(self.classes).cpu(), dim_zero_cat(self.images).cpu()
         order = scores.argsort(descending=True, stable=True)[: self.num_mistakes]
         order = order[scores[order] >= 0]
         targets, predictions = classes[order].T.tolist()
         return Mistakes(images[order], targets, predictions, scores[order].tolist())
 
 
-def _calibration(bins: Tensor) -> Calibration:
-    """Mean confidence and accuracy of each bin, and the mean gap between them."""
-    counts, hits, confidence = bins.unbind(dim=1)
-    error = (hits - confidence).abs().sum() / counts.sum()
-    return Calibration(counts, confidence / counts, hits / counts, float(error))
+def evaluated(model: Classifier, stage: str, loss: float, mistakes: WorstMistakes) -> Evaluated:
+    """Collects the results of the last epoch of a stage. Every process must call it.
+
+    Args:
+        model: The classifier, whose own metrics saw the epoch.
+        stage: `val` or `test`.
+        loss: Mean loss of the epoch.
+        mistakes: The mistakes of the epoch.
+    """
+    confusion, calibration = cast(Any, model.metrics[stage])
+    return Evaluated(
+        loss, confusion.compute().cpu(), calibration_of(calibration), mistakes.compute()
+    )
+
+
+def calibration_of(metric: MulticlassCalibrationError) -> Calibration:
+    """Bins the examples that a calibration metric saw on all processes.
+
+    torchmetrics returns only the error. Its states are the probability of the predicted class and
+    the hit of each example, in bins of equal width; we put 1.0 into the last bin.
+    """
+    error = float(metric.compute())
+    with metric.sync_context():
+        states: Any = metric.confidences, metric.accuracies
+        confidences, hits = (dim_zero_cat(values).cpu() for values in states)
+    edges = torch.linspace(0, 1, metric.n_bins + 1, dtype=confidences.dtype)
+    bins = (torch.bucketize(confidences, edges, right=True) - 1).clamp(max=metric.n_bins - 1)
+    counts, confidence, accuracy = (
+        torch.bincount(bins, weights, minlength=metric.n_bins)
+        for weights in (None, confidences.double(), hits.double())
+    )
+    return Calibration(counts, confidence / counts, accuracy / counts, error)

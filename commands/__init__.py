@@ -1,1 +1,105 @@
-"""What the command line offers beyond Lightning's own commands, and how it is read."""
+"""The commands of `cli.py` in one table. Imports nothing heavy.
+
+A new command is one module in this folder and one entry in `COMMANDS`. There are two kinds:
+
+- A command that needs a Trainer is a class with a typed and documented method of the command's
+  name. The command line's Trainer inherits the class, and LightningCLI makes the method's
+  parameters into options.
+- A light command is a function that takes the list of its arguments. It starts without torch and
+  Lightning, so its module must import neither, and it reports mistakes as `UserError`.
+"""
+
+import difflib
+import pkgutil
+import sys
+from typing import Any, NamedTuple
+
+from commands.errors import UserError, did_you_mean
+
+
+class Command(NamedTuple):
+    """An entry in the table of commands.
+
+    Attributes:
+        summary: One line for the help; it begins with a verb.
+        path: Import path `module:name` of the class or function. Lightning's own commands have
+            none.
+        light: True for a function that needs no Trainer.
+    """
+
+    summary: str
+    path: str = ""
+    light: bool = False
+
+    def load(self) -> Any:
+        """Imports the class or function."""
+        return pkgutil.resolve_name(self.path)
+
+
+COMMANDS = {
+    "fit": Command("Train a model"),
+    "validate": Command("Score a trained model on the validation split"),
+    "test": Command("Score a trained model on the official test set"),
+    "predict": Command("Write a trained model's predictions to a file"),
+    "sample": Command("Draw images from a trained GAN", "commands.sample:Generation"),
+    "maximize": Command("Draw what a network has learned", "commands.maximize:Maximization"),
+    "compare": Command(
+        "Compare the results of several runs in a table", "commands.compare:compare", True
+    ),
+}
+
+
+def find(name: str) -> Command:
+    """Returns the command of this name.
+
+    Raises:
+        UserError: There is none. The message lists all, and names those that are near: `tain` is
+            near `Train`, the verb of `fit`.
+    """
+    if name in COMMANDS:
+        return COMMANDS[name]
+    verbs = {command.summary.split()[0].lower(): known for known, command in COMMANDS.items()}
+    words = verbs | {known: known for known in COMMANDS}
+    near = dict.fromkeys(words[word] for word in difflib.get_close_matches(name, words))
+    raise UserError(
+        f"there is no command '{name}': one of {', '.join(COMMANDS)}.{did_you_mean(near)}"
+    )
+
+
+def help_text() -> str:
+    """Returns the help that lists all commands."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: python cli.py COMMAND [OPTIONS]",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "Options of a command:  python cli.py COMMAND --help",
+            "A first run:           python cli.py fit --config configs/gates.yaml",
+        ]
+    )
+
+
+def run_light(args: list[str]) -> bool:
+    """Runs what starts without Lightning: the help, or a light command.
+
+    Returns:
+        False if the arguments are of a command that needs a Trainer, and nothing was done.
+
+    Raises:
+        UserError: There is no such command, or its arguments are wrong.
+        SystemExit: With 2 if there are no arguments.
+    """
+    if not args:
+        print(help_text(), file=sys.stderr)
+        raise SystemExit(2)
+    if args[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return True
+    if args[0].startswith("-") or not find(args[0]).light:  # options of LightningCLI come first
+        return False
+    find(args[0]).load()(args[1:])
+    return True

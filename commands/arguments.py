@@ -1,17 +1,22 @@
-"""The command line, completed: lists joined, a run's own config added, the experiment named."""
+"""The command line, completed: lists joined, a run's config added, the experiment named."""
 
 from pathlib import Path
 
 from runtime import checkpoints
 from runtime.run_folder import run_folder_of
 
-LISTS = ("--digits", "--between")  # options that take several values
+LISTS = ("--classes", "--between")  # options that take several values
+RENAMED = {"--digits": "--classes"}  # former names of options, still accepted
 
 
 def experiment_name(files: list[Path], class_path: str) -> str:
-    """The first config file's name (`configs/lecture/gan.yaml`: `lecture-gan`), or the model's."""
+    """Returns the name of an experiment: that of its first config file, or of its model's class.
+
+    Examples: `configs/cgan.yaml` is `cgan`, `configs/lecture/gan.yaml` is `lecture-gan`, and
+    `runs/cgan/version_3/config.yaml` is `cgan`. Overlays in `configs/trainer/` do not count.
+    """
     for file in files:
-        if file.name == "config.yaml":  # a run's own
+        if file.name == "config.yaml":  # of a run
             return file.parent.parent.name
         if file.parent.name != "trainer":
             parts = file.with_suffix("").parts
@@ -21,10 +26,16 @@ def experiment_name(files: list[Path], class_path: str) -> str:
     return class_path.rpartition(".")[2].lower()
 
 
-def lists_joined(args: list[str]) -> list[str]:
-    """Writes lists of numbers, `--digits 3 1 4`, as jsonargparse reads them, `[3,1,4]`."""
+def normalized(args: list[str]) -> list[str]:
+    """Returns the arguments in the form that jsonargparse reads.
+
+    Options have their present names, and lists of numbers are joined: `--digits 3 1 4` becomes
+    `--classes [3,1,4]`.
+    """
     joined: list[str] = []
     for arg in args:
+        name, equals, value = arg.partition("=")
+        arg = RENAMED.get(name, name) + equals + value
         if joined and arg.removeprefix("-").isdecimal() and joined[-1].startswith("["):
             joined[-1] = f"{joined[-1][:-1]},{arg}]"
         elif joined and joined[-1] in LISTS and not arg.startswith(("[", "--")):
@@ -35,7 +46,7 @@ def lists_joined(args: list[str]) -> list[str]:
 
 
 def with_config_of_run(args: list[str]) -> list[str]:
-    """Adds a run's own config where its folder or checkpoint is all that was given."""
+    """Adds the config of the run in `--ckpt_path`, unless a config or a model is given."""
     split = [part for arg in args for part in arg.split("=", 1)]
     given = dict(zip(split, split[1:], strict=False))
     if not given.keys().isdisjoint({"--config", "-c", "--model"}) or "--ckpt_path" not in given:

@@ -4,39 +4,27 @@ import atexit
 import gc
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jsonargparse import ArgumentParser
-from jsonargparse._util import import_object
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-import datamodules
 import models
-from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid
-from commands import arguments, config_files
-from commands.maximize import Maximization
-from commands.sample import Generation
+from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
+from commands import COMMANDS, arguments, config_files, model_arguments
+from commands.parser import CLASSES, Parser
 from runtime import checkpoints, cluster, signals
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
 
-
-class Parser(LightningArgumentParser):
-    """A parser that explains a mistake in one line."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:  # one of jsonargparse's own parsers, which catch this
-            super().error(message, ex)
-        raise MisconfigurationException(message)
-
-
-class CommandTrainer(Generation, Maximization, LadderTrainer):
-    """The Trainer with a method for each of this command line's own subcommands."""
+METHODS = {name: c.load() for name, c in COMMANDS.items() if c.path and not c.light}
+CommandTrainer = type(
+    "CommandTrainer", (*METHODS.values(), LadderTrainer), {"__module__": __name__}
+)
 
 
 class LadderCLI(LightningCLI):
@@ -50,6 +38,7 @@ class LadderCLI(LightningCLI):
             trainer_defaults={"default_root_dir": "runs"},
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
+            parser_kwargs={"allow_abbrev": False},  # else a misspelled option may pass for another
             parser_class=Parser,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -59,24 +48,29 @@ class LadderCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        ours = {name: {"model", "datamodule"} for name in ("maximize", "sample")}
-        return {**LightningCLI.subcommands(), **ours}
+        """Returns the commands that need a Trainer, with the parameters that are no options."""
+        return LightningCLI.subcommands() | {name: {"model", "datamodule"} for name in METHODS}
 
     def _prepare_subcommand_parser(
         self, klass: type, subcommand: str, **kwargs: Any
     ) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand in ("validate", "test"):
-            parser.set_defaults({"verbose": False})  # our own tables say it with counts
+            parser.set_defaults({"verbose": False})  # the callbacks' tables show counts as well
+        if subcommand in ("validate", "test", "predict"):
+            text = "Allow random weights, if there is no --ckpt_path."
+            parser.add_argument("--untrained", type=bool, default=False, help=text)
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the options that all commands share."""
         parser.add_argument(
             "--experiment",
             type=str | None,
             default=None,
             help="Name of the folder for this experiment's runs (default: the config file's name)",
         )
+        model_arguments.link_to_data(parser)
         parser.add_lightning_class_args(checkpoints.EpochCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "samples")
         parser.add_lightning_class_args(Quality, "quality")
@@ -84,50 +78,69 @@ class LadderCLI(LightningCLI):
     # -- parsing --------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        if not isinstance(args, list):
-            args = sys.argv[1:] if args is None else args
+        """Parses the completed command line, and explains mistakes in one line."""
+        args = sys.argv[1:] if args is None else args
         if not isinstance(args, list):
             self.files: list[Path] = []
             self.config = parser.parse_object(args)
             return
-        args = arguments.lists_joined(arguments.with_config_of_run(args))
+        args = arguments.normalized(arguments.with_config_of_run(args))
         self.files = config_files.given_files(args)
         config_files.check(self.files)
+        new_defaults = model_arguments.defaults_of_the_new_class()
         try:
-            self.config = parser.parse_args(args)
+            with new_defaults, config_files.without_old_names(args) as current:
+                self.config = parser.parse_args(current)
         except MisconfigurationException as error:
-            options = [action.dest for action in self._subcommand_parsers["fit"]._actions]
-            classes = [*models.__all__, *datamodules.__all__]
-            explanation = config_files.explain(str(error), args, options, classes)
+            subparser = self._subcommand_parsers.get(args[0], parser)
+            options = [action.dest for action in subparser._actions]
+            explanation = config_files.explain(str(error), args, options, CLASSES)
             raise MisconfigurationException(explanation) from None
 
     def _parse_ckpt_path(self) -> None:
-        """Finds the checkpoint that is meant; lets its hyperparameters win, and says so."""
+        """Finds the checkpoint. Its hyperparameters take precedence, with a warning."""
         config = self.config[self.config.subcommand]
         self.checkpoint: Path | None = None
         if self.config.subcommand == "fit" and config.ckpt_path is None and cluster.in_job():
             config.ckpt_path = checkpoints.of_run(self.runs / self.experiment / cluster.run_name())
         if config.get("ckpt_path") is None:
+            self._refuse_random_weights()
             return
         self.checkpoint = checkpoints.resolve(config.ckpt_path, self.runs / self.experiment)
         config.ckpt_path = str(self.checkpoint)
-        asked = config.model.init_args.as_dict() if config.model else {}
-        super()._parse_ckpt_path()
+        given = config.model.init_args.as_dict() if config.model else {}
+        self._use_hyperparameters_of(self.checkpoint)
         model = self.config[self.config.subcommand].model
-        defaults = _default_init_args(model.class_path)
+        defaults = model_arguments.default_init_args(model.class_path)
         for name, value in model.init_args.as_dict().items():
-            if name in asked and asked[name] not in (value, defaults[name]):
+            if name in given and given[name] not in (value, defaults[name]):
                 rank_zero_warn(
                     f"model.{name}: {self.checkpoint} was trained with {value!r}, which stays; "
-                    f"{asked[name]!r} is not used. Train anew to change it."
+                    f"{given[name]!r} is not used. Train anew to change it."
                 )
+
+    def _use_hyperparameters_of(self, checkpoint: Path) -> None:
+        """Gives the model the class and init arguments that the checkpoint was trained with."""
+        if saved := model_arguments.saved_in(checkpoint):
+            config = {self.config.subcommand: {"model": saved}}
+            self.config = self.parser.parse_object(config, self.config)
+
+    def _refuse_random_weights(self) -> None:
+        command = self.config.subcommand
+        if self.config[command].get("untrained") is False:
+            raise MisconfigurationException(
+                f"{command} without --ckpt_path would use random weights: give a checkpoint or a "
+                f"run folder, `python cli.py {command} --ckpt_path RUN`, or --untrained true."
+            )
 
     @property
     def runs(self) -> Path:
+        """The folder of all runs."""
         return Path(self.config[self.config.subcommand].trainer.default_root_dir)
 
     @property
     def experiment(self) -> str:
+        """The name of the folder of this experiment's runs."""
         config = self.config[self.config.subcommand]
         class_path = config.model.class_path if config.model else ""
         return config.experiment or arguments.experiment_name(self.files, class_path)
@@ -135,9 +148,10 @@ class LadderCLI(LightningCLI):
     # -- running --------------------------------------------------------------------------------
 
     def before_instantiate_classes(self) -> None:
+        """Arranges the process: garbage collection, subnormal numbers, signals."""
         if not gc.isenabled():
-            gc.freeze()  # what was imported is never looked through, in training neither
-            atexit.register(gc.unfreeze)  # else triton takes it for leaked, and says so at length
+            gc.freeze()  # no collection looks through what was imported, in training neither
+            atexit.register(gc.unfreeze)  # else triton reports it as leaked, at length
             gc.enable()
         take_subnormal_numbers_as_zero()  # a model may start torch's threads, before its trainer
         if not self._saves:
@@ -154,11 +168,24 @@ class LadderCLI(LightningCLI):
         return self.subcommand == "fit" and wanted
 
     def before_fit(self) -> None:
+        """Refuses a strategy that cannot train the model."""
         cluster.check_strategy(self.trainer, self.model)
+
+    def before_predict(self) -> None:
+        """Refuses a GAN, which has nothing to predict."""
+        if isinstance(self.model, models.GAN):
+            raise MisconfigurationException(
+                "predict is for classifiers and regressors; draw from a GAN with "
+                f"`python cli.py sample --ckpt_path {self.checkpoint or 'RUN'}`."
+            )
 
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
+            if self.datamodule is not None:
+                model = self._get(self.config, "model")
+                model_arguments.check_against_data(model, self.datamodule)
+            model_arguments.keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, MisconfigurationException):
@@ -166,40 +193,40 @@ class LadderCLI(LightningCLI):
             raise cause or error from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Builds the Trainer with the run's folder and callbacks."""
         config = self._get(self.config_init, "trainer")
-        callbacks = self._callbacks(config)
-        if config.logger in (None, True) and not config.fast_dev_run:
+        chosen = self._callbacks(config)
+        if config.logger is not False and not config.fast_dev_run:
             resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
-            callbacks.insert(0, RunFolder(self.runs, self.experiment, resumed))
-            kwargs["logger"] = False  # until the folder is known
+            chosen.insert(0, RunFolder(self.runs, self.experiment, resumed))
+            if config.logger in (None, True):
+                kwargs["logger"] = False  # RunFolder adds its own once the folder is known
         if self._saves:
             kwargs["max_time"] = None  # see Preemption
+        kwargs["enable_model_summary"] = False  # see Summary
         try:
-            return self._instantiate_trainer({**config, "callbacks": callbacks, **kwargs}, [])
+            return self._instantiate_trainer({**config, "callbacks": chosen, **kwargs}, [])
         except (ValueError, TypeError) as error:
             raise MisconfigurationException(f"trainer: {error}") from error
 
     def _callbacks(self, config: Any) -> list[Callback]:
-        """The user's, then what every run needs, less what the trainer is told to do without."""
-        callbacks = [*(config.callbacks or []), *(make() for make in DEFAULT_CALLBACKS)]
-        callbacks += [self._get(self.config_init, name) for name in ("samples", "quality")]
+        """The user's callbacks and those that every run needs, except what the Trainer disables."""
+        chosen = [*(config.callbacks or []), *(make() for make in DEFAULT_CALLBACKS)]
+        chosen += [self._get(self.config_init, name) for name in ("samples", "quality")]
         if config.enable_progress_bar is not False:
-            callbacks.append(Progress())
+            chosen.append(Progress())
+        if config.enable_model_summary is not False:
+            chosen.append(Summary())
         if self._saves:
-            callbacks.append(Preemption(config.max_time))
+            chosen.append(Preemption(config.max_time))
         if config.enable_checkpointing is not False and not config.fast_dev_run:
-            callbacks += [self._get(self.config_init, "checkpoint"), checkpoints.BestCheckpoint()]
-        return callbacks
+            chosen += [self._get(self.config_init, "checkpoint"), checkpoints.BestCheckpoint()]
+        return chosen
 
     def after_fit(self) -> None:
-        folder = self.trainer.log_dir  # a broadcast, so every rank asks
+        """Prints where the run is and which command comes next."""
+        folder = self.trainer.log_dir  # a broadcast, so every rank takes part
         if folder and self.trainer.loggers and not self._get(self.config, "trainer").fast_dev_run:
             rank_zero_info(f"This run: {folder}\nWatch it: tensorboard --logdir {self.runs}")
             if self._saves:
                 rank_zero_info(f"Next:     python cli.py test --ckpt_path {folder}")
-
-
-def _default_init_args(class_path: str) -> dict[str, Any]:
-    parser = ArgumentParser()
-    parser.add_class_arguments(import_object(class_path), "model", fail_untyped=False)
-    return parser.get_defaults().model.as_dict()

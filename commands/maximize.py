@@ -1,8 +1,8 @@
-"""What a network has learned to look for, in pictures: the Trainer's method `maximize`."""
+"""Pictures of the features that a network has learned: the Trainer's method `maximize`."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from callbacks.drawing import class_names, publish
 from callbacks.figures import figures_folder, output_folder
 from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
+from datamodules.base import InMemoryDataModule
 from models.activation_maximization import (
     activations,
     first_layer_filters,
@@ -27,48 +28,48 @@ from runtime.run_folder import RunFolder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SQUARE, STRIDE = 6, 2  # of the occlusion maps, in pixels
-
 
 class Inspected(NamedTuple):
-    """The network to look into, how to run it, and the layer to look at by default."""
+    """A network to inspect."""
 
     network: nn.Module
-    forward: Callable[[Tensor], object]
-    layer: str
-    input_shape: tuple[int, ...]
+    forward: Callable[[Tensor], object]  # Runs the network on images.
+    layer: str  # The layer to inspect by default.
+    image_shape: tuple[int, ...]
+    num_classes: int  # Classes that the default layer scores; 0 if it scores none.
+    seed: int
 
 
 def inspect(model: LightningModule) -> Inspected:
-    """A classifier's network, with averaged weights where there are any; a GAN's discriminator.
+    """Returns a classifier's network (averaged weights if there are any) or a discriminator.
 
     Raises:
-        MisconfigurationException: The model is neither, or does not take images.
+        MisconfigurationException: The model is neither a GAN nor a classifier of images.
     """
     if isinstance(model, GAN):
-        discriminator = model.discriminator
 
-        def forward(images: Tensor) -> Tensor:  # no layer of the trunk sees the label
+        def forward(images: Tensor) -> Tensor:  # No layer of the trunk sees the label.
             labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
             return model.realness(images, labels)
 
-        layer = "classes" if hasattr(discriminator, "classes") else "realness"
-        return Inspected(discriminator, forward, layer, (1, 28, 28))
+        layer, classes = "classes" if model.conditional else "realness", model.num_classes or 0
+        image_shape = model.image_shape
+        return Inspected(model.discriminator, forward, layer, image_shape, classes, model.seed)
     if not isinstance(model, Classifier):
         raise MisconfigurationException(
-            f"maximize looks into a classifier or a GAN's discriminator, not {type(model).__name__}"
+            f"maximize inspects a classifier or a GAN's discriminator, not {type(model).__name__}"
         )
-    network = model.network if model.ema is None else model.ema.network
-    shape = tuple(cast(Tensor, model.example_input_array).shape[1:])
+    network, shape = model.network if model.ema is None else model.ema.network, model.input_shape
     if len(shape) != 3:
         raise MisconfigurationException(
-            f"maximize draws images, and the inputs of {type(model).__name__} have shape {shape}"
+            f"maximize draws images, but the inputs of {type(model).__name__} have shape {shape}"
         )
-    return Inspected(network, network, last_layer(network), shape)
+    layer = last_layer(network)
+    return Inspected(network, network, layer, shape, model.num_classes, model.seed)
 
 
 class Maximization:
-    """For a Trainer to inherit, which thereby gets the method `maximize`."""
+    """Mixin that adds the method `maximize` to a Trainer."""
 
     def maximize(
         self,
@@ -86,57 +87,50 @@ class Maximization:
         occlusion: int = 8,
         out: str | Path | None = None,
     ) -> None:
-        """Draws what excites a network's units, its first filters, and where it looks.
+        """Draws inputs that excite a network's units, its first filters, and occlusion maps.
 
         Writes `maximize_<layer>.png` and `filters.png`, and for classifiers `occlusion.png`.
 
         Args:
-            model: A classifier of images, or a GAN, whose discriminator is looked into.
-            datamodule: Gives the range of the inputs, and test images to occlude.
+            model: A classifier of images, or a GAN, whose discriminator is inspected.
+            datamodule: Source of the range of the inputs, and of test images to occlude.
             ckpt_path: The trained weights.
-            weights_only: Whether to refuse a checkpoint that holds more than plain values.
-            layer: A layer of the network by its name; by default the last one, the class scores.
-                A wrong name is answered with those there are.
+            weights_only: Refuse a checkpoint that contains more than plain values.
+            layer: Name of a layer of the network; by default the last one, the class scores.
+                The error for a wrong name lists all names.
             unit: A unit of that layer; by default all of them.
             steps: Steps of gradient ascent.
-            lr: Root mean square of a step, in parts of the range of pixels.
-            jitter: Shift the image by up to so many pixels at each step.
-            blur: Standard deviation in pixels of a Gaussian that smooths the image at each step.
+            lr: Root mean square of a step, as a share of the range of pixels.
+            jitter: Largest shift of the image at each step, in pixels.
+            blur: Standard deviation of a Gaussian that smooths the image at each step, in pixels.
             l2: Share by which all pixels shrink at each step.
-            occlusion: Number of test images to draw occlusion maps for; 0: none.
+            occlusion: Number of test images to draw occlusion maps for; 0 draws none.
             out: Folder for the pictures; by default the run's `figures`.
         """
         trainer = cast(Trainer, self)
         if not trainer.is_global_zero:
-            return  # the work of one process
+            return  # One process is enough.
         model = _prepare(trainer, model, ckpt_path, weights_only)
         folder = _folder(trainer, out)
-        inspected = inspect(model)
-        name = (layer or inspected.layer).removeprefix("network.").removeprefix("discriminator.")
-        high = 255 / getattr(datamodule, "scale", 255.0)
-        network, forward = inspected.network, inspected.forward
-        images = maximize(
-            network,
-            name,
-            None if unit is None else [unit],
-            inspected.input_shape,
-            steps=steps,
-            lr=lr,
-            jitter=jitter,
-            blur=blur,
-            l2=l2,
-            seed=int(getattr(model, "seed", 0)),
-            bounds=(0.0, high),
-            forward=forward,
-        )
+        network, forward, default_layer, shape, num_classes, seed = inspect(model)
+        name = (layer or default_layer).removeprefix("network.").removeprefix("discriminator.")
+        data = datamodule if isinstance(datamodule, InMemoryDataModule) else None
+        high = 1.0 if data is None else 255 / data.scale
+        wanted = None if unit is None else [unit]
+        options: dict[str, Any] = {"steps": steps, "lr": lr, "jitter": jitter, "blur": blur}
+        options |= {"l2": l2, "seed": seed, "bounds": (0.0, high), "forward": forward}
+        images = maximize(network, name, wanted, shape, **options)
         scores = activations(network, name, images, forward)
         units = torch.arange(scores.shape[1]) if unit is None else torch.tensor([unit])
         reached = scores.cpu().gather(1, units[:, None])[:, 0]
-        names = _unit_names(model, datamodule, units, scores_classes=name == inspected.layer)
+        names = [f"unit {place}" for place in range(scores.shape[1])]
+        if name == default_layer and len(names) == num_classes:
+            names = class_names(data, num_classes)
+        names = [names[place] for place in units.tolist()]
         figures = {f"maximize_{name}": draw_maximized(images, reached, names, name)}
-        figures["filters"] = draw_filters(first_layer_filters(network, inspected.input_shape))
-        if occlusion and datamodule is not None and isinstance(model, Classifier):
-            figures["occlusion"] = _occlusion(model, network, datamodule, occlusion, high)
+        figures["filters"] = draw_filters(first_layer_filters(network, shape))
+        if occlusion and data is not None and isinstance(model, Classifier):
+            figures["occlusion"] = _occlusion(model, network, data, occlusion, high)
         for title, figure in figures.items():
             publish(trainer, folder, title, figure)
         print(f"Drawn into {folder}: {', '.join(f'{title}.png' for title in figures)}")
@@ -148,7 +142,7 @@ def _prepare(
     ckpt_path: str | Path | None,
     weights_only: bool | None,
 ) -> LightningModule:
-    """The model with its trained weights on the trainer's device, and the run's folder known."""
+    """Moves the model with its trained weights to the trainer's device; sets the run's folder."""
     trainer.strategy.connect(model)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector
         if isinstance(callback, RunFolder):
@@ -164,52 +158,28 @@ def _prepare(
 
 def _folder(trainer: Trainer, out: str | Path | None) -> Path:
     folder = Path(out) if out else figures_folder(trainer)
-    return output_folder(folder or Path(trainer.default_root_dir) / "figures")  # no run's folder
-
-
-def _unit_names(
-    model: LightningModule, data: LightningDataModule | None, units: Tensor, scores_classes: bool
-) -> list[str]:
-    """Names of units, those of the classes where the layer gives a score to each."""
-    count = getattr(model, "num_classes", 0)
-    if scores_classes and len(units) <= count:
-        names = class_names(data, count)
-        return [names[unit] for unit in units.tolist()]
-    return [f"unit {unit}" for unit in units.tolist()]
+    return output_folder(folder or Path(trainer.default_root_dir) / "figures")  # The run has none.
 
 
 def _occlusion(
-    model: Classifier, network: nn.Module, data: LightningDataModule, count: int, high: float
+    model: Classifier, network: nn.Module, data: InMemoryDataModule, count: int, high: float
 ) -> "Figure":
-    """Occlusion maps of the first test images."""
-    images, targets = (part.to(model.device) for part in _test_images(data, count))
+    """Draws occlusion maps of the first test images; the square covers about a fifth of a side."""
+    data.prepare_data()
+    data.setup("test")
+    assert data.splits is not None
+    rows = tuple(part[:count].to(model.device) for part in data.splits.test)
+    images, targets = data.on_after_batch_transfer(rows, 0)
+    size = max(1, round(0.21 * min(images.shape[2:])))
+    stride = max(1, size // 3)
+    probabilities = model.probabilities
     with torch.no_grad(), frozen(network):
-        uncovered = model.probabilities(network(images).float())
+        uncovered = probabilities(network(images).float())
     maps = occlusion_map(
-        network,
-        images,
-        targets,
-        SQUARE,
-        STRIDE,
-        fill=high / 2,
-        probabilities=model.probabilities,
+        network, images, targets, size, stride, fill=high / 2, probabilities=probabilities
     )
-    names = class_names(data, uncovered.shape[1])
+    names = class_names(data, model.num_classes)
     titles = [
         f"{names[target]}: {p[target]:.3f}" for target, p in zip(targets, uncovered, strict=True)
     ]
-    return draw_occlusion(images, maps, titles, SQUARE, STRIDE)
-
-
-def _test_images(data: LightningDataModule, count: int) -> tuple[Tensor, Tensor]:
-    data.prepare_data()
-    data.setup("test")
-    images: list[Tensor] = []
-    targets: list[Tensor] = []
-    for batch in data.test_dataloader():
-        inputs, classes = data.on_after_batch_transfer(batch, 0)
-        images.append(inputs)
-        targets.append(classes)
-        if sum(map(len, targets)) >= count:
-            break
-    return torch.cat(images)[:count], torch.cat(targets)[:count]
+    return draw_occlusion(images, maps, titles, size, stride)

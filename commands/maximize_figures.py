@@ -1,11 +1,11 @@
-"""Pictures of what a network looks for: optimised inputs, first filters, occlusion maps."""
+"""Figures of `maximize`: optimised inputs, filters of the first layer, occlusion maps."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from callbacks.drawing import mosaic
+from callbacks.drawing import mosaic, picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def draw_maximized(
     images: Tensor, activations: Tensor, names: Sequence[str], layer: str
 ) -> "Figure":
-    """Images (U, C, H, W), each under its unit's name and the activation (U,) that it reaches."""
+    """Draws images (U, C, H, W), each below its unit's name and the activation (U,) it reaches."""
     titles = [
         f"{name}\n{activation:.3g}"
         for name, activation in zip(names, activations.tolist(), strict=True)
@@ -24,30 +24,24 @@ def draw_maximized(
 
 
 def draw_filters(filters: Tensor) -> "Figure":
-    """Weights (U, h, w) of each unit of the first layer: red adds to it, blue takes from it."""
+    """Draws the weights (U, h, w) of the first layer's units: red is positive, blue negative."""
     cell = 0.55 if filters.shape[-1] < 12 else 0.85
     columns = 8 if len(filters) <= 64 else 16
-    return mosaic(
-        filters,
-        (),
-        columns,
-        "Weights of the first layer's units: red adds, blue takes away",
-        signed=True,
-        cell=cell,
-    )
+    heading = "Weights of the first layer's units: red is positive, blue negative"
+    return mosaic(filters, (), columns, heading, signed=True, cell=cell)
 
 
 def draw_occlusion(
     images: Tensor, maps: Tensor, titles: Sequence[str], size: int, stride: int
 ) -> "Figure":
-    """Images, and beneath each how probable its class stays as a square covers each place.
+    """Draws images, each above a map of its class's probability as a square covers each place.
 
     Args:
         images: (N, C, H, W).
         maps: Probabilities of the true class (N, H', W').
-        titles: One for each image.
+        titles: One title per image.
         size: Side of the square in pixels.
-        stride: Pixels from one place to the next.
+        stride: Distance of neighbouring places in pixels.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -56,11 +50,11 @@ def draw_occlusion(
     count = len(images)
     figure = Figure(figsize=(1.25 * max(count, 3) + 1, 3.3), layout="constrained", dpi=130)
     grid = figure.subplots(2, count, squeeze=False)
-    start = (size - stride) / 2  # each place is drawn as one stride wide, around its centre
+    start = (size - stride) / 2  # A place is drawn one stride wide, around its centre.
     down, right = (start + stride * places for places in maps.shape[1:])
     for above, below, image, values, title in zip(*grid, images, maps, titles, strict=True):
-        picture = image.detach().float().cpu().movedim(0, -1).squeeze(-1)
-        above.imshow(picture.numpy(), cmap="gray", extent=(0, width, height, 0), vmin=0)
+        array = picture(image, float(images.max()) or 1.0)
+        above.imshow(array, cmap="gray", extent=(0, width, height, 0), vmin=0)
         above.set_title(title, fontsize=9)
         shown = below.imshow(
             values.cpu().numpy(), cmap="viridis", vmin=0, vmax=1, extent=(start, right, down, start)

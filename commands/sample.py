@@ -1,6 +1,6 @@
-"""Putting a trained generator to use: the Trainer's method `sample`."""
+"""Samples of a trained generator: the Trainer's method `sample`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,34 +18,36 @@ from models.sampling import Draws
 from runtime.files import write
 from runtime.run_folder import run_folder_of
 
-LARGEST_ROUND = 20_000  # images, of which those that do not pass are dropped before the next round
+LARGEST_ROUND = 20_000  # Images per round; those that fail are dropped before the next.
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which images of a generator to keep, by the discriminator's P(real)."""
+    """The images to draw, and the limits of the discriminator's P(real) for them."""
 
     count: int
-    min_score: float | None
-    max_score: float | None
+    classes: list[int] | None
+    seed: int
+    min_score: float
+    max_score: float
+    max_tries: int  # Images drawn per image wanted.
 
     @property
     def all(self) -> bool:
-        """Whether any score will do."""
-        return self.min_score is None and self.max_score is None
+        """True if every score passes."""
+        return self.min_score <= 0 and self.max_score >= 1
 
     def passes(self, scores: Tensor) -> Tensor:
-        low = -1.0 if self.min_score is None else self.min_score
-        high = 2.0 if self.max_score is None else self.max_score
-        return (scores >= low) & (scores <= high)
+        """Returns a mask (N,) of the scores (N,) within the limits."""
+        return (scores >= self.min_score) & (scores <= self.max_score)
 
     def __str__(self) -> str:
-        limits = {"--min_score": self.min_score, "--max_score": self.max_score}
-        return " ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
+        low, high = f"--min_score {self.min_score}", f"--max_score {self.max_score}"
+        return low if self.max_score >= 1 else high if self.min_score <= 0 else f"{low} {high}"
 
 
 class Generation:
-    """For a Trainer to inherit, which thereby gets the method `sample`."""
+    """Mixin that adds the method `sample` to a Trainer."""
 
     def sample(
         self,
@@ -55,10 +57,10 @@ class Generation:
         weights_only: bool | None = None,
         count: int = 100,
         out: str | Path | None = None,
-        digits: list[int] | None = None,
+        classes: list[int] | None = None,
         seed: int = 0,
-        min_score: float | None = None,
-        max_score: float | None = None,
+        min_score: float = 0.0,
+        max_score: float = 1.0,
         max_tries: int = 100,
         interpolate: Literal["linear", "spherical"] | None = None,
         between: list[int] | None = None,
@@ -67,41 +69,42 @@ class Generation:
     ) -> None:
         """Draws images from a trained GAN into `grid.png` and `samples.npz`.
 
-        The file holds images (uint8, N x 28 x 28), D's scores, the seed and, of a conditional
-        model, labels. The same seed gives the same images, on any number of processes.
+        `samples.npz` contains images (uint8, N x H x W in grey, N x H x W x 3 in colour),
+        discriminator scores, the seed and, for a conditional model, labels. The same seed gives
+        the same images on any number of processes.
 
         Args:
             model: A GAN.
-            datamodule: Gives the training images for `neighbors`.
+            datamodule: Source of the training images for `neighbors`.
             ckpt_path: The trained weights: a checkpoint, a run folder, `last` or `best`.
-            weights_only: Whether to refuse a checkpoint that holds more than plain values.
-            count: Images to draw; a conditional model draws every class equally often.
-            out: Folder to write to; by default `samples` in the run's folder.
-            digits: Classes to draw, one row each: `--digits 3 1 4`.
+            weights_only: Refuse a checkpoint that contains more than plain values.
+            count: Number of images; a conditional model draws every class equally often.
+            out: Folder of the files; by default `samples` in the run's folder.
+            classes: Classes to draw, one row each: `--classes 3 1 4`.
             seed: Seed of the latents.
-            min_score: Keep only images that D thinks real with at least this probability.
-            max_score: Keep only images that D thinks real with at most this probability.
-            max_tries: Give up after so many images for each one wanted.
+            min_score: Keep only images that D scores as real with at least this probability.
+            max_score: Keep only images that D scores as real with at most this probability.
+            max_tries: Largest number of images drawn per image wanted.
             interpolate: Also draw `interpolation.png`: rows from one latent to another, in a
                 straight line or along the sphere.
             between: Also draw `between_A_B.png`: from one class to another, `--between 3 8`.
-            neighbors: Also draw `neighbors.png`: so many samples, each beside the training images
-                nearest to it in pixels.
-            gif: Also draw `training.gif` from the sample grids that the run left.
+            neighbors: Also draw `neighbors.png`: this many samples, each beside the training
+                images nearest to it in pixels.
+            gif: Also make `training.gif` from the run's sample grids.
         """
         trainer = cast(Trainer, self)
-        gan = _check(model, digits, between, count, max_tries, seed)
+        wanted = Wanted(count, classes, seed, min_score, max_score, max_tries)
+        gan = _check(model, wanted, between)
         if count < trainer.world_size:
             raise MisconfigurationException(
                 f"--count {count} cannot be shared by {trainer.world_size} processes: draw more, "
                 f"or set --trainer.devices to {count}"
             )
-        wanted = Wanted(count, min_score, max_score)
         folder = _folder(trainer, out, ckpt_path)
-        classes = list(dict.fromkeys(digits or [])) or (  # each once
-            list(range(gan.num_classes)) if gan.conditional else None
-        )
-        drawn = _draw(trainer, gan, wanted, classes, seed, max_tries, ckpt_path, weights_only)
+        if gan.num_classes is not None:
+            classes = list(dict.fromkeys(classes or range(gan.num_classes)))  # Each once.
+        wanted = replace(wanted, classes=classes)
+        drawn = _draw(trainer, gan, wanted, {"ckpt_path": ckpt_path, "weights_only": weights_only})
         if not trainer.is_global_zero:
             return
         written = [_save(folder, drawn, seed), draw_grid(folder, drawn, classes)]
@@ -115,36 +118,26 @@ class Generation:
         print(f"{len(drawn['images']):,} images. Wrote into {folder}: {names}")
 
 
-def _check(
-    model: LightningModule,
-    digits: list[int] | None,
-    between: list[int] | None,
-    count: int,
-    max_tries: int,
-    seed: int,
-) -> Any:
+def _check(model: LightningModule, wanted: Wanted, between: list[int] | None) -> GAN:
     if not isinstance(model, GAN):
         raise MisconfigurationException(
             f"sample draws from a GAN, but this checkpoint is of {type(model).__name__}: give "
             "--ckpt_path a GAN's run"
         )
-    for option, value, least in (
-        ("count", count, 1),
-        ("max_tries", max_tries, 1),
-        ("seed", seed, 0),
-    ):
+    numbers = {"count": (wanted.count, 1), "max_tries": (wanted.max_tries, 1)}
+    for option, (value, least) in {**numbers, "seed": (wanted.seed, 0)}.items():
         if value < least:
             raise MisconfigurationException(f"--{option} is {value}: set it to {least} or more")
-    for option, classes in {"--digits": digits, "--between": between}.items():
-        if classes is None:
+    for option, chosen in {"--classes": wanted.classes, "--between": between}.items():
+        if chosen is None:
             continue
-        if not model.conditional:
+        if model.num_classes is None:
             raise MisconfigurationException(
-                f"{option} chooses classes, but {type(model).__name__} draws without being told "
-                "one: leave it out, or sample a ConditionalGAN"
+                f"{option} selects classes, but {type(model).__name__} is unconditional: "
+                "leave it out, or sample a ConditionalGAN"
             )
-        last = cast(Any, model).num_classes - 1
-        if wrong := [k for k in classes if not 0 <= k <= last]:
+        last = model.num_classes - 1
+        if wrong := [k for k in chosen if not 0 <= k <= last]:
             raise MisconfigurationException(f"{option}: {wrong[0]} is not one of 0 to {last}")
     if between is not None and len(between) != 2:
         raise MisconfigurationException("--between takes two classes, such as --between 3 8")
@@ -158,33 +151,31 @@ def _folder(trainer: Trainer, out: str | Path | None, ckpt_path: str | Path | No
 
 
 def _draw(
-    trainer: Trainer,
-    model: GAN,
-    wanted: Wanted,
-    classes: list[int] | None,
-    seed: int,
-    max_tries: int,
-    ckpt_path: str | Path | None,
-    weights_only: bool | None,
+    trainer: Trainer, model: GAN, wanted: Wanted, checkpoint: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """Draws until enough images pass, in rounds; every class gets the same share.
+    """Draws in rounds until enough images pass; every class gets the same share.
+
+    Args:
+        trainer: Runs the generator.
+        model: The generator's GAN.
+        wanted: The images to draw.
+        checkpoint: The arguments of `Trainer.predict` about the trained weights.
 
     Raises:
-        MisconfigurationException: None passes.
+        MisconfigurationException: No image passes.
     """
-    tries = wanted.count if wanted.all else wanted.count * max_tries
-    quota = -(-wanted.count // len(classes or [0]))
+    tries = wanted.count if wanted.all else wanted.count * wanted.max_tries
+    quota = -(-wanted.count // len(wanted.classes or [0]))
     kept: list[dict[str, Tensor]] = []
     seen: list[float] = []
     tried, size = 0, wanted.count
     while tried < tries:
         if not wanted.all:
-            size = -(-size // Draws.BLOCK) * Draws.BLOCK  # whole blocks, since others follow
+            size = -(-size // Draws.BLOCK) * Draws.BLOCK  # Whole blocks, because others follow.
         size = min(size, tries - tried)
         rank, world_size = trainer.global_rank, trainer.world_size
-        draws = Draws(model, size, seed, classes, tried, rank, world_size)
-        drawn = _predict(trainer, model, draws, ckpt_path, weights_only)
-        ckpt_path = None  # loaded now
+        draws = Draws(model, size, wanted.seed, wanted.classes, tried, rank, world_size)
+        drawn, checkpoint = _predict(trainer, model, draws, checkpoint), {}  # Loaded now.
         tried, size = tried + size, min(2 * size, LARGEST_ROUND)
         seen += [drawn["scores"].min().item(), drawn["scores"].max().item()]
         kept.append({k: v[wanted.passes(drawn["scores"])] for k, v in drawn.items()})
@@ -194,7 +185,7 @@ def _draw(
             return found
     remedy = (
         f"in {tried:,} tries, with scores from {min(seen):.3f} to {max(seen):.3f}: move the limit, "
-        f"or set --max_tries above {max_tries}."
+        f"or set --max_tries above {wanted.max_tries}."
     )
     if not len(found["images"]):
         raise MisconfigurationException(f"no image passes {wanted} {remedy}")
@@ -204,17 +195,10 @@ def _draw(
 
 
 def _predict(
-    trainer: Trainer,
-    model: GAN,
-    draws: Draws,
-    ckpt_path: str | Path | None,
-    weights_only: bool | None,
+    trainer: Trainer, model: GAN, draws: Draws, checkpoint: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """Runs the draws through the Trainer's predict loop; all images on every rank, in order."""
-    batches = trainer.predict(
-        model, draws, return_predictions=True, ckpt_path=ckpt_path, weights_only=weights_only
-    )
-    batches = cast(list[dict[str, Tensor]], batches or [])
+    """Runs the Trainer's predict loop and returns all images on every rank, in order."""
+    batches: Any = trainer.predict(model, draws, return_predictions=True, **checkpoint)
     shares: list[Any] = [[{k: v.cpu() for k, v in batch.items()} for batch in batches]]
     if distributed.is_available() and distributed.is_initialized():
         mine, shares = shares[0], [None] * trainer.world_size
@@ -226,7 +210,7 @@ def _predict(
 
 
 def _first_of_each(found: dict[str, Tensor], quota: int, count: int) -> dict[str, Tensor]:
-    """At most `quota` images of each class, and `count` in all, in the order of drawing."""
+    """Returns at most `quota` images per class and `count` in all, in the order of drawing."""
     labels = found.get("labels", torch.zeros(len(found["images"]), dtype=torch.int64))
     members = torch.nn.functional.one_hot(labels, int(labels.max()) + 1 if len(labels) else 1)
     rank_in_class = (members.cumsum(0) * members).sum(1)
@@ -235,12 +219,8 @@ def _first_of_each(found: dict[str, Tensor], quota: int, count: int) -> dict[str
 
 
 def _save(folder: Path, drawn: dict[str, Tensor], seed: int) -> Path:
-    arrays: dict[str, Any] = {
-        "images": drawn["images"][:, 0].numpy(),
-        "scores": drawn["scores"].numpy(),
-    }
-    if "labels" in drawn:
-        arrays["labels"] = drawn["labels"].numpy()
+    arrays: dict[str, Any] = {k: v.numpy() for k, v in drawn.items() if k != "index"}
+    arrays["images"] = drawn["images"].movedim(1, -1).squeeze(-1).numpy()
     path = folder / "samples.npz"
     write(path, lambda file: np.savez_compressed(file, seed=np.array(seed), **arrays))
     return path

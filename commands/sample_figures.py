@@ -1,7 +1,7 @@
-"""The pictures of `sample`: a grid, paths through the latent space, neighbours, an animation."""
+"""Figures of `sample`: grid, paths through the latent space, nearest images, animation."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning import LightningDataModule
@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 
 from callbacks.drawing import mosaic
 from callbacks.figures import tile, write_png
+from datamodules.base import InMemoryDataModule
 from models.sampling import Draws, sample
 from runtime.files import write
 
@@ -18,27 +19,26 @@ if TYPE_CHECKING:
     from models.gan import GAN
 
 COLUMNS = 10
-FRAME_SECONDS, LAST_FRAME_SECONDS = 0.3, 2.0
+FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
 def draw_grid(folder: Path, drawn: dict[str, Tensor], classes: list[int] | None) -> Path:
-    """`grid.png`: up to ten images of each class in a row, in the order of the classes asked for.
+    """Draws `grid.png`: a row of up to ten images per class, in the order of `classes`.
 
     Args:
-        folder: Where to write.
-        drawn: `images` uint8 (N, 1, 28, 28) and, of a conditional model, `labels` (N,).
-        classes: The classes asked for, or None where the model knows none.
+        folder: Folder of the picture.
+        drawn: `images` uint8 (N, C, H, W) and, for a conditional model, `labels` (N,).
+        classes: The classes to show; None for an unconditional model.
     """
     images = drawn["images"].float() / 255
     if classes is None:
-        images = images[: COLUMNS**2]
+        images, columns = images[: COLUMNS**2], COLUMNS
     else:
         blank = torch.zeros(COLUMNS, *images.shape[1:])
         rows = [images[drawn["labels"] == k][:COLUMNS] for k in dict.fromkeys(classes)]
         columns = max(len(row) for row in rows)
         images = torch.cat([torch.cat([row, blank])[:columns] for row in rows])
     path = folder / "grid.png"
-    columns = min(COLUMNS, len(images)) if classes is None else columns
     write_png(path, tile(images, columns))
     return path
 
@@ -51,26 +51,25 @@ def draw_paths(
     between: list[int] | None,
     classes: list[int] | None,
 ) -> list[Path]:
-    """`interpolation.png`, from one latent to another, and `between_A_B.png`, class to class."""
+    """Draws `interpolation.png`, from latent to latent, and `between_A_B.png`, class to class."""
     rows = len(classes) if classes else COLUMNS
-    count = max(2 * rows, COLUMNS)
-    latents = next(iter(Draws(model, min(count, Draws.BLOCK), seed))).latents
+    draws = Draws(model, max(2 * rows, COLUMNS), seed)
+    latents = torch.cat([draw.latents for draw in draws])
     written = []
     shares = torch.linspace(0, 1, COLUMNS)
     if way:
         mix = spherical if way == "spherical" else torch.lerp
         start, end = latents[:rows], latents[rows : 2 * rows]
         path = torch.stack([mix(start, end, share) for share in shares], dim=1)
-        labels = None
-        if classes:
-            labels = torch.tensor(classes).repeat_interleave(COLUMNS)
+        labels = torch.tensor(classes).repeat_interleave(COLUMNS) if classes else None
         images = sample(model, path.flatten(0, 1), labels)
         written.append(folder / "interpolation.png")
         write_png(written[-1], tile(images, COLUMNS))
     if between:
-        ends = one_hot(torch.tensor(between), cast(Any, model).num_classes).float()
+        assert model.num_classes is not None
+        ends = one_hot(torch.tensor(between), model.num_classes).float()
         mixtures = torch.stack([torch.lerp(ends[0], ends[1], share) for share in shares])
-        path = latents[:COLUMNS].repeat_interleave(COLUMNS, dim=0)  # a row keeps its latent
+        path = latents[:COLUMNS].repeat_interleave(COLUMNS, dim=0)  # A row keeps its latent.
         images = sample(model, path, mixtures.repeat(COLUMNS, 1))
         written.append(folder / f"between_{between[0]}_{between[1]}.png")
         write_png(written[-1], tile(images, COLUMNS))
@@ -78,10 +77,10 @@ def draw_paths(
 
 
 def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Between latents (B, D) along a great circle, so that their lengths stay likely ones.
+    """Interpolates between latents (B, D) along a great circle, which keeps their length typical.
 
-    White 2016, "Sampling generative networks", section 2.1; a straight line between two Gaussian
-    latents passes near 0, where hardly any latent lies.
+    White 2016, "Sampling generative networks", section 2.1. A straight line between two Gaussian
+    latents passes near 0, where the density of latents is low.
     """
     cosine = torch.cosine_similarity(start, end, dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
     angle = cosine.arccos()[:, None]
@@ -91,29 +90,31 @@ def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 def draw_neighbors(
     folder: Path, images: Tensor, data: LightningDataModule | None, count: int = 5
 ) -> Path:
-    """`neighbors.png`: each sample, then the training images at the least distance in pixels.
+    """Draws `neighbors.png`: each sample, then its nearest training images by pixel distance.
 
     Args:
-        folder: Where to write.
-        images: uint8 (N, 1, 28, 28).
-        data: Holds the training images.
-        count: Neighbours of each sample.
+        folder: Folder of the picture.
+        images: uint8 (N, C, H, W).
+        data: DataModule of the training images.
+        count: Number of neighbours per sample.
 
     Raises:
-        MisconfigurationException: There is no data module to ask.
+        MisconfigurationException: There is no data module with images of this shape.
     """
-    if data is None:
+    if not isinstance(data, InMemoryDataModule):
         raise MisconfigurationException("--neighbors needs training images: give --data as well")
     data.prepare_data()
     data.setup("fit")
-    train: Any = data.splits.train.inputs  # type: ignore[attr-defined]
+    assert data.splits is not None
+    train = data.splits.train.inputs
+    if train.shape[1:] != images.shape[1:]:
+        raise MisconfigurationException(
+            f"--neighbors: training examples of shape {tuple(train.shape[1:])} cannot be compared "
+            f"with samples of shape {tuple(images.shape[1:])}: give the --data of the training run"
+        )
     nearest, distances = nearest_images(images, train, count)
     shown = torch.cat([images[:, None], nearest], dim=1).flatten(0, 1)
-    titles = [
-        title
-        for row in distances.tolist()
-        for title in ("sample", *(f"{distance:.1f}" for distance in row))
-    ]
+    titles = [t for row in distances.tolist() for t in ("sample", *(f"{x:.1f}" for x in row))]
     heading = "Samples and their nearest training images (distance in pixels of 0..1)"
     figure = mosaic(shown, titles, columns=1 + count, heading=heading)
     path = folder / "neighbors.png"
@@ -122,12 +123,12 @@ def draw_neighbors(
 
 
 def nearest_images(images: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The nearest of some images to each image, nearest first.
+    """Finds the images that are nearest to each image, nearest first.
 
     Args:
         images: uint8 (N, C, H, W).
-        among: uint8 (M, C, H, W).
-        count: How many for each.
+        among: The images to search, uint8 (M, C, H, W).
+        count: Number of neighbours per image.
 
     Returns:
         Images (N, count, C, H, W) and Euclidean distances (N, count) of pixels in [0, 1].
@@ -145,10 +146,10 @@ def nearest_images(images: Tensor, among: Tensor, count: int) -> tuple[Tensor, T
 
 
 def draw_animation(folder: Path, run: Path | None) -> Path:
-    """`training.gif`: the sample grids that the run drew from the same latents, in time.
+    """Makes `training.gif` from the sample grids that the run drew from the same latents.
 
     Raises:
-        MisconfigurationException: The run left no grids.
+        MisconfigurationException: The run has no grids.
     """
     from PIL import Image
 
@@ -157,16 +158,8 @@ def draw_animation(folder: Path, run: Path | None) -> Path:
         where = run / "figures" if run else "the checkpoint's run folder"
         raise MisconfigurationException(f"--gif: there are no samples_*.png in {where}")
     frames = [Image.open(grid) for grid in grids]
-    times = [FRAME_SECONDS] * (len(frames) - 1) + [LAST_FRAME_SECONDS]
+    times = [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS]
+    options: dict[str, Any] = {"append_images": frames[1:], "duration": times, "loop": 0}
     path = folder / "training.gif"
-    write(
-        path,
-        lambda file: frames[0].save(
-            file,
-            save_all=True,
-            append_images=frames[1:],
-            duration=[round(1000 * t) for t in times],
-            loop=0,
-        ),
-    )
+    write(path, lambda file: frames[0].save(file, save_all=True, **options))
     return path

@@ -1,7 +1,7 @@
-"""The base of every data set here: all of it in memory, on the training device."""
+"""Base class of every data set: all examples in memory, on the training device."""
 
 import os
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from datamodules.loader import BatchLoader
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 
 class Split(NamedTuple):
     """Inputs (N, ...) and targets (N, ...) of one part of a data set."""
@@ -19,12 +22,12 @@ class Split(NamedTuple):
     targets: Tensor
 
     def take(self, rows: Tensor) -> "Split":
-        """The examples at ``rows``, int64 (M,)."""
+        """Returns the examples at `rows`, int64 (M,)."""
         return Split(self.inputs[rows], self.targets[rows])
 
 
 class Splits(NamedTuple):
-    """The three parts of a data set; ``val`` is None where none was asked for."""
+    """The three parts of a data set; `val` is None if there is no validation split."""
 
     train: Split
     val: Split | None
@@ -32,18 +35,19 @@ class Splits(NamedTuple):
 
 
 def cut_validation(train: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
-    """Cut a validation split from the training split, stratified by class.
+    """Cuts a validation split from the training split, stratified by class.
 
     Args:
-        train: What to cut from; targets are int64 classes (N,).
+        train: The split to cut; its targets are int64 classes (N,).
         fraction: The share of examples to cut, in [0, 1); 0 cuts nothing.
-        seed: Decides which examples are cut; independent of the run's own seed.
+        seed: Decides which examples are cut, independently of the run's seed.
 
     Returns:
-        The two parts, each in its original order; None in place of an empty validation split.
+        The training and the validation split in their original order; None instead of an empty
+        validation split.
 
     Raises:
-        MisconfigurationException: If the fraction leaves a class without examples.
+        MisconfigurationException: The fraction leaves a class without examples.
     """
     if fraction == 0:
         return train, None
@@ -63,73 +67,120 @@ def cut_validation(train: Split, fraction: float, seed: int) -> tuple[Split, Spl
 
 
 class InMemoryDataModule(LightningDataModule):
-    """Holds the splits as tensors and hands out :class:`BatchLoader` s over them.
+    """Holds the splits of a data set as tensors and returns a `BatchLoader` for each.
 
-    A subclass says in :meth:`load_splits` what the examples are and in :meth:`identity` what
-    decides them. Batches are ``(inputs, targets)``; uint8 inputs stay uint8 on the device and
-    become float32, divided by ``scale``, only batch by batch.
+    A subclass implements `load_splits` and declares `image_shape`, or `input_shape` if its examples
+    are not images. Both must be known after `__init__`, before any data is read, because the
+    command line builds the model from them. Batches are `(inputs, targets)`. uint8 inputs stay
+    uint8 on the device; each batch becomes float32, divided by `scale`.
 
     Args:
-        batch_size: Examples in a batch over all processes together.
-        scale: uint8 inputs are divided by this; float inputs are left as they are.
+        batch_size: Examples per batch, summed over all processes.
+        scale: Divisor of uint8 inputs. Float inputs are not changed.
+
+    Attributes:
+        image_shape: (C, H, W) of one example; None if the examples are not images.
+        num_classes: Number of classes; None if the targets are not classes.
+        class_names: One name per class; None if the classes have no names.
+        mirrors: True if the left-right mirror image of an example is an equally valid example.
+        judge: Name of the judge that scores generated images of this data set; None if there is
+            none. Known after `setup`.
+        title: Heading of figures that show this data set.
+        splits: The loaded examples; None before `setup`.
+        not_in_identity: Names of the init arguments that do not decide which examples are loaded.
     """
+
+    image_shape: tuple[int, int, int] | None = None
+    num_classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    mirrors: bool = False
+    judge: str | None = None
+    title: str = ""
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"batch_size", "data_dir", "scale"})
 
     def __init__(self, batch_size: int, scale: float = 1.0) -> None:
         super().__init__()
         if scale <= 0:
             raise MisconfigurationException(f"scale is {scale}: set --data.scale above 0")
-        self.save_hyperparameters()  # those of the subclass as well
+        self.save_hyperparameters()  # includes the subclass's arguments
         self.batch_size = batch_size
         self.scale = scale
         self.splits: Splits | None = None
         self._placed: dict[tuple[str, torch.device], Split] = {}
         self._resumed_seed: int | None = None
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example: the declared `image_shape`, otherwise that of the loaded data."""
+        return self.image_shape or tuple(self._loaded().train.inputs.shape[1:])
+
     def load_splits(self) -> Splits:
-        """Read or make the examples, on the CPU. Called once."""
+        """Reads or generates the examples, on the CPU. Called once per process."""
         raise NotImplementedError
 
+    def table(self) -> "DataFrame | None":
+        """Returns the data set as a table whose last column is the class; None if it has none."""
+        return None
+
     def identity(self) -> dict[str, Any]:
-        """What decides the examples and their splits, as plain values by argument name."""
-        raise NotImplementedError
+        """Returns the init arguments that decide the examples and their splits, by name."""
+        return {
+            name: value
+            for name, value in self.hparams.items()
+            if name not in self.not_in_identity and not name.startswith("_")  # the CLI's own
+        }
 
     @property
     def seed(self) -> int:
-        """Seed of the training order: the checkpoint's, or that of ``seed_everything``, or 0."""
+        """Seed of the training order: the checkpoint's, that of `seed_everything`, or 0."""
         if self._resumed_seed is not None:
             return self._resumed_seed
         return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits unless they are loaded."""
-        if self.splits is None:
-            self.splits = self.load_splits()
+        """Loads the splits, unless they are loaded already.
 
-    def train_dataloader(self) -> BatchLoader:
-        """Shuffled whole batches (in a fixed order under ``overfit_batches``)."""
-        return self._loader("train", shuffle=not getattr(self.trainer, "overfit_batches", 0))
+        Raises:
+            MisconfigurationException: The examples do not have the declared shape.
+        """
+        if self.splits is not None:
+            return
+        self.splits = self.load_splits()
+        found = tuple(self.splits.train.inputs.shape[1:])
+        if found != self.input_shape:
+            raise MisconfigurationException(
+                f"{type(self).__name__} declares examples of shape {self.input_shape}, but its "
+                f"training split has {found}: correct its image_shape or input_shape"
+            )
 
-    def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
-        """The validation split in order; an empty list where there is none."""
+    def _loaded(self) -> Splits:
         self.setup()
         assert self.splits is not None
-        return [] if self.splits.val is None else self._loader("val")
+        return self.splits
+
+    def train_dataloader(self) -> BatchLoader:
+        """Returns shuffled whole batches; in a fixed order under `overfit_batches`."""
+        fixed = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
+        return self._loader("train", shuffle=not fixed)
+
+    def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
+        """Returns the validation split in order; an empty list if there is none."""
+        return [] if self._loaded().val is None else self._loader("val")
 
     def test_dataloader(self) -> BatchLoader:
-        """The test split in order."""
+        """Returns the test split in order."""
         return self._loader("test")
 
     def predict_dataloader(self) -> BatchLoader:
-        """The test split in order."""
+        """Returns the test split in order."""
         return self._loader("test")
 
     def _loader(self, name: str, shuffle: bool = False) -> BatchLoader:
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        split = self._place(name, device)
         return BatchLoader(
-            tuple(split),
+            tuple(self._place(name, device)),
             self.batch_size,
             rank,
             world_size,
@@ -139,15 +190,14 @@ class InMemoryDataModule(LightningDataModule):
         )
 
     def _place(self, name: str, device: torch.device) -> Split:
-        self.setup()
         if (name, device) not in self._placed:
-            split = getattr(self.splits, name)
+            split = self._loaded()._asdict()[name]
             self._placed[name, device] = Split(*(tensor.to(device) for tensor in split))
         return self._placed[name, device]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Turn uint8 inputs into float32, divided by ``scale``."""
-        # Lightning passes a model's `example_input_array` through here as well
+        """Converts uint8 inputs to float32, divided by `scale`."""
+        # Lightning also passes a model's `example_input_array` through here.
         if isinstance(batch, list | tuple) and batch[0].dtype == torch.uint8:
             model = self.trainer.lightning_module if self.trainer else None
             dtype = torch.float32 if model is None else cast(torch.dtype, model.dtype)
@@ -155,17 +205,17 @@ class InMemoryDataModule(LightningDataModule):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What the run is trained on, and the seed of its order."""
+        """Returns the identity of the data and the seed of the training order."""
         return {"identity": self.identity(), "seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the checkpoint's order of data; refuse to go on training on other data.
+        """Restores the seed of the training order and checks that the data is the same.
 
         Raises:
-            MisconfigurationException: If training resumes on other examples or another split.
+            MisconfigurationException: Training would resume on other examples or another split.
         """
         if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
-            return  # a trained model may be tested on any data
+            return  # A trained model may be tested on any data.
         self._resumed_seed = state_dict["seed"]
         if self.trainer is None:
             return

@@ -1,4 +1,4 @@
-"""Downloads of image data sets: torchvision's, with a time limit and all or nothing."""
+"""Downloads image data sets by torchvision, within a time limit and completely or not at all."""
 
 import contextlib
 import tempfile
@@ -10,29 +10,29 @@ from urllib.request import urlopen
 
 from datamodules.sources import DATASETS, IdxDataset, data_root
 
-_CONNECT_SECONDS = 5.0  # an offline machine is noticed within this
+_CONNECT_SECONDS = 5.0  # time limit to notice that this machine is offline
 
 
 def download(key: str, data_dir: str | Path) -> str:
-    """Download a data set by torchvision into ``<data_dir>/<Name>/raw``, within a time limit.
+    """Downloads a data set by torchvision into `<data_dir>/<Name>/raw`, within a time limit.
 
-    The files appear there only when all have arrived and their checksums are right.
+    The files appear there only after all have arrived with the right checksums.
 
     Returns:
-        Why it failed, in a few words; empty if it did not.
+        The reason for a failure in a few words; empty after success.
     """
     spec = DATASETS[key]
     try:
         _within(_CONNECT_SECONDS, lambda: _connect(spec.url))
         _within(spec.download_seconds, lambda: _fetch(spec, data_root(spec, data_dir)))
-    except Exception as error:  # whatever the network, the disk or torchvision brings up
+    except Exception as error:  # any failure of the network, the disk or torchvision
         reason = str(getattr(error, "reason", error)) or type(error).__name__
         return " ".join(reason.split())  # one line
     return ""
 
 
 def _connect(url: str) -> None:
-    with contextlib.suppress(HTTPError):  # an answer all the same: the network is there
+    with contextlib.suppress(HTTPError):  # An error page also proves that there is a network.
         urlopen(url, timeout=_CONNECT_SECONDS).close()
 
 
@@ -51,7 +51,7 @@ def _fetch(spec: IdxDataset, root: Path) -> None:
 
 
 def _within(seconds: float, function: Callable[[], None]) -> None:
-    """Run ``function`` for at most so long; in a thread, as a name look-up takes no time limit."""
+    """Runs `function` in a thread, because a name look-up accepts no time limit."""
     errors: list[Exception] = []
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Formulas typed by people, evaluated on numpy arrays without ``eval``."""
+"""Evaluates formulas from the command line on numpy arrays, without `eval`."""
 
 import ast
 import operator
@@ -23,7 +23,10 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-_CONSTANTS = {"pi": np.float64(np.pi), "e": np.float64(np.e)}  # these divide by zero
+_CONSTANTS = {
+    "pi": np.float64(np.pi),
+    "e": np.float64(np.e),
+}  # Division of these by zero gives inf.
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
     **{
         name: (getattr(np, name), 1)
@@ -39,20 +42,20 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
 
 
 def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Evaluate a formula such as ``sin(x) / x`` or ``exp(-(x1**2 + x2**2))``.
+    """Evaluates a formula such as `sin(x) / x` or `exp(-(x1**2 + x2**2))`.
 
-    Known are numbers, the variables, ``pi``, ``e``, ``+ - * / **``, comparisons (1 where true, 0
-    where not) and the functions of numpy named above.
+    A formula consists of numbers, the variables, `pi`, `e`, `+ - * / **`, comparisons (1 if true,
+    0 if false) and the numpy functions named above.
 
     Args:
         expression: The formula.
-        variables: Arrays of one shape, by name.
+        variables: Arrays of equal shape, by name.
 
     Returns:
-        float64 of that shape; infinite or NaN where the formula has no value.
+        float64 of that shape; infinite or NaN at points where the formula has no value.
 
     Raises:
-        MisconfigurationException: If the formula has any other part; names the part.
+        MisconfigurationException: The formula has another part, which the message names.
     """
     try:
         body = ast.parse(expression.strip(), mode="eval").body
@@ -68,7 +71,7 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
 
 
 class _Evaluator(ast.NodeVisitor):
-    """Walks the syntax tree; what it has no method for is refused."""
+    """Walks the syntax tree and refuses every node that has no method here."""
 
     def __init__(self, expression: str, variables: Mapping[str, np.ndarray]) -> None:
         self.expression = expression

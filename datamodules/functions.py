@@ -1,7 +1,7 @@
-"""Regression of a function of one or more variables, for the universal approximation theorem."""
+"""Regression of a function of one or more variables (universal approximation theorem)."""
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,22 +19,24 @@ NAMED_FUNCTIONS = {
 
 
 class Functions(InMemoryDataModule):
-    """Points (B, m) in ``[-pi, pi]^m`` and values (B, 1), both float32.
+    """Points (B, m) in `[-pi, pi]^m` and values (B, 1), both float32.
 
-    Validation points are the centres of a grid's cells, test points its corners, row by row
-    (the last variable runs fastest); neither has noise.
+    Validation points are the centres of a grid's cells, test points its corners, row by row (the
+    last variable changes fastest). Neither has noise.
 
     Args:
-        function: A formula of ``x`` or ``x1``, ``x2``, ... such as ``sin(x) * x``, or one of the
-            names ``sin``, ``step``, ``abs`` and ``bump`` (a Gaussian bump of two variables).
+        function: A formula of `x` or `x1`, `x2`, ... such as `sin(x) * x`, or one of the names
+            `sin`, `step`, `abs` and `bump` (a Gaussian bump of two variables).
         dimensions: The number m of variables.
-        num_train: Points in the training split; on a grid, at most so many.
-        sampling: Training points drawn uniformly or set on a grid.
-        num_eval: At most so many points in each of the validation and test grids.
+        num_train: Points in the training split. A grid has at most this number.
+        sampling: Training points are drawn uniformly or lie on a grid.
+        num_eval: Maximum number of points in each of the validation and test grids.
         noise: Standard deviation of Gaussian noise on the training values.
-        batch_size: Points in a batch over all processes together.
-        data_seed: Seed of points and noise, whatever the seed of the run.
+        batch_size: Points per batch, summed over all processes.
+        data_seed: Seed of points and noise, independent of the run's seed.
     """
+
+    not_in_identity = InMemoryDataModule.not_in_identity | {"num_eval"}
 
     def __init__(
         self,
@@ -69,10 +71,15 @@ class Functions(InMemoryDataModule):
         self.noise = noise
         self.data_seed = data_seed
         self.grid_size = _per_axis(num_eval, dimensions)  # test points on each axis
-        self.target(np.zeros((1, dimensions)))  # a misspelled formula is reported at once
+        self.target(np.zeros((1, dimensions)))  # Reports a misspelled formula at once.
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(m,): one number per variable."""
+        return (self.dimensions,)
 
     def target(self, points: np.ndarray) -> np.ndarray:
-        """Values (N, 1) of the function at ``points`` (N, m), float64."""
+        """Returns the values (N, 1) of the function at `points` (N, m), float64."""
         variables = {f"x{i + 1}": points[:, i] for i in range(self.dimensions)}
         if self.dimensions == 1:
             variables["x"] = points[:, 0]
@@ -80,7 +87,7 @@ class Functions(InMemoryDataModule):
         return evaluate(formula, variables)[:, None]
 
     def load_splits(self) -> Splits:
-        """Make the points and their values."""
+        """Generates the points and their values."""
         rng = np.random.default_rng(self.data_seed)
         edges = np.linspace(-np.pi, np.pi, self.grid_size)
         if self.sampling == "grid":
@@ -104,25 +111,14 @@ class Functions(InMemoryDataModule):
             )
         return Split(torch.from_numpy(points).float(), torch.from_numpy(values + noise).float())
 
-    def identity(self) -> dict[str, Any]:
-        """The function and where it is sampled."""
-        return {
-            "function": self.function,
-            "dimensions": self.dimensions,
-            "num_train": self.num_train,
-            "sampling": self.sampling,
-            "noise": self.noise,
-            "data_seed": self.data_seed,
-        }
-
 
 def _per_axis(num_points: int, dimensions: int) -> int:
-    """The largest n with ``n ** dimensions <= num_points``."""
+    """Returns the largest n with `n ** dimensions <= num_points`."""
     return math.floor(num_points ** (1 / dimensions) + 1e-9)
 
 
 def _grid(axis: np.ndarray, dimensions: int) -> np.ndarray:
-    """Points (len(axis) ** dimensions, dimensions), the last variable running fastest."""
+    """Returns points (len(axis) ** dimensions, dimensions); the last variable changes fastest."""
     return np.stack(np.meshgrid(*[axis] * dimensions, indexing="ij"), axis=-1).reshape(
         -1, dimensions
     )

@@ -1,6 +1,6 @@
-"""Logic gates: the four points that a logistic unit can, or cannot, separate."""
+"""Logic gates: four points that a logistic unit can (or, and) or cannot (xor, xnor) separate."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -16,13 +16,14 @@ class Gates(InMemoryDataModule):
     Validation and test are the four exact points (0, 0), (0, 1), (1, 0), (1, 1) in this order.
 
     Args:
-        gate: The gate; ``xnor`` is 1 where both inputs are the same, ``xor`` where they differ.
-        repeat: How often each point occurs in the training split.
+        gate: The gate. `xnor` is 1 if both inputs are equal, `xor` if they differ.
+        repeat: Number of copies of each point in the training split.
         noise: Standard deviation of Gaussian noise on the training points.
-        batch_size: Points in a batch over all processes together.
-        noise_seed: Seed of that noise, whatever the seed of the run.
+        batch_size: Points per batch, summed over all processes.
+        noise_seed: Seed of that noise, independent of the run's seed.
     """
 
+    input_shape = (2,)
     num_classes = 2
 
     def __init__(
@@ -46,9 +47,10 @@ class Gates(InMemoryDataModule):
         self.repeat = repeat
         self.noise = noise
         self.noise_seed = noise_seed
+        self.title = gate.upper()
 
     def load_splits(self) -> Splits:
-        """Make the points."""
+        """Generates the points."""
         points = torch.cartesian_prod(torch.arange(2.0), torch.arange(2.0))  # (4, 2)
         exact = Split(points, torch.tensor(GATES[self.gate]))
         train = Split(points.repeat(self.repeat, 1), exact.targets.repeat(self.repeat))
@@ -57,12 +59,3 @@ class Gates(InMemoryDataModule):
             noise = torch.randn(train.inputs.shape, generator=generator)
             train = Split(train.inputs + self.noise * noise, train.targets)
         return Splits(train, exact, exact)
-
-    def identity(self) -> dict[str, Any]:
-        """The gate and what was done to its points."""
-        return {
-            "gate": self.gate,
-            "repeat": self.repeat,
-            "noise": self.noise,
-            "noise_seed": self.noise_seed,
-        }

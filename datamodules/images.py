@@ -1,4 +1,4 @@
-"""MNIST and its relatives: 28 x 28 grey images of ten classes."""
+"""MNIST and data sets of the same format: small grey images of ten classes."""
 
 from typing import Any, Literal, get_args
 
@@ -7,30 +7,32 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
 from datamodules.download import download
-from datamodules.sources import DATASETS, find_files, load_digits, load_idx_dataset
+from datamodules.sources import DATASETS, IMAGE_SHAPE, find_files, load_digits, load_idx_dataset
 
 ImageDataset = Literal["auto", "mnist", "fashion", "kmnist", "qmnist", "emnist-digits", "digits"]
 
 
 class Images(InMemoryDataModule):
-    """Images (B, 1, 28, 28), float32 in ``[0, 255 / scale]``, and labels (B,), int64 in 0..9.
+    """Images (B, 1, H, W), float32 in `[0, 255 / scale]`, and labels (B,), int64 in 0..9.
 
-    The files are looked for in ``<data_dir>/<Name>/raw`` (unpacked, then ``.gz``), in the folder a
-    system package installs, and are downloaded if they are in neither.
+    The files are searched in `<data_dir>/<Name>/raw` (unpacked first, then `.gz`) and in the folder
+    of a system package. If they are in neither, torchvision downloads them.
 
     Args:
-        dataset: The data set. ``auto`` is ``mnist`` where it is found or can be downloaded, and
-            ``digits``, scikit-learn's embedded 8 x 8 digits resized to 28 x 28, where not; the
-            hyperparameter ``dataset_found`` says which.
-        data_dir: The folder that holds ``MNIST/raw``, ``FashionMNIST/raw`` and so on.
-        batch_size: Images in a batch over all processes together.
-        val_fraction: Share of the training images cut off as validation split; 1/12 is 5,000 of
-            MNIST's 60,000.
-        split_seed: Decides which images are cut, whatever the seed of the run.
-        scale: Pixels 0..255 are divided by this.
+        dataset: The data set. `auto` is `mnist` if it is found or can be downloaded, and otherwise
+            `digits`: scikit-learn's embedded 8 x 8 digits, resized to MNIST's size. The
+            hyperparameter `dataset_found` says which.
+        data_dir: The folder that contains `MNIST/raw`, `FashionMNIST/raw` and so on.
+        batch_size: Images per batch, summed over all processes.
+        val_fraction: Share of the training images that becomes the validation split; 1/12 is 5,000
+            of MNIST's 60,000.
+        split_seed: Decides which images are cut, independently of the run's seed.
+        scale: Divisor of the pixels 0..255.
     """
 
+    image_shape = IMAGE_SHAPE
     num_classes = 10
+    not_in_identity = InMemoryDataModule.not_in_identity | {"dataset_found"}
 
     def __init__(
         self,
@@ -52,29 +54,31 @@ class Images(InMemoryDataModule):
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self.dataset_found: str | None = None
+        self._describe(dataset)
         self._download_error = "not tried"
 
     def prepare_data(self) -> None:
-        """Download the data set if this machine lacks it; a failure is reported by ``setup``."""
+        """Downloads the data set if this machine lacks it; `setup` reports a failure."""
         key = "mnist" if self.dataset == "auto" else self.dataset
         if key in DATASETS and not find_files(key, self.data_dir)[0]:
             self._download_error = download(key, self.data_dir)
 
     def load_splits(self) -> Splits:
-        """Load, check and cut; see :func:`~datamodules.sources.load_idx_dataset` for errors."""
+        """Loads, checks and cuts the data set; `load_idx_dataset` lists the errors."""
         key = self._choose() if self.dataset == "auto" else self.dataset
         if key == "digits":
             train, test = load_digits()
         else:
             train, test = load_idx_dataset(key, self.data_dir, self._download_error)
         self.dataset_found = key
+        self._describe(key)
         self.save_hyperparameters({"dataset_found": key})
         return Splits(*cut_validation(train, self.val_fraction, self.split_seed), test)
 
     def _choose(self) -> str:
         files, tried = find_files("mnist", self.data_dir)
         key = "mnist" if files else "digits"
-        if self.trainer is not None:  # one node may have the files and another not
+        if self.trainer is not None:  # One node may lack the files.
             key = self.trainer.strategy.broadcast(key)
         if key == "digits":
             rank_zero_warn(
@@ -85,22 +89,14 @@ class Images(InMemoryDataModule):
             )
         return key
 
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """What the classes show, where it is not digits."""
-        found = DATASETS.get(self.dataset_found or self.dataset)
-        return found.class_names if found else None
-
-    @property
-    def mirrors(self) -> bool:
-        """Whether mirroring an image left to right makes another good one: clothes, not digits."""
-        found = DATASETS.get(self.dataset_found or self.dataset)
-        return found is not None and found.mirrors
+    def _describe(self, key: str) -> None:
+        """Sets the attributes of the contract that depend on the data set."""
+        if key == "digits":
+            self.judge = "digits"
+        elif key in DATASETS:
+            spec = DATASETS[key]
+            self.class_names, self.mirrors, self.judge = spec.class_names, spec.mirrors, spec.judge
 
     def identity(self) -> dict[str, Any]:
-        """The data set found and how it is split."""
-        return {
-            "dataset": self.dataset_found,
-            "val_fraction": self.val_fraction,
-            "split_seed": self.split_seed,
-        }
+        """Returns the data set that was found and how it is split."""
+        return super().identity() | {"dataset": self.dataset_found}

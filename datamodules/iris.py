@@ -1,6 +1,6 @@
 """Fisher's iris flowers: 150 flowers, four lengths in cm, three species."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
 class Iris(InMemoryDataModule):
     """Measurements (B, 4), float32, and species (B,), int64 in 0..2.
 
-    The test split is the lecture's: 30 flowers, ``train_test_split(train_size=0.8,
-    random_state=0)``. With ``fold`` it is one of ``folds`` stratified parts instead, so that
-    runs over all folds make a cross-validation.
+    The test split is the lecture's: 30 flowers, `train_test_split(train_size=0.8, random_state=0)`.
+    With `fold`, it is one of `folds` stratified parts instead, so that runs over all folds form a
+    cross-validation.
 
     Args:
-        batch_size: Flowers in a batch over all processes together.
-        standardize: Whether to subtract the mean and divide by the standard deviation of each
-            measurement, both taken from the training split alone; otherwise cm.
-        val_fraction: Share of the training flowers cut off as validation split.
-        split_seed: Decides which flowers are cut, whatever the seed of the run.
-        fold: The fold to test on, 0 to ``folds - 1``.
+        batch_size: Flowers per batch, summed over all processes.
+        standardize: Subtract the mean and divide by the standard deviation of each measurement,
+            both computed on the training split alone. Otherwise, inputs are in cm.
+        val_fraction: Share of the training flowers that becomes the validation split.
+        split_seed: Decides which flowers are cut, independently of the run's seed.
+        fold: The fold to test on, 0 to `folds - 1`.
         folds: The number of folds.
-        fold_seed: Decides which flowers make a fold.
+        fold_seed: Decides which flowers are in which fold.
     """
 
+    input_shape = (4,)
     num_classes = 3
     feature_names = ("sepal_length", "sepal_width", "petal_length", "petal_width")
     class_names = ("setosa", "versicolor", "virginica")
@@ -59,7 +60,7 @@ class Iris(InMemoryDataModule):
         self.fold_seed = fold_seed
 
     def load_splits(self) -> Splits:
-        """Read the flowers from scikit-learn, split, then standardize."""
+        """Reads the flowers from scikit-learn, splits and standardizes them."""
         from sklearn.datasets import load_iris
 
         inputs, targets = load_iris(return_X_y=True)
@@ -76,7 +77,7 @@ class Iris(InMemoryDataModule):
         return Splits(scaled(train), None if val is None else scaled(val), scaled(test))
 
     def _rows(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the flowers to train on and to test on."""
+        """Returns the rows of the training and of the test flowers."""
         from sklearn.model_selection import StratifiedKFold, train_test_split
 
         rows = np.arange(len(targets))
@@ -87,21 +88,10 @@ class Iris(InMemoryDataModule):
         return list(splitter.split(rows, targets))[self.fold]
 
     def table(self) -> "DataFrame":
-        """All flowers in cm, in the data set's order; the last column is the species."""
+        """Returns all flowers in cm, in the data set's order; the last column is the species."""
         from sklearn.datasets import load_iris
 
         iris = load_iris(as_frame=True)
         table = iris.data.set_axis(list(self.feature_names), axis=1)
         table["species"] = [self.class_names[k] for k in iris.target]
         return table
-
-    def identity(self) -> dict[str, Any]:
-        """How the flowers are split and scaled."""
-        return {
-            "standardize": self.standardize,
-            "val_fraction": self.val_fraction,
-            "split_seed": self.split_seed,
-            "fold": self.fold,
-            "folds": self.folds,
-            "fold_seed": self.fold_seed,
-        }

@@ -1,4 +1,4 @@
-"""Whole batches, cut from tensors that already lie on the training device."""
+"""Whole batches, taken from tensors that are already on the training device."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,32 +11,32 @@ from torch.utils.data import SequentialSampler
 
 
 class BatchLoader:
-    """An iterable of batches that knows its share of each batch and its place in the epoch.
+    """Iterates over batches, knows its rank's share of each and saves its position in the epoch.
 
-    Training (``shuffle=True``): the order of the examples is a function of ``(seed, epoch)`` alone,
-    whatever the device and the number of processes. The last partial batch is dropped, so that
-    every step has the same size. Rank ``r`` of ``W`` takes rows ``[r * B / W, (r + 1) * B / W)``.
+    Training (`shuffle=True`): the order of the examples is a function of `(seed, epoch)` alone, for
+    every device and number of processes. The last partial batch is dropped, so that all steps have
+    the same size. Rank `r` of `W` takes rows `[r * B / W, (r + 1) * B / W)`.
 
-    Evaluation (``shuffle=False``): the original order, every example exactly once. Every rank gets
-    the same number of batches, none empty (DDP synchronises buffers in each forward pass): shares
-    of the last batch differ by one row at most, and a remainder with fewer rows than processes
+    Evaluation (`shuffle=False`): the original order, every example exactly once. Every rank gets
+    the same number of batches, none empty, because DDP synchronises buffers in each forward pass.
+    Shares of the last batch differ by at most one row. A remainder with fewer rows than processes
     joins the batch before it.
 
     Args:
-        tensors: Tensors with the same first dimension N, e.g. images (N, 1, 28, 28), labels (N,).
-        batch_size: Examples in a batch over all processes together.
-        rank: The place of this process among ``world_size``.
+        tensors: Tensors with the same first dimension N, e.g. images (N, C, H, W), labels (N,).
+        batch_size: Examples per batch, summed over all processes.
+        rank: Index of this process among `world_size`.
         world_size: The number of processes that share each batch.
-        shuffle: Training or evaluation, as above.
-        seed: Seed of the order; non-negative.
-        current_epoch: Asked for the epoch when an iteration begins; without it, the epoch is what
-            :meth:`set_epoch` was last told.
+        shuffle: True for training, False for evaluation, as above.
+        seed: Non-negative seed of the order.
+        current_epoch: Returns the epoch, called when an iteration begins. Without it, the epoch is
+            the last one passed to `set_epoch`.
 
     Raises:
-        MisconfigurationException: If the batch cannot be shared, or there is no whole batch.
+        MisconfigurationException: The batch cannot be shared, or there is no whole batch.
     """
 
-    batch_sampler = None  # Lightning reads this attribute of every loader that has a `sampler`
+    batch_sampler = None  # Lightning reads this if a loader has a `sampler`.
 
     def __init__(
         self,
@@ -92,17 +92,17 @@ class BatchLoader:
 
     @property
     def sampler(self) -> Any:
-        """Where Lightning looks for ``set_epoch`` (training) or for a fixed order (evaluation).
+        """Object in which Lightning looks for `set_epoch` (training) or a fixed order (evaluation).
 
-        With ``current_epoch`` it finds no ``set_epoch``: after a resume from the end of an epoch
-        under ``max_steps``, Lightning 2.6 calls that with numbers one ahead of the epoch it is in.
+        None if there is a `current_epoch`: after a resume from the end of an epoch under
+        `max_steps`, Lightning 2.6 calls `set_epoch` with the number of the following epoch.
         """
         if not self.shuffle:
             return SequentialSampler(range(self.num_examples))
         return self if self.current_epoch is None else None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of ``epoch``. A new epoch starts at its first batch."""
+        """Selects the order of `epoch`. A new epoch starts at its first batch."""
         if epoch != self.epoch:
             self.epoch, self._position, self._start = epoch, 0, 0
 
@@ -110,14 +110,14 @@ class BatchLoader:
         return len(self._edges) - 1
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        # A generator: nothing below runs before the first next(). Lightning opens several iterators
-        # before it sets the epoch and uses the last one.
+        # This is a generator, so nothing below runs before the first next(). Lightning creates
+        # several iterators before it sets the epoch, and uses the last one.
         if self.current_epoch is not None:
             self.set_epoch(self.current_epoch())
         first, self._start = self._start, 0
         index = self._shuffled_index() if self.shuffle else None
         for i in range(first, len(self)):
-            self._position = i + 1  # counts the batch while it is trained on: a checkpoint may ask
+            self._position = i + 1  # A checkpoint during this batch counts it as done.
             if index is None:
                 begin, end = self._share(i)
                 yield tuple(tensor[begin:end] for tensor in self.tensors)
@@ -133,7 +133,7 @@ class BatchLoader:
         )
 
     def _shuffled_index(self) -> Tensor:
-        """Rows of this rank in every batch of the epoch, (batches, B / W), on the device."""
+        """Returns this rank's rows in every batch of the epoch, (batches, B / W), on the device."""
         (state,) = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(state))
         order = torch.randperm(self.num_examples, generator=generator)[: self._edges[-1]]
@@ -141,7 +141,7 @@ class BatchLoader:
         return share.contiguous().to(self.tensors[0].device, non_blocking=True)
 
     def state_dict(self) -> dict[str, int]:
-        """The place in the epoch, in batches, and what it depends on."""
+        """Returns the position in the epoch, in batches, and the values that it depends on."""
         return {
             "position": self._position,
             "epoch": self.epoch,
@@ -150,10 +150,10 @@ class BatchLoader:
         }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue where ``state`` was taken, in the order of the seed it was taken with.
+        """Continues at the position of `state`, in the order of its seed.
 
         Raises:
-            MisconfigurationException: If the batch size has changed in the middle of an epoch.
+            MisconfigurationException: The batch size has changed in the middle of an epoch.
         """
         position, size = state["position"], state["batch_size"]
         unfinished = 0 < position < self.num_examples // size

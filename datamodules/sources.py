@@ -1,4 +1,4 @@
-"""Where the image data sets come from: IDX files on this machine, or scikit-learn."""
+"""Sources of the image data sets: IDX files on this machine, or scikit-learn."""
 
 import gzip
 import math
@@ -14,27 +14,29 @@ from torch.nn import functional as F
 
 from datamodules.base import Split
 
+IMAGE_SHAPE = (1, 28, 28)  # (C, H, W) of every data set here
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _KINDS = {1: "class labels", 2: "label records", 3: "images"}
 
 
 @dataclass(frozen=True)
 class IdxDataset:
-    """One data set kept as four IDX files: where they lie and what they must hold.
+    """Names, counts and properties of one data set that is stored as four IDX files.
 
     Attributes:
-        name: Folder under the data directory; also torchvision's class.
-        train: File names of the training images and labels, without ``.gz``.
-        test: The same for the test split.
+        name: Folder under the data directory, and torchvision's class.
+        url: Address from which torchvision downloads it.
+        train: File names of the training images and labels, without `.gz`.
+        test: File names of the test images and labels.
         num_train: Examples in the training split.
         num_test: Examples in the test split.
-        url: Where torchvision downloads it from.
-        label_dims: Dimensions of a label file; of two, the class is the first column.
-        transposed: Whether the files hold each image mirrored at its diagonal.
-        system_folder: Where an operating system's package installs the files.
+        label_dims: Dimensions of a label file. If there are two, the class is the first column.
+        transposed: The files contain the transpose of each image.
+        system_folder: Folder in which an operating system's package installs the files.
         download_seconds: Time limit of a download.
-        class_names: What the classes show, where it is not digits.
-        mirrors: Whether an image's mirror image, left to right, is as good an example.
+        class_names: Names of the classes; None for digits.
+        mirrors: The left-right mirror image of an example is an equally valid example.
+        judge: Name of the judge for these images, in `metrics/weights/`; None if there is none.
     """
 
     name: str
@@ -49,10 +51,11 @@ class IdxDataset:
     download_seconds: float = 60.0
     class_names: tuple[str, ...] | None = None
     mirrors: bool = False
+    judge: str | None = None
 
 
 DATASETS = {
-    "mnist": IdxDataset("MNIST", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
+    "mnist": IdxDataset("MNIST", "https://ossci-datasets.s3.amazonaws.com/mnist/", judge="mnist"),
     "fashion": IdxDataset(
         "FashionMNIST",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -70,6 +73,7 @@ DATASETS = {
             "boot",
         ),
         mirrors=True,
+        judge="fashion",
     ),
     "kmnist": IdxDataset("KMNIST", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
     "qmnist": IdxDataset(
@@ -79,6 +83,7 @@ DATASETS = {
         test=("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"),
         num_test=60_000,
         label_dims=2,
+        judge="mnist",  # the same digits in the same frame
     ),
     "emnist-digits": IdxDataset(
         "EMNIST",
@@ -89,22 +94,23 @@ DATASETS = {
         num_test=40_000,
         transposed=True,
         download_seconds=900.0,  # one archive of half a gigabyte
+        judge="mnist",
     ),
 }
 
 
 def read_idx(path: str | Path, dims: int) -> Tensor:
-    """Read an IDX file, raw or ``.gz``.
+    """Reads an IDX file, raw or `.gz`.
 
     Args:
         path: The file.
-        dims: The number of dimensions it must have: 3 for images, 1 for labels.
+        dims: The required number of dimensions: 3 for images, 1 for labels.
 
     Returns:
-        A tensor of the file's shape and type, in the machine's byte order.
+        A tensor of the file's shape and type, in native byte order.
 
     Raises:
-        MisconfigurationException: If the file is damaged or not of this kind; names the file.
+        MisconfigurationException: The file is damaged or of another kind.
     """
     path = Path(path)
     try:
@@ -123,7 +129,7 @@ def read_idx(path: str | Path, dims: int) -> Tensor:
     if len(data) != expected:
         raise _broken(path, f"has {len(data)} bytes where its header promises {expected}")
     values = np.frombuffer(data, dtype, offset=header).reshape(shape)
-    return torch.from_numpy(values.astype(dtype.newbyteorder("=")))  # a copy: writable
+    return torch.from_numpy(values.astype(dtype.newbyteorder("=")))  # a writable copy
 
 
 def _broken(path: Path, what: str) -> MisconfigurationException:
@@ -131,11 +137,11 @@ def _broken(path: Path, what: str) -> MisconfigurationException:
 
 
 def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
-    """Look for the four files of a data set, unpacked before ``.gz``, without the network.
+    """Searches this machine for the four files of a data set, unpacked before `.gz`.
 
     Returns:
-        The files (training images, training labels, test images, test labels), empty if no place
-        has all of them; and a line for each place tried that says what is missing there.
+        The files (training images, training labels, test images, test labels), empty if no folder
+        has all of them; and one entry per folder tried that names its first missing file.
     """
     spec = DATASETS[key]
     tried: list[str] = []
@@ -159,7 +165,7 @@ def _raw_or_gz(path: Path) -> Path | None:
 
 
 def data_root(spec: IdxDataset, data_dir: str | Path) -> Path:
-    """The data directory, also when it was given as its own ``<Name>`` or ``<Name>/raw`` folder."""
+    """Returns the data directory, even if `data_dir` is its `<Name>` or `<Name>/raw` folder."""
     root = Path(data_dir).expanduser()
     if root.parts[-2:] == (spec.name, "raw"):
         return root.parents[1]
@@ -169,18 +175,18 @@ def data_root(spec: IdxDataset, data_dir: str | Path) -> Path:
 def load_idx_dataset(
     key: str, data_dir: str | Path, download_error: str = "not tried"
 ) -> tuple[Split, Split]:
-    """Load the training and test splits of a data set from this machine and check them.
+    """Loads the training and test splits of a data set from this machine and checks them.
 
     Args:
-        key: A name in ``DATASETS``.
+        key: A name in `DATASETS`.
         data_dir: The data directory.
-        download_error: Why a download has brought nothing, for the error message.
+        download_error: Reason why a download failed, for the error message.
 
     Returns:
         Training and test split: images uint8 (N, 1, 28, 28), labels int64 (N,) in 0..9.
 
     Raises:
-        MisconfigurationException: If the files are nowhere, damaged or not this data set.
+        MisconfigurationException: The files are missing, damaged or not of this data set.
     """
     spec = DATASETS[key]
     files, tried = find_files(key, data_dir)
@@ -201,9 +207,9 @@ def _load_split(spec: IdxDataset, image_file: Path, label_file: Path, count: int
     images, labels = read_idx(image_file, 3), read_idx(label_file, spec.label_dims).long()
     if spec.label_dims == 2:
         labels = labels[:, 0]
-    if images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
-        shape = " x ".join(map(str, images.shape[1:]))
-        raise _broken(image_file, f"holds {shape} images of {images.dtype}, not 28 x 28 of uint8")
+    if images.dtype != torch.uint8 or images.shape[1:] != IMAGE_SHAPE[1:]:
+        found, known = (" x ".join(map(str, s)) for s in (images.shape[1:], IMAGE_SHAPE[1:]))
+        raise _broken(image_file, f"holds {found} images of {images.dtype}, not {known} of uint8")
     for path, tensor in ((image_file, images), (label_file, labels)):
         if len(tensor) != count:
             raise _broken(path, f"has {len(tensor)} examples where {spec.name} has {count}")
@@ -211,11 +217,11 @@ def _load_split(spec: IdxDataset, image_file: Path, label_file: Path, count: int
         raise _broken(label_file, f"has labels {labels.min()}..{labels.max()} where 0..9 are known")
     if spec.transposed:
         images = images.transpose(1, 2).contiguous()
-    return Split(images.unsqueeze(1), labels)  # (N, 28, 28) -> (N, 1, 28, 28)
+    return Split(images.unsqueeze(1), labels)  # (N, H, W) -> (N, 1, H, W)
 
 
 def load_digits() -> tuple[Split, Split]:
-    """scikit-learn's embedded 8 x 8 digits, resized to 28 x 28, with a fixed fifth as test split.
+    """Loads scikit-learn's 8 x 8 digits, resized to MNIST's size, with a fixed fifth as test split.
 
     Returns:
         Training (1,437) and test (360) split: images uint8 (N, 1, 28, 28), labels int64 (N,).
@@ -225,7 +231,9 @@ def load_digits() -> tuple[Split, Split]:
 
     digits = load()
     small = torch.from_numpy(digits.images).float().unsqueeze(1)  # (N, 1, 8, 8), values 0..16
-    large = F.interpolate(small * (255 / 16), size=(28, 28), mode="bilinear", align_corners=False)
+    large = F.interpolate(
+        small * (255 / 16), size=IMAGE_SHAPE[1:], mode="bilinear", align_corners=False
+    )
     whole = Split(large.round().to(torch.uint8), torch.from_numpy(digits.target).long())
     rows = train_test_split(
         np.arange(len(small)), test_size=0.2, random_state=0, stratify=digits.target

@@ -1,22 +1,22 @@
 """Makes a trained judge the one that scores: `python -m metrics.export RUN NAME`.
 
-RUN is a run of `configs/judge/NAME.yaml` on which `python cli.py test --ckpt_path RUN` was run.
+RUN is a run of `configs/judge/NAME.yaml`, after `python cli.py test --ckpt_path RUN`.
 """
 
 import argparse
-import json
 import platform
 from pathlib import Path
 
 import torch
 
-from metrics.judge import JudgeNetwork, save_judge
+from metrics.judge import MNIST_SHAPE, network_of, save_judge
+from runtime.files import read_json
 
-AVERAGE = "ema.network."  # the weights that the classifier evaluates
+AVERAGE = "ema.network."  # prefix of the weights that the classifier evaluates
 
 
 def export(run: Path, name: str) -> Path:
-    """Writes `metrics/weights/<name>.npz`, and how it came to be into `judges.json`.
+    """Writes `metrics/weights/<name>.npz`, and its recipe into `judges.json`.
 
     Raises:
         SystemExit: The run has no checkpoint or no test results, or is of another model.
@@ -26,12 +26,17 @@ def export(run: Path, name: str) -> Path:
         if not file.is_file():
             raise SystemExit(f"error: {file} is missing: run `python cli.py {remedy}` first")
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    weights = {k[len(AVERAGE) :]: v for k, v in state["state_dict"].items() if AVERAGE in k}
-    network = JudgeNetwork()
-    if weights.keys() != network.state_dict().keys():
-        raise SystemExit(f"error: {checkpoint} is not of configs/judge/{name}.yaml")
-    network.load_state_dict(weights)
-    tested = json.loads(results.read_text())["test"]
+    weights = {
+        key.removeprefix(AVERAGE): value
+        for key, value in state["state_dict"].items()
+        if key.startswith(AVERAGE)
+    }
+    shape = state.get("hyper_parameters", {}).get("image_shape", MNIST_SHAPE)
+    try:
+        network = network_of(weights, shape)
+    except (KeyError, RuntimeError):
+        raise SystemExit(f"error: {checkpoint} is not of configs/judge/{name}.yaml") from None
+    tested = read_json(results)["test"]
     recipe = {
         "recipe": f"configs/judge/{name}.yaml",
         "seed": state["seed"],
@@ -45,9 +50,10 @@ def export(run: Path, name: str) -> Path:
 
 
 def main() -> None:
+    """Parses the command line and exports."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("name", choices=["mnist", "fashion", "digits"])
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("name", help="the config file's name in configs/judge, without .yaml")
     options = parser.parse_args()
     print(f"Wrote {export(options.run, options.name)}")
 

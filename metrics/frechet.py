@@ -1,4 +1,4 @@
-"""The Frechet distance between Gaussians fitted to two sets of features, also class by class."""
+"""Frechet distance between Gaussians fitted to two sets of features, also class by class."""
 
 from typing import NamedTuple
 
@@ -19,12 +19,12 @@ class Gaussian(NamedTuple):
 class GaussianMoments(Statistic):
     """Counts, sums and sums of outer products of features, for each class.
 
-    Heusel et al. 2017 compare two whole sets by the Gaussians fitted to them, Miyato & Koyama 2018
-    class by class (intra FID). Memory: 8 K (D + 1)^2 bytes, 0.34 MB for 10 x 64.
+    Heusel et al. 2017 fit one Gaussian to each whole set, Miyato and Koyama 2018 one to each class
+    (intra FID). Memory: 8 K (D + 1)^2 bytes, 0.34 MB for 10 x 64.
 
     Args:
         num_features: Number of features D.
-        num_classes: Number of classes K; 1: classes are not told apart.
+        num_classes: Number of classes K; 1: all samples form one class.
     """
 
     moments: Tensor
@@ -32,13 +32,13 @@ class GaussianMoments(Statistic):
     def __init__(self, num_features: int, num_classes: int = 1) -> None:
         super().__init__()
         self.num_classes = num_classes
-        # Plain sums suffice: what subtracting the mean cancels is about 1e-16 (mean / deviation)^2
-        # of the variance, and features of a network have means below 1000 deviations.
+        # Plain sums suffice. Subtracting the mean has a relative error of the variance of about
+        # 1e-16 (mean / deviation)^2, and a network's features have means below 1000 deviations.
         zeros = torch.zeros(num_classes, num_features + 1, num_features + 1, dtype=torch.float64)
         self.add_state("moments", zeros, dist_reduce_fx="sum")
 
     def update(self, features: Tensor, labels: Tensor | None = None) -> None:
-        """Adds features (B, D) of classes labels (B,), which only K = 1 can do without."""
+        """Adds features (B, D) of the classes labels (B,), which are optional only if K = 1."""
         if labels is None:
             if self.num_classes > 1:
                 raise ValueError(f"GaussianMoments of {self.num_classes} classes needs labels")
@@ -48,12 +48,12 @@ class GaussianMoments(Statistic):
         self.moments += torch.einsum("bk,bi,bj->kij", members, z, z)
 
     def compute(self) -> Tensor:
-        """(K, D + 1, D + 1): sums of (1, x) (1, x)^T; the count at [k, 0, 0]."""
+        """Returns the sums of (1, x) (1, x)^T, (K, D + 1, D + 1), with the counts at [k, 0, 0]."""
         return self.moments
 
 
 def fit_gaussian(moments: Tensor) -> Gaussian:
-    """The Gaussian of moments (D + 1, D + 1), the sum of (1, x) (1, x)^T; nan below 2 samples."""
+    """Fits to the sum (D + 1, D + 1) of (1, x) (1, x)^T; NaN if there are fewer than 2 samples."""
     count = moments[0, 0]
     mean = moments[0, 1:] / count
     scatter = moments[1:, 1:] - count * torch.outer(mean, mean)
@@ -61,14 +61,14 @@ def fit_gaussian(moments: Tensor) -> Gaussian:
 
 
 def frechet_distance(first: Gaussian, second: Gaussian) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in squared units of the features.
+    """Computes |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in squared units of the features.
 
-    Dowson & Landau 1982. With C = R R (R symmetric) the trace of (C1 C2)^(1/2) is the sum
+    Dowson and Landau 1982. With C = R R (R symmetric) the trace of (C1 C2)^(1/2) is the sum
     of the singular values of R1 R2. Unlike the roots of the eigenvalues of R1 C2 R1, these lose
-    no digits where a covariance is singular: a rounding error e is never turned into e^(1/2).
+    no digits if a covariance is singular: a rounding error e never becomes e^(1/2).
 
     Returns:
-        The distance, 0 or more; nan if a Gaussian is not finite (it had too few samples).
+        The distance, 0 or more; NaN if a Gaussian is not finite (it had too few samples).
     """
     if not all(t.isfinite().all() for t in (*first, *second)):
         return float("nan")
@@ -79,15 +79,15 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """The symmetric root of a covariance (D, D), whatever its rank."""
+    """Computes the symmetric root of a covariance (D, D) of any rank."""
     values, vectors = torch.linalg.eigh(covariance)
-    # Of size e: rounding, whose root would be the far larger e^(1/2).
+    # Eigenvalues of size e are rounding errors, and their roots e^(1/2) would be far larger.
     rounding = len(values) * torch.finfo(values.dtype).eps * values.abs().max()
     roots = torch.where(values > rounding, values, 0.0).sqrt()
     return (vectors * roots) @ vectors.T
 
 
 def frechet_by_class(first: Tensor, second: Tensor) -> list[float]:
-    """Frechet distances of K classes from moments (K, D + 1, D + 1); nan below 2 samples."""
+    """Computes the K classes' distances from moments (K, D + 1, D + 1); NaN below 2 samples."""
     pairs = zip(first, second, strict=True)
     return [frechet_distance(fit_gaussian(a), fit_gaussian(b)) for a, b in pairs]

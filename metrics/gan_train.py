@@ -1,7 +1,7 @@
-"""GAN-train: what a classifier learns from generated images alone.
+"""GAN-train: the accuracy on real images of a classifier that learns from generated ones alone.
 
 Shmelkov et al. 2018, "How good is my GAN?"; Ravuri and Vinyals 2019 call it the classification
-accuracy score (CAS). It falls both where images show the wrong class and where they lack variety.
+accuracy score (CAS). It falls both if images show the wrong class and if they lack variety.
 """
 
 from collections.abc import Iterator
@@ -26,22 +26,22 @@ def gan_train_accuracy(
 ) -> float:
     """Trains a small classifier on some images and returns its accuracy on others.
 
-    The global random generator of the CPU is left as it was.
+    The state of the CPU's global random generator does not change.
 
     Args:
-        images: Generated images, uint8 (N, 1, 28, 28), N at least `BATCH_SIZE`.
-        labels: The classes (N,) that were asked for.
-        test_images: Real images, uint8 (M, 1, 28, 28).
+        images: Generated images, uint8 (N, C, H, W), N at least `BATCH_SIZE`.
+        labels: The requested classes (N,).
+        test_images: Real images, uint8 (M, C, H, W).
         test_labels: Their classes (M,).
         num_classes: Number of classes.
-        steps: Of training; the same for any number of images, so that scores compare.
-        seed: Of the weights and of the order of images.
+        steps: Training steps; the same for any number of images, so that scores compare.
+        seed: Seed of the weights and of the order of images.
     """
     device = images.device
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
-        images, labels = images.clone(), labels.clone()  # not inference tensors, as `test` has
+        images, labels = images.clone(), labels.clone()  # `test` makes inference tensors
         torch.manual_seed(seed)
-        network = JudgeNetwork(WIDTH, num_classes=num_classes).to(device)
+        network = JudgeNetwork(images.shape[1:], num_classes, WIDTH).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
@@ -58,7 +58,7 @@ def gan_train_accuracy(
 
 
 def _batches(count: int, steps: int) -> Iterator[Tensor]:
-    """Whole batches of shuffled indices below `count`, pass after pass, `steps` in all."""
+    """Yields `steps` whole batches of shuffled indices below `count`, epoch after epoch."""
     order = torch.randperm(count)
     for _ in range(steps):
         if len(order) < BATCH_SIZE:

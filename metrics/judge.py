@@ -1,121 +1,146 @@
-"""The judge: a small frozen classifier through whose eyes generated images are compared.
+"""The judge: a small frozen classifier whose features and classes the quality scores compare.
 
-Inception, the usual eye, was trained on photographs and sees little in digits. A judge for each
-data set is trained by `configs/judge/`, and its weights lie in `metrics/weights/` as plain arrays.
-It scores samples; it never gives a generator a gradient.
+Inception, the usual choice, was trained on photographs and distinguishes digits poorly. So
+`configs/judge/` trains a judge for each data set, and `metrics/weights/` holds its weights as plain
+arrays. A judge scores samples; it never gives a generator a gradient.
 """
 
 import hashlib
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
+
+from runtime.files import read_json, write, write_json
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECIPES = WEIGHTS / "judges.json"  # SHA-256, test accuracy and recipe of each file
-ALIKE = {"qmnist": "mnist", "emnist-digits": "mnist"}  # the same digits in the same frame
+MNIST_SHAPE = (1, 28, 28)  # image shape of the weight files that do not store one
 
 
 class JudgeNetwork(nn.Module):
-    """Five convolutions; between them and the classes lie the features that are compared.
+    """Five convolutions, the features that are compared, and a linear layer to the classes.
 
     Args:
+        image_shape: (C, H, W) of the images that it is trained on.
+        num_classes: Number of classes K.
         width: Channels of the first convolution.
-        num_features: Size D of the features.
-        num_classes: Number of classes C.
+        num_features: Number of features D.
+
+    Raises:
+        ValueError: The images are smaller than 3 x 3.
     """
 
-    def __init__(self, width: int = 32, num_features: int = 64, num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_classes: int,
+        width: int = 32,
+        num_features: int = 64,
+    ) -> None:
         super().__init__()
+        channels, height, columns = image_shape
+        if min(height, columns) < 3:
+            raise ValueError(f"a judge needs images of 3 x 3 or more, not {height} x {columns}")
+        self.image_shape = (channels, height, columns)
         self.num_features, self.num_classes = num_features, num_classes
         self.trunk = nn.Sequential(
-            *_convolution(1, width, kernel_size=5, stride=2),  # 14 x 14
-            *_convolution(width, 2 * width),
-            *_convolution(2 * width, 2 * width),
-            nn.MaxPool2d(2),  # 7 x 7
-            *_convolution(2 * width, 4 * width),
-            *_convolution(4 * width, num_features),
+            *Conv2dNormActivation(channels, width, kernel_size=5, stride=2),  # H / 2
+            *Conv2dNormActivation(width, 2 * width),
+            *Conv2dNormActivation(2 * width, 2 * width),
+            nn.MaxPool2d(2),  # H / 4
+            *Conv2dNormActivation(2 * width, 4 * width),
+            *Conv2dNormActivation(4 * width, num_features),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
         self.classes = nn.Linear(num_features, num_classes)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 1, 28, 28) in [0, 1] -> logits (B, C)."""
+        """Computes logits (B, K) of images (B, C, H, W) in [0, 1]."""
         return self.classes(self.trunk(images))
 
     @torch.no_grad()
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images uint8 (B, 1, 28, 28) -> features (B, D) and the classes (B,) it sees.
+        """Computes features (B, D) and predicted classes (B,) of images uint8 (B, C, H, W).
 
-        In float32 whatever the precision of the run, so that scores compare between runs.
+        Always in float32, so that scores of runs in different precisions compare.
+
+        Raises:
+            ValueError: The images do not have the shape that the judge was trained on.
         """
+        self.check(images.shape[1:])
         with torch.autocast(images.device.type, enabled=False):
             features = self.trunk(images.float() / 255)
             return features, self.classes(features).argmax(dim=1)
 
-
-def _convolution(
-    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1
-) -> list[nn.Module]:
-    padding = kernel_size // 2
-    return [
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    ]
-
-
-def judge_of(dataset: str | None) -> str | None:
-    """The name of the judge for a data set, or None where there is none."""
-    name = ALIKE.get(dataset or "", dataset or "")
-    return name if (WEIGHTS / f"{name}.npz").is_file() else None
+    def check(self, image_shape: Sequence[int]) -> None:
+        """Raises a ValueError unless the judge was trained on images of this shape (C, H, W)."""
+        if tuple(image_shape) != self.image_shape:
+            raise ValueError(
+                f"the judge was trained on images of shape {self.image_shape} and cannot score "
+                f"images of shape {tuple(image_shape)}: train a judge for them, see configs/judge"
+            )
 
 
 def load_judge(name: str) -> JudgeNetwork:
-    """A judge with its trained weights, frozen, in eval mode.
-
-    Args:
-        name: `mnist`, `fashion` or `digits`.
+    """Loads a judge with its trained weights, frozen and in eval mode.
 
     Raises:
-        ValueError: The file's SHA-256 is not the recorded one: scores would not compare.
+        ValueError: There is no judge of this name, or the file's SHA-256 is not the recorded one,
+            so that its scores would not compare with others.
     """
-    path = WEIGHTS / f"{name}.npz"
-    recorded, found = recipes()[name]["sha256"], sha256(path)
-    if found != recorded:
+    path, recorded = WEIGHTS / f"{name}.npz", recipes()
+    if name not in recorded:
+        raise ValueError(f"there is no judge {name!r}: use one of {', '.join(recorded)}")
+    expected, found = recorded[name]["sha256"], sha256(path)
+    if found != expected:
         raise ValueError(
-            f"{path} has SHA-256 {found[:12]}..., but {RECIPES.name} records {recorded[:12]}...: "
-            "restore it, or export the judge anew"
+            f"{path} has SHA-256 {found[:12]}..., but {RECIPES.name} records {expected[:12]}...: "
+            "restore it, or export the judge again"
         )
-    network = JudgeNetwork()
     with np.load(path, allow_pickle=False) as arrays:
-        network.load_state_dict({key: torch.from_numpy(arrays[key]) for key in arrays.files})
-    network.eval().requires_grad_(False)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+    shape = weights.pop("image_shape", torch.tensor(MNIST_SHAPE)).tolist()
+    return network_of(weights, shape).eval().requires_grad_(False)
+
+
+def network_of(weights: Mapping[str, Tensor], image_shape: Sequence[int]) -> JudgeNetwork:
+    """Builds the network that has these weights; their shapes determine its sizes.
+
+    Raises:
+        KeyError: A weight is missing.
+        RuntimeError: The weights are of another network.
+    """
+    num_classes, num_features = weights["classes.weight"].shape
+    width = len(weights["trunk.0.weight"])
+    network = JudgeNetwork(image_shape, num_classes, width, num_features)
+    network.load_state_dict(dict(weights))
+    return network
 
 
 def save_judge(network: JudgeNetwork, name: str, recipe: dict[str, Any]) -> Path:
-    """Writes a judge's weights, and beside their SHA-256 how they came to be."""
+    """Writes a judge's weights and image shape, and records their SHA-256 and recipe."""
     WEIGHTS.mkdir(exist_ok=True)
-    path, partial = WEIGHTS / f"{name}.npz", WEIGHTS / f".{name}.partial.npz"
+    path = WEIGHTS / f"{name}.npz"
     arrays = {key: value.cpu().numpy() for key, value in network.state_dict().items()}
-    np.savez(partial, allow_pickle=False, **arrays)
-    partial.replace(path)
+    arrays["image_shape"] = np.array(network.image_shape)
+    write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
     entries = {**recipes(), name: {"sha256": sha256(path), **recipe}}
-    partial = RECIPES.with_suffix(".partial")
-    partial.write_text(json.dumps(dict(sorted(entries.items())), indent=2) + "\n")
-    partial.replace(RECIPES)
+    write_json(RECIPES, dict(sorted(entries.items())))
     return path
 
 
 def recipes() -> dict[str, dict[str, Any]]:
-    """What is recorded of each judge, by name."""
-    return json.loads(RECIPES.read_text()) if RECIPES.is_file() else {}
+    """Returns what is recorded of each judge, by name."""
+    return read_json(RECIPES)
 
 
 def sha256(path: Path) -> str:
+    """Computes the SHA-256 of a file, as hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

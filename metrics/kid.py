@@ -1,4 +1,4 @@
-"""The kernel distance (KID) between two sets of features, over all samples."""
+"""Kernel distance (KID) between two sets of features, over all samples."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from metrics.statistic import Statistic, with_constant
 
 
 class CubicMoments(NamedTuple):
-    """Sums over the samples of G groups that the kernel of any two of them can be had from."""
+    """Sums over the samples of G groups from which the kernel of any two groups follows."""
 
     third: Tensor  # (G, P, D + 1), float64: the sums of z (x) z (x) z, its first two packed in P
     diagonal: Tensor  # (G,), float64: the sums of k(x, x)
@@ -28,15 +28,15 @@ class KernelMoments(Statistic):
 
     Binkowski et al. 2018, section 4. With z = (1, x / D^(1/2)) the kernel is (z.z')^3, the inner
     product of z (x) z (x) z and z' (x) z' (x) z'. So its sum over all pairs of samples is the inner
-    product of the sums of these tensors: nothing is drawn at random, no sample is kept.
+    product of the sums of these tensors. No subset is drawn at random, and no sample is kept.
 
     Of the symmetric pairs z_i z_j only i <= j are stored, those with i < j times 2^(1/2), which
-    leaves the inner product as it was. Memory: 4 G (D + 2)^3 bytes, 11 MB for 10 groups of 64.
+    does not change the inner product. Memory: 4 G (D + 2)^3 bytes, 11 MB for 10 groups of 64.
 
     Args:
         num_features: Number of features D.
-        num_groups: Samples are dealt to G >= 2 groups by their index; how the groups' estimates
-            differ tells the standard error.
+        num_groups: Number of groups G >= 2 among which the samples are divided by their index; the
+            standard error follows from the spread of the groups' estimates.
     """
 
     third: Tensor
@@ -62,7 +62,7 @@ class KernelMoments(Statistic):
         z = with_constant(features.double() / (width - 1) ** 0.5)  # (B, D + 1)
         i, j = torch.triu_indices(width, width, device=z.device)  # (P,) each
         weight = torch.where(i == j, z.new_tensor(1.0), 2**0.5)  # (P,), float64
-        # Not the index modulo G alone: where classes take turns, a group would be one class.
+        # Not the index modulo G alone: if classes alternate, a group would be one class.
         groups = (index + index // self.num_groups) % self.num_groups
         for group in range(self.num_groups):
             members = z[groups == group]  # (b, D + 1)
@@ -72,15 +72,15 @@ class KernelMoments(Statistic):
             self.size[group] += len(members)
 
     def compute(self) -> CubicMoments:
-        """The sums of each group."""
+        """Returns the sums of each group."""
         return CubicMoments(self.third, self.diagonal, self.size)
 
 
 def kernel_distance(first: CubicMoments, second: CubicMoments) -> KernelDistance:
-    """Unbiased squared maximum mean discrepancy between two sets (Gretton et al. 2012, eq. 3).
+    """Computes the unbiased squared maximum mean discrepancy (Gretton et al. 2012, eq. 3).
 
-    Its estimate is that of all samples; its error the standard deviation of the groups' own
-    estimates over the root of their number; nan where a set or a group has fewer than 2 samples.
+    The estimate uses all samples. The error is the standard deviation of the groups' estimates over
+    the root of their number. Both are NaN if a set or a group has fewer than 2 samples.
     """
     groups = torch.stack(
         [
@@ -93,11 +93,11 @@ def kernel_distance(first: CubicMoments, second: CubicMoments) -> KernelDistance
 
 
 def _unbiased(x: CubicMoments, y: CubicMoments) -> Tensor:
-    """Squared discrepancy of two single groups: the means of k over pairs of different samples."""
+    """Computes it for two single groups, from the means of k over pairs of different samples."""
     n, m = x.size.double(), y.size.double()
     within = _inner(x, x) - x.diagonal, _inner(y, y) - y.diagonal
     value = within[0] / (n * (n - 1)) + within[1] / (m * (m - 1)) - 2 * _inner(x, y) / (n * m)
-    # With one sample the difference of two equal sums is 0 or rounding, never an honest 0 / 0.
+    # With one sample, the difference of two equal sums is 0 or a rounding error, not 0 / 0.
     return torch.where((n > 1) & (m > 1), value, torch.nan)
 
 

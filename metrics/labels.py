@@ -1,4 +1,4 @@
-"""What a judge's classes say: accuracy of the classes asked for, and modes covered."""
+"""Scores from a judge's classes: accuracy of the requested classes, and modes covered."""
 
 from typing import NamedTuple
 
@@ -9,24 +9,24 @@ from metrics.statistic import Statistic
 
 
 class Accuracy(NamedTuple):
-    """Shares of hits; nan where there was none to judge."""
+    """Shares of hits; NaN if there are no samples."""
 
     overall: float
     by_class: list[float]
 
 
 def label_accuracy(confusion: Tensor) -> Accuracy:
-    """Accuracy from a confusion matrix (K, K) of counts: class asked for, class judged."""
+    """Computes the accuracy from counts (K, K): requested class, class that the judge sees."""
     hits, counts = confusion.diagonal().double(), confusion.sum(dim=1)
     overall = hits.sum() / counts.sum()
     return Accuracy(overall.item(), (hits / counts).tolist())
 
 
 class ModeCounts(Statistic):
-    """How many samples a judge assigned to each of M modes.
+    """Number of samples that a judge assigned to each of M modes.
 
     Args:
-        num_modes: Number of modes M: of classes, or 1,000 for stacked digits.
+        num_modes: Number of modes M: the classes, or 1,000 for stacked digits.
     """
 
     counts: Tensor
@@ -41,7 +41,7 @@ class ModeCounts(Statistic):
         self.counts += torch.bincount(predicted, minlength=len(self.counts))
 
     def compute(self) -> Tensor:
-        """Counts (M,), int64."""
+        """Returns the counts (M,), int64."""
         return self.counts
 
 
@@ -53,17 +53,17 @@ class ModeCoverage(NamedTuple):
 
 
 def mode_coverage(counts: Tensor, real_counts: Tensor | None = None) -> ModeCoverage:
-    """Modes reached, and how unlike the real ones their frequencies are.
+    """Computes the number of modes reached and the divergence of their frequencies from real ones.
 
     Metz et al. 2017 (unrolled GANs) and Lin et al. 2018 (PacGAN) report both for stacked MNIST.
     KL of n perfect samples over M modes is about (M - 1) / (2 n), not 0.
 
     Args:
         counts: Generated samples of each mode (M,).
-        real_counts: Real samples of each mode (M,); None: all modes alike.
+        real_counts: Real samples of each mode (M,); None: all modes are equally frequent.
 
     Returns:
-        The two; KL is nan without samples and inf if a mode was reached that no real sample has.
+        Both; KL is NaN without samples, and inf if a mode was reached that no real sample has.
     """
     real = torch.ones_like(counts) if real_counts is None else real_counts
     p, q = (c.double() / c.sum() for c in (counts, real))
@@ -72,5 +72,5 @@ def mode_coverage(counts: Tensor, real_counts: Tensor | None = None) -> ModeCove
 
 
 def stacked_modes(labels: Tensor) -> Tensor:
-    """Modes (B,) in 0..999 of stacked digits, from the digits (B, 3) of their channels."""
+    """Returns the modes (B,) in 0..999 of stacked digits from their channels' digits (B, 3)."""
     return (labels * labels.new_tensor([100, 10, 1])).sum(dim=1)

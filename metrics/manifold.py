@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: scores of nearest neighbours between two sets."""
+"""Precision, recall, density and coverage: scores from nearest neighbours of two sets."""
 
 from typing import NamedTuple
 
@@ -13,14 +13,14 @@ DENSITY_NEIGHBOURS = 5  # of density and coverage, as Naeem et al. 2020
 
 
 class FeatureBank(Statistic):
-    """The features of the samples with the lowest indices, in their order.
+    """Keeps the features of the samples with the lowest indices, in the order of the indices.
 
-    Every sample has its own slot, 0 until it is filled, so that the sum over processes gathers
-    them. Memory: 8 N (D + 1) bytes, 2.6 MB for 5,000 x 64.
+    Every sample has a slot, 0 until it is filled, so that the sum over processes gathers them.
+    Memory: 8 N (D + 1) bytes, 2.6 MB for 5,000 x 64.
 
     Args:
         num_features: Number of features D.
-        max_samples: Samples kept N: those with an index below it.
+        max_samples: Number of slots N; a sample is kept if its index is below N.
     """
 
     features: Tensor
@@ -40,12 +40,12 @@ class FeatureBank(Statistic):
         self.filled[index[kept]] = 1
 
     def compute(self) -> Tensor:
-        """Features (n, D) of the n <= N samples seen, ordered by their index."""
+        """Returns the features (n, D) of the n <= N samples seen, ordered by their index."""
         return self.features[self.filled > 0]
 
 
 class ManifoldScores(NamedTuple):
-    """Each in [0, 1] but density, which is 1 for equal distributions and may be more."""
+    """Scores in [0, 1], except density, which is 1 for equal distributions and may be more."""
 
     precision: float
     recall: float
@@ -54,7 +54,7 @@ class ManifoldScores(NamedTuple):
 
 
 def manifold_scores(generated: Tensor, real: Tensor) -> ManifoldScores:
-    """How far two sets of features lie within each other's balls of nearest neighbours.
+    """Computes how much of two sets lies within each other's balls of nearest neighbours.
 
     A sample's ball reaches to its k-th nearest neighbour within its own set. Precision: the share
     of generated samples within a ball of a real one; recall: the share of real samples within a
@@ -63,12 +63,12 @@ def manifold_scores(generated: Tensor, real: Tensor) -> ManifoldScores:
     generated sample (k = 5; Naeem et al. 2020, section 3).
 
     Args:
-        generated: Features (M, D). In float64, since distances are had from inner products,
-            which lose half of the digits between samples that lie close.
+        generated: Features (M, D), float64, because distances are computed from inner products,
+            which lose half of the digits between close samples.
         real: Features (N, D).
 
     Returns:
-        The scores; nan if a set has 5 samples or fewer.
+        The scores; NaN if a set has 5 samples or fewer.
     """
     if min(len(generated), len(real)) <= DENSITY_NEIGHBOURS:
         return ManifoldScores(*4 * [float("nan")])
@@ -92,7 +92,7 @@ def manifold_scores(generated: Tensor, real: Tensor) -> ManifoldScores:
 
 
 def _radii(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances (N,) to the 3rd and to the 5th nearest neighbour within the set (N, D)."""
+    """Computes distances (N,) to the 3rd and the 5th nearest neighbour within the set (N, D)."""
     most = DENSITY_NEIGHBOURS + 1  # the nearest of all is the sample itself
     nearest = torch.cat(
         [

@@ -1,4 +1,4 @@
-"""Whether generated samples lie nearer to the images trained on than fresh ones would."""
+"""Memorization: distance of generated samples to training samples, relative to test samples."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,13 @@ from metrics.manifold import CHUNK
 
 
 def memorization_ratio(generated: Tensor, train: Tensor, test: Tensor) -> float:
-    """Mean distance to the nearest training sample over that to the nearest test sample.
+    """Computes the mean distance to the nearest training sample over that to the nearest test one.
 
-    1: nothing is memorised; towards 0: samples are copies of the training samples given. Both
-    references are cut to equal numbers, since the nearest of more samples is nearer: to a fresh
-    sample of the true distribution, the two are then alike, and the two means have one
-    expectation, whatever their size. (The test of Meehan et al. 2020 compares such distances too.)
-    Copies of training samples that are not in the reference pass for fresh: give as many as can be.
+    The ratio is 1 if nothing is memorised, and near 0 if samples are copies of the given training
+    samples. Both references are cut to equal numbers, because the nearest of more samples is
+    closer. For fresh samples of the true distribution, the two means then have one expectation for
+    any number. (The test of Meehan et al. 2020 also compares such distances.) Copies of training
+    samples that are not in the reference count as fresh, so give as many as possible.
 
     Args:
         generated: Features (M, D), float64.
@@ -21,7 +21,7 @@ def memorization_ratio(generated: Tensor, train: Tensor, test: Tensor) -> float:
         test: Features of test samples, (N', D); both are cut to the first min(N, N').
 
     Returns:
-        The ratio; nan if a set is empty.
+        The ratio; NaN if a set is empty.
     """
     size = min(len(train), len(test))
     nearest = [_mean_nearest(generated, reference[:size]) for reference in (train, test)]
@@ -29,10 +29,10 @@ def memorization_ratio(generated: Tensor, train: Tensor, test: Tensor) -> float:
 
 
 def memorization_floor(train: Tensor, test: Tensor) -> float:
-    """The same ratio for real training samples as if they had been generated.
+    """Computes the same ratio for real training samples as if they had been generated.
 
-    Each is compared with the others of its set, and so with one test sample less: both
-    references are fresh to it and of equal size.
+    Each is compared with the other training samples and, to keep the numbers equal, with all test
+    samples but one.
     """
     size = min(len(train), len(test))
     train, test = train[:size], test[:size]
@@ -41,7 +41,10 @@ def memorization_floor(train: Tensor, test: Tensor) -> float:
 
 
 def _mean_nearest(samples: Tensor, references: Tensor, leave_one_out: bool = False) -> Tensor:
-    """Mean distance of samples (M, D) to the nearest of (N, D), of the same number left out."""
+    """Computes the mean distance of samples (M, D) to the nearest reference (N, D).
+
+    With `leave_one_out`, sample i is not compared with reference i.
+    """
     if len(samples) == 0 or len(references) <= int(leave_one_out):
         return samples.new_full((), torch.nan)
     nearest = []

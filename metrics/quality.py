@@ -1,60 +1,53 @@
-"""All scores of a generator at once, each beside its floor."""
+"""Any list of scores of a generator at once, each beside its floor."""
 
-from statistics import fmean
-from typing import Any
+from collections.abc import Sequence
 
+import torch.distributed as dist
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from metrics.frechet import GaussianMoments, fit_gaussian, frechet_by_class, frechet_distance
-from metrics.kid import KernelMoments, kernel_distance
-from metrics.labels import ModeCounts, label_accuracy, mode_coverage
-from metrics.manifold import FeatureBank, ManifoldScores, manifold_scores
-from metrics.memorization import memorization_floor, memorization_ratio
+from metrics.images import ImageBank, LabelledImages
+from metrics.labels import ModeCounts
 from metrics.report import Counts, QualityReport
-
-NEIGHBOUR_SCORES = (*ManifoldScores._fields, "memorization")  # of the samples kept in full
+from metrics.score import Found, Score, Sets, Setting
 
 
 class SampleSet(MetricCollection):
-    """What is kept of one set of samples: real training or test images, or generated ones.
+    """The statistics of one set of images: real training or test images, or generated ones.
 
     Args:
-        As those of `GeneratorQuality`.
+        scores: The scores whose statistics to keep; statistics of one name are shared.
+        setting: Sizes of the statistics.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        num_classes: int,
-        conditional: bool = True,
-        max_samples: int = 5000,
-        num_groups: int = 10,
-    ) -> None:
-        metrics: dict[str, Metric | MetricCollection] = {
-            "moments": GaussianMoments(num_features, num_classes if conditional else 1),
-            "modes": ModeCounts(num_classes),
-        }
-        if conditional:
-            metrics["confusion"] = MulticlassConfusionMatrix(num_classes, validate_args=False)
-        if num_groups:
-            metrics["kernel"] = KernelMoments(num_features, num_groups)
-        if max_samples:
-            metrics["bank"] = FeatureBank(num_features, max_samples)
+    def __init__(self, scores: Sequence[Score], setting: Setting) -> None:
+        metrics: dict[str, Metric | MetricCollection] = {"modes": ModeCounts(setting.num_classes)}
+        if setting.conditional:
+            metrics["confusion"] = MulticlassConfusionMatrix(
+                setting.num_classes, validate_args=False
+            )
+        for score in scores:
+            metrics |= score.statistics(setting)
         super().__init__(metrics, compute_groups=False)  # no two of them share a state
-        self.conditional = conditional
+        self.conditional = setting.conditional
 
     def add(
-        self, features: Tensor, predicted: Tensor, labels: Tensor | None, index: Tensor
+        self,
+        features: Tensor,
+        predicted: Tensor,
+        labels: Tensor | None,
+        index: Tensor,
+        images: Tensor | None = None,
     ) -> None:
         """Adds a batch.
 
         Args:
             features: The judge's features (B, D).
             predicted: The judge's classes (B,).
-            labels: True classes (B,), or those a generator was asked for; needed if conditional.
+            labels: True or requested classes (B,); required if conditional.
             index: Numbers (B,) of the samples within their whole set, over all processes.
+            images: The images uint8 (B, C, H, W), if a statistic takes them.
 
         Raises:
             ValueError: Labels are missing.
@@ -62,11 +55,12 @@ class SampleSet(MetricCollection):
         if self.conditional and labels is None:
             raise ValueError("labels are missing: leave them out with conditional=False only")
         self.update(
+            images=images,
             features=features,
             index=index,
             labels=labels if self.conditional else None,
-            # what ModeCounts and torchmetrics' confusion matrix call them
             predicted=predicted,
+            # torchmetrics' names, for its confusion matrix
             preds=predicted,
             target=labels,
         )
@@ -75,77 +69,74 @@ class SampleSet(MetricCollection):
 class GeneratorQuality(nn.Module):
     """Scores of generated samples against real test images, and of real training images as well.
 
-    The latter are the floor: what a perfect generator would reach. All is had from the features
-    and classes of one frozen judge. Each of the three sets is summed by itself: `quality.test_set`
-    and `quality.train_set` are filled once, `quality.generated` is reset and filled for every
-    evaluation, each by `add(features, predicted, labels, index)` (see `SampleSet`), in batches
-    of any size by any process. For a fair floor give as many training as generated samples.
+    The latter are the floor: the scores of a perfect generator. All scores use the features and
+    classes of one frozen judge. Fill `test_set` and `train_set` once; reset and fill `generated`
+    for every evaluation, each by `add` (see `SampleSet`), in batches of any size, by any process.
+    For a fair floor, add as many training as generated samples.
 
-    Memory for D = 64 and 10 classes: 14 MB a set, and as much again for each of the zeros that
-    torchmetrics resets to and the result it caches; it does not grow with the number of samples.
-    For use in training, `max_samples=0` leaves out the costly scores from nearest neighbours.
+    With all scores, D = 64 and 10 classes: 14 MB a set, and as much again both for the zeros that
+    torchmetrics resets to and for the result that it caches, for any number of samples; and the
+    generated images if a score keeps them.
 
     Args:
-        num_features: Number of the judge's features D.
-        num_classes: Number of classes K.
-        conditional: The generator is asked for classes. If not, there is no label accuracy and no
-            Frechet distance by class.
-        max_samples: Precision, recall, density, coverage and memorization are had from the samples
-            of each set with an index below this; 0: without them.
-        num_groups: Groups that the kernel distance's error is had from; 0: without both.
+        scores: The scores to compute; those that need labels are left out if not conditional.
+        setting: Sizes of the statistics.
+        real: Training images, as many as are scored, and all test images; required if a score has
+            `keeps_images`.
     """
 
     def __init__(
         self,
-        num_features: int,
-        num_classes: int,
-        conditional: bool = True,
-        max_samples: int = 5000,
-        num_groups: int = 10,
+        scores: Sequence[Score],
+        setting: Setting,
+        real: tuple[LabelledImages, LabelledImages] | None = None,
     ) -> None:
         super().__init__()
-        arguments = (num_features, num_classes, conditional, max_samples, num_groups)
-        self.generated = SampleSet(*arguments)
-        self.train_set = SampleSet(*arguments)  # `train` is a method of every module
-        self.test_set = SampleSet(*arguments)
+        self.scores = [s for s in scores if setting.conditional or not s.needs_labels]
+        self.generated, self.train_set, self.test_set = (
+            SampleSet(self.scores, setting) for _ in range(3)
+        )
+        self.real = None
+        if any(score.keeps_images for score in self.scores):
+            assert real is not None
+            self.real = real
+            bank = ImageBank(len(real[0].images), setting.image_shape, setting.conditional)
+            self.generated.add_metrics({"images": bank})
 
     def compute(self) -> QualityReport:
-        """All scores; nan where a set had too few samples. Every process must call it."""
+        """Computes all scores; NaN if a set has too few samples. Every process must call it.
+
+        The statistics are gathered from all processes. The first compares them and tells the
+        others, because a comparison may take long and must be the same for all.
+        """
         sets = self.generated, self.train_set, self.test_set
-        generated, train, test = (samples.compute() for samples in sets)
-        scores, class_scores = _compare(generated, test, judged=generated)
-        # The judge's own hits are counted on images that it did not learn from.
-        floor, class_floor = _compare(train, test, judged=test)
-        counts = [found["moments"][:, 0, 0].long() for found in (generated, train, test)]
-        everything = Counts(*(int(count.sum()) for count in counts))
-        by_score = dict.fromkeys(scores, everything)
-        if "bank" in test:
-            banks = generated["bank"], train["bank"], test["bank"]
-            scores["memorization"] = memorization_ratio(*banks)
-            floor["memorization"] = memorization_floor(*banks[1:])
-            by_score |= dict.fromkeys(NEIGHBOUR_SCORES, Counts(*map(len, banks)))
-        by_class = list(map(Counts, *(count.tolist() for count in counts))) if class_scores else []
-        return QualityReport(scores, floor, by_score, class_scores, class_floor, by_class)
+        found = [statistics.compute() for statistics in sets]
+        if not (dist.is_available() and dist.is_initialized()):
+            return self._compare(*found)
+        reports = [None if dist.get_rank() else self._compare(*found)]
+        dist.broadcast_object_list(reports)
+        assert reports[0] is not None
+        return reports[0]
 
-
-def _compare(
-    samples: dict[str, Any], test: dict[str, Any], judged: dict[str, Any]
-) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Scores, and scores by class, of what `SampleSet.compute` found of two sets.
-
-    `judged` is the set whose labels are held against the judge's classes.
-    """
-    gaussians = (fit_gaussian(found["moments"].sum(dim=0)) for found in (samples, test))
-    scores, by_class = {"frechet": frechet_distance(*gaussians)}, {}
-    if "confusion" in test:
-        accuracy = label_accuracy(judged["confusion"])
-        by_class["accuracy"] = accuracy.by_class
-        by_class["frechet"] = frechet_by_class(samples["moments"], test["moments"])
-        scores["intra_frechet"] = fmean(by_class["frechet"])
-        scores["label_accuracy"] = accuracy.overall
-    if "kernel" in test:
-        scores["kid"], scores["kid_error"] = kernel_distance(samples["kernel"], test["kernel"])
-    if "bank" in test:
-        scores |= manifold_scores(samples["bank"], test["bank"])._asdict()
-    scores["modes"], scores["modes_kl"] = mode_coverage(samples["modes"], test["modes"])
-    return scores, by_class
+    def _compare(self, generated: Found, train: Found, test: Found) -> QualityReport:
+        if self.real is not None:
+            device = generated["modes"].device
+            train["images"], test["images"] = (kept.to(device) for kept in self.real)
+        sets = Sets(generated, train, test)
+        floors = {"train": Sets(train, train, test), "test": Sets(test, train, test)}
+        report = QualityReport()
+        for score in self.scores:
+            report.scores[score.name] = score.compare(sets)
+            report.counts[score.name] = score.counts(sets)
+            if score.floor:
+                report.floor[score.name] = score.compare(floors[score.floor])
+        by_class = {score.class_name: score for score in self.scores if score.class_name}
+        if not by_class or "confusion" not in generated:
+            return report
+        for name, score in sorted(by_class.items()):
+            report.class_scores[name] = score.by_class(sets)
+            if score.floor:
+                report.class_floor[name] = score.by_class(floors[score.floor])
+        sizes = (found["confusion"].sum(dim=1).tolist() for found in sets)
+        report.class_counts.extend(map(Counts, *sizes))
+        return report

@@ -1,12 +1,15 @@
-"""What was found about a generator, for people and for files."""
+"""The scores of a generator, formatted for people and for files."""
 
-import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from metrics.score import Score
 
 
 class Counts(NamedTuple):
-    """Samples that a score and its floor were had from."""
+    """Sample counts behind a score and its floor."""
 
     generated: int
     train: int
@@ -18,53 +21,56 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class QualityReport:
-    """Scores of generated samples, each beside its floor: the score of real training images.
+    """Scores of generated samples, each beside its floor: the score of real images.
 
     Attributes:
-        scores: Generated against test images; nan where there were too few samples.
-        floor: Training against test images, under the same names.
+        scores: Generated against test images; NaN if there were too few samples.
+        floor: Real images against test images, under the same names; scores without one are absent.
         counts: Samples behind each score.
         class_scores: Score name -> the score of each class; empty for an unconditional generator.
         class_floor: The floor of each class.
         class_counts: Samples of each class.
     """
 
-    scores: dict[str, float]
-    floor: dict[str, float]
-    counts: dict[str, Counts]
+    scores: dict[str, float] = field(default_factory=dict)
+    floor: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, Counts] = field(default_factory=dict)
     class_scores: dict[str, list[float]] = field(default_factory=dict)
     class_floor: dict[str, list[float]] = field(default_factory=dict)
     class_counts: list[Counts] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, which knows no nan: None."""
-        return _plain(asdict(self))
+        """Returns plain values."""
+        counts = {name: counts._asdict() for name, counts in self.counts.items()}
+        class_counts = [counts._asdict() for counts in self.class_counts]
+        return {**vars(self), "counts": counts, "class_counts": class_counts}
 
-    def table(self) -> str:
-        """One line a score and one a class: what was reached, its floor, and the counts."""
+    def table(self, scores: Sequence["Score"]) -> str:
+        """Formats one line for each score and for each class: value, floor, and sample counts.
+
+        Args:
+            scores: The scores of this report, which know their format and their better direction.
+        """
         samples = "generated   train    test"
-        lines = [f"{'score':<16}{'reached':>11}{'floor':>11}   {samples}"]
-        for name, score in self.scores.items():
-            values = f"{score:>11.4g}{self.floor[name]:>11.4g}"
-            lines.append(f"{name:<16}{values}   {self.counts[name]}")
+        lines = [f"{'score':<16}{'reached':>11}{'floor':>11}   {samples}   better"]
+        for score in scores:
+            values = self.scores[score.name], self.floor.get(score.name)
+            shown = "".join(_cell(value, score.format) for value in values)
+            better = score.better or "-"
+            lines.append(f"{score.name:<16}{shown}   {self.counts[score.name]}   {better}")
+        formats = {score.class_name: score.format for score in scores if score.class_name}
         if self.class_scores:
             names = "".join(f"{name:>11}{'floor':>11}" for name in self.class_scores)
             lines += ["", f"{'class':<5}{names}   {samples}"]
         for k, counts in enumerate(self.class_counts):
-            values = "".join(
-                f"{scores[k]:>11.4g}{self.class_floor[name][k]:>11.4g}"
-                for name, scores in self.class_scores.items()
-            )
-            lines.append(f"{k:<5}{values}   {counts}")
+            shown = ""
+            for name, by_class in self.class_scores.items():
+                floor = self.class_floor[name][k] if name in self.class_floor else None
+                shown += _cell(by_class[k], formats[name]) + _cell(floor, formats[name])
+            lines.append(f"{k:<5}{shown}   {counts}")
         return "\n".join(lines)
 
 
-def _plain(value: Any) -> Any:
-    """The value with dicts and lists copied, named tuples as dicts, and None for nan and inf."""
-    if isinstance(value, Counts):
-        return value._asdict()
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _cell(value: float | None, spec: str) -> str:
+    """Formats a value right-aligned after a space; a dash for a missing one."""
+    return f"{'-' if value is None else format(value, spec):>11}"

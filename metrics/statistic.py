@@ -1,4 +1,4 @@
-"""What all metrics of this room have in common."""
+"""Base class of all metrics in this package."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,28 +9,28 @@ from torchmetrics import Metric
 class Statistic(Metric):
     """Sums over the samples of one set, in float64, that processes add up.
 
-    A set is described by itself, and pure functions compare two: what is known of the real images
-    is summed once and stays, while that of the generated ones is reset and summed anew.
+    A statistic describes one set, and pure functions compare two. So the statistics of real images
+    are summed once, while those of generated images are reset and summed for each evaluation.
 
-    Memory does not grow with the number of samples, and since every state is a sum, the result
-    does not depend on which process saw which sample (each sample once).
+    Memory does not grow with the number of samples. Because every state is a sum, the result does
+    not depend on which process adds which sample.
     """
 
     full_state_update = False
 
     def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> nn.Module:
-        """Follows a module to another device but never to another precision.
+        """Moves the states with a module to another device, but never to another precision.
 
-        torchmetrics holds states back from `module.half()`, yet not from `module.to(torch.half)`,
-        which is how Lightning's `bf16-true` converts a module.
+        torchmetrics protects states from `module.half()`, but not from `module.to(torch.half)`,
+        by which Lightning's `bf16-true` converts a module.
         """
         return super()._apply(lambda t: t.to(fn(t.new_empty(0)).device), exclude_state)
 
 
 def with_constant(features: Tensor) -> Tensor:
-    """Features (B, D) -> (B, 1 + D) in float64 with a leading 1.
+    """Prepends a 1 to features (B, D) and converts them to float64: (B, 1 + D).
 
-    Products of these hold products of lower degree too: one sum keeps the count, the sum and the
-    sum of products, exactly in the count (below 2^53).
+    Their products include the products of lower degree: one sum contains the count (exact below
+    2^53), the sum and the sum of products.
     """
     return nn.functional.pad(features.double(), (1, 0), value=1.0)

@@ -1,11 +1,11 @@
-"""How close N hidden units come to a function, trained until nothing is left to gain."""
+"""Best approximation of a function by N hidden units, fitted by a second-order method."""
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from models.regressor import function_network
+from models.networks import OneHiddenLayer
 
 
 def approximation_error(
@@ -17,26 +17,26 @@ def approximation_error(
     restarts: int = 2,
     seed: int = 0,
 ) -> float:
-    """The largest error on `test` of `FunctionMLP`'s network, fitted to `train` in float64.
+    """Returns the largest error on `test` of `FunctionMLP`'s network, fitted to `train` in float64.
 
-    Of a few random starts the one with the lowest error on `train` counts. The global random
-    generator is left as it was. A thousand points and 256 units take about five seconds.
+    Of a few random starts the one with the lowest error on `train` counts. The state of the global
+    random generator does not change. A thousand points and 256 units take about five seconds.
 
     Args:
         hidden_units: The number N of hidden units.
         train: Points (M, m) in [-pi, pi]^m and values (M, 1).
-        test: Likewise.
-        activation: See `models.networks.activation`.
-        steps: At most so many steps of `levenberg_marquardt`.
-        restarts: Random starts.
-        seed: Of these.
+        test: Points (M, m) and values (M, 1).
+        activation: See `models.networks.activation_layer`.
+        steps: Largest number of steps of `levenberg_marquardt`.
+        restarts: Number of random starts.
+        seed: Seed of the starts.
     """
     (points, values), (test_points, test_values) = ([t.double() for t in s] for s in (train, test))
     best: tuple[float, float] | None = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for _ in range(restarts):
-            network = function_network(hidden_units, points.shape[1], activation).double()
+            network = OneHiddenLayer((points.shape[1],), 1, hidden_units, activation).double()
             loss = levenberg_marquardt(network, points, values, steps)
             with torch.no_grad():
                 error = (network(test_points) - test_values).abs().max().item()
@@ -48,8 +48,8 @@ def approximation_error(
 def levenberg_marquardt(network: nn.Module, points: Tensor, values: Tensor, steps: int) -> float:
     """Fits a small network to values (M, 1) at points (M, m); returns the mean squared error.
 
-    Each step solves (J'J + mu I) d = J'r for the residuals' Jacobian J; mu falls where the step
-    helps and rises where not (Hagan and Menhaj 1994, "Training feedforward networks with the
+    Each step solves (J'J + mu I) d = J'r for the residuals' Jacobian J; mu falls if the step
+    helps and rises otherwise (Hagan and Menhaj 1994, "Training feedforward networks with the
     Marquardt algorithm"). Far more exact than first-order methods, at a cost cubic in the number
     of parameters.
     """

@@ -1,29 +1,59 @@
-"""What every model shares: seeded randomness, cheap logging, plain hyperparameters."""
+"""Base class of every model: seeded randomness, plain hyperparameters and cheap logging."""
 
 import inspect
+import io
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
-from lightning import LightningModule
-from torch import Tensor
+from lightning import LightningModule, Trainer
+from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from models.legacy import translate_hyperparameters
+
+NetworkCallable = Callable[
+    [tuple[int, ...], int], nn.Module
+]  # (input_shape, num_outputs) -> module
 
 
 def derive_seed(*entropy: int) -> int:
-    """Mixes several numbers into one 63-bit seed; their order matters."""
+    """Mixes several numbers into one 63-bit seed. Their order matters."""
     sequence = np.random.SeedSequence([len(entropy), *entropy])  # numpy ignores trailing zeros
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """Puts a network into eval mode inside the block and restores its mode afterwards."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+def is_logging_step(trainer: Trainer) -> bool:
+    """Returns True in a training batch whose metrics Lightning writes to the loggers."""
+    settings = cast(Any, trainer)  # connectors set these attributes
+    every, window = settings.log_every_n_steps, settings.accumulate_grad_batches
+    if not every or (trainer.global_step + 1) % every:
+        return False
+    return trainer.is_last_batch or (trainer.fit_loop.epoch_loop.batch_idx + 1) % window == 0
 
 
 class Module(LightningModule):
     """A LightningModule whose run is a function of its config and its seed.
 
-    Whatever is random in a training batch is seeded from (seed, epoch, batch), never taken from a
-    generator's hidden state; a resumed run therefore continues to the bit. The seed is the one
-    that `seed_everything` set (0 without it), and a checkpoint's own seed when resuming.
+    All randomness in a training batch is seeded from (seed, epoch, batch), never from the hidden
+    state of a generator, so a resumed run continues bit by bit. The seed is the one that
+    `seed_everything` set (0 without it). A resumed run uses the checkpoint's seed.
     """
 
     def __init__(self) -> None:
@@ -31,28 +61,51 @@ class Module(LightningModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self._sums: dict[str, tuple[Tensor, int]] = {}  # name -> sum, count of batches
 
+    # -- hyperparameters --------------------------------------------------------------------------
+
     def save_hyperparameters(
         self, *args: Any, frame: FrameType | None = None, **kwargs: Any
     ) -> None:
-        """Saves the init arguments as Lightning does, less what is not a plain value.
+        """Saves the init arguments as Lightning does, as plain values only.
 
-        Classes and functions, such as an optimizer given in Python, would make a checkpoint that
-        `weights_only` refuses to load. The command line passes optimizers as plain values.
+        A class becomes its `class_path` and `init_args`, from which Lightning builds it again. A
+        lambda has no such form and is left out. `weights_only=True` would refuse to load either.
         """
         frame = frame or cast(FrameType, inspect.currentframe()).f_back
         super().save_hyperparameters(*args, frame=frame, **kwargs)
-        for name in [name for name, value in self.hparams.items() if callable(value)]:
-            del self.hparams[name]
+        for name, value in list(self.hparams.items()):
+            if not callable(value):
+                continue
+            if plain := _as_plain_value(value):
+                self.hparams[name] = plain
+                self.hparams.setdefault("_instantiator", "lightning.pytorch.cli.instantiate_module")
+            else:
+                del self.hparams[name]
 
-    # -- randomness ---------------------------------------------------------------------------
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Loads a checkpoint as Lightning does, also one of version 0.1."""
+        checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        saved = checkpoint.get("hyper_parameters", {})
+        plain = translate_hyperparameters(saved, cls.__name__)
+        if plain != saved:
+            checkpoint_path = io.BytesIO()
+            torch.save(checkpoint | {"hyper_parameters": plain}, checkpoint_path)
+            checkpoint_path.seek(0)
+        model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        for name, value in plain.items():  # Lightning built callables, which have no plain form
+            model.hparams.setdefault(name, value)
+        return model
+
+    # -- randomness -------------------------------------------------------------------------------
 
     def batch_generator(self, batch_idx: int) -> torch.Generator:
-        """A CPU generator for this training batch, the same on every rank and every device."""
+        """Returns a CPU generator for this training batch, the same on every rank and device."""
         seed = derive_seed(self.seed, self.current_epoch, batch_idx)
         return torch.Generator().manual_seed(seed)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seeds dropout and augmentation, which draw from the global generators."""
+        """Seeds dropout and augmentation, which use the global generators."""
         seed = derive_seed(self.seed, self.current_epoch, batch_idx, self.global_rank)
         if self.device.type == "cpu":
             torch.default_generator.manual_seed(seed)  # `torch.manual_seed` asks every backend
@@ -65,29 +118,41 @@ class Module(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seed = checkpoint.get("seed", self.seed)
 
-    # -- optimisation ---------------------------------------------------------------------------
+    # -- optimization -----------------------------------------------------------------------------
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """As `optimizer.zero_grad()`, but for the 30 us in which that tells torch's profiler."""
+        """Clears gradients like `optimizer.zero_grad()`, without 30 us for torch's profiler."""
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
 
-    # -- logging ------------------------------------------------------------------------------
+    # -- use --------------------------------------------------------------------------------------
+
+    def whole(self, *inputs: Tensor) -> Any:
+        """Computes everything that TensorBoard's graph shows; by default, the forward pass."""
+        return self(*inputs)
+
+    # -- logging ----------------------------------------------------------------------------------
 
     def log_means(self, values: dict[str, Tensor]) -> None:
-        """Logs the means of scalars over the batches since the last logging step, once a batch.
+        """Logs the means of scalars over the batches after the last logging step.
 
-        `self.log` costs about 350 us a key and call; here a batch costs one addition a key, on the
-        device, and Lightning is called on logging steps alone. A key may be absent from a batch.
+        To be called once a batch. `self.log` costs about 350 us per key and call. Here a batch
+        costs one addition per key, on the device, and only logging steps call Lightning. A key may
+        be absent from a batch.
         """
         for name, value in values.items():
             total, count = self._sums.get(name, (torch.zeros_like(value), 0))
             self._sums[name] = (total + value, count + 1)
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
-        if not every or (self.global_step + 1) % every:
-            return
-        if not self.trainer.fit_loop._should_accumulate():  # else the same step comes again
+        if is_logging_step(self.trainer):
             means = {f"train/{name}": total / n for name, (total, n) in self._sums.items()}
             self.log_dict(means, prog_bar=True, sync_dist=True)
             self._sums = {}
+
+
+def _as_plain_value(value: Any) -> dict[str, Any] | None:
+    """A class or a partial of one as `class_path` and `init_args`; None for anything else."""
+    cls, init_args = (value.func, value.keywords) if isinstance(value, partial) else (value, {})
+    if not isinstance(cls, type) or "<" in cls.__qualname__:  # "<locals>" cannot be imported
+        return None
+    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": dict(init_args)}

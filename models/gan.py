@@ -1,4 +1,4 @@
-"""A generative adversarial network, trained by manual optimisation."""
+"""A generative adversarial network, trained by manual optimization."""
 
 from contextlib import nullcontext
 from typing import Literal
@@ -9,58 +9,67 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.alternating import AlternatingOptimization
+from models.base import eval_mode
 from models.ema import MovingAverage
+from models.gan_heads import HeadCallable, PlainHead
 from models.gan_networks import (
-    Architecture,
-    Discriminator,
-    glorot_,
-    lecture_generator,
-    lecture_trunk,
-    modern_generator,
-    modern_trunk,
+    GeneratorCallable,
+    ImageShape,
+    ModernGenerator,
+    ModernTrunk,
+    TrunkCallable,
+    count_features,
 )
-from models.losses import ADVERSARIAL_LOSSES, LossName, r1_penalty
-from models.sampling import Draw, eval_mode, to_pixels
-
-Stats = dict[str, Tensor]
+from models.initialization import Initialization, initialize_
+from models.losses import r1_penalty
+from models.sampling import Draw, to_pixels
 
 
 class GAN(AlternatingOptimization):
-    """Generator against discriminator, one update of each a batch (Goodfellow et al. 2014).
+    """Generator against discriminator, one update of each per batch (Goodfellow et al. 2014).
 
     Args:
-        architecture: `lecture`, the networks of the slides, or `modern`: batch norm in the
-            generator, strided convolutions in the discriminator.
-        width: Channels of the modern networks' widest images; the lecture's are fixed.
+        image_shape: (C, H, W) of the data's images.
+        generator: From (input_dim, image_shape) to the generator.
+        trunk: From image_shape to the discriminator up to its last layer.
+        head: From (trunk, num_features, num_classes) to the discriminator with its losses.
+        initialization: Weights as torch initializes them, or `glorot`, as Keras does.
         latent_dim: Size of the noise that the generator turns into an image.
         latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
-        loss: Name of the adversarial loss, see `models/losses.py`.
-        label_smoothing: The discriminator's target for real images is 1 minus this.
-        discriminator_steps: Discriminator updates, each on a batch, for one of the generator.
+        discriminator_steps: Discriminator updates, each on one batch, per generator update.
         reuse_fakes: Train the generator on the images just shown to the discriminator instead of
-            on fresh noise: one generator forward less a batch.
-        fakes_in_eval_mode: Draw the discriminator's fakes with batch norm's running statistics,
-            as the slides' `generate.predict` does.
+            on fresh noise, which saves one generator forward pass per batch.
+        fakes_in_eval_mode: Generate the discriminator's fakes with batch norm's running
+            statistics, as the slides' `generate.predict` does.
         ema_decay: Keep a moving average of the generator's weights and sample from it; 0: do not.
         r1_gamma: Weight of the R1 gradient penalty on real images; 0: none.
-        r1_every: Batches from one R1 penalty to the next, which is scaled up by as much.
+        r1_every: Batches from one R1 penalty to the next; the penalty is multiplied by this.
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
         accumulate_grad_batches: Batches whose gradients make one update. The generator's
             batches all follow the discriminator's update, as they would in one large batch.
         generator_optimizer: From parameters to an optimizer.
-        discriminator_optimizer: Likewise.
-        generator_scheduler: From an optimizer to a learning rate schedule, stepped with it.
-        discriminator_scheduler: Likewise.
+        discriminator_optimizer: From parameters to an optimizer.
+        generator_scheduler: From an optimizer to a learning-rate schedule, stepped with it.
+        discriminator_scheduler: From an optimizer to a learning-rate schedule, stepped with it.
+
+    Raises:
+        MisconfigurationException: An argument is out of its range, or does not fit the others.
     """
+
+    num_classes: int | None = None  # of the generator's images; None: it is not told a class
+    grid_rows = 5  # of the sample grid: 5 x 5 images as on the slides
+    grid_latents: Tensor
+    grid_labels: Tensor | None
 
     def __init__(
         self,
-        architecture: Architecture = "modern",
-        width: int = 64,
+        image_shape: ImageShape,
+        generator: GeneratorCallable = ModernGenerator,
+        trunk: TrunkCallable = ModernTrunk,
+        head: HeadCallable = PlainHead,
+        initialization: Initialization = "torch",
         latent_dim: int = 100,
         latent: Literal["uniform", "gaussian"] = "gaussian",
-        loss: LossName = "non_saturating",
-        label_smoothing: float = 0.0,
         discriminator_steps: int = 1,
         reuse_fakes: bool = False,
         fakes_in_eval_mode: bool = False,
@@ -83,6 +92,12 @@ class GAN(AlternatingOptimization):
             accumulate_grad_batches,
         )
         self.save_hyperparameters()
+        if image_shape is None or len(image_shape) != 3:
+            raise MisconfigurationException(
+                f"{type(self).__name__} generates images (C, H, W), and the data have "
+                f"{'none' if image_shape is None else tuple(image_shape)}: choose a data set of "
+                "images, such as --data Images, or another model"
+            )
         counts = {
             "discriminator_steps": discriminator_steps,
             "accumulate_grad_batches": accumulate_grad_batches,
@@ -96,88 +111,51 @@ class GAN(AlternatingOptimization):
                 "model.reuse_fakes needs fakes drawn in train mode for each update: leave out "
                 "fakes_in_eval_mode and accumulate_grad_batches, or reuse_fakes."
             )
+        self.image_shape = image_shape
         self.latent_dim, self.latent = latent_dim, latent
-        self.loss = ADVERSARIAL_LOSSES[loss]
-        self.label_smoothing = label_smoothing
         self.discriminator_steps = discriminator_steps
         self.reuse_fakes, self.fakes_in_eval_mode = reuse_fakes, fakes_in_eval_mode
         self.r1_gamma, self.r1_every = r1_gamma, r1_every
-        self._build(architecture, width, ema_decay)
 
-    def _build(self, architecture: Architecture, width: int, ema_decay: float) -> None:
-        if architecture == "lecture":
-            self.generator = glorot_(lecture_generator(self.generator_input_dim))
-            trunk, num_features = self.lecture_trunk(), 1024
-            self.discriminator = glorot_(self.build_discriminator(trunk, num_features))
-        else:
-            self.generator = modern_generator(self.generator_input_dim, width)
-            self.discriminator = self.build_discriminator(modern_trunk(width), 64 * width)
-        self.to(memory_format=torch.channels_last)
+        input_dim = latent_dim + (self.num_classes or 0)
+        self.generator = generator(input_dim, image_shape)
+        initialize_(self.generator, initialization)
+        features = trunk(image_shape)
+        num_features = count_features(features, image_shape)
+        self.discriminator = head(features, num_features, self.num_classes)
+        initialize_(self.discriminator, initialization)
         self.ema = MovingAverage(self.generator, ema_decay) if ema_decay else None
         latents, labels = self.draw_grid(torch.Generator().manual_seed(self.seed))
         self.register_buffer("grid_latents", latents)
         self.register_buffer("grid_labels", labels)
-        inputs = (latents[:2],) if labels is None else (latents[:2], labels[:2])
-        self.example_input_array = inputs
+        self.example_input_array = (latents[:2],) if labels is None else (latents[:2], labels[:2])
 
-    grid_latents: Tensor
-    grid_labels: Tensor | None
-
-    # -- what a conditional GAN changes ---------------------------------------------------------
-
-    conditional = False
+    # -- what a conditional GAN changes -----------------------------------------------------------
 
     @property
-    def generator_input_dim(self) -> int:
-        return self.latent_dim
-
-    def lecture_trunk(self) -> nn.Module:
-        return lecture_trunk(64, nn.Tanh)
-
-    def build_discriminator(self, trunk: nn.Module, num_features: int) -> nn.Module:
-        return Discriminator(trunk, num_features)
+    def conditional(self) -> bool:
+        """True if the generator is told which class to draw."""
+        return self.num_classes is not None
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draws on the CPU: latents (count, latent_dim) and, if conditional, labels (count,)."""
         draw = torch.rand if self.latent == "uniform" else torch.randn
         return draw(count, self.latent_dim, generator=random), None
 
-    grid_rows = 5
-
     def draw_grid(self, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """The latents, and labels, of the sample grid: 5 x 5 images as on the slides."""
+        """Draws the latents, and labels, of the sample grid."""
         return self.draw(self.grid_rows**2, random)
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Returns what the generator gets: latents (B, latent_dim) and, if conditional, classes."""
         return latents
 
-    def discriminator_loss(
-        self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
-    ) -> tuple[Tensor, Stats]:
-        """The loss on as many real as fake images (B, 1, 28, 28), and D's accuracy on each."""
-        real_logits, fake_logits = self.discriminator(torch.cat([real, fake])).chunk(2)
-        loss = self.loss.discriminator(real_logits, fake_logits, self.label_smoothing)
-        return loss, {"acc_real": share(real_logits > 0), "acc_fake": share(fake_logits < 0)}
-
-    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
-        return self.loss.generator(self.discriminator(fake))
-
-    def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The discriminator's logits (B,) for "these images (B, 1, 28, 28) are real"."""
-        return self.discriminator(images)
-
-    def judge_real(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's loss and accuracy on real images alone, as the slides print."""
-        logits = self.realness(images)
-        return nn.functional.softplus(-logits).mean(), share(logits > 0)
-
-    # -- training -------------------------------------------------------------------------------
+    # -- training ---------------------------------------------------------------------------------
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         real, real_labels = batch
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
-        self.leave_step_counting_to_us(optimizers)
         discriminator_optimizer, generator_optimizer = optimizers
         random = self.batch_generator(batch_idx)
         window = self.accumulate_grad_batches
@@ -187,12 +165,14 @@ class GAN(AlternatingOptimization):
         latents, labels = self.draw_share(len(real), random)
         fake = self._fakes_for_discriminator(latents, labels, updates_generator)
         with discriminator_optimizer.toggle_model(sync_grad=False):
-            loss, stats = self.discriminator_loss(real, real_labels, fake.detach(), labels)
+            loss, stats = self.discriminator.discriminator_loss(
+                real, real_labels, fake.detach(), labels
+            )
             if self.r1_gamma and self.global_step % self.r1_every == 0:
                 loss = loss + self._r1(real, real_labels)
             self.add_gradients("discriminator", loss, complete=update)
             if update:
-                self.update_network("discriminator", discriminator_optimizer)
+                self.update_network(discriminator_optimizer)
         stats["d_loss"] = loss.detach()
 
         if updates_generator:
@@ -201,9 +181,9 @@ class GAN(AlternatingOptimization):
                     if not self.reuse_fakes:
                         latents, labels = self.draw_share(len(real), random)
                         fake = self.generator(self.generator_input(latents, labels))
-                    loss = self.generator_loss(fake, labels)
+                    loss = self.discriminator.generator_loss(fake, labels)
                     self.add_gradients("generator", loss, complete=turn == window - 1)
-                self.update_network("generator", generator_optimizer)
+                self.update_network(generator_optimizer)
             if self.ema is not None:
                 self.ema.update(self.generator, self.global_step)
             stats["g_loss"] = loss.detach()
@@ -215,18 +195,18 @@ class GAN(AlternatingOptimization):
         if window > 1 and self.discriminator_steps * window > batches:
             raise MisconfigurationException(
                 f"model.discriminator_steps x accumulate_grad_batches is more than the {batches} "
-                "batches of an epoch, so that the generator would never learn: lower one of them, "
+                "batches of an epoch, so the generator would never learn: lower one of them, "
                 "or data.batch_size"
             )
 
     def generator_is_due(self, batch_idx: int) -> bool:
-        """Whether this batch ends a round of `discriminator_steps` updates."""
-        window = self.accumulate_grad_batches  # which begins anew with each epoch
+        """Returns True if this batch ends a round of `discriminator_steps` updates."""
+        window = self.accumulate_grad_batches  # which starts anew with each epoch
         done = self.global_step + 1 if window == 1 else batch_idx + 1
         return done % (self.discriminator_steps * window) == 0
 
     def draw_share(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draws for the global batch, and takes this rank's `count` of it to its device."""
+        """Draws for the global batch, and moves this rank's `count` of it to its device."""
         latents, labels = self.draw(count * self.trainer.world_size, random)
         share = slice(self.global_rank * count, (self.global_rank + 1) * count)
         latents = latents[share].to(self.device, non_blocking=True)
@@ -250,38 +230,38 @@ class GAN(AlternatingOptimization):
 
     @property
     def sampler(self) -> nn.Module:
-        """The network to draw samples with: the moving average where there is one."""
+        """The network to sample from: the moving average if there is one."""
         return self.generator if self.ema is None else self.ema.network
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (B, latent_dim) -> images (B, 1, 28, 28) in [0, 1]."""
+        """Latents (B, latent_dim) -> images (B, C, H, W) in [0, 1]."""
         return self.sampler(self.generator_input(latents, labels))
 
-    def whole(self, latents: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The images for some latents, and the discriminator's logits for them."""
-        images = self(latents, labels)
-        return images, self.realness(images, labels)
+    def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Computes the discriminator's logits (B,) for "these images (B, C, H, W) are real"."""
+        return self.discriminator.real_logits(images, labels)
+
+    def whole(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Generates images from latents and labels, and computes the logits "real" for them."""
+        images = self(*inputs)
+        return images, self.realness(images, *inputs[1:])
 
     def predict_step(self, batch: Draw, batch_idx: int) -> dict[str, Tensor]:
-        """Images uint8 (B, 1, 28, 28), how likely D thinks each real (B,), labels and places."""
-        images, logits = self.whole(batch.latents, batch.labels)
+        """Images uint8 (B, C, H, W), D's probability of "real" (B,), labels and positions."""
+        images = self(batch.latents, batch.labels)
+        logits = self.realness(images, batch.labels)
         drawn = {"images": to_pixels(images), "scores": logits.float().sigmoid()}
         if batch.labels is not None:
             drawn["labels"] = batch.labels
         return {**drawn, "index": batch.places}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._judge(batch, "val")
+        self._evaluate(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._judge(batch, "test")
+        self._evaluate(batch, "test")
 
-    def _judge(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
-        loss, accuracy = self.judge_real(*batch)
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
+        loss, accuracy = self.discriminator.evaluate(*batch)
         values = {f"{stage}/d_loss": loss, f"{stage}/d_accuracy": accuracy}
         self.log_dict(values, batch_size=len(batch[0]), sync_dist=True)
-
-
-def share(hits: Tensor) -> Tensor:
-    """The share of hits among a batch (B,) of booleans."""
-    return hits.float().mean()

@@ -1,142 +1,156 @@
-"""The networks of the GANs: generators, and discriminators as a trunk of features with a head."""
+"""Networks of the GANs: generators, and trunks, which are discriminators up to their last layer.
 
-from typing import Literal
+A generator is called as `generator(input_dim, image_shape)`, a trunk as `trunk(image_shape)`.
+"""
+
+from collections.abc import Callable
 
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d
+from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d, use_channels_last_
+from models.networks import activation_layer
 
-Architecture = Literal["lecture", "modern"]
-
-
-def lecture_generator(input_dim: int) -> nn.Sequential:
-    """The lecture's generator: `input_dim` features -> (1, 28, 28) in [0, 1]."""
-    return nn.Sequential(
-        nn.Linear(input_dim, 1024),
-        nn.Tanh(),
-        nn.Linear(1024, 128 * 7 * 7),
-        nn.BatchNorm1d(128 * 7 * 7, eps=1e-3, momentum=0.01),  # Keras' defaults
-        nn.Tanh(),
-        Unflatten(1, (128, 7, 7)),
-        UpsampleConv2d(128, 64, 5),  # 14 x 14
-        nn.Tanh(),
-        UpsampleConv2d(64, 1, 5),  # 28 x 28
-        nn.Sigmoid(),
-    )
+ImageShape = tuple[int, int, int]  # (C, H, W)
+GeneratorCallable = Callable[[int, ImageShape], nn.Module]
+TrunkCallable = Callable[[ImageShape], nn.Module]
 
 
-def modern_generator(input_dim: int, width: int) -> nn.Sequential:
-    """`input_dim` features -> (1, 28, 28) in [0, 1]; batch norm and ReLU after every layer."""
-    return nn.Sequential(
-        nn.Linear(input_dim, 2 * width * 7 * 7, bias=False),
-        Unflatten(1, (2 * width, 7, 7)),
-        nn.BatchNorm2d(2 * width),
-        nn.ReLU(),
-        UpsampleConv2d(2 * width, width, 5),  # 14 x 14
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-        UpsampleConv2d(width, 1, 5),  # 28 x 28
-        nn.Sigmoid(),
-    )
+class LectureGenerator(nn.Sequential):
+    """The lecture's generator: features (B, input_dim) -> images (B, 1, 28, 28) in [0, 1]."""
+
+    def __init__(self, input_dim: int, image_shape: ImageShape) -> None:
+        _check_lecture_shape(image_shape, "generator: LectureGenerator", "ModernGenerator")
+        super().__init__(
+            nn.Linear(input_dim, 1024),
+            nn.Tanh(),
+            nn.Linear(1024, 128 * 7 * 7),
+            nn.BatchNorm1d(128 * 7 * 7, eps=1e-3, momentum=0.01),  # Keras' defaults
+            nn.Tanh(),
+            Unflatten(1, (128, 7, 7)),
+            UpsampleConv2d(128, 64, 5),  # 14 x 14
+            nn.Tanh(),
+            UpsampleConv2d(64, 1, 5),  # 28 x 28
+            nn.Sigmoid(),
+        )
+        use_channels_last_(self)
 
 
-def lecture_trunk(channels: int, activation: type[nn.Module]) -> nn.Sequential:
-    """The lecture's discriminators up to their last layer: (1, 28, 28) -> 1024 features.
+class ModernGenerator(nn.Sequential):
+    """Features (B, input_dim) -> images (B, C, H, W) in [0, 1]; batch norm and ReLU.
 
-    Max pooling stands before the activation, not after as on the slides: for a monotone
-    activation the values and gradients are the same, at a quarter of the activations.
+    Args:
+        input_dim: Size of the input: the noise and, of a conditional GAN, the class.
+        image_shape: (C, H, W) with 1 or 3 channels and sides that are multiples of 4 in 16..64.
+        width: Channels at half the height and width.
     """
-    return nn.Sequential(
-        nn.Conv2d(1, channels, 5, padding=2),
-        MaxPool2d(2),  # 14 x 14
-        activation(),
-        nn.Conv2d(channels, 2 * channels, 5),  # 10 x 10
-        MaxPool2d(2),  # 5 x 5
-        activation(),
-        Dropout(0.5),
-        nn.Flatten(),
-        nn.Linear(2 * channels * 5 * 5, 1024),
-        nn.Tanh(),
-    )
+
+    def __init__(self, input_dim: int, image_shape: ImageShape, width: int = 64) -> None:
+        _check_modern_shape(image_shape, "generator: ModernGenerator")
+        channels, height, rows = image_shape[0], image_shape[1] // 4, image_shape[2] // 4
+        super().__init__(
+            nn.Linear(input_dim, 2 * width * height * rows, bias=False),
+            Unflatten(1, (2 * width, height, rows)),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(),
+            UpsampleConv2d(2 * width, width, 5),  # half the size
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            UpsampleConv2d(width, channels, 5),
+            nn.Sigmoid(),
+        )
+        use_channels_last_(self)
 
 
-def modern_trunk(width: int) -> nn.Sequential:
-    """Strided convolutions without normalisation: (1, 28, 28) -> 64 * width features."""
-    return nn.Sequential(
-        nn.Conv2d(1, width, 4, stride=2, padding=1),  # 14 x 14
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),  # 7 x 7
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),  # 4 x 4
-        nn.LeakyReLU(0.2),
-        nn.Flatten(),
-    )
+class LectureTrunk(nn.Sequential):
+    """The lecture's discriminators up to their last layer: (B, 1, 28, 28) -> (B, 1024).
 
+    Max pooling comes before the activation, not after it as on the slides. For a monotone
+    activation the values and gradients are the same, with a quarter of the activations.
 
-class Discriminator(nn.Module):
-    """How likely an image is real, as one logit."""
-
-    def __init__(self, trunk: nn.Module, num_features: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.realness = nn.Linear(num_features, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, 28, 28) -> logits (B,)."""
-        return full_precision(self.realness(self.trunk(images)).squeeze(1))
-
-
-class KPlusOneDiscriminator(nn.Module):
-    """The lecture's 11 outputs: class 0 is "fake", class k + 1 is the digit k."""
-
-    def __init__(self, trunk: nn.Module, num_features: int, num_classes: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.classes = nn.Linear(num_features, num_classes + 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, 28, 28) -> logits (B, 1 + num_classes)."""
-        return full_precision(self.classes(self.trunk(images)))
-
-
-class TwoHeadedDiscriminator(nn.Module):
-    """How likely an image is real, and which class it shows (AC-GAN, Odena et al. 2016).
-
-    With `projection`, realness is judged for the class that was asked for: the features' product
-    with the class's embedding is added to the logit (Miyato and Koyama 2018, eq. 4).
+    Args:
+        image_shape: (1, 28, 28).
+        channels: Channels of the first convolution: 64 for the GAN, 128 for the conditional GAN.
+        activation: Of the convolutions: `tanh` for the GAN, `relu` for the conditional GAN.
     """
 
     def __init__(
-        self, trunk: nn.Module, num_features: int, num_classes: int, projection: bool
+        self, image_shape: ImageShape, channels: int = 64, activation: str = "tanh"
     ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.realness = nn.Linear(num_features, 1)
-        self.classes = nn.Linear(num_features, num_classes)
-        self.embedding = nn.Embedding(num_classes, num_features) if projection else None
-        if self.embedding is not None:
-            nn.init.zeros_(self.embedding.weight)  # starts as a discriminator blind to the class
-
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 1, 28, 28), labels (B,) -> realness (B,), class logits (B, num_classes)."""
-        features = self.trunk(images)
-        realness = full_precision(self.realness(features).squeeze(1))
-        if self.embedding is not None:
-            realness = realness + (self.embedding(labels) * features).sum(dim=1)
-        return realness, full_precision(self.classes(features))
-
-
-def glorot_(network: nn.Module) -> nn.Module:
-    """Initialises as Keras does: Glorot-uniform weights, zero biases (Glorot and Bengio 2010)."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d | UpsampleConv2d):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return network
+        _check_lecture_shape(image_shape, "trunk: LectureTrunk", "ModernTrunk")
+        super().__init__(
+            nn.Conv2d(1, channels, 5, padding=2),
+            MaxPool2d(2),  # 14 x 14
+            activation_layer(activation),
+            nn.Conv2d(channels, 2 * channels, 5),  # 10 x 10
+            MaxPool2d(2),  # 5 x 5
+            activation_layer(activation),
+            Dropout(0.5),
+            nn.Flatten(),
+            nn.Linear(2 * channels * 5 * 5, 1024),
+            nn.Tanh(),
+        )
+        use_channels_last_(self)
 
 
-def full_precision(logits: Tensor) -> Tensor:
-    """At least float32, which losses need: mixed precision ends at the last layer."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+class ModernTrunk(nn.Sequential):
+    """Three strided convolutions without normalization: (B, C, H, W) -> features (B, F).
+
+    Args:
+        image_shape: (C, H, W) with 1 or 3 channels and sides that are multiples of 4 in 16..64.
+        width: Channels of the first convolution.
+    """
+
+    def __init__(self, image_shape: ImageShape, width: int = 64) -> None:
+        _check_modern_shape(image_shape, "trunk: ModernTrunk")
+        super().__init__(
+            nn.Conv2d(image_shape[0], width, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+        )
+        use_channels_last_(self)
+
+
+def count_features(trunk: nn.Module, image_shape: ImageShape) -> int:
+    """Returns the number of features F that a trunk computes for each image.
+
+    Raises:
+        MisconfigurationException: Its output is not (B, F).
+    """
+    training = trunk.training
+    with torch.no_grad():  # in eval mode, which draws no random numbers
+        features: Tensor = trunk.eval()(torch.zeros(1, *image_shape))
+    trunk.train(training)
+    if features.dim() != 2:
+        raise MisconfigurationException(
+            f"model.trunk: {type(trunk).__name__} returns shape {tuple(features.shape)} for one "
+            "image: it must return features (B, F), so end it with nn.Flatten()"
+        )
+    return features.shape[1]
+
+
+def _check_modern_shape(image_shape: ImageShape, argument: str) -> None:
+    channels, *sides = image_shape
+    if channels not in (1, 3) or any(side % 4 or not 16 <= side <= 64 for side in sides):
+        raise MisconfigurationException(
+            f"model.{argument} takes images of 1 or 3 channels whose height and width are "
+            f"multiples of 4 from 16 to 64, and the data have {_text(image_shape)}: resize them, "
+            "or give your own network"
+        )
+
+
+def _check_lecture_shape(image_shape: ImageShape, argument: str, other: str) -> None:
+    if tuple(image_shape) != (1, 28, 28):
+        raise MisconfigurationException(
+            f"model.{argument} is the slides' network for 1 x 28 x 28 images, and the data have "
+            f"{_text(image_shape)}: use {other}"
+        )
+
+
+def _text(image_shape: ImageShape) -> str:
+    return " x ".join(map(str, image_shape))

@@ -6,69 +6,90 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
+from models.base import NetworkCallable
 from models.classifier import Classifier
 from models.classifier_losses import ClassifierLossName
-from models.networks import mlp
+from models.networks import FeedForward
 
 
-class GateLogistic(Classifier):
-    """Logistic regression, sigma(w . x + b): OR and AND, but neither XOR nor XNOR.
+class Gate(Classifier):
+    """A gate of two inputs: one logit for "1", trained by binary cross-entropy.
 
     Args:
+        network: From (input_shape, num_outputs) to the network.
+        input_shape: Shape of one example.
+        num_classes: 2.
         loss: As for `Classifier`.
         optimizer: As for `Classifier`.
         **classifier: As for `Classifier`.
     """
 
+    one_logit = True
+
     def __init__(
         self,
+        network: NetworkCallable,
+        input_shape: tuple[int, ...] = (2,),
+        num_classes: int = 2,
         loss: ClassifierLossName = "bce",
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.1),
         **classifier: Any,
     ) -> None:
-        super().__init__(loss=loss, optimizer=optimizer, **classifier)
-        self.set_network(mlp([2, 1]), input_shape=(2,), classes=2)
+        super().__init__(
+            input_shape, num_classes, network, loss=loss, optimizer=optimizer, **classifier
+        )
 
 
-class GateMLP(Classifier):
+class GateLogistic(Gate):
+    """Logistic regression, sigma(w . x + b): learns OR and AND, but neither XOR nor XNOR.
+
+    Args:
+        network: A network without a hidden layer.
+        **gate: As for `Gate`.
+    """
+
+    def __init__(
+        self,
+        network: NetworkCallable = lambda shape, outputs: FeedForward(shape, outputs, hidden=0),
+        **gate: Any,
+    ) -> None:
+        super().__init__(network, **gate)
+
+
+class GateMLP(Gate):
     """One hidden layer, which learns every gate of two inputs.
 
-    Two units are enough for XOR, but whether training finds them is another matter: with the
-    lecture's sigmoid 455 of 1,000 seeds do within 400 steps, the others get stuck where both units
-    are saturated. With SiLU, x * sigmoid(x), all 1,000 are there for good within 67 steps.
+    Two units suffice for XOR, but training does not always find them. With the lecture's sigmoid,
+    455 of 1,000 seeds find XOR within 400 steps; the others get stuck with both units saturated.
+    With SiLU, x * sigmoid(x), all 1,000 find it within 67 steps.
 
     Args:
-        hidden_units: Units of the hidden layer.
-        activation: Of the hidden layer, see `models.networks.activation`.
-        loss: As for `Classifier`.
-        optimizer: As for `Classifier`.
-        **classifier: As for `Classifier`.
+        network: From (input_shape, num_outputs) to the network.
+        **gate: As for `Gate`.
     """
 
     def __init__(
         self,
-        hidden_units: int = 2,
-        activation: str = "silu",
-        loss: ClassifierLossName = "bce",
-        optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.1),
-        **classifier: Any,
+        network: NetworkCallable = lambda shape, outputs: FeedForward(
+            shape, outputs, hidden=2, activation="silu"
+        ),
+        **gate: Any,
     ) -> None:
-        super().__init__(loss=loss, optimizer=optimizer, **classifier)
-        self.set_network(mlp([2, hidden_units, 1], activation), input_shape=(2,), classes=2)
+        super().__init__(network, **gate)
 
     @classmethod
     def by_hand(cls, gate: Literal["xor", "xnor"], sharpness: float = 10.0) -> "GateMLP":
-        """A model that computes the gate with weights that nobody had to learn.
+        """Returns a model whose weights compute the gate without training.
 
         With s = x1 + x2, the hidden units are sigma(k (2 s - 1)), which is OR, and
-        sigma(k (3 - 2 s)), which is NOT AND; XOR is where both are on, XNOR where not. The
-        lecture's own sum, sigma(2 s - 1) + sigma(1 - 2 s), is 1 whatever s.
+        sigma(k (3 - 2 s)), which is NOT AND. XOR is 1 if both units are on, XNOR if not. The
+        lecture's own sum, sigma(2 s - 1) + sigma(1 - 2 s), is 1 for every s.
 
         Args:
-            gate: `xnor` is 1 where both inputs are the same, `xor` where they differ.
+            gate: `xnor` is 1 if both inputs are the same, `xor` if they differ.
             sharpness: The factor k on all weights.
         """
-        model = cls(hidden_units=2, activation="sigmoid")
+        model = cls(lambda shape, outputs: FeedForward(shape, outputs, 2, "sigmoid"))
         hidden, output = (
             layer for layer in model.network.modules() if isinstance(layer, nn.Linear)
         )

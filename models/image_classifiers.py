@@ -1,52 +1,60 @@
-"""Classifiers of 28 x 28 images: fully connected, and convolutional."""
+"""A classifier of images, which augments its training images."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
-import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from models.augmentation import Augmentation
+from models.base import NetworkCallable
 from models.classifier import Classifier
-from models.networks import lecture_convnet, mlp, modern_convnet
+from models.networks import ResidualConvNet
 
 
 class ImageClassifier(Classifier):
     """A classifier that moves and deforms its training images at random.
 
     Args:
+        input_shape: (C, H, W) of the images.
+        num_classes: Number of classes.
+        network: From (input_shape, num_outputs) to the network.
         shift: Largest shift, in pixels.
         rotation: Largest rotation, in degrees.
         zoom: Largest relative change of height and of width.
-        shear: Largest slant, in columns a row.
-        flip: Mirror every other image, left to right; None: where the data module says that its
-            images bear it (`mirrors`), as clothes do and digits do not.
-        flip_in_evaluation: Where training images are mirrored, average the logits of each image
-            and of its mirror image.
-        erase: Size in pixels of a square set to 0.
+        shear: Largest slant, in columns per row.
+        flip: Mirror every other image, left to right. `auto`: if the data set's `mirrors` says
+            that mirror images are good ones, as for clothes; digits are not.
+        flip_in_evaluation: If training images are mirrored, average the logits of each image and
+            of its mirror image.
+        erase: Side in pixels of a square set to 0.
+        mirrors: The data set's answer to `flip: auto`.
         **classifier: As for `Classifier`.
     """
 
     def __init__(
         self,
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        network: NetworkCallable = ResidualConvNet,
         shift: float = 0.0,
         rotation: float = 0.0,
         zoom: float = 0.0,
         shear: float = 0.0,
-        flip: bool | None = False,
+        flip: bool | Literal["auto"] = False,
         flip_in_evaluation: bool = False,
         erase: int = 0,
+        mirrors: bool = False,
         **classifier: Any,
     ) -> None:
-        super().__init__(**classifier)
-        self.flip, self.flip_in_evaluation = flip, flip_in_evaluation
-        self.augmentation = Augmentation(shift, rotation, zoom, shear, bool(flip), erase)
-
-    def setup(self, stage: str) -> None:
-        if self.flip is None:
-            mirrors = getattr(getattr(self.trainer, "datamodule", None), "mirrors", False)
-            self.augmentation = replace(self.augmentation, flip=mirrors)
+        if len(input_shape) != 3:
+            raise MisconfigurationException(
+                f"ImageClassifier takes images (C, H, W), and the data have shape "
+                f"{tuple(input_shape)}: choose a data set of images, or the model Classifier"
+            )
+        super().__init__(input_shape, num_classes, network, **classifier)
+        self.flip_in_evaluation = flip_in_evaluation
+        mirrored = mirrors if flip == "auto" else bool(flip)
+        self.augmentation = Augmentation(shift, rotation, zoom, shear, mirrored, erase)
 
     def forward(self, inputs: Tensor) -> Tensor:
         logits = super().forward(inputs)
@@ -56,59 +64,3 @@ class ImageClassifier(Classifier):
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self.augmentation(inputs)
-
-
-class MNISTDense(ImageClassifier):
-    """Pixels -> fully connected layers -> digit; with the defaults, the lecture's.
-
-    Args:
-        hidden: Units of each hidden layer.
-        activation: Of the hidden layers, see `models.networks.activation`.
-        dropout: Share of hidden units that rest in a training step.
-        batch_norm: Normalise each hidden layer before its activation.
-        num_classes: Number of classes.
-        **classifier: As for `ImageClassifier`.
-    """
-
-    def __init__(
-        self,
-        hidden: Sequence[int] = (128, 128),
-        activation: str = "sigmoid",
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        num_classes: int = 10,
-        **classifier: Any,
-    ) -> None:
-        super().__init__(**classifier)
-        sizes = [28 * 28, *hidden, num_classes]
-        network = mlp(sizes, activation, dropout, batch_norm)
-        self.set_network(network, input_shape=(1, 28, 28), classes=num_classes)
-
-
-class MNISTConv(ImageClassifier):
-    """A convolutional network from images to digits.
-
-    Args:
-        architecture: `lecture`, one convolution and a dense layer as on the slides, or `modern`,
-            a small residual network.
-        width: Channels of the modern network's first layer.
-        dropout: Share of the modern network's features that rest in a training step.
-        num_classes: Number of classes.
-        **classifier: As for `ImageClassifier`.
-    """
-
-    def __init__(
-        self,
-        architecture: Literal["lecture", "modern"] = "modern",
-        width: int = 32,
-        dropout: float = 0.0,
-        num_classes: int = 10,
-        **classifier: Any,
-    ) -> None:
-        super().__init__(**classifier)
-        if architecture == "lecture":  # it flattens at once, in the default layout
-            network, memory_format = lecture_convnet(num_classes), torch.contiguous_format
-        else:
-            network = modern_convnet(width, num_classes, dropout)
-            memory_format = torch.channels_last
-        self.set_network(network, (1, 28, 28), num_classes, memory_format)

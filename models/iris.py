@@ -1,40 +1,38 @@
-"""Iris flowers told apart by a small feed-forward network."""
+"""A classifier of Iris flowers that varies its training flowers as their species vary."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from models.base import NetworkCallable
 from models.classifier import Classifier
-from models.networks import mlp
+from models.networks import FeedForward
 
 
 class IrisMLP(Classifier):
     """Four lengths -> three species; with the defaults, the lecture's 4-128-3 network.
 
     Args:
-        hidden: Units of each hidden layer; `[128, 128]` is the lecture's deeper variant.
-        activation: Of the hidden layers, see `models.networks.activation`.
-        dropout: Share of hidden units that rest in a training step.
-        variation: Standard deviation of `within_class_noise` on training flowers, in units of
-            how flowers of one species vary.
+        input_shape: Shape of one example.
+        num_classes: Number of classes.
+        network: From (input_shape, num_outputs) to the network.
+        variation: Standard deviation of `within_class_noise` on training flowers, relative to the
+            variation of the flowers of one species.
         **classifier: As for `Classifier`.
     """
 
     def __init__(
         self,
-        hidden: Sequence[int] = (128,),
-        activation: str = "sigmoid",
-        dropout: float = 0.0,
+        input_shape: tuple[int, ...] = (4,),
+        num_classes: int = 3,
+        network: NetworkCallable = FeedForward,
         variation: float = 0.0,
         **classifier: Any,
     ) -> None:
-        super().__init__(**classifier)
+        super().__init__(input_shape, num_classes, network, **classifier)
         self.variation = variation
-        network = mlp([4, *hidden, 3], activation, dropout)
-        self.set_network(network, input_shape=(4,), classes=3)
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         if not self.variation:
@@ -43,12 +41,12 @@ class IrisMLP(Classifier):
 
 
 def within_class_noise(inputs: Tensor, targets: Tensor) -> Tensor:
-    """Noise (B, F) with the covariance that the inputs (B, F) have within a class (B,), pooled.
+    """Returns noise (B, F) with the pooled covariance of inputs (B, F) within a class (B,).
 
-    It is the difference of two examples of one class, divided by sqrt(2), given to a third
-    example of any class. Told apart under such noise, classes are separated as linear
-    discriminant analysis would, which few examples of nearly normal classes can hardly beat.
-    An example alone of its class in the batch gives no noise.
+    The noise is the difference of two examples of one class, divided by sqrt(2), and is given to a
+    third example of any class. Under such noise a network separates classes as linear discriminant
+    analysis does, which is hard to beat on few examples of nearly normal classes. An example that
+    is alone in its class in the batch gives no noise.
     """
     same = (targets[:, None] == targets).to(inputs.dtype).fill_diagonal_(1e-9)
     partner = torch.multinomial(same, 1)[:, 0]

@@ -1,34 +1,32 @@
-"""Drawing images from a trained, or untrained, generator."""
+"""Samples from a trained, or untrained, generator."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from models.base import derive_seed
-
-if TYPE_CHECKING:
-    from models.gan import GAN
+from models.base import derive_seed, eval_mode
 
 
-@contextmanager
-def eval_mode(network: nn.Module) -> Iterator[None]:
-    """Batch norm uses its running statistics inside, and dropout rests."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)
+class Sampled(Protocol):
+    """The parts of a GAN that sampling needs."""
+
+    num_classes: int | None
+
+    @property
+    def sampler(self) -> nn.Module: ...
+
+    def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]: ...
+
+    def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor: ...
 
 
 @torch.no_grad()
 def sample(
-    model: "GAN", latents: Tensor, labels: Tensor | None = None, batch_size: int = 500
+    model: Sampled, latents: Tensor, labels: Tensor | None = None, batch_size: int = 500
 ) -> Tensor:
-    """Images (N, 1, 28, 28) in [0, 1] for latents (N, latent_dim), drawn in eval mode."""
+    """Draws images (N, C, H, W) in [0, 1] for latents (N, latent_dim), in eval mode."""
     with eval_mode(model.sampler):
         batches = [
             model(
@@ -41,32 +39,32 @@ def sample(
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Images in [0, 1] -> uint8, as they are stored and judged."""
+    """Converts images in [0, 1] to uint8, as they are stored and scored."""
     return (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 class Draw(NamedTuple):
-    """What a generator is given for some images."""
+    """Inputs of a generator for one batch of images."""
 
     latents: Tensor  # (B, latent_dim)
-    labels: Tensor | None  # (B,); None of an unconditional GAN
+    labels: Tensor | None  # (B,); None for an unconditional GAN
     places: Tensor  # (B,), the images' numbers among all that are drawn
 
 
 class Draws:
     """The latents and labels of many images, block by block, as a function of seed and place.
 
-    Image number i is the same however many are drawn and whichever process draws it. Labels take
-    turns, so that every class is drawn equally often.
+    Image number i does not depend on how many images are drawn or on which process draws it.
+    Labels cycle through the classes, so every class is drawn equally often.
 
     Args:
         model: The GAN to draw for.
-        count: Images, over all processes together.
+        count: Number of images over all processes together.
         seed: Seed of the latents.
-        classes: The classes to draw; by default all.
+        classes: The classes to draw; None: all.
         first: The place of the first image, a multiple of `BLOCK`.
-        rank: The place of this process among `world_size`, which take turns at the blocks, or,
-            where there are fewer blocks than processes, at the images.
+        rank: This process among `world_size`. The processes share the blocks or, if there are
+            fewer blocks than processes, the images.
         world_size: The number of processes.
     """
 
@@ -74,7 +72,7 @@ class Draws:
 
     def __init__(
         self,
-        model: "GAN",
+        model: Sampled,
         count: int,
         seed: int = 0,
         classes: Sequence[int] | None = None,
@@ -89,8 +87,8 @@ class Draws:
         few = len(blocks) < world_size
         self.starts = blocks if few else blocks[rank::world_size]
         self.rows = slice(rank, None, world_size) if few else slice(None)
-        num_classes = getattr(model, "num_classes", None)
-        self.classes = None if num_classes is None else torch.tensor(classes or range(num_classes))
+        known = model.num_classes
+        self.classes = None if known is None else torch.tensor(classes or range(known))
 
     def __len__(self) -> int:
         return sum(len(self._places(start)) > 0 for start in self.starts)

@@ -1,45 +1,79 @@
 """VGG-16, the lecture's example of a realistic network."""
 
-from typing import Any
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
 
-from torch import nn
+from models.layers import MaxPool2d, use_channels_last_
+from models.networks import FeedForward
 
-from models.image_classifiers import ImageClassifier
-from models.networks import VGG16, PadTo, vgg
+# Channels of the 13 convolutions; "M" halves height and width by max pooling.
+CHANNELS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 
 
-class VGG(ImageClassifier):
-    """13 convolutions and 3 dense layers (Simonyan and Zisserman 2014), here for small images.
+class VGG16(nn.Sequential):
+    """13 convolutions and 3 dense layers (Simonyan and Zisserman 2014), for images of any size.
 
     Args:
-        width: Factor on all channels; 1 is VGG-16's own, 0.25 takes a sixteenth of the work.
-        hidden: Units of the two hidden dense layers, before the factor.
-        batch_norm: Normalise after each convolution, without which it hardly starts to learn.
-        dropout: Share of the hidden dense units that rest in a training step.
-        num_classes: Number of classes.
-        image_size: Images are padded with zeros to this height and width.
-        **classifier: As for `ImageClassifier`.
+        input_shape: (C, H, W) of the images.
+        num_outputs: Number of outputs.
+        width: Factor on all channels and on `hidden`. 1 is VGG-16's own; 0.25 takes a sixteenth of
+            the parameters and of the work.
+        hidden: Units of the two hidden dense layers.
+        batch_norm: Normalize after each convolution, without which it hardly starts to learn.
+        dropout: Share of the hidden dense units that a training step sets to 0.
+        pad_to_multiple_of: Zeros are added around images up to multiples of this height and width,
+            because five poolings divide both by 32.
     """
 
     def __init__(
         self,
+        input_shape: tuple[int, ...],
+        num_outputs: int,
         width: float = 1.0,
         hidden: int = 4096,
         batch_norm: bool = True,
         dropout: float = 0.5,
-        num_classes: int = 10,
-        image_size: int = 32,
-        **classifier: Any,
+        pad_to_multiple_of: int = 32,
     ) -> None:
-        super().__init__(**classifier)
-        network = vgg(
-            VGG16,
-            image_size=image_size,
-            hidden=hidden,
-            num_classes=num_classes,
-            batch_norm=batch_norm,
-            dropout=dropout,
-            width=width,
-        )
-        padded = nn.Sequential(PadTo(image_size), *network)
-        self.set_network(padded, input_shape=(1, 28, 28), classes=num_classes)
+        if len(input_shape) != 3:
+            raise MisconfigurationException(
+                "model.network: VGG16 takes images (C, H, W), and the data have shape "
+                f"{tuple(input_shape)}: use FeedForward"
+            )
+        if pad_to_multiple_of < 32:  # 28 -> 14 -> 7 -> 3 -> 1 -> 0
+            raise MisconfigurationException(
+                f"model.network.pad_to_multiple_of is {pad_to_multiple_of}, of which the poolings "
+                "leave nothing: set it to 32"
+            )
+        current, *sides = input_shape
+        size = [-(-side // pad_to_multiple_of) * pad_to_multiple_of for side in sides]
+        layers: list[nn.Module] = [PadTo(*size)]
+        for item in CHANNELS:
+            if isinstance(item, str):
+                layers.append(MaxPool2d(2))
+                size = [side // 2 for side in size]
+                continue
+            out = max(1, round(item * width))
+            layers.append(nn.Conv2d(current, out, 3, padding=1, bias=not batch_norm))
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(out))
+            layers.append(nn.ReLU(inplace=True))
+            current = out
+        units = max(1, round(hidden * width))
+        dense = FeedForward((current, *size), num_outputs, (units, units), "relu", dropout)
+        super().__init__(*layers, *dense)
+        use_channels_last_(self)
+
+
+class PadTo(nn.Module):
+    """Pads images with zeros, evenly on all sides, up to a height and a width."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, height, width)."""
+        rows, columns = self.height - images.shape[2], self.width - images.shape[3]
+        left, top = columns // 2, rows // 2
+        return nn.functional.pad(images, (left, columns - left, top, rows - top))

@@ -1,4 +1,4 @@
-"""The ranks of one run as forked processes: as a cluster starts them, but without the imports."""
+"""Starts the ranks of one run as forked processes, which need no imports of their own."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 
 def start(ranks: int, work: Callable[[], object], folder: Path) -> list[ForkProcess]:
-    """Starts each rank of `work`; what it prints goes to `<folder>/<rank>.log`."""
+    """Starts each rank of `work`; its output goes to `<folder>/<rank>.log`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -38,13 +38,13 @@ def _run(work: Callable[[], object], ranks: int, rank: int, port: int, folder: P
         "LOCAL_WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "test",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
-    rank_zero_only.rank = rank  # type: ignore[attr-defined]  # set at import, in the parent
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]  # The parent set it at import.
     torch.set_num_threads(1)
     work()
 
 
 def end(processes: list[ForkProcess], seconds: float) -> list[int | None]:
-    """Waits for all ranks and returns their exit codes, None for one that had to be killed."""
+    """Waits for all ranks and returns their exit codes; None for a rank that was killed."""
     limit = time.monotonic() + seconds
     for process in processes:
         process.join(max(0.1, limit - time.monotonic()))

@@ -1,8 +1,10 @@
 """The command line as a user meets it."""
 
+import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,16 @@ import yaml
 from PIL import Image
 
 import cli
+from commands import COMMANDS
 from commands.ladder_cli import LadderCLI
+from runtime.run_folder import RunFolder
 from tests.conftest import ROOT
+from tests.models.gans import WIDTH_2
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("**/*.yaml"))
 EXPERIMENTS = [path for path in CONFIGS if path.parent.name != "trainer"]
 OVERLAYS = [path for path in CONFIGS if path.parent.name == "trainer"]
-TINY_GAN = ["--model=GAN", "--model.width=2", "--model.latent_dim=4"]
+TINY_GAN = ["--model=GAN", *WIDTH_2]
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
 
 
@@ -32,6 +37,82 @@ def fails(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     assert stopped.value.code == 2
     (line,) = [n for n in capsys.readouterr().err.splitlines() if n.startswith("error:")]
     return line
+
+
+def fresh(script: str, *args: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a script in a new process, in the project's folder."""
+    command = [sys.executable, "-c", script, *args]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def parsed(*args: str) -> LadderCLI:
+    """The command line after parsing, before anything is built."""
+    command = LadderCLI.__new__(LadderCLI)
+    command.before_instantiate_classes = command.instantiate_classes = lambda: None  # type: ignore
+    command._run_subcommand = lambda subcommand: None  # type: ignore[method-assign]
+    command.__init__([*args])  # type: ignore[misc]
+    return command
+
+
+LIGHT = "import sys, cli; sys.argv = ['cli.py', *sys.argv[1:]]; "
+HEAVY = "print([name for name in ('torch', 'lightning', 'pandas') if name in sys.modules])"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "expected"),
+    [
+        (["--help"], 0, "usage: python cli.py"),
+        ([], 2, "usage: python cli.py"),
+        (["tain"], 2, "error: there is no command 'tain': one of fit, "),
+        (["compare", "nothing"], 2, "error: there is nothing to compare in nothing"),
+    ],
+)
+def test_light_commands_import_nothing_heavy(args: list[str], code: int, expected: str) -> None:
+    script = f"import atexit; atexit.register(lambda: {HEAVY}); {LIGHT} cli.main()"
+    done = fresh(script, *args)
+    assert done.returncode == code, done.stderr
+    assert (done.stderr or done.stdout).startswith(expected)
+    assert done.stdout.endswith("[]\n")
+    for name in COMMANDS:
+        assert name in done.stdout + done.stderr or args[:1] == ["compare"]
+
+
+def test_an_import_starts_and_changes_nothing() -> None:
+    done = fresh(
+        "import signal, threading, warnings, gc; f = list(warnings.filters)\n"
+        "import cli\n"
+        "assert warnings.filters == f and gc.isenabled() and threading.active_count() == 1\n"
+        "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+        "cli.main(['--help'])\n"
+        "assert warnings.filters == f and gc.isenabled() and threading.active_count() == 1\n"
+        "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_call_from_python_restores_all_filters(in_root: Path) -> None:
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = [*warnings.filters], [*logger.filters]
+    run("fit", "--config=configs/gates.yaml", "--trainer.fast_dev_run=1")
+    assert ([*warnings.filters], [*logger.filters]) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("tain", "fit"), ("train", "fit"), ("smaple", "sample"), ("evaluate", "validate")],
+)
+def test_an_unknown_command_is_answered_with_the_nearest(
+    name: str, near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, name)
+    assert line.startswith(f"error: there is no command '{name}': one of fit, validate")
+    assert line.endswith(f"Did you mean {near}?")
+
+
+def test_lightnings_parser_knows_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsys, "--print_config", "tain")
+    assert "invalid choice: 'tain'" in line
+    assert all(name in line for name in COMMANDS)
 
 
 def offline(path: Path) -> list[str]:
@@ -50,11 +131,7 @@ def test_every_config_trains_and_validates(path: Path, in_root: Path, tmp_path: 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
 def test_every_overlay_composes_with_an_experiment(path: Path, in_root: Path) -> None:
     """Parsed only: some ask for devices that are not here."""
-    command = LadderCLI.__new__(LadderCLI)
-    command.before_instantiate_classes = command.instantiate_classes = lambda: None  # type: ignore
-    command._run_subcommand = lambda subcommand: None  # type: ignore[method-assign]
-    args = ["fit", "--config=configs/cgan.yaml", f"--config={path}"]
-    command.__init__(args)  # type: ignore[misc]
+    command = parsed("fit", "--config=configs/cgan.yaml", f"--config={path}")
     given = yaml.safe_load(path.read_text())["trainer"]
     assert {key: command.config.fit.trainer[key] for key in given} == given
 
@@ -88,7 +165,7 @@ def test_checkpoints_hold_both_networks_and_plain_values(finished: Path) -> None
     assert checkpoint["global_step"] == 8
     networks = {name.split(".")[0] for name in checkpoint["state_dict"]}
     assert {"generator", "discriminator", "grid_latents"} <= networks
-    assert checkpoint["hyper_parameters"]["width"] == 2
+    assert checkpoint["hyper_parameters"]["trunk"]["init_args"] == {"width": 2}
     assert checkpoint["datamodule_hyper_parameters"]["dataset_found"] == "digits"
 
 
@@ -140,11 +217,11 @@ MISTAKES = {
     ),
     "key": ("latent_dim", "latnt_dim", "model: ConditionalGAN has no option", "latent_dim?"),
     "type": ("latent_dim: 64", "latent_dim: big", "model.latent_dim: expected int, got 'big'", ""),
-    "choice": ("projection", "projecton", "model.head: expected", "projection?"),
+    "part": ("ProjectionHead", "ProjectonHead", "no class 'ProjectonHead'", "ProjectionHead?"),
     "nested": ("{lr:", "{lrr:", "model.generator_optimizer: Adam has no option 'lrr'", "lr?"),
     "trainer": ("max_steps", "max_stps", "no option 'trainer.max_stps'", "trainer.max_steps?"),
     "top": ("trainer:", "trainr:", "no option 'trainr.max_steps'", "Did you mean trainer"),
-    "twice": ("data:", "model: 1\ndata:", "the key 'model' stands twice", ""),
+    "twice": ("data:", "model: 1\ndata:", "the key 'model' appears twice", ""),
     "strategy": ("{max_steps", "{strategy: ddpp, max_steps", "trainer:", "ddpp"),
     "yaml": ("trainer: {", "trainer: [{", "not valid YAML", ""),
 }
@@ -169,12 +246,88 @@ def test_mistakes_on_the_command_line_do_not_blame_a_file(
 ) -> None:
     line = fails(capsys, "fit", "--config=configs/cgan.yaml", "--trainer.max_steps=x")
     assert line == "error: trainer.max_steps: expected int, got 'x'."
-    line = fails(capsys, "fti", "--config=configs/cgan.yaml")
-    assert line.startswith("error: there is no command 'fti': one of fit, validate")
-    assert "Give a config file" in fails(capsys, "fit")
+    line = fails(capsys, "fit")
+    assert line.startswith("error: missing: --data, --model. Give a config file")
+    line = fails(capsys, "test")
+    assert line.endswith("Give a run, `python cli.py test --ckpt_path RUN`.")
     assert "no checkpoint below" in fails(
         capsys, "fit", "--config=configs/cgan.yaml", "--ckpt_path=last", "--experiment=none"
     )
+
+
+OPTIONS = {
+    "--trainer.max_step=1": "there is no option '--trainer.max_step'. Did you mean --trainer.max_s",
+    "--checkpoint.keep=1": "there is no option '--checkpoint.keep'.",  # no abbreviations
+    "--model=nothing.Net": "model: cannot import nothing.Net: No module named 'nothing'.",
+    "--model=models.Net": "model: cannot import models.Net: module 'models' has no attribute 'Net'",
+    "--model=torch.nn.Linear": "model: torch.nn.Linear is not a LightningModule.",
+    "--model=Adam": "model: Adam is not the kind of class that is needed here.",
+    "--model.latent=x": "model.latent: expected ",
+    "--model.latnt_dim=8": "ConditionalGAN has no option 'latnt_dim'. Did you mean latent_dim?",
+    "--model.generator.widht=8": "ModernGenerator has no option 'widht'. Did you mean width?",
+    "--model.generator=ModernGenrator": "no class 'ModernGenrator'. Did you mean ModernGenerator",
+    "--model.num_classes=5": "model.num_classes is 5, and data Images has 10: leave out --model.n",
+    "--model.generator_optimizer=Adm": "there is no class 'Adm'. Did you mean Adam",
+    "--model.generator_optimizer.lr=x": "model.generator_optimizer.lr: expected float, got 'x'.",
+    "--data.val_fraction=x": "data.val_fraction: expected float, got 'x'.",
+    "--trainer.limit_val_batches=x": "trainer.limit_val_batches: expected float or int, got 'x'.",
+    "--trainer.precision=bf17": "or 'auto', got 'bf17'. Did you mean bf16?",
+    "--trainer.callbacks+=EarlyStoping": "trainer.callbacks: there is no class 'EarlyStoping'. Did",
+    "--trainer.logger=CSVLogger": "CSVLogger needs save_dir: give --trainer.logger.save_dir.",
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_wrong_options_are_one_line_with_a_remedy(
+    option: str, in_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, "fit", "--config=configs/cgan.yaml", option)
+    assert OPTIONS[option] in line
+    assert "cgan.yaml" not in line
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_random_weights_are_used_only_on_request(
+    command: str, in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [f"--trainer.default_root_dir={tmp_path}", "--config=configs/iris.yaml"]
+    line = fails(capsys, command, *flags)
+    assert f"`python cli.py {command} --ckpt_path RUN`, or --untrained true." in line
+    assert not list(tmp_path.iterdir())
+    run(command, *flags, "--untrained=true")
+    assert list(tmp_path.iterdir())
+
+
+def test_predict_on_a_gan_is_refused_before_data_is_loaded(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = ["--data.dataset=mnist", f"--data.data_dir={tmp_path}"]
+    line = fails(capsys, "predict", f"--ckpt_path={finished}", *nowhere)
+    assert line.startswith("error: predict is for classifiers and regressors; draw from a GAN with")
+    assert f"`python cli.py sample --ckpt_path {finished}/checkpoints/last.ckpt`" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "loggers", "has_folder"),
+    [
+        ([], [], True),
+        (["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=x"], ["CSVLogger"], True),
+        (["--trainer.logger=[{class_path: CSVLogger, init_args: {save_dir: x}}]"],
+         ["CSVLogger"], True),
+        (["--trainer.logger=false"], [], False),
+        (["--trainer.fast_dev_run=1"], ["DummyLogger"], False),
+    ],
+)  # fmt: skip
+def test_a_users_logger_comes_beside_the_run_folder(
+    flags: list[str], loggers: list[str], has_folder: bool, in_root: Path
+) -> None:
+    command = parsed("fit", "--config=configs/gates.yaml", *flags)
+    LadderCLI.instantiate_classes(command)
+    assert [type(logger).__name__ for logger in command.trainer.loggers] == loggers
+    callbacks = command.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    assert any(isinstance(callback, RunFolder) for callback in callbacks) == has_folder
 
 
 def test_a_mistake_leaves_the_process_with_two_and_no_traceback() -> None:
@@ -220,5 +373,7 @@ def test_training_collects_garbage_and_takes_subnormal_numbers_as_zero(tmp_path:
 def test_a_models_own_complaint_is_one_line_too(
     in_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = fails(capsys, "fit", "--config=configs/mnist_dense.yaml", "--model.activation=relo")
+    line = fails(
+        capsys, "fit", "--config=configs/mnist_dense.yaml", "--model.network.activation=relo"
+    )
     assert line.startswith("error: there is no activation 'relo'")

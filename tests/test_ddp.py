@@ -18,14 +18,13 @@ import sys, torch
 from lightning import Callback, Trainer
 from torch import nn
 from datamodules import Images
-from models import GAN, ConditionalGAN
-from models.layers import UpsampleConv2d
+from models import ConditionalGAN
+from models.gan_networks import ModernGenerator
+from tests.models.gans import modern, small
 
-class WithoutBatchNorm(ConditionalGAN):
-    def _build(self, *args):
-        super()._build(*args)
-        self.generator = nn.Sequential(*(m for m in self.generator
-                                         if not isinstance(m, nn.BatchNorm2d)))
+def without_batch_norm(input_dim, image_shape):
+    layers = ModernGenerator(input_dim, image_shape, width=4)
+    return nn.Sequential(*(m for m in layers if not isinstance(m, nn.BatchNorm2d)))
 
 class Noise(Callback):
     def __init__(self):
@@ -40,8 +39,8 @@ class Noise(Callback):
 if __name__ == "__main__":
     devices, kind, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     torch.manual_seed(0)
-    make = {"plain": WithoutBatchNorm, "batch norm": ConditionalGAN}[kind]
-    model = make(width=4, latent_dim=4, r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0)
+    networks = modern(4) | ({"generator": without_batch_norm} if kind == "plain" else {})
+    model = small(ConditionalGAN, **networks, r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0)
     noise = Noise()
     trainer = Trainer(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto",
                       precision="64-true", max_steps=4, logger=False, enable_checkpointing=False,

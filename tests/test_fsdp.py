@@ -5,7 +5,7 @@ import torch
 from lightning import Trainer
 
 from datamodules import Images
-from models import MNISTDense
+from tests.models.classifiers import dense
 from tests.models.gans import sgd
 
 
@@ -20,6 +20,6 @@ def test_fsdp_trains_a_classifier_as_one_device_does() -> None:
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             limit_val_batches=0, log_every_n_steps=1,
         )  # fmt: skip
-        trainer.fit(MNISTDense(optimizer=sgd()), datamodule=Images(dataset="digits", batch_size=32))
+        trainer.fit(dense(optimizer=sgd()), datamodule=Images(dataset="digits", batch_size=32))
         losses.append(trainer.callback_metrics["train/loss"].item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

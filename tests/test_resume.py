@@ -11,14 +11,17 @@ import pytest
 from lightning import Callback
 
 import cli
+from callbacks import DEFAULT_CALLBACKS
+from commands import ladder_cli
 from runtime.preemption import TRY_AGAIN
 
 KINDS = {
     "GAN": ["--model", "GAN"],
-    "ConditionalGAN": ["--model", "ConditionalGAN", "--model.head", "auxiliary"],
+    "ConditionalGAN": ["--model", "ConditionalGAN", "--model.head=AuxiliaryHead"],
 }
 SMALL = [
-    "--model.architecture=lecture", "--model.ema_decay=0.9", "--model.latent_dim=4",
+    "--model.generator=LectureGenerator", "--model.trunk=LectureTrunk",
+    "--model.initialization=glorot", "--model.ema_decay=0.9", "--model.latent_dim=4",
     "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
     "--trainer.max_epochs=3", "--trainer.limit_train_batches=5", "--trainer.limit_val_batches=1",
     "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu",
@@ -46,12 +49,10 @@ class Kill(Callback):
 
 def fit(root: Path, kind: str, *more: str, kill: Kill | None = None) -> Path:
     """Runs the command line, and returns the run's folder."""
-    defaults = cli.DEFAULT_CALLBACKS
-    try:
-        cli.DEFAULT_CALLBACKS = (*defaults, *([lambda: kill] if kill else []))
+    extra = [lambda: kill] if kill else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ladder_cli, "DEFAULT_CALLBACKS", (*DEFAULT_CALLBACKS, *extra))
         cli.main(["fit", *KINDS[kind], *SMALL, f"--trainer.default_root_dir={root}", *more])
-    finally:
-        cli.DEFAULT_CALLBACKS = defaults
     (folder,) = (root / kind.lower()).glob("version_*")
     return folder
 

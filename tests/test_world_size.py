@@ -3,6 +3,7 @@
 `python -m tests.test_world_size` prints the table.
 """
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,9 +14,11 @@ from lightning import Callback, Trainer
 from torch import nn
 
 from datamodules import Images
-from models import GAN, MNISTConv, MNISTDense
+from models import ImageClassifier
+from models.networks import FeedForward
 from tests import ranks
-from tests.models.gans import sgd
+from tests.models.classifiers import SHAPE, convnet, dense
+from tests.models.gans import modern, sgd, small
 
 STEPS, BATCH = 8, 32
 
@@ -37,21 +40,24 @@ def without_batch_norm(model: Any) -> Any:
 
 
 def gan() -> Any:
-    return GAN(
-        width=4, latent_dim=4, r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0,
+    return small(
+        **modern(4), r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0,
         generator_optimizer=sgd(1.0), discriminator_optimizer=sgd(1.0),
     )  # fmt: skip
 
 
 EQUAL = {
-    "MLP": lambda: MNISTDense(hidden=[32], activation="tanh", optimizer=sgd()),
-    "CNN": lambda: without_batch_norm(MNISTConv(width=4, optimizer=sgd())),
+    "MLP": lambda: dense([32], "tanh", optimizer=sgd()),
+    "CNN": lambda: without_batch_norm(convnet(4, optimizer=sgd())),
     "GAN": lambda: without_batch_norm(gan()),
 }
 DIFFERENT = {
-    "CNN, batch norm": lambda: MNISTConv(width=4, optimizer=sgd()),
-    "MLP, dropout": lambda: MNISTDense(
-        hidden=[32], activation="tanh", dropout=0.2, optimizer=sgd()
+    "CNN, batch norm": lambda: convnet(4, optimizer=sgd()),
+    "MLP, dropout": lambda: ImageClassifier(
+        SHAPE,
+        10,
+        partial(FeedForward, hidden=32, activation="tanh", dropout=0.2),
+        optimizer=sgd(),
     ),
     "GAN, batch norm": gan,
 }

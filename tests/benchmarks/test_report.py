@@ -1,11 +1,8 @@
-"""Tables and the files they are written to."""
+"""Tables and the names of their files."""
 
-import os
 from pathlib import Path
 
-import pytest
-
-from benchmarks.report import Section, cpu_name, file_name, write_atomically
+from benchmarks.report import Section, cpu_name, file_name
 
 
 def test_a_section_is_a_title_a_table_and_notes() -> None:
@@ -34,18 +31,3 @@ def test_the_processor_is_named(tmp_path: Path) -> None:
     file.write_text("vendor_id\t: X\nmodel name\t: A CPU\n\nmodel name\t: A CPU\n")
     assert cpu_name(file) == "A CPU"
     assert cpu_name(tmp_path / "missing")
-
-
-def test_an_interrupted_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "results" / "a.md"
-    write_atomically(path, "old")
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", stop)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"

@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, and the data they are given."""
+"""Contenders in their own processes, and the data that they get."""
 
 import sys
 from pathlib import Path
@@ -20,6 +20,11 @@ while steps := line.receive():
     print("nor is this")
     line.report(steps * 0.5)
 """
+SLEEP = """
+import time
+from benchmarks.worker import Line
+Line().serve(lambda: time.sleep(0.02), version="1")
+"""
 
 
 def test_a_worker_answers_until_it_is_closed(tmp_path: Path) -> None:
@@ -30,6 +35,14 @@ def test_a_worker_answers_until_it_is_closed(tmp_path: Path) -> None:
     worker.close()
     assert worker.process.returncode == 0
     assert "nor is this" in (tmp_path / "an-echo-twice.log").read_text()
+
+
+def test_a_served_step_is_timed(tmp_path: Path) -> None:
+    worker = Worker("sleep", [sys.executable, "-c", SLEEP], tmp_path)
+    assert worker.hello == {"version": "1"}
+    assert 0.02 <= worker.run(3) < 0.2
+    worker.close()
+    assert worker.process.returncode == 0
 
 
 def test_a_worker_that_ends_says_why(tmp_path: Path) -> None:
@@ -47,7 +60,7 @@ def test_peak_memory_is_read_where_the_system_tells(tmp_path: Path) -> None:
 def test_noise_takes_the_place_of_missing_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(context, "find_files", lambda *_: ({}, []))  # whatever is installed
+    monkeypatch.setattr(context, "find_files", lambda *_: ({}, []))  # Hides an installed MNIST.
     folder, real = find_mnist(tmp_path, tmp_path)
     assert not real
     data = Images(dataset="mnist", data_dir=str(folder))

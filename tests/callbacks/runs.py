@@ -1,25 +1,27 @@
-"""Runs of small classifiers, each with a folder of its own."""
+"""Runs of small classifiers, each in its own folder."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
-from torch import nn
 
 from datamodules import Images, Iris
+from datamodules.base import InMemoryDataModule, Split, Splits
 from models.classifier import Classifier
+from models.networks import FeedForward
+
+SHAPES = [(1, 28, 28), (3, 32, 32), (1, 64, 64), (3, 16, 24)]
 
 
 class Small(Classifier):
-    """A random linear classifier; a tenth of its confidence makes for every degree of it."""
+    """A random linear classifier."""
 
     def __init__(self, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10) -> None:
-        super().__init__()
         torch.manual_seed(0)
-        size = int(torch.tensor(shape).prod())
-        self.set_network(nn.Sequential(nn.Flatten(), nn.Linear(size, classes)), shape, classes)
+        super().__init__(shape, classes, partial(FeedForward, hidden=0))
 
 
 def trainer(
@@ -41,6 +43,21 @@ def digits(**kwargs: Any) -> Images:
     data = Images(dataset="digits", batch_size=64, **kwargs)
     data.setup()
     return data
+
+
+class Pictures(InMemoryDataModule):
+    """Random uint8 images of any shape, with named classes."""
+
+    def __init__(self, shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 4) -> None:
+        super().__init__(batch_size=8, scale=255.0)
+        self.image_shape, self.num_classes = shape, num_classes
+        self.class_names = tuple(f"kind {k}" for k in range(num_classes))
+
+    def load_splits(self) -> Splits:
+        random = torch.Generator().manual_seed(0)
+        images = torch.randint(256, (16, *self.image_shape), dtype=torch.uint8, generator=random)
+        split = Split(images, torch.arange(16) % self.num_classes)
+        return Splits(split, split, split)
 
 
 def probabilities(model: Classifier, data: Images | Iris) -> tuple[torch.Tensor, torch.Tensor]:

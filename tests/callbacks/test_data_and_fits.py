@@ -20,7 +20,7 @@ from callbacks.function_fit import (
 )
 from datamodules import Functions, Gates, Iris
 from models import FunctionMLP, GateLogistic, GateMLP
-from tests.callbacks.runs import Small, digits, trainer
+from tests.callbacks.runs import SHAPES, Pictures, Small, digits, trainer
 
 TABLE = pd.DataFrame(
     {"height": [1.0, 2.0, 3.0, 5.0], "width": [0.1, 0.3, 0.2, 0.4], "kind": ["a", "a", "b", "b"]}
@@ -61,7 +61,14 @@ def test_a_new_run_shows_its_first_six_images_once(
 def test_examples_are_in_a_row_under_their_names() -> None:
     axes = draw_examples(torch.rand(3, 1, 2, 2), torch.tensor([1, 0, 1]), ["no", "yes"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["yes", "no", "yes"]
-    assert len({image.get_extent()[3] for image in axes.images}) == 1
+    assert len({text.get_position()[1] for text in axes.texts}) == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_of_any_shape_are_shown(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    run = trainer(tmp_path, DataFigures(), max_steps=1)
+    run.fit(Small(shape, 4), datamodule=Pictures(shape))
+    assert figures(tmp_path) == {"data_examples.png"}
 
 
 def test_a_table_is_shown_as_head_and_pairs_and_gates_as_nothing(tmp_path: Path) -> None:
@@ -121,7 +128,7 @@ def test_gates_end_with_their_surface_and_flowers_do_not(tmp_path: Path) -> None
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_a_function_ends_with_its_fit_if_it_can_be_drawn(tmp_path: Path, dimensions: int) -> None:
     data = Functions(function="x1", dimensions=dimensions, num_train=64, num_eval=64)
-    trainer(tmp_path, FunctionFit()).fit(FunctionMLP(dimensions=dimensions), datamodule=data)
+    trainer(tmp_path, FunctionFit()).fit(FunctionMLP((dimensions,)), datamodule=data)
     assert figures(tmp_path) == ({"function_fit.png"} if dimensions < 3 else set())
 
 

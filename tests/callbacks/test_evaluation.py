@@ -1,4 +1,4 @@
-"""What is printed and drawn after an evaluation is what the model said."""
+"""The printed and drawn results of an evaluation are those of the model's predictions."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,12 @@ from lightning import LightningModule
 from matplotlib.figure import Figure
 
 from callbacks import evaluation
-from callbacks.drawing import mosaic, percent, publish
+from callbacks.drawing import percent, publish
 from callbacks.evaluation import Evaluation
 from callbacks.evaluation_figures import draw_confusion, draw_mistakes
 from callbacks.tally import Evaluated, Mistakes
 from datamodules import Iris
+from runtime.files import read_json
 from tests.callbacks.runs import Small, digits, probabilities, trainer
 from tests.models.gans import small
 
@@ -112,15 +113,6 @@ def test_mistakes_are_titled_true_then_predicted() -> None:
     assert text.get_text() == "dog \N{RIGHTWARDS ARROW} cat\n0.7500"
 
 
-def test_a_mosaic_shows_every_image_in_its_place() -> None:
-    images = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 1, 2, 3)
-    shown = mosaic(images, columns=3).axes[0].images
-    assert [image.get_array().max() for image in shown] == [0, 1, 2, 3, 4]
-    lefts, tops = zip(*((i.get_extent()[0], i.get_extent()[3]) for i in shown), strict=True)
-    assert lefts[0] == lefts[3] < lefts[1] == lefts[4] < lefts[2]
-    assert tops[0] == tops[1] == tops[2] < tops[3] == tops[4]
-
-
 def test_a_figure_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     class Full(Figure):
         def savefig(self, path: Any, **kwargs: Any) -> None:
@@ -142,3 +134,42 @@ def test_shares_are_given_with_their_counts() -> None:
 def test_the_callback_is_for_any_lightning_module() -> None:
     callback = Evaluation()
     callback.on_train_end(trainer(Path()), LightningModule())  # nothing was validated
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 5, 2)])
+def test_mistakes_are_drawn_for_grey_and_colour_images_of_any_size(
+    tmp_path: Path, shape: tuple[int, int, int]
+) -> None:
+    mistakes = Mistakes(torch.rand(2, *shape), [1, 0], [0, 1], [0.9, 0.8])
+    figure = draw_mistakes(mistakes, ["a", "b"], "Test")
+    assert len(figure.axes[0].texts) == 2
+    publish(trainer(tmp_path), tmp_path, "mistakes", figure)
+    assert (tmp_path / "mistakes.png").is_file()
+
+
+def test_recorded_numbers_are_those_that_the_model_logged(tmp_path: Path) -> None:
+    """Also if probabilities of 1.0 are wrong and those just below are right."""
+    model, data = Small(), digits()
+    with torch.no_grad():
+        model.network[1].weight *= 100
+    confidence, predicted = probabilities(model, data)[1].max(dim=1)
+    assert 9 < (confidence == 1).sum() < 351
+    targets = torch.where(confidence == 1, (predicted + 1) % 10, predicted)
+    assert data.splits is not None
+    data.splits = data.splits._replace(test=data.splits.test._replace(targets=targets))
+    run = trainer(tmp_path, Evaluation())
+    run.test(model, datamodule=data, verbose=False)
+    recorded = read_json(tmp_path / "run" / "metrics.json")["test"]["scores"]
+    for name in ("accuracy", "loss", "calibration_error"):
+        logged = run.callback_metrics[f"test/{name}"].item()
+        assert recorded[name] == pytest.approx(logged, rel=1e-6)
+
+
+def test_images_of_two_channels_have_no_figure_of_mistakes(tmp_path: Path) -> None:
+    data = digits()
+    assert data.splits is not None
+    test = data.splits.test
+    data.splits = data.splits._replace(test=test._replace(inputs=test.inputs.repeat(1, 2, 1, 1)))
+    trainer(tmp_path, Evaluation()).test(Small((2, 28, 28)), datamodule=data, verbose=False)
+    pictures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    assert pictures == {"confusion_test.png", "reliability_test.png"}

@@ -12,7 +12,7 @@ import torch
 from callbacks.predictions import Predictions, tabulate
 from datamodules import Functions, Iris
 from models import FunctionMLP
-from tests.callbacks.runs import Small, digits, probabilities, trainer
+from tests.callbacks.runs import Pictures, Small, digits, probabilities, trainer
 from tests.conftest import ROOT
 
 
@@ -68,6 +68,15 @@ def test_a_table_says_the_most_probable_class() -> None:
         [0, "yes", "yes", pytest.approx(0.2), pytest.approx(0.8)],
         [1, "no", "yes", pytest.approx(0.4), pytest.approx(0.6)],
     ]
+
+
+def test_many_classes_fit_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Pictures((1, 16, 16), num_classes=16)
+    trainer(tmp_path, Predictions()).predict(Small((1, 16, 16), 16), datamodule=data)
+    printed = capsys.readouterr().out
+    assert "p_kind 15" in printed
+    assert "p_kind 8" not in printed
+    assert "p_kind 8" in rows_of(tmp_path / "run" / "predictions.csv")[0]
 
 
 SCRIPT = """

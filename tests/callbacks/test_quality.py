@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.quality import Quality
+from metrics.judge import JudgeNetwork
 from models import GAN, ConditionalGAN
 from models.sampling import Draws, sample, to_pixels
 from tests.callbacks.runs import Small, digits, trainer
+from tests.metrics.brightness import Brightness
 from tests.models.gans import KINDS, small
 
 
@@ -74,11 +77,65 @@ def test_real_images_in_place_of_generated_ones_score_as_the_floor_does(
     assert found["scores"]["label_accuracy"] > 0.99
 
 
-def test_no_judge_is_said_once_and_nothing_is_scored(tmp_path: Path) -> None:
+def test_no_judge_is_said_once_and_nothing_is_scored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = digits()
-    data.dataset_found = "kmnist"
-    with pytest.warns(UserWarning, match="no judge for data set 'kmnist'"):
-        trainer(tmp_path, Quality(samples=64, min_steps=1)).fit(small(), datamodule=data)
+    data.judge = None
+    run = trainer(tmp_path, Quality(samples=64, min_steps=1), max_epochs=2, limit_train_batches=1)
+    run.fit(small(), datamodule=data)
+    said = [record for record in caplog.records if "no judge" in record.getMessage()]
+    assert [record.levelname for record in said] == ["INFO"]
+    assert "val/frechet" not in run.callback_metrics
+
+
+def test_images_that_the_judge_was_not_trained_on_are_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = JudgeNetwork((3, 32, 32), 10)
+    monkeypatch.setattr("callbacks.quality.load_judge", lambda name: judge)
+    with pytest.raises(MisconfigurationException, match=r"shape \(3, 32, 32\) .* \(1, 28, 28\)"):
+        trainer(tmp_path, Quality()).fit(small(), datamodule=digits())
+
+
+def test_an_extra_score_is_logged_recorded_and_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trainer(tmp_path, Quality(samples=64, min_steps=1, extra_scores=Brightness()))
+    run.fit(small(), datamodule=digits())
+    assert run.callback_metrics["val/brightness"] > 0
+    quality = Quality(final_samples=150, gan_train=False, extra_scores=[Brightness()])
+    run = trainer(tmp_path, quality)
+    run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert found["scores"]["brightness"] == pytest.approx(
+        run.callback_metrics["test/brightness"].item()
+    )
+    assert found["floor"]["brightness"] < found["scores"]["brightness"]
+    assert found["counts"]["brightness"] == {"generated": 150, "train": 150, "test": 150}
+    assert "gan_train" not in found["scores"]
+    assert "\nbrightness " in capsys.readouterr().out
+
+
+def test_two_scores_of_one_name_are_refused() -> None:
+    with pytest.raises(MisconfigurationException, match="a score 'brightness' already: rename"):
+        Quality(extra_scores=[Brightness(), Brightness()])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "tests.metrics.brightness.Brightness",
+        "[tests.metrics.brightness.Brightness]",
+        "[{class_path: tests.metrics.brightness.Brightness}]",
+    ],
+)
+def test_extra_scores_are_given_by_import_path(given: str) -> None:
+    parser = LightningArgumentParser()
+    parser.add_lightning_class_args(Quality, "quality")
+    config = parser.parse_args([f"--quality.extra_scores={given}"])
+    quality = parser.instantiate_classes(config).quality
+    assert isinstance(quality.scores["brightness"], Brightness)
 
 
 def test_a_classifier_is_left_alone(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from callbacks.samples import untrained_scores
 from models import ConditionalGAN
 from runtime.files import write
 from runtime.run_folder import AppendingCSVLogger
-from tests.models.gans import fit, same, small, state
+from tests.callbacks.runs import SHAPES, trainer
+from tests.models.gans import LECTURE, fit, same, small, state
 
 
 def loggers(folder: Path) -> list[Any]:
@@ -25,7 +26,7 @@ def loggers(folder: Path) -> list[Any]:
 
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:
-    alone, watched = (small(architecture="lecture", ema_decay=0.5) for _ in range(2))
+    alone, watched = (small(**LECTURE, ema_decay=0.5) for _ in range(2))
     watchers = [SampleGrid(min_steps=0), Speed(), Curves(), NetworkGraph()]
     options = {"max_steps": 3, "limit_train_batches": 2, "log_every_n_steps": 1}
     fit(alone, **options)
@@ -45,6 +46,19 @@ def test_tiles_lie_row_by_row() -> None:
     picture = tile(images, columns=3, padding=1, scale=1)
     assert picture.shape == (1, 2 * 3 + 1, 3 * 3 + 1)
     torch.testing.assert_close(picture[0, 1::3, 1::3], torch.arange(6.0).view(2, 3) / 10)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_grid_shows_images_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    model = small(ConditionalGAN, image_shape=shape)
+    SampleGrid()._draw(trainer(tmp_path, logger=loggers(tmp_path)), model)
+    scale = max(1, round(56 / shape[1]))
+    with Image.open(tmp_path / "run" / "figures" / "samples.png") as picture:
+        assert picture.size == (
+            scale * (10 * (shape[2] + 2) + 2),
+            scale * (10 * (shape[1] + 2) + 2),
+        )
+        assert picture.mode == {1: "L", 3: "RGB"}[shape[0]]
 
 
 def test_scores_of_an_undecided_discriminator_are_a_half() -> None:

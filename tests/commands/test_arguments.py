@@ -1,10 +1,10 @@
-"""An experiment's name from the command line."""
+"""Completing the command line: names of experiments, lists, former names of options."""
 
 from pathlib import Path
 
 import pytest
 
-from commands.arguments import experiment_name
+from commands.arguments import experiment_name, normalized
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,18 @@ def test_an_experiment_is_named_after_its_config(config: str, name: str) -> None
 
 def test_an_experiment_without_a_config_is_named_after_its_model() -> None:
     assert experiment_name([], "models.cgan.ConditionalGAN") == "conditionalgan"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("--classes 3 1 4 --count 5", "--classes [3,1,4] --count 5"),
+        ("--digits 3 1 --between 3 8", "--classes [3,1] --between [3,8]"),
+        ("--digits=3", "--classes=3"),
+        ("--digits=[3,1]", "--classes=[3,1]"),
+        ("--between [3,8] --count 5", "--between [3,8] --count 5"),
+        ("--classes 3 -1", "--classes [3,-1]"),
+    ],
+)
+def test_lists_are_joined_and_former_names_replaced(given: str, expected: str) -> None:
+    assert normalized(["sample", *given.split()]) == ["sample", *expected.split()]

@@ -1,38 +1,142 @@
 """`compare` puts runs side by side."""
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import pytest
+from matplotlib.image import imread
 
+from commands import compare
 from runtime.files import read_json
 from tests.test_cli import fails, run
 
 
-def results(folder: Path, frechet: float) -> Path:
-    folder.mkdir()
+def results(folder: Path, frechet: float | None, seed: int = 0, **config: Any) -> Path:
+    """Makes the folder of a run that `test` has scored."""
+    folder.mkdir(parents=True)
     found = {"scores": {"frechet": frechet, "recall": None}, "floor": {"frechet": 0.1}}
     (folder / "metrics.json").write_text(json.dumps({"test": found}))
+    model = {"class_path": "models.GAN", "init_args": {"width": 8, **config}}
+    text = json.dumps({"seed_everything": seed, "model": model, "ckpt_path": str(folder)})
+    (folder / "config.yaml").write_text(text)  # JSON is YAML
     return folder
 
 
+def logged(folder: Path, text: str) -> Path:
+    """Makes the folder of a run that has only trained."""
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text(text)
+    return folder
+
+
+def rows_of(printed: str) -> dict[str, list[str]]:
+    lines = [line.replace(" (", "(").split() for line in printed.splitlines()]
+    return {line[0]: line[1:] for line in lines}
+
+
 def test_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = [str(results(tmp_path / name, value)) for name, value in {"a": 0.5, "b": 2.0}.items()]
-    run("compare", *runs, "--out", str(tmp_path / "out"))
-    assert "frechet" in capsys.readouterr().out
-    table = pd.read_csv(tmp_path / "out" / "comparison.csv", index_col="run")
-    assert table["frechet"].tolist() == [0.5, 2.0]
-    assert table["frechet (floor)"].tolist() == [0.1, 0.1]
-    assert table["recall"].isna().all()
-    assert (tmp_path / "out" / "comparison.png").is_file()
+    runs = [results(tmp_path / str(i), value, seed=i) for i, value in enumerate([0.5, 2.0])]
+    run("compare", *map(str, runs), "--out", str(tmp_path / "out"))
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["run"] == ["seed_everything", "test/frechet(floor)", "test/recall"]
+    assert rows["0"] == ["0", "0.5(0.1)", "-"]
+    assert rows["1"] == ["1", "2(0.1)", "-"]
+    assert rows["mean"] == ["1.25", "-"]
+    assert rows["std"] == ["1.061", "-"]  # 1.5 / sqrt(2)
+    with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["test/frechet"] for row in table] == ["0.5", "2.0"]
+    assert [row["test/frechet (floor)"] for row in table] == ["0.1", "0.1"]
+    assert [row["test/recall"] for row in table] == ["", ""]
+    assert [row["seed_everything"] for row in table] == ["0", "1"]
+    assert imread(tmp_path / "out" / "comparison.png").shape[0] > 50
 
 
-def test_a_run_without_results_is_told_how_to_get_them(
+def test_one_run_has_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("compare", str(results(tmp_path / "a", 0.5)), "--out", str(tmp_path))
+    assert rows_of(capsys.readouterr().out).keys() == {"run", "a", "Wrote"}
+
+
+def test_runs_are_named_by_what_differs_in_their_paths(tmp_path: Path) -> None:
+    folders = [results(tmp_path / name, 1.0) for name in ("gan/v0", "cgan/v0")]
+    assert [found.name for found in compare.load(folders)] == ["gan/v0", "cgan/v0"]
+    assert [found.name for found in compare.load([*folders[:1], *folders[:1]])] == ["v0"]
+
+
+def test_without_metrics_json_the_last_logged_values_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "step,train/d_loss,val/d_loss,val/frechet\n1,9,5,\n2,9,4,0.3\n3,9,,\n"
+    folder = logged(tmp_path / "a", text)
+    run("compare", str(folder), "--out", str(tmp_path))
+    assert rows_of(capsys.readouterr().out)["a"] == ["4", "0.3"]  # and no training loss
+    scores, floors = compare.scores_of(folder, ["test"])
+    assert scores == floors == {}
+
+
+def test_metrics_json_takes_precedence_stage_by_stage(tmp_path: Path) -> None:
+    folder = results(tmp_path / "a", 0.5)
+    (folder / "metrics.csv").write_text("val/frechet,test/frechet\n0.7,0.6\n")
+    scores, floors = compare.scores_of(folder, ["val", "test"])
+    assert scores == {"val/frechet": 0.7, "test/frechet": 0.5, "test/recall": None}
+    assert floors == {"test/frechet": 0.1}
+
+
+def test_settings_that_all_runs_have_and_that_differ_are_shown(tmp_path: Path) -> None:
+    first = results(tmp_path / "a", 1.0, optimizer={"class_path": "torch.optim.Adam"}, extra=1)
+    second = results(tmp_path / "b", 1.0, optimizer={"class_path": "torch.optim.SGD"})
+    runs = compare.load([first, second])
+    assert compare.differences(runs) == ["model.optimizer"]
+    assert [found.config["model.optimizer"] for found in runs] == ["Adam", "SGD"]
+
+
+def test_a_table_too_wide_for_the_terminal_is_turned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    run("compare", str(results(tmp_path / "a", 0.5)), "--out", str(tmp_path))
+    assert rows_of(capsys.readouterr().out)["run"] == ["a"]
+
+
+def test_runs_without_results_are_named_and_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = results(tmp_path / "a", 0.5)
+    (tmp_path / "empty").mkdir()
+    others = [str(tmp_path / name) for name in ("empty", "missing")]
+    run("compare", str(done), *others, "--out", str(tmp_path))
+    printed = capsys.readouterr()
+    assert printed.err == f"Skipped: {others[0]} (no results), {others[1]} (no such folder)\n"
+    assert rows_of(printed.out).keys() == {"run", "a", "Wrote"}
+
+
+def test_without_any_results_the_command_that_writes_them_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = fails(capsys, "compare", str(tmp_path))
-    assert f"run `python cli.py test --ckpt_path {tmp_path}`" in line
+    assert f"nothing to compare in {tmp_path} (no results)" in line
+    assert "`python cli.py test --ckpt_path RUN`" in line
+    done = results(tmp_path / "a", 0.5)
+    line = fails(capsys, "compare", str(done), "--stage", "val")
+    assert "`python cli.py validate --ckpt_path RUN`" in line
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], "the following arguments are required: RUN"),
+        (["x", "--stage", "fit"], "argument --stage: invalid choice: 'fit'"),
+        (["x", "--foo"], "unrecognized arguments: --foo"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    args: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, "compare", *args)
+    assert line.startswith(f"error: {expected}")
+    assert line.endswith("`python cli.py compare --help` lists the options.")
 
 
 def test_an_unwritable_folder_is_one_line(
@@ -40,6 +144,12 @@ def test_an_unwritable_folder_is_one_line(
 ) -> None:
     folder = results(tmp_path / "a", 1.0)
     assert "cannot be written to" in fails(capsys, "compare", str(folder), "--out", "/proc/x")
+
+
+def test_a_broken_config_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = results(tmp_path / "a", 1.0)
+    (folder / "config.yaml").write_text("a: [1")
+    assert "config.yaml: not valid YAML" in fails(capsys, "compare", str(folder))
 
 
 def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ def test_files_are_found_among_arguments() -> None:
     args = ["fit", "--config", "a.yaml", "-c", "b.yaml", "--trainer.max_steps", "3"]
     assert config_files.given_files(args) == [Path("a.yaml"), Path("b.yaml")]
     assert config_files.given_files(["fit", "--config=c.yaml"]) == [Path("c.yaml")]
+    assert config_files.given_files([]) == []
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\nb: {c: 1, c: 2}\n", ":2: the key 'b.c' stands twice, first on line 2"),
-        ("a: 1\nb: 2\na: 3\n", ":3: the key 'a' stands twice, first on line 1"),
+        ("a: 1\nb: {c: 1, c: 2}\n", ":2: the key 'b.c' appears twice, first on line 2"),
+        ("a: 1\nb: 2\na: 3\n", ":3: the key 'a' appears twice, first on line 1"),
         ("a: [1, 2\n", ": not valid YAML"),
     ],
 )

@@ -11,10 +11,12 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from commands import maximize as command
 from commands.maximize import Maximization, inspect
 from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
-from models import ConditionalGAN, GateMLP, MNISTConv
+from models import ConditionalGAN, GateMLP
 from models.activation_maximization import activations, maximize
+from models.gan_heads import Head, NormalizedSigmoidHead, ProjectionHead, SoftmaxHead
 from runtime.run_folder import RunFolder
-from tests.callbacks.runs import Small, digits, trainer
+from tests.callbacks.runs import SHAPES, Pictures, Small, digits, trainer
+from tests.models.classifiers import convnet
 from tests.models.gans import small
 
 
@@ -49,7 +51,7 @@ def test_it_draws_the_checkpoints_network_into_the_runs_folder(
 
 def test_one_unit_of_a_named_layer_elsewhere(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model, out = MNISTConv(width=2), tmp_path / "out"
+    model, out = convnet(), tmp_path / "out"
     run(tmp_path).maximize(model, layer="network.3", unit=1, steps=2, blur=0.0, out=out)
     assert {path.name for path in out.iterdir()} == {"maximize_3.png", "filters.png"}  # no data
 
@@ -71,8 +73,8 @@ def test_images_stay_within_the_range_of_the_data(
     assert ((seen[0] > 0.1 * high) & (seen[0] < 0.9 * high)).float().mean() < 0.5
 
 
-@pytest.mark.parametrize("head", ["softmax", "normalized_sigmoid", "auxiliary", "projection"])
-def test_a_gans_discriminator_is_looked_into(tmp_path: Path, head: str) -> None:
+@pytest.mark.parametrize("head", [SoftmaxHead, NormalizedSigmoidHead, ProjectionHead])
+def test_a_gans_discriminator_is_looked_into(tmp_path: Path, head: type[Head]) -> None:
     model = small(ConditionalGAN, head=head)
     inspected = inspect(model)
     network, forward = inspected.network, inspected.forward
@@ -90,8 +92,28 @@ def test_an_unconditional_gan_has_one_unit_at_the_end(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "maximize_realness.png").is_file()
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(tmp_path).maximize(Small(shape, 4), Pictures(shape), steps=2, occlusion=2, out=out)
+    pictures = {"maximize_1.png", "filters.png", "occlusion.png"}
+    assert {path.name for path in out.iterdir()} == pictures
+
+
+def test_a_colour_image_is_shown_in_colour() -> None:
+    images = torch.tensor([0.5, 0.25, 0.0]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    shown = draw_occlusion(images, torch.rand(1, 5, 5), ["a"], 7, 2).axes[0].images[0]
+    assert shown.get_array()[0, 0].tolist() == [1.0, 0.5, 0.0]
+
+
+def test_units_are_named_if_there_is_one_per_class(tmp_path: Path) -> None:
+    model = small(ConditionalGAN, head=SoftmaxHead)  # unit 0: "fake", unit 10: digit 9
+    run(tmp_path).maximize(model, digits(), unit=10, steps=1, out=tmp_path / "out")
+    assert (tmp_path / "out" / "maximize_classes.png").is_file()
+
+
 def test_averaged_weights_are_the_ones_looked_into() -> None:
-    model = MNISTConv(width=2, ema_decay=0.9)
+    model = convnet(ema_decay=0.9)
     assert model.ema is not None
     assert inspect(model).network is model.ema.network
 
@@ -104,7 +126,7 @@ def test_what_has_no_images_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MisconfigurationException, match="--out .*file/in: cannot be written to"):
-        run(tmp_path).maximize(MNISTConv(), digits(), steps=1, out=tmp_path / "file" / "in")
+        run(tmp_path).maximize(convnet(), digits(), steps=1, out=tmp_path / "file" / "in")
 
 
 def test_titles_name_units_and_the_map_lies_on_the_image() -> None:

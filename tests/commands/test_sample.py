@@ -7,10 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
-from commands.sample_figures import nearest_images, spherical
+from commands.sample import _save
+from commands.sample_figures import (
+    draw_animation,
+    draw_grid,
+    draw_neighbors,
+    draw_paths,
+    nearest_images,
+    spherical,
+)
+from models import ConditionalGAN
+from tests.callbacks.runs import SHAPES, Pictures
 from tests.conftest import ROOT
+from tests.models.gans import WIDTH_2, small
 from tests.test_cli import DIGITS, fails, run
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
@@ -25,14 +37,12 @@ def train(root: Path, model: str, *args: str) -> Path:
 
 @pytest.fixture(scope="module")
 def cgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tiny = ["--model.width=2", "--model.latent_dim=4"]
-    return train(tmp_path_factory.mktemp("runs"), "ConditionalGAN", *tiny)
+    return train(tmp_path_factory.mktemp("runs"), "ConditionalGAN", *WIDTH_2)
 
 
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tiny = ["--model.width=2", "--model.latent_dim=4"]
-    return train(tmp_path_factory.mktemp("runs"), "GAN", *tiny)
+    return train(tmp_path_factory.mktemp("runs"), "GAN", *WIDTH_2)
 
 
 def sample(ckpt: Path | str, out: Path, *args: str) -> dict[str, np.ndarray]:
@@ -64,8 +74,8 @@ def test_the_same_seed_gives_the_same_images(cgan: Path, tmp_path: Path) -> None
     assert not np.array_equal(first["images"], other["images"])
 
 
-def test_digits_are_drawn_in_the_order_asked_for(cgan: Path, tmp_path: Path) -> None:
-    run("sample", "--ckpt_path", str(cgan), "--digits", "3", "1", "--count", "8",
+def test_classes_are_drawn_in_the_order_asked_for(cgan: Path, tmp_path: Path) -> None:
+    run("sample", "--ckpt_path", str(cgan), "--classes", "3", "1", "--count", "8",
         "--out", str(tmp_path), *QUIET)  # fmt: skip
     labels = np.load(tmp_path / "samples.npz")["labels"]
     assert labels.tolist() == [3, 1] * 4
@@ -81,7 +91,7 @@ def test_every_picture_can_be_asked_for(cgan: Path, tmp_path: Path) -> None:
 
 
 def test_scores_select(cgan: Path, tmp_path: Path) -> None:
-    one = ["--digits=[3]"]
+    one = ["--classes=[3]"]
     scores = sample(cgan, tmp_path / "all", "--count=500", *one)["scores"]
     middle = float(np.median(scores))
     good = sample(cgan, tmp_path / "good", "--count=30", f"--min_score={middle}", *one)
@@ -101,7 +111,7 @@ def test_too_few_that_pass_are_written_with_a_warning(cgan: Path, tmp_path: Path
 
 MISUSE = {
     "no checkpoint": (["--ckpt_path=nowhere"], "no such file or folder"),
-    "wrong digit": (["--digits", "3", "12"], "--digits: 12 is not one of 0 to 9"),
+    "wrong class": (["--classes", "3", "12"], "--classes: 12 is not one of 0 to 9"),
     "three ends": (["--between=[1,2,3]"], "--between takes two classes"),
     "no images": (["--count=0"], "--count is 0"),
     "score that nothing reaches": (
@@ -125,14 +135,14 @@ def test_a_mistake_is_one_line(
 
 
 def test_only_a_gan_is_sampled_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = train(tmp_path, "MNISTDense")
+    folder = train(tmp_path, "ImageClassifier", "--model.network.width=2")
     line = fails(capsys, "sample", f"--ckpt_path={folder}", *QUIET)
-    assert "sample draws from a GAN, but this checkpoint is of MNISTDense" in line
+    assert "sample draws from a GAN, but this checkpoint is of ImageClassifier" in line
 
 
 def test_classes_are_for_conditional_gans(gan: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = fails(capsys, "sample", f"--ckpt_path={gan}", "--digits", "3", *QUIET)
-    assert "--digits chooses classes, but GAN draws without being told one" in line
+    line = fails(capsys, "sample", f"--ckpt_path={gan}", "--classes", "3", *QUIET)
+    assert "--classes selects classes, but GAN is unconditional" in line
 
 
 def test_best_needs_a_scored_run(cgan: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,6 +166,49 @@ def test_the_nearest_images_are_found_among_many() -> None:
     torch.testing.assert_close(distances, torch.tensor([[0.0, 4 / 255]]))
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_figures_and_file_for_images_of_any_shape(
+    shape: tuple[int, int, int], tmp_path: Path
+) -> None:
+    data = Pictures(shape)
+    data.setup()
+    assert data.splits is not None
+    labels = torch.arange(16) % 4
+    drawn = {"images": data.splits.train.inputs, "labels": labels, "scores": torch.rand(16)}
+    with np.load(_save(tmp_path, drawn, seed=3)) as arrays:
+        assert arrays["images"].shape == (16, *shape[1:], *([3] if shape[0] == 3 else []))
+        assert arrays["images"].ravel()[1] == drawn["images"].movedim(1, -1).flatten()[1]
+    model = small(ConditionalGAN, image_shape=shape)
+    draw_paths(tmp_path, model, 0, "linear", [3, 8], [1, 2])
+    draw_neighbors(tmp_path, drawn["images"][:2], data)
+    (tmp_path / "figures").mkdir()
+    for step in range(2):
+        draw_grid(tmp_path, drawn, [2, 0]).rename(tmp_path / "figures" / f"samples_{step}.png")
+    draw_animation(tmp_path, tmp_path)
+    sizes = {"interpolation.png": (10, 2), "between_3_8.png": (10, 10), "training.gif": (4, 2)}
+    scale = max(1, round(56 / shape[1]))
+    for name, (columns, rows) in sizes.items():
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == (
+                scale * (columns * (shape[2] + 2) + 2),
+                scale * (rows * (shape[1] + 2) + 2),
+            )
+
+
+def test_a_path_between_many_classes(tmp_path: Path) -> None:
+    model = small(ConditionalGAN, num_classes=300)
+    draw_paths(tmp_path, model, 0, "linear", None, list(range(300)))
+    assert Image.open(tmp_path / "interpolation.png").size[1] == 2 * (300 * 30 + 2)
+
+
+def test_neighbors_need_images_of_the_same_shape(tmp_path: Path) -> None:
+    images = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    with pytest.raises(MisconfigurationException, match=r"shape \(3, 32, 32\) cannot be compared"):
+        draw_neighbors(tmp_path, images, Pictures())
+    with pytest.raises(MisconfigurationException, match="give --data as well"):
+        draw_neighbors(tmp_path, images, None)
+
+
 @pytest.mark.slow
 @pytest.mark.ddp
 @pytest.mark.parametrize("count", [30, 1100])  # fewer and more blocks than processes
@@ -170,8 +223,8 @@ def test_two_processes_draw_what_one_draws(count: int, cgan: Path, tmp_path: Pat
         assert np.array_equal(drawn["labels"], alone["labels"])
 
 
-def test_a_digit_named_twice_is_drawn_as_once(cgan: Path, tmp_path: Path) -> None:
-    drawn = sample(cgan, tmp_path, "--count=30", "--digits", "3", "3", "1")
+def test_a_class_named_twice_is_drawn_once(cgan: Path, tmp_path: Path) -> None:
+    drawn = sample(cgan, tmp_path, "--count=30", "--classes", "3", "3", "1")
     assert np.bincount(drawn["labels"]).tolist() == [0, 15, 0, 15]
 
 

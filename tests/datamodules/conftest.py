@@ -1,4 +1,4 @@
-"""Tiny IDX files, and an environment in which no test leaves a seed or reaches the network."""
+"""Writes tiny IDX files, and keeps tests from the network and from a seed of other tests."""
 
 import gzip
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from datamodules import download, sources
 
 
 def idx_bytes(values: np.ndarray) -> bytes:
-    """The IDX file of an array of uint8 or int32."""
+    """Returns the content of an IDX file of an array of uint8 or int32."""
     code = {"uint8": 0x08, "int32": 0x0C}[values.dtype.name]
     header = bytes([0, 0, code, values.ndim]) + np.array(values.shape, ">u4").tobytes()
     return header + values.astype(values.dtype.newbyteorder(">")).tobytes()
 
 
 def write_idx(path: Path, values: np.ndarray) -> Path:
-    """Write an IDX file, compressed if its name ends so."""
+    """Writes an IDX file, compressed if its name ends in `.gz`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = idx_bytes(values)
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
@@ -28,7 +28,7 @@ def write_idx(path: Path, values: np.ndarray) -> Path:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A writer of tiny data sets; every data set is made to count 60 + 20 examples."""
+    """Returns a writer of tiny data sets, and makes every data set expect 60 + 20 examples."""
     for key, spec in sources.DATASETS.items():
         system = None if spec.system_folder is None else "/nonexistent/fashion-mnist"
         small = replace(spec, num_train=60, num_test=20, system_folder=system)

@@ -1,4 +1,4 @@
-"""Formulas, safe ones only, and where they are sampled."""
+"""Formulas, the refusal of unsafe ones, and the points at which they are sampled."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The truth tables, and noise on the training points alone."""
+"""Truth tables, and noise on the training points alone."""
 
 import operator
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is found, what is fallen back to, and how honestly it is split."""
+"""Search for image data sets, the fallback to digits, and the splits."""
 
 import warnings
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def test_auto_is_mnist_where_it_is_found(tmp_path: Path, tiny: Callable[..., Non
         warnings.simplefilter("error")
         data.prepare_data()
         data.setup("fit")
-    assert data.dataset_found == data.hparams["dataset_found"] == "mnist"
+    assert data.dataset_found == data.hparams["dataset_found"] == data.judge == "mnist"
 
 
 def test_auto_falls_back_to_digits_loudly_and_on_the_record(tmp_path: Path) -> None:
@@ -39,13 +39,13 @@ def test_auto_falls_back_to_digits_loudly_and_on_the_record(tmp_path: Path) -> N
     for part in (f"{tmp_path}/MNIST/raw", "tests are offline", "--data.data_dir"):
         assert part in message
     assert data.hparams["dataset_found"] == "digits"
-    assert data.hparams_initial["dataset_found"] == "digits"  # what loggers are given
+    assert data.hparams_initial["dataset_found"] == "digits"  # for loggers
     assert data.hparams["dataset"] == "auto"
-    assert data.identity()["dataset"] == "digits"
+    assert data.identity()["dataset"] == data.judge == "digits"
 
 
 class Nothing(LightningModule):
-    """Trains a number and looks at no image."""
+    """Trains a single number and ignores the images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ def test_the_split_does_not_depend_on_the_seed_of_the_run(monkeypatch: pytest.Mo
     assert other.splits is not None
     assert torch.equal(data.splits.train.inputs, other.splits.train.inputs)
     first, second = next(iter(data.train_dataloader())), next(iter(other.train_dataloader()))
-    assert torch.equal(first[0], second[0])  # both are asked now, under seed 7
+    assert torch.equal(first[0], second[0])  # Both use seed 7 now.
     monkeypatch.setenv("PL_GLOBAL_SEED", "8")
     assert not torch.equal(first[0], next(iter(data.train_dataloader()))[0])
 

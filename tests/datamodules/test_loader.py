@@ -1,4 +1,4 @@
-"""Orders, shares, counts and the place in the epoch, by hand and under a Trainer."""
+"""Order, shares, counts and position in the epoch, alone and under a Trainer."""
 
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,8 @@ def test_state_resumes_with_the_remaining_batches_and_the_own_seed() -> None:
     state = whole.state_dict()
     resumed = loader(seed=99)
     resumed.load_state_dict(state)
-    assert resumed.state_dict() == state  # also when it is saved again at once
-    iter(resumed)  # an iterator that nobody uses takes nothing away
+    assert resumed.state_dict() == state  # also if it is saved again immediately
+    iter(resumed)  # An unused iterator does not advance the position.
     resumed.set_epoch(2)
     assert len(resumed) == 5
     assert batches(resumed) == everything[3:]
@@ -133,7 +133,7 @@ def test_a_position_does_not_survive_another_batch_size() -> None:
     with pytest.raises(MisconfigurationException, match="--data.batch_size 4"):
         loader(batch_size=5).load_state_dict(whole.state_dict())
     batches(whole)
-    loader(batch_size=5).load_state_dict(whole.state_dict())  # between epochs it may change
+    loader(batch_size=5).load_state_dict(whole.state_dict())  # Between epochs, it may change.
 
 
 class Numbers(InMemoryDataModule):
@@ -148,12 +148,9 @@ class Numbers(InMemoryDataModule):
         split = Split(numbers, numbers.long())
         return Splits(split, split.take(torch.arange(3)), split)
 
-    def identity(self) -> dict[str, int]:
-        return {"offset": self.offset}
-
 
 class Recorder(LightningModule):
-    """Notes the targets of every batch it is trained on."""
+    """Records the targets of every training batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -221,7 +218,7 @@ def test_a_resumed_trainer_sees_exactly_the_remaining_batches(
     per_epoch = limit or 5
     assert [epoch for epoch, _ in whole] == [i // per_epoch for i in range(len(whole))]
     assert whole[0][1] != whole[per_epoch][1]
-    monkeypatch.setenv("PL_GLOBAL_SEED", "4")  # the checkpoint's seed rules
+    monkeypatch.setenv("PL_GLOBAL_SEED", "4")  # The checkpoint's seed takes precedence.
     saved = sorted(tmp_path.glob("*.ckpt"))
     assert len(saved) > len(whole)
     for path in saved:

@@ -1,4 +1,4 @@
-"""IDX files, whole and broken; where they are looked for; the downloads; the embedded digits."""
+"""IDX files, whole and broken, the search for them, downloads, and the embedded digits."""
 
 import gzip
 import time
@@ -26,7 +26,7 @@ def test_idx_is_read_raw_and_compressed(tmp_path: Path, name: str) -> None:
     tensor = read_idx(write_idx(tmp_path / name, IMAGES), dims=3)
     assert tensor.dtype == torch.uint8
     assert tensor.numpy().tolist() == IMAGES.tolist()
-    tensor[0, 0, 0] = 9  # the memory is the tensor's own
+    tensor[0, 0, 0] = 9  # The tensor owns its memory.
 
 
 def test_idx_integers_are_big_endian(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_nothing_found_names_places_and_remedies_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = replace(DATASETS["fashion"], system_folder=str(tmp_path / "system"))
-    monkeypatch.setitem(DATASETS, "fashion", spec)  # this machine may have the real one
+    monkeypatch.setitem(DATASETS, "fashion", spec)  # This machine may have the real one.
     with pytest.raises(MisconfigurationException) as caught:
         load_idx_dataset("fashion", tmp_path, "no route to host")
     message = str(caught.value)
@@ -235,5 +235,5 @@ def test_digits_are_resized_in_range_and_split_evenly() -> None:
     assert torch.equal(again[1].inputs, test.inputs)
     both = torch.cat([train.inputs, test.inputs]).flatten(1)
     assert len(both.unique(dim=0)) == 1797  # disjoint: every digit once
-    # bilinear keeps the mean brightness: 16 levels of the 8 x 8 originals average 4.884
+    # Bilinear resizing keeps the mean brightness: the 8 x 8 originals average 4.884 of 16.
     assert both.float().mean().item() == pytest.approx(4.884 * 255 / 16, rel=0.02)

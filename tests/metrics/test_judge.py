@@ -1,14 +1,17 @@
-"""The judges that are shipped are those that are recorded, and know their classes."""
+"""The shipped judges are the recorded ones, and know their classes and their images' shape."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from datamodules.sources import load_digits
 from metrics import judge
+from metrics.export import export
 from metrics.gan_train import gan_train_accuracy
 from metrics.judge import JudgeNetwork, load_judge, recipes, save_judge, sha256
+from runtime.files import write_json
 
 NAMES = sorted(path.stem for path in judge.WEIGHTS.glob("*.npz"))
 
@@ -27,34 +30,86 @@ def test_the_judge_of_digits_knows_them() -> None:
     assert (seen == labels).double().mean() > 0.99
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder instead of `metrics/weights/`."""
     monkeypatch.setattr(judge, "WEIGHTS", tmp_path)
     monkeypatch.setattr(judge, "RECIPES", tmp_path / "judges.json")
-    saved = JudgeNetwork()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_classes", "sizes"),
+    [((1, 28, 28), 10, {}), ((3, 3, 7), 4, {"width": 2, "num_features": 5})],
+)
+def test_what_is_saved_is_what_is_loaded(
+    own_weights: Path, shape: tuple[int, int, int], num_classes: int, sizes: dict[str, int]
+) -> None:
+    saved = JudgeNetwork(shape, num_classes, **sizes)
     save_judge(saved, "mine", {"recipe": "none"})
-    images = torch.randint(256, (4, 1, 28, 28), dtype=torch.uint8)
-    features, classes = load_judge("mine").judge(images)
-    assert features.shape == (4, 64)
+    images = torch.randint(256, (4, *shape), dtype=torch.uint8)
+    loaded = load_judge("mine")
+    features, classes = loaded.judge(images)
+    assert features.shape == (4, sizes.get("num_features", 64))
+    assert (loaded.image_shape, loaded.num_classes) == (shape, num_classes)
     torch.testing.assert_close(features, saved.eval().judge(images)[0])
     assert classes.shape == (4,)
-    first = sha256(tmp_path / "mine.npz")
+    first = sha256(own_weights / "mine.npz")
     save_judge(saved, "mine", {"recipe": "none"})
-    assert sha256(tmp_path / "mine.npz") == first  # the file holds no date
+    assert sha256(own_weights / "mine.npz") == first  # the file holds no date
+    assert sorted(path.name for path in own_weights.iterdir()) == ["judges.json", "mine.npz"]
 
 
-def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "WEIGHTS", tmp_path)
-    monkeypatch.setattr(judge, "RECIPES", tmp_path / "judges.json")
-    path = save_judge(JudgeNetwork(), "mine", {})
+def test_weights_and_their_order_are_those_of_the_plain_layers() -> None:
+    """The shipped files, and seeds, stay valid as long as names, order and values are these."""
+    torch.manual_seed(0)
+    state = JudgeNetwork((1, 28, 28), 10, width=2, num_features=3).state_dict()
+    torch.manual_seed(0)
+    sizes = [(1, 2, 5), (2, 4, 3), (4, 4, 3), (4, 8, 3), (8, 3, 3)]
+    for place, (fan_in, out, kernel) in zip((0, 3, 6, 10, 13), sizes, strict=True):
+        plain = torch.nn.Conv2d(fan_in, out, kernel, bias=False)
+        assert torch.equal(state[f"trunk.{place}.weight"], plain.weight)
+        assert state[f"trunk.{place + 1}.running_mean"].shape == (out,)
+    assert torch.equal(state["classes.weight"], torch.nn.Linear(3, 10).weight)
+    with np.load(judge.WEIGHTS / "digits.npz") as arrays:
+        assert list(state) == arrays.files
+
+
+def test_images_of_another_shape_are_refused_in_one_line() -> None:
+    network = JudgeNetwork((3, 8, 8), 2)
+    with pytest.raises(ValueError, match=r"shape \(3, 8, 8\) .* \(1, 8, 8\): train a judge"):
+        network.judge(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="needs images of 3 x 3 or more, not 2 x 9"):
+        JudgeNetwork((1, 2, 9), 2)
+
+
+def test_other_weights_are_refused(own_weights: Path) -> None:
+    path = save_judge(JudgeNetwork((1, 28, 28), 10), "mine", {})
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(ValueError, match=r"has SHA-256 .* restore it"):
         load_judge("mine")
+    with pytest.raises(ValueError, match="no judge 'yours': use one of mine"):
+        load_judge("yours")
 
 
-def test_only_known_data_sets_have_a_judge() -> None:
-    assert judge.judge_of("digits") == "digits"
-    assert judge.judge_of("kmnist") is None
-    assert judge.judge_of(None) is None
+def test_a_tested_run_is_exported(own_weights: Path) -> None:
+    """The averaged weights count; the run's hyperparameters name the shape of its images."""
+    network, run = JudgeNetwork((3, 8, 8), 4, width=2), own_weights / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"last\.ckpt is missing: run `python cli\.py fit` first"):
+        export(run, "mine")
+    weights = {f"ema.network.{key}": value for key, value in network.state_dict().items()}
+    weights["network.classes.bias"] = torch.zeros(4)
+    checkpoint = {"hyper_parameters": {"image_shape": [3, 8, 8]}, "seed": 5, "global_step": 7}
+    torch.save(checkpoint | {"state_dict": weights}, run / "checkpoints" / "last.ckpt")
+    write_json(run / "metrics.json", {"test": {"scores": {"accuracy": 0.9}, "examples": 40}})
+    export(run, "mine")
+    images = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    torch.testing.assert_close(load_judge("mine").judge(images)[0], network.eval().judge(images)[0])
+    assert recipes()["mine"]["test_accuracy"] == 0.9
+    torch.save(checkpoint | {"state_dict": {}}, run / "checkpoints" / "last.ckpt")
+    with pytest.raises(SystemExit, match=r"is not of configs/judge/mine\.yaml"):
+        export(run, "mine")
 
 
 def test_a_classifier_of_real_digits_learns_and_of_shuffled_ones_does_not() -> None:
@@ -67,3 +122,11 @@ def test_a_classifier_of_real_digits_learns_and_of_shuffled_ones_does_not() -> N
     assert real == again > 0.9
     assert shuffled < 0.3
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_gan_train_takes_images_of_any_shape() -> None:
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 3
+    images = torch.randint(60, (120, 3, 6, 4), generator=random, dtype=torch.uint8)
+    images += (80 * labels).byte()[:, None, None, None]
+    assert gan_train_accuracy(images, labels, images, labels, num_classes=3, steps=30) > 0.9

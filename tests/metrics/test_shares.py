@@ -1,4 +1,4 @@
-"""Two processes with unequal shares find what one does."""
+"""Two processes with unequal shares compute the scores of one process."""
 
 import warnings
 from dataclasses import asdict
@@ -10,22 +10,19 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from metrics import GeneratorQuality
-from tests.metrics.samples import CLASSES, FEATURES, add, sets
+from metrics.scores import GanTrain
+from tests.metrics.samples import FROM_FEATURES, add, filled, make, sets
 
 pytestmark = pytest.mark.ddp
-
-
-def make() -> GeneratorQuality:
-    return GeneratorQuality(FEATURES, CLASSES, max_samples=200)
+SCORES = [*FROM_FEATURES, GanTrain(steps=5)]
 
 
 def share(_: int, rank: int, folder: Path) -> None:
-    """What one rank adds: a third or two thirds of the generated, all or no training samples."""
+    """Adds a rank's share: a third or two thirds of the generated, all or no training samples."""
     store = f"file://{folder}/store"
     patience = timedelta(seconds=60)
     dist.init_process_group("gloo", store, patience, rank=rank, world_size=2)
-    quality = make()
+    quality = make(SCORES)
     (generated, drawn), (train_set, train), (test_set, test) = sets(quality)
     add(generated, drawn, drawn.numbers[(drawn.numbers % 3 == 0) == (rank == 0)])
     add(test_set, test, test.numbers[90:] if rank else test.numbers[:90])
@@ -33,7 +30,8 @@ def share(_: int, rank: int, folder: Path) -> None:
         add(train_set, train)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchmetrics: nothing was added here
-        found = asdict(quality.compute()) | {"bank": generated.compute()["bank"]}
+        found = asdict(quality.compute())
+        found |= {name: generated.compute()[name] for name in ("bank", "images")}
         torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -43,13 +41,15 @@ def test_two_ranks_are_one_process_to_rounding(tmp_path: Path) -> None:
     share(0, 0, tmp_path)
     while not other.join():
         pass
-    quality = make()
-    for samples, values in sets(quality):
-        add(samples, values)
+    quality = filled(SCORES)
     one = asdict(quality.compute())
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
-        assert torch.equal(found["bank"], quality.generated.compute()["bank"])
+        gathered = quality.generated.compute()
+        assert torch.equal(found["bank"], gathered["bank"])
+        for tensor, expected in zip(found["images"], gathered["images"], strict=True):
+            assert torch.equal(tensor, expected)
+            assert tensor.dtype == expected.dtype
         for name in ("counts", "class_counts"):
             assert found[name] == one[name]
         for name in ("scores", "floor"):

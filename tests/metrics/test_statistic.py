@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metrics import FeatureBank, GaussianMoments, KernelMoments, ModeCounts
+from metrics import FeatureBank, GaussianMoments, ImageBank, KernelMoments, ModeCounts
 from metrics.statistic import Statistic
 
 Make = Callable[[], Statistic]
@@ -15,7 +15,9 @@ KINDS: list[Make] = [
     lambda: KernelMoments(4, num_groups=2),
     lambda: FeatureBank(4, max_samples=50),
     lambda: ModeCounts(3),
+    lambda: ImageBank(50, (2, 3, 4)),
 ]
+EXACT = (torch.float64, torch.int64, torch.uint8)
 every = pytest.mark.parametrize("make", KINDS)
 
 
@@ -27,6 +29,7 @@ def fill(statistic: Statistic, count: int) -> None:
         "index": torch.arange(count),
         "labels": labels,
         "predicted": labels,
+        "images": torch.randint(256, (count, 2, 3, 4), generator=random, dtype=torch.uint8),
     }
     statistic.update(**statistic._filter_kwargs(**batch))
 
@@ -55,10 +58,10 @@ def test_a_module_of_lower_precision_leaves_the_sums_as_they_are(
         fill(statistic, 20)
     assert module[1].weight.dtype != torch.float64
     for name, state in states(converted).items():
-        assert state.dtype in (torch.float64, torch.int64)
+        assert state.dtype in EXACT
         assert torch.equal(state, states(untouched)[name])
     converted.reset()
-    assert all(state.dtype in (torch.float64, torch.int64) for state in states(converted).values())
+    assert all(state.dtype in EXACT for state in states(converted).values())
 
 
 @every
@@ -88,6 +91,6 @@ def test_batches_add_up(make: Make) -> None:
     fill(once, 40)
     fill(twice, 40)
     fill(twice, 40)
-    factor = 1 if isinstance(once, FeatureBank) else 2
+    factor = 1 if isinstance(once, FeatureBank | ImageBank) else 2
     for name, state in states(twice).items():
         torch.testing.assert_close(state, factor * states(once)[name], rtol=1e-12, atol=0)

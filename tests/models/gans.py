@@ -1,6 +1,7 @@
 """Small GANs and a way to train them for a few steps."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,15 +9,39 @@ from lightning import Callback, LightningModule, Trainer
 
 from datamodules import Images
 from models import GAN, ConditionalGAN
+from models.gan_networks import LectureGenerator, LectureTrunk, ModernGenerator, ModernTrunk
+
+SHAPE = (1, 28, 28)
+LECTURE: dict[str, Any] = {
+    "generator": LectureGenerator,
+    "trunk": LectureTrunk,
+    "initialization": "glorot",
+}
+LECTURE_CGAN = LECTURE | {"trunk": partial(LectureTrunk, channels=128, activation="relu")}
+
+# options of the command line
+WIDTH_2 = ["--model.generator.width=2", "--model.trunk.width=2", "--model.latent_dim=4"]
 
 
 def sgd(lr: float = 0.1) -> Callable[[Any], torch.optim.Optimizer]:
     return lambda parameters: torch.optim.SGD(parameters, lr=lr)
 
 
+def modern(width: int) -> dict[str, Any]:
+    """The modern networks at a width."""
+    return {
+        "generator": partial(ModernGenerator, width=width),
+        "trunk": partial(ModernTrunk, width=width),
+    }
+
+
 def small(kind: type[GAN] = GAN, **kwargs: Any) -> Any:
+    """A GAN of modern networks of width 2, unless others are given."""
     torch.manual_seed(0)
-    return kind(width=2, latent_dim=4, **kwargs)
+    shapes: dict[str, Any] = {"image_shape": SHAPE}
+    if issubclass(kind, ConditionalGAN):
+        shapes["num_classes"] = 10
+    return kind(**(shapes | {"latent_dim": 4} | modern(2) | kwargs))
 
 
 KINDS = [GAN, ConditionalGAN]

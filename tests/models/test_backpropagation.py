@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from datamodules import Iris
 from models import IrisMLP
 from models.classifier_losses import cross_entropy
-from tests.models.classifiers import fit
+from tests.models.classifiers import fit, iris
 
 ETA = 0.5
 
@@ -38,9 +38,7 @@ def finite_difference_gradient(model: IrisMLP, inputs: Tensor, targets: Tensor) 
 def test_a_trained_step_is_minus_eta_times_the_slope_of_the_loss() -> None:
     torch.manual_seed(0)
     data = Iris(batch_size=120)
-    model = IrisMLP(
-        hidden=(5, 4), activation="tanh", optimizer=lambda p: torch.optim.SGD(p, lr=ETA)
-    ).double()
+    model = iris((5, 4), "tanh", optimizer=lambda p: torch.optim.SGD(p, lr=ETA)).double()
     data.setup()
     inputs, targets = data.splits.train
     gradient = finite_difference_gradient(model, inputs.double(), targets)
@@ -52,7 +50,7 @@ def test_a_trained_step_is_minus_eta_times_the_slope_of_the_loss() -> None:
 
 def test_the_chain_rule_by_hand_is_what_backward_computes() -> None:
     torch.manual_seed(0)
-    model = IrisMLP(hidden=(6,)).double()
+    model = iris((6,)).double()
     inputs, targets = torch.randn(7, 4, dtype=torch.float64), torch.randint(3, (7,))
     model.step((inputs, targets))["loss"].backward()
     first, last = model.network[1], model.network[3]

@@ -12,16 +12,22 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from datamodules import Gates, Images, Iris
-from models import GateLogistic, GateMLP, IrisMLP, MNISTConv, MNISTDense
-from tests.models.classifiers import fit, trainer
+from models import GateLogistic, GateMLP, ImageClassifier, IrisMLP
+from models.networks import LectureConvNet
+from tests.models.classifiers import SHAPE, convnet, dense, fit, iris, trainer
 
 EVERY = [
     (GateLogistic, {}, Gates, {"gate": "or"}),
     (GateMLP, {}, Gates, {"gate": "xor"}),
     (IrisMLP, {}, Iris, {}),
-    (MNISTDense, {}, Images, {"dataset": "digits"}),
-    (MNISTConv, {"width": 4}, Images, {"dataset": "digits"}),
-    (MNISTConv, {"architecture": "lecture"}, Images, {"dataset": "digits"}),
+    (dense, {}, Images, {"dataset": "digits"}),
+    (convnet, {"width": 4}, Images, {"dataset": "digits"}),
+    (
+        ImageClassifier,
+        {"input_shape": SHAPE, "num_classes": 10, "network": LectureConvNet},
+        Images,
+        {"dataset": "digits"},
+    ),
 ]
 
 
@@ -44,7 +50,7 @@ def test_every_optimizer_lowers_every_loss(name: str, loss: str) -> None:
     lr = {"SGD": 0.5, "Adadelta": 3.0, "RMSprop": 0.003}.get(name, 0.02)
     make = getattr(torch.optim, name)
     model = IrisMLP(loss=loss, optimizer=lambda p: make(p, lr=lr))
-    assert type(model.configure_optimizers()) is make
+    assert type(model.configure_optimizers()["optimizer"]) is make
     data = Iris(batch_size=120)
     data.setup()
     batch = tuple(data.splits.train)
@@ -113,7 +119,7 @@ def test_a_second_test_forgets_the_first() -> None:
 
 def test_validation_and_training_are_logged() -> None:
     data = Images(dataset="digits", batch_size=100, val_fraction=0.1)
-    made = fit(MNISTDense(), data, log_every_n_steps=1)
+    made = fit(dense(), data, log_every_n_steps=1)
     logged = made.logged_metrics
     names = {f"val/accuracy_class_{k}" for k in range(10)}
     names |= {"val/loss", "val/accuracy", "val/calibration_error", "train/loss", "train/accuracy"}
@@ -160,7 +166,7 @@ def test_labels_are_smoothed_and_images_augmented_in_training_alone() -> None:
 
 
 def test_glorot_is_keras_start() -> None:
-    model = IrisMLP(hidden=(400,), initialization="glorot")
+    model = iris((400,), initialization="glorot")
     for layer in (part for part in model.network if isinstance(part, nn.Linear)):
         bound = math.sqrt(6 / (layer.in_features + layer.out_features))
         assert bound * 0.98 < layer.weight.abs().max() <= bound
@@ -196,8 +202,8 @@ def test_torchs_schedulers_step_every_batch_and_exclude_our_own() -> None:
     model = IrisMLP(scheduler=steps, optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
     made = fit(model, Iris(batch_size=40), max_epochs=1)  # 3 steps
     assert made.optimizers[0].param_groups[0]["lr"] == 1 / 8
-    with pytest.raises(MisconfigurationException, match="takes the place of model.schedule"):
-        IrisMLP(scheduler=steps, warmup=0.1).configure_optimizers()
+    with pytest.raises(MisconfigurationException, match="replaces model.schedule and"):
+        IrisMLP(scheduler=steps, warmup=0.1)
 
 
 def test_plateau_scheduler_watches_the_validation_loss() -> None:

@@ -9,8 +9,8 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 
 from datamodules import Images
-from models import MNISTConv, MNISTDense
-from tests.models.classifiers import fit, trainer
+from models import ImageClassifier
+from tests.models.classifiers import convnet, dense, fit, trainer
 
 
 class SaveAt(Callback):
@@ -24,8 +24,8 @@ class SaveAt(Callback):
             trainer.save_checkpoint(self.path)
 
 
-def augmented(**kwargs: Any) -> MNISTConv:
-    return MNISTConv(
+def augmented(**kwargs: Any) -> ImageClassifier:
+    return convnet(
         width=2, dropout=0.2, shift=2, rotation=10, erase=4, ema_decay=0.9, schedule="cosine",
         warmup=0.2, label_smoothing=0.1, **kwargs,
     )  # fmt: skip
@@ -59,11 +59,10 @@ def test_seeds_reproduce_and_differ(tmp_path: Path, weights_hash: Callable[[Path
 
 
 def test_checkpoint_loads_without_the_command_line(tmp_path: Path) -> None:
-    model = MNISTDense(hidden=[5], activation="tanh", shift=1.0)
+    model = dense([5], "tanh", shift=1.0)
     made = fit(model, Images(dataset="digits"), max_steps=1)
     made.save_checkpoint(tmp_path / "model.ckpt")
-    loaded = MNISTDense.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    loaded = ImageClassifier.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     images = torch.rand(2, 1, 28, 28)
     assert torch.equal(loaded.eval()(images), model.eval()(images))
-    assert loaded.hparams.hidden == [5]
-    assert loaded.hparams.activation == "tanh"
+    assert loaded.hparams.network["init_args"] == {"hidden": [5], "activation": "tanh"}

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from models.ema import MovingAverage
-from models.gan_networks import modern_generator
+from models.gan_networks import ModernGenerator
 
 
 def test_update_is_the_recurrence_with_its_ramp() -> None:
@@ -31,7 +31,7 @@ def test_batch_norm_statistics_follow_and_counters_stay() -> None:
 
 def test_a_network_is_averaged_at_once_as_it_would_be_tensor_by_tensor() -> None:
     torch.manual_seed(0)
-    network = modern_generator(input_dim=4, width=2)
+    network = ModernGenerator(4, (1, 28, 28), width=2)
     average = MovingAverage(network, decay=0.75)
     before = {name: value.clone() for name, value in average.network.state_dict().items()}
     with torch.no_grad():

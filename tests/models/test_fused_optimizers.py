@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.gan_networks import lecture_trunk
+from models.gan_networks import LectureTrunk
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "lecture GANs": (torch.optim.SGD, {"lr": 5e-4, "momentum": 0.9, "nesterov": True}),
@@ -21,7 +21,7 @@ def test_weights_agree_after_steps_on_the_same_gradients(use: str) -> None:
     results = []
     for fused in (True, False):
         torch.manual_seed(0)
-        network = lecture_trunk(4, torch.nn.Tanh).to(memory_format=torch.channels_last)
+        network = LectureTrunk((1, 28, 28), channels=4)
         optimizer = make(network.parameters(), **arguments, fused=fused)
         for _ in range(10):
             for parameter in network.parameters():

@@ -1,5 +1,6 @@
 """Invariants of adversarial training, and one step worked out by hand."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from datamodules import Images
 from models import GAN, ConditionalGAN
-from tests.models.gans import KINDS, fit, same, sgd, small, state
+from models.gan_heads import AuxiliaryHead
+from tests.models.gans import KINDS, LECTURE, fit, same, sgd, small, state
 
 
 class Steps(Callback):
@@ -57,20 +59,16 @@ def test_each_step_moves_one_network_and_leaves_the_other(kind: type[GAN], optio
     assert steps.gradients == [(True, False), (False, True)] * 3  # none leaks into the other turn
 
 
-class Tiny(GAN):
-    """A linear generator against a linear discriminator, on 28 x 28 images."""
-
-    def _build(self, *args: Any) -> None:
-        self.generator = nn.Sequential(nn.Linear(4, 784), nn.Unflatten(1, (1, 28, 28)))
-        self.discriminator = nn.Sequential(nn.Flatten(), nn.Linear(784, 1), nn.Flatten(0))
-        self.ema = None
+LINEAR: dict[str, Any] = {  # a linear generator against a linear discriminator
+    "generator": lambda size, shape: nn.Sequential(nn.Linear(size, 784), nn.Unflatten(1, shape)),
+    "trunk": lambda shape: nn.Flatten(),
+}
 
 
 def test_one_step_is_the_update_computed_by_hand() -> None:
     rate = 0.01
-    torch.manual_seed(0)
-    model = Tiny(latent_dim=4, generator_optimizer=sgd(rate), discriminator_optimizer=sgd(rate))
-    (g, _), d = model.generator, model.discriminator[1]
+    model = small(**LINEAR, generator_optimizer=sgd(rate), discriminator_optimizer=sgd(rate))
+    (g, _), d = model.generator, model.discriminator.realness
     assert isinstance(g, nn.Linear)
     a, c, w, b = (p.detach().clone().double() for p in (g.weight, g.bias, d.weight[0], d.bias))
 
@@ -112,15 +110,14 @@ def test_global_step_counts_batches(options: dict, generator_steps: int) -> None
 def test_accumulated_batches_are_one_large_batch() -> None:
     """Without batch norm, two batches of 8 make the discriminator's update of their 16 images."""
 
-    class Same(Tiny):
+    class Same(GAN):
         def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
             return torch.ones(count, 4), None  # the same noise however it is cut
 
     weights = []
     for batch_size, window in ((16, 1), (8, 2)):
-        torch.manual_seed(0)
         optimizers = {"generator_optimizer": sgd(), "discriminator_optimizer": sgd()}
-        model = Same(latent_dim=4, accumulate_grad_batches=window, **optimizers)
+        model = small(Same, **LINEAR, accumulate_grad_batches=window, **optimizers)
         fit(model, batch_size=batch_size, max_steps=window, precision="64-true")
         weights.append([p.detach() for p in model.parameters()])
     for one, accumulated in zip(*weights, strict=True):
@@ -162,7 +159,7 @@ def test_a_schedule_that_waits_for_a_loss_is_refused() -> None:
 def test_reusing_fakes_excludes_what_it_cannot_do() -> None:
     for option in ({"accumulate_grad_batches": 2}, {"fakes_in_eval_mode": True}):
         with pytest.raises(MisconfigurationException, match="reuse_fakes"):
-            GAN(reuse_fakes=True, **option)  # type: ignore[arg-type]
+            small(reuse_fakes=True, **option)
 
 
 @pytest.mark.parametrize("in_eval_mode", [True, False])
@@ -185,7 +182,7 @@ def test_samples_come_from_the_moving_average_in_eval_mode() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_runs_with_one_seed_are_bit_identical(kind: type[GAN]) -> None:
-    first, second, other = (small(kind, architecture="lecture", ema_decay=0.9) for _ in range(3))
+    first, second, other = (small(kind, **LECTURE, ema_decay=0.9) for _ in range(3))
     other.seed = 1
     for model in (first, second, other):
         fit(model, max_steps=2)
@@ -193,7 +190,7 @@ def test_two_runs_with_one_seed_are_bit_identical(kind: type[GAN]) -> None:
     assert not same(state(first), state(other))
 
 
-def test_validation_judges_held_out_real_images() -> None:
+def test_validation_evaluates_held_out_real_images() -> None:
     model = small()
     with torch.no_grad():
         model.discriminator.realness.weight.zero_()
@@ -204,11 +201,14 @@ def test_validation_judges_held_out_real_images() -> None:
     assert metrics["val/d_loss"] == pytest.approx(torch.nn.functional.softplus(torch.tensor(-1.0)))
 
 
-def test_hyperparameters_are_plain_values_and_rebuild_the_model() -> None:
-    model = small(ConditionalGAN, head="auxiliary", generator_optimizer=sgd())
+def test_hyperparameters_are_plain_values_and_rebuild_the_model(tmp_path: Path) -> None:
+    model = small(ConditionalGAN, head=AuxiliaryHead, generator_optimizer=sgd())
     assert not any(callable(value) for value in model.hparams.values())
-    again = ConditionalGAN(**model.hparams)
-    assert again.head == "auxiliary"
+    trainer = fit(model, max_steps=1)
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    again = ConditionalGAN.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    assert same(state(model), state(again))
+    assert isinstance(again.discriminator, AuxiliaryHead)
     assert again.latent_dim == 4
 
 

@@ -1,11 +1,25 @@
-"""The lecture's networks to the last parameter; the fast forms equal to the plain ones."""
+"""The networks of the GANs: the lecture's parameters, and images of any shape."""
+
+import math
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from models import GAN, ConditionalGAN
-from models.gan_networks import TwoHeadedDiscriminator, modern_trunk
+from models.gan_heads import SoftmaxHead
+from models.gan_networks import (
+    ImageShape,
+    LectureGenerator,
+    LectureTrunk,
+    ModernGenerator,
+    ModernTrunk,
+    count_features,
+)
+from tests.models.gans import LECTURE, LECTURE_CGAN, SHAPE
 
 
 def count(module: nn.Module) -> int:
@@ -13,7 +27,7 @@ def count(module: nn.Module) -> int:
 
 
 def test_lecture_gan_has_the_parameters_of_the_slides() -> None:
-    model = GAN(architecture="lecture", latent_dim=100)
+    model = GAN(SHAPE, **LECTURE, latent_dim=100)
     generator = (
         (100 * 1024 + 1024)  # Dense(1024) on 100 features
         + (1024 * 6272 + 6272)  # Dense(128 * 7 * 7)
@@ -32,7 +46,7 @@ def test_lecture_gan_has_the_parameters_of_the_slides() -> None:
 
 
 def test_lecture_cgan_has_the_parameters_of_the_slides() -> None:
-    model = ConditionalGAN(architecture="lecture", head="softmax", latent_dim=100)
+    model = ConditionalGAN(SHAPE, 10, SoftmaxHead, **LECTURE_CGAN, latent_dim=100)
     discriminator = (
         (5 * 5 * 1 * 128 + 128)
         + (5 * 5 * 128 * 256 + 256)
@@ -43,26 +57,47 @@ def test_lecture_cgan_has_the_parameters_of_the_slides() -> None:
     assert count(model.discriminator) == discriminator == 7_388_683
 
 
-@pytest.mark.parametrize("architecture", ["lecture", "modern"])
-def test_images_have_the_size_and_range_of_mnist(architecture: str) -> None:
-    model = GAN(architecture=architecture, width=4, latent_dim=7)  # type: ignore[arg-type]
+def test_lecture_images_have_the_size_and_range_of_mnist() -> None:
+    model = GAN(SHAPE, **LECTURE, latent_dim=7)
     images = model.generator(torch.randn(3, 7))
     assert images.shape == (3, 1, 28, 28)
     assert 0 <= images.min() < images.max() <= 1
     assert model.discriminator(images).shape == (3,)
 
 
-def test_projection_judges_realness_by_the_class_asked_for() -> None:
-    torch.manual_seed(0)
-    head = TwoHeadedDiscriminator(modern_trunk(2), 64 * 2, num_classes=3, projection=True)
-    image = torch.rand(1, 1, 28, 28).expand(3, -1, -1, -1)
-    labels = torch.arange(3)
-    realness, classes = head(image, labels)
-    torch.testing.assert_close(realness, realness[:1].expand(3))  # embeddings start at zero
-    assert head.embedding is not None
-    with torch.no_grad():
-        head.embedding.weight[1] = 1.0
-    changed, same_classes = head(image, labels)
-    features = head.trunk(image[:1])
-    torch.testing.assert_close(changed - realness, torch.tensor([0, features.sum().item(), 0]))
-    torch.testing.assert_close(classes, same_classes)
+@pytest.mark.parametrize("shape", [SHAPE, (3, 16, 64), (1, 64, 64), (3, 32, 32), (3, 20, 36)])
+def test_modern_networks_take_images_of_any_allowed_shape(shape: ImageShape) -> None:
+    images = ModernGenerator(7, shape, width=2)(torch.randn(3, 7))
+    assert images.shape == (3, *shape)
+    assert 0 <= images.min() < images.max() <= 1
+    trunk = ModernTrunk(shape, width=2)
+    features = 4 * 2 * math.ceil(shape[1] / 8) * math.ceil(shape[2] / 8)
+    assert count_features(trunk, shape) == features
+    assert trunk(images).shape == (3, features)
+
+
+@pytest.mark.parametrize("shape", [(2, 28, 28), (1, 30, 28), (1, 12, 28), (1, 28, 68)])
+@pytest.mark.parametrize("network", [partial(ModernGenerator, 7), ModernTrunk])
+def test_modern_networks_refuse_other_shapes_in_one_line(network: Any, shape: ImageShape) -> None:
+    with pytest.raises(MisconfigurationException, match="multiples of 4 from 16 to 64") as caught:
+        network(shape)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("network", [partial(LectureGenerator, 7), LectureTrunk])
+def test_the_lectures_networks_refuse_any_shape_but_the_slides(network: Any) -> None:
+    with pytest.raises(MisconfigurationException, match="the data have 3 x 32 x 32: use Modern"):
+        network((3, 32, 32))
+
+
+def test_counting_features_draws_no_random_numbers_and_keeps_the_mode() -> None:
+    trunk = LectureTrunk(SHAPE, channels=2)
+    before = torch.get_rng_state()
+    assert count_features(trunk, SHAPE) == 1024
+    assert torch.equal(before, torch.get_rng_state())
+    assert trunk.training
+
+
+def test_a_trunk_must_end_in_features() -> None:
+    with pytest.raises(MisconfigurationException, match=r"returns shape \(1, 1, 28, 28\)"):
+        count_features(nn.Identity(), SHAPE)

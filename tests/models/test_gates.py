@@ -96,7 +96,7 @@ def test_training_many_at_once_is_training_each() -> None:
     model = GateMLP()
     for parameter, start in zip(model.network.parameters(), stacked, strict=True):
         parameter.data.copy_(start[1])
-    optimizer = model.configure_optimizers()
+    optimizer = model.configure_optimizers()["optimizer"]
     for _ in range(20):
         optimizer.zero_grad()
         model.step((POINTS, torch.tensor(TRUTH["xor"])))["loss"].backward()

@@ -2,34 +2,36 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning import seed_everything
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from datamodules import Images
-from models import MNISTConv, MNISTDense
-from models.networks import count_parameters
-from tests.models.classifiers import fit, trainer
+from models import ImageClassifier
+from models.networks import LectureConvNet, count_parameters
+from tests.models.classifiers import SHAPE, convnet, dense, fit, trainer
 
 
 def test_lecture_networks_have_their_parameters() -> None:
     # 784 pixels and a bias into each of 128 units, 128 and a bias into 128, then into 10
-    assert count_parameters(MNISTDense().network) == 785 * 128 + 129 * 128 + 129 * 10 == 118_282
+    assert count_parameters(dense().network) == 785 * 128 + 129 * 128 + 129 * 10 == 118_282
     # 32 filters of 3 x 3 and a bias; 26 x 26 x 32 values and a bias into 128 units; into 10
-    lecture = MNISTConv(architecture="lecture").network
+    lecture = ImageClassifier(SHAPE, 10, LectureConvNet).network
     assert count_parameters(lecture) == 320 + (21_632 + 1) * 128 + 1_290 == 2_770_634
 
 
 def test_depth_width_and_activation_are_arguments() -> None:
-    model = MNISTDense(hidden=(7, 6, 5), activation="softplus")
+    model = dense((7, 6, 5), "softplus")
     assert count_parameters(model.network) == 785 * 7 + 8 * 6 + 7 * 5 + 6 * 10
     assert sum(isinstance(layer, torch.nn.Softplus) for layer in model.network) == 3
 
 
 def test_images_and_weights_stay_in_channels_last() -> None:
-    model = MNISTConv(width=4)
+    model = convnet(4)
     assert model.network[0].weight.is_contiguous(memory_format=torch.channels_last)
     layouts: list[bool] = []
 
@@ -46,16 +48,16 @@ def test_images_and_weights_stay_in_channels_last() -> None:
 
 def test_augmentation_arguments_reach_the_training_images() -> None:
     images, targets = torch.rand(8, 1, 28, 28), torch.zeros(8, dtype=torch.long)
-    assert torch.equal(MNISTDense().augment(images, targets), images)
-    assert not torch.equal(MNISTDense(shift=2.0).augment(images, targets), images)
-    erased = MNISTDense(erase=8).augment(images, targets)
+    assert torch.equal(dense().augment(images, targets), images)
+    assert not torch.equal(dense(shift=2.0).augment(images, targets), images)
+    erased = dense(erase=8).augment(images, targets)
     assert 16 <= (erased == 0).sum(dim=(1, 2, 3)).min() <= 64
 
 
-@pytest.mark.parametrize("model", [MNISTDense, MNISTConv])
-def test_digits_are_learnt_in_a_few_seconds(model: type) -> None:
+@pytest.mark.parametrize("model", [dense, convnet])
+def test_digits_are_learnt_in_a_few_seconds(model: Any) -> None:
     seed_everything(0, verbose=False)
-    options = {"width": 8} if model is MNISTConv else {"activation": "relu"}
+    options = {"width": 8} if model is convnet else {"activation": "relu"}
     made = model(optimizer=lambda p: torch.optim.Adam(p, lr=0.01), **options)
     data = Images(dataset="digits", batch_size=64)
     fit(made, data, max_epochs=4)
@@ -70,20 +72,21 @@ def test_one_epoch_of_real_mnist() -> None:
         pytest.skip("no MNIST: LADDER_DATA_DIR does not name a folder with MNIST/raw")
     seed_everything(0, verbose=False)
     data = Images(dataset="mnist", data_dir=folder, batch_size=32, scale=1, val_fraction=0)
-    model = MNISTDense(initialization="glorot")
+    model = dense(initialization="glorot")
     fit(model, data)
     (result,) = trainer().test(model, datamodule=data, verbose=False)
     assert result["test/accuracy"] > 0.85  # 0.88 after the slide's first epoch
 
 
 @pytest.mark.parametrize(("mirrors", "flips"), [(True, True), (False, False)])
-def test_flip_null_asks_the_data(
-    mirrors: bool, flips: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Images, "mirrors", mirrors)
-    model = MNISTConv(width=2, flip=None)
-    fit(model, Images(dataset="digits", batch_size=64), max_steps=1)
-    assert model.augmentation.flip is flips
+def test_flip_auto_follows_the_data(mirrors: bool, flips: bool) -> None:
+    assert convnet(flip="auto", mirrors=mirrors).augmentation.flip is flips
+    assert convnet(flip=True, mirrors=False).augmentation.flip
+
+
+def test_inputs_that_are_no_images_are_refused() -> None:
+    with pytest.raises(MisconfigurationException, match=r"the data have shape \(4,\)"):
+        ImageClassifier((4,), 3)
 
 
 def test_only_clothes_bear_a_mirror() -> None:
@@ -95,7 +98,7 @@ def test_only_clothes_bear_a_mirror() -> None:
 def test_flip_in_evaluation_makes_the_logits_those_of_the_mirror_image() -> None:
     images = torch.rand(4, 1, 28, 28)
     for flip in (True, False):  # nothing is averaged where nothing was mirrored in training
-        model = MNISTConv(width=2, flip=flip, flip_in_evaluation=True).eval()
+        model = convnet(flip=flip, flip_in_evaluation=True).eval()
         same = torch.allclose(model(images), model(images.flip(3)), atol=1e-6)
         assert same is flip
 

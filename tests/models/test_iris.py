@@ -9,7 +9,7 @@ from datamodules import Iris
 from models import IrisMLP
 from models.iris import within_class_noise
 from models.networks import count_parameters
-from tests.models.classifiers import fit, trainer
+from tests.models.classifiers import fit, iris, trainer
 
 
 def test_the_default_is_the_slides_network() -> None:
@@ -21,7 +21,7 @@ def test_the_default_is_the_slides_network() -> None:
 
 
 def test_one_argument_adds_the_slides_second_hidden_layer() -> None:
-    model = IrisMLP(hidden=(128, 128))
+    model = iris((128, 128))
     assert count_parameters(model.network) == 1_027 + 129 * 128
 
 

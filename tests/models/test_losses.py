@@ -5,12 +5,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from models.losses import (
-    non_saturating_discriminator,
-    non_saturating_generator,
-    normalized_sigmoid_cross_entropy,
-    r1_penalty,
-)
+from models.losses import NonSaturating, normalized_sigmoid_cross_entropy, r1_penalty
 
 
 def test_discriminator_loss_is_cross_entropy_over_both_halves() -> None:
@@ -19,19 +14,20 @@ def test_discriminator_loss_is_cross_entropy_over_both_halves() -> None:
     for smoothing in (0.0, 0.1):
         target = torch.tensor([1 - smoothing] * 3 + [0.0] * 3)
         expected = F.binary_cross_entropy_with_logits(logits, target)
-        torch.testing.assert_close(non_saturating_discriminator(real, fake, smoothing), expected)
+        torch.testing.assert_close(NonSaturating(smoothing).discriminator(real, fake), expected)
 
 
 def test_an_undecided_discriminator_costs_log_two() -> None:
     zeros = torch.zeros(4)
     log_two = torch.tensor(math.log(2))
-    torch.testing.assert_close(non_saturating_discriminator(zeros, zeros), log_two)
-    torch.testing.assert_close(non_saturating_generator(zeros), log_two)
+    torch.testing.assert_close(NonSaturating().discriminator(zeros, zeros), log_two)
+    torch.testing.assert_close(NonSaturating().generator(zeros), log_two)
+    torch.testing.assert_close(NonSaturating(0.1).evaluation(zeros), log_two)
 
 
 def test_generator_loss_keeps_a_gradient_where_the_discriminator_is_sure() -> None:
     logit = torch.tensor([-30.0], requires_grad=True)
-    (gradient,) = torch.autograd.grad(non_saturating_generator(logit), logit)
+    (gradient,) = torch.autograd.grad(NonSaturating().generator(logit), logit)
     torch.testing.assert_close(gradient, torch.tensor([-1.0]))
 
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from benchmarks.plain_worker import Plain
 from models import GAN, ConditionalGAN
-from tests.models.gans import fit
+from models.gan_heads import NormalizedSigmoidHead
+from tests.models.gans import LECTURE, LECTURE_CGAN, fit, small
 
 STEPS = 3
 TOLERANCES = {"64-true": 1e-11, "32-true": 2e-5}  # of sums over as many as 6,400 products
@@ -49,15 +50,15 @@ def without_dropout(*networks: nn.Module) -> None:
 @pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("kind", [GAN, ConditionalGAN])
 def test_losses_and_weights_are_those_of_the_plain_loop(kind: type[GAN], precision: str) -> None:
-    torch.manual_seed(0)
-    head = {} if kind is GAN else {"head": "normalized_sigmoid"}
-    model = kind(
-        architecture="lecture",
+    head = {"head": NormalizedSigmoidHead} | LECTURE_CGAN
+    model = small(
+        kind,
+        **(LECTURE if kind is GAN else head),
+        latent_dim=100,
         latent="uniform",
         fakes_in_eval_mode=True,
         generator_optimizer=sgd,
         discriminator_optimizer=sgd,
-        **head,
     )
     plain = Plain(conditional=kind is ConditionalGAN, device="cpu")
     without_dropout(model, plain.d)

@@ -1,6 +1,7 @@
 """Function approximation: one hidden layer, its errors, and what more units bring."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,13 +11,12 @@ from torch import Tensor, nn
 from datamodules import Functions
 from models import FunctionMLP
 from models.approximation import approximation_error, levenberg_marquardt
-from models.networks import count_parameters
-from models.regressor import function_network
+from models.networks import OneHiddenLayer, count_parameters
 from tests.models.classifiers import fit, trainer
 
 
 def test_it_is_the_theorems_sum_and_a_constant() -> None:
-    model = FunctionMLP(hidden_units=7, dimensions=3).double()
+    model = FunctionMLP((3,), partial(OneHiddenLayer, hidden_units=7)).double()
     assert count_parameters(model.network) == 7 * 3 + 7 + 7 + 1
     w, b, v, c = model.network.parameters()
     x = torch.randn(5, 3, dtype=torch.float64)
@@ -26,7 +26,7 @@ def test_it_is_the_theorems_sum_and_a_constant() -> None:
 
 def test_units_start_to_turn_all_over_the_interval() -> None:
     torch.manual_seed(0)
-    layer = function_network(4000)[1].requires_grad_(False)
+    layer = OneHiddenLayer((1,), 1, 4000)[1].requires_grad_(False)
     turns = -layer.bias / layer.weight[:, 0]
     assert turns.abs().max() <= math.pi * 1.0001
     assert ((turns > 0) & (turns < math.pi / 2)).float().mean() == pytest.approx(0.25, abs=0.03)
@@ -48,7 +48,10 @@ def test_logged_errors_are_those_of_all_points_at_once() -> None:
 
 def test_training_lowers_both_errors() -> None:
     seed_everything(0, verbose=False)
-    model, data = FunctionMLP(hidden_units=32), Functions(function="sin(x)", num_train=1024)
+    model, data = (
+        FunctionMLP(network=partial(OneHiddenLayer, hidden_units=32)),
+        Functions(function="sin(x)", num_train=1024),
+    )
     (before,) = trainer().test(model, datamodule=data, verbose=False)
     fit(model, data, max_epochs=15)
     (after,) = trainer().test(model, datamodule=data, verbose=False)
@@ -57,7 +60,7 @@ def test_training_lowers_both_errors() -> None:
 
 
 def test_predictions_come_with_their_targets() -> None:
-    model, data = FunctionMLP(dimensions=2), Functions(function="x1 * x2", dimensions=2)
+    model, data = FunctionMLP((2,)), Functions(function="x1 * x2", dimensions=2)
     batches = trainer().predict(model, datamodule=data)
     points, values = data.splits.test
     assert torch.equal(torch.cat([b["targets"] for b in batches]), values)

@@ -1,12 +1,50 @@
-"""VGG-16 on small images."""
+"""VGG-16: the paper's parameters, and small images."""
+
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+import torchvision
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from datamodules import Images
-from models import VGG
+from models import VGG16, ImageClassifier
+from models.layers import MaxPool2d
 from models.networks import count_parameters
-from tests.models.classifiers import fit
+from models.vgg import PadTo
+from tests.models.classifiers import SHAPE, fit
+
+
+def test_at_224_pixels_it_has_torchvisions_parameters() -> None:
+    with torch.device("meta"):  # half a gigabyte otherwise
+        ours: Any = VGG16((3, 224, 224), 1000, batch_norm=False)
+        theirs = torchvision.models.vgg16(weights=None, init_weights=False)
+    shapes = [[tuple(p.shape) for p in network.parameters()] for network in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    assert count_parameters(ours) == 138_357_544
+
+
+def test_it_has_13_convolutions_and_3_dense_layers() -> None:
+    network = VGG16(SHAPE, 10, width=1 / 64)
+    kinds = [type(layer) for layer in network]
+    assert kinds.count(nn.Conv2d) == kinds.count(nn.BatchNorm2d) == 13
+    assert kinds.count(nn.Linear) == 3
+    assert kinds.count(MaxPool2d) == 5
+    assert network[1].out_channels == 1
+
+
+def test_padding_that_its_poolings_use_up_is_refused() -> None:
+    with pytest.raises(MisconfigurationException, match="pad_to_multiple_of is 28"):
+        VGG16(SHAPE, 10, width=1 / 64, pad_to_multiple_of=28)
+
+
+def test_padding_is_even_and_zero() -> None:
+    padded = PadTo(32, 30)(torch.ones(1, 1, 28, 28))
+    assert padded.shape == (1, 1, 32, 30)
+    assert padded[..., 2:30, 1:29].min() == 1
+    assert padded.sum() == 28 * 28
 
 
 def test_parameters_for_small_images() -> None:
@@ -16,16 +54,17 @@ def test_parameters_for_small_images() -> None:
     convolutions = sum(9 * i * o + 2 * o for i, o in zip(channels, channels[1:], strict=False))
     dense = 513 * 4096 + 4097 * 4096 + 4097 * 10
     with torch.device("meta"):
-        model = VGG()
-    assert count_parameters(model.network) == convolutions + dense == 33_641_290
+        network = VGG16(SHAPE, 10)
+    assert count_parameters(network) == convolutions + dense == 33_641_290
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_narrow_one_trains(batch_norm: bool) -> None:
-    model = VGG(width=1 / 32, batch_norm=batch_norm)
+    network = partial(VGG16, width=1 / 32, batch_norm=batch_norm)
+    model = ImageClassifier(SHAPE, 10, network)
     before = [p.clone() for p in model.network.parameters()]
     fit(model, Images(dataset="digits", batch_size=16), max_steps=2)
     after = list(model.network.parameters())
     assert all(p.isfinite().all() for p in after)
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    assert model(torch.rand(2, *SHAPE)).shape == (2, 10)

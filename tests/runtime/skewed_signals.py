@@ -24,10 +24,11 @@ import cli
 from runtime import signals
 from runtime.preemption import TRY_AGAIN
 from tests import ranks
+from tests.models.gans import WIDTH_2
 
 RUN = [
     "fit", "--config", "configs/gan.yaml", "--data.dataset=digits", "--data.batch_size=128",
-    "--model.width=2", "--model.latent_dim=4", "--trainer.precision=32-true",
+    *WIDTH_2, "--trainer.precision=32-true",
     "--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false", "--trainer.limit_val_batches=1",
     "--trainer.max_epochs=100000", "--checkpoint.min_steps=0", "--samples.min_steps=1000000",

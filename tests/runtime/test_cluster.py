@@ -10,9 +10,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 import cli
-from models import GAN, IrisMLP
+from models import IrisMLP
 from runtime import cluster
 from runtime.trainer import LadderTrainer
+from tests.models.gans import small
 
 
 @pytest.fixture
@@ -133,6 +134,6 @@ def test_fsdp_is_refused_for_a_gan_and_only_for_that() -> None:
         cluster.check_strategy(SimpleNamespace(strategy=strategy), model)  # type: ignore[arg-type]
 
     with pytest.raises(MisconfigurationException, match="FSDP cannot train GAN.*strategy ddp"):
-        check(FSDPStrategy(), GAN())
+        check(FSDPStrategy(), small())
     check(FSDPStrategy(), IrisMLP())
-    check(DDPStrategy(), GAN())
+    check(DDPStrategy(), small())

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from lightning import Callback, Trainer
 
 import cli
+from callbacks import DEFAULT_CALLBACKS
 from commands import ladder_cli
 from datamodules import Images, Iris
 from models import IrisMLP
@@ -21,7 +22,7 @@ from runtime.preemption import TRY_AGAIN, Agreement, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 from tests.conftest import ROOT
-from tests.models.gans import small
+from tests.models.gans import WIDTH_2, small
 from tests.runtime.skewed_signals import trial
 from tests.test_resume import Kill, logged_steps
 
@@ -138,7 +139,7 @@ def test_a_signal_after_the_save_changes_nothing() -> None:
 
 
 RUN = [
-    "fit", "--model=ConditionalGAN", "--model.width=4", "--model.latent_dim=4",
+    "fit", "--model=ConditionalGAN", *WIDTH_2,
     "--model.ema_decay=0.9", "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
     "--trainer.max_epochs=2", "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false", "--trainer.precision=32-true",
@@ -169,8 +170,7 @@ def test_a_run_stopped_at_an_epochs_end_logs_the_same_steps(
     stopped = [*run, f"--trainer.default_root_dir={tmp_path}/stopped"]
     stop = Kill("on_train_epoch_end", 20)
     with monkeypatch.context() as patch:
-        defaults = (*ladder_cli.DEFAULT_CALLBACKS, lambda: stop)
-        patch.setattr(ladder_cli, "DEFAULT_CALLBACKS", defaults)
+        patch.setattr(ladder_cli, "DEFAULT_CALLBACKS", (*DEFAULT_CALLBACKS, lambda: stop))
         with pytest.raises(SystemExit):
             cli.main(stopped)
     cli.main([*stopped, "--ckpt_path=last"])

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.models.gans import WIDTH_2
 from tests.slurm.cluster import OVER, Cluster, wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.ddp]
 
 TINY = [
-    "configs/cgan.yaml", "--model.width=4", "--model.latent_dim=4", "--trainer.precision=32-true",
+    "configs/cgan.yaml", *WIDTH_2, "--trainer.precision=32-true",
     "--data.dataset=digits", "--data.batch_size=32", "--trainer.limit_val_batches=1",
     "--checkpoint.min_steps=0", "--samples.min_steps=1000000",
 ]  # fmt: skip

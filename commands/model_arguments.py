@@ -1,0 +1,104 @@
+"""The model's init arguments: from the config, from the data and from a checkpoint."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser, Namespace, _typehints
+from jsonargparse._util import import_object
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from models.legacy import translate_hyperparameters
+
+FROM_DATA = ("input_shape", "image_shape", "num_classes", "mirrors")  # the data decide these
+
+
+def link_to_data(parser: LightningArgumentParser) -> None:
+    """Gives the model what the data decide. Values of the command line are not used."""
+    for name in FROM_DATA:
+        parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+
+def check_against_data(model: Namespace, data: LightningDataModule) -> None:
+    """Refuses init arguments that contradict the data.
+
+    Raises:
+        MisconfigurationException: One does, for example `num_classes`.
+    """
+    for name in FROM_DATA[:-1]:
+        given, decided = model.init_args.get(name), getattr(data, name)
+        default = default_init_args(model.class_path).get(name)
+        if _plain(given) not in (None, _plain(default), _plain(decided)):
+            raise MisconfigurationException(
+                f"model.{name} is {_plain(given)}, and data {type(data).__name__} has "
+                f"{_plain(decided)}: leave out --model.{name}, which the data decide; a trained "
+                "model needs data like those it was trained on"
+            )
+
+
+def keep_own_hyperparameters(model: LightningModule) -> None:
+    """Removes what the data offered and the model's class does not take from its `hparams`."""
+    own = default_init_args(f"{type(model).__module__}.{type(model).__qualname__}")
+    for name in FROM_DATA:
+        if name not in own:
+            model.hparams.pop(name, None)
+
+
+def saved_in(checkpoint: Path) -> dict[str, Any] | None:
+    """Returns class path and init arguments of a checkpoint's model; None if it does not say."""
+    content = torch.load(checkpoint, map_location="meta", weights_only=True, mmap=True)
+    hparams = translate_hyperparameters(content.get("hyper_parameters", {}), "")
+    class_path = hparams.pop("_class_path", None)
+    hparams.pop("_instantiator", None)
+    return {"class_path": class_path, "init_args": hparams} if class_path else None
+
+
+@cache
+def default_init_args(class_path: str) -> dict[str, Any]:
+    """Returns the init arguments that a class and its bases take, with their defaults."""
+    parser = ArgumentParser()
+    parser.add_class_arguments(import_object(class_path), "cls", fail_untyped=False)
+    return parser.get_defaults().cls.as_dict()
+
+
+@contextmanager
+def defaults_of_the_new_class() -> Iterator[None]:
+    """Lets a class that replaces another start from its own defaults.
+
+    Where a class path changes, jsonargparse 4 keeps all values of the previous class that the new
+    one accepts, its defaults included: with `network: VGG16`, `dropout` would be the 0.0 of
+    `ResidualConvNet` and not VGG's 0.5. Inside the block it keeps the values that somebody chose.
+    """
+    original = _typehints.discard_init_args_on_class_path_change
+
+    def discard(parser: Any, previous: Any, value: Any) -> None:
+        if previous and "init_args" in previous and previous["class_path"] != value["class_path"]:
+            defaults = _signature_defaults(previous["class_path"])
+            for name, default in defaults.items():
+                if name in previous["init_args"] and previous["init_args"][name] == default:
+                    del previous["init_args"][name]
+        original(parser, previous, value)
+
+    vars(_typehints)["discard_init_args_on_class_path_change"] = discard
+    try:
+        yield
+    finally:
+        vars(_typehints)["discard_init_args_on_class_path_change"] = original
+
+
+def _signature_defaults(class_path: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for base in reversed(import_object(class_path).__mro__):
+        if "__init__" in vars(base):
+            found |= {n: p.default for n, p in inspect.signature(base).parameters.items()}
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value

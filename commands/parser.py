@@ -1,0 +1,36 @@
+"""The parser of commands that need a Trainer, and the names of classes that it can suggest."""
+
+from typing import Any, NoReturn
+
+import torch
+from jsonargparse import ActionSubCommands
+from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch import loggers
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+import callbacks
+import datamodules
+import models
+from commands import COMMANDS
+
+MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
+CLASSES = [name for module in MODULES for name in module.__all__]
+
+
+class Parser(LightningArgumentParser):
+    """A parser that raises its errors, and knows the light commands by name."""
+
+    def add_subcommands(self, *args: Any, **kwargs: Any) -> ActionSubCommands:
+        """Adds the light commands, for the help and for shell completion."""
+        subcommands = super().add_subcommands(*args, **kwargs)
+        for name, command in COMMANDS.items():
+            if command.light:
+                subcommands.add_subcommand(name, Parser(), help=command.summary)
+        return subcommands
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises the message as a user's mistake."""
+        if not self.exit_on_error:  # one of jsonargparse's own parsers, which catch this
+            super().error(message, ex)
+        raise MisconfigurationException(message)

@@ -1,0 +1,253 @@
+"""Discriminators: a trunk of features, the head on top of it, and the losses that go with it.
+
+A head is called as `head(trunk, num_features, num_classes)`, where `num_classes` may be None. A new
+head is one class, here or in any other file, used by its import path.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+
+from models.losses import LossCallable, NonSaturating, normalized_sigmoid_cross_entropy
+
+Stats = dict[str, Tensor]
+FAKE = 0  # the class of generated images among the lecture's 1 + num_classes
+
+
+class Head(nn.Module, ABC):
+    """A discriminator with its losses. Labels (B,) are None for a GAN without classes.
+
+    Args:
+        trunk: From images (B, C, H, W) to features (B, num_features).
+        num_features: Number of features.
+        num_classes: Number of classes, or None.
+    """
+
+    takes_classes = True
+
+    def __init__(self, trunk: nn.Module, num_features: int, num_classes: int | None) -> None:
+        super().__init__()
+        if self.takes_classes != (num_classes is not None):
+            model = "ConditionalGAN" if self.takes_classes else "GAN"
+            raise MisconfigurationException(
+                f"model.head: {type(self).__name__} is for model.class_path {model}: choose that "
+                "model or another head"
+            )
+        self.trunk = trunk
+
+    @abstractmethod
+    def discriminator_loss(
+        self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
+    ) -> tuple[Tensor, Stats]:
+        """Computes the loss on as many real as fake images, and D's accuracy on each."""
+
+    @abstractmethod
+    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
+        """Computes the generator's loss on its images."""
+
+    @abstractmethod
+    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Computes the logits (B,) for "these images are real"."""
+
+    @abstractmethod
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes loss and accuracy on real images alone, as the slides print them."""
+
+
+HeadCallable = Callable[[nn.Module, int, int | None], Head]
+
+
+class PlainHead(Head):
+    """One logit: real or not (Goodfellow et al. 2014).
+
+    Args:
+        trunk: As for `Head`.
+        num_features: As for `Head`.
+        num_classes: None.
+        loss: The adversarial loss.
+    """
+
+    takes_classes = False
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        num_features: int,
+        num_classes: int | None,
+        loss: LossCallable = NonSaturating,
+    ) -> None:
+        super().__init__(trunk, num_features, num_classes)
+        self.loss = loss()
+        self.realness = nn.Linear(num_features, 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) -> logits (B,)."""
+        return full_precision(self.realness(self.trunk(images)).squeeze(1))
+
+    real_logits = forward
+
+    def discriminator_loss(
+        self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
+    ) -> tuple[Tensor, Stats]:
+        real_logits, fake_logits = self(torch.cat([real, fake])).chunk(2)
+        stats = {"acc_real": share(real_logits > 0), "acc_fake": share(fake_logits < 0)}
+        return self.loss.discriminator(real_logits, fake_logits), stats
+
+    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
+        return self.loss.generator(self(fake))
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self(images)
+        return self.loss.evaluation(logits), share(logits > 0)
+
+
+class SoftmaxHead(Head):
+    """The lecture's 11 outputs for ten classes: 0 is "fake", k + 1 is class k."""
+
+    def __init__(self, trunk: nn.Module, num_features: int, num_classes: int | None) -> None:
+        super().__init__(trunk, num_features, num_classes)
+        self.classes = nn.Linear(num_features, (num_classes or 0) + 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) -> logits (B, 1 + num_classes)."""
+        return full_precision(self.classes(self.trunk(images)))
+
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Computes the loss of logits (B, 1 + num_classes) for targets (B,)."""
+        return F.cross_entropy(logits, target)
+
+    def log_probability(self, logits: Tensor) -> Tensor:
+        """Returns the log-probability of each class, up to a constant for each image."""
+        return logits
+
+    def discriminator_loss(
+        self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
+    ) -> tuple[Tensor, Stats]:
+        logits = self(torch.cat([real, fake]))
+        target = torch.cat([real_labels + 1, torch.full_like(real_labels, FAKE)])
+        acc_real, acc_fake = (logits.argmax(dim=1) == target).float().chunk(2)
+        stats = {"acc_real": acc_real.mean(), "acc_fake": acc_fake.mean()}
+        return self.cross_entropy(logits, target), stats
+
+    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        return self.cross_entropy(self(fake), labels + 1)
+
+    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        log_probability = self.log_probability(self(images))
+        return log_probability[:, 1:].logsumexp(dim=1) - log_probability[:, FAKE]
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits, target = self(images), labels + 1
+        return self.cross_entropy(logits, target), share(logits.argmax(dim=1) == target)
+
+
+class NormalizedSigmoidHead(SoftmaxHead):
+    """The same outputs, as sigmoids divided by their sum, exactly as on the slides."""
+
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        return normalized_sigmoid_cross_entropy(logits, target)
+
+    def log_probability(self, logits: Tensor) -> Tensor:
+        return F.logsigmoid(logits)
+
+
+class AuxiliaryHead(Head):
+    """Two outputs: real or not, and which class (AC-GAN, Odena et al. 2016).
+
+    Args:
+        trunk: As for `Head`.
+        num_features: As for `Head`.
+        num_classes: As for `Head`.
+        loss: The adversarial loss.
+        class_weight: Weight of the class loss, 1 in AC-GAN.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        num_features: int,
+        num_classes: int | None,
+        loss: LossCallable = NonSaturating,
+        class_weight: float = 1.0,
+    ) -> None:
+        super().__init__(trunk, num_features, num_classes)
+        self.loss, self.class_weight = loss(), class_weight
+        self.realness = nn.Linear(num_features, 1)
+        self.classes = nn.Linear(num_features, num_classes or 0)
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W), labels (B,) -> realness (B,), class logits (B, num_classes)."""
+        features = self.trunk(images)
+        realness = full_precision(self.realness(features).squeeze(1))
+        return realness + self.match(features, labels), full_precision(self.classes(features))
+
+    def match(self, features: Tensor, labels: Tensor) -> Tensor | float:
+        """Returns how well features fit the class that was asked for, added to the realness."""
+        return 0.0
+
+    def discriminator_loss(
+        self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
+    ) -> tuple[Tensor, Stats]:
+        assert fake_labels is not None
+        realness, classes = self(torch.cat([real, fake]), torch.cat([real_labels, fake_labels]))
+        real_logits, fake_logits = realness.chunk(2)
+        real_classes = classes.chunk(2)[0]  # D need not recognize what a bad fake shows
+        loss = self.loss.discriminator(real_logits, fake_logits)
+        return loss + self.class_weight * F.cross_entropy(real_classes, real_labels), {
+            "acc_real": share(real_logits > 0),
+            "acc_fake": share(fake_logits < 0),
+            "acc_class": share(real_classes.argmax(dim=1) == real_labels),
+        }
+
+    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        realness, classes = self(fake, labels)
+        class_loss = F.cross_entropy(classes, labels)
+        return self.loss.generator(realness) + self.class_weight * class_loss
+
+    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self(images, labels)[0]
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        realness, classes = self(images, labels)
+        class_loss = F.cross_entropy(classes, labels)
+        hits = (realness > 0) & (classes.argmax(dim=1) == labels)
+        return self.loss.evaluation(realness) + self.class_weight * class_loss, share(hits)
+
+
+class ProjectionHead(AuxiliaryHead):
+    """As `AuxiliaryHead`, with realness judged for the class that was asked for.
+
+    The product of the features with the class's embedding is added to the logit (Miyato and
+    Koyama 2018, equation 4).
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        num_features: int,
+        num_classes: int | None,
+        loss: LossCallable = NonSaturating,
+        class_weight: float = 1.0,
+    ) -> None:
+        super().__init__(trunk, num_features, num_classes, loss, class_weight)
+        self.embedding = nn.Embedding(num_classes or 0, num_features)
+        nn.init.zeros_(self.embedding.weight)  # starts as a discriminator blind to the class
+
+    def match(self, features: Tensor, labels: Tensor) -> Tensor:
+        return (self.embedding(labels) * features).sum(dim=1)
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """Converts logits to float32 at least: mixed precision ends at the last layer."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def share(hits: Tensor) -> Tensor:
+    """Returns the share of True in a batch (B,) of booleans."""
+    return hits.float().mean()

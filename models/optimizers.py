@@ -1,0 +1,82 @@
+"""Optimizers and learning-rate schedules, built in one way for all models."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from lightning import Trainer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+Schedule = Literal["constant", "cosine", "linear"]
+
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter],
+    make_optimizer: OptimizerCallable,
+    make_scheduler: LRSchedulerCallable | None,
+    monitor: str | None = "val/loss",
+    name: str = "scheduler",
+) -> dict[str, Any]:
+    """Builds what `configure_optimizers` returns for one optimizer.
+
+    A schedule is stepped every batch, except `ReduceLROnPlateau`, which watches `monitor` once an
+    epoch.
+
+    Args:
+        parameters: The parameters to train.
+        make_optimizer: From parameters to an optimizer.
+        make_scheduler: From an optimizer to a learning-rate schedule; None: a constant rate.
+        monitor: The metric that `ReduceLROnPlateau` watches; None: the model has none.
+        name: The model's argument for the schedule, for messages.
+
+    Raises:
+        MisconfigurationException: `ReduceLROnPlateau` has nothing to watch.
+    """
+    optimizer = make_optimizer(parameters)
+    if make_scheduler is None:
+        return {"optimizer": optimizer}
+    scheduler = make_scheduler(optimizer)
+    config: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
+    if isinstance(scheduler, ReduceLROnPlateau):
+        if monitor is None:
+            raise MisconfigurationException(
+                f"model.{name}: ReduceLROnPlateau needs a falling loss to watch, and a GAN has "
+                "none; choose a schedule of steps, such as CosineAnnealingLR."
+            )
+        config |= {"interval": "epoch", "monitor": monitor}
+    return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+def learning_rate_factor(
+    trainer: Trainer, schedule: Schedule, warmup: float
+) -> Callable[[int], float]:
+    """Returns the factor on the learning rate as a function of the step, for `LambdaLR`.
+
+    Args:
+        trainer: Knows the number of steps of the run.
+        schedule: After the warm-up: constant, or falling to 0 as a cosine or a line.
+        warmup: Share of the run in which the rate rises from 0.
+
+    Raises:
+        MisconfigurationException: The run has no end.
+    """
+    total = trainer.estimated_stepping_batches
+    if math.isinf(total):
+        raise MisconfigurationException(
+            f"model.schedule {schedule} needs to know when the run ends: set "
+            "--trainer.max_epochs or --trainer.max_steps"
+        )
+    rise = warmup * total
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        fraction = min(1.0, (step - rise) / (total - rise))
+        if schedule == "cosine":
+            return (1 + math.cos(math.pi * fraction)) / 2
+        return 1 - fraction if schedule == "linear" else 1.0
+
+    return factor

@@ -1,0 +1,126 @@
+"""The heads: their losses in closed form, and what each refuses."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models import GAN, ConditionalGAN
+from models.gan_heads import (
+    AuxiliaryHead,
+    Head,
+    NormalizedSigmoidHead,
+    PlainHead,
+    ProjectionHead,
+    SoftmaxHead,
+)
+from models.losses import NonSaturating
+from tests.models.gans import fit, same, small, state
+
+CONDITIONAL = [SoftmaxHead, NormalizedSigmoidHead, AuxiliaryHead, ProjectionHead]
+IMAGES = torch.zeros(2, 1, 1, 1)
+
+
+@pytest.mark.parametrize("head", CONDITIONAL)
+def test_every_head_trains_both_networks(head: type[Head]) -> None:
+    model = small(ConditionalGAN, head=head)
+    generator, discriminator = state(model.generator), state(model.discriminator)
+    fit(model, max_steps=2)
+    assert not same(generator, state(model.generator))
+    assert not same(discriminator, state(model.discriminator))
+
+
+def says(head: Callable[..., Head], outputs: Any, num_classes: int | None = 10) -> Any:
+    """A head whose forward pass returns `outputs`, row by row."""
+    made: Any = head(nn.Flatten(), 1, num_classes)
+    cut = (lambda rows: tuple(o[:rows] for o in outputs)) if isinstance(outputs, tuple) else None
+    made.forward = lambda images, labels=None: cut(len(images)) if cut else outputs[: len(images)]
+    return made
+
+
+def test_a_plain_head_compares_real_with_fake() -> None:
+    logits = torch.randn(4)
+    head = says(PlainHead, logits, num_classes=None)
+    loss, stats = head.discriminator_loss(IMAGES, None, IMAGES, None)
+    target = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target))
+    assert stats["acc_fake"] == (logits[2:] < 0).float().mean()
+
+
+def test_k_plus_one_targets_are_zero_for_fakes_and_the_class_plus_one_for_reals() -> None:
+    logits = torch.randn(4, 11)
+    labels, fake_labels = torch.tensor([3, 9]), torch.tensor([5, 0])
+    target = torch.tensor([4, 10, 0, 0])
+    log_sum = torch.logsumexp(F.logsigmoid(logits), dim=1)
+    sigmoid = (log_sum - F.logsigmoid(logits)[range(4), target]).mean()
+    for head, expected in (
+        (SoftmaxHead, F.cross_entropy(logits, target)),
+        (NormalizedSigmoidHead, sigmoid),
+    ):
+        loss, _ = says(head, logits).discriminator_loss(IMAGES, labels, IMAGES, fake_labels)
+        torch.testing.assert_close(loss, expected)
+    # the generator's loss is lowest if its fakes pass for the classes that were asked for
+    loss = says(SoftmaxHead, logits).generator_loss(IMAGES, fake_labels)
+    torch.testing.assert_close(loss, F.cross_entropy(logits[:2], torch.tensor([6, 1])))
+
+
+@pytest.mark.parametrize("head", [SoftmaxHead, NormalizedSigmoidHead])
+def test_realness_is_the_odds_against_fake(head: type[Head]) -> None:
+    logits = torch.randn(5, 11)
+    softmax, sigmoid = logits.softmax(1), F.normalize(logits.sigmoid(), 1, 1)
+    expected = 1 - (softmax if head is SoftmaxHead else sigmoid)[:, 0]
+    found = says(head, logits).real_logits(torch.zeros(5, 1, 1, 1), None).sigmoid()
+    torch.testing.assert_close(found, expected)
+
+
+def test_auxiliary_loss_adds_the_class_of_real_images_to_realness() -> None:
+    realness, classes = torch.randn(4), torch.randn(4, 10)
+    head = says(partial(AuxiliaryHead, class_weight=0.5), (realness, classes))
+    labels = torch.tensor([1, 2])
+    loss, stats = head.discriminator_loss(IMAGES, labels, IMAGES, labels)
+    target = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    expected = F.binary_cross_entropy_with_logits(realness, target)
+    expected = expected + 0.5 * F.cross_entropy(classes[:2], labels)
+    torch.testing.assert_close(loss, expected)
+    assert stats["acc_real"] == (realness[:2] > 0).float().mean()
+
+
+def test_projection_judges_realness_by_the_class_asked_for() -> None:
+    torch.manual_seed(0)
+    head = ProjectionHead(nn.Flatten(), 9, num_classes=3)
+    image = torch.rand(1, 1, 3, 3).expand(3, -1, -1, -1)
+    labels = torch.arange(3)
+    realness, classes = head(image, labels)
+    torch.testing.assert_close(realness, realness[:1].expand(3))  # embeddings start at zero
+    with torch.no_grad():
+        head.embedding.weight[1] = 1.0
+    changed, same_classes = head(image, labels)
+    total = image[0].sum().item()
+    torch.testing.assert_close(changed - realness, torch.tensor([0.0, total, 0.0]))
+    torch.testing.assert_close(classes, same_classes)
+
+
+def test_a_head_evaluates_real_images_by_its_own_loss() -> None:
+    class Constant(NonSaturating):
+        def evaluation(self, real: Tensor) -> Tensor:
+            return real.new_tensor(7.0)
+
+    head = says(partial(PlainHead, loss=Constant), torch.tensor([1.0, -1.0]), num_classes=None)
+    loss, accuracy = head.evaluate(IMAGES, None)
+    assert (loss, accuracy) == (7.0, 0.5)
+
+
+@pytest.mark.parametrize("head", CONDITIONAL)
+def test_a_head_with_classes_is_refused_by_a_gan_without(head: type[Head]) -> None:
+    with pytest.raises(MisconfigurationException, match=f"{head.__name__} is for .*Conditional"):
+        small(GAN, head=head)
+
+
+def test_a_plain_head_is_refused_by_a_conditional_gan() -> None:
+    with pytest.raises(MisconfigurationException, match="PlainHead is for model.class_path GAN"):
+        small(ConditionalGAN, head=PlainHead)
