@@ -1,4 +1,4 @@
-"""How a run survives: run folders, atomic checkpoints, pre-emption, precision.
+"""Keeps runs alive: run folders, atomic checkpoints, pre-emption, precision.
 
 Import the modules, not this package: `runtime.signals` must load before Lightning does.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and finding the one that is meant."""
+"""Checkpoints that are whole or absent, and how to find one."""
 
 import os
 from pathlib import Path
@@ -12,14 +12,15 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from runtime import files
 from runtime.schedule import epoch_is_due
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs to disk, then renames over it.
+    """Writes beside the target, then renames.
 
-    Lightning goes through a temporary file in $TMPDIR; where that is another file system, the
-    last step is a copy, and a process killed in it leaves half a checkpoint.
+    Lightning writes to a temporary file in $TMPDIR. If that is on another file system, the last
+    step is a copy, and a process that is killed during it leaves half a checkpoint.
     """
 
     def save_checkpoint(
@@ -27,19 +28,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".tmp")
-        try:
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        files.write(path, lambda partial: torch.save(checkpoint, partial))
 
 
 class _AtEpochs(ModelCheckpoint):
-    """Saves nothing within an epoch, and knows so without asking for the metrics each batch."""
+    """Saves nothing within an epoch, and so does not collect the metrics after each batch."""
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -49,40 +42,42 @@ class EpochCheckpoint(_AtEpochs):
     """Saves at the end of each epoch and of the run, and keeps the last few.
 
     Args:
-        keep_last: How many to keep; -1 keeps all. `last.ckpt` is a link to the newest.
-        min_steps: Where an epoch is shorter than this, save only every so many epochs.
+        keep_last: How many checkpoints to keep; -1 keeps all. `last.ckpt` is a link to the newest.
+        min_steps: If an epoch is shorter than this, save only every few epochs.
     """
 
     def __init__(self, keep_last: int = 2, min_steps: int = 200) -> None:
         super().__init__(
             filename="epoch={epoch:03d}-step={step:07d}",
             auto_insert_metric_name=False,
-            monitor="step",  # "the highest step" is how Lightning spells "the newest"
+            monitor="step",  # the highest step is the newest checkpoint
             mode="max",
             save_top_k=keep_last,
-            save_last="link",
-            save_on_train_epoch_end=True,  # else at validations, where they are not one an epoch
-            enable_version_counter=False,  # else `last.ckpt` of a stopped run stays the last
+            save_on_train_epoch_end=True,  # otherwise at validations, which may be rarer
+            enable_version_counter=False,  # a resumed run writes the same names again
         )
         self.min_steps = min_steps
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if epoch_is_due(trainer, self.min_steps):
-            super().on_train_epoch_end(trainer, pl_module)
+        if not epoch_is_due(trainer, self.min_steps):
+            return
+        before = self.best_model_path
+        super().on_train_epoch_end(trainer, pl_module)
+        if self.best_model_path != before:
+            self._link_last(trainer, Path(self.best_model_path))
 
-    @staticmethod
-    def _link_checkpoint(trainer: Trainer, filepath: str, linkpath: str) -> None:
-        """As Lightning's, but with no moment at which there is no `last.ckpt`."""
+    def _link_last(self, trainer: Trainer, newest: Path) -> None:
+        """Points `last.ckpt` to the newest checkpoint, so that there is one at any moment."""
         if trainer.is_global_zero:
-            new = Path(linkpath + ".tmp")
-            new.unlink(missing_ok=True)
-            new.symlink_to(Path(filepath).name)
-            new.replace(linkpath)
+            link = newest.with_name("last.ckpt.tmp")
+            link.unlink(missing_ok=True)
+            link.symlink_to(newest.name)
+            link.replace(newest.with_name("last.ckpt"))
         trainer.strategy.barrier()
 
 
 class BestCheckpoint(_AtEpochs):
-    """Keeps `best.ckpt`, the one with the lowest `val/frechet` where samples are scored."""
+    """Keeps `best.ckpt`, the checkpoint with the lowest `val/frechet`, if samples are scored."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -93,14 +88,17 @@ class BestCheckpoint(_AtEpochs):
             enable_version_counter=False,
         )
 
-    def _should_skip_saving_checkpoint(self, trainer: Trainer) -> bool:
-        return self.monitor not in trainer.callback_metrics or (
-            super()._should_skip_saving_checkpoint(trainer)
-        )
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
 
 
 def is_readable(path: Path) -> bool:
-    """Whether torch can read the file as a checkpoint, without taking it into memory."""
+    """Returns whether torch can read a file as a checkpoint, without loading its tensors."""
     try:
         torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, ValueError, UnpicklingError):
@@ -109,15 +107,15 @@ def is_readable(path: Path) -> bool:
 
 
 def resolve(wanted: str, runs: Path) -> Path:
-    """The checkpoint that `--ckpt_path` means.
+    """Finds the checkpoint that `--ckpt_path` means.
 
     Args:
-        wanted: A file; or a folder, for the newest `checkpoints/last.ckpt` at or below it; or
-            `last` or `best`, for the newest of that name below `runs`; or `RUN/best`.
+        wanted: A file; a folder, for the newest `checkpoints/last.ckpt` in or below it; `last` or
+            `best`, for the newest of that name below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
 
     Raises:
-        MisconfigurationException: Nothing readable is there.
+        MisconfigurationException: There is no readable checkpoint.
     """
     if Path(wanted).name == "best" and not Path(wanted).exists():
         return _best(wanted, runs if wanted == "best" else Path(wanted).parent)
@@ -152,13 +150,13 @@ def _best(wanted: str, folder: Path) -> Path:
 
 
 def of_run(folder: Path) -> str | None:
-    """The newest checkpoint of the run in this folder, None if it has saved none yet."""
+    """Returns the newest checkpoint of the run in a folder, or None if it has saved none yet."""
     found = _newest(folder)
     return str(found) if found else None
 
 
 def _newest(folder: Path) -> Path | None:
-    newest_first = sorted(folder.glob("**/*.ckpt"), key=os.path.getmtime, reverse=True)
+    newest_first = sorted(folder.glob("**/[!.]*.ckpt"), key=os.path.getmtime, reverse=True)
     last = [path for path in newest_first if path.name == "last.ckpt"]
     for path in last[:1] + newest_first:
         if is_readable(path):

@@ -1,4 +1,7 @@
-"""What SLURM started against what the run was told: a mismatch is one line, not a hang."""
+"""Checks that the SLURM allocation matches the Trainer's settings.
+
+A mismatch is an error of one line, not a hang.
+"""
 
 import os
 from typing import Any
@@ -10,10 +13,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 
 def in_job() -> bool:
-    """Whether this process is part of a SLURM job that trains.
+    """Returns whether this process is part of a SLURM job that trains.
 
-    A shell that SLURM gives, whose job is called `bash` or `interactive`, is like any other
-    shell, as it is for Lightning.
+    A shell inside an allocation is not. Like Lightning, this function recognizes one by the name
+    of its job, `bash` or `interactive`.
     """
     return "SLURM_JOB_ID" in os.environ and not _in_shell()
 
@@ -23,9 +26,10 @@ def _in_shell() -> bool:
 
 
 def run_name() -> str:
-    """This job's run, the same after a requeue: `job_12`, in an array `job_12_TASK`.
+    """Returns the name of this job's run, the same after a requeue: `job_12`, or `job_12_TASK`.
 
-    A job's second `srun` is another run, `job_12_step_1`; steps are counted anew at a requeue.
+    The second is for arrays. A job's second `srun` is another run, `job_12_step_1`. SLURM counts
+    steps from zero again after a requeue.
     """
     name = f"job_{os.environ['SLURM_JOB_ID']}"
     if "SLURM_ARRAY_JOB_ID" in os.environ:
@@ -35,17 +39,19 @@ def run_name() -> str:
 
 
 def check_launch() -> None:
-    """Refuses what Lightning would hang on or report as a traceback; call before it looks.
+    """Refuses launches that make Lightning hang or fail with a traceback.
+
+    Call it before a Trainer is made.
 
     Raises:
-        MisconfigurationException: This process is not one of several that `srun` started alike.
+        MisconfigurationException: This process is not one of several that one `srun` started.
     """
     if TorchElasticEnvironment.detect():
         return
     if _in_shell() and _number("SLURM_STEP_NUM_TASKS") > 1:
         raise MisconfigurationException(
             f"SLURM: srun started {_number('SLURM_STEP_NUM_TASKS')} tasks in a job named "
-            f"'{os.environ['SLURM_JOB_NAME']}', which Lightning takes for a shell, and each would "
+            f"'{os.environ['SLURM_JOB_NAME']}', which Lightning takes for a shell, so each would "
             "train alone: give the job another name, `salloc --job-name=train`."
         )
     if not in_job():
@@ -54,7 +60,7 @@ def check_launch() -> None:
     if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
         raise MisconfigurationException(
             f"SLURM: the job has {tasks} tasks, but this process was started without srun and "
-            "would wait for the others for ever: `srun python cli.py ...`."
+            "would wait forever for the others: `srun python cli.py ...`."
         )
     if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise MisconfigurationException(
@@ -72,7 +78,7 @@ def check_shape(trainer: Trainer) -> None:
     """Refuses a trainer whose processes are not those that SLURM started.
 
     Raises:
-        MisconfigurationException: As said; with the flags that would match.
+        MisconfigurationException: The numbers differ. The message has the flags that match.
     """
     if not in_job() or TorchElasticEnvironment.detect():
         return
@@ -97,8 +103,8 @@ def check_strategy(trainer: Trainer, model: LightningModule) -> None:
     """Refuses strategies that cannot train networks that take turns.
 
     Raises:
-        MisconfigurationException: FSDP runs a model's own forward alone, while a GAN's step runs
-            parts of it and differentiates in between; DeepSpeed takes one optimizer.
+        MisconfigurationException: The strategy is FSDP, which requires one call of the model's
+            `forward` per step, or DeepSpeed, which takes one optimizer.
     """
     strategy = trainer.strategy
     sharded = isinstance(strategy, FSDPStrategy | DeepSpeedStrategy)
@@ -106,12 +112,12 @@ def check_strategy(trainer: Trainer, model: LightningModule) -> None:
         name = "FSDP" if isinstance(strategy, FSDPStrategy) else "DeepSpeed"
         raise MisconfigurationException(
             f"trainer.strategy: {name} cannot train {type(model).__name__}, whose networks take "
-            "turns with an optimizer each: use --trainer.strategy ddp; these networks fit any GPU."
+            "turns with an optimizer each: use --trainer.strategy ddp, these networks fit any GPU."
         )
 
 
 def insist_on_data(data: Any) -> None:
-    """Turns `dataset: auto` into `mnist` in a job: it must fail rather than train on less.
+    """Turns `dataset: auto` into `mnist` in a job, which must fail rather than train on less.
 
     Args:
         data: The configuration of the DataModule.

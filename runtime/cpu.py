@@ -1,4 +1,4 @@
-"""What a CPU trains faster with: freed memory kept, numbers that are nearly 0 taken as 0."""
+"""Settings that make a CPU train faster: keep freed memory, round subnormal numbers to 0."""
 
 import ctypes
 import sys
@@ -10,11 +10,11 @@ LARGEST = 2**31 - 1  # an int
 
 
 def keep_freed_memory() -> bool:
-    """Large tensors come from the heap, and the heap is not given back; whether that was set.
+    """Keeps freed memory in the process, and returns whether that was possible.
 
-    By default glibc maps each block above 32 MB anew and gives it back when it is freed, so that
-    every step of a convolutional network faults in the same hundreds of megabytes, page by page.
-    No number changes. Elsewhere than on Linux with glibc nothing is done.
+    By default glibc maps each block above 32 MB anew and returns it to the system when it is
+    freed, so that every step of a convolutional network faults in the same hundreds of megabytes,
+    page by page. No number changes. Other systems than Linux with glibc are left alone.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -25,11 +25,11 @@ def keep_freed_memory() -> bool:
 
 
 def take_subnormal_numbers_as_zero() -> None:
-    """Numbers below 1.2e-38 become 0, as Keras and GPUs' fast modes have it.
+    """Rounds numbers below 1.2e-38 to 0, like Keras and the fast modes of GPUs.
 
     Adam's moments of a weight whose gradient has vanished halve every few steps until they are
-    that small, and a CPU computes with such numbers a hundred times slower: without this the
-    lecture's convolutional network takes 11 ms a step at first and 28 ms after 500 steps. Holds for
-    this thread and those that start from it, so call it before torch has started any.
+    that small, and a CPU computes with such numbers a hundred times slower. Without this function
+    the lecture's convolutional network takes 11 ms per step at first and 28 ms after 500 steps. It
+    acts on this thread and those that start from it, so call it before torch has started any.
     """
-    torch.set_flush_denormal(True)  # False where the processor cannot, and then nothing changes
+    torch.set_flush_denormal(True)  # does nothing on processors that cannot

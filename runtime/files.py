@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,32 @@ from typing import Any
 def write(path: Path, save: Callable[[Path], object]) -> None:
     """Writes a file atomically: it appears complete, under its final name, or not at all.
 
+    The content is on the disk before the file gets its final name, so that this also holds if the
+    machine loses power.
+
     Args:
         path: The final name.
-        save: Writes the content to the path that it is given, which lies in the same folder and
-            has the same suffix.
+        save: Writes the content to the path that it is given, which is in the same folder and has
+            the same suffix.
     """
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         save(partial)
+        with partial.open("r+b") as file:
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes plain values as JSON. Numbers that are not finite become null, which JSON knows."""
+    """Writes plain values as JSON. Numbers that are not finite become null, as JSON requires."""
     text = json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
     write(path, lambda file: file.write_text(text))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; empty if the file does not exist or is not valid JSON."""
+    """Reads a JSON object. It is empty if the file does not exist or is not valid JSON."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Choosing the precision that the hardware is fast in."""
+"""Choice of the precision in which the hardware is fast."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ import torch
 
 
 def choose_precision(accelerator: str) -> tuple[str, str]:
-    """The precision for `precision: auto`, and the reason, for a person to read.
+    """Returns the precision for `precision: auto`, and the reason as text.
 
-    bf16 where the hardware multiplies it natively: CUDA from compute capability 8.0, CPUs with
-    AVX512-BF16 or AMX. There it is faster and needs no loss scaling; elsewhere it is emulated
-    and slow, so fp32.
+    That is bf16 if the hardware multiplies it natively, on CUDA from compute capability 8.0 and on
+    CPUs with AVX512-BF16 or AMX, because it is faster there and needs no loss scaling. Otherwise
+    bf16 is emulated and slow, so it is fp32.
     """
     if accelerator != "cpu" and torch.cuda.is_available():
         major, minor = torch.cuda.get_device_capability()
@@ -23,11 +23,11 @@ def choose_precision(accelerator: str) -> tuple[str, str]:
         if flags:
             return "bf16-mixed", f"this CPU multiplies bf16 natively ({', '.join(sorted(flags))})"
         return "32-true", "this CPU has neither AVX512-BF16 nor AMX"
-    return "32-true", f"nothing is known of bf16 on accelerator {accelerator!r}"
+    return "32-true", f"it is not known whether bf16 is fast on accelerator {accelerator!r}"
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """What Linux says that the first processor can do; empty elsewhere."""
+    """Returns the features of the first processor on Linux, and nothing on other systems."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:

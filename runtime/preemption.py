@@ -1,4 +1,4 @@
-"""Pre-emption: a run that is told to stop saves itself, and can go on from there to the bit."""
+"""Pre-emption: a run that is told to stop saves itself and resumes bit-exactly."""
 
 import sys
 from datetime import timedelta
@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, Timer
-from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.optim import Optimizer
 
-from runtime import signals
+from runtime import lightning_mends, signals
 from runtime.schedule import is_over
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: "try the same again later"
@@ -21,47 +21,45 @@ TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: "try the same again later"
 class Preemption(Checkpoint):
     """On SIGTERM, SIGUSR1 or a time limit: one checkpoint after a batch, then exit code 75.
 
-    Lightning's own handlers save, or talk to the other ranks, inside the signal handler, which
-    deadlocks when ranks receive it milliseconds apart. Here a handler only sets a flag; the ranks
-    agree on it after each batch. A `Checkpoint`, so that Lightning calls it after every callback
-    that changes state.
+    A signal handler only sets a flag, and the ranks agree on it after each batch. This is a
+    `Checkpoint`, so that Lightning calls it after every callback that changes state.
 
     Args:
-        max_time: Stop after this long, as `Trainer(max_time=...)` spells it. Lightning's own
-            timer ends the epoch it falls in, so that a resumed run never sees the rest of it.
+        max_time: Stop after this long, in the formats of `Trainer(max_time=...)`. Lightning's
+            own timer ends the epoch it falls in, so that a resumed run never sees the rest of it.
     """
 
     def __init__(self, max_time: str | timedelta | dict[str, int] | None = None) -> None:
         super().__init__()
         self._timer = Timer(max_time)
         self._agreement: Agreement | None = None
+        self._stepped = False  # an optimizer, in this batch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         signals.install()
-        take_signals_from(trainer)
+        lightning_mends.leave_signals_alone(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signals.install()  # again, because a Trainer without mends has installed its own
         self._timer.on_train_start(trainer, pl_module)
         self._agreement = Agreement(trainer.world_size)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        # Resumed from an epoch's end, Lightning numbers what it logs one too high from there on.
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+        self._stepped = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        window = getattr(pl_module, "accumulate_grad_batches", trainer.accumulate_grad_batches)
-        # Gradients half accumulated are in no checkpoint. And Lightning skips validation and the
-        # epoch's end when it resumes from the last batch of an epoch: that one waits as well.
-        if (batch_idx + 1) % window or trainer.is_last_batch or is_over(trainer):
+        stepped, self._stepped = self._stepped, False
+        # Gradients that are still accumulating are in no checkpoint. The last batch of an epoch
+        # waits too, because Lightning resumes after it without validation and the epoch's end.
+        if not stepped or trainer.is_last_batch or is_over(trainer):
             return
         assert self._agreement is not None
         if self._agreement.reached(self._told()):
-            trainer._logger_connector.on_batch_end()  # else this batch's metrics would be lost
-            trainer._logger_connector.update_train_step_metrics()
+            lightning_mends.log_batch(trainer)
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,7 +77,9 @@ class Preemption(Checkpoint):
         signals.ignore()  # SLURM may send several
         folder = trainer.log_dir  # a broadcast, so every rank asks
         if folder is None:
-            raise SystemExit("Told to stop; no logger, so no run folder to save to.")
+            raise SystemExit(
+                "Told to stop, but without a logger there is no run folder to save to."
+            )
         path = Path(folder) / "checkpoints" / "last.ckpt"
         trainer.save_checkpoint(path)
         rank_zero_info(f"Told to stop after step {trainer.global_step}; saved {path}.")
@@ -88,11 +88,12 @@ class Preemption(Checkpoint):
 
 
 class Agreement:
-    """Whether any rank was told to stop, answered on all ranks after the same batch.
+    """Agreement of all ranks, after the same batch, on whether any of them was told to stop.
 
-    An answer is awaited one question later, when it has long come: no rank waits for another
-    more than gradients make it, and a GPU's queue is never drained, since this talks over the
-    CPU. The cost of a question grows with the number of ranks, so many ranks ask less often.
+    The answer to a question is awaited one question later, when it has long arrived. No rank
+    waits for another longer than gradients make it, and a GPU's queue is never drained, because
+    the ranks talk over the CPU. The cost of a question grows with the number of ranks, so many
+    ranks ask less often.
     """
 
     def __init__(self, world_size: int) -> None:
@@ -102,11 +103,11 @@ class Agreement:
         self._question: tuple[dist.Work, torch.Tensor] | None = None
 
     def reached(self, told: bool, wait: bool = False) -> bool:
-        """To be called by all ranks alike.
+        """Returns whether the ranks agreed to stop. All ranks must call it after the same batches.
 
         Args:
-            told: Whether this rank was told to stop.
-            wait: Whether to await the answer to this very question.
+            told: This rank was told to stop.
+            wait: Await the answer to this very question.
         """
         if self._group is None:
             return told
@@ -127,19 +128,3 @@ class Agreement:
         (work, flag), self._question = self._question, None
         work.wait()
         return bool(flag)
-
-
-class _NoHandlers(_SignalConnector):
-    """In place of Lightning's handlers of SIGTERM and of SLURM's signal: none."""
-
-    def register_signal_handlers(self) -> None:
-        pass
-
-
-def take_signals_from(trainer: Trainer) -> None:
-    """Keeps Lightning from installing its handlers, and from asking each batch whether they ran.
-
-    The question is a broadcast whose answer is awaited, on a GPU until its queue is empty.
-    """
-    trainer._signal_connector = _NoHandlers(trainer)
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

@@ -2,11 +2,11 @@
 
 import csv
 import re
+import warnings
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.fabric.loggers.csv_logs import _ExperimentWriter
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from runtime import cluster
@@ -15,24 +15,30 @@ from runtime import cluster
 class RunFolder(Callback):
     """Gives a run its folder, and TensorBoard and CSV logs in it, once the ranks can agree on it.
 
+    Loggers that the trainer already has stay. The run's own come first, because Lightning takes
+    `trainer.log_dir` and the folder of checkpoints from the first logger.
+
     Args:
         runs: The folder of all runs.
-        experiment: This run's experiment, the name of its config file.
-        resumed: The folder of the run that this one continues, if any: logs go on in it.
+        experiment: The name of this run's experiment, usually that of its config file.
+        resumed: The folder of the run that this one continues, if any. Its logs are continued.
     """
 
     def __init__(self, runs: Path, experiment: str, resumed: Path | None = None) -> None:
         self.runs, self.experiment, self.resumed = runs, experiment, resumed
+        self.loggers: list[Logger] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = self.resumed or self.runs / self.experiment / self._version()
-        folder = trainer.strategy.broadcast(folder)  # rank zero's count of versions is what holds
+        folder = trainer.strategy.broadcast(folder)  # the ranks may have counted differently
         if trainer.is_global_zero:
             folder.mkdir(parents=True, exist_ok=True)
-        trainer.loggers = [
+        others = [logger for logger in trainer.loggers if logger not in self.loggers]
+        self.loggers = [
             logger(save_dir=folder.parent, name="", version=folder.name)
             for logger in (TensorBoardLogger, AppendingCSVLogger)
         ]
+        trainer.loggers = [*self.loggers, *others]
 
     def _version(self) -> str:
         if cluster.in_job():
@@ -46,27 +52,39 @@ class RunFolder(Callback):
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:
-    """The run folder that a checkpoint lies in, or None if it lies elsewhere."""
+    """Returns the run folder that contains a checkpoint, or None if the checkpoint is elsewhere."""
     folder = checkpoint.parent
     return folder.parent if folder.name == "checkpoints" else None
 
 
 class AppendingCSVLogger(CSVLogger):
-    """Lightning's CSV logger, except that it goes on with a `metrics.csv` that is there.
+    """Lightning's CSV logger, except that it continues an existing `metrics.csv`.
 
-    Lightning's deletes it, so that a resumed run would lose its past.
+    Lightning's deletes the file, so that a resumed run would lose its past.
     """
 
+    writer: ExperimentWriter | None = None
+
     @property
-    def experiment(self) -> _ExperimentWriter:
-        if self._experiment is None:
-            self._experiment = _AppendingWriter(self.log_dir)
-        return self._experiment
+    def experiment(self) -> ExperimentWriter:
+        if self.writer is None:
+            self.writer = _AppendingWriter(self.log_dir)
+        return self.writer
+
+    def finalize(self, status: str) -> None:
+        if self.writer is not None:
+            self.save()
 
 
 class _AppendingWriter(ExperimentWriter):
-    def _check_log_dir_exists(self) -> None:
-        path = Path(self.metrics_file_path)
+    NAME_METRICS_FILE = ".metrics.csv"  # does not exist, so Lightning finds nothing to delete
+
+    def __init__(self, log_dir: str) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*will be deleted")
+            super().__init__(log_dir)
+        path = Path(log_dir) / ExperimentWriter.NAME_METRICS_FILE
+        self.metrics_file_path = str(path)
         if path.is_file():
             with path.open(newline="") as file:
                 self.metrics_keys = next(csv.reader(file), [])

@@ -1,4 +1,4 @@
-"""When things that happen "each epoch" are due."""
+"""When things that happen each epoch are due."""
 
 import math
 from typing import Any
@@ -7,23 +7,23 @@ from lightning import Trainer
 
 
 def epoch_is_due(trainer: Trainer, min_steps: int) -> bool:
-    """Whether to act at the end of this epoch: at each, or every few where epochs are short.
+    """Returns whether to act at the end of this epoch.
 
-    A data set of ten batches would otherwise have a picture and a checkpoint every ten steps.
-    Always true at the end of the run.
+    That is each epoch, or every few if an epoch has fewer than `min_steps` batches: a data set of
+    ten batches would otherwise get a picture and a checkpoint every ten steps. The end of the run
+    is always due.
     """
     every = max(1, math.ceil(min_steps / trainer.num_training_batches))
     return (trainer.current_epoch + 1) % every == 0 or is_over(trainer)
 
 
 def is_over(trainer: Trainer) -> bool:
-    """Whether the step or epoch that just ended is the run's last."""
+    """Returns whether the step or epoch that just ended is the run's last."""
     loop: Any = trainer.fit_loop
-    steps_done = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
-    stopped = trainer.should_stop and loop._can_stop_early  # as `EarlyStopping` asks
-    epochs = loop.epoch_progress.current.processed
+    epochs, steps = loop.epoch_progress.current.processed, trainer.global_step
+    may_stop = epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0)
     return (
-        steps_done
-        or stopped
+        (trainer.max_steps != -1 and steps >= trainer.max_steps)
         or (trainer.max_epochs not in (None, -1) and epochs >= trainer.max_epochs)
+        or (trainer.should_stop and may_stop)  # early stopping
     )

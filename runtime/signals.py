@@ -1,7 +1,7 @@
-"""Signals that ask a run to stop: noted when they come, acted on at a batch's end.
+"""Signals that ask a run to stop. They are noted on arrival and acted on after a batch.
 
-Imports nothing heavy, so that `cli.py` can install the handlers before the seconds that
-importing Lightning takes; a signal in that time would otherwise kill the process.
+Imports nothing heavy, so that `cli.py` can install the handlers before it imports Lightning. That
+takes seconds, in which a signal would otherwise kill the process.
 """
 
 import signal
@@ -17,27 +17,27 @@ def _note(signum: int, frame: FrameType | None) -> None:
 
 
 def install() -> None:
-    """Takes over the stop signals; call it again where something else has taken them."""
+    """Takes over the stop signals. Call it again after something else has taken them."""
     for signum in STOP_SIGNALS:
         signal.signal(signum, _note)
 
 
 def ignore() -> None:
-    """Lets further stop signals change nothing, least of all the exit code of a saved run.
+    """Ignores further stop signals, which must not change the exit code of a saved run.
 
-    Not even while the interpreter shuts down: it takes away handlers, but not this.
+    This also holds while the interpreter shuts down, which removes handlers but not this setting.
     """
     for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 
 
 def restore() -> None:
-    """Lets the stop signals end the process again, and forgets those that came."""
+    """Lets the stop signals end the process again, and forgets those that arrived."""
     _received.clear()
     for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
 
 
 def stop_requested() -> bool:
-    """Whether a stop signal has come since `install`."""
+    """Returns whether a stop signal has arrived since `install`."""
     return bool(_received)

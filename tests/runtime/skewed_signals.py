@@ -1,8 +1,8 @@
 """Rounds of stop signals that reach the ranks of one run up to 200 ms apart.
 
-Each round sends every rank a signal, at its own moment, and sometimes a second one; the run must
-save and end within seconds, and the next round goes on from there. At the end the run must hold
-the weights of one that was never stopped, and have validated every epoch.
+Each round sends every rank a signal at a different moment, and one rank a second signal. The run
+must save and end within seconds, and the next round resumes it. At the end the run must have the
+weights of one that was never stopped, and have validated every epoch.
 
     python -m tests.runtime.skewed_signals --ranks 2 4 --rounds 50
 """
@@ -38,7 +38,7 @@ PATIENCE = 60.0  # seconds after which a run that was told to stop counts as hun
 
 @dataclass
 class Report:
-    """What was seen over all rounds."""
+    """The results of all rounds."""
 
     ranks: int
     rounds: int = 0
@@ -65,7 +65,7 @@ def start(root: Path, count: int, *flags: str) -> list[ForkProcess]:
 
     def fit() -> None:
         signals.install()
-        signals.restore = lambda: None  # `main` takes the process for one that goes on
+        signals.restore = lambda: None  # otherwise `main` restores the default handlers
         cli.main(args)
 
     return ranks.start(count, fit, root)
@@ -81,13 +81,13 @@ def in_training(root: Path, known: int, processes: list[ForkProcess]) -> None:
 
 
 def newest_step(root: Path) -> int:
-    """The step of the newest epoch's checkpoint."""
+    """Returns the step of the newest epoch's checkpoint."""
     names = " ".join(path.name for path in root.glob("gan/*/checkpoints/*"))
     return max(map(int, re.findall(r"step=(\d+)\.ckpt", names)), default=0)
 
 
 def stop(processes: list[ForkProcess], chance: random.Random) -> float:
-    """Signals every rank at a random moment within 200 ms; returns the skew in ms."""
+    """Signals every rank at a random moment within 200 ms, and returns the skew in ms."""
     moments = [(chance.uniform(0, 0.2), process) for process in processes]
     moments += [(chance.uniform(0, 0.4), chance.choice(processes))]  # one gets a second
     begin = time.monotonic()
@@ -100,7 +100,7 @@ def stop(processes: list[ForkProcess], chance: random.Random) -> float:
 
 
 def weights(root: Path) -> list[torch.Tensor]:
-    """All weights and buffers of the newest checkpoint, and its step first."""
+    """Returns the step of the newest checkpoint, then all its weights and buffers."""
     (last,) = root.glob("gan/*/checkpoints/last.ckpt")
     checkpoint = torch.load(last, weights_only=True)
     return [torch.tensor(checkpoint["global_step"]), *checkpoint["state_dict"].values()]
@@ -130,7 +130,7 @@ def trial(count: int, rounds: int, seed: int = 0) -> Report:
 
 
 def compare(report: Report, stopped: Path, whole: Path) -> None:
-    """Trains as far without a stop, and notes what differs."""
+    """Trains as far without a stop, and notes the differences."""
     ours = weights(stopped)
     report.steps = int(ours[0])
     codes = ranks.end(start(whole, report.ranks, f"--trainer.max_steps={report.steps}"), 600)
@@ -143,7 +143,7 @@ def compare(report: Report, stopped: Path, whole: Path) -> None:
 
 
 def validated(root: Path) -> set[str]:
-    """The steps at which validation was logged."""
+    """Returns the steps at which validation was logged."""
     (file,) = root.glob("gan/*/metrics.csv")
     with file.open(newline="") as lines:
         return {row["step"] for row in csv.DictReader(lines) if row.get("val/d_loss")}

@@ -6,15 +6,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import Iris
 from models import IrisMLP
-from runtime.checkpoints import AtomicCheckpointIO, EpochCheckpoint, is_readable, resolve
+from runtime.checkpoints import (
+    AtomicCheckpointIO,
+    BestCheckpoint,
+    EpochCheckpoint,
+    is_readable,
+    resolve,
+)
 from tests.conftest import ROOT
 from tests.models.gans import small
 
@@ -35,8 +42,8 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.ckpt", 1)
 
-    def half(checkpoint: object, file: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
+    def half(checkpoint: object, path: Path) -> None:
+        path.write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", half)
@@ -97,26 +104,71 @@ def test_a_named_file_that_is_no_checkpoint_is_one_clear_error(tmp_path: Path) -
             resolve(str(tmp_path / name), tmp_path)
 
 
-def test_a_run_saves_its_end_whenever_it_validates(tmp_path: Path) -> None:
+def test_an_unfinished_file_is_no_checkpoint(tmp_path: Path) -> None:
+    whole = save(tmp_path / "checkpoints" / "epoch=0.ckpt", age=100)
+    save(tmp_path / "checkpoints" / ".last.partial.ckpt")  # of a process that was killed
+    assert resolve(str(tmp_path), tmp_path) == whole
+
+
+def fit(tmp_path: Path, *callbacks: Callback, **kwargs: Any) -> Trainer:
     trainer = Trainer(
-        default_root_dir=tmp_path,
-        max_epochs=3,
-        check_val_every_n_epoch=2,
-        callbacks=[EpochCheckpoint(min_steps=0)],
-        logger=False,
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(IrisMLP(), datamodule=Iris(batch_size=40))
+        default_root_dir=tmp_path, callbacks=list(callbacks), logger=False, accelerator="cpu",
+        enable_progress_bar=False, enable_model_summary=False, **kwargs,
+    )  # fmt: skip
+    trainer.fit(IrisMLP(), datamodule=Iris(batch_size=40, val_fraction=0.2))
+    return trainer
+
+
+def test_a_run_saves_its_end_whenever_it_validates(tmp_path: Path) -> None:
+    saves = EpochCheckpoint(min_steps=0)
+    trainer = fit(tmp_path, saves, max_epochs=3, check_val_every_n_epoch=2)
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["epoch"] == 2
     assert last["global_step"] == trainer.global_step
 
 
-def test_a_checkpoint_of_a_model_loads_with_weights_only(tmp_path: Path) -> None:
-    from lightning import Trainer
+def test_last_is_a_link_that_exists_at_any_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, targets = tmp_path / "checkpoints", []
+    replace = Path.replace
 
+    def look(link: Path, target: Path) -> Path:
+        if target.name == "last.ckpt":
+            targets.append(target.is_file())
+        return replace(link, target)
+
+    monkeypatch.setattr(Path, "replace", look)
+    fit(tmp_path, EpochCheckpoint(keep_last=1, min_steps=0), max_epochs=3)
+    assert len(targets) == 3
+    (newest,) = folder.glob("epoch=*.ckpt")
+    assert (folder / "last.ckpt").readlink() == Path(newest.name)  # also after the run is moved
+    assert {path.name for path in folder.iterdir()} == {"last.ckpt", newest.name}
+
+
+class Scores(Callback):
+    """Logs the score that the best checkpoint is chosen by."""
+
+    def __init__(self, scores: list[float]) -> None:
+        self.scores = scores
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch < len(self.scores):
+            pl_module.log("val/frechet", self.scores[trainer.current_epoch])
+
+
+@pytest.mark.parametrize("every", [1, 2])  # Lightning then saves at another hook
+@pytest.mark.parametrize(("scores", "best"), [([2.0, 1.0, 3.0], 1), ([], None)])
+def test_the_best_is_kept_where_there_are_scores(
+    scores: list[float], best: int | None, every: int, tmp_path: Path
+) -> None:
+    fit(tmp_path, Scores(scores), BestCheckpoint(), max_epochs=3, check_val_every_n_epoch=every)
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    found = torch.load(path, weights_only=True)["epoch"] if path.exists() else None
+    assert found == best
+
+
+def test_a_checkpoint_of_a_model_loads_with_weights_only(tmp_path: Path) -> None:
     model, trainer = small(), Trainer(logger=False, barebones=True)
     trainer.strategy.connect(model)
     trainer.save_checkpoint(tmp_path / "a.ckpt")

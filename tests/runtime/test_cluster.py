@@ -1,4 +1,4 @@
-"""A SLURM job that does not fit the run is one line that says what to change."""
+"""A SLURM job that does not match the run is an error of one line that says what to change."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ from tests.models.gans import small
 
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Sets the variables of a task that srun started; None takes one away."""
+    """Sets the variables of a task that srun started, except those that are None."""
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # a Trainer sets it, for the whole process
 
     def set_variables(**variables: int | str | None) -> None:
@@ -80,9 +80,9 @@ def test_the_right_shape_is_accepted(variables: dict[str, Any], job: Any) -> Non
 @pytest.mark.parametrize(
     "variables",
     [
-        {},  # one task of one's own
+        {},  # a job of one task
         {"STEP_ID": None},  # python in a batch script, without srun
-        {"JOB_NAME": "interactive", "NTASKS": 8, "STEP_NUM_TASKS": 1},  # a shell of salloc
+        {"JOB_NAME": "interactive", "NTASKS": 8, "STEP_NUM_TASKS": 1},  # a shell in an allocation
     ],
 )
 def test_one_process_is_accepted(variables: dict[str, Any], job: Any) -> None:

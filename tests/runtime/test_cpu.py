@@ -1,4 +1,4 @@
-"""Settings of the CPU: freed memory is used again, subnormal numbers are 0 and change no weight."""
+"""Freed memory is used again, and subnormal numbers become 0 without changing a weight."""
 
 import resource
 import subprocess
@@ -57,7 +57,7 @@ def test_a_trainer_takes_subnormal_numbers_as_zero_in_every_thread() -> None:
 
 @pytest.mark.parametrize("eps", [1e-8, 1e-7])
 def test_weights_are_the_same_to_the_bit_where_moments_vanish(eps: float) -> None:
-    """Adam, some steps with gradients and then 2,000 without: its moments end below 1e-38."""
+    """Adam takes 10 steps with gradients and 2,000 without, so its moments end below 1e-38."""
 
     def train() -> tuple[torch.Tensor, torch.Tensor]:
         random = torch.Generator().manual_seed(0)

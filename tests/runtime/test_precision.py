@@ -1,4 +1,4 @@
-"""What `precision: auto` chooses."""
+"""The choice of `precision: auto`."""
 
 from pathlib import Path
 

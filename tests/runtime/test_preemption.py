@@ -1,4 +1,4 @@
-"""Told to stop: the ranks agree, Lightning's own handlers are gone, a time limit saves first."""
+"""Pre-emption: the ranks agree to stop, and a stopped run loses nothing."""
 
 import signal
 import subprocess
@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from lightning import Callback
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning import Callback, Trainer
 
 import cli
 from callbacks import DEFAULT_CALLBACKS
 from commands import ladder_cli
+from datamodules import Images, Iris
+from models import IrisMLP
 from runtime import signals
 from runtime.preemption import TRY_AGAIN, Agreement, Preemption
+from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2, small
@@ -41,7 +43,7 @@ class FakeWork:
 
 @pytest.fixture
 def other_rank(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What another rank answers to each question, in turn; 0 after that."""
+    """The answers of another rank to each question, in turn, and 0 after that."""
     answers: list[int] = []
 
     def all_reduce(flag: torch.Tensor, **_: Any) -> FakeWork:
@@ -93,23 +95,40 @@ class Look(Callback):
         self.handlers = [signal.getsignal(signum) for signum in signals.STOP_SIGNALS]
 
 
-def test_lightnings_handlers_and_its_broadcast_are_gone(tmp_path: Path) -> None:
-    from datamodules import Images
-
-    look = Look()
-    trainer = LadderTrainer(
-        max_steps=2, accelerator="cpu", logger=False, default_root_dir=tmp_path,
-        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
-        callbacks=[look, Preemption()],
+def fit(kind: type[Trainer], model: Any, data: Any, *callbacks: Callback, **kwargs: Any) -> Trainer:
+    trainer = kind(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        limit_val_batches=0, callbacks=list(callbacks), **kwargs,
     )  # fmt: skip
-    trainer.fit(small(), datamodule=Images(dataset="digits", batch_size=16))
+    trainer.fit(model, datamodule=data)
+    return trainer
+
+
+@pytest.mark.parametrize("kind", [LadderTrainer, Trainer])
+def test_signals_come_to_us_and_not_to_lightning(kind: type[Trainer], tmp_path: Path) -> None:
+    look = Look()
+    fit(kind, IrisMLP(), Iris(), look, Preemption(), max_steps=2, default_root_dir=tmp_path)
     assert look.handlers == [signals._note, signals._note]
-    assert callable(_TrainingEpochLoop._broadcast_sigterm_tensor)  # Lightning still calls it so
-    assert "_broadcast_sigterm_tensor" in vars(trainer.fit_loop.epoch_loop)
+
+
+def test_a_run_stops_only_after_gradients_were_applied(tmp_path: Path) -> None:
+    """Whether the trainer accumulates them or, in manual optimization, the model."""
+    stop = {"seconds": 0}
+    for model, data, window in (
+        (IrisMLP(), Iris(batch_size=4), {"accumulate_grad_batches": 3}),
+        (small(accumulate_grad_batches=3), Images(dataset="digits", batch_size=16), {}),
+    ):
+        callbacks = RunFolder(tmp_path, type(model).__name__), Preemption(stop)
+        with pytest.raises(SystemExit) as stopped:
+            fit(LadderTrainer, model, data, *callbacks, **window)
+        assert stopped.value.code == TRY_AGAIN
+        last = tmp_path / type(model).__name__ / "version_0" / "checkpoints" / "last.ckpt"
+        loop = torch.load(last, weights_only=True)["loops"]["fit_loop"]
+        assert loop["epoch_loop.batch_progress"]["total"]["processed"] == 3
 
 
 def test_a_signal_after_the_save_changes_nothing() -> None:
-    """Not even while the interpreter shuts down, when Python's own handlers are gone."""
+    """This holds even while the interpreter shuts down, when Python's own handlers are gone."""
     script = (
         "import os, sys, signal; from runtime import signals\n"
         "class Late:\n"
@@ -131,7 +150,7 @@ RUN = [
 def test_a_time_limit_saves_and_loses_no_batch(
     tmp_path: Path, weights_hash: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lightning's `max_time` ends the epoch it falls in; its other batches were never seen."""
+    """Lightning's `max_time` ends the epoch it falls in, whose other batches are never seen."""
     last = "conditionalgan/version_0/checkpoints/last.ckpt"
     cli.main([*RUN, f"--trainer.default_root_dir={tmp_path}/whole"])
     stopped = [*RUN, f"--trainer.default_root_dir={tmp_path}/stopped"]

@@ -15,13 +15,15 @@ def trainer(
     max_steps: int = -1,
     max_epochs: int = -1,
     should_stop: bool = False,
-    can_stop: bool = True,
+    min_epochs: int | None = None,
+    min_steps: int | None = None,
 ) -> Any:
     progress = SimpleNamespace(current=SimpleNamespace(processed=epoch + 1))
     return SimpleNamespace(
         current_epoch=epoch, num_training_batches=batches, global_step=step,
         max_steps=max_steps, max_epochs=max_epochs, should_stop=should_stop,
-        fit_loop=SimpleNamespace(epoch_progress=progress, _can_stop_early=can_stop),
+        min_epochs=min_epochs, min_steps=min_steps,
+        fit_loop=SimpleNamespace(epoch_progress=progress),
     )  # fmt: skip
 
 
@@ -39,5 +41,11 @@ def test_the_last_epoch_is_due_whatever_its_length() -> None:
 
 
 def test_an_epoch_that_early_stopping_ends_is_the_last() -> None:
+    assert is_over(trainer(should_stop=True))
     assert epoch_is_due(trainer(should_stop=True), min_steps=50)
-    assert not epoch_is_due(trainer(should_stop=True, can_stop=False), min_steps=50)
+    assert is_over(trainer(epoch=2, step=30, should_stop=True, min_epochs=3, min_steps=30))
+
+
+def test_early_stopping_waits_for_the_minimum() -> None:
+    assert not is_over(trainer(epoch=1, should_stop=True, min_epochs=3))
+    assert not is_over(trainer(step=29, should_stop=True, min_steps=30))
