@@ -190,15 +190,6 @@ class Classifier(Module):
             build_optimizer(self.network.parameters(), self.make_optimizer, make_scheduler),
         )
 
-    def on_train_start(self) -> None:
-        """Tells the loader where to resume, if Lightning forgot to.
-
-        Asking for `estimated_stepping_batches` above makes Lightning 2.6 set up the loader before
-        it has read the checkpoint, and never come back to it: an interrupted epoch would begin
-        anew at its first batch.
-        """
-        self.trainer.fit_loop._load_combined_loader_states()
-
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Steps, then updates the average, before any callback may write a checkpoint."""
         super().optimizer_step(*args, **kwargs)

@@ -29,9 +29,9 @@ def iris(hidden: Any, activation: str = "sigmoid", **kwargs: Any) -> IrisMLP:
     return IrisMLP(network=network, **kwargs)
 
 
-def trainer(*callbacks: Callback, **kwargs: Any) -> Trainer:
+def trainer(*callbacks: Callback, kind: type[Trainer] = Trainer, **kwargs: Any) -> Trainer:
     defaults: dict[str, Any] = {"max_epochs": 1, "accelerator": "cpu", "logger": False}
-    return Trainer(
+    return kind(
         **(defaults | kwargs),
         callbacks=list(callbacks),
         enable_checkpointing=False,

@@ -10,6 +10,7 @@ from lightning import Callback, Trainer, seed_everything
 
 from datamodules import Images
 from models import ImageClassifier
+from runtime.trainer import LadderTrainer
 from tests.models.classifiers import convnet, dense, fit, trainer
 
 
@@ -33,7 +34,8 @@ def augmented(**kwargs: Any) -> ImageClassifier:
 
 def run(seed: int, path: Path, *callbacks: Callback, ckpt_path: Path | None = None) -> None:
     seed_everything(seed, verbose=False)
-    made = trainer(*callbacks, max_epochs=2, limit_train_batches=6, limit_val_batches=1)
+    options = {"max_epochs": 2, "limit_train_batches": 6, "limit_val_batches": 1}
+    made = trainer(*callbacks, kind=LadderTrainer, precision="32-true", **options)
     data = Images(dataset="digits", batch_size=64, val_fraction=0.1)
     made.fit(augmented(), datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     made.save_checkpoint(path)
