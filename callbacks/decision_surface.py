@@ -8,8 +8,8 @@ from torch import Tensor
 
 from callbacks.drawing import data_of, publish
 from callbacks.figures import figures_folder
+from models.base import eval_mode
 from models.classifier import Classifier
-from models.sampling import eval_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

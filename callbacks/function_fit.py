@@ -12,8 +12,8 @@ from callbacks.console import say
 from callbacks.drawing import data_of, publish
 from callbacks.figures import figures_folder
 from callbacks.results import record
+from models.base import eval_mode
 from models.regressor import FunctionMLP
-from models.sampling import eval_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

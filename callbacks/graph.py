@@ -7,8 +7,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from callbacks.figures import tensorboard
+from models.base import eval_mode
 from models.gan import GAN
-from models.sampling import eval_mode
 
 
 class NetworkGraph(Callback):

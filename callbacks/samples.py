@@ -7,8 +7,9 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.figures import figures_folder, tensorboard, tile, write_png
+from models.base import eval_mode
 from models.gan import GAN
-from models.sampling import eval_mode, sample
+from models.sampling import sample
 from runtime.schedule import epoch_is_due
 
 
@@ -34,8 +35,7 @@ class SampleGrid(Callback):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, model: GAN) -> None:
-        folder = figures_folder(trainer)
-        if folder is None:
+        if (folder := figures_folder(trainer)) is None:
             return
         images = sample(model, model.grid_latents, model.grid_labels)
         picture = tile(images, len(images) // model.grid_rows)

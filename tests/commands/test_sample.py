@@ -1,26 +1,28 @@
 """`sample` as a user meets it: what it writes, and what it says to a mistake."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
-from commands.sample import _save
+from commands.sample import Generation, _save
 from commands.sample_figures import (
     draw_animation,
-    draw_grid,
     draw_neighbors,
     draw_paths,
     nearest_images,
     spherical,
 )
 from models import ConditionalGAN
-from tests.callbacks.runs import SHAPES, Pictures
+from tests.callbacks.runs import SHAPES, Pictures, trainer
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2, small
 from tests.test_cli import DIGITS, fails, run
@@ -166,33 +168,41 @@ def test_the_nearest_images_are_found_among_many() -> None:
     torch.testing.assert_close(distances, torch.tensor([[0.0, 4 / 255]]))
 
 
+class SamplingTrainer(Generation, Trainer):
+    pass
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-def test_figures_and_file_for_images_of_any_shape(
-    shape: tuple[int, int, int], tmp_path: Path
-) -> None:
-    data = Pictures(shape)
-    data.setup()
-    assert data.splits is not None
-    labels = torch.arange(16) % 4
-    drawn = {"images": data.splits.train.inputs, "labels": labels, "scores": torch.rand(16)}
-    with np.load(_save(tmp_path, drawn, seed=3)) as arrays:
-        assert arrays["images"].shape == (16, *shape[1:], *([3] if shape[0] == 3 else []))
-        assert arrays["images"].ravel()[1] == drawn["images"].movedim(1, -1).flatten()[1]
-    model = small(ConditionalGAN, image_shape=shape)
-    draw_paths(tmp_path, model, 0, "linear", [3, 8], [1, 2])
-    draw_neighbors(tmp_path, drawn["images"][:2], data)
+def test_images_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    model = small(ConditionalGAN, image_shape=shape, num_classes=4)
+    figures: dict[str, Any] = {"interpolate": "linear", "between": [0, 3], "neighbors": 2}
+    trainer(tmp_path, kind=SamplingTrainer).sample(
+        model, Pictures(shape), count=6, classes=[2, 0], out=tmp_path, **figures
+    )
+    with np.load(tmp_path / "samples.npz") as arrays:
+        assert arrays["images"].shape == (6, *shape[1:], *([3] if shape[0] == 3 else []))
+        assert arrays["labels"].tolist() == [2, 0] * 3
     (tmp_path / "figures").mkdir()
     for step in range(2):
-        draw_grid(tmp_path, drawn, [2, 0]).rename(tmp_path / "figures" / f"samples_{step}.png")
+        shutil.copy(tmp_path / "grid.png", tmp_path / "figures" / f"samples_{step}.png")
     draw_animation(tmp_path, tmp_path)
-    sizes = {"interpolation.png": (10, 2), "between_3_8.png": (10, 10), "training.gif": (4, 2)}
-    scale = max(1, round(56 / shape[1]))
-    for name, (columns, rows) in sizes.items():
+    assert (tmp_path / "neighbors.png").is_file()
+    for name, columns, rows in (
+        ("grid.png", 3, 2),
+        ("training.gif", 3, 2),
+        ("interpolation.png", 10, 2),
+        ("between_0_3.png", 10, 10),
+    ):
         with Image.open(tmp_path / name) as picture:
-            assert picture.size == (
-                scale * (columns * (shape[2] + 2) + 2),
-                scale * (rows * (shape[1] + 2) + 2),
-            )
+            scale = max(1, round(56 / shape[1]))
+            width, height = columns * (shape[2] + 2) + 2, rows * (shape[1] + 2) + 2
+            assert picture.size == (scale * width, scale * height)
+
+
+def test_colours_reach_the_file(tmp_path: Path) -> None:
+    pixels = torch.arange(24, dtype=torch.uint8).view(2, 3, 2, 2)
+    with np.load(_save(tmp_path, {"images": pixels, "scores": torch.rand(2)}, 0)) as arrays:
+        assert arrays["images"][1, 0, 1].tolist() == pixels[1, :, 0, 1].tolist()
 
 
 def test_a_path_between_many_classes(tmp_path: Path) -> None:
