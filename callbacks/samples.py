@@ -35,8 +35,7 @@ class SampleGrid(Callback):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, model: GAN) -> None:
-        folder = figures_folder(trainer)
-        if folder is None:
+        if (folder := figures_folder(trainer)) is None:
             return
         images = sample(model, model.grid_latents, model.grid_labels)
         picture = tile(images, len(images) // model.grid_rows)
