@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 Forward = Callable[[Tensor], object]
-CHUNK = 128  # inputs optimised at once; they do not depend on each other
+CHUNK = 128  # independent inputs, optimized as one batch
 
 
 def maximize(

@@ -198,7 +198,7 @@ class GAN(AlternatingOptimization):
 
     def generator_is_due(self, batch_idx: int) -> bool:
         """Returns True if this batch ends a round of `discriminator_steps` updates."""
-        window = self.accumulate_grad_batches  # which starts anew with each epoch
+        window = self.accumulate_grad_batches  # which starts again with each epoch
         done = self.global_step + 1 if window == 1 else batch_idx + 1
         return done % (self.discriminator_steps * window) == 0
 

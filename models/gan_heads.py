@@ -181,7 +181,7 @@ class AuxiliaryHead(Head):
         return realness + self.match(features, labels), full_precision(self.classes(features))
 
     def match(self, features: Tensor, labels: Tensor) -> Tensor | float:
-        """Returns how well features fit the class that was asked for, added to the realness."""
+        """Returns how well features fit the requested class, added to the realness."""
         return 0.0
 
     def discriminator_loss(
@@ -215,7 +215,7 @@ class AuxiliaryHead(Head):
 
 
 class ProjectionHead(AuxiliaryHead):
-    """As `AuxiliaryHead`, with realness judged for the class that was asked for.
+    """`AuxiliaryHead` whose realness depends on the requested class.
 
     The product of the features with the class's embedding is added to the logit (Miyato and
     Koyama 2018, equation 4).
