@@ -1,32 +1,83 @@
-"""Any list of scores of a generator at once, each beside its floor."""
+"""Any list of scores of a generator at once, each beside its floor, and their report."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch.distributed as dist
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from metrics.images import ImageBank, LabelledImages
+from metrics.bank import ImageBank, LabelledImages
 from metrics.labels import ModeCounts
-from metrics.report import Counts, QualityReport
 from metrics.score import Found, Score, Sets, Setting
 
 
-class SampleSet(MetricCollection):
-    """The statistics of one set of images: real training or test images, or generated ones.
+class Counts(NamedTuple):
+    """Sample counts behind a score and its floor."""
 
-    Args:
-        scores: The scores whose statistics to keep; statistics of one name are shared.
-        setting: Sizes of the statistics.
+    generated: int
+    train: int
+    test: int
+
+    def __str__(self) -> str:
+        return f"{self.generated:>9} {self.train:>7} {self.test:>7}"
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """Scores of generated samples, each beside its floor: the score of real images.
+
+    NaN: there were too few samples. An unconditional generator has no scores by class.
     """
+
+    scores: dict[str, float] = field(default_factory=dict)
+    floor: dict[str, float] = field(default_factory=dict)  # without scores that have none
+    counts: dict[str, Counts] = field(default_factory=dict)
+    class_scores: dict[str, list[float]] = field(default_factory=dict)
+    class_floor: dict[str, list[float]] = field(default_factory=dict)
+    class_counts: list[Counts] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values."""
+        counts = {name: counts._asdict() for name, counts in self.counts.items()}
+        class_counts = [counts._asdict() for counts in self.class_counts]
+        return {**vars(self), "counts": counts, "class_counts": class_counts}
+
+    def table(self, scores: Sequence[Score]) -> str:
+        """Formats a line for each score and for each class: value, floor, and sample counts."""
+        samples = "generated   train    test"
+        lines = [f"{'score':<16}{'reached':>11}{'floor':>11}   {samples}   better"]
+        for score in scores:
+            name, counts = score.name, self.counts[score.name]
+            shown = _cells(score.format, self.scores[name], self.floor.get(name))
+            lines.append(f"{name:<16}{shown}   {counts}   {score.better or '-'}")
+        if self.class_scores:
+            names = "".join(f"{name:>11}{'floor':>11}" for name in self.class_scores)
+            lines += ["", f"{'class':<5}{names}   {samples}"]
+        formats = {score.class_name: score.format for score in scores}
+        for k, counts in enumerate(self.class_counts):
+            shown = ""
+            for name, by_class in self.class_scores.items():
+                floor = self.class_floor[name][k] if name in self.class_floor else None
+                shown += _cells(formats[name], by_class[k], floor)
+            lines.append(f"{k:<5}{shown}   {counts}")
+        return "\n".join(lines)
+
+
+def _cells(spec: str, *values: float | None) -> str:
+    return "".join(f"{'-' if value is None else format(value, spec):>11}" for value in values)
+
+
+class SampleSet(MetricCollection):
+    """The statistics of one set of images, shared by scores that use the same name."""
 
     def __init__(self, scores: Sequence[Score], setting: Setting) -> None:
         metrics: dict[str, Metric | MetricCollection] = {"modes": ModeCounts(setting.num_classes)}
         if setting.conditional:
-            metrics["confusion"] = MulticlassConfusionMatrix(
-                setting.num_classes, validate_args=False
-            )
+            confusion = MulticlassConfusionMatrix(setting.num_classes, validate_args=False)
+            metrics["confusion"] = confusion
         for score in scores:
             metrics |= score.statistics(setting)
         super().__init__(metrics, compute_groups=False)  # no two of them share a state
@@ -40,17 +91,10 @@ class SampleSet(MetricCollection):
         index: Tensor,
         images: Tensor | None = None,
     ) -> None:
-        """Adds a batch.
+        """Adds a batch: the arguments are those of `Score.statistics`.
 
-        Args:
-            features: The judge's features (B, D).
-            predicted: The judge's classes (B,).
-            labels: True or requested classes (B,); required if conditional.
-            index: Numbers (B,) of the samples within their whole set, over all processes.
-            images: The images uint8 (B, C, H, W), if a statistic takes them.
-
-        Raises:
-            ValueError: Labels are missing.
+        The index counts within the whole set, over all processes. Only a conditional generator
+        needs labels, and only some statistics the images.
         """
         if self.conditional and labels is None:
             raise ValueError("labels are missing: leave them out with conditional=False only")
@@ -60,8 +104,7 @@ class SampleSet(MetricCollection):
             index=index,
             labels=labels if self.conditional else None,
             predicted=predicted,
-            # torchmetrics' names, for its confusion matrix
-            preds=predicted,
+            preds=predicted,  # torchmetrics' names, for its confusion matrix
             target=labels,
         )
 
@@ -69,14 +112,10 @@ class SampleSet(MetricCollection):
 class GeneratorQuality(nn.Module):
     """Scores of generated samples against real test images, and of real training images as well.
 
-    The latter are the floor: the scores of a perfect generator. All scores use the features and
-    classes of one frozen judge. Fill `test_set` and `train_set` once; reset and fill `generated`
-    for every evaluation, each by `add` (see `SampleSet`), in batches of any size, by any process.
-    For a fair floor, add as many training as generated samples.
-
-    With all scores, D = 64 and 10 classes: 14 MB a set, and as much again both for the zeros that
-    torchmetrics resets to and for the result that it caches, for any number of samples; and the
-    generated images if a score keeps them.
+    The latter are the floor: the scores of a perfect generator. Fill `test_set` and `train_set`
+    once; reset and fill `generated` for every evaluation, each by `SampleSet.add`, in batches of
+    any size, by any process. For a fair floor, add as many training as generated samples. With all
+    scores, D = 64 and 10 classes, a set takes 42 MB with torchmetrics' copies.
 
     Args:
         scores: The scores to compute; those that need labels are left out if not conditional.
@@ -104,15 +143,12 @@ class GeneratorQuality(nn.Module):
             self.generated.add_metrics({"images": bank})
 
     def compute(self) -> QualityReport:
-        """Computes all scores; NaN if a set has too few samples. Every process must call it.
-
-        The statistics are gathered from all processes. The first compares them and tells the
-        others, because a comparison may take long and must be the same for all.
-        """
+        """Computes all scores from the samples of all processes, each of which must call it."""
         sets = self.generated, self.train_set, self.test_set
         found = [statistics.compute() for statistics in sets]
         if not (dist.is_available() and dist.is_initialized()):
             return self._compare(*found)
+        # A comparison may take long and must be the same for all, so one process makes it.
         reports = [None if dist.get_rank() else self._compare(*found)]
         dist.broadcast_object_list(reports)
         assert reports[0] is not None
@@ -127,7 +163,7 @@ class GeneratorQuality(nn.Module):
         report = QualityReport()
         for score in self.scores:
             report.scores[score.name] = score.compare(sets)
-            report.counts[score.name] = score.counts(sets)
+            report.counts[score.name] = Counts(*map(score.count, (generated, train, test)))
             if score.floor:
                 report.floor[score.name] = score.compare(floors[score.floor])
         by_class = {score.class_name: score for score in self.scores if score.class_name}
@@ -137,6 +173,6 @@ class GeneratorQuality(nn.Module):
             report.class_scores[name] = score.by_class(sets)
             if score.floor:
                 report.class_floor[name] = score.by_class(floors[score.floor])
-        sizes = (found["confusion"].sum(dim=1).tolist() for found in sets)
+        sizes = (found["confusion"].sum(dim=1).tolist() for found in (generated, train, test))
         report.class_counts.extend(map(Counts, *sizes))
         return report

@@ -8,17 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from metrics import (
-    Gaussian,
-    KernelMoments,
-    QualityReport,
-    frechet_distance,
-    kernel_distance,
-    manifold_scores,
-    memorization_floor,
-    memorization_ratio,
-    mode_coverage,
-)
+from metrics import QualityReport
+from metrics.frechet import Gaussian, frechet_distance
+from metrics.kid import KernelMoments, kernel_distance
+from metrics.labels import mode_coverage
+from metrics.neighbours import manifold_scores, memorization_floor, memorization_ratio
 from runtime.files import write_json
 from tests.metrics.samples import CLASSES, FEATURES, FROM_FEATURES, add, draw, filled, make, sets
 

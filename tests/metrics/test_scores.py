@@ -5,7 +5,7 @@ import pytest
 from metrics import SCORES, Score, Sets
 from metrics.gan_train import gan_train_accuracy
 from metrics.scores import GanTrain
-from tests.metrics.brightness import Brightness
+from tests.metrics.brightness import Brightness  # type: ignore[attr-defined]
 from tests.metrics.samples import FROM_FEATURES, add, draw, filled, make
 
 
