@@ -32,10 +32,10 @@ class StatisticScore(Score):
     """A score that is a function of one statistic of the samples and of the test images."""
 
     name: str
-    better: Literal["higher", "lower"] | None
     statistic: str
     function: Callable[..., Any]
     field: str | None = None  # of the tuple that the function returns
+    better: Literal["higher", "lower"] | None = None
     stages: tuple[str, ...] = Score.stages
 
     def statistics(self, setting: Setting) -> dict[str, Metric]:
@@ -108,20 +108,20 @@ class GanTrain(Score):
 
 SCORES: tuple[Score, ...] = (
     # Heusel et al. 2017
-    StatisticScore("frechet", "lower", "moments", frechet_of_sets, stages=ALWAYS),
-    IntraFrechet("intra_frechet", "lower", "moments", frechet_by_class),
+    StatisticScore("frechet", "moments", frechet_of_sets, better="lower", stages=ALWAYS),
+    IntraFrechet("intra_frechet", "moments", frechet_by_class, better="lower"),
     LabelAccuracy(),
     # Binkowski et al. 2018; an unbiased estimate, which may be below 0
-    StatisticScore("kid", "lower", "kernel", kernel_distance, "estimate"),
-    StatisticScore("kid_error", None, "kernel", kernel_distance, "error"),
+    StatisticScore("kid", "kernel", kernel_distance, "estimate", "lower"),
+    StatisticScore("kid_error", "kernel", kernel_distance, "error"),
     # Kynkaanniemi et al. 2019, Naeem et al. 2020
-    StatisticScore("precision", "higher", "bank", manifold_scores, "precision"),
-    StatisticScore("recall", "higher", "bank", manifold_scores, "recall"),
-    StatisticScore("density", "higher", "bank", manifold_scores, "density"),
-    StatisticScore("coverage", "higher", "bank", manifold_scores, "coverage"),
+    StatisticScore("precision", "bank", manifold_scores, "precision", "higher"),
+    StatisticScore("recall", "bank", manifold_scores, "recall", "higher"),
+    StatisticScore("density", "bank", manifold_scores, "density", "higher"),
+    StatisticScore("coverage", "bank", manifold_scores, "coverage", "higher"),
     # Metz et al. 2017; in nats
-    StatisticScore("modes", "higher", "modes", mode_coverage, "modes", stages=ALWAYS),
-    StatisticScore("modes_kl", "lower", "modes", mode_coverage, "kl"),
-    Memorization("memorization", "higher", "bank", memorization_ratio),
+    StatisticScore("modes", "modes", mode_coverage, "modes", "higher", ALWAYS),
+    StatisticScore("modes_kl", "modes", mode_coverage, "kl", "lower"),
+    Memorization("memorization", "bank", memorization_ratio, better="higher"),
     GanTrain(),
 )
