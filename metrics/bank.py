@@ -15,7 +15,6 @@ class LabelledImages(NamedTuple):
     labels: Tensor | None
 
     def to(self, device: torch.device) -> "LabelledImages":
-        """Moves both to a device."""
         labels = None if self.labels is None else self.labels.to(device)
         return LabelledImages(self.images.to(device), labels)
 

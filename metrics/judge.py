@@ -117,10 +117,8 @@ def save_judge(network: JudgeNetwork, name: str, recipe: dict[str, Any]) -> Path
 
 
 def recipes() -> dict[str, dict[str, Any]]:
-    """Returns what is recorded of each judge, by name."""
     return read_json(RECIPES)
 
 
 def sha256(path: Path) -> str:
-    """Computes the SHA-256 of a file, as hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -75,8 +75,8 @@ def memorization_ratio(
     With `leave_one_out`, sample i is not compared with reference i.
     """
     size = min(len(train), len(test))
-    nearest = [_mean_nearest(samples, x[:size], leave_one_out) for x in (train, test)]
-    return (nearest[0] / nearest[1]).item()
+    to_train, to_test = (_mean_nearest(samples, x[:size], leave_one_out) for x in (train, test))
+    return (to_train / to_test).item()
 
 
 def memorization_floor(train: Tensor, test: Tensor) -> float:

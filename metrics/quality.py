@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -13,16 +13,7 @@ from metrics.bank import ImageBank, LabelledImages
 from metrics.labels import ModeCounts
 from metrics.score import Found, Score, Sets, Setting
 
-
-class Counts(NamedTuple):
-    """Sample counts behind a score and its floor."""
-
-    generated: int
-    train: int
-    test: int
-
-    def __str__(self) -> str:
-        return f"{self.generated:>9} {self.train:>7} {self.test:>7}"
+Counts = dict[str, int]  # numbers of samples: generated, train, test
 
 
 @dataclass(frozen=True)
@@ -41,28 +32,26 @@ class QualityReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values."""
-        counts = {name: counts._asdict() for name, counts in self.counts.items()}
-        class_counts = [counts._asdict() for counts in self.class_counts]
-        return {**vars(self), "counts": counts, "class_counts": class_counts}
+        return {**vars(self)}
 
     def table(self, scores: Sequence[Score]) -> str:
         """Formats a line for each score and for each class: value, floor, and sample counts."""
-        samples = "generated   train    test"
+        samples, count_cells = "generated   train    test", "{generated:>9} {train:>7} {test:>7}"
         lines = [f"{'score':<16}{'reached':>11}{'floor':>11}   {samples}   better"]
         for score in scores:
-            name, counts = score.name, self.counts[score.name]
+            name, counts = score.name, count_cells.format(**self.counts[score.name])
             shown = _cells(score.format, self.scores[name], self.floor.get(name))
             lines.append(f"{name:<16}{shown}   {counts}   {score.better or '-'}")
         if self.class_scores:
             names = "".join(f"{name:>11}{'floor':>11}" for name in self.class_scores)
             lines += ["", f"{'class':<5}{names}   {samples}"]
         formats = {score.class_name: score.format for score in scores}
-        for k, counts in enumerate(self.class_counts):
+        for k, class_counts in enumerate(self.class_counts):
             shown = ""
             for name, by_class in self.class_scores.items():
                 floor = self.class_floor[name][k] if name in self.class_floor else None
                 shown += _cells(formats[name], by_class[k], floor)
-            lines.append(f"{k:<5}{shown}   {counts}")
+            lines.append(f"{k:<5}{shown}   {count_cells.format(**class_counts)}")
         return "\n".join(lines)
 
 
@@ -158,12 +147,15 @@ class GeneratorQuality(nn.Module):
         if self.real is not None:
             device = generated["modes"].device
             train["images"], test["images"] = (kept.to(device) for kept in self.real)
+        by_name = {"generated": generated, "train": train, "test": test}
         sets = Sets(generated, train, test)
         floors = {"train": Sets(train, train, test), "test": Sets(test, train, test)}
         report = QualityReport()
         for score in self.scores:
             report.scores[score.name] = score.compare(sets)
-            report.counts[score.name] = Counts(*map(score.count, (generated, train, test)))
+            report.counts[score.name] = {
+                name: score.count(found) for name, found in by_name.items()
+            }
             if score.floor:
                 report.floor[score.name] = score.compare(floors[score.floor])
         by_class = {score.class_name: score for score in self.scores if score.class_name}
@@ -173,6 +165,7 @@ class GeneratorQuality(nn.Module):
             report.class_scores[name] = score.by_class(sets)
             if score.floor:
                 report.class_floor[name] = score.by_class(floors[score.floor])
-        sizes = (found["confusion"].sum(dim=1).tolist() for found in (generated, train, test))
-        report.class_counts.extend(map(Counts, *sizes))
+        sizes = {name: found["confusion"].sum(dim=1).tolist() for name, found in by_name.items()}
+        for k in range(len(generated["modes"])):
+            report.class_counts.append({name: counts[k] for name, counts in sizes.items()})
         return report

@@ -38,28 +38,20 @@ class Sets:
 
 
 class Score(ABC):
-    """One quality score of generated samples.
+    """One quality score of generated samples."""
 
-    Attributes:
-        name: Its name in the table, in `metrics.json` and, as `test/<name>`, in the log.
-        better: The better direction; None if there is none.
-        floor: The real images that are scored like generated ones as the floor; None: no floor.
-        stages: When it is computed. "fit" is for scores that are cheap and steady with few samples.
-        needs_labels: Only a conditional generator has this score.
-        keeps_images: `compare` finds `LabelledImages` under `images`: the generated ones, at most
-            as many as there are training images, the training images, and all test images.
-        class_name: Name of the scores by class, if `by_class` returns any.
-        format: Format of its numbers in the table.
-    """
-
-    name: str
+    name: str  # in the table, in `metrics.json` and, as `test/<name>`, in the log
     better: Literal["higher", "lower"] | None = None
+    # The real images that are scored like generated ones as the floor; None: no floor.
     floor: Literal["train", "test"] | None = "train"
+    # "fit" is for scores that are cheap and steady with few samples.
     stages: tuple[str, ...] = ("validate", "test")
-    needs_labels: bool = False
+    needs_labels: bool = False  # only a conditional generator has this score
+    # `compare` finds `LabelledImages` under `images`: the generated ones, at most as many as there
+    # are training images, the training images, and all test images.
     keeps_images: bool = False
-    class_name: str | None = None
-    format: str = ".4g"
+    class_name: str | None = None  # name of the scores by class, if `by_class` returns any
+    format: str = ".4g"  # of its numbers in the table
 
     def statistics(self, setting: Setting) -> dict[str, Metric]:
         """Returns new statistics of one set of images, by name; scores share those of one name.
