@@ -39,9 +39,6 @@ def cut_validation(train: Split, fraction: float, seed: int) -> tuple[Split, Spl
 
     The seed decides which, independently of the run's seed. Both parts keep their original order.
     The validation split is None if the fraction is 0.
-
-    Raises:
-        MisconfigurationException: The fraction leaves a class without examples.
     """
     if fraction == 0:
         return train, None
@@ -190,10 +187,10 @@ class InMemoryDataModule(LightningDataModule):
         self._resumed_seed = state_dict["seed"]
         if self.trainer is None:
             return
-        here = self.identity()
         for key, value in state_dict["identity"].items():
-            if here.get(key) != value:
+            here = self.identity().get(key)
+            if here != value:
                 raise MisconfigurationException(
                     f"the checkpoint was trained with data.{key} {value!r}, this run has "
-                    f"{here.get(key)!r}: resume with --data.{key} {value}, or leave out --ckpt_path"
+                    f"{here!r}: resume with --data.{key} {value}, or leave out --ckpt_path"
                 )

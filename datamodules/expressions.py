@@ -27,10 +27,8 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
 
     A formula consists of numbers, the variables (arrays of equal shape), `pi`, `e`, `+ - * / **`,
     comparisons (1 if true, 0 if false) and the numpy functions named above. The result is float64
-    of that shape, infinite or NaN at points where the formula has no value.
-
-    Raises:
-        MisconfigurationException: The formula has another part, which the message names.
+    of that shape, infinite or NaN at points where the formula has no value. The error of a formula
+    with any other part names it.
     """
     names = {**_CONSTANTS, **variables}
 

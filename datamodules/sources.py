@@ -77,11 +77,7 @@ DATASETS = {
 
 
 def read_idx(path: str | Path, dims: int) -> Tensor:
-    """Reads a tensor of `dims` dimensions (3 for images, 1 for labels) from an IDX file or `.gz`.
-
-    Raises:
-        MisconfigurationException: The file is damaged or of another kind.
-    """
+    """Reads a tensor of `dims` dimensions (images: 3, labels: 1) from an IDX file or `.gz`."""
     path = Path(path)
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -107,11 +103,10 @@ def _broken(path: Path, what: str) -> MisconfigurationException:
 
 
 def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
-    """Searches this machine for the four files of a data set, unpacked before `.gz`.
+    """Searches this machine for the files of a data set, unpacked before `.gz`.
 
-    Returns:
-        The files (training images, training labels, test images, test labels), empty if no folder
-        has all of them; and one entry per folder tried that names its first missing file.
+    Returns the four files in the order of `spec.train` and `spec.test`, none if no folder has all
+    of them; and one entry per folder tried that names its first missing file.
     """
     spec = DATASETS[key]
     tried: list[str] = []
@@ -141,12 +136,8 @@ def load_idx_dataset(
 ) -> tuple[Split, Split]:
     """Loads the training and test splits of a data set from this machine and checks them.
 
-    Returns:
-        Training and test split: images uint8 (N, 1, 28, 28), labels int64 (N,) in 0..9.
-
-    Raises:
-        MisconfigurationException: The files are missing, damaged or not of this data set. The
-            message contains `download_error`.
+    Images are uint8 (N, 1, 28, 28), labels int64 (N,) in 0..9. The error of missing files contains
+    `download_error`.
     """
     spec = DATASETS[key]
     files, tried = find_files(key, data_dir)
@@ -179,10 +170,7 @@ def _load_split(spec: IdxDataset, image_file: Path, label_file: Path, count: int
 
 
 def load_digits() -> tuple[Split, Split]:
-    """Loads scikit-learn's 8 x 8 digits, resized to MNIST's size, with a fixed fifth as test split.
-
-    1,437 and 360 images uint8 (N, 1, 28, 28), labels int64 (N,).
-    """
+    """Loads scikit-learn's 8 x 8 digits, resized to 28 x 28: 1,437 to train and 360 to test."""
     from sklearn.datasets import load_digits as load
     from sklearn.model_selection import train_test_split
 

@@ -119,7 +119,7 @@ SCORES: tuple[Score, ...] = (
     StatisticScore("recall", "bank", manifold_scores, "recall", "higher"),
     StatisticScore("density", "bank", manifold_scores, "density", "higher"),
     StatisticScore("coverage", "bank", manifold_scores, "coverage", "higher"),
-    # Metz et al. 2017; in nats
+    # Metz et al. 2017; the divergence is in nats
     StatisticScore("modes", "modes", mode_coverage, "modes", "higher", ALWAYS),
     StatisticScore("modes_kl", "modes", mode_coverage, "kl", "lower"),
     Memorization("memorization", "bank", memorization_ratio, better="higher"),
