@@ -1,17 +1,15 @@
 """Evaluation of a classifier on the validation or test split: a printed table and figures."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from callbacks.console import say
-from callbacks.drawing import class_names, data_of, publish
 from callbacks.evaluation_figures import draw_confusion, draw_mistakes, draw_reliability, table
-from callbacks.figures import figures_folder
-from callbacks.results import record
-from callbacks.tally import WorstMistakes, evaluated
+from callbacks.figures import figures_folder, publish
+from callbacks.results import class_names, data_of, record, say
+from callbacks.tally import Evaluated, WorstMistakes, calibration_of
 from models.classifier import Classifier
 
 
@@ -25,21 +23,9 @@ class Evaluation(Callback):
     def __init__(self) -> None:
         self._mistakes: WorstMistakes | None = None  # None: there is nothing to report
 
-    # -- collecting -----------------------------------------------------------------------------
-
-    def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         evaluates = isinstance(pl_module, Classifier) and not trainer.sanity_checking
         self._mistakes = WorstMistakes().to(pl_module.device) if evaluates else None
-
-    def _collect(self, outputs: Any, batch: Any) -> None:
-        if self._mistakes is not None:
-            self._mistakes.update(batch[0], outputs["targets"], outputs["probabilities"])
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer, pl_module)
-
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer, pl_module)
 
     def on_validation_batch_end(
         self,
@@ -50,20 +36,11 @@ class Evaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._collect(outputs, batch)
+        if self._mistakes is not None:
+            self._mistakes.update(batch[0], outputs["targets"], outputs["probabilities"])
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._collect(outputs, batch)
+    on_test_epoch_start, on_test_batch_end = on_validation_epoch_start, on_validation_batch_end
 
-    # -- reporting ------------------------------------------------------------------------------
     # At the end of the loop, not of its epoch: Lightning reduces the logged loss in between.
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,19 +56,21 @@ class Evaluation(Callback):
     def _report(self, trainer: Trainer, pl_module: LightningModule, stage: str, title: str) -> None:
         if self._mistakes is None:
             return
-        assert isinstance(pl_module, Classifier)
+        model = cast(Any, pl_module)
         # Several loaders have a loss each, under other names.
         loss = float(trainer.callback_metrics.get(f"{stage}/loss", math.nan))
-        found = evaluated(pl_module, stage, loss, self._mistakes)  # gathers from all ranks
+        confusion, calibration = model.metrics[stage]
+        found = Evaluated(  # Gathers from all ranks.
+            loss, confusion.compute().cpu(), calibration_of(calibration), self._mistakes.compute()
+        )
         self._mistakes = None
-        names = class_names(data_of(trainer), pl_module.num_classes)
+        names = class_names(data_of(trainer), model.num_classes)
         say(trainer, table(found, names, title))
         record(trainer, stage, found.as_dict(names))
-        folder = figures_folder(trainer)
-        if folder is None:
+        if (folder := figures_folder(trainer)) is None:
             return
         figures = {
-            "confusion": draw_confusion(found.confusion, names, title),
+            "confusion": draw_confusion(found.confusion, names, f"{title}: accuracy"),
             "reliability": draw_reliability(found.calibration, title),
         }
         images = found.mistakes.images

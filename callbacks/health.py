@@ -24,8 +24,8 @@ class Health(Callback):
     ) -> None:
         if not is_logging_step(trainer):
             return
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         name = "train/grad_norm"
         if isinstance(pl_module, AlternatingOptimization):
             name += f"_{list(pl_module.factories)[trainer.optimizers.index(optimizer)]}"

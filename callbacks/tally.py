@@ -1,15 +1,13 @@
 """Results of one evaluation of a classifier: its model's metrics and its worst mistakes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError
 from torchmetrics.utilities import dim_zero_cat
-
-from models.classifier import Classifier
 
 
 class Mistakes(NamedTuple):
@@ -43,7 +41,6 @@ class Evaluated(NamedTuple):
 
     @property
     def examples(self) -> int:
-        """Number of examples."""
         return int(self.confusion.sum())
 
     @property
@@ -67,11 +64,7 @@ class Evaluated(NamedTuple):
 
 
 class WorstMistakes(Metric):
-    """Keeps the few worst mistakes of all batches and processes.
-
-    Args:
-        num_mistakes: Number of mistakes to keep.
-    """
+    """Keeps the few worst mistakes of all batches and processes."""
 
     full_state_update = False
     scores: list[Tensor]  # the predicted class's probability, -1 of a hit
@@ -90,17 +83,13 @@ class WorstMistakes(Metric):
         scores = torch.where(predicted == targets, -1.0, confidence)
         classes = torch.stack([targets, predicted], dim=1)
         images = inputs if inputs.dim() == 4 else inputs[:, :0].flatten(1)
-        rows = self._worst(scores)
-        states = ((self.scores, scores), (self.classes, classes), (self.images, images))
-        merged = [torch.cat([*old, new[rows]]) for old, new in states]
-        rows = self._worst(merged[0])
-        self.scores, self.classes, self.images = ([values[rows]] for values in merged)
-
-    def _worst(self, scores: Tensor) -> Tensor:
-        return scores.topk(min(self.num_mistakes, len(scores))).indices
+        batch = {"scores": scores, "classes": classes, "images": images}
+        merged = {name: torch.cat([*getattr(self, name), new]) for name, new in batch.items()}
+        rows = merged["scores"].topk(min(self.num_mistakes, len(merged["scores"]))).indices
+        for name, values in merged.items():
+            setattr(self, name, [values[rows]])
 
     def compute(self) -> Mistakes:
-        """Returns the worst mistakes of all processes, on the CPU."""
         scores, classes, images = (
             dim_zero_cat(values).cpu() for values in (self.scores, self.classes, self.images)
         )
@@ -108,21 +97,6 @@ class WorstMistakes(Metric):
         order = order[scores[order] >= 0]
         targets, predictions = classes[order].T.tolist()
         return Mistakes(images[order], targets, predictions, scores[order].tolist())
-
-
-def evaluated(model: Classifier, stage: str, loss: float, mistakes: WorstMistakes) -> Evaluated:
-    """Collects the results of the last epoch of a stage. Every process must call it.
-
-    Args:
-        model: The classifier, whose own metrics saw the epoch.
-        stage: `val` or `test`.
-        loss: Mean loss of the epoch.
-        mistakes: The mistakes of the epoch.
-    """
-    confusion, calibration = cast(Any, model.metrics[stage])
-    return Evaluated(
-        loss, confusion.compute().cpu(), calibration_of(calibration), mistakes.compute()
-    )
 
 
 def calibration_of(metric: MulticlassCalibrationError) -> Calibration:
