@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 class DataFigures(Callback):
-    """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a table.
-
-    Each run draws them once. The table comes from the DataModule's method `table`.
+    """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a `table()`.
 
     Args:
         examples: Number of images to show.

@@ -39,11 +39,7 @@ class DecisionSurface(Callback):
 
 @torch.no_grad()
 def probability_surface(model: Classifier, axis: Tensor) -> Tensor:
-    """Computes the probability of class 1 at all pairs of values on `axis` (R,).
-
-    Returns:
-        Probabilities (R, R), on the CPU; rows are the second input, columns the first.
-    """
+    """Computes P(class 1) at all pairs of values on `axis` (R,); rows are the second input."""
     second, first = torch.meshgrid(axis, axis, indexing="ij")
     points = torch.stack([first, second], dim=-1).view(-1, 2).to(model.device)
     with eval_mode(model):

@@ -17,7 +17,6 @@ class Evaluation(Callback):
     """Prints loss and accuracies, and draws `confusion_*`, `mistakes_*` and `reliability_*.png`.
 
     It does so after `validate` and `test`, and at the end of `fit` for the run's last validation.
-    Counts come from the model's own metrics. Models other than a `Classifier` are ignored.
     """
 
     def __init__(self) -> None:
@@ -28,13 +27,7 @@ class Evaluation(Callback):
         self._mistakes = WorstMistakes().to(pl_module.device) if evaluates else None
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any, **__: Any
     ) -> None:
         if self._mistakes is not None:
             self._mistakes.update(batch[0], outputs["targets"], outputs["probabilities"])
@@ -45,24 +38,18 @@ class Evaluation(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
-            self._report(trainer, pl_module, "val", "Validation")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._report(trainer, pl_module, "test", "Test")
+            self.on_train_end(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._report(trainer, pl_module, "val", "Validation")
-
-    def _report(self, trainer: Trainer, pl_module: LightningModule, stage: str, title: str) -> None:
         if self._mistakes is None:
             return
+        stage, title = ("test", "Test") if trainer.testing else ("val", "Validation")
         model = cast(Any, pl_module)
         # Several loaders have a loss each, under other names.
         loss = float(trainer.callback_metrics.get(f"{stage}/loss", math.nan))
         confusion, calibration = model.metrics[stage]
-        found = Evaluated(  # Gathers from all ranks.
-            loss, confusion.compute().cpu(), calibration_of(calibration), self._mistakes.compute()
-        )
+        counts, mistakes = confusion.compute().cpu(), self._mistakes.compute()  # Of all ranks.
+        found = Evaluated(loss, counts, calibration_of(calibration), mistakes)
         self._mistakes = None
         names = class_names(data_of(trainer), model.num_classes)
         say(trainer, table(found, names, title))
@@ -70,13 +57,15 @@ class Evaluation(Callback):
         if (folder := figures_folder(trainer)) is None:
             return
         figures = {
-            "confusion": draw_confusion(found.confusion, names, f"{title}: accuracy"),
+            "confusion": draw_confusion(counts, names, f"{title}: accuracy"),
             "reliability": draw_reliability(found.calibration, title),
         }
-        images = found.mistakes.images
+        images = mistakes.images
         if len(images) and images.dim() == 4 and images.shape[1] in (1, 3):
-            figures["mistakes"] = draw_mistakes(found.mistakes, names, title)
+            figures["mistakes"] = draw_mistakes(mistakes, names, title)
         else:  # an earlier evaluation's figure would be out of date
             (folder / f"mistakes_{stage}.png").unlink(missing_ok=True)
         for name, figure in figures.items():
             publish(trainer, folder, f"{name}_{stage}", figure)
+
+    on_test_end = on_train_end

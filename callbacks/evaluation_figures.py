@@ -12,53 +12,31 @@ from callbacks.tally import Calibration, Evaluated, Mistakes
 
 def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
     """Formats loss, accuracies overall and by class, and calibration error as lines of text."""
-    rows = [
-        ("loss", f"{evaluated.loss:.4f}"),
-        ("accuracy", percent(evaluated.hits, evaluated.examples)),
-    ]
+    accuracy = percent(evaluated.hits, evaluated.examples)
+    rows = [("loss", f"{evaluated.loss:.4f}"), ("accuracy", accuracy)]
     for k, (name, counts) in enumerate(zip(names, evaluated.confusion, strict=True)):
         rows.append((name, percent(counts[k], counts.sum())))
     width = max(len(name) for name, _ in rows)
-    calibration = evaluated.calibration
-    return "\n".join(
-        [
-            f"{title}, {evaluated.examples:,} examples",
-            *(f"  {name:<{width}}  {value}" for name, value in rows),
-            f"  expected calibration error {calibration.error:.4f}, "
-            f"in {len(calibration.counts)} bins",
-        ]
-    )
+    lines = [f"{title}, {evaluated.examples:,} examples"]
+    lines += [f"  {name:<{width}}  {value}" for name, value in rows]
+    error, bins = evaluated.calibration.error, len(evaluated.calibration.counts)
+    return "\n".join([*lines, f"  expected calibration error {error:.4f}, in {bins} bins"])
 
 
 def draw_confusion(
-    counts: Tensor,
-    names: Sequence[str],
-    title: str,
-    rows: str = "true",
-    columns: str = "predicted",
+    counts: Tensor, names: list[str], title: str, rows: str = "true", columns: str = "predicted"
 ) -> Figure:
-    """Draws counts (K, K) of pairs of classes, coloured by their share of the row.
-
-    The title ends with the share of the diagonal.
-    """
+    """Draws counts (K, K), coloured by share of the row; adds the diagonal's share to the title."""
+    import pandas as pd
     import seaborn as sns
 
     size = 2.2 + 0.55 * max(len(names), 4)
     figure, axes = new_figure(size + 1, size)
-    sns.heatmap(
-        (counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).numpy(),
-        annot=counts.numpy(),
-        fmt="d",
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        square=True,
-        linewidths=0.5,
-        xticklabels=list(names),
-        yticklabels=list(names),
-        cbar_kws={"label": "share of the row", "shrink": 0.8},
-        ax=axes,
-    )
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    table = pd.DataFrame(shares.numpy(), names, names)
+    bar = {"label": "share of the row", "shrink": 0.8}
+    colours = {"cmap": "Blues", "vmin": 0, "vmax": 1, "linewidths": 0.5, "cbar_kws": bar}
+    sns.heatmap(table, annot=counts.numpy(), fmt="d", square=True, ax=axes, **colours)
     axes.set(xlabel=columns, ylabel=rows)
     axes.set_title(f"{title} {percent(counts.diagonal().sum(), counts.sum())}", fontsize=11)
     return figure

@@ -71,10 +71,7 @@ def new_figure(
 
 
 def picture(image: Tensor, largest: float) -> np.ndarray:
-    """Converts an image (C, H, W) to an array for matplotlib's `imshow`.
-
-    One channel becomes (H, W) with the same values. Three become (H, W, 3), divided by `largest`.
-    """
+    """Converts (1, H, W) to an array (H, W), and (3, H, W) to (H, W, 3), divided by `largest`."""
     image = image.detach().float().cpu()
     colour = (image / largest).clamp(0, 1).movedim(0, -1)
     return (image[0] if len(image) == 1 else colour).numpy()
@@ -92,9 +89,7 @@ def mosaic(
 
     Args:
         images: (N, H, W), or (N, C, H, W) with one or three channels.
-        titles: One title per image, or none.
         columns: Images per row. By default the figure is about square.
-        heading: Heading of the figure.
         signed: Show values around 0 in two colours with a colour bar. Otherwise images of one
             channel are grey, from 0 to the largest value of all images.
         cell: Width of one image in inches.
@@ -126,14 +121,7 @@ def mosaic(
 
 
 def tile(images: Tensor, columns: int, padding: int = 2, scale: int | None = None) -> Tensor:
-    """Joins images (N, C, H, W) in [0, 1], row by row, into one picture on a grey ground.
-
-    Args:
-        images: One or three channels.
-        columns: Images per row.
-        padding: Distance of neighbouring images in their own pixels.
-        scale: Enlargement of each pixel. By default an image is about 56 pixels high.
-    """
+    """Joins images (N, C, H, W) row by row on a grey ground, by default each 56 pixels high."""
     scale = scale or max(1, round(56 / images.shape[2]))
     grid = make_grid(images, columns, padding, pad_value=0.5)[: images.shape[1]]
     return grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)

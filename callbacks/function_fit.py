@@ -13,23 +13,17 @@ from models.regressor import FunctionMLP
 
 
 class FunctionFit(Callback):
-    """Draws `function_fit.png` after training: truth, data and fit of one or two variables.
-
-    `validate` and `test` print the errors.
-    """
+    """Draws `function_fit.png` of one or two variables after training; tests print the errors."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self._report(trainer, pl_module, "val", "Validation")
+        if trainer.state.fn == TrainerFn.FITTING or not isinstance(pl_module, FunctionMLP):
+            return
+        stage, title = ("test", "Test") if trainer.testing else ("val", "Validation")
+        found = {k: float(v) for k, v in trainer.callback_metrics.items() if stage in k}
+        say(trainer, "\n".join([title, *(f"  {k}  {v:.4g}" for k, v in found.items())]))
+        record(trainer, stage, {"scores": {k.split("/")[-1]: v for k, v in found.items()}})
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._report(trainer, pl_module, "test", "Test")
-
-    def _report(self, trainer: Trainer, model: LightningModule, stage: str, title: str) -> None:
-        if isinstance(model, FunctionMLP):
-            found = {k: float(v) for k, v in trainer.callback_metrics.items() if stage in k}
-            say(trainer, "\n".join([title, *(f"  {k}  {v:.4g}" for k, v in found.items())]))
-            record(trainer, stage, {"scores": {k.split("/")[-1]: v for k, v in found.items()}})
+    on_test_end = on_validation_end
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = data_of(trainer)
@@ -70,10 +64,7 @@ def draw_curve(x: Tensor, truth: Tensor, fit: Tensor, inputs: Tensor, targets: T
 
 
 def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor) -> Figure:
-    """Draws truth, fit and error (R, R) over a square; rows are the first variable.
-
-    Each row of `axis` (R, R) contains the R values along a side.
-    """
+    """Draws truth, fit and error (R, R) over a square; rows are the first variable."""
     error = fit - truth
     low, high = min(truth.min(), fit.min()).item(), max(truth.max(), fit.max()).item()
     limit = error.abs().max().item() or 1.0

@@ -14,9 +14,7 @@ from models.base import is_logging_step
 class Health(Callback):
     """Logs each optimizer's gradient norm before clipping, and this process's peak memory.
 
-    `train/grad_norm` (for alternating networks `train/grad_norm_<network>`) is the norm of
-    gradients averaged over processes. `train/memory_gb` counts tensors on a GPU, otherwise the
-    whole process.
+    The gradients of `train/grad_norm` (or `train/grad_norm_<network>`) are averaged over processes.
     """
 
     def on_before_optimizer_step(

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 class Predictions(Callback):
     """Writes `predictions.csv` into the run's folder and prints its first rows.
 
-    Rows are in the order of the data set. Columns are `index`, `truth`, `predicted` and, for a
-    classifier, the probability of each class. With several processes, each batch must be split
-    among the ranks in rank order, as `BatchLoader` does.
+    Rows are in the order of the data set, because `BatchLoader` splits batches in rank order.
+    Columns are `index`, `truth`, `predicted` and, for a classifier, each class's probability.
 
     Args:
         rows: Number of rows to print.
@@ -63,13 +62,7 @@ class Predictions(Callback):
 
 
 def tabulate(targets: Tensor, found: Tensor, names: list[str] | None) -> "DataFrame":
-    """Makes a table with a row per example: index, truth, predicted, and p_<class> per class.
-
-    Args:
-        targets: True classes (N,), or values (N, 1).
-        found: Probabilities of the classes (N, C), or predicted values (N, 1).
-        names: Names of the C classes; None for values.
-    """
+    """Makes a table of classes (N,) and probabilities (N, C), or without names of values (N, 1)."""
     import pandas as pd
 
     index = range(len(targets))

@@ -47,11 +47,10 @@ class Progress(TQDMProgressBar):
         bar.reset(total_steps(trainer))
         bar.initial = bar.n = steps_until(trainer)
 
-    def on_train_epoch_start(self, *_: Any) -> None:
-        """Does nothing, because the bar continues over all epochs."""
+    def on_train_epoch_start(self, *_: Any, **__: Any) -> None:
+        """Does nothing: the bar continues over epochs, and a redraw takes half a millisecond."""
 
-    def on_train_epoch_end(self, *_: Any) -> None:
-        """Does nothing, because a redraw takes half a millisecond and epochs can be short."""
+    on_train_epoch_end = on_train_epoch_start
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         bar, before, now = self.train_progress_bar, self.train_progress_bar.n, steps_until(trainer)
@@ -73,10 +72,7 @@ class Progress(TQDMProgressBar):
 
 
 def steps_until(trainer: Trainer, updates: int | None = None) -> int:
-    """Returns the number of training batches up to a number of updates (default: until now).
-
-    The two differ if Lightning accumulates gradients, because `global_step` then counts updates.
-    """
+    """Returns the number of batches, several per update if Lightning accumulates gradients."""
     updates = trainer.global_step if updates is None else updates
     batches, window = trainer.num_training_batches, trainer.accumulate_grad_batches
     if math.isinf(batches):
@@ -86,7 +82,7 @@ def steps_until(trainer: Trainer, updates: int | None = None) -> int:
 
 
 def total_steps(trainer: Trainer) -> int | None:
-    """Returns the number of training batches of the whole run; None if it has no known end."""
+    """Returns the number of batches of the whole run; None if it has no known end."""
     updates = trainer.estimated_stepping_batches
     return None if updates in (-1, math.inf) else steps_until(trainer, int(updates))
 

@@ -1,7 +1,7 @@
 """Quality scores of a GAN's images: a few during training, all of them in `validate` and `test`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,10 +9,10 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from matplotlib.figure import Figure
 
 from callbacks.evaluation_figures import draw_confusion
-from callbacks.figures import figures_folder, publish
-from callbacks.quality_figures import draw_classes
+from callbacks.figures import figures_folder, new_figure, publish
 from callbacks.results import class_names, data_of, record, say
 from datamodules.base import Split
 from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Score, Setting
@@ -39,9 +39,6 @@ class Quality(Callback):
         gan_train: In `test`, also train a classifier on generated images alone, and test it on
             real ones.
         extra_scores: More scores, each by its import path: see `metrics.Score`.
-
-    Raises:
-        MisconfigurationException: `every_n_epochs` is below 1, or two scores have one name.
     """
 
     def __init__(
@@ -54,9 +51,8 @@ class Quality(Callback):
         extra_scores: list[Score] | Score | None = None,
     ) -> None:
         if every_n_epochs < 1:
-            raise MisconfigurationException(
-                f"quality.every_n_epochs is {every_n_epochs}: set it to 1 or more"
-            )
+            problem = f"quality.every_n_epochs is {every_n_epochs}: set it to 1 or more"
+            raise MisconfigurationException(problem)
         self.samples, self.final_samples = samples, final_samples
         self.every_n_epochs, self.min_steps = every_n_epochs, min_steps
         self.scores = {s.name: s for s in SCORES if gan_train or not isinstance(s, GanTrain)}
@@ -84,8 +80,6 @@ class Quality(Callback):
         except ValueError as error:
             raise MisconfigurationException(f"quality: {error}") from None
 
-    # -- in training ----------------------------------------------------------------------------
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
 
@@ -97,18 +91,15 @@ class Quality(Callback):
         # Validation comes before the epoch counts as processed.
         last = is_over(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        if not (last or (due and epoch_is_due(trainer, self.min_steps))):
-            return
-        start = time.perf_counter()
-        self._score(trainer, pl_module, "val", self.samples)
-        self._seconds += time.perf_counter() - start
+        if last or (due and epoch_is_due(trainer, self.min_steps)):
+            start = time.perf_counter()
+            self._score(trainer, pl_module, "val", self.samples)
+            self._seconds += time.perf_counter() - start
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._seconds:
             share = self._seconds / (time.perf_counter() - self._started)
             say(trainer, f"Scoring samples took {self._seconds:.1f} s: {share:.1%} of training.")
-
-    # -- in validate and test -------------------------------------------------------------------
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._report(trainer, pl_module, "test")
@@ -118,8 +109,8 @@ class Quality(Callback):
             return
         quality, report = self._score(trainer, model, stage, self.final_samples)
         against = {"val": "the validation split", "test": "the official test images"}[stage]
-        table = report.table(quality.scores)
-        say(trainer, f"Quality of generated images against {against}\n{table}")
+        heading = f"Quality of generated images against {against}"
+        say(trainer, f"{heading}\n{report.table(quality.scores)}")
         record(trainer, stage, report.as_dict())
         folder = figures_folder(trainer)
         if folder is None or not model.conditional:
@@ -129,8 +120,6 @@ class Quality(Callback):
         confusion = quality.generated.compute()["confusion"].cpu()
         title, axes = "Generated images that show their class:", ("requested", "seen by the judge")
         publish(trainer, folder, f"asked_{stage}", draw_confusion(confusion, names, title, *axes))
-
-    # -- scoring --------------------------------------------------------------------------------
 
     def _score(
         self, trainer: Trainer, model: Any, stage: str, count: int
@@ -142,8 +131,7 @@ class Quality(Callback):
             self._quality = _with_real_images(trainer, model, judge, self.scores, count)
         quality = self._quality
         quality.generated.reset()
-        ranks = trainer.global_rank, trainer.world_size
-        draws = Draws(model, count, model.seed, None, 0, *ranks)
+        draws = Draws(model, count, model.seed, None, 0, trainer.global_rank, trainer.world_size)
         for images, labels, index in _generate(trainer, model, draws):
             quality.generated.add(*judge.judge(images), labels, index, images)
         report = quality.compute()
@@ -181,3 +169,24 @@ def _generate(trainer: Trainer, model: Any, draws: Draws) -> Iterator[Any]:
         for draw in draws:
             latents, labels, index = (x if x is None else x.to(model.device) for x in draw)
             yield to_pixels(model(latents, labels)), labels, index
+
+
+def draw_classes(report: QualityReport, scores: Sequence[Score], names: Sequence[str]) -> Figure:
+    """Draws a panel for each score by class: a bar for each class, and a line at its floor."""
+    by_class = report.class_scores
+    directions = {score.class_name: score.better for score in scores}
+    figure, panels = new_figure(5 * len(by_class), 3.2, 1, len(by_class), squeeze=False)
+    for axes, (name, values) in zip(panels[0], by_class.items(), strict=True):
+        places = range(len(values))
+        axes.bar(places, values, color="tab:blue", alpha=0.75, label="generated images")
+        floor = report.class_floor.get(name, [])
+        axes.plot(places[: len(floor)], floor, "k_", markersize=16, label="real images")
+        axes.set_xticks(places, names, rotation=0 if max(map(len, names)) < 3 else 45)
+        lowest = min([*values, *floor])
+        if lowest > 0.5:  # from zero on, shares near 1 would all look alike
+            axes.set_ylim(lowest - 0.3 * (1 - lowest) - 1e-3, 1)
+        better = f" ({directions[name]} is better)" if directions[name] else ""
+        axes.set_title(f"{name} by class{better}", fontsize=11)
+    legend = axes.get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=2, fontsize=9)
+    return figure

@@ -41,20 +41,13 @@ def percent(part: float | Tensor, whole: float | Tensor) -> str:
 
 
 def say(trainer: Trainer, text: str) -> None:
-    """Prints text on lines of its own, on rank zero.
-
-    A plain print would continue the line of an open progress bar. Lightning's `pl_module.print`
-    prints nothing once the bar is closed.
-    """
+    """Prints text on rank zero, on lines of its own even if a progress bar is open or closed."""
     if trainer.is_global_zero:
         Tqdm.write(text)
 
 
 def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
-    """Writes the results of `val` or `test` into metrics.json and keeps those of the other.
-
-    Every rank must call this; only rank zero writes. `found["scores"]` maps names to numbers.
-    """
+    """Writes the results of `val` or `test` into metrics.json. Every rank must call it."""
     if (figures := figures_folder(trainer)) is not None:
         path = figures.parent / "metrics.json"
         write_json(path, {**read_json(path), stage: found})

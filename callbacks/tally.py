@@ -13,7 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 class Mistakes(NamedTuple):
     """The mistakes with the highest probability, the worst first.
 
-    The numbers are lists because torchmetrics squeezes a tensor (1,) that `compute` returns.
+    The numbers are lists, because torchmetrics squeezes a tensor (1,) that `compute` returns.
     """
 
     images: Tensor  # (M, C, H, W), or (M, 0) if inputs are not images
@@ -45,22 +45,15 @@ class Evaluated(NamedTuple):
 
     @property
     def hits(self) -> int:
-        """Number of examples whose class was predicted."""
         return int(self.confusion.diagonal().sum())
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Returns plain values: scores, the accuracy of each class, the number of examples."""
-        confusion = self.confusion.double()
-        shares = (confusion.diagonal() / confusion.sum(dim=1)).tolist()
-        return {
-            "scores": {
-                "accuracy": self.hits / self.examples,
-                "loss": self.loss,
-                "calibration_error": self.calibration.error,
-            },
-            "accuracy_per_class": dict(zip(names, shares, strict=True)),
-            "examples": self.examples,
-        }
+        shares = self.confusion.diagonal().double() / self.confusion.sum(dim=1)
+        by_class = dict(zip(names, shares.tolist(), strict=True))
+        scores = {"accuracy": self.hits / self.examples, "loss": self.loss}
+        scores["calibration_error"] = self.calibration.error
+        return {"scores": scores, "accuracy_per_class": by_class, "examples": self.examples}
 
 
 class WorstMistakes(Metric):
@@ -90,9 +83,8 @@ class WorstMistakes(Metric):
             setattr(self, name, [values[rows]])
 
     def compute(self) -> Mistakes:
-        scores, classes, images = (
-            dim_zero_cat(values).cpu() for values in (self.scores, self.classes, self.images)
-        )
+        states = self.scores, self.classes, self.images
+        scores, classes, images = (dim_zero_cat(values).cpu() for values in states)
         order = scores.argsort(descending=True, stable=True)[: self.num_mistakes]
         order = order[scores[order] >= 0]
         targets, predictions = classes[order].T.tolist()
@@ -100,19 +92,13 @@ class WorstMistakes(Metric):
 
 
 def calibration_of(metric: MulticlassCalibrationError) -> Calibration:
-    """Bins the examples that a calibration metric saw on all processes.
-
-    torchmetrics returns only the error. Its states are the probability of the predicted class and
-    the hit of each example, in bins of equal width; we put 1.0 into the last bin.
-    """
+    """Bins the examples that a calibration metric saw on all processes; 1.0 is in the last bin."""
     error = float(metric.compute())
-    with metric.sync_context():
+    with metric.sync_context():  # The states have an entry per example.
         states: Any = metric.confidences, metric.accuracies
         confidences, hits = (dim_zero_cat(values).cpu() for values in states)
     edges = torch.linspace(0, 1, metric.n_bins + 1, dtype=confidences.dtype)
     bins = (torch.bucketize(confidences, edges, right=True) - 1).clamp(max=metric.n_bins - 1)
-    counts, confidence, accuracy = (
-        torch.bincount(bins, weights, minlength=metric.n_bins)
-        for weights in (None, confidences.double(), hits.double())
-    )
+    weights = None, confidences.double(), hits.double()
+    counts, confidence, accuracy = (torch.bincount(bins, w, metric.n_bins) for w in weights)
     return Calibration(counts, confidence / counts, accuracy / counts, error)

@@ -34,11 +34,10 @@ class Wanted:
     max_tries: int  # Images drawn per image wanted.
 
     @property
-    def limits(self) -> str:
-        """The limits as options; empty if every score passes."""
-        low = f"--min_score {self.min_score} " if self.min_score > 0 else ""
-        high = f"--max_score {self.max_score} " if self.max_score < 1 else ""
-        return (low + high).rstrip()
+    def limits(self) -> str:  # As options; empty if every score passes.
+        low = [f"--min_score {self.min_score}"] if self.min_score > 0 else []
+        high = [f"--max_score {self.max_score}"] if self.max_score < 1 else []
+        return " ".join(low + high)
 
 
 class Generation:
@@ -145,10 +144,7 @@ def _check(model: LightningModule, wanted: Wanted, between: list[int] | None) ->
 def _draw(
     trainer: Trainer, model: GAN, wanted: Wanted, checkpoint: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """Draws in rounds until enough images pass; every class gets the same share.
-
-    `checkpoint` contains the arguments of `Trainer.predict` about the trained weights.
-    """
+    """Draws in rounds until enough images pass; every class gets the same share."""
     tries = wanted.count * (wanted.max_tries if wanted.limits else 1)
     kept: list[dict[str, Tensor]] = []
     seen: list[float] = []

@@ -1,7 +1,7 @@
 """Figures of `sample`: grid, paths through the latent space, nearest images, animation."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -16,19 +16,14 @@ from models.gan import GAN
 from models.sampling import Draws, sample
 from runtime.files import write
 
+Classes = list[int] | None
 COLUMNS = 10
 NEIGHBORS = 5  # Training images per sample.
 FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
-def draw_grid(folder: Path, drawn: dict[str, Tensor], classes: list[int] | None) -> Path:
-    """Draws `grid.png`: a row of up to ten images per class, in the order of `classes`.
-
-    Args:
-        folder: Folder of the picture.
-        drawn: `images` uint8 (N, C, H, W) and, for a conditional model, `labels` (N,).
-        classes: The classes to show; None for an unconditional model.
-    """
+def draw_grid(folder: Path, drawn: dict[str, Tensor], classes: Classes) -> Path:
+    """Draws `grid.png`: up to ten images uint8 (N, C, H, W) per class, a row each."""
     images, columns = drawn["images"].float() / 255, COLUMNS
     if classes is None:
         images = images[: COLUMNS**2]
@@ -43,12 +38,7 @@ def draw_grid(folder: Path, drawn: dict[str, Tensor], classes: list[int] | None)
 
 
 def draw_paths(
-    folder: Path,
-    model: GAN,
-    seed: int,
-    way: Literal["linear", "spherical"] | None,
-    between: list[int] | None,
-    classes: list[int] | None,
+    folder: Path, model: GAN, seed: int, way: str | None, between: Classes, classes: Classes
 ) -> list[Path]:
     """Draws `interpolation.png`, from latent to latent, and `between_A_B.png`, class to class."""
     rows = len(classes) if classes else COLUMNS
@@ -85,13 +75,7 @@ def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def draw_neighbors(folder: Path, images: Tensor, data: LightningDataModule | None) -> Path:
-    """Draws `neighbors.png`: each sample, then its nearest training images by pixel distance.
-
-    Args:
-        folder: Folder of the picture.
-        images: uint8 (N, C, H, W).
-        data: DataModule of the training images, which must have the shape of the samples.
-    """
+    """Draws `neighbors.png`: each sample (uint8), then its nearest training images in pixels."""
     if not isinstance(data, InMemoryDataModule):
         raise MisconfigurationException("--neighbors needs training images: give --data as well")
     data.prepare_data()
@@ -113,12 +97,7 @@ def draw_neighbors(folder: Path, images: Tensor, data: LightningDataModule | Non
 
 
 def nearest_images(images: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Finds the images of `among` (M, C, H, W) that are nearest to each of `images` (N, C, H, W).
-
-    Returns:
-        Images (N, count, C, H, W), nearest first, and Euclidean distances (N, count) of pixels in
-        [0, 1]. All images are uint8.
-    """
+    """Finds the nearest images (N, count, C, H, W) of each uint8 image, and their distances."""
     from sklearn.neighbors import NearestNeighbors
 
     query, train = (part.flatten(1).float().numpy() for part in (images, among))
