@@ -34,9 +34,8 @@ class Evaluation(Callback):
 
     on_test_epoch_start, on_test_batch_end = on_validation_epoch_start, on_validation_batch_end
 
-    # At the end of the loop, not of its epoch: Lightning reduces the logged loss in between.
-
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not at the end of its epoch: Lightning reduces the logged loss in between.
         if trainer.state.fn == TrainerFn.VALIDATING:
             self.on_train_end(trainer, pl_module)
 
@@ -56,10 +55,8 @@ class Evaluation(Callback):
         record(trainer, stage, found.as_dict(names))
         if (folder := figures_folder(trainer)) is None:
             return
-        figures = {
-            "confusion": draw_confusion(counts, names, f"{title}: accuracy"),
-            "reliability": draw_reliability(found.calibration, title),
-        }
+        figures = {"confusion": draw_confusion(counts, names, f"{title}: accuracy")}
+        figures["reliability"] = draw_reliability(found.calibration, title)
         images = mistakes.images
         if len(images) and images.dim() == 4 and images.shape[1] in (1, 3):
             figures["mistakes"] = draw_mistakes(mistakes, names, title)

@@ -36,10 +36,8 @@ class Progress(TQDMProgressBar):
         return Tqdm(disable=True) if fits else super().init_validation_tqdm()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        return {
-            name.removeprefix("train/"): f"{float(f'{value:.3g}'):,.10g}"
-            for name, value in trainer.progress_bar_metrics.items()
-        }
+        metrics = trainer.progress_bar_metrics.items()
+        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in metrics}
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_start()

@@ -32,7 +32,7 @@ class Calibration(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """One pass over a data set."""
+    """Results of one pass over a data set."""
 
     loss: float
     confusion: Tensor  # (K, K), int64: true class, predicted class
