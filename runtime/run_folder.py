@@ -43,11 +43,8 @@ class RunFolder(Callback):
     def _version(self) -> str:
         if cluster.in_job():
             return cluster.run_name()
-        taken = [
-            int(match.group(1))
-            for path in (self.runs / self.experiment).glob("version_*")
-            if (match := re.fullmatch(r"version_(\d+)", path.name))
-        ]
+        names = [path.name for path in (self.runs / self.experiment).glob("version_*")]
+        taken = [int(n.removeprefix("version_")) for n in names if re.fullmatch(r"version_\d+", n)]
         return f"version_{max(taken, default=-1) + 1}"
 
 

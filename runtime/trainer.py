@@ -1,6 +1,6 @@
 """Lightning's Trainer with this project's defaults."""
 
-from typing import Any
+from typing import Any, Literal
 
 from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
@@ -24,20 +24,21 @@ class LadderTrainer(Trainer):
     def __init__(
         self,
         *args: Any,
-        precision: str | int | None = "auto",
+        precision: lightning_mends.Precision | Literal["auto"] | None = "auto",
         plugins: Any | None = None,
         **kwargs: Any,
     ) -> None:
+        chosen: Any = precision
         if precision == "auto":
-            precision, reason = choose_precision(str(kwargs.get("accelerator", "auto")))
-            rank_zero_info(f"Precision {precision}: {reason}.")
+            chosen, reason = choose_precision(str(kwargs.get("accelerator", "auto")))
+            rank_zero_info(f"Precision {chosen}: {reason}.")
         plugins = (
             list(plugins) if isinstance(plugins, list | tuple) else [plugins] if plugins else []
         )
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
-        super().__init__(*args, precision=precision, plugins=plugins, **kwargs)  # type: ignore[arg-type]  # a Literal
+        super().__init__(*args, precision=chosen, plugins=plugins, **kwargs)
         cluster.check_shape(self)
         lightning_mends.mend(self)
         if self.strategy.root_device.type == "cpu":
