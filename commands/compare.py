@@ -74,11 +74,7 @@ def compare(args: list[str]) -> None:
 
 
 def load(folders: Iterable[Path], stage: str | None = None) -> list[Run]:
-    """Reads the runs that have results, and names the others on standard error.
-
-    Args:
-        folders: Run folders.
-        stage: `val` or `test`; None for both.
+    """Reads the runs that have results of a stage or any, and names the others on standard error.
 
     Raises:
         UserError: None has results.
@@ -100,10 +96,7 @@ def load(folders: Iterable[Path], stage: str | None = None) -> list[Run]:
     if missing:
         print(f"Skipped: {', '.join(missing)}", file=sys.stderr)
     root = os.path.commonpath([folder.parent for folder in found])
-    return [
-        Run(str(folder.relative_to(root)), config_of(folder), *results)
-        for folder, results in found.items()
-    ]
+    return [Run(str(run.relative_to(root)), config_of(run), *found[run]) for run in found]
 
 
 def scores_of(

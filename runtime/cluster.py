@@ -38,9 +38,7 @@ def run_name() -> str:
 
 
 def check_launch() -> None:
-    """Refuses launches that make Lightning hang or fail with a traceback.
-
-    Call it before a Trainer is made.
+    """Refuses launches that make Lightning hang or fail with a traceback, before a Trainer is made.
 
     Raises:
         MisconfigurationException: This process is not one of several that one `srun` started.
@@ -114,11 +112,7 @@ def check_strategy(trainer: Trainer, model: LightningModule) -> None:
 
 
 def insist_on_data(data: Any) -> None:
-    """Turns `dataset: auto` into `mnist` in a job, which must fail rather than train on less.
-
-    Args:
-        data: The configuration of the DataModule.
-    """
+    """Turns `dataset: auto` into `mnist` in a job, which must fail rather than train on less."""
     if in_job() and data.get("init_args", {}).get("dataset") == "auto":
         data.init_args.dataset = "mnist"
 

@@ -22,10 +22,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from packaging.specifiers import SpecifierSet
 
-VERIFIED = {
-    lightning: SpecifierSet(">=2.6.6,<2.7"),
-    jsonargparse: SpecifierSet(">=4.40,<5"),
-}
+VERIFIED = {lightning: SpecifierSet(">=2.6.6,<2.7"), jsonargparse: SpecifierSet(">=4.40,<5")}
 
 _mended: WeakSet[Trainer] = WeakSet()
 
@@ -144,11 +141,11 @@ def defaults_of_the_new_class() -> Iterator[None]:
 
 
 def _defaults(class_path: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for base in reversed(resolve_name(class_path).__mro__):
-        if "__init__" in vars(base):
-            found |= {n: p.default for n, p in inspect.signature(base).parameters.items()}
-    return found
+    bases = [
+        base for base in reversed(resolve_name(class_path).__mro__) if "__init__" in vars(base)
+    ]
+    parameters = (inspect.signature(base).parameters.items() for base in bases)
+    return {name: parameter.default for items in parameters for name, parameter in items}
 
 
 # -- speed --------------------------------------------------------------------------------------
