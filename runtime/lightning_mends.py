@@ -17,7 +17,6 @@ from weakref import WeakSet
 import jsonargparse
 import lightning
 from lightning import Callback, LightningModule, Trainer
-from lightning.fabric.connector import _PRECISION_INPUT as Precision  # noqa: F401, N811
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from packaging.specifiers import SpecifierSet

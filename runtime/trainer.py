@@ -11,6 +11,9 @@ from runtime.checkpoints import AtomicCheckpointIO
 from runtime.cpu import keep_freed_memory, take_subnormal_numbers_as_zero
 from runtime.precision import choose_precision
 
+# Types, so that a wrong value is refused with the nearest.
+Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
+
 
 class LadderTrainer(Trainer):
     """A Trainer that chooses its precision, writes checkpoints atomically and corrects Lightning.
@@ -24,21 +27,20 @@ class LadderTrainer(Trainer):
     def __init__(
         self,
         *args: Any,
-        precision: lightning_mends.Precision | Literal["auto"] | None = "auto",
+        precision: Precision = "auto",  # type: ignore[valid-type]
         plugins: Any | None = None,
         **kwargs: Any,
     ) -> None:
-        chosen: Any = precision
         if precision == "auto":
-            chosen, reason = choose_precision(str(kwargs.get("accelerator", "auto")))
-            rank_zero_info(f"Precision {chosen}: {reason}.")
+            precision, reason = choose_precision(str(kwargs.get("accelerator", "auto")))
+            rank_zero_info(f"Precision {precision}: {reason}.")
         plugins = (
             list(plugins) if isinstance(plugins, list | tuple) else [plugins] if plugins else []
         )
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
-        super().__init__(*args, precision=chosen, plugins=plugins, **kwargs)
+        super().__init__(*args, precision=precision, plugins=plugins, **kwargs)
         cluster.check_shape(self)
         lightning_mends.mend(self)
         if self.strategy.root_device.type == "cpu":
