@@ -1,6 +1,6 @@
 """Lightning's Trainer with this project's defaults."""
 
-from typing import Any
+from typing import Any, Literal, cast
 
 from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
@@ -10,6 +10,13 @@ from runtime import cluster, lightning_mends
 from runtime.checkpoints import AtomicCheckpointIO
 from runtime.cpu import keep_freed_memory, take_subnormal_numbers_as_zero
 from runtime.precision import choose_precision
+
+Bits = Literal[64, 32, 16]
+Precision = Literal[
+    "64", "32", "16", "bf16",
+    "64-true", "32-true", "16-true", "16-mixed", "bf16-true", "bf16-mixed",
+    "transformer-engine", "transformer-engine-float16", "auto",
+]  # fmt: skip
 
 
 class LadderTrainer(Trainer):
@@ -24,20 +31,21 @@ class LadderTrainer(Trainer):
     def __init__(
         self,
         *args: Any,
-        precision: str | int | None = "auto",
+        precision: Bits | Precision | None = "auto",
         plugins: Any | None = None,
         **kwargs: Any,
     ) -> None:
         if precision == "auto":
-            precision, reason = choose_precision(str(kwargs.get("accelerator", "auto")))
-            rank_zero_info(f"Precision {precision}: {reason}.")
+            chosen, reason = choose_precision(str(kwargs.get("accelerator", "auto")))
+            rank_zero_info(f"Precision {chosen}: {reason}.")
+            precision = cast(Precision, chosen)
         plugins = (
             list(plugins) if isinstance(plugins, list | tuple) else [plugins] if plugins else []
         )
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
-        super().__init__(*args, precision=precision, plugins=plugins, **kwargs)  # type: ignore[arg-type]  # a Literal
+        super().__init__(*args, precision=cast(Any, precision), plugins=plugins, **kwargs)
         cluster.check_shape(self)
         lightning_mends.mend(self)
         if self.strategy.root_device.type == "cpu":

@@ -1,13 +1,15 @@
 """The choice of `precision: auto`."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
+from lightning.fabric.connector import _PRECISION_INPUT
 
 from runtime import precision
 from runtime.precision import choose_precision, cpu_flags
-from runtime.trainer import LadderTrainer
+from runtime.trainer import Bits, LadderTrainer, Precision
 
 CPUINFO = "processor : 0\nflags\t\t: fpu avx512f {}\nprocessor : 1\nflags\t\t: other\n"
 
@@ -49,3 +51,8 @@ def test_the_trainer_uses_the_choice_and_an_explicit_one_wins(
     assert LadderTrainer(accelerator="cpu", logger=False).precision == "bf16-mixed"
     explicit = LadderTrainer(accelerator="cpu", precision="32-true", logger=False)
     assert explicit.precision == "32-true"
+
+
+def test_every_precision_of_lightning_is_an_option() -> None:
+    theirs = {value for group in get_args(_PRECISION_INPUT) for value in get_args(group)}
+    assert {*get_args(Bits), *get_args(Precision)} == theirs | {"auto"}
