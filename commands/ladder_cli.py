@@ -15,7 +15,7 @@ import models
 from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
 from commands import COMMANDS, arguments, config_files, model_arguments
 from commands.parser import CLASSES, Parser
-from runtime import checkpoints, cluster, signals
+from runtime import checkpoints, cluster, lightning_mends, signals
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
@@ -87,7 +87,7 @@ class LadderCLI(LightningCLI):
         args = arguments.normalized(arguments.with_config_of_run(args))
         self.files = config_files.given_files(args)
         config_files.check(self.files)
-        new_defaults = model_arguments.defaults_of_the_new_class()
+        new_defaults = lightning_mends.defaults_of_the_new_class()
         try:
             with new_defaults, config_files.without_old_names(args) as current:
                 self.config = parser.parse_args(current)
