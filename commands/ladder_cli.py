@@ -51,19 +51,20 @@ class LadderCLI(LightningCLI):
         """Returns the commands that need a Trainer, with the parameters that are no options."""
         return LightningCLI.subcommands() | {name: {"model", "datamodule"} for name in METHODS}
 
-    def _prepare_subcommand_parser(
-        self, klass: type, subcommand: str, **kwargs: Any
-    ) -> LightningArgumentParser:
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand in ("validate", "test"):
-            parser.set_defaults({"verbose": False})  # the callbacks' tables show counts as well
-        if subcommand in ("validate", "test", "predict"):
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Builds a parser for each command."""
+        self._built: list[LightningArgumentParser] = []
+        super().setup_parser(*args, **kwargs)
+        self.parsers = dict(zip(self.subcommands(), self._built, strict=True))
+        for command in ("validate", "test"):  # the callbacks' tables show counts as well
+            self.parsers[command].set_defaults({"verbose": False})
+        for command in ("validate", "test", "predict"):
             text = "Allow random weights, if there is no --ckpt_path."
-            parser.add_argument("--untrained", type=bool, default=False, help=text)
-        return parser
+            self.parsers[command].add_argument("--untrained", type=bool, default=False, help=text)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the options that all commands share."""
+        self._built.append(parser)
         parser.add_argument(
             "--experiment",
             type=str | None,
@@ -71,9 +72,9 @@ class LadderCLI(LightningCLI):
             help="Name of the folder for this experiment's runs (default: the config file's name)",
         )
         model_arguments.link_to_data(parser)
-        parser.add_lightning_class_args(checkpoints.EpochCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(SampleGrid, "samples")
-        parser.add_lightning_class_args(Quality, "quality")
+        parser.add_class_arguments(checkpoints.EpochCheckpoint, "checkpoint", sub_configs=True)
+        parser.add_class_arguments(SampleGrid, "samples", sub_configs=True)
+        parser.add_class_arguments(Quality, "quality", sub_configs=True)
 
     # -- parsing --------------------------------------------------------------------------------
 
@@ -83,6 +84,7 @@ class LadderCLI(LightningCLI):
         if not isinstance(args, list):
             self.files: list[Path] = []
             self.config = parser.parse_object(args)
+            self._find_checkpoint()
             return
         args = arguments.normalized(arguments.with_config_of_run(args))
         self.files = config_files.given_files(args)
@@ -92,12 +94,12 @@ class LadderCLI(LightningCLI):
             with new_defaults, config_files.without_old_names(args) as current:
                 self.config = parser.parse_args(current)
         except MisconfigurationException as error:
-            subparser = self._subcommand_parsers.get(args[0], parser)
-            options = [action.dest for action in subparser._actions]
+            options = self.parsers.get(args[0], parser).get_defaults().keys()
             explanation = config_files.explain(str(error), args, options, CLASSES)
             raise MisconfigurationException(explanation) from None
+        self._find_checkpoint()
 
-    def _parse_ckpt_path(self) -> None:
+    def _find_checkpoint(self) -> None:
         """Finds the checkpoint. Its hyperparameters take precedence, with a warning."""
         config = self.config[self.config.subcommand]
         self.checkpoint: Path | None = None
@@ -107,7 +109,7 @@ class LadderCLI(LightningCLI):
             self._refuse_random_weights()
             return
         self.checkpoint = checkpoints.resolve(config.ckpt_path, self.runs / self.experiment)
-        config.ckpt_path = str(self.checkpoint)
+        config.ckpt_path = None  # until Lightning has looked for hyperparameters in it
         given = config.model.init_args.as_dict() if config.model else {}
         self._use_hyperparameters_of(self.checkpoint)
         model = self.config[self.config.subcommand].model
@@ -149,6 +151,8 @@ class LadderCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Arranges the process: garbage collection, subnormal numbers, signals."""
+        if self.checkpoint:
+            self.config[self.subcommand].ckpt_path = str(self.checkpoint)
         if not gc.isenabled():
             gc.freeze()  # no collection looks through what was imported, in training neither
             atexit.register(gc.unfreeze)  # else triton reports it as leaked, at length
@@ -158,12 +162,16 @@ class LadderCLI(LightningCLI):
             signals.restore()  # a signal may end it at once
         if self.subcommand != "fit":
             self.save_config_callback = None
-        elif data := self._get(self.config, "data"):
+        elif data := self._of(self.config, "data"):
             cluster.insist_on_data(data)
+
+    def _of(self, config: Any, name: str) -> Any:
+        """Returns a value of the command's part of a config."""
+        return config[self.subcommand].get(name)
 
     @property
     def _saves(self) -> bool:
-        trainer = self._get(self.config, "trainer")
+        trainer = self._of(self.config, "trainer")
         wanted = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
         return self.subcommand == "fit" and wanted
 
@@ -183,7 +191,7 @@ class LadderCLI(LightningCLI):
         try:
             super().instantiate_classes()
             if self.datamodule is not None:
-                model = self._get(self.config, "model")
+                model = self._of(self.config, "model")
                 model_arguments.check_against_data(model, self.datamodule)
             model_arguments.keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
@@ -194,7 +202,7 @@ class LadderCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the Trainer with the run's folder and callbacks."""
-        config = self._get(self.config_init, "trainer")
+        config = self._of(self.config_init, "trainer")
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
             resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
@@ -205,14 +213,14 @@ class LadderCLI(LightningCLI):
             kwargs["max_time"] = None  # see Preemption
         kwargs["enable_model_summary"] = False  # see Summary
         try:
-            return self._instantiate_trainer({**config, "callbacks": chosen, **kwargs}, [])
+            return super().instantiate_trainer(callbacks=chosen, **kwargs)
         except (ValueError, TypeError) as error:
             raise MisconfigurationException(f"trainer: {error}") from error
 
     def _callbacks(self, config: Any) -> list[Callback]:
         """The user's callbacks and those that every run needs, except what the Trainer disables."""
         chosen = [*(config.callbacks or []), *(make() for make in DEFAULT_CALLBACKS)]
-        chosen += [self._get(self.config_init, name) for name in ("samples", "quality")]
+        chosen += [self._of(self.config_init, name) for name in ("samples", "quality")]
         if config.enable_progress_bar is not False:
             chosen.append(Progress())
         if config.enable_model_summary is not False:
@@ -220,13 +228,13 @@ class LadderCLI(LightningCLI):
         if self._saves:
             chosen.append(Preemption(config.max_time))
         if config.enable_checkpointing is not False and not config.fast_dev_run:
-            chosen += [self._get(self.config_init, "checkpoint"), checkpoints.BestCheckpoint()]
+            chosen += [self._of(self.config_init, "checkpoint"), checkpoints.BestCheckpoint()]
         return chosen
 
     def after_fit(self) -> None:
         """Prints where the run is and which command comes next."""
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
-        if folder and self.trainer.loggers and not self._get(self.config, "trainer").fast_dev_run:
+        if folder and self.trainer.loggers and not self._of(self.config, "trainer").fast_dev_run:
             rank_zero_info(f"This run: {folder}\nWatch it: tensorboard --logdir {self.runs}")
             if self._saves:
                 rank_zero_info(f"Next:     python cli.py test --ckpt_path {folder}")
