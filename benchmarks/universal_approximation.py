@@ -9,9 +9,9 @@ figure shows the capacity of N units, not the progress of an optimizer.
 import argparse
 from pathlib import Path
 
+from benchmarks.approximation import approximation_error
 from callbacks.function_fit import draw_error_against_width
 from datamodules import Functions
-from models.approximation import approximation_error
 from runtime.files import write
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
