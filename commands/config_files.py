@@ -80,25 +80,22 @@ def explain(message: str, args: list[str], options: Iterable[str], classes: Iter
     path = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
     owners = re.findall(r"class_path[ =]'([\w.]+)'", message)  # classes, from outside to inside
     owner = _short(owners[-1]) if owners else path
-
-    def cited(key: str, within: str, text: str) -> str:
-        return _where(args, key, within) + text
-
     if match := re.search(r"(?:arguments: |not accept option ')(-*)([\w.]+)", message):
         dashes, name = match.groups()
         near = [dashes + option for option in difflib.get_close_matches(name, options, n=1)]
-        return cited(name, "", f"there is no option '{dashes}{name}'.{did_you_mean(near)}")
+        text = f"there is no option '{dashes}{name}'.{did_you_mean(near)}"
+        return _where(args, name) + text
     if match := re.search(r"Option '([\w.]+)' is not accepted", message):
         accepted = default_init_args(owners[-1]) if owners else ()
         near = difflib.get_close_matches(match[1], accepted, n=1)
         text = f"{path}: {owner} has no option '{match[1]}'.{did_you_mean(near)}"
-        return cited(match[1], "", text)
+        return _where(args, match[1]) + text
     if text := _wrong_class(message, list(classes)):
-        return cited("class_path", path, f"{path}: {text}")
+        return _where(args, "class_path", within=path) + f"{path}: {text}"
     if match := re.search(r"arguments are required: (.*)", message):
         return _missing(match[1].split(", "), path, owner, args[0])
     if text := _wrong_type(message):
-        return cited(path, "", f"{path}: {text}")
+        return _where(args, path) + f"{path}: {text}"
     return " ".join(message.split())
 
 
@@ -156,7 +153,7 @@ def _short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _where(args: list[str], key: str, within: str) -> str:
+def _where(args: list[str], key: str, within: str = "") -> str:
     """Returns `file:line: ` of the last config file that has a key within another key.
 
     Empty if one of the two keys is on the command line itself.
