@@ -136,6 +136,12 @@ def test_every_overlay_composes_with_an_experiment(path: Path, in_root: Path) ->
     assert {key: command.config.fit.trainer[key] for key in given} == given
 
 
+def test_a_network_that_replaces_the_default_has_its_own_defaults(in_root: Path) -> None:
+    flags = ["--model=ImageClassifier", "--model.network=VGG16", "--data=Images"]
+    network = parsed("fit", *flags).config.fit.model.init_args.network
+    assert network.init_args.dropout == 0.5  # the default's is 0.0
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small run."""
