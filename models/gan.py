@@ -20,7 +20,7 @@ from models.gan_networks import (
     TrunkCallable,
     count_features,
 )
-from models.initialization import Initialization, initialize_
+from models.layers import Initialization, initialize_
 from models.losses import r1_penalty
 from models.sampling import Draw, to_pixels
 
@@ -92,11 +92,10 @@ class GAN(AlternatingOptimization):
             accumulate_grad_batches,
         )
         self.save_hyperparameters()
-        if image_shape is None or len(image_shape) != 3:
+        if not image_shape:
             raise MisconfigurationException(
-                f"{type(self).__name__} generates images (C, H, W), and the data have "
-                f"{'none' if image_shape is None else tuple(image_shape)}: choose a data set of "
-                "images, such as --data Images, or another model"
+                f"{type(self).__name__} generates images, and the data have none: choose a data "
+                "set of images, such as --data Images, or another model"
             )
         for name in ("discriminator_steps", "accumulate_grad_batches", "r1_every"):
             if self.hparams[name] < 1:
