@@ -9,7 +9,7 @@ from torch import Tensor
 
 from callbacks.figures import figures_folder
 from datamodules.base import InMemoryDataModule
-from runtime.files import read_json, write_json
+from runtime.files import METRICS, read_json, write_json
 
 
 def data_of(trainer: Trainer) -> InMemoryDataModule | None:
@@ -49,5 +49,5 @@ def say(trainer: Trainer, text: str) -> None:
 def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
     """Writes the results of `val` or `test` into metrics.json. Every rank must call it."""
     if (figures := figures_folder(trainer)) is not None:
-        path = figures.parent / "metrics.json"
+        path = figures.parent / METRICS
         write_json(path, {**read_json(path), stage: found})

@@ -127,7 +127,7 @@ def _missing(names: list[str], path: str, owner: str, command: str) -> str:
 
 def _wrong_type(message: str) -> str:
     for pattern in (
-        r"(Expected a .+?)\. Got value: (.*)",
+        r"(Expected a .+?)\. Got value: (.*?)(?:\. Got value.*)?$",
         r"((?s:.*?))Given value: (.+?)(?:\. Got value.*)?$",
     ):
         if match := re.search(pattern, message, re.MULTILINE):

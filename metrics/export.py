@@ -10,7 +10,7 @@ import torch
 from jsonargparse import auto_cli
 
 from metrics.judge import MNIST_SHAPE, network_of, save_judge
-from runtime.files import read_json
+from runtime.files import METRICS, read_json
 
 AVERAGE = "ema.network."  # prefix of the weights that the classifier evaluates
 
@@ -22,7 +22,7 @@ def export(run: Path, name: str) -> Path:
         run: Folder of a run that was fitted and tested.
         name: The config file's name in `configs/judge`, without `.yaml`.
     """
-    checkpoint, results = run / "checkpoints" / "last.ckpt", run / "metrics.json"
+    checkpoint, results = run / "checkpoints" / "last.ckpt", run / METRICS
     for file, remedy in ((checkpoint, "fit"), (results, f"test --ckpt_path {run}")):
         if not file.is_file():
             raise SystemExit(f"error: {file} is missing: run `python cli.py {remedy}` first")

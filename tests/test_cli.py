@@ -271,6 +271,7 @@ OPTIONS = {
     "--model.latent=x": "model.latent: expected ",
     "--model.latnt_dim=8": "ConditionalGAN has no option 'latnt_dim'. Did you mean latent_dim?",
     "--model.generator.widht=8": "ModernGenerator has no option 'widht'. Did you mean width?",
+    "--model.generator.width=x": "model.generator.width: expected int, got 'x'.",
     "--model.generator=ModernGenrator": "no class 'ModernGenrator'. Did you mean ModernGenerator",
     "--model.num_classes=5": "model.num_classes is 5, and data Images has 10: leave out --model.n",
     "--model.generator_optimizer=Adm": "there is no class 'Adm'. Did you mean Adam",
