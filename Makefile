@@ -47,7 +47,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-# Keras in an environment of its own: the extra's packages alone, without this project's.
+# Keras gets a separate environment with the extra's packages only.
 $(BENCH_READY): pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \

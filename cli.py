@@ -27,11 +27,7 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in the order in which Lightnin
 
 
 def main(args: "ArgsType" = None) -> None:
-    """Runs the command line.
-
-    Args:
-        args: The arguments. By default those of the process, whose signals and garbage collection
-            are then this function's to arrange.
+    """Runs the command line, by default that of the process, whose signals it then handles.
 
     Raises:
         SystemExit: With 2 for a user's mistake, explained in one line on standard error; with 75

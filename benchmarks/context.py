@@ -19,7 +19,7 @@ ENDLESS = ("--trainer.max_epochs", "100000", "--trainer.limit_val_batches", "0")
 
 @dataclass
 class Context:
-    """How to measure, on which data, and the results of earlier sections of this run."""
+    """Settings of the measurements, their data, and the results of earlier sections of this run."""
 
     rounds: int
     data_dir: Path  # contains MNIST/raw, real or noise of its shape

@@ -7,11 +7,15 @@ figure shows the capacity of N units, not the progress of an optimizer.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from callbacks.function_fit import draw_error_against_width
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator
+
+from benchmarks.approximation import approximation_error
 from datamodules import Functions
-from models.approximation import approximation_error
 from runtime.files import write
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -39,6 +43,31 @@ def main() -> None:
     widths = [width for width in WIDTHS for _ in range(options.seeds)]
     write(options.out, draw_error_against_width(widths, errors).savefig)
     print(f"Drawn: {options.out}")
+
+
+def draw_error_against_width(widths: Sequence[int], errors: Sequence[float]) -> Figure:
+    """Draws the sup-norm error of fits against their number N of hidden units, on log scales.
+
+    Args:
+        widths: Hidden units of each fit. A width may occur several times, for several seeds.
+        errors: Largest absolute error of each fit. A line connects the medians of the widths.
+    """
+    medians = pd.Series(errors).groupby(list(widths)).median()
+    figure = Figure(figsize=(5.6, 4), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    axes.loglog(widths, errors, "o", color="tab:red", alpha=0.5)
+    axes.loglog(medians.index, medians, color="tab:red", label="median")
+    axes.legend(frameon=False)
+    axes.set_xticks(medians.index, [f"{width:,}" for width in medians.index])
+    axes.minorticks_off()
+    if max(errors) < 100 * min(errors):  # Few powers of ten: label more values.
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel="hidden units $N$", ylabel=r"$\max_x |F(x) - f(x)|$")
+    axes.set_title("Universal approximation: error against width", fontsize=11)
+    return figure
 
 
 if __name__ == "__main__":

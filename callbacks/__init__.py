@@ -28,17 +28,6 @@ DEFAULT_CALLBACKS = (
 
 __all__ = [
     "DEFAULT_CALLBACKS",
-    "Curves",
-    "DataFigures",
-    "DecisionSurface",
-    "Evaluation",
-    "FunctionFit",
-    "Health",
-    "NetworkGraph",
-    "Predictions",
-    "Progress",
-    "Quality",
-    "SampleGrid",
-    "Speed",
-    "Summary",
-]
+    "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FunctionFit", "Health",
+    "NetworkGraph", "Predictions", "Progress", "Quality", "SampleGrid", "Speed", "Summary",
+]  # fmt: skip

@@ -1,23 +1,19 @@
 """Curves of the logged losses and accuracies, drawn at the end of a run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lightning import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
 
-from callbacks.figures import figures_folder
+from callbacks.figures import figures_folder, new_figure
 from runtime.files import write
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class Curves(Callback):
     """Draws `figures/curves.png` from metrics.csv, which includes the past of a resumed run."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = figures_folder(trainer)
-        if folder is None:
+        if (folder := figures_folder(trainer)) is None:
             return
         for logger in trainer.loggers:
             logger.save()
@@ -26,26 +22,20 @@ class Curves(Callback):
             write(folder / "curves.png", draw_curves(metrics).savefig)
 
 
-def draw_curves(metrics: Path) -> "Figure":
+def draw_curves(metrics: Path) -> Figure:
     """Draws one panel with the losses and one with the accuracies of a metrics.csv."""
     import pandas as pd
     import seaborn as sns
-    from matplotlib.figure import Figure
 
     table = pd.read_csv(metrics)
-    panels = {
-        "loss": [name for name in table if "loss" in name],
-        "accuracy": [name for name in table if "acc" in name],
-    }
-    panels = {label: names for label, names in panels.items() if names}
-    figure = Figure(figsize=(5.5 * max(1, len(panels)), 4), layout="constrained")
+    panels = {}
+    for label, part in {"loss": "loss", "accuracy": "acc"}.items():
+        if names := [name for name in table if part in name]:
+            panels[label] = table.melt("step", names, "series", label).dropna()
     if not panels:
-        return figure
-    for axes, (label, names) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
-        long = table.melt("step", names, "series", label).dropna()
+        return Figure()
+    figure, grid = new_figure(5.5 * len(panels), 4, 1, len(panels), squeeze=False)
+    for axes, (label, long) in zip(grid[0], panels.items(), strict=True):
         sns.lineplot(long, x="step", y=label, hue="series", ax=axes, errorbar=None)
         axes.legend(title=None)
-        sns.despine(ax=axes)
     return figure

@@ -1,23 +1,20 @@
 """Figures of the training data, drawn before the first step."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
-from callbacks.drawing import class_names, data_of, mosaic, publish
-from callbacks.figures import figures_folder
+from callbacks.figures import figures_folder, mosaic, publish
+from callbacks.results import class_names, data_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
 class DataFigures(Callback):
-    """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a table.
-
-    Each run draws them once. The table comes from the DataModule's method `table`.
+    """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a `table()`.
 
     Args:
         examples: Number of images to show.
@@ -31,36 +28,28 @@ class DataFigures(Callback):
         if folder is None or trainer.ckpt_path or data is None:
             return
         if data.image_shape is not None and data.splits is not None:
-            images, targets = (part[: self.examples].cpu() for part in data.splits.train)
+            images, targets = (part[: self.examples] for part in data.splits.train)
             names = class_names(data, data.num_classes or 0)
-            publish(trainer, folder, "data_examples", draw_examples(images, targets, names))
+            titles = [names[target] for target in targets.tolist()] if names else []
+            figure = mosaic(images, titles, len(images), cell=1.6)
+            publish(trainer, folder, "data_examples", figure)
         if (table := data.table()) is not None:
             publish(trainer, folder, "data_head", draw_head(table))
             publish(trainer, folder, "data_pairs", draw_pairs(table))
 
 
-def draw_examples(images: Tensor, targets: Tensor, names: Sequence[str]) -> "Figure":
-    """Draws images (N, C, H, W) in a row, each below the name of its class (N,)."""
-    titles = [names[target] for target in targets.tolist()] if names else []
-    return mosaic(images, titles, len(images), cell=1.6)
-
-
-def draw_head(table: "DataFrame", rows: int = 5) -> "Figure":
+def draw_head(table: "DataFrame", rows: int = 5) -> Figure:
     """Draws the first rows of a table."""
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
-
     head = table.head(rows).reset_index(names="").astype(str)
     figure = Figure((1.2 * len(head.columns), 0.3 * (len(head) + 1)), dpi=130)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
-    text, names = head.values.tolist(), list(head)
     box = Bbox.from_bounds(0.01, 0.02, 0.98, 0.96)
-    axes.table(text, colLabels=names, bbox=box, edges="horizontal")
+    axes.table(head.values.tolist(), colLabels=list(head), bbox=box, edges="horizontal")
     return figure
 
 
-def draw_pairs(table: "DataFrame") -> "Figure":
+def draw_pairs(table: "DataFrame") -> Figure:
     """Draws every pair of columns against each other, coloured by the last column, the class."""
     import matplotlib.pyplot as plt
     import seaborn as sns

@@ -1,18 +1,14 @@
 """Decision surface of a classifier of two numbers."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from lightning import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.drawing import data_of, publish
-from callbacks.figures import figures_folder
+from callbacks.figures import figures_folder, new_figure, publish
+from callbacks.results import data_of
 from models.base import eval_mode
 from models.classifier import Classifier
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class DecisionSurface(Callback):
@@ -28,16 +24,14 @@ class DecisionSurface(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = data_of(trainer)
-        if data is None or data.splits is None or data.splits.test.inputs.shape[1:] != (2,):
+        if data is None or data.splits is None or data.input_shape != (2,):
             return
         if not isinstance(pl_module, Classifier) or pl_module.num_classes != 2:
             return
-        points, targets = (part.cpu() for part in data.splits.test)
+        points, targets = data.splits.test
         low, high = points.min().item() - self.margin, points.max().item() + self.margin
         axis = torch.linspace(low, high, self.resolution)
-        surface = probability_surface(
-            pl_module, axis
-        )  # On every rank, because weights may be sharded.
+        surface = probability_surface(pl_module, axis)  # On every rank: weights may be sharded.
         if (folder := figures_folder(trainer)) is not None:
             figure = draw_surface(axis, surface, points, targets, data.title)
             publish(trainer, folder, "decision_surface", figure)
@@ -45,27 +39,19 @@ class DecisionSurface(Callback):
 
 @torch.no_grad()
 def probability_surface(model: Classifier, axis: Tensor) -> Tensor:
-    """Computes the probability of class 1 at all pairs of values on `axis` (R,).
-
-    Returns:
-        Probabilities (R, R), on the CPU; rows are the second input, columns the first.
-    """
+    """Computes P(class 1) at all pairs of values on `axis` (R,); rows are the second input."""
     second, first = torch.meshgrid(axis, axis, indexing="ij")
     points = torch.stack([first, second], dim=-1).view(-1, 2).to(model.device)
     with eval_mode(model):
-        classes = torch.zeros(len(points), dtype=torch.int64, device=model.device)
-        result = model.predict_step((points, classes), 0)
-    return result["probabilities"][:, 1].float().view(len(axis), -1).cpu()
+        probabilities = model.probabilities(model(points).float())
+    return probabilities[:, 1].view(len(axis), -1).cpu()
 
 
 def draw_surface(
     axis: Tensor, surface: Tensor, points: Tensor, targets: Tensor, title: str = ""
-) -> "Figure":
+) -> Figure:
     """Draws probabilities (R, R), their 0.5 line, and points (N, 2) of classes (N,)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6, 4.8), layout="constrained", dpi=110)
-    axes = figure.subplots()
+    figure, axes = new_figure(5.6, 4.8)
     x, p = axis.numpy(), surface.numpy()
     heights = axes.pcolormesh(x, x, p, cmap="RdBu", vmin=0, vmax=1, shading="gouraud")
     figure.colorbar(heights, label="probability of 1", shrink=0.9, ticks=[0, 0.25, 0.5, 0.75, 1])

@@ -1,76 +1,49 @@
 """Table and figures of an evaluated classifier: confusion, worst mistakes, calibration."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.drawing import mosaic, percent
+from callbacks.figures import mosaic, new_figure
+from callbacks.results import percent
 from callbacks.tally import Calibration, Evaluated, Mistakes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
     """Formats loss, accuracies overall and by class, and calibration error as lines of text."""
-    confusion = evaluated.confusion
-    width = max(map(len, [*names, "accuracy"]))
-    lines = [
-        f"{title}, {evaluated.examples:,} examples",
-        f"  {'loss':<{width}}  {evaluated.loss:.4f}",
-        f"  {'accuracy':<{width}}  {percent(evaluated.hits, evaluated.examples)}",
-    ]
-    for row, name in enumerate(names):
-        lines.append(f"  {name:<{width}}  {percent(confusion[row, row], confusion[row].sum())}")
-    lines.append(
-        f"  expected calibration error {evaluated.calibration.error:.4f}, "
-        f"in {len(evaluated.calibration.counts)} bins"
-    )
-    return "\n".join(lines)
+    accuracy = percent(evaluated.hits, evaluated.examples)
+    rows = [("loss", f"{evaluated.loss:.4f}"), ("accuracy", accuracy)]
+    for k, (name, counts) in enumerate(zip(names, evaluated.confusion, strict=True)):
+        rows.append((name, percent(counts[k], counts.sum())))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{title}, {evaluated.examples:,} examples"]
+    lines += [f"  {name:<{width}}  {value}" for name, value in rows]
+    error, bins = evaluated.calibration.error, len(evaluated.calibration.counts)
+    return "\n".join([*lines, f"  expected calibration error {error:.4f}, in {bins} bins"])
 
 
-def draw_confusion(confusion: Tensor, names: Sequence[str], title: str) -> "Figure":
-    """Draws counts (K, K) of true (rows) and predicted (columns) classes, coloured by share."""
-    accuracy = percent(confusion.diagonal().sum(), confusion.sum())
-    return draw_counts(confusion, names, f"{title}: accuracy {accuracy}", "true", "predicted")
-
-
-def draw_counts(
-    counts: Tensor, names: Sequence[str], title: str, rows: str, columns: str
-) -> "Figure":
-    """Draws counts (K, K) of pairs of classes, coloured by their share of the row."""
+def draw_confusion(
+    counts: Tensor, names: list[str], title: str, rows: str = "true", columns: str = "predicted"
+) -> Figure:
+    """Draws counts (K, K), coloured by share of the row; adds the diagonal's share to the title."""
+    import pandas as pd
     import seaborn as sns
-    from matplotlib.figure import Figure
 
     size = 2.2 + 0.55 * max(len(names), 4)
-    figure = Figure(figsize=(size + 1, size), layout="constrained", dpi=110)
-    axes = figure.subplots()
+    figure, axes = new_figure(size + 1, size)
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    sns.heatmap(
-        shares.numpy(),
-        annot=counts.numpy(),
-        fmt="d",
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        square=True,
-        linewidths=0.5,
-        xticklabels=list(names),
-        yticklabels=list(names),
-        cbar_kws={"label": "share of the row", "shrink": 0.8},
-        ax=axes,
-    )
+    table = pd.DataFrame(shares.numpy(), names, names)
+    bar = {"label": "share of the row", "shrink": 0.8}
+    colours = {"cmap": "Blues", "vmin": 0, "vmax": 1, "linewidths": 0.5, "cbar_kws": bar}
+    sns.heatmap(table, annot=counts.numpy(), fmt="d", square=True, ax=axes, **colours)
     axes.set(xlabel=columns, ylabel=rows)
-    axes.set_title(title, fontsize=11)
+    axes.set_title(f"{title} {percent(counts.diagonal().sum(), counts.sum())}", fontsize=11)
     return figure
 
 
-def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> "Figure":
-    """Draws the worst mistakes, each under `true -> predicted` and the latter's probability.
-
-    Images have one or three channels and any size.
-    """
+def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> Figure:
+    """Draws the worst mistakes, each under `true -> predicted` and the latter's probability."""
     titles = [
         f"{names[true]} \N{RIGHTWARDS ARROW} {names[predicted]}\n{probability:.4f}"
         for true, predicted, probability in zip(*mistakes[1:], strict=True)
@@ -81,33 +54,22 @@ def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> "Figu
     return mosaic(mistakes.images, titles, min(8, count), heading)
 
 
-def draw_reliability(calibration: Calibration, title: str) -> "Figure":
+def draw_reliability(calibration: Calibration, title: str) -> Figure:
     """Draws accuracy against confidence in each bin, and the number of examples in each bin.
 
     Guo et al. 2017, "On calibration of modern neural networks", figure 1.
     """
-    from matplotlib.figure import Figure
-
-    num_bins = len(calibration.counts)
-    width = 1 / num_bins
-    centres = [(place + 0.5) * width for place in range(num_bins)]
-    figure = Figure(figsize=(4.6, 5.4), layout="constrained", dpi=110)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    upper.bar(centres, calibration.accuracy.nan_to_num().numpy(), width * 0.94, label="accuracy")
+    counts, confidence, accuracy = (values.numpy() for values in calibration[:3])
+    width = 1 / len(counts)
+    centres = [(place + 0.5) * width for place in range(len(counts))]
+    figure, (upper, lower) = new_figure(4.6, 5.4, 2, sharex=True, height_ratios=[3, 1])
+    upper.bar(centres, calibration.accuracy.nan_to_num(), width * 0.94, label="accuracy")
     upper.plot([0, 1], [0, 1], "--", color="black", label="perfect calibration")
-    upper.plot(
-        calibration.confidence.numpy(),
-        calibration.accuracy.numpy(),
-        "o",
-        color="tab:orange",
-        clip_on=False,
-        label="at the mean confidence",
-    )
+    points = {"color": "tab:orange", "clip_on": False, "label": "at the mean confidence"}
+    upper.plot(confidence, accuracy, "o", **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.legend(loc="upper left", frameon=False)
     upper.set_title(f"{title}: expected calibration error {calibration.error:.4f}", fontsize=11)
-    lower.bar(centres, calibration.counts.numpy(), width * 0.94, color="tab:gray")
+    lower.bar(centres, counts, width * 0.94, color="tab:gray")
     lower.set(xlabel="probability of the predicted class", ylabel="examples", yscale="symlog")
-    for axes in (upper, lower):
-        axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,24 +1,29 @@
-"""Output of pictures: `figures/` in the run's folder, and TensorBoard."""
+"""Figures: where a run's pictures go, and parts that several of them share."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from matplotlib import rc_context
+from matplotlib.figure import Figure  # Costs nothing, because torchmetrics imports it anyway.
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.tensorboard import SummaryWriter
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
 
 from models.sampling import to_pixels
 from runtime.files import write
 
 
 def figures_folder(trainer: Trainer) -> Path | None:
-    """Returns the run's `figures/`, created if needed.
+    """Returns the run's `figures/`; None without a run folder and on ranks other than zero.
 
     Call it on every rank, because Lightning broadcasts the name of the run's folder.
-
-    Returns:
-        None on ranks other than zero, or if the run has no folder.
     """
     folder = trainer.log_dir
     trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # set by a connector
@@ -30,11 +35,7 @@ def figures_folder(trainer: Trainer) -> Path | None:
 
 
 def output_folder(path: Path) -> Path:
-    """Creates the folder that `--out` names and checks that it is writable, before any work.
-
-    Raises:
-        MisconfigurationException: The folder is not writable.
-    """
+    """Creates the folder that `--out` names and checks that it is writable, before any work."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
@@ -49,33 +50,83 @@ def output_folder(path: Path) -> Path:
 
 def tensorboard(trainer: Trainer) -> SummaryWriter | None:
     """Returns TensorBoard's writer, or None on ranks other than zero and in runs without it."""
-    if not trainer.is_global_zero:
-        return None
     loggers = (log for log in trainer.loggers if isinstance(log, TensorBoardLogger))
-    return next((log.experiment for log in loggers), None)
+    return next((log.experiment for log in loggers if trainer.is_global_zero), None)
+
+
+def publish(trainer: Trainer, folder: Path, name: str, figure: Figure) -> None:
+    """Writes `<folder>/<name>.png` and adds the figure to the run's TensorBoard, if it has one."""
+    write(folder / f"{name}.png", figure.savefig)
+    if writer := tensorboard(trainer):
+        writer.add_figure(name, figure, trainer.global_step, close=False)
+
+
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any
+) -> tuple[Figure, Any]:
+    """Returns a figure of this size in inches and its axes, as `Figure.subplots` arranges them."""
+    figure = Figure((width, height), layout="constrained", dpi=110)
+    with rc_context({"axes.spines.top": False, "axes.spines.right": False}):
+        return figure, figure.subplots(rows, columns, **grid)
+
+
+def picture(image: Tensor, largest: float) -> np.ndarray:
+    """Converts (1, H, W) to an array (H, W), and (3, H, W) to (H, W, 3), divided by `largest`."""
+    image = image.detach().float().cpu()
+    colour = (image / largest).clamp(0, 1).movedim(0, -1)
+    return (image[0] if len(image) == 1 else colour).numpy()
+
+
+def mosaic(
+    images: Tensor,
+    titles: Sequence[str] = (),
+    columns: int | None = None,
+    heading: str = "",
+    signed: bool = False,
+    cell: float = 0.95,
+) -> Figure:
+    """Draws images row by row in one figure, each below its title.
+
+    Args:
+        images: (N, H, W), or (N, C, H, W) with one or three channels.
+        columns: Images per row. By default the figure is about square.
+        signed: Show values around 0 in two colours with a colour bar. Otherwise images of one
+            channel are grey, from 0 to the largest value of all images.
+        cell: Width of one image in inches.
+    """
+    images = (images if images.dim() == 4 else images[:, None]).detach().float().cpu()
+    columns = min(columns or round(1.2 * len(images) ** 0.5), len(images))
+    limit = float(images.abs().max()) or 1.0
+    white = limit if images.shape[1] == 3 else float("nan")
+    inch = images.shape[3] / cell  # In pixels of the images.
+    lines = max((title.count("\n") + 1 for title in titles), default=0)
+    strip, gap = round(0.17 * lines * inch), max(1, round(0.03 * inch))
+    tiles = pad(images, (gap, gap, gap + strip, gap), value=white)
+    grid = make_grid(tiles, columns, padding=0, pad_value=white)[: images.shape[1]]
+
+    height, width = grid.shape[1] / inch + 0.35 * bool(heading), grid.shape[2] / inch + signed
+    figure, axes = new_figure(max(width, 0.09 * len(heading)), height)
+    figure.set_dpi(150)
+    figure.suptitle(heading, fontsize=10)
+    axes.axis("off")
+    low, cmap = (-limit, "RdBu_r") if signed else (0.0, "gray")
+    shown = axes.imshow(picture(grid, limit), cmap, vmin=low, vmax=limit, interpolation="nearest")
+    for place, title in enumerate(titles):
+        x = (place % columns + 0.5) * tiles.shape[3]
+        y = place // columns * tiles.shape[2] + strip - 0.02 * inch
+        axes.text(x, y, title, fontsize=8, ha="center", va="bottom")
+    if signed:
+        figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=8)
+    return figure
+
+
+def tile(images: Tensor, columns: int, padding: int = 2, scale: int | None = None) -> Tensor:
+    """Joins images (N, C, H, W) row by row on a grey ground, by default each 56 pixels high."""
+    scale = scale or max(1, round(56 / images.shape[2]))
+    grid = make_grid(images, columns, padding, pad_value=0.5)[: images.shape[1]]
+    return grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
 def write_png(path: Path, picture: Tensor) -> None:
     """Writes a picture (C, H, W) in [0, 1] as a PNG, in grey or in colour."""
-    from torchvision.transforms.functional import to_pil_image
-
     write(path, to_pil_image(to_pixels(picture).cpu()).save)
-
-
-def tile(images: Tensor, columns: int, padding: int = 2, scale: int | None = None) -> Tensor:
-    """Joins images (N, C, H, W) in [0, 1], row by row, into one picture on a grey ground.
-
-    Args:
-        images: One or three channels.
-        columns: Images per row.
-        padding: Distance of neighbouring images in their own pixels.
-        scale: Enlargement of each pixel. By default an image is about 56 pixels high.
-
-    Returns:
-        The picture (C, H', W').
-    """
-    from torchvision.utils import make_grid
-
-    scale = scale or max(1, round(56 / images.shape[2]))
-    grid = make_grid(images, columns, padding, pad_value=0.5)[: images.shape[1]]
-    return grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)

@@ -20,9 +20,9 @@ class NetworkGraph(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         writer = tensorboard(trainer)
-        if writer is None or trainer.ckpt_path or pl_module.example_input_array is None:
-            return
         inputs: Any = pl_module.example_input_array
+        if writer is None or trainer.ckpt_path or inputs is None:
+            return
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
         with eval_mode(pl_module), torch.no_grad():
             writer.add_graph(Network(pl_module), tuple(x.to(pl_module.device) for x in inputs))

@@ -14,9 +14,7 @@ from models.base import is_logging_step
 class Health(Callback):
     """Logs each optimizer's gradient norm before clipping, and this process's peak memory.
 
-    `train/grad_norm` (for alternating networks `train/grad_norm_<network>`) is the norm of
-    gradients averaged over processes. `train/memory_gb` counts tensors on a GPU, otherwise the
-    whole process.
+    The gradients of `train/grad_norm` (or `train/grad_norm_<network>`) are averaged over processes.
     """
 
     def on_before_optimizer_step(
@@ -24,8 +22,8 @@ class Health(Callback):
     ) -> None:
         if not is_logging_step(trainer):
             return
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         name = "train/grad_norm"
         if isinstance(pl_module, AlternatingOptimization):
             name += f"_{list(pl_module.factories)[trainer.optimizers.index(optimizer)]}"

@@ -26,7 +26,6 @@ class Progress(TQDMProgressBar):
 
     @property
     def is_enabled(self) -> bool:
-        """True if bars are drawn: on rank zero, in a terminal."""
         return super().is_enabled and sys.stdout.isatty()
 
     def init_sanity_tqdm(self) -> Tqdm:
@@ -37,11 +36,8 @@ class Progress(TQDMProgressBar):
         return Tqdm(disable=True) if fits else super().init_validation_tqdm()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Returns the latest training metrics as text with three significant digits."""
-        return {
-            name.removeprefix("train/"): f"{float(f'{value:.3g}'):,.10g}"
-            for name, value in trainer.progress_bar_metrics.items()
-        }
+        metrics = trainer.progress_bar_metrics.items()
+        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in metrics}
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_start()
@@ -49,11 +45,10 @@ class Progress(TQDMProgressBar):
         bar.reset(total_steps(trainer))
         bar.initial = bar.n = steps_until(trainer)
 
-    def on_train_epoch_start(self, *_: Any) -> None:
-        """Does nothing, because the bar continues over all epochs."""
+    def on_train_epoch_start(self, *_: Any, **__: Any) -> None:
+        """Does nothing: the bar continues over epochs, and a redraw takes half a millisecond."""
 
-    def on_train_epoch_end(self, *_: Any) -> None:
-        """Does nothing, because a redraw takes half a millisecond and epochs can be short."""
+    on_train_epoch_end = on_train_epoch_start
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         bar, before, now = self.train_progress_bar, self.train_progress_bar.n, steps_until(trainer)
@@ -68,34 +63,26 @@ class Progress(TQDMProgressBar):
 
     def _print_line(self, metrics: dict[str, str]) -> None:
         bar, elapsed = self.train_progress_bar, time.perf_counter() - self._start
-        options = {
-            "bar_format": LINE if bar.total else LINE_WITHOUT_END,
-            "postfix": ", ".join(f"{name} {value}" for name, value in metrics.items()),
-            "initial": bar.initial,
-        }
+        layout = LINE if bar.total else LINE_WITHOUT_END
+        postfix = ", ".join(f"{name} {value}" for name, value in metrics.items())
+        options = {"bar_format": layout, "postfix": postfix, "initial": bar.initial}
         print(Tqdm.format_meter(bar.n, bar.total, elapsed, **options), flush=True)
 
 
 def steps_until(trainer: Trainer, updates: int | None = None) -> int:
-    """Returns the number of training batches up to a number of updates (default: until now).
-
-    The two differ if Lightning accumulates gradients, because `global_step` then counts updates.
-    """
+    """Returns the number of batches, several per update if Lightning accumulates gradients."""
     updates = trainer.global_step if updates is None else updates
     batches, window = trainer.num_training_batches, trainer.accumulate_grad_batches
-    if window == 1 or math.isinf(batches):
+    if math.isinf(batches):
         return updates * window
     epochs, rest = divmod(updates, math.ceil(batches / window))
     return epochs * int(batches) + rest * window
 
 
 def total_steps(trainer: Trainer) -> int | None:
-    """Returns the number of training batches of the whole run; None if it has no known end."""
-    ends: list[float] = [steps_until(trainer, trainer.max_steps)] if trainer.max_steps >= 0 else []
-    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        ends.append(trainer.max_epochs * trainer.num_training_batches)
-    end = min(ends, default=math.inf)
-    return None if math.isinf(end) else int(end)
+    """Returns the number of batches of the whole run; None if it has no known end."""
+    updates = trainer.estimated_stepping_batches
+    return None if updates in (-1, math.inf) else steps_until(trainer, int(updates))
 
 
 class Speed(Callback):
@@ -116,10 +103,9 @@ class Speed(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        now = time.perf_counter()
+        before, self._mark = self._mark, time.perf_counter()
+        self._seconds += self._mark - before
         self._examples += len(batch[0]) * trainer.world_size
-        self._seconds += now - self._mark
-        self._mark = now
         if trainer.global_step == self._due:  # Not while gradients accumulate.
             speed = self._examples / self._seconds
             pl_module.log("train/examples_per_s", speed, prog_bar=True)

@@ -1,7 +1,7 @@
 """Quality scores of a GAN's images: a few during training, all of them in `validate` and `test`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,27 +9,18 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import Tensor
+from matplotlib.figure import Figure
 
-from callbacks.console import say
-from callbacks.drawing import class_names, data_of, publish
-from callbacks.figures import figures_folder
-from callbacks.quality_figures import draw_classes, draw_requested_and_seen
-from callbacks.results import record
-from datamodules.base import InMemoryDataModule, Split, Splits
-from metrics import (
-    SCORES,
-    GeneratorQuality,
-    LabelledImages,
-    QualityReport,
-    SampleSet,
-    Score,
-    Setting,
-)
+from callbacks.evaluation_figures import draw_confusion
+from callbacks.figures import figures_folder, new_figure, publish
+from callbacks.results import class_names, data_of, record, say
+from datamodules.base import Split
+from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Score, Setting
 from metrics.judge import JudgeNetwork, load_judge
 from metrics.scores import GanTrain
+from models.base import eval_mode
 from models.gan import GAN
-from models.sampling import Draws, eval_mode, to_pixels
+from models.sampling import Draws, to_pixels
 from runtime.schedule import epoch_is_due, is_over
 
 
@@ -48,9 +39,6 @@ class Quality(Callback):
         gan_train: In `test`, also train a classifier on generated images alone, and test it on
             real ones.
         extra_scores: More scores, each by its import path: see `metrics.Score`.
-
-    Raises:
-        MisconfigurationException: `every_n_epochs` is below 1, or two scores have one name.
     """
 
     def __init__(
@@ -63,9 +51,8 @@ class Quality(Callback):
         extra_scores: list[Score] | Score | None = None,
     ) -> None:
         if every_n_epochs < 1:
-            raise MisconfigurationException(
-                f"quality.every_n_epochs is {every_n_epochs}: set it to 1 or more"
-            )
+            problem = f"quality.every_n_epochs is {every_n_epochs}: set it to 1 or more"
+            raise MisconfigurationException(problem)
         self.samples, self.final_samples = samples, final_samples
         self.every_n_epochs, self.min_steps = every_n_epochs, min_steps
         self.scores = {s.name: s for s in SCORES if gan_train or not isinstance(s, GanTrain)}
@@ -75,31 +62,23 @@ class Quality(Callback):
                     f"quality.extra_scores: there is a score {score.name!r} already: rename yours"
                 )
             self.scores[score.name] = score
-        self._judge: JudgeNetwork | None = None
+        self._judge: JudgeNetwork | None = None  # None: nothing is scored
         self._quality: GeneratorQuality | None = None
-        self._seconds = self._started = 0.0
+        self._seconds = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Loads the judge. Without one, says so and scores nothing.
-
-        Raises:
-            MisconfigurationException: The judge is damaged, or was trained on images of another
-                shape.
-        """
         self._judge = self._quality = None
         if not isinstance(pl_module, GAN) or stage == "predict":
             return
-        name = judge_name(data_of(trainer))
-        if name is None:
+        data = data_of(trainer)
+        if data is None or data.judge is None:
             rank_zero_info("Samples are not scored: the data has no judge (see configs/judge).")
             return
         try:
-            self._judge = load_judge(name)
-            self._judge.check(_splits(trainer).train.inputs.shape[1:])
+            self._judge = load_judge(data.judge)
+            self._judge.check(data.input_shape)
         except ValueError as error:
             raise MisconfigurationException(f"quality: {error}") from None
-
-    # -- in training ----------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
@@ -112,19 +91,15 @@ class Quality(Callback):
         # Validation comes before the epoch counts as processed.
         last = is_over(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        if not (last or (due and epoch_is_due(trainer, self.min_steps))):
-            return
-        start = time.perf_counter()
-        report = self._score(trainer, pl_module, self.samples)
-        _log(pl_module, "val", report)
-        self._seconds += time.perf_counter() - start
+        if last or (due and epoch_is_due(trainer, self.min_steps)):
+            start = time.perf_counter()
+            self._score(trainer, pl_module, "val", self.samples)
+            self._seconds += time.perf_counter() - start
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._seconds:
             share = self._seconds / (time.perf_counter() - self._started)
             say(trainer, f"Scoring samples took {self._seconds:.1f} s: {share:.1%} of training.")
-
-    # -- in validate and test -------------------------------------------------------------------
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._report(trainer, pl_module, "test")
@@ -132,86 +107,86 @@ class Quality(Callback):
     def _report(self, trainer: Trainer, model: Any, stage: str) -> None:
         if self._judge is None or not self.final_samples:
             return
-        report = self._score(trainer, model, self.final_samples)
-        assert self._quality is not None
-        scores = self._quality.scores
-        _log(model, stage, report)
+        quality, report = self._score(trainer, model, stage, self.final_samples)
         against = {"val": "the validation split", "test": "the official test images"}[stage]
-        say(trainer, f"Quality of generated images against {against}\n{report.table(scores)}")
+        heading = f"Quality of generated images against {against}"
+        say(trainer, f"{heading}\n{report.table(quality.scores)}")
         record(trainer, stage, report.as_dict())
         folder = figures_folder(trainer)
         if folder is None or not model.conditional:
             return
         names = class_names(data_of(trainer), self._judge.num_classes)
-        publish(trainer, folder, f"classes_{stage}", draw_classes(report, scores, names))
-        confusion = self._quality.generated.compute()["confusion"].cpu()
-        publish(trainer, folder, f"asked_{stage}", draw_requested_and_seen(confusion, names))
+        publish(trainer, folder, f"classes_{stage}", draw_classes(report, quality.scores, names))
+        confusion = quality.generated.compute()["confusion"].cpu()
+        title, axes = "Generated images that show their class:", ("requested", "seen by the judge")
+        publish(trainer, folder, f"asked_{stage}", draw_confusion(confusion, names, title, *axes))
 
-    # -- scoring --------------------------------------------------------------------------------
-
-    def _score(self, trainer: Trainer, model: Any, count: int) -> QualityReport:
+    def _score(
+        self, trainer: Trainer, model: Any, stage: str, count: int
+    ) -> tuple[GeneratorQuality, QualityReport]:
+        """Scores and logs `count` samples; the statistics of real images are computed once."""
         assert self._judge is not None
-        self._judge.to(model.device)
+        judge = self._judge.to(model.device)
         if self._quality is None:
-            self._quality = self._with_real_images(trainer, model, count)
-        self._quality.generated.reset()
-        rank, world_size = trainer.global_rank, trainer.world_size
-        draws = Draws(model, count, model.seed, rank=rank, world_size=world_size)
+            self._quality = _with_real_images(trainer, model, judge, self.scores, count)
+        quality = self._quality
+        quality.generated.reset()
+        draws = Draws(model, count, model.seed, None, 0, trainer.global_rank, trainer.world_size)
         for images, labels, index in _generate(trainer, model, draws):
-            self._add(self._quality.generated, images, labels, index)
-        return self._quality.compute()
-
-    def _with_real_images(self, trainer: Trainer, model: Any, count: int) -> GeneratorQuality:
-        assert self._judge is not None
-        judge, splits, stage = self._judge, _splits(trainer), trainer.state.fn
-        test = splits.test if stage == TrainerFn.TESTING else splits.val
-        assert test is not None
-        train = Split(*(tensor[:count] for tensor in splits.train))
-        quality = GeneratorQuality(
-            [score for score in self.scores.values() if stage in score.stages],
-            Setting(judge.image_shape, judge.num_features, judge.num_classes, model.conditional),
-            real=(LabelledImages(*train), LabelledImages(*test)),
-        ).to(model.device)
-        for kept, split in ((quality.test_set, test), (quality.train_set, train)):
-            size = min(count, len(split.targets))
-            first, stride = trainer.global_rank * Draws.BLOCK, trainer.world_size * Draws.BLOCK
-            for start in range(first, size, stride):
-                rows = slice(start, min(start + Draws.BLOCK, size))
-                index = torch.arange(rows.start, rows.stop)
-                self._add(kept, split.inputs[rows], split.targets[rows], index)
-        return quality
-
-    def _add(self, kept: SampleSet, images: Tensor, labels: Tensor | None, index: Tensor) -> None:
-        assert self._judge is not None
-        device = next(self._judge.parameters()).device
-        images, labels = images.to(device), None if labels is None else labels.to(device)
-        features, predicted = self._judge.judge(images)
-        kept.add(features, predicted, labels, index.to(device), images)
+            quality.generated.add(*judge.judge(images), labels, index, images)
+        report = quality.compute()
+        # Equal on all ranks already; sync_dist only tells Lightning so.
+        model.log_dict({f"{stage}/{k}": v for k, v in report.scores.items()}, sync_dist=True)
+        return quality, report
 
 
-def judge_name(data: Any) -> str | None:
-    """Returns the name of the judge of a data module's images; None if there is none."""
-    return data.judge if isinstance(data, InMemoryDataModule) else None
-
-
-def _splits(trainer: Trainer) -> Splits:
-    data = data_of(trainer)
-    assert isinstance(data, InMemoryDataModule)
+def _with_real_images(
+    trainer: Trainer, model: Any, judge: JudgeNetwork, scores: dict[str, Score], count: int
+) -> GeneratorQuality:
+    data, stage = data_of(trainer), trainer.state.fn
+    assert data is not None
     assert data.splits is not None
-    return data.splits
-
-
-def _log(model: LightningModule, stage: str, report: QualityReport) -> None:
-    # Equal on all ranks already; sync_dist only tells Lightning so.
-    model.log_dict({f"{stage}/{k}": v for k, v in report.scores.items()}, sync_dist=True)
+    train = Split(*(tensor[:count] for tensor in data.splits.train))
+    test = data.splits.test if stage == TrainerFn.TESTING else data.splits.val
+    assert test is not None
+    quality = GeneratorQuality(
+        [score for score in scores.values() if stage in score.stages],
+        Setting(judge.image_shape, judge.num_features, judge.num_classes, model.conditional),
+        real=(LabelledImages(*train), LabelledImages(*test)),
+    ).to(model.device)
+    for kept, split in ((quality.test_set, test), (quality.train_set, train)):
+        blocks = torch.arange(min(count, len(split.targets))).split(Draws.BLOCK)
+        for index in blocks[trainer.global_rank :: trainer.world_size]:
+            images, labels = (tensor.to(model.device) for tensor in split.take(index))
+            kept.add(*judge.judge(images), labels, index.to(model.device), images)
+    return quality
 
 
 @torch.no_grad()
-def _generate(
-    trainer: Trainer, model: Any, draws: Draws
-) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+def _generate(trainer: Trainer, model: Any, draws: Draws) -> Iterator[Any]:
     """Yields images uint8 (B, C, H, W), their labels and numbers, in the run's precision."""
     with eval_mode(model.sampler), trainer.precision_plugin.forward_context():
-        for latents, labels, index in draws:
-            labels = None if labels is None else labels.to(model.device)
-            yield to_pixels(model(latents.to(model.device), labels)), labels, index
+        for draw in draws:
+            latents, labels, index = (x if x is None else x.to(model.device) for x in draw)
+            yield to_pixels(model(latents, labels)), labels, index
+
+
+def draw_classes(report: QualityReport, scores: Sequence[Score], names: Sequence[str]) -> Figure:
+    """Draws a panel for each score by class: a bar for each class, and a line at its floor."""
+    by_class = report.class_scores
+    directions = {score.class_name: score.better for score in scores}
+    figure, panels = new_figure(5 * len(by_class), 3.2, 1, len(by_class), squeeze=False)
+    for axes, (name, values) in zip(panels[0], by_class.items(), strict=True):
+        places = range(len(values))
+        axes.bar(places, values, color="tab:blue", alpha=0.75, label="generated images")
+        floor = report.class_floor.get(name, [])
+        axes.plot(places[: len(floor)], floor, "k_", markersize=16, label="real images")
+        axes.set_xticks(places, names, rotation=0 if max(map(len, names)) < 3 else 45)
+        lowest = min([*values, *floor])
+        if lowest > 0.5:  # from zero on, shares near 1 would all look alike
+            axes.set_ylim(lowest - 0.3 * (1 - lowest) - 1e-3, 1)
+        better = f" ({directions[name]} is better)" if directions[name] else ""
+        axes.set_title(f"{name} by class{better}", fontsize=11)
+    legend = axes.get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=2, fontsize=9)
+    return figure

@@ -1,25 +1,53 @@
-"""Results of `validate` and `test` in the run folder's `metrics.json`."""
+"""Results of a run: collected from all processes, named, printed and recorded."""
 
 from typing import Any
 
+import torch.distributed as dist
 from lightning import Trainer
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from torch import Tensor
 
 from callbacks.figures import figures_folder
-from runtime.files import read_json, write_json
+from datamodules.base import InMemoryDataModule
+from runtime.files import METRICS, read_json, write_json
 
-FILE = "metrics.json"
+
+def data_of(trainer: Trainer) -> InMemoryDataModule | None:
+    """Returns the run's DataModule if it follows this project's contract, otherwise None."""
+    data = trainer.datamodule  # type: ignore[attr-defined]  # set by a connector
+    return data if isinstance(data, InMemoryDataModule) else None
+
+
+def class_names(data: InMemoryDataModule | None, num_classes: int) -> list[str]:
+    """Returns the DataModule's names of the classes, or else their numbers."""
+    names = data.class_names if data is not None else None
+    return [str(name) for name in names or range(num_classes)]
+
+
+def gather(batches: list[dict[str, Tensor]]) -> list[list[dict[str, Tensor]]]:
+    """Returns the batches of every process, on the CPU. Every process must call it."""
+    mine = [{name: values.cpu() for name, values in batch.items()} for batch in batches]
+    if not (dist.is_available() and dist.is_initialized()):
+        return [mine]
+    shares: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(shares, mine)
+    return shares
+
+
+def percent(part: float | Tensor, whole: float | Tensor) -> str:
+    """Formats a share with its counts, such as `96.67 % (29 of 30)`; "-" if there are none."""
+    part, whole = int(part), int(whole)
+    return f"{100 * part / whole:.2f} % ({part:,} of {whole:,})" if whole else "-"
+
+
+def say(trainer: Trainer, text: str) -> None:
+    """Prints text on rank zero, on lines of its own even if a progress bar is open or closed."""
+    if trainer.is_global_zero:
+        Tqdm.write(text)
 
 
 def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
-    """Writes the results of one stage and keeps those of the other.
-
-    Args:
-        trainer: The run's Trainer. Every rank must call this; only rank zero writes.
-        stage: `val` or `test`.
-        found: Plain values; `scores` maps names to numbers. NaN becomes null.
-    """
-    figures = figures_folder(trainer)
-    if figures is None:
-        return
-    path = figures.parent / FILE
-    write_json(path, {**read_json(path), stage: found})
+    """Writes the results of `val` or `test` into metrics.json. Every rank must call it."""
+    if (figures := figures_folder(trainer)) is not None:
+        path = figures.parent / METRICS
+        write_json(path, {**read_json(path), stage: found})

@@ -23,9 +23,7 @@ class SampleGrid(Callback):
     def __init__(self, min_steps: int = 200) -> None:
         self.min_steps = min_steps
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
         if isinstance(pl_module, GAN) and trainer.global_step == 0:
             self._draw(trainer, pl_module)
             pl_module.print(untrained_scores(pl_module, *batch))

@@ -8,8 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 class Summary(Callback):
     """Prints the parts of the model with their parameters, before the first step.
 
-    Replaces Lightning's table, which shows zeros and question marks for parts that a forward pass
-    does not use, such as metrics and a GAN's discriminator.
+    Lightning's own shows zeros and question marks for parts that a forward pass does not use.
 
     Args:
         max_depth: Levels of nested modules to show; -1 shows all.
@@ -23,10 +22,7 @@ class Summary(Callback):
 
 
 def table(summary: ModelSummary) -> str:
-    """Returns the parts that have parameters, then the totals, as lines of text.
-
-    Columns of shapes, without the batch, are left out unless every part has a shape.
-    """
+    """Formats the parts that have parameters; shapes only if every part has one."""
     counts = [f"{count:,}" for count in summary.param_nums]
     shapes = [map(_shape, sizes) for sizes in (summary.in_sizes, summary.out_sizes)]
     parts = zip(summary.layer_names, summary.layer_types, counts, *shapes, strict=True)

@@ -1,7 +1,7 @@
 """Results of one evaluation of a classifier: its model's metrics and its worst mistakes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,13 +9,11 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError
 from torchmetrics.utilities import dim_zero_cat
 
-from models.classifier import Classifier
-
 
 class Mistakes(NamedTuple):
     """The mistakes with the highest probability, the worst first.
 
-    The numbers are lists because torchmetrics squeezes a tensor (1,) that `compute` returns.
+    The numbers are lists, because torchmetrics squeezes a tensor (1,) that `compute` returns.
     """
 
     images: Tensor  # (M, C, H, W), or (M, 0) if inputs are not images
@@ -34,7 +32,7 @@ class Calibration(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """One pass over a data set."""
+    """Results of one pass over a data set."""
 
     loss: float
     confusion: Tensor  # (K, K), int64: true class, predicted class
@@ -43,35 +41,23 @@ class Evaluated(NamedTuple):
 
     @property
     def examples(self) -> int:
-        """Number of examples."""
         return int(self.confusion.sum())
 
     @property
     def hits(self) -> int:
-        """Number of examples whose class was predicted."""
         return int(self.confusion.diagonal().sum())
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Returns plain values: scores, the accuracy of each class, the number of examples."""
-        confusion = self.confusion.double()
-        shares = (confusion.diagonal() / confusion.sum(dim=1)).tolist()
-        return {
-            "scores": {
-                "accuracy": self.hits / self.examples,
-                "loss": self.loss,
-                "calibration_error": self.calibration.error,
-            },
-            "accuracy_per_class": dict(zip(names, shares, strict=True)),
-            "examples": self.examples,
-        }
+        shares = self.confusion.diagonal().double() / self.confusion.sum(dim=1)
+        by_class = dict(zip(names, shares.tolist(), strict=True))
+        scores = {"accuracy": self.hits / self.examples, "loss": self.loss}
+        scores["calibration_error"] = self.calibration.error
+        return {"scores": scores, "accuracy_per_class": by_class, "examples": self.examples}
 
 
 class WorstMistakes(Metric):
-    """Keeps the few worst mistakes of all batches and processes.
-
-    Args:
-        num_mistakes: Number of mistakes to keep.
-    """
+    """Keeps the few worst mistakes of all batches and processes."""
 
     full_state_update = False
     scores: list[Tensor]  # the predicted class's probability, -1 of a hit
@@ -90,55 +76,29 @@ class WorstMistakes(Metric):
         scores = torch.where(predicted == targets, -1.0, confidence)
         classes = torch.stack([targets, predicted], dim=1)
         images = inputs if inputs.dim() == 4 else inputs[:, :0].flatten(1)
-        rows = self._worst(scores)
-        states = ((self.scores, scores), (self.classes, classes), (self.images, images))
-        merged = [torch.cat([*old, new[rows]]) for old, new in states]
-        rows = self._worst(merged[0])
-        self.scores, self.classes, self.images = ([values[rows]] for values in merged)
-
-    def _worst(self, scores: Tensor) -> Tensor:
-        return scores.topk(min(self.num_mistakes, len(scores))).indices
+        batch = {"scores": scores, "classes": classes, "images": images}
+        merged = {name: torch.cat([*getattr(self, name), new]) for name, new in batch.items()}
+        rows = merged["scores"].topk(min(self.num_mistakes, len(merged["scores"]))).indices
+        for name, values in merged.items():
+            setattr(self, name, [values[rows]])
 
     def compute(self) -> Mistakes:
-        """Returns the worst mistakes of all processes, on the CPU."""
-        scores, classes, images = (
-            dim_zero_cat(values).cpu() for values in (self.scores, self.classes, self.images)
-        )
+        states = self.scores, self.classes, self.images
+        scores, classes, images = (dim_zero_cat(values).cpu() for values in states)
         order = scores.argsort(descending=True, stable=True)[: self.num_mistakes]
         order = order[scores[order] >= 0]
         targets, predictions = classes[order].T.tolist()
         return Mistakes(images[order], targets, predictions, scores[order].tolist())
 
 
-def evaluated(model: Classifier, stage: str, loss: float, mistakes: WorstMistakes) -> Evaluated:
-    """Collects the results of the last epoch of a stage. Every process must call it.
-
-    Args:
-        model: The classifier, whose own metrics saw the epoch.
-        stage: `val` or `test`.
-        loss: Mean loss of the epoch.
-        mistakes: The mistakes of the epoch.
-    """
-    confusion, calibration = cast(Any, model.metrics[stage])
-    return Evaluated(
-        loss, confusion.compute().cpu(), calibration_of(calibration), mistakes.compute()
-    )
-
-
 def calibration_of(metric: MulticlassCalibrationError) -> Calibration:
-    """Bins the examples that a calibration metric saw on all processes.
-
-    torchmetrics returns only the error. Its states are the probability of the predicted class and
-    the hit of each example, in bins of equal width; we put 1.0 into the last bin.
-    """
+    """Bins the examples that a calibration metric saw on all processes; 1.0 is in the last bin."""
     error = float(metric.compute())
-    with metric.sync_context():
+    with metric.sync_context():  # The states have an entry per example.
         states: Any = metric.confidences, metric.accuracies
         confidences, hits = (dim_zero_cat(values).cpu() for values in states)
     edges = torch.linspace(0, 1, metric.n_bins + 1, dtype=confidences.dtype)
     bins = (torch.bucketize(confidences, edges, right=True) - 1).clamp(max=metric.n_bins - 1)
-    counts, confidence, accuracy = (
-        torch.bincount(bins, weights, minlength=metric.n_bins)
-        for weights in (None, confidences.double(), hits.double())
-    )
+    weights = None, confidences.double(), hits.double()
+    counts, confidence, accuracy = (torch.bincount(bins, w, metric.n_bins) for w in weights)
     return Calibration(counts, confidence / counts, accuracy / counts, error)

@@ -18,18 +18,11 @@ from commands.errors import UserError, did_you_mean
 
 
 class Command(NamedTuple):
-    """An entry in the table of commands.
+    """An entry in the table of commands."""
 
-    Attributes:
-        summary: One line for the help; it begins with a verb.
-        path: Import path `module:name` of the class or function. Lightning's own commands have
-            none.
-        light: True for a function that needs no Trainer.
-    """
-
-    summary: str
-    path: str = ""
-    light: bool = False
+    summary: str  # one line for the help, which begins with a verb
+    path: str = ""  # import path `module:name` of the class or function; Lightning's own have none
+    light: bool = False  # a function that needs no Trainer
 
     def load(self) -> Any:
         """Imports the class or function."""
@@ -53,8 +46,8 @@ def find(name: str) -> Command:
     """Returns the command of this name.
 
     Raises:
-        UserError: There is none. The message lists all, and names those that are near: `tain` is
-            near `Train`, the verb of `fit`.
+        UserError: There is none. The message names those that are near, also by the first word of
+            their summary: `tain` is near `Train`, which means `fit`.
     """
     if name in COMMANDS:
         return COMMANDS[name]
@@ -69,25 +62,16 @@ def find(name: str) -> Command:
 def help_text() -> str:
     """Returns the help that lists all commands."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: python cli.py COMMAND [OPTIONS]",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "Options of a command:  python cli.py COMMAND --help",
-            "A first run:           python cli.py fit --config configs/gates.yaml",
-        ]
+    lines = "\n".join(f"  {name:<{width}}  {c.summary}" for name, c in COMMANDS.items())
+    return (
+        f"usage: python cli.py COMMAND [OPTIONS]\n\ncommands:\n{lines}\n\n"
+        "Options of a command:  python cli.py COMMAND --help\n"
+        "A first run:           python cli.py fit --config configs/gates.yaml"
     )
 
 
 def run_light(args: list[str]) -> bool:
-    """Runs what starts without Lightning: the help, or a light command.
-
-    Returns:
-        False if the arguments are of a command that needs a Trainer, and nothing was done.
+    """Runs what starts without Lightning, the help or a light command, and returns whether it did.
 
     Raises:
         UserError: There is no such command, or its arguments are wrong.
@@ -98,8 +82,8 @@ def run_light(args: list[str]) -> bool:
         raise SystemExit(2)
     if args[0] in ("-h", "--help", "help"):
         print(help_text())
-        return True
-    if args[0].startswith("-") or not find(args[0]).light:  # options of LightningCLI come first
+    elif args[0].startswith("-") or not find(args[0]).light:  # options of LightningCLI come first
         return False
-    find(args[0]).load()(args[1:])
+    else:
+        find(args[0]).load()(args[1:])
     return True

@@ -1,5 +1,6 @@
 """The command line, completed: lists joined, a run's config added, the experiment named."""
 
+from itertools import pairwise
 from pathlib import Path
 
 from runtime import checkpoints
@@ -7,6 +8,17 @@ from runtime.run_folder import run_folder_of
 
 LISTS = ("--classes", "--between")  # options that take several values
 RENAMED = {"--digits": "--classes"}  # former names of options, still accepted
+CONFIG = ("--config", "-c")
+
+
+def values(args: list[str]) -> list[tuple[str, str]]:
+    """Returns each option with its value, written as `--option value` or `--option=value`."""
+    return list(pairwise(part for arg in args for part in arg.split("=", 1)))
+
+
+def given_files(args: list[str]) -> list[Path]:
+    """Returns the config files among command line arguments, in their order."""
+    return [Path(value) for option, value in values(args) if option in CONFIG]
 
 
 def experiment_name(files: list[Path], class_path: str) -> str:
@@ -47,9 +59,8 @@ def normalized(args: list[str]) -> list[str]:
 
 def with_config_of_run(args: list[str]) -> list[str]:
     """Adds the config of the run in `--ckpt_path`, unless a config or a model is given."""
-    split = [part for arg in args for part in arg.split("=", 1)]
-    given = dict(zip(split, split[1:], strict=False))
-    if not given.keys().isdisjoint({"--config", "-c", "--model"}) or "--ckpt_path" not in given:
+    given = dict(values(args))
+    if not given.keys().isdisjoint({*CONFIG, "--model"}) or "--ckpt_path" not in given:
         return args
     runs = Path(given.get("--trainer.default_root_dir", "runs"))
     folder = run_folder_of(checkpoints.resolve(given["--ckpt_path"], runs))

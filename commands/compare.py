@@ -18,7 +18,7 @@ import yaml
 from commands import COMMANDS
 from commands.compare_figures import draw
 from commands.errors import UserError
-from runtime.files import read_json, write
+from runtime.files import METRICS, read_json, write
 
 STAGES = {"val": "validate", "test": "test"}  # and the commands that write their scores
 UNRELATED = ("trainer.default_root_dir", "ckpt_path", "experiment")  # not to the results
@@ -28,11 +28,9 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if i
 class Run(NamedTuple):
     """The results of a run.
 
-    Attributes:
-        name: The part of its folder's path in which it differs from the others.
-        config: Values of its config by their dotted names.
-        scores: Scores by stage and name, such as `test/frechet`; None if it could not be computed.
-        floors: The floors of those scores that have one.
+    `name` is the part of its folder's path in which it differs from the others, `config` has its
+    values by their dotted names. Names of scores have a stage: `test/frechet`. A score is None if
+    it could not be computed.
     """
 
     name: str
@@ -76,11 +74,7 @@ def compare(args: list[str]) -> None:
 
 
 def load(folders: Iterable[Path], stage: str | None = None) -> list[Run]:
-    """Reads the runs that have results, and names the others on standard error.
-
-    Args:
-        folders: Run folders.
-        stage: `val` or `test`; None for both.
+    """Reads the runs that have results of a stage or any, and names the others on standard error.
 
     Raises:
         UserError: None has results.
@@ -102,10 +96,7 @@ def load(folders: Iterable[Path], stage: str | None = None) -> list[Run]:
     if missing:
         print(f"Skipped: {', '.join(missing)}", file=sys.stderr)
     root = os.path.commonpath([folder.parent for folder in found])
-    return [
-        Run(str(folder.relative_to(root)), config_of(folder), *results)
-        for folder, results in found.items()
-    ]
+    return [Run(str(run.relative_to(root)), config_of(run), *found[run]) for run in found]
 
 
 def scores_of(
@@ -116,7 +107,11 @@ def scores_of(
     `metrics.json` takes precedence. For a stage that is not in it, the scores are the last values
     in `metrics.csv`, which have no floors.
     """
-    recorded, logged = read_json(folder / "metrics.json"), last_logged(folder / "metrics.csv")
+    recorded = read_json(folder / METRICS)
+    logged: dict[str, float] = {}
+    if (file := folder / "metrics.csv").is_file():
+        for row in csv.DictReader(file.read_text().splitlines()):
+            logged |= {name: float(value) for name, value in row.items() if value}
     scores: dict[str, float | None] = {}
     floors: dict[str, float | None] = {}
     for stage in stages:
@@ -126,16 +121,6 @@ def scores_of(
         else:
             scores |= {k: value for k, value in logged.items() if k.startswith(f"{stage}/")}
     return scores, floors
-
-
-def last_logged(file: Path) -> dict[str, float]:
-    """Returns the last value of each column of a `metrics.csv`; empty if there is no such file."""
-    last: dict[str, str] = {}
-    if file.is_file():
-        with file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                last |= {name: value for name, value in row.items() if name and value}
-    return {name: float(value) for name, value in last.items()}
 
 
 def config_of(folder: Path) -> dict[str, str]:
@@ -160,19 +145,16 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         if key == "class_path":
             yield prefix, str(value).rpartition(".")[2]
         else:
-            inner = prefix if key == "init_args" else f"{prefix}.{key}" if prefix else str(key)
-            yield from flat(value, inner)
+            yield from flat(value, f"{prefix}.{key}".strip(".").removesuffix(".init_args"))
 
 
 def differences(runs: Sequence[Run]) -> list[str]:
     """Returns the names of the config values that all runs have and in which they differ."""
-    configs = [run.config for run in runs]
+    values = {name: {run.config.get(name) for run in runs} for name in runs[0].config}
     return [
         name
-        for name in configs[0]
-        if name not in UNRELATED
-        and all(name in config for config in configs)
-        and len({config[name] for config in configs}) > 1
+        for name, found in values.items()
+        if name not in UNRELATED and len(found) > 1 and None not in found
     ]
 
 
@@ -192,11 +174,13 @@ def table(runs: Sequence[Run], settings: Sequence[str], scores: Sequence[str]) -
         cells = [_cell(run.scores.get(name), run.floors.get(name)) for name in scores]
         rows.append([run.name, *(run.config[name] for name in settings), *cells])
     if len(runs) > 1:
-        for title, summary, least in (("mean", fmean, 1), ("std", stdev, 2)):
-            columns = [[run.scores.get(name) for run in runs] for name in scores]
-            known = [[value for value in column if value is not None] for column in columns]
-            cells = [_cell(summary(v) if len(v) >= least else None) for v in known]
-            rows.append([title, *("" for _ in settings), *cells])
+        columns = [
+            [v for run in runs if (v := run.scores.get(name)) is not None] for name in scores
+        ]
+        means = [fmean(column) if column else None for column in columns]
+        deviations = [stdev(column) if len(column) > 1 else None for column in columns]
+        for title, summary in (("mean", means), ("std", deviations)):
+            rows.append([title, *("" for _ in settings), *map(_cell, summary)])
     return rows
 
 
@@ -211,29 +195,26 @@ def _names(parts: Iterable[dict[str, Any]]) -> list[str]:
 
 def _print_aligned(rows: list[list[str]]) -> None:
     """Prints a row for each run, or a column if only that fits the terminal."""
-    width = shutil.get_terminal_size((sys.maxsize, 0)).columns
-    forms = [_aligned(rows), _aligned([list(column) for column in zip(*rows, strict=True)])]
-    widths = [max(map(len, lines)) for lines in forms]
-    print("\n".join(forms[0] if widths[0] <= max(width, widths[1]) else forms[1]))
+    terminal = shutil.get_terminal_size((sys.maxsize, 0)).columns
+    by_row, by_column = _aligned(rows), _aligned(list(zip(*rows, strict=True)))
+    width, other_width = (max(map(len, lines)) for lines in (by_row, by_column))
+    print("\n".join(by_row if width <= max(terminal, other_width) else by_column))
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _write_csv(
     file: Path, runs: Sequence[Run], settings: Sequence[str], scores: Sequence[str]
 ) -> None:
     """Writes a line for each run with all digits; floors are the last columns."""
-    floors = _names(run.floors for run in runs)
+    floors = [f"{name} (floor)" for name in _names(run.floors for run in runs)]
     with file.open("w", newline="") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(["run", *settings, *scores, *(f"{name} (floor)" for name in floors)])
+        header = ["run", *settings, *scores, *floors]
+        writer = csv.DictWriter(lines, header, extrasaction="ignore")
+        writer.writeheader()
         for run in runs:
-            config = [run.config[name] for name in settings]
-            values = [run.scores.get(name) for name in scores]
-            writer.writerow([run.name, *config, *values, *map(run.floors.get, floors)])
+            with_floors = {f"{name} (floor)": value for name, value in run.floors.items()}
+            writer.writerow(run.config | run.scores | with_floors | {"run": run.name})

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -15,7 +16,7 @@ import models
 from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
 from commands import COMMANDS, arguments, config_files, model_arguments
 from commands.parser import CLASSES, Parser
-from runtime import checkpoints, cluster, signals
+from runtime import checkpoints, cluster, lightning_mends, signals
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
@@ -29,6 +30,8 @@ CommandTrainer = type(
 
 class LadderCLI(LightningCLI):
     """LightningCLI with run folders, checkpoints found by name, and one-line errors."""
+
+    parser: Parser
 
     def __init__(self, args: ArgsType = None) -> None:
         super().__init__(
@@ -51,16 +54,16 @@ class LadderCLI(LightningCLI):
         """Returns the commands that need a Trainer, with the parameters that are no options."""
         return LightningCLI.subcommands() | {name: {"model", "datamodule"} for name in METHODS}
 
-    def _prepare_subcommand_parser(
-        self, klass: type, subcommand: str, **kwargs: Any
-    ) -> LightningArgumentParser:
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand in ("validate", "test"):
-            parser.set_defaults({"verbose": False})  # the callbacks' tables show counts as well
-        if subcommand in ("validate", "test", "predict"):
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Builds a parser for each command."""
+        super().setup_parser(*args, **kwargs)
+        for name in ("validate", "test"):
+            self.parser.commands[name].set_defaults({"verbose": False})  # callbacks print tables
+        for name in ("validate", "test", "predict"):
             text = "Allow random weights, if there is no --ckpt_path."
-            parser.add_argument("--untrained", type=bool, default=False, help=text)
-        return parser
+            self.parser.commands[name].add_argument(
+                "--untrained", type=bool, default=False, help=text
+            )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the options that all commands share."""
@@ -71,46 +74,55 @@ class LadderCLI(LightningCLI):
             help="Name of the folder for this experiment's runs (default: the config file's name)",
         )
         model_arguments.link_to_data(parser)
-        parser.add_lightning_class_args(checkpoints.EpochCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(SampleGrid, "samples")
-        parser.add_lightning_class_args(Quality, "quality")
+        parser.add_class_arguments(checkpoints.EpochCheckpoint, "checkpoint", sub_configs=True)
+        parser.add_class_arguments(SampleGrid, "samples", sub_configs=True)
+        parser.add_class_arguments(Quality, "quality", sub_configs=True)
 
     # -- parsing --------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses the completed command line, and explains mistakes in one line."""
         args = sys.argv[1:] if args is None else args
-        if not isinstance(args, list):
-            self.files: list[Path] = []
+        self.files: list[Path] = []
+        if isinstance(args, list):
+            args = arguments.normalized(arguments.with_config_of_run(args))
+            self.files = arguments.given_files(args)
+            config_files.check(self.files)
+            try:
+                with lightning_mends.defaults_of_the_new_class():
+                    self.config = parser.parse_args(config_files.without_old_names(args))
+            except MisconfigurationException as error:
+                options = self.parser.commands.get(args[0], parser).get_defaults().keys()
+                explanation = config_files.explain(str(error), args, options, CLASSES)
+                raise MisconfigurationException(explanation) from None
+        else:
             self.config = parser.parse_object(args)
-            return
-        args = arguments.normalized(arguments.with_config_of_run(args))
-        self.files = config_files.given_files(args)
-        config_files.check(self.files)
-        new_defaults = model_arguments.defaults_of_the_new_class()
-        try:
-            with new_defaults, config_files.without_old_names(args) as current:
-                self.config = parser.parse_args(current)
-        except MisconfigurationException as error:
-            subparser = self._subcommand_parsers.get(args[0], parser)
-            options = [action.dest for action in subparser._actions]
-            explanation = config_files.explain(str(error), args, options, CLASSES)
-            raise MisconfigurationException(explanation) from None
+        self._find_checkpoint()
 
-    def _parse_ckpt_path(self) -> None:
+    @property
+    def options(self) -> Namespace:
+        """The options of the command."""
+        return self.config[self.config.subcommand]
+
+    def _find_checkpoint(self) -> None:
         """Finds the checkpoint. Its hyperparameters take precedence, with a warning."""
-        config = self.config[self.config.subcommand]
+        command, wanted = self.config.subcommand, self.options.get("ckpt_path")
         self.checkpoint: Path | None = None
-        if self.config.subcommand == "fit" and config.ckpt_path is None and cluster.in_job():
-            config.ckpt_path = checkpoints.of_run(self.runs / self.experiment / cluster.run_name())
-        if config.get("ckpt_path") is None:
-            self._refuse_random_weights()
+        if command == "fit" and wanted is None and cluster.in_job():
+            wanted = checkpoints.newest(self.runs / self.experiment / cluster.run_name())
+        if wanted is None:
+            if self.options.get("untrained") is False:
+                raise MisconfigurationException(
+                    f"{command} without --ckpt_path would use random weights: give a checkpoint or "
+                    f"a run folder, `python cli.py {command} --ckpt_path RUN`, or --untrained true."
+                )
             return
-        self.checkpoint = checkpoints.resolve(config.ckpt_path, self.runs / self.experiment)
-        config.ckpt_path = str(self.checkpoint)
-        given = config.model.init_args.as_dict() if config.model else {}
-        self._use_hyperparameters_of(self.checkpoint)
-        model = self.config[self.config.subcommand].model
+        self.checkpoint = checkpoints.resolve(wanted, self.runs / self.experiment)
+        self.options.ckpt_path = None  # until Lightning has looked for hyperparameters in it
+        given = self.options.model.init_args.as_dict() if self.options.model else {}
+        if saved := model_arguments.saved_in(self.checkpoint):
+            self.config = self.parser.parse_object({command: {"model": saved}}, self.config)
+        model = self.options.model
         defaults = model_arguments.default_init_args(model.class_path)
         for name, value in model.init_args.as_dict().items():
             if name in given and given[name] not in (value, defaults[name]):
@@ -119,36 +131,23 @@ class LadderCLI(LightningCLI):
                     f"{given[name]!r} is not used. Train anew to change it."
                 )
 
-    def _use_hyperparameters_of(self, checkpoint: Path) -> None:
-        """Gives the model the class and init arguments that the checkpoint was trained with."""
-        if saved := model_arguments.saved_in(checkpoint):
-            config = {self.config.subcommand: {"model": saved}}
-            self.config = self.parser.parse_object(config, self.config)
-
-    def _refuse_random_weights(self) -> None:
-        command = self.config.subcommand
-        if self.config[command].get("untrained") is False:
-            raise MisconfigurationException(
-                f"{command} without --ckpt_path would use random weights: give a checkpoint or a "
-                f"run folder, `python cli.py {command} --ckpt_path RUN`, or --untrained true."
-            )
-
     @property
     def runs(self) -> Path:
         """The folder of all runs."""
-        return Path(self.config[self.config.subcommand].trainer.default_root_dir)
+        return Path(self.options.trainer.default_root_dir)
 
     @property
     def experiment(self) -> str:
         """The name of the folder of this experiment's runs."""
-        config = self.config[self.config.subcommand]
-        class_path = config.model.class_path if config.model else ""
-        return config.experiment or arguments.experiment_name(self.files, class_path)
+        class_path = self.options.model.class_path if self.options.model else ""
+        return self.options.experiment or arguments.experiment_name(self.files, class_path)
 
     # -- running --------------------------------------------------------------------------------
 
     def before_instantiate_classes(self) -> None:
         """Arranges the process: garbage collection, subnormal numbers, signals."""
+        if self.checkpoint:
+            self.options.ckpt_path = str(self.checkpoint)
         if not gc.isenabled():
             gc.freeze()  # no collection looks through what was imported, in training neither
             atexit.register(gc.unfreeze)  # else triton reports it as leaked, at length
@@ -158,14 +157,17 @@ class LadderCLI(LightningCLI):
             signals.restore()  # a signal may end it at once
         if self.subcommand != "fit":
             self.save_config_callback = None
-        elif data := self._get(self.config, "data"):
+        elif data := self.options.get("data"):
             cluster.insist_on_data(data)
 
     @property
     def _saves(self) -> bool:
-        trainer = self._get(self.config, "trainer")
-        wanted = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
-        return self.subcommand == "fit" and wanted
+        return self.subcommand == "fit" and self._keeps_checkpoints
+
+    @property
+    def _keeps_checkpoints(self) -> bool:
+        trainer = self.options.trainer
+        return trainer.enable_checkpointing is not False and not trainer.fast_dev_run
 
     def before_fit(self) -> None:
         """Refuses a strategy that cannot train the model."""
@@ -183,8 +185,7 @@ class LadderCLI(LightningCLI):
         try:
             super().instantiate_classes()
             if self.datamodule is not None:
-                model = self._get(self.config, "model")
-                model_arguments.check_against_data(model, self.datamodule)
+                model_arguments.check_against_data(self.options.model, self.datamodule)
             model_arguments.keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
             cause: BaseException | None = error
@@ -194,7 +195,7 @@ class LadderCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the Trainer with the run's folder and callbacks."""
-        config = self._get(self.config_init, "trainer")
+        config = self.config_init[self.subcommand].trainer
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
             resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
@@ -205,28 +206,29 @@ class LadderCLI(LightningCLI):
             kwargs["max_time"] = None  # see Preemption
         kwargs["enable_model_summary"] = False  # see Summary
         try:
-            return self._instantiate_trainer({**config, "callbacks": chosen, **kwargs}, [])
+            return super().instantiate_trainer(callbacks=chosen, **kwargs)
         except (ValueError, TypeError) as error:
             raise MisconfigurationException(f"trainer: {error}") from error
 
-    def _callbacks(self, config: Any) -> list[Callback]:
+    def _callbacks(self, config: Namespace) -> list[Callback]:
         """The user's callbacks and those that every run needs, except what the Trainer disables."""
+        options = self.config_init[self.subcommand]
         chosen = [*(config.callbacks or []), *(make() for make in DEFAULT_CALLBACKS)]
-        chosen += [self._get(self.config_init, name) for name in ("samples", "quality")]
+        chosen += [options.samples, options.quality]
         if config.enable_progress_bar is not False:
             chosen.append(Progress())
         if config.enable_model_summary is not False:
             chosen.append(Summary())
         if self._saves:
             chosen.append(Preemption(config.max_time))
-        if config.enable_checkpointing is not False and not config.fast_dev_run:
-            chosen += [self._get(self.config_init, "checkpoint"), checkpoints.BestCheckpoint()]
+        if self._keeps_checkpoints:
+            chosen += [options.checkpoint, checkpoints.BestCheckpoint()]
         return chosen
 
     def after_fit(self) -> None:
         """Prints where the run is and which command comes next."""
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
-        if folder and self.trainer.loggers and not self._get(self.config, "trainer").fast_dev_run:
+        if folder and self.trainer.loggers and not self.options.trainer.fast_dev_run:
             rank_zero_info(f"This run: {folder}\nWatch it: tensorboard --logdir {self.runs}")
             if self._saves:
                 rank_zero_info(f"Next:     python cli.py test --ckpt_path {folder}")

@@ -1,17 +1,18 @@
 """Pictures of the features that a network has learned: the Trainer's method `maximize`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from callbacks.drawing import class_names, publish
-from callbacks.figures import figures_folder, output_folder
-from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
+from callbacks.figures import figures_folder, mosaic, new_figure, output_folder, picture, publish
+from callbacks.results import class_names
 from datamodules.base import InMemoryDataModule
 from models.activation_maximization import (
     activations,
@@ -25,47 +26,36 @@ from models.gan import GAN
 from models.occlusion import occlusion_map
 from runtime.run_folder import RunFolder
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 class Inspected(NamedTuple):
-    """A network to inspect."""
-
     network: nn.Module
     forward: Callable[[Tensor], object]  # Runs the network on images.
     layer: str  # The layer to inspect by default.
     image_shape: tuple[int, ...]
-    num_classes: int  # Classes that the default layer scores; 0 if it scores none.
-    seed: int
+    num_classes: int | None  # Classes that the default layer scores.
 
 
 def inspect(model: LightningModule) -> Inspected:
-    """Returns a classifier's network (averaged weights if there are any) or a discriminator.
-
-    Raises:
-        MisconfigurationException: The model is neither a GAN nor a classifier of images.
-    """
+    """Returns a classifier's network (averaged weights if there are any) or a discriminator."""
     if isinstance(model, GAN):
 
         def forward(images: Tensor) -> Tensor:  # No layer of the trunk sees the label.
-            labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-            return model.realness(images, labels)
+            return model.realness(images, images.new_zeros(len(images), dtype=torch.int64))
 
-        layer, classes = "classes" if model.conditional else "realness", model.num_classes or 0
-        image_shape = model.image_shape
-        return Inspected(model.discriminator, forward, layer, image_shape, classes, model.seed)
+        layer, shape = "classes" if model.conditional else "realness", model.image_shape
+        return Inspected(model.discriminator, forward, layer, shape, model.num_classes)
     if not isinstance(model, Classifier):
         raise MisconfigurationException(
             f"maximize inspects a classifier or a GAN's discriminator, not {type(model).__name__}"
         )
-    network, shape = model.network if model.ema is None else model.ema.network, model.input_shape
-    if len(shape) != 3:
+    if len(model.input_shape) != 3:
         raise MisconfigurationException(
-            f"maximize draws images, but the inputs of {type(model).__name__} have shape {shape}"
+            f"maximize draws images, but the inputs of {type(model).__name__} have shape "
+            f"{model.input_shape}"
         )
+    network = model.network if model.ema is None else model.ema.network
     layer = last_layer(network)
-    return Inspected(network, network, layer, shape, model.num_classes, model.seed)
+    return Inspected(network, network, layer, model.input_shape, model.num_classes)
 
 
 class Maximization:
@@ -111,22 +101,22 @@ class Maximization:
         if not trainer.is_global_zero:
             return  # One process is enough.
         model = _prepare(trainer, model, ckpt_path, weights_only)
-        folder = _folder(trainer, out)
-        network, forward, default_layer, shape, num_classes, seed = inspect(model)
+        fallback = figures_folder(trainer) or Path(trainer.default_root_dir) / "figures"
+        folder = output_folder(Path(out or fallback))
+        network, forward, default_layer, shape, num_classes = inspect(model)
         name = (layer or default_layer).removeprefix("network.").removeprefix("discriminator.")
         data = datamodule if isinstance(datamodule, InMemoryDataModule) else None
         high = 1.0 if data is None else 255 / data.scale
         wanted = None if unit is None else [unit]
-        options: dict[str, Any] = {"steps": steps, "lr": lr, "jitter": jitter, "blur": blur}
-        options |= {"l2": l2, "seed": seed, "bounds": (0.0, high), "forward": forward}
-        images = maximize(network, name, wanted, shape, **options)
-        scores = activations(network, name, images, forward)
+        ascent = steps, lr, jitter, blur, l2, cast(int, model.seed)
+        options: dict[str, Any] = {"bounds": (0.0, high), "forward": forward}
+        images = maximize(network, name, wanted, shape, *ascent, **options)
+        scores = activations(network, name, images, forward).cpu()
         units = torch.arange(scores.shape[1]) if unit is None else torch.tensor([unit])
-        reached = scores.cpu().gather(1, units[:, None])[:, 0]
-        names = [f"unit {place}" for place in range(scores.shape[1])]
-        if name == default_layer and len(names) == num_classes:
-            names = class_names(data, num_classes)
-        names = [names[place] for place in units.tolist()]
+        reached = scores.gather(1, units[:, None])[:, 0]
+        names = [f"unit {place}" for place in units.tolist()]
+        if name == default_layer and scores.shape[1] == num_classes:
+            names = [class_names(data, num_classes)[place] for place in units.tolist()]
         figures = {f"maximize_{name}": draw_maximized(images, reached, names, name)}
         figures["filters"] = draw_filters(first_layer_filters(network, shape))
         if occlusion and data is not None and isinstance(model, Classifier):
@@ -137,10 +127,7 @@ class Maximization:
 
 
 def _prepare(
-    trainer: Trainer,
-    model: LightningModule,
-    ckpt_path: str | Path | None,
-    weights_only: bool | None,
+    trainer: Trainer, model: LightningModule, ckpt_path: str | Path | None, safe: bool | None
 ) -> LightningModule:
     """Moves the model with its trained weights to the trainer's device; sets the run's folder."""
     trainer.strategy.connect(model)
@@ -150,20 +137,15 @@ def _prepare(
     if ckpt_path is None:
         print("No --ckpt_path: these are the pictures of an untrained network.")
     else:
-        checkpoint = trainer.strategy.load_checkpoint(str(ckpt_path), weights_only)
+        checkpoint = trainer.strategy.load_checkpoint(str(ckpt_path), safe)
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"])
     return model.to(trainer.strategy.root_device)
 
 
-def _folder(trainer: Trainer, out: str | Path | None) -> Path:
-    folder = Path(out) if out else figures_folder(trainer)
-    return output_folder(folder or Path(trainer.default_root_dir) / "figures")  # The run has none.
-
-
 def _occlusion(
     model: Classifier, network: nn.Module, data: InMemoryDataModule, count: int, high: float
-) -> "Figure":
+) -> Figure:
     """Draws occlusion maps of the first test images; the square covers about a fifth of a side."""
     data.prepare_data()
     data.setup("test")
@@ -172,14 +154,51 @@ def _occlusion(
     images, targets = data.on_after_batch_transfer(rows, 0)
     size = max(1, round(0.21 * min(images.shape[2:])))
     stride = max(1, size // 3)
-    probabilities = model.probabilities
+    options: dict[str, Any] = {"fill": high / 2, "probabilities": model.probabilities}
+    maps = occlusion_map(network, images, targets, size, stride, **options)
     with torch.no_grad(), frozen(network):
-        uncovered = probabilities(network(images).float())
-    maps = occlusion_map(
-        network, images, targets, size, stride, fill=high / 2, probabilities=probabilities
-    )
+        uncovered = model.probabilities(network(images).float())
     names = class_names(data, model.num_classes)
-    titles = [
-        f"{names[target]}: {p[target]:.3f}" for target, p in zip(targets, uncovered, strict=True)
-    ]
+    shares = uncovered.gather(1, targets[:, None])[:, 0].tolist()
+    titles = [f"{names[k]}: {p:.3f}" for k, p in zip(targets.tolist(), shares, strict=True)]
     return draw_occlusion(images, maps, titles, size, stride)
+
+
+def draw_maximized(images: Tensor, activations: Tensor, names: Sequence[str], layer: str) -> Figure:
+    """Draws images (U, C, H, W), each below its unit's name and the activation (U,) it reaches."""
+    reached = zip(names, activations.tolist(), strict=True)
+    titles = [f"{name}\n{activation:.3g}" for name, activation in reached]
+    heading = f"Inputs that excite layer {layer}, and the activation they reach"
+    return mosaic(images, titles, 10 if len(images) <= 100 else 20, heading)
+
+
+def draw_filters(filters: Tensor) -> Figure:
+    """Draws the weights (U, h, w) of the first layer's units: red is positive, blue negative."""
+    cell = 0.55 if filters.shape[-1] < 12 else 0.85
+    columns = 8 if len(filters) <= 64 else 16
+    heading = "Weights of the first layer's units: red is positive, blue negative"
+    return mosaic(filters, (), columns, heading, signed=True, cell=cell)
+
+
+def draw_occlusion(
+    images: Tensor, maps: Tensor, titles: Sequence[str], size: int, stride: int
+) -> Figure:
+    """Draws images, each above a map of its class's probability as a square covers each place."""
+    height, width = images.shape[-2:]
+    count = len(images)
+    figure, grid = new_figure(1.25 * max(count, 3) + 1, 3.3, 2, count, squeeze=False)
+    start = (size - stride) / 2  # A place is drawn one stride wide, around its centre.
+    down, right = (start + stride * places for places in maps.shape[1:])
+    extent = (start, right, down, start)
+    for above, below, image, values, title in zip(*grid, images, maps, titles, strict=True):
+        array = picture(image, float(images.max()) or 1.0)
+        above.imshow(array, cmap="gray", extent=(0, width, height, 0), vmin=0)
+        above.set_title(title, fontsize=9)
+        shown = below.imshow(values.cpu(), cmap="viridis", vmin=0, vmax=1, extent=extent)
+        for axes in (above, below):
+            axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    grid[0, 0].add_patch(Rectangle((1, 1), size, size, color="0.5"))
+    figure.colorbar(shown, ax=grid[1, :], label="probability", ticks=[0, 0.5, 1])
+    square = f"{size} x {size} square over each place"
+    figure.suptitle(f"Probability of the true class, whole and with a {square}", fontsize=10)
+    return figure

@@ -1,15 +1,12 @@
 """The model's init arguments: from the config, from the data and from a checkpoint."""
 
-import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, Namespace, _typehints
-from jsonargparse._util import import_object
+from jsonargparse import ArgumentParser, Namespace
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -63,41 +60,8 @@ def saved_in(checkpoint: Path) -> dict[str, Any] | None:
 def default_init_args(class_path: str) -> dict[str, Any]:
     """Returns the init arguments that a class and its bases take, with their defaults."""
     parser = ArgumentParser()
-    parser.add_class_arguments(import_object(class_path), "cls", fail_untyped=False)
+    parser.add_class_arguments(resolve_name(class_path), "cls", fail_untyped=False)
     return parser.get_defaults().cls.as_dict()
-
-
-@contextmanager
-def defaults_of_the_new_class() -> Iterator[None]:
-    """Lets a class that replaces another start from its own defaults.
-
-    Where a class path changes, jsonargparse 4 keeps all values of the previous class that the new
-    one accepts, its defaults included: with `network: VGG16`, `dropout` would be the 0.0 of
-    `ResidualConvNet` and not VGG's 0.5. Inside the block it keeps the values that somebody chose.
-    """
-    original = _typehints.discard_init_args_on_class_path_change
-
-    def discard(parser: Any, previous: Any, value: Any) -> None:
-        if previous and "init_args" in previous and previous["class_path"] != value["class_path"]:
-            defaults = _signature_defaults(previous["class_path"])
-            for name, default in defaults.items():
-                if name in previous["init_args"] and previous["init_args"][name] == default:
-                    del previous["init_args"][name]
-        original(parser, previous, value)
-
-    vars(_typehints)["discard_init_args_on_class_path_change"] = discard
-    try:
-        yield
-    finally:
-        vars(_typehints)["discard_init_args_on_class_path_change"] = original
-
-
-def _signature_defaults(class_path: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for base in reversed(import_object(class_path).__mro__):
-        if "__init__" in vars(base):
-            found |= {n: p.default for n, p in inspect.signature(base).parameters.items()}
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -27,6 +27,7 @@ class Parser(LightningArgumentParser):
         for name, command in COMMANDS.items():
             if command.light:
                 subcommands.add_subcommand(name, Parser(), help=command.summary)
+        self.commands: dict[str, Parser] = subcommands.choices  # also those that are added later
         return subcommands
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

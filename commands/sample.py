@@ -1,6 +1,6 @@
 """Samples of a trained generator: the Trainer's method `sample`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -9,9 +9,10 @@ import torch
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from torch import Tensor, distributed
+from torch import Tensor
 
 from callbacks.figures import output_folder
+from callbacks.results import gather
 from commands.sample_figures import draw_animation, draw_grid, draw_neighbors, draw_paths
 from models.gan import GAN
 from models.sampling import Draws
@@ -21,7 +22,7 @@ from runtime.run_folder import run_folder_of
 LARGEST_ROUND = 20_000  # Images per round; those that fail are dropped before the next.
 
 
-@dataclass(frozen=True)
+@dataclass
 class Wanted:
     """The images to draw, and the limits of the discriminator's P(real) for them."""
 
@@ -33,17 +34,10 @@ class Wanted:
     max_tries: int  # Images drawn per image wanted.
 
     @property
-    def all(self) -> bool:
-        """True if every score passes."""
-        return self.min_score <= 0 and self.max_score >= 1
-
-    def passes(self, scores: Tensor) -> Tensor:
-        """Returns a mask (N,) of the scores (N,) within the limits."""
-        return (scores >= self.min_score) & (scores <= self.max_score)
-
-    def __str__(self) -> str:
-        low, high = f"--min_score {self.min_score}", f"--max_score {self.max_score}"
-        return low if self.max_score >= 1 else high if self.min_score <= 0 else f"{low} {high}"
+    def limits(self) -> str:  # As options; empty if every score passes.
+        low = [f"--min_score {self.min_score}"] if self.min_score > 0 else []
+        high = [f"--max_score {self.max_score}"] if self.max_score < 1 else []
+        return " ".join(low + high)
 
 
 class Generation:
@@ -100,10 +94,14 @@ class Generation:
                 f"--count {count} cannot be shared by {trainer.world_size} processes: draw more, "
                 f"or set --trainer.devices to {count}"
             )
-        folder = _folder(trainer, out, ckpt_path)
+        run = run_folder_of(Path(ckpt_path)) if ckpt_path else None
+        folder = Path(out or (run or Path(trainer.default_root_dir)) / "samples")
+        if trainer.is_global_zero:
+            output_folder(folder)
         if gan.num_classes is not None:
-            classes = list(dict.fromkeys(classes or range(gan.num_classes)))  # Each once.
-        wanted = replace(wanted, classes=classes)
+            classes = wanted.classes = list(
+                dict.fromkeys(classes or range(gan.num_classes))
+            )  # Each once.
         drawn = _draw(trainer, gan, wanted, {"ckpt_path": ckpt_path, "weights_only": weights_only})
         if not trainer.is_global_zero:
             return
@@ -113,7 +111,7 @@ class Generation:
         if neighbors:
             written.append(draw_neighbors(folder, drawn["images"][:neighbors], datamodule))
         if gif:
-            written.append(draw_animation(folder, run_folder_of(Path(ckpt_path or ""))))
+            written.append(draw_animation(folder, run))
         names = ", ".join(path.name for path in written)
         print(f"{len(drawn['images']):,} images. Wrote into {folder}: {names}")
 
@@ -124,9 +122,8 @@ def _check(model: LightningModule, wanted: Wanted, between: list[int] | None) ->
             f"sample draws from a GAN, but this checkpoint is of {type(model).__name__}: give "
             "--ckpt_path a GAN's run"
         )
-    numbers = {"count": (wanted.count, 1), "max_tries": (wanted.max_tries, 1)}
-    for option, (value, least) in {**numbers, "seed": (wanted.seed, 0)}.items():
-        if value < least:
+    for option, least in {"count": 1, "max_tries": 1, "seed": 0}.items():
+        if (value := getattr(wanted, option)) < least:
             raise MisconfigurationException(f"--{option} is {value}: set it to {least} or more")
     for option, chosen in {"--classes": wanted.classes, "--between": between}.items():
         if chosen is None:
@@ -144,43 +141,32 @@ def _check(model: LightningModule, wanted: Wanted, between: list[int] | None) ->
     return model
 
 
-def _folder(trainer: Trainer, out: str | Path | None, ckpt_path: str | Path | None) -> Path:
-    run = run_folder_of(Path(ckpt_path)) if ckpt_path else None
-    folder = Path(out) if out else (run or Path(trainer.default_root_dir)) / "samples"
-    return output_folder(folder) if trainer.is_global_zero else folder
-
-
 def _draw(
     trainer: Trainer, model: GAN, wanted: Wanted, checkpoint: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """Draws in rounds until enough images pass; every class gets the same share.
-
-    Args:
-        trainer: Runs the generator.
-        model: The generator's GAN.
-        wanted: The images to draw.
-        checkpoint: The arguments of `Trainer.predict` about the trained weights.
-
-    Raises:
-        MisconfigurationException: No image passes.
-    """
-    tries = wanted.count if wanted.all else wanted.count * wanted.max_tries
-    quota = -(-wanted.count // len(wanted.classes or [0]))
+    """Draws in rounds until enough images pass; every class gets the same share."""
+    tries = wanted.count * (wanted.max_tries if wanted.limits else 1)
     kept: list[dict[str, Tensor]] = []
     seen: list[float] = []
     tried, size = 0, wanted.count
     while tried < tries:
-        if not wanted.all:
+        if wanted.limits:
             size = -(-size // Draws.BLOCK) * Draws.BLOCK  # Whole blocks, because others follow.
         size = min(size, tries - tried)
-        rank, world_size = trainer.global_rank, trainer.world_size
-        draws = Draws(model, size, wanted.seed, wanted.classes, tried, rank, world_size)
+        ranks = trainer.global_rank, trainer.world_size
+        draws = Draws(model, size, wanted.seed, wanted.classes, tried, *ranks)
         drawn, checkpoint = _predict(trainer, model, draws, checkpoint), {}  # Loaded now.
         tried, size = tried + size, min(2 * size, LARGEST_ROUND)
-        seen += [drawn["scores"].min().item(), drawn["scores"].max().item()]
-        kept.append({k: v[wanted.passes(drawn["scores"])] for k, v in drawn.items()})
+        scores = drawn["scores"]
+        seen += [scores.min().item(), scores.max().item()]
+        passes = (scores >= wanted.min_score) & (scores <= wanted.max_score)
+        kept.append({k: v[passes] for k, v in drawn.items()})
         found = {k: torch.cat([part[k] for part in kept]) for k in drawn}
-        found = _first_of_each(found, quota, wanted.count)
+        rows = torch.arange(len(found["images"]))
+        if wanted.classes:  # As many of each class, in the order of drawing.
+            quota = -(-wanted.count // len(wanted.classes))
+            rows = torch.cat([rows[found["labels"] == k][:quota] for k in wanted.classes]).sort()[0]
+        found = {k: v[rows[: wanted.count]] for k, v in found.items()}
         if len(found["images"]) == wanted.count:
             return found
     remedy = (
@@ -188,9 +174,9 @@ def _draw(
         f"or set --max_tries above {wanted.max_tries}."
     )
     if not len(found["images"]):
-        raise MisconfigurationException(f"no image passes {wanted} {remedy}")
+        raise MisconfigurationException(f"no image passes {wanted.limits} {remedy}")
     count = f"{len(found['images']):,} of the {wanted.count:,} images wanted pass"
-    rank_zero_warn(f"Only {count} {wanted} {remedy}")
+    rank_zero_warn(f"Only {count} {wanted.limits} {remedy}")
     return found
 
 
@@ -199,23 +185,10 @@ def _predict(
 ) -> dict[str, Tensor]:
     """Runs the Trainer's predict loop and returns all images on every rank, in order."""
     batches: Any = trainer.predict(model, draws, return_predictions=True, **checkpoint)
-    shares: list[Any] = [[{k: v.cpu() for k, v in batch.items()} for batch in batches]]
-    if distributed.is_available() and distributed.is_initialized():
-        mine, shares = shares[0], [None] * trainer.world_size
-        distributed.all_gather_object(shares, mine)
-    parts = [batch for share in shares for batch in share]
+    parts = [batch for share in gather(batches) for batch in share]
     drawn = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     order = drawn["index"].argsort()
     return {name: values[order] for name, values in drawn.items()}
-
-
-def _first_of_each(found: dict[str, Tensor], quota: int, count: int) -> dict[str, Tensor]:
-    """Returns at most `quota` images per class and `count` in all, in the order of drawing."""
-    labels = found.get("labels", torch.zeros(len(found["images"]), dtype=torch.int64))
-    members = torch.nn.functional.one_hot(labels, int(labels.max()) + 1 if len(labels) else 1)
-    rank_in_class = (members.cumsum(0) * members).sum(1)
-    chosen = (rank_in_class <= quota).nonzero()[:, 0][:count]
-    return {k: v[chosen] for k, v in found.items()}
 
 
 def _save(folder: Path, drawn: dict[str, Tensor], seed: int) -> Path:

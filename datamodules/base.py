@@ -35,19 +35,10 @@ class Splits(NamedTuple):
 
 
 def cut_validation(train: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
-    """Cuts a validation split from the training split, stratified by class.
+    """Cuts a share of the examples as validation split, stratified by the classes (N,).
 
-    Args:
-        train: The split to cut; its targets are int64 classes (N,).
-        fraction: The share of examples to cut, in [0, 1); 0 cuts nothing.
-        seed: Decides which examples are cut, independently of the run's seed.
-
-    Returns:
-        The training and the validation split in their original order; None instead of an empty
-        validation split.
-
-    Raises:
-        MisconfigurationException: The fraction leaves a class without examples.
+    The seed decides which, independently of the run's seed. Both parts keep their original order.
+    The validation split is None if the fraction is 0.
     """
     if fraction == 0:
         return train, None
@@ -77,25 +68,15 @@ class InMemoryDataModule(LightningDataModule):
     Args:
         batch_size: Examples per batch, summed over all processes.
         scale: Divisor of uint8 inputs. Float inputs are not changed.
-
-    Attributes:
-        image_shape: (C, H, W) of one example; None if the examples are not images.
-        num_classes: Number of classes; None if the targets are not classes.
-        class_names: One name per class; None if the classes have no names.
-        mirrors: True if the left-right mirror image of an example is an equally valid example.
-        judge: Name of the judge that scores generated images of this data set; None if there is
-            none. Known after `setup`.
-        title: Heading of figures that show this data set.
-        splits: The loaded examples; None before `setup`.
-        not_in_identity: Names of the init arguments that do not decide which examples are loaded.
     """
 
-    image_shape: tuple[int, int, int] | None = None
-    num_classes: int | None = None
+    image_shape: tuple[int, int, int] | None = None  # (C, H, W); None: not images
+    num_classes: int | None = None  # None: the targets are not classes
     class_names: tuple[str, ...] | None = None
-    mirrors: bool = False
-    judge: str | None = None
-    title: str = ""
+    mirrors: bool = False  # the left-right mirror image of an example is an equally valid example
+    judge: str | None = None  # scores generated images of this data set; known after `setup`
+    title: str = ""  # heading of figures that show this data set
+    # Init arguments that do not decide which examples are loaded
     not_in_identity: ClassVar[frozenset[str]] = frozenset({"batch_size", "data_dir", "scale"})
 
     def __init__(self, batch_size: int, scale: float = 1.0) -> None:
@@ -105,7 +86,7 @@ class InMemoryDataModule(LightningDataModule):
         self.save_hyperparameters()  # includes the subclass's arguments
         self.batch_size = batch_size
         self.scale = scale
-        self.splits: Splits | None = None
+        self.splits: Splits | None = None  # None before `setup`
         self._placed: dict[tuple[str, torch.device], Split] = {}
         self._resumed_seed: int | None = None
 
@@ -138,11 +119,7 @@ class InMemoryDataModule(LightningDataModule):
         return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     def setup(self, stage: str | None = None) -> None:
-        """Loads the splits, unless they are loaded already.
-
-        Raises:
-            MisconfigurationException: The examples do not have the declared shape.
-        """
+        """Loads the splits, unless they are loaded already, and checks the declared shape."""
         if self.splits is not None:
             return
         self.splits = self.load_splits()
@@ -171,16 +148,17 @@ class InMemoryDataModule(LightningDataModule):
         """Returns the test split in order."""
         return self._loader("test")
 
-    def predict_dataloader(self) -> BatchLoader:
-        """Returns the test split in order."""
-        return self._loader("test")
+    predict_dataloader = test_dataloader
 
     def _loader(self, name: str, shuffle: bool = False) -> BatchLoader:
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        if (name, device) not in self._placed:
+            split = self._loaded()._asdict()[name]
+            self._placed[name, device] = Split(*(tensor.to(device) for tensor in split))
         return BatchLoader(
-            tuple(self._place(name, device)),
+            tuple(self._placed[name, device]),
             self.batch_size,
             rank,
             world_size,
@@ -188,12 +166,6 @@ class InMemoryDataModule(LightningDataModule):
             seed=self.seed,
             current_epoch=(lambda: trainer.current_epoch) if trainer else None,
         )
-
-    def _place(self, name: str, device: torch.device) -> Split:
-        if (name, device) not in self._placed:
-            split = self._loaded()._asdict()[name]
-            self._placed[name, device] = Split(*(tensor.to(device) for tensor in split))
-        return self._placed[name, device]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Converts uint8 inputs to float32, divided by `scale`."""
@@ -209,20 +181,16 @@ class InMemoryDataModule(LightningDataModule):
         return {"identity": self.identity(), "seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the seed of the training order and checks that the data is the same.
-
-        Raises:
-            MisconfigurationException: Training would resume on other examples or another split.
-        """
+        """Restores the seed of the training order and checks that the data is the same."""
         if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
             return  # A trained model may be tested on any data.
         self._resumed_seed = state_dict["seed"]
         if self.trainer is None:
             return
-        here = self.identity()
         for key, value in state_dict["identity"].items():
-            if here.get(key) != value:
+            here = self.identity().get(key)
+            if here != value:
                 raise MisconfigurationException(
                     f"the checkpoint was trained with data.{key} {value!r}, this run has "
-                    f"{here.get(key)!r}: resume with --data.{key} {value}, or leave out --ckpt_path"
+                    f"{here!r}: resume with --data.{key} {value}, or leave out --ckpt_path"
                 )

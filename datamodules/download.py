@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -16,10 +17,8 @@ _CONNECT_SECONDS = 5.0  # time limit to notice that this machine is offline
 def download(key: str, data_dir: str | Path) -> str:
     """Downloads a data set by torchvision into `<data_dir>/<Name>/raw`, within a time limit.
 
-    The files appear there only after all have arrived with the right checksums.
-
-    Returns:
-        The reason for a failure in a few words; empty after success.
+    The files appear there only after all have arrived with the right checksums. Returns the reason
+    for a failure in a few words; empty after success.
     """
     spec = DATASETS[key]
     try:
@@ -52,18 +51,16 @@ def _fetch(spec: IdxDataset, root: Path) -> None:
 
 def _within(seconds: float, function: Callable[[], None]) -> None:
     """Runs `function` in a thread, because a name look-up accepts no time limit."""
-    errors: list[Exception] = []
+    future: Future[None] = Future()
 
     def run() -> None:
         try:
             function()
+            future.set_result(None)
         except Exception as error:
-            errors.append(error)
+            future.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([future], seconds).done:
         raise TimeoutError(f"not done within {seconds:.0f} s")
-    if errors:
-        raise errors[0]
+    future.result()

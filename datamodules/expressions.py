@@ -1,66 +1,81 @@
 """Evaluates formulas from the command line on numpy arrays, without `eval`."""
 
 import ast
+import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-_OPERATORS: dict[type, Callable[..., Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-}
-_CONSTANTS = {
-    "pi": np.float64(np.pi),
-    "e": np.float64(np.e),
-}  # Division of these by zero gives inf.
-_FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
-    **{
-        name: (getattr(np, name), 1)
-        for name in (
-            *("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"),
-            *("exp", "log", "sqrt", "abs", "sign", "floor", "ceil"),
-        )
-    },
-    "minimum": (np.minimum, 2),
-    "maximum": (np.maximum, 2),
-    "where": (np.where, 3),
-}
+_OPERATORS: dict[type, Any] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.UAdd: operator.pos, ast.USub: operator.neg,
+    ast.Mult: operator.mul, ast.Div: operator.truediv, ast.Pow: operator.pow,
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+    ast.Eq: operator.eq, ast.NotEq: operator.ne,
+}  # fmt: skip
+_CONSTANTS = {"pi": np.float64(np.pi), "e": np.float64(np.e)}  # division by zero gives inf
+_FUNCTIONS = (
+    *("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"),
+    *("exp", "log", "sqrt", "abs", "sign", "floor", "ceil", "minimum", "maximum", "where"),
+)
 
 
 def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray:
     """Evaluates a formula such as `sin(x) / x` or `exp(-(x1**2 + x2**2))`.
 
-    A formula consists of numbers, the variables, `pi`, `e`, `+ - * / **`, comparisons (1 if true,
-    0 if false) and the numpy functions named above.
-
-    Args:
-        expression: The formula.
-        variables: Arrays of equal shape, by name.
-
-    Returns:
-        float64 of that shape; infinite or NaN at points where the formula has no value.
-
-    Raises:
-        MisconfigurationException: The formula has another part, which the message names.
+    A formula consists of numbers, the variables (arrays of equal shape), `pi`, `e`, `+ - * / **`,
+    comparisons (1 if true, 0 if false) and the numpy functions named above. The result is float64
+    of that shape, infinite or NaN at points where the formula has no value. The error of a formula
+    with any other part names it.
     """
+    names = {**_CONSTANTS, **variables}
+
+    def refusal(node: ast.AST, why: str) -> MisconfigurationException:
+        part = ast.get_source_segment(expression.strip(), node) or type(node).__name__
+        return MisconfigurationException(
+            f"function {expression!r}: {part!r} {why}: correct --data.function"
+        )
+
+    def apply(node: ast.AST, op: ast.AST, *values: Any) -> Any:
+        if type(op) not in _OPERATORS:
+            raise refusal(node, f"uses an operator that is not allowed ({type(op).__name__})")
+        return _OPERATORS[type(op)](*values)
+
+    def value(node: ast.AST) -> Any:
+        match node:
+            case ast.Constant(value=bool() | complex() | str() | bytes() | None):
+                raise refusal(node, "is not a real number")
+            case ast.Constant(value=int() | float() as number):
+                return np.float64(number)  # overflows to inf: 9**9**9 costs nothing
+            case ast.Name(id=name):
+                if name not in names:
+                    raise refusal(node, f"is unknown (known: {', '.join(sorted(names))})")
+                return names[name]
+            case ast.UnaryOp(op=op, operand=operand):
+                return apply(node, op, value(operand))
+            case ast.BinOp(op=op, left=left, right=right):
+                return apply(node, op, value(left), value(right))
+            case ast.Compare(ops=ops):
+                values = [value(part) for part in (node.left, *node.comparators)]
+                pairs = zip(ops, values[:-1], values[1:], strict=True)
+                # Floats, so that + adds comparisons.
+                return math.prod((apply(node, *pair) for pair in pairs), start=1.0)
+            case ast.Call(func=function, args=args):
+                name = getattr(function, "id", "")
+                if name not in _FUNCTIONS:
+                    known = ", ".join(_FUNCTIONS)
+                    raise refusal(function, f"is no function known here ({known})")
+                count = getattr(getattr(np, name), "nin", 3)  # `where` alone is no ufunc
+                if len(args) != count or node.keywords:
+                    raise refusal(node, f"needs {count} argument{'s' * (count > 1)}")
+                return getattr(np, name)(*map(value, args))
+        raise refusal(node, "is not allowed in a formula")
+
     try:
-        body = ast.parse(expression.strip(), mode="eval").body
         with np.errstate(all="ignore"):
-            values = _Evaluator(expression, variables).visit(body)
+            values = value(ast.parse(expression.strip(), mode="eval").body)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise MisconfigurationException(
             f"function {expression[:80]!r} is not a formula ({error}): set --data.function to "
@@ -68,56 +83,3 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
         ) from error
     shape = np.shape(next(iter(variables.values())))
     return np.broadcast_to(np.asarray(values, np.float64), shape)
-
-
-class _Evaluator(ast.NodeVisitor):
-    """Walks the syntax tree and refuses every node that has no method here."""
-
-    def __init__(self, expression: str, variables: Mapping[str, np.ndarray]) -> None:
-        self.expression = expression
-        self.names = {**_CONSTANTS, **variables}
-
-    def refuse(self, node: ast.AST, why: str) -> MisconfigurationException:
-        part = ast.get_source_segment(self.expression.strip(), node) or type(node).__name__
-        return MisconfigurationException(
-            f"function {self.expression!r}: {part!r} {why}: correct --data.function"
-        )
-
-    def generic_visit(self, node: ast.AST) -> Any:
-        raise self.refuse(node, "is not allowed in a formula")
-
-    def visit_Constant(self, node: ast.Constant) -> np.float64:  # noqa: N802
-        if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-            raise self.refuse(node, "is not a real number")
-        return np.float64(node.value)  # overflows to inf: 9**9**9 costs nothing
-
-    def visit_Name(self, node: ast.Name) -> Any:  # noqa: N802
-        if node.id not in self.names:
-            raise self.refuse(node, f"is unknown (known: {', '.join(sorted(self.names))})")
-        return self.names[node.id]
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:  # noqa: N802
-        return self.operator(node, node.op)(self.visit(node.operand))
-
-    def visit_BinOp(self, node: ast.BinOp) -> Any:  # noqa: N802
-        return self.operator(node, node.op)(self.visit(node.left), self.visit(node.right))
-
-    def visit_Compare(self, node: ast.Compare) -> Any:  # noqa: N802
-        values = [self.visit(value) for value in (node.left, *node.comparators)]
-        result: Any = 1.0
-        for op, left, right in zip(node.ops, values[:-1], values[1:], strict=True):
-            result = result * self.operator(node, op)(left, right)  # float, so that + adds
-        return result
-
-    def visit_Call(self, node: ast.Call) -> Any:  # noqa: N802
-        if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS:
-            raise self.refuse(node.func, f"is no function known here ({', '.join(_FUNCTIONS)})")
-        function, count = _FUNCTIONS[node.func.id]
-        if len(node.args) != count or node.keywords:
-            raise self.refuse(node, f"needs {count} argument{'s' * (count > 1)}")
-        return function(*map(self.visit, node.args))
-
-    def operator(self, node: ast.AST, op: ast.AST) -> Callable[..., Any]:
-        if type(op) not in _OPERATORS:
-            raise self.refuse(node, f"uses an operator that is not allowed ({type(op).__name__})")
-        return _OPERATORS[type(op)]

@@ -50,32 +50,29 @@ class Functions(InMemoryDataModule):
         data_seed: int = 0,
     ) -> None:
         super().__init__(batch_size)
-        for name, value in (("dimensions", dimensions), ("num_train", num_train)):
-            if value < 1:
-                raise MisconfigurationException(f"{name} is {value}: set --data.{name} above 0")
+        limits = ("dimensions", dimensions, 1), ("num_train", num_train, 1), ("noise", noise, 0)
+        for name, value, least in limits:
+            if value < least:
+                raise MisconfigurationException(
+                    f"{name} is {value}: set --data.{name} to {least} or more"
+                )
         if sampling not in ("uniform", "grid"):
             raise MisconfigurationException(
                 f"there is no sampling {sampling!r}: set --data.sampling to uniform or grid"
             )
-        if noise < 0:
-            raise MisconfigurationException(f"noise is {noise}: set --data.noise to 0 or more")
         if num_eval < 3**dimensions:
             raise MisconfigurationException(
                 f"num_eval {num_eval} gives fewer than 3 grid points to each of {dimensions} "
                 f"dimensions: set --data.num_eval to {3**dimensions} or more"
             )
-        self.function = function
-        self.dimensions = dimensions
-        self.num_train = num_train
-        self.sampling = sampling
-        self.noise = noise
-        self.data_seed = data_seed
+        self.function, self.dimensions = function, dimensions
+        self.num_train, self.sampling = num_train, sampling
+        self.noise, self.data_seed = noise, data_seed
         self.grid_size = _per_axis(num_eval, dimensions)  # test points on each axis
         self.target(np.zeros((1, dimensions)))  # Reports a misspelled formula at once.
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(m,): one number per variable."""
         return (self.dimensions,)
 
     def target(self, points: np.ndarray) -> np.ndarray:
@@ -87,19 +84,22 @@ class Functions(InMemoryDataModule):
         return evaluate(formula, variables)[:, None]
 
     def load_splits(self) -> Splits:
-        """Generates the points and their values."""
         rng = np.random.default_rng(self.data_seed)
         edges = np.linspace(-np.pi, np.pi, self.grid_size)
         if self.sampling == "grid":
-            axis = np.linspace(-np.pi, np.pi, _per_axis(self.num_train, self.dimensions))
-            points = _grid(axis, self.dimensions)
+            size = _per_axis(self.num_train, self.dimensions)
+            points = self._grid(np.linspace(-np.pi, np.pi, size))
         else:
             points = rng.uniform(-np.pi, np.pi, (self.num_train, self.dimensions))
         return Splits(
             train=self._split(points, self.noise * rng.standard_normal((len(points), 1))),
-            val=self._split(_grid((edges[:-1] + edges[1:]) / 2, self.dimensions)),
-            test=self._split(_grid(edges, self.dimensions)),
+            val=self._split(self._grid((edges[:-1] + edges[1:]) / 2)),
+            test=self._split(self._grid(edges)),
         )
+
+    def _grid(self, axis: np.ndarray) -> np.ndarray:
+        columns = np.meshgrid(*[axis] * self.dimensions, indexing="ij")
+        return np.stack(columns, axis=-1).reshape(-1, self.dimensions)
 
     def _split(self, points: np.ndarray, noise: np.ndarray | float = 0.0) -> Split:
         values = self.target(points)
@@ -115,10 +115,3 @@ class Functions(InMemoryDataModule):
 def _per_axis(num_points: int, dimensions: int) -> int:
     """Returns the largest n with `n ** dimensions <= num_points`."""
     return math.floor(num_points ** (1 / dimensions) + 1e-9)
-
-
-def _grid(axis: np.ndarray, dimensions: int) -> np.ndarray:
-    """Returns points (len(axis) ** dimensions, dimensions); the last variable changes fastest."""
-    return np.stack(np.meshgrid(*[axis] * dimensions, indexing="ij"), axis=-1).reshape(
-        -1, dimensions
-    )

@@ -43,14 +43,11 @@ class Gates(InMemoryDataModule):
             raise MisconfigurationException(f"repeat is {repeat}: set --data.repeat to 1 or more")
         if noise < 0:
             raise MisconfigurationException(f"noise is {noise}: set --data.noise to 0 or more")
-        self.gate = gate
-        self.repeat = repeat
-        self.noise = noise
-        self.noise_seed = noise_seed
+        self.gate, self.repeat = gate, repeat
+        self.noise, self.noise_seed = noise, noise_seed
         self.title = gate.upper()
 
     def load_splits(self) -> Splits:
-        """Generates the points."""
         points = torch.cartesian_prod(torch.arange(2.0), torch.arange(2.0))  # (4, 2)
         exact = Split(points, torch.tensor(GATES[self.gate]))
         train = Split(points.repeat(self.repeat, 1), exact.targets.repeat(self.repeat))

@@ -49,10 +49,8 @@ class Images(InMemoryDataModule):
                 f"there is no data set {dataset!r}: set --data.dataset to one of "
                 f"{', '.join(get_args(ImageDataset))}"
             )
-        self.dataset = dataset
-        self.data_dir = data_dir
-        self.val_fraction = val_fraction
-        self.split_seed = split_seed
+        self.dataset, self.data_dir = dataset, data_dir
+        self.val_fraction, self.split_seed = val_fraction, split_seed
         self.dataset_found: str | None = None
         self._describe(dataset)
         self._download_error = "not tried"
@@ -64,7 +62,6 @@ class Images(InMemoryDataModule):
             self._download_error = download(key, self.data_dir)
 
     def load_splits(self) -> Splits:
-        """Loads, checks and cuts the data set; `load_idx_dataset` lists the errors."""
         key = self._choose() if self.dataset == "auto" else self.dataset
         if key == "digits":
             train, test = load_digits()
@@ -90,7 +87,6 @@ class Images(InMemoryDataModule):
         return key
 
     def _describe(self, key: str) -> None:
-        """Sets the attributes of the contract that depend on the data set."""
         if key == "digits":
             self.judge = "digits"
         elif key in DATASETS:
@@ -98,5 +94,4 @@ class Images(InMemoryDataModule):
             self.class_names, self.mirrors, self.judge = spec.class_names, spec.mirrors, spec.judge
 
     def identity(self) -> dict[str, Any]:
-        """Returns the data set that was found and how it is split."""
         return super().identity() | {"dataset": self.dataset_found}

@@ -53,14 +53,10 @@ class Iris(InMemoryDataModule):
                 f"there is no fold {fold} of {folds}: set --data.fold to 0..{folds - 1}"
             )
         self.standardize = standardize
-        self.val_fraction = val_fraction
-        self.split_seed = split_seed
-        self.fold = fold
-        self.folds = folds
-        self.fold_seed = fold_seed
+        self.val_fraction, self.split_seed = val_fraction, split_seed
+        self.fold, self.folds, self.fold_seed = fold, folds, fold_seed
 
     def load_splits(self) -> Splits:
-        """Reads the flowers from scikit-learn, splits and standardizes them."""
         from sklearn.datasets import load_iris
 
         inputs, targets = load_iris(return_X_y=True)
@@ -70,20 +66,18 @@ class Iris(InMemoryDataModule):
         if not self.standardize:
             return Splits(train, val, test)
         std, mean = torch.std_mean(train.inputs, dim=0, correction=0)
+        for split in (train, val, test):
+            if split is not None:
+                split.inputs.sub_(mean).div_(std)
+        return Splits(train, val, test)
 
-        def scaled(split: Split) -> Split:
-            return Split((split.inputs - mean) / std, split.targets)
-
-        return Splits(scaled(train), None if val is None else scaled(val), scaled(test))
-
-    def _rows(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _rows(self, targets: np.ndarray) -> list[np.ndarray]:
         """Returns the rows of the training and of the test flowers."""
         from sklearn.model_selection import StratifiedKFold, train_test_split
 
         rows = np.arange(len(targets))
         if self.fold is None:
-            train, test = train_test_split(rows, train_size=0.8, random_state=0)
-            return train, test
+            return train_test_split(rows, train_size=0.8, random_state=0)
         splitter = StratifiedKFold(self.folds, shuffle=True, random_state=self.fold_seed)
         return list(splitter.split(rows, targets))[self.fold]
 

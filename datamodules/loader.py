@@ -25,15 +25,11 @@ class BatchLoader:
     Args:
         tensors: Tensors with the same first dimension N, e.g. images (N, C, H, W), labels (N,).
         batch_size: Examples per batch, summed over all processes.
-        rank: Index of this process among `world_size`.
-        world_size: The number of processes that share each batch.
-        shuffle: True for training, False for evaluation, as above.
+        rank: Index of this process among the `world_size` that share each batch.
+        world_size: Number of these processes.
+        shuffle: True for training, False for evaluation.
         seed: Non-negative seed of the order.
-        current_epoch: Returns the epoch, called when an iteration begins. Without it, the epoch is
-            the last one passed to `set_epoch`.
-
-    Raises:
-        MisconfigurationException: The batch cannot be shared, or there is no whole batch.
+        current_epoch: Returns the epoch when an iteration begins; None: `set_epoch` tells it.
     """
 
     batch_sampler = None  # Lightning reads this if a loader has a `sampler`.
@@ -49,17 +45,18 @@ class BatchLoader:
         seed: int = 0,
         current_epoch: Callable[[], int] | None = None,
     ) -> None:
-        self.tensors = tensors
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world_size = world_size
-        self.shuffle = shuffle
-        self.seed = seed
+        self.tensors, self.num_examples = tensors, len(tensors[0])
+        self.batch_size, self.shuffle = batch_size, shuffle
+        self.rank, self.world_size = rank, world_size
         self.current_epoch = current_epoch
-        self.epoch = 0
-        self.num_examples = len(tensors[0])
+        self.seed, self.epoch = seed, 0
         self._check()
-        self._edges = self._batch_edges()
+        n = self.num_examples
+        self._edges = list(range(0, n + 1, batch_size))  # first row of each batch, and the end
+        if not shuffle and self._edges[-1] < n:
+            if n - self._edges[-1] < world_size:
+                self._edges.pop()
+            self._edges.append(n)
         self._position = 0  # batches of this epoch that were handed out
         self._start = 0  # where the next iteration begins
 
@@ -80,15 +77,6 @@ class BatchLoader:
                 f"{n} examples cannot be shared by {world_size} processes: "
                 f"set --trainer.devices to {max(n, 1)} or less"
             )
-
-    def _batch_edges(self) -> list[int]:
-        n, size = self.num_examples, self.batch_size
-        edges = list(range(0, n + 1, size))
-        if not self.shuffle and edges[-1] < n:
-            if n - edges[-1] < self.world_size:
-                edges.pop()
-            edges.append(n)
-        return edges
 
     @property
     def sampler(self) -> Any:
@@ -119,18 +107,13 @@ class BatchLoader:
         for i in range(first, len(self)):
             self._position = i + 1  # A checkpoint during this batch counts it as done.
             if index is None:
-                begin, end = self._share(i)
-                yield tuple(tensor[begin:end] for tensor in self.tensors)
+                begin, size = self._edges[i], self._edges[i + 1] - self._edges[i]
+                first_row, last_row = (
+                    begin + rank * size // self.world_size for rank in (self.rank, self.rank + 1)
+                )
+                yield tuple(tensor[first_row:last_row] for tensor in self.tensors)
             else:
                 yield tuple(tensor.index_select(0, index[i]) for tensor in self.tensors)
-
-    def _share(self, i: int) -> tuple[int, int]:
-        begin, end = self._edges[i : i + 2]
-        size = end - begin
-        return (
-            begin + self.rank * size // self.world_size,
-            begin + (self.rank + 1) * size // self.world_size,
-        )
 
     def _shuffled_index(self) -> Tensor:
         """Returns this rank's rows in every batch of the epoch, (batches, B / W), on the device."""
@@ -142,19 +125,11 @@ class BatchLoader:
 
     def state_dict(self) -> dict[str, int]:
         """Returns the position in the epoch, in batches, and the values that it depends on."""
-        return {
-            "position": self._position,
-            "epoch": self.epoch,
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-        }
+        state = {"position": self._position, "epoch": self.epoch}
+        return state | {"seed": self.seed, "batch_size": self.batch_size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continues at the position of `state`, in the order of its seed.
-
-        Raises:
-            MisconfigurationException: The batch size has changed in the middle of an epoch.
-        """
+        """Continues at the position of `state`, in the order of its seed."""
         position, size = state["position"], state["batch_size"]
         unfinished = 0 < position < self.num_examples // size
         if unfinished and size != self.batch_size:

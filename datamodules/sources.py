@@ -21,34 +21,19 @@ _KINDS = {1: "class labels", 2: "label records", 3: "images"}
 
 @dataclass(frozen=True)
 class IdxDataset:
-    """Names, counts and properties of one data set that is stored as four IDX files.
+    """Four IDX files that are one data set; for the last three, see `InMemoryDataModule`."""
 
-    Attributes:
-        name: Folder under the data directory, and torchvision's class.
-        url: Address from which torchvision downloads it.
-        train: File names of the training images and labels, without `.gz`.
-        test: File names of the test images and labels.
-        num_train: Examples in the training split.
-        num_test: Examples in the test split.
-        label_dims: Dimensions of a label file. If there are two, the class is the first column.
-        transposed: The files contain the transpose of each image.
-        system_folder: Folder in which an operating system's package installs the files.
-        download_seconds: Time limit of a download.
-        class_names: Names of the classes; None for digits.
-        mirrors: The left-right mirror image of an example is an equally valid example.
-        judge: Name of the judge for these images, in `metrics/weights/`; None if there is none.
-    """
-
-    name: str
-    url: str
+    name: str  # folder under the data directory, and torchvision's class
+    url: str  # from which torchvision downloads it
+    # Files of images and labels, without `.gz`
     train: tuple[str, str] = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
     test: tuple[str, str] = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     num_train: int = 60_000
     num_test: int = 10_000
-    label_dims: int = 1
-    transposed: bool = False
-    system_folder: str | None = None
-    download_seconds: float = 60.0
+    label_dims: int = 1  # of a label file; if there are two, the class is the first column
+    transposed: bool = False  # the files contain the transpose of each image
+    system_folder: str | None = None  # where an operating system's package installs the files
+    download_seconds: float = 60.0  # time limit
     class_names: tuple[str, ...] | None = None
     mirrors: bool = False
     judge: str | None = None
@@ -61,16 +46,8 @@ DATASETS = {
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         system_folder="/usr/share/datasets/fashion-mnist",
         class_names=(
-            "T-shirt",
-            "trousers",
-            "pullover",
-            "dress",
-            "coat",
-            "sandal",
-            "shirt",
-            "sneaker",
-            "bag",
-            "boot",
+            *("T-shirt", "trousers", "pullover", "dress", "coat"),
+            *("sandal", "shirt", "sneaker", "bag", "boot"),
         ),
         mirrors=True,
         judge="fashion",
@@ -100,18 +77,7 @@ DATASETS = {
 
 
 def read_idx(path: str | Path, dims: int) -> Tensor:
-    """Reads an IDX file, raw or `.gz`.
-
-    Args:
-        path: The file.
-        dims: The required number of dimensions: 3 for images, 1 for labels.
-
-    Returns:
-        A tensor of the file's shape and type, in native byte order.
-
-    Raises:
-        MisconfigurationException: The file is damaged or of another kind.
-    """
+    """Reads a tensor of `dims` dimensions (images: 3, labels: 1) from an IDX file or `.gz`."""
     path = Path(path)
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -137,11 +103,10 @@ def _broken(path: Path, what: str) -> MisconfigurationException:
 
 
 def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
-    """Searches this machine for the four files of a data set, unpacked before `.gz`.
+    """Searches this machine for the files of a data set, unpacked before `.gz`.
 
-    Returns:
-        The files (training images, training labels, test images, test labels), empty if no folder
-        has all of them; and one entry per folder tried that names its first missing file.
+    Returns the four files in the order of `spec.train` and `spec.test`, none if no folder has all
+    of them; and one entry per folder tried that names its first missing file.
     """
     spec = DATASETS[key]
     tried: list[str] = []
@@ -149,19 +114,13 @@ def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
     if spec.system_folder:
         folders.append(Path(spec.system_folder))
     for folder in folders:
-        names = [*spec.train, *spec.test]
-        found = [_raw_or_gz(folder / name) for name in names]
-        files = [path for path in found if path is not None]
-        if len(files) == len(names):
+        raw = [folder / name for name in (*spec.train, *spec.test)]
+        files = [path if path.is_file() else path.with_name(path.name + ".gz") for path in raw]
+        missing = [path.name for path, file in zip(raw, files, strict=True) if not file.is_file()]
+        if not missing:
             return files, tried
-        missing = [name for name, path in zip(names, found, strict=True) if path is None]
         tried.append(f"{folder} (no {missing[0]}[.gz])")
     return [], tried
-
-
-def _raw_or_gz(path: Path) -> Path | None:
-    candidates = (path, path.with_name(path.name + ".gz"))
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def data_root(spec: IdxDataset, data_dir: str | Path) -> Path:
@@ -177,16 +136,8 @@ def load_idx_dataset(
 ) -> tuple[Split, Split]:
     """Loads the training and test splits of a data set from this machine and checks them.
 
-    Args:
-        key: A name in `DATASETS`.
-        data_dir: The data directory.
-        download_error: Reason why a download failed, for the error message.
-
-    Returns:
-        Training and test split: images uint8 (N, 1, 28, 28), labels int64 (N,) in 0..9.
-
-    Raises:
-        MisconfigurationException: The files are missing, damaged or not of this data set.
+    Images are uint8 (N, 1, 28, 28), labels int64 (N,) in 0..9. The error of missing files contains
+    `download_error`.
     """
     spec = DATASETS[key]
     files, tried = find_files(key, data_dir)
@@ -194,13 +145,11 @@ def load_idx_dataset(
         raise MisconfigurationException(
             f"{spec.name} is in none of: {'; '.join(tried)}; download from {spec.url} "
             f"({download_error}): put its four IDX files into the first of these folders, or set "
-            "--data.data_dir to the folder that holds "
-            f"{spec.name}/raw, or go online, or set --data.dataset digits"
+            f"--data.data_dir to the folder that holds {spec.name}/raw, or go online, or set "
+            "--data.dataset digits"
         )
-    return (
-        _load_split(spec, files[0], files[1], spec.num_train),
-        _load_split(spec, files[2], files[3], spec.num_test),
-    )
+    train = _load_split(spec, files[0], files[1], spec.num_train)
+    return train, _load_split(spec, files[2], files[3], spec.num_test)
 
 
 def _load_split(spec: IdxDataset, image_file: Path, label_file: Path, count: int) -> Split:
@@ -221,22 +170,15 @@ def _load_split(spec: IdxDataset, image_file: Path, label_file: Path, count: int
 
 
 def load_digits() -> tuple[Split, Split]:
-    """Loads scikit-learn's 8 x 8 digits, resized to MNIST's size, with a fixed fifth as test split.
-
-    Returns:
-        Training (1,437) and test (360) split: images uint8 (N, 1, 28, 28), labels int64 (N,).
-    """
+    """Loads scikit-learn's 8 x 8 digits, resized to 28 x 28: 1,437 to train and 360 to test."""
     from sklearn.datasets import load_digits as load
     from sklearn.model_selection import train_test_split
 
     digits = load()
     small = torch.from_numpy(digits.images).float().unsqueeze(1)  # (N, 1, 8, 8), values 0..16
-    large = F.interpolate(
-        small * (255 / 16), size=IMAGE_SHAPE[1:], mode="bilinear", align_corners=False
+    large = F.interpolate(small * (255 / 16), IMAGE_SHAPE[1:], mode="bilinear")
+    images, labels = large.round().to(torch.uint8), torch.from_numpy(digits.target).long()
+    train, test, train_labels, test_labels = train_test_split(
+        images, labels, test_size=0.2, random_state=0, stratify=digits.target
     )
-    whole = Split(large.round().to(torch.uint8), torch.from_numpy(digits.target).long())
-    rows = train_test_split(
-        np.arange(len(small)), test_size=0.2, random_state=0, stratify=digits.target
-    )
-    train, test = (whole.take(torch.from_numpy(part)) for part in rows)
-    return train, test
+    return Split(train, train_labels), Split(test, test_labels)

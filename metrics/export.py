@@ -3,14 +3,14 @@
 RUN is a run of `configs/judge/NAME.yaml`, after `python cli.py test --ckpt_path RUN`.
 """
 
-import argparse
 import platform
 from pathlib import Path
 
 import torch
+from jsonargparse import auto_cli
 
 from metrics.judge import MNIST_SHAPE, network_of, save_judge
-from runtime.files import read_json
+from runtime.files import METRICS, read_json
 
 AVERAGE = "ema.network."  # prefix of the weights that the classifier evaluates
 
@@ -18,10 +18,11 @@ AVERAGE = "ema.network."  # prefix of the weights that the classifier evaluates
 def export(run: Path, name: str) -> Path:
     """Writes `metrics/weights/<name>.npz`, and its recipe into `judges.json`.
 
-    Raises:
-        SystemExit: The run has no checkpoint or no test results, or is of another model.
+    Args:
+        run: Folder of a run that was fitted and tested.
+        name: The config file's name in `configs/judge`, without `.yaml`.
     """
-    checkpoint, results = run / "checkpoints" / "last.ckpt", run / "metrics.json"
+    checkpoint, results = run / "checkpoints" / "last.ckpt", run / METRICS
     for file, remedy in ((checkpoint, "fit"), (results, f"test --ckpt_path {run}")):
         if not file.is_file():
             raise SystemExit(f"error: {file} is missing: run `python cli.py {remedy}` first")
@@ -49,14 +50,5 @@ def export(run: Path, name: str) -> Path:
     return save_judge(network, name, recipe)
 
 
-def main() -> None:
-    """Parses the command line and exports."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("name", help="the config file's name in configs/judge, without .yaml")
-    options = parser.parse_args()
-    print(f"Wrote {export(options.run, options.name)}")
-
-
 if __name__ == "__main__":
-    main()
+    print(f"Wrote {auto_cli(export)}")

@@ -17,14 +17,10 @@ class Gaussian(NamedTuple):
 
 
 class GaussianMoments(Statistic):
-    """Counts, sums and sums of outer products of features, for each class.
+    """Sums of (1, x) (1, x)^T of features x for each of K classes, with the counts at [k, 0, 0].
 
-    Heusel et al. 2017 fit one Gaussian to each whole set, Miyato and Koyama 2018 one to each class
-    (intra FID). Memory: 8 K (D + 1)^2 bytes, 0.34 MB for 10 x 64.
-
-    Args:
-        num_features: Number of features D.
-        num_classes: Number of classes K; 1: all samples form one class.
+    Heusel et al. 2017 fit one Gaussian to each whole set (K = 1), Miyato and Koyama 2018 one to
+    each class (intra FID). Memory: 8 K (D + 1)^2 bytes, 0.34 MB for 10 x 64.
     """
 
     moments: Tensor
@@ -34,8 +30,7 @@ class GaussianMoments(Statistic):
         self.num_classes = num_classes
         # Plain sums suffice. Subtracting the mean has a relative error of the variance of about
         # 1e-16 (mean / deviation)^2, and a network's features have means below 1000 deviations.
-        zeros = torch.zeros(num_classes, num_features + 1, num_features + 1, dtype=torch.float64)
-        self.add_state("moments", zeros, dist_reduce_fx="sum")
+        self.add_sum("moments", num_classes, num_features + 1, num_features + 1)
 
     def update(self, features: Tensor, labels: Tensor | None = None) -> None:
         """Adds features (B, D) of the classes labels (B,), which are optional only if K = 1."""
@@ -48,7 +43,6 @@ class GaussianMoments(Statistic):
         self.moments += torch.einsum("bk,bi,bj->kij", members, z, z)
 
     def compute(self) -> Tensor:
-        """Returns the sums of (1, x) (1, x)^T, (K, D + 1, D + 1), with the counts at [k, 0, 0]."""
         return self.moments
 
 
@@ -61,14 +55,11 @@ def fit_gaussian(moments: Tensor) -> Gaussian:
 
 
 def frechet_distance(first: Gaussian, second: Gaussian) -> float:
-    """Computes |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in squared units of the features.
+    """Computes |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); NaN if a Gaussian is not finite.
 
     Dowson and Landau 1982. With C = R R (R symmetric) the trace of (C1 C2)^(1/2) is the sum
     of the singular values of R1 R2. Unlike the roots of the eigenvalues of R1 C2 R1, these lose
     no digits if a covariance is singular: a rounding error e never becomes e^(1/2).
-
-    Returns:
-        The distance, 0 or more; NaN if a Gaussian is not finite (it had too few samples).
     """
     if not all(t.isfinite().all() for t in (*first, *second)):
         return float("nan")
@@ -91,3 +82,8 @@ def frechet_by_class(first: Tensor, second: Tensor) -> list[float]:
     """Computes the K classes' distances from moments (K, D + 1, D + 1); NaN below 2 samples."""
     pairs = zip(first, second, strict=True)
     return [frechet_distance(fit_gaussian(a), fit_gaussian(b)) for a, b in pairs]
+
+
+def frechet_of_sets(first: Tensor, second: Tensor) -> float:
+    """Computes the distance of the whole sets from the same moments."""
+    return frechet_distance(fit_gaussian(first.sum(dim=0)), fit_gaussian(second.sum(dim=0)))

@@ -24,25 +24,17 @@ def gan_train_accuracy(
     steps: int = 500,
     seed: int = 0,
 ) -> float:
-    """Trains a small classifier on some images and returns its accuracy on others.
+    """Trains a small classifier on some images, uint8 (N, C, H, W), and tests it on others.
 
-    The state of the CPU's global random generator does not change.
-
-    Args:
-        images: Generated images, uint8 (N, C, H, W), N at least `BATCH_SIZE`.
-        labels: The requested classes (N,).
-        test_images: Real images, uint8 (M, C, H, W).
-        test_labels: Their classes (M,).
-        num_classes: Number of classes.
-        steps: Training steps; the same for any number of images, so that scores compare.
-        seed: Seed of the weights and of the order of images.
+    The number of steps is the same for any number of images, so that scores compare. The seed
+    decides the weights and the order of images. The state of the CPU's global random generator does
+    not change.
     """
     device = images.device
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         images, labels = images.clone(), labels.clone()  # `test` makes inference tensors
         torch.manual_seed(seed)
         network = JudgeNetwork(images.shape[1:], num_classes, WIDTH).to(device)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
         for rows in _batches(len(images), steps):

@@ -23,24 +23,13 @@ MNIST_SHAPE = (1, 28, 28)  # image shape of the weight files that do not store o
 
 
 class JudgeNetwork(nn.Module):
-    """Five convolutions, the features that are compared, and a linear layer to the classes.
+    """Five convolutions, the D features that are compared, and a linear layer to the K classes.
 
-    Args:
-        image_shape: (C, H, W) of the images that it is trained on.
-        num_classes: Number of classes K.
-        width: Channels of the first convolution.
-        num_features: Number of features D.
-
-    Raises:
-        ValueError: The images are smaller than 3 x 3.
+    `image_shape` is (C, H, W) of its training images, `width` the first convolution's channels.
     """
 
     def __init__(
-        self,
-        image_shape: Sequence[int],
-        num_classes: int,
-        width: int = 32,
-        num_features: int = 64,
+        self, image_shape: Sequence[int], num_classes: int, width: int = 32, num_features: int = 64
     ) -> None:
         super().__init__()
         channels, height, columns = image_shape
@@ -70,9 +59,6 @@ class JudgeNetwork(nn.Module):
         """Computes features (B, D) and predicted classes (B,) of images uint8 (B, C, H, W).
 
         Always in float32, so that scores of runs in different precisions compare.
-
-        Raises:
-            ValueError: The images do not have the shape that the judge was trained on.
         """
         self.check(images.shape[1:])
         with torch.autocast(images.device.type, enabled=False):
@@ -92,8 +78,8 @@ def load_judge(name: str) -> JudgeNetwork:
     """Loads a judge with its trained weights, frozen and in eval mode.
 
     Raises:
-        ValueError: There is no judge of this name, or the file's SHA-256 is not the recorded one,
-            so that its scores would not compare with others.
+        ValueError: There is no such judge, or its scores would not compare with others, because the
+            file's SHA-256 is not the recorded one.
     """
     path, recorded = WEIGHTS / f"{name}.npz", recipes()
     if name not in recorded:
@@ -111,15 +97,9 @@ def load_judge(name: str) -> JudgeNetwork:
 
 
 def network_of(weights: Mapping[str, Tensor], image_shape: Sequence[int]) -> JudgeNetwork:
-    """Builds the network that has these weights; their shapes determine its sizes.
-
-    Raises:
-        KeyError: A weight is missing.
-        RuntimeError: The weights are of another network.
-    """
+    """Builds the network that has these weights; a KeyError or RuntimeError if they do not fit."""
     num_classes, num_features = weights["classes.weight"].shape
-    width = len(weights["trunk.0.weight"])
-    network = JudgeNetwork(image_shape, num_classes, width, num_features)
+    network = JudgeNetwork(image_shape, num_classes, len(weights["trunk.0.weight"]), num_features)
     network.load_state_dict(dict(weights))
     return network
 
@@ -137,10 +117,8 @@ def save_judge(network: JudgeNetwork, name: str, recipe: dict[str, Any]) -> Path
 
 
 def recipes() -> dict[str, dict[str, Any]]:
-    """Returns what is recorded of each judge, by name."""
     return read_json(RECIPES)
 
 
 def sha256(path: Path) -> str:
-    """Computes the SHA-256 of a file, as hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -33,10 +33,8 @@ class KernelMoments(Statistic):
     Of the symmetric pairs z_i z_j only i <= j are stored, those with i < j times 2^(1/2), which
     does not change the inner product. Memory: 4 G (D + 2)^3 bytes, 11 MB for 10 groups of 64.
 
-    Args:
-        num_features: Number of features D.
-        num_groups: Number of groups G >= 2 among which the samples are divided by their index; the
-            standard error follows from the spread of the groups' estimates.
+    The samples are divided by their index among G groups. The standard error follows from the
+    spread of the groups' estimates.
     """
 
     third: Tensor
@@ -49,12 +47,9 @@ class KernelMoments(Statistic):
             raise ValueError(f"num_groups is {num_groups}: a standard error needs 2 or more")
         self.num_groups = num_groups
         width = num_features + 1
-        third = torch.zeros(num_groups, width * (width + 1) // 2, width, dtype=torch.float64)
-        self.add_state("third", third, dist_reduce_fx="sum")
-        diagonal = torch.zeros(num_groups, dtype=torch.float64)
-        self.add_state("diagonal", diagonal, dist_reduce_fx="sum")
-        sizes = torch.zeros(num_groups, dtype=torch.int64)
-        self.add_state("size", sizes, dist_reduce_fx="sum")
+        self.add_sum("third", num_groups, width * (width + 1) // 2, width)
+        self.add_sum("diagonal", num_groups)
+        self.add_sum("size", num_groups, dtype=torch.int64)
 
     def update(self, features: Tensor, index: Tensor) -> None:
         """Adds features (B, D) of the samples numbered index (B,)."""
@@ -72,7 +67,6 @@ class KernelMoments(Statistic):
             self.size[group] += len(members)
 
     def compute(self) -> CubicMoments:
-        """Returns the sums of each group."""
         return CubicMoments(self.third, self.diagonal, self.size)
 
 
@@ -82,12 +76,8 @@ def kernel_distance(first: CubicMoments, second: CubicMoments) -> KernelDistance
     The estimate uses all samples. The error is the standard deviation of the groups' estimates over
     the root of their number. Both are NaN if a set or a group has fewer than 2 samples.
     """
-    groups = torch.stack(
-        [
-            _unbiased(CubicMoments(*x), CubicMoments(*y))
-            for x, y in zip(zip(*first, strict=True), zip(*second, strict=True), strict=True)
-        ]
-    )
+    pairs = zip(zip(*first, strict=True), zip(*second, strict=True), strict=True)
+    groups = torch.stack([_unbiased(CubicMoments(*x), CubicMoments(*y)) for x, y in pairs])
     whole = _unbiased(*(CubicMoments(*(s.sum(dim=0) for s in x)) for x in (first, second)))
     return KernelDistance(whole.item(), (groups.std() / len(groups) ** 0.5).item())
 

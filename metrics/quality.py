@@ -1,32 +1,72 @@
-"""Any list of scores of a generator at once, each beside its floor."""
+"""Any list of scores of a generator at once, each beside its floor, and their report."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from metrics.images import ImageBank, LabelledImages
+from metrics.bank import ImageBank, LabelledImages
 from metrics.labels import ModeCounts
-from metrics.report import Counts, QualityReport
 from metrics.score import Found, Score, Sets, Setting
+
+Counts = dict[str, int]  # numbers of samples: generated, train, test
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """Scores of generated samples, each beside its floor: the score of real images.
+
+    NaN: there were too few samples. An unconditional generator has no scores by class.
+    """
+
+    scores: dict[str, float] = field(default_factory=dict)
+    floor: dict[str, float] = field(default_factory=dict)  # without scores that have none
+    counts: dict[str, Counts] = field(default_factory=dict)
+    class_scores: dict[str, list[float]] = field(default_factory=dict)
+    class_floor: dict[str, list[float]] = field(default_factory=dict)
+    class_counts: list[Counts] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return {**vars(self)}
+
+    def table(self, scores: Sequence[Score]) -> str:
+        """Formats a line for each score and for each class: value, floor, and sample counts."""
+        samples, count_cells = "generated   train    test", "{generated:>9} {train:>7} {test:>7}"
+        lines = [f"{'score':<16}{'reached':>11}{'floor':>11}   {samples}   better"]
+        for score in scores:
+            name, counts = score.name, count_cells.format(**self.counts[score.name])
+            shown = _cells(score.format, self.scores[name], self.floor.get(name))
+            lines.append(f"{name:<16}{shown}   {counts}   {score.better or '-'}")
+        if self.class_scores:
+            names = "".join(f"{name:>11}{'floor':>11}" for name in self.class_scores)
+            lines += ["", f"{'class':<5}{names}   {samples}"]
+        formats = {score.class_name: score.format for score in scores}
+        for k, class_counts in enumerate(self.class_counts):
+            shown = ""
+            for name, by_class in self.class_scores.items():
+                floor = self.class_floor[name][k] if name in self.class_floor else None
+                shown += _cells(formats[name], by_class[k], floor)
+            lines.append(f"{k:<5}{shown}   {count_cells.format(**class_counts)}")
+        return "\n".join(lines)
+
+
+def _cells(spec: str, *values: float | None) -> str:
+    return "".join(f"{'-' if value is None else format(value, spec):>11}" for value in values)
 
 
 class SampleSet(MetricCollection):
-    """The statistics of one set of images: real training or test images, or generated ones.
-
-    Args:
-        scores: The scores whose statistics to keep; statistics of one name are shared.
-        setting: Sizes of the statistics.
-    """
+    """The statistics of one set of images, shared by scores that use the same name."""
 
     def __init__(self, scores: Sequence[Score], setting: Setting) -> None:
         metrics: dict[str, Metric | MetricCollection] = {"modes": ModeCounts(setting.num_classes)}
         if setting.conditional:
-            metrics["confusion"] = MulticlassConfusionMatrix(
-                setting.num_classes, validate_args=False
-            )
+            confusion = MulticlassConfusionMatrix(setting.num_classes, validate_args=False)
+            metrics["confusion"] = confusion
         for score in scores:
             metrics |= score.statistics(setting)
         super().__init__(metrics, compute_groups=False)  # no two of them share a state
@@ -40,17 +80,10 @@ class SampleSet(MetricCollection):
         index: Tensor,
         images: Tensor | None = None,
     ) -> None:
-        """Adds a batch.
+        """Adds a batch: the arguments are those of `Score.statistics`.
 
-        Args:
-            features: The judge's features (B, D).
-            predicted: The judge's classes (B,).
-            labels: True or requested classes (B,); required if conditional.
-            index: Numbers (B,) of the samples within their whole set, over all processes.
-            images: The images uint8 (B, C, H, W), if a statistic takes them.
-
-        Raises:
-            ValueError: Labels are missing.
+        The index counts within the whole set, over all processes. Only a conditional generator
+        needs labels, and only some statistics the images.
         """
         if self.conditional and labels is None:
             raise ValueError("labels are missing: leave them out with conditional=False only")
@@ -60,8 +93,7 @@ class SampleSet(MetricCollection):
             index=index,
             labels=labels if self.conditional else None,
             predicted=predicted,
-            # torchmetrics' names, for its confusion matrix
-            preds=predicted,
+            preds=predicted,  # torchmetrics' names, for its confusion matrix
             target=labels,
         )
 
@@ -69,14 +101,10 @@ class SampleSet(MetricCollection):
 class GeneratorQuality(nn.Module):
     """Scores of generated samples against real test images, and of real training images as well.
 
-    The latter are the floor: the scores of a perfect generator. All scores use the features and
-    classes of one frozen judge. Fill `test_set` and `train_set` once; reset and fill `generated`
-    for every evaluation, each by `add` (see `SampleSet`), in batches of any size, by any process.
-    For a fair floor, add as many training as generated samples.
-
-    With all scores, D = 64 and 10 classes: 14 MB a set, and as much again both for the zeros that
-    torchmetrics resets to and for the result that it caches, for any number of samples; and the
-    generated images if a score keeps them.
+    The latter are the floor: the scores of a perfect generator. Fill `test_set` and `train_set`
+    once; reset and fill `generated` for every evaluation, each by `SampleSet.add`, in batches of
+    any size, by any process. For a fair floor, add as many training as generated samples. With all
+    scores, D = 64 and 10 classes, a set takes 42 MB with torchmetrics' copies.
 
     Args:
         scores: The scores to compute; those that need labels are left out if not conditional.
@@ -104,15 +132,12 @@ class GeneratorQuality(nn.Module):
             self.generated.add_metrics({"images": bank})
 
     def compute(self) -> QualityReport:
-        """Computes all scores; NaN if a set has too few samples. Every process must call it.
-
-        The statistics are gathered from all processes. The first compares them and tells the
-        others, because a comparison may take long and must be the same for all.
-        """
+        """Computes all scores from the samples of all processes, each of which must call it."""
         sets = self.generated, self.train_set, self.test_set
         found = [statistics.compute() for statistics in sets]
         if not (dist.is_available() and dist.is_initialized()):
             return self._compare(*found)
+        # A comparison may take long and must be the same for all, so one process makes it.
         reports = [None if dist.get_rank() else self._compare(*found)]
         dist.broadcast_object_list(reports)
         assert reports[0] is not None
@@ -122,12 +147,15 @@ class GeneratorQuality(nn.Module):
         if self.real is not None:
             device = generated["modes"].device
             train["images"], test["images"] = (kept.to(device) for kept in self.real)
+        by_name = {"generated": generated, "train": train, "test": test}
         sets = Sets(generated, train, test)
         floors = {"train": Sets(train, train, test), "test": Sets(test, train, test)}
         report = QualityReport()
         for score in self.scores:
             report.scores[score.name] = score.compare(sets)
-            report.counts[score.name] = score.counts(sets)
+            report.counts[score.name] = {
+                name: score.count(found) for name, found in by_name.items()
+            }
             if score.floor:
                 report.floor[score.name] = score.compare(floors[score.floor])
         by_class = {score.class_name: score for score in self.scores if score.class_name}
@@ -137,6 +165,7 @@ class GeneratorQuality(nn.Module):
             report.class_scores[name] = score.by_class(sets)
             if score.floor:
                 report.class_floor[name] = score.by_class(floors[score.floor])
-        sizes = (found["confusion"].sum(dim=1).tolist() for found in sets)
-        report.class_counts.extend(map(Counts, *sizes))
+        sizes = {name: found["confusion"].sum(dim=1).tolist() for name, found in by_name.items()}
+        for k in range(len(generated["modes"])):
+            report.class_counts.append({name: counts[k] for name, counts in sizes.items()})
         return report

@@ -1,19 +1,13 @@
 """The base class of a quality score, and what a score is given to compare."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple, TypeVar
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
 from torchmetrics import Metric
 
-from metrics.report import Counts
-
 Found = dict[str, Any]  # results of a set's statistics, by name
-Better = Literal["higher", "lower"] | None
-Stages = tuple[Literal["fit", "validate", "test"], ...]
-T = TypeVar("T")
-
-ALWAYS: Stages = ("fit", "validate", "test")
 
 
 class Setting(NamedTuple):
@@ -27,54 +21,37 @@ class Setting(NamedTuple):
 
 
 class Sets:
-    """What the statistics found of three sets of images that a score compares.
+    """Results of the statistics of the three sets of images that a score compares.
 
     Attributes:
         samples: Generated images, or the real images that take their place for the floor.
         train: Real training images.
         test: Real test or validation images.
+        once: Compares a statistic, by name, of the samples and of the test images, only once.
     """
 
     def __init__(self, samples: Found, train: Found, test: Found) -> None:
         self.samples, self.train, self.test = samples, train, test
-        self._results: dict[tuple[Callable[..., Any], str], Any] = {}
-
-    def __iter__(self) -> Iterator[Found]:
-        return iter((self.samples, self.train, self.test))
-
-    def once(self, compare: Callable[[Any, Any], T], statistic: str) -> T:
-        """Compares a statistic of the samples with that of the test images, only once."""
-        if (compare, statistic) not in self._results:
-            arguments = self.samples[statistic], self.test[statistic]
-            self._results[compare, statistic] = compare(*arguments)
-        return self._results[compare, statistic]
+        self.once: Callable[[Callable[..., Any], str], Any] = cache(
+            lambda compare, statistic: compare(samples[statistic], test[statistic])
+        )
 
 
 class Score(ABC):
-    """One quality score of generated samples.
+    """One quality score of generated samples."""
 
-    Attributes:
-        name: Its name in the table, in `metrics.json` and, as `test/<name>`, in the log.
-        better: The better direction; None if there is none.
-        floor: The real images whose score, in place of generated ones, is the floor; None: no
-            floor.
-        stages: When it is computed. `ALWAYS` includes training, where it is logged as `val/<name>`:
-            for scores that are cheap and steady with few samples.
-        needs_labels: Only a conditional generator has this score.
-        keeps_images: `compare` finds `LabelledImages` under `images`: the generated ones, at most
-            as many as there are training images, the training images, and all test images.
-        class_name: Name of the scores by class, if `by_class` returns any.
-        format: Format of its numbers in the table.
-    """
-
-    name: str
-    better: Better = None
+    name: str  # in the table, in `metrics.json` and, as `test/<name>`, in the log
+    better: Literal["higher", "lower"] | None = None
+    # The real images that are scored like generated ones as the floor; None: no floor.
     floor: Literal["train", "test"] | None = "train"
-    stages: Stages = ("validate", "test")
-    needs_labels: bool = False
+    # "fit" is for scores that are cheap and steady with few samples.
+    stages: tuple[str, ...] = ("validate", "test")
+    needs_labels: bool = False  # only a conditional generator has this score
+    # `compare` finds `LabelledImages` under `images`: the generated ones, at most as many as there
+    # are training images, the training images, and all test images.
     keeps_images: bool = False
-    class_name: str | None = None
-    format: str = ".4g"
+    class_name: str | None = None  # name of the scores by class, if `by_class` returns any
+    format: str = ".4g"  # of its numbers in the table
 
     def statistics(self, setting: Setting) -> dict[str, Metric]:
         """Returns new statistics of one set of images, by name; scores share those of one name.
@@ -94,6 +71,6 @@ class Score(ABC):
         """Computes the score of each class; by default of none."""
         return []
 
-    def counts(self, sets: Sets) -> Counts:
-        """Returns the sample counts behind the score."""
-        return Counts(*(int(found["modes"].sum()) for found in sets))
+    def count(self, found: Found) -> int:
+        """Returns the number of samples behind the score, from the results of a set."""
+        return int(found["modes"].sum())

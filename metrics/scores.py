@@ -1,50 +1,65 @@
-"""The quality scores of generated samples: one class for each, and the list `SCORES` of all.
+"""The quality scores of generated samples.
 
-To add a score, write a subclass of `Score` and append it to `SCORES`. A score in a file outside of
-this project is used by its import path: `--quality.extra_scores my_file.MyScore`.
+To add a score, append it to `SCORES`. A score in a file outside of this project is used by its
+import path: `--quality.extra_scores my_file.MyScore`.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import fmean
+from typing import Any, Literal
 
 from torchmetrics import Metric
 
-from metrics.frechet import GaussianMoments, fit_gaussian, frechet_by_class, frechet_distance
+from metrics.bank import FeatureBank
+from metrics.frechet import GaussianMoments, frechet_by_class, frechet_of_sets
 from metrics.gan_train import gan_train_accuracy
 from metrics.kid import KernelMoments, kernel_distance
 from metrics.labels import label_accuracy, mode_coverage
-from metrics.manifold import FeatureBank, manifold_scores
-from metrics.memorization import memorization_floor, memorization_ratio
-from metrics.report import Counts
-from metrics.score import ALWAYS, Better, Score, Sets, Setting, Stages
+from metrics.neighbours import manifold_scores, memorization_floor, memorization_ratio
+from metrics.score import Found, Score, Sets, Setting
+
+ALWAYS = ("fit", "validate", "test")
+STATISTICS: dict[str, Callable[[Setting], Metric]] = {
+    "moments": lambda s: GaussianMoments(s.num_features, s.num_classes if s.conditional else 1),
+    "kernel": lambda s: KernelMoments(s.num_features),
+    "bank": lambda s: FeatureBank(s.num_features, s.max_samples),
+}
 
 
-class Frechet(Score):
-    """Frechet distance between Gaussians fitted to the features (Heusel et al. 2017)."""
+@dataclass(eq=False)
+class StatisticScore(Score):
+    """A score that is a function of one statistic of the samples and of the test images."""
 
-    name, better = "frechet", "lower"
-    stages: Stages = ALWAYS
+    name: str
+    statistic: str
+    function: Callable[..., Any]
+    field: str | None = None  # of the tuple that the function returns
+    better: Literal["higher", "lower"] | None = None
+    stages: tuple[str, ...] = Score.stages
 
     def statistics(self, setting: Setting) -> dict[str, Metric]:
-        classes = setting.num_classes if setting.conditional else 1
-        return {"moments": GaussianMoments(setting.num_features, classes)}
+        names = {self.statistic} & STATISTICS.keys()  # every set has the others
+        return {name: STATISTICS[name](setting) for name in names}
 
     def compare(self, sets: Sets) -> float:
-        moments = (found["moments"].sum(dim=0) for found in (sets.samples, sets.test))
-        return frechet_distance(*map(fit_gaussian, moments))
+        found = sets.once(self.function, self.statistic)
+        return getattr(found, self.field) if self.field else found
+
+    def count(self, found: Found) -> int:
+        return len(found["bank"]) if self.statistic == "bank" else super().count(found)
 
 
-class IntraFrechet(Frechet):
+class IntraFrechet(StatisticScore):
     """Mean of the classes' Frechet distances (Miyato and Koyama 2018)."""
 
-    name, class_name = "intra_frechet", "frechet"
-    stages = ("validate", "test")
-    needs_labels = True
+    class_name, needs_labels = "frechet", True
 
     def compare(self, sets: Sets) -> float:
         return fmean(self.by_class(sets))
 
     def by_class(self, sets: Sets) -> list[float]:
-        return sets.once(frechet_by_class, "moments")
+        return sets.once(self.function, self.statistic)
 
 
 class LabelAccuracy(Score):
@@ -54,9 +69,7 @@ class LabelAccuracy(Score):
     """
 
     name, better, class_name = "label_accuracy", "higher", "accuracy"
-    floor = "test"
-    stages: Stages = ALWAYS
-    needs_labels = True
+    floor, stages, needs_labels = "test", ALWAYS, True
 
     def compare(self, sets: Sets) -> float:
         return label_accuracy(sets.samples["confusion"]).overall
@@ -65,135 +78,50 @@ class LabelAccuracy(Score):
         return label_accuracy(sets.samples["confusion"]).by_class
 
 
-class Kid(Score):
-    """Kernel distance (Binkowski et al. 2018); an unbiased estimate, which may be below 0."""
-
-    name = "kid"
-    better: Better = "lower"
-
-    def statistics(self, setting: Setting) -> dict[str, Metric]:
-        return {"kernel": KernelMoments(setting.num_features)}
-
-    def compare(self, sets: Sets) -> float:
-        return sets.once(kernel_distance, "kernel").estimate
-
-
-class KidError(Kid):
-    """Standard error of the kernel distance."""
-
-    name, better = "kid_error", None
-
-    def compare(self, sets: Sets) -> float:
-        return sets.once(kernel_distance, "kernel").error
-
-
-class Precision(Score):
-    """Share of generated samples within a ball of a real one (Kynkaanniemi et al. 2019)."""
-
-    name, better = "precision", "higher"
-
-    def statistics(self, setting: Setting) -> dict[str, Metric]:
-        return {"bank": FeatureBank(setting.num_features, setting.max_samples)}
-
-    def compare(self, sets: Sets) -> float:
-        return sets.once(manifold_scores, "bank").precision
-
-    def counts(self, sets: Sets) -> Counts:
-        return Counts(*(len(found["bank"]) for found in sets))
-
-
-class Recall(Precision):
-    """Share of real samples within a ball of a generated one (Kynkaanniemi et al. 2019)."""
-
-    name = "recall"
-
-    def compare(self, sets: Sets) -> float:
-        return sets.once(manifold_scores, "bank").recall
-
-
-class Density(Precision):
-    """Mean number of real balls around a generated sample, scaled (Naeem et al. 2020)."""
-
-    name = "density"
-
-    def compare(self, sets: Sets) -> float:
-        return sets.once(manifold_scores, "bank").density
-
-
-class Coverage(Precision):
-    """Share of real balls that contain a generated sample (Naeem et al. 2020)."""
-
-    name = "coverage"
-
-    def compare(self, sets: Sets) -> float:
-        return sets.once(manifold_scores, "bank").coverage
-
-
-class Modes(Score):
-    """Number of classes that the judge sees among the samples (Metz et al. 2017)."""
-
-    name, better = "modes", "higher"
-    stages: Stages = ALWAYS
-
-    def compare(self, sets: Sets) -> float:
-        return sets.once(mode_coverage, "modes").modes
-
-
-class ModesKL(Score):
-    """Divergence of the judge's classes from those of real images, in nats (Metz et al. 2017)."""
-
-    name, better = "modes_kl", "lower"
-
-    def compare(self, sets: Sets) -> float:
-        return sets.once(mode_coverage, "modes").kl
-
-
-class Memorization(Precision):
+class Memorization(StatisticScore):
     """Distance to training samples over distance to test samples; near 0 for copies."""
 
-    name = "memorization"
-
     def compare(self, sets: Sets) -> float:
-        generated, train, test = (found["bank"] for found in sets)
+        train, test = sets.train["bank"], sets.test["bank"]
         if sets.samples is sets.train:  # the floor
             return memorization_floor(train, test)
-        return memorization_ratio(generated, train, test)
+        return self.function(sets.samples["bank"], train, test)
 
 
 class GanTrain(Score):
     """Accuracy on all test images of a classifier that learns from generated images alone."""
 
     name, better = "gan_train", "higher"
-    stages = ("test",)
-    needs_labels = True
-    keeps_images = True
+    stages, needs_labels, keeps_images = ("test",), True, True
 
     def __init__(self, steps: int = 500) -> None:
         self.steps = steps
 
     def compare(self, sets: Sets) -> float:
-        (images, labels), (test_images, test_labels) = (
-            found["images"] for found in (sets.samples, sets.test)
-        )
+        (images, labels), (test_images, test_labels) = sets.samples["images"], sets.test["images"]
         num_classes = len(sets.test["modes"])
         return gan_train_accuracy(images, labels, test_images, test_labels, num_classes, self.steps)
 
-    def counts(self, sets: Sets) -> Counts:
-        return Counts(*(len(found["images"].images) for found in sets))
+    def count(self, found: Found) -> int:
+        return len(found["images"].images)
 
 
 SCORES: tuple[Score, ...] = (
-    Frechet(),
-    IntraFrechet(),
+    # Heusel et al. 2017
+    StatisticScore("frechet", "moments", frechet_of_sets, better="lower", stages=ALWAYS),
+    IntraFrechet("intra_frechet", "moments", frechet_by_class, better="lower"),
     LabelAccuracy(),
-    Kid(),
-    KidError(),
-    Precision(),
-    Recall(),
-    Density(),
-    Coverage(),
-    Modes(),
-    ModesKL(),
-    Memorization(),
+    # Binkowski et al. 2018; an unbiased estimate, which may be below 0
+    StatisticScore("kid", "kernel", kernel_distance, "estimate", "lower"),
+    StatisticScore("kid_error", "kernel", kernel_distance, "error"),
+    # Kynkaanniemi et al. 2019, Naeem et al. 2020
+    StatisticScore("precision", "bank", manifold_scores, "precision", "higher"),
+    StatisticScore("recall", "bank", manifold_scores, "recall", "higher"),
+    StatisticScore("density", "bank", manifold_scores, "density", "higher"),
+    StatisticScore("coverage", "bank", manifold_scores, "coverage", "higher"),
+    # Metz et al. 2017; the divergence is in nats
+    StatisticScore("modes", "modes", mode_coverage, "modes", "higher", ALWAYS),
+    StatisticScore("modes_kl", "modes", mode_coverage, "kl", "lower"),
+    Memorization("memorization", "bank", memorization_ratio, better="higher"),
     GanTrain(),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -11,19 +12,20 @@ class Statistic(Metric):
 
     A statistic describes one set, and pure functions compare two. So the statistics of real images
     are summed once, while those of generated images are reset and summed for each evaluation.
-
-    Memory does not grow with the number of samples. Because every state is a sum, the result does
-    not depend on which process adds which sample.
+    Because every state is a sum of fixed size, memory does not grow with the number of samples, and
+    the result does not depend on which process adds which sample.
     """
 
     full_state_update = False
 
-    def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> nn.Module:
-        """Moves the states with a module to another device, but never to another precision.
+    def add_sum(self, name: str, *size: int, dtype: torch.dtype = torch.float64) -> None:
+        """Adds a state of zeros."""
+        self.add_state(name, torch.zeros(size, dtype=dtype), dist_reduce_fx="sum")
 
-        torchmetrics protects states from `module.half()`, but not from `module.to(torch.half)`,
-        by which Lightning's `bf16-true` converts a module.
-        """
+    def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> nn.Module:
+        # Moves the states with a module to another device, but never to another precision:
+        # torchmetrics protects them from `module.half()`, but not from `module.to(torch.half)`,
+        # by which Lightning's `bf16-true` converts a module.
         return super()._apply(lambda t: t.to(fn(t.new_empty(0)).device), exclude_state)
 
 

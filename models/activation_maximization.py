@@ -1,4 +1,4 @@
-"""What a network is looking for: inputs optimised to excite its units, and its first filters."""
+"""Activation maximization: inputs that excite a network's units most, and its first filters."""
 
 import difflib
 import math
@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 Forward = Callable[[Tensor], object]
-CHUNK = 128  # inputs optimised at once; they do not depend on each other
+CHUNK = 128  # independent inputs, optimized as one batch
 
 
 def maximize(
@@ -28,31 +28,29 @@ def maximize(
     bounds: tuple[float, float] | None = (0.0, 1.0),
     forward: Forward | None = None,
 ) -> Tensor:
-    """Inputs that excite units of a layer, by gradient ascent from noise.
+    """Computes inputs that excite units of a layer, by gradient ascent from noise.
 
     Erhan et al. 2009, "Visualizing higher-layer features of a deep network". Each step adds the
     gradient of the unit's activation, scaled to unit root mean square, then decays, blurs and
-    clips the input. All units start from the same noise and are optimised as one batch. The
-    network is frozen and in eval mode meanwhile, and afterwards as it was before.
+    clips the input. All units start from the same noise. The network does not change.
 
     Args:
-        network: What to look into; its parameters keep their values, gradients and flags.
+        network: The network.
         layer_name: A submodule, as `network.named_modules()` calls it, whose output is (B, units)
             or (B, units, ...). Before the activation function gradients do not vanish.
-        units: Features or channels of that layer, U of them; a channel's activation is its mean
-            over positions. None means all.
-        input_shape: Shape of one input without the batch, e.g. (1, 28, 28).
+        units: U features or channels of that layer; a channel's activation is its mean over
+            positions. None: all.
+        input_shape: Shape of one input without the batch.
         steps: Steps of gradient ascent.
         lr: Root mean square of a step, in parts of the input's range.
-        jitter: Before each step, shift the image cyclically by up to so many pixels both ways, and
-            back after it, so that what is seen does not hang on exact places (Mordvintsev et al.
-            2015, "Inceptionism").
+        jitter: Largest cyclic shift in pixels before each step, undone after it, so the result does
+            not depend on exact positions (Mordvintsev et al. 2015, "Inceptionism").
         blur: Standard deviation in pixels of a Gaussian that smooths the image after each step
             (Yosinski et al. 2015, "Understanding neural networks through deep visualization").
         l2: Share by which the input shrinks towards 0 at each step: L2 decay.
-        seed: Of the noise and the jitter.
+        seed: Seed of the noise and the jitter.
         bounds: The valid range of inputs, kept at every step; None: no bounds.
-        forward: How to run the network on inputs (B, *input_shape), if not by calling it.
+        forward: Runs the network on inputs (B, *input_shape), if it is not called directly.
 
     Returns:
         Inputs (U, *input_shape), float32, on the network's device.
@@ -107,7 +105,7 @@ def _check(
 def _ascent(
     network: nn.Module, layer_name: str, units: Tensor, image: Tensor, run: Forward
 ) -> Tensor:
-    """The gradient of unit u of image u, (U, ...), each image's with root mean square 1."""
+    """Returns the gradients (U, ...) of unit u at image u, each with root mean square 1."""
     image = image.detach().requires_grad_()
     activation = _record(network, layer_name, image, run)  # (U, units)
     if not activation.requires_grad:
@@ -129,7 +127,7 @@ def _smooth(images: Tensor, blur: float) -> Tensor:
 def activations(
     network: nn.Module, layer_name: str, inputs: Tensor, forward: Forward | None = None
 ) -> Tensor:
-    """How much inputs (B, ...) excite each unit of a layer: (B, units), means over positions.
+    """Computes the activation (B, units) of a layer for inputs (B, ...), as means over positions.
 
     Raises:
         MisconfigurationException: There is no such layer.
@@ -141,14 +139,14 @@ def activations(
 
 
 class _LayerReachedError(Exception):
-    """Ends a forward pass at the layer asked for; the layers behind it need not run."""
+    """Ends a forward pass at the requested layer; the layers behind it need not run."""
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
 
 
 def _record(network: nn.Module, layer_name: str, inputs: Tensor, run: Forward) -> Tensor:
-    """Runs the network up to the named submodule; its output (B, units), means over positions."""
+    """Runs the network up to the named submodule and returns its output (B, units)."""
 
     def stop(module: nn.Module, args: object, output: object) -> None:
         if isinstance(output, Tensor) and output.dim() > 1:
@@ -175,10 +173,10 @@ def _count_units(network: nn.Module, layer_name: str, noise: Tensor, run: Forwar
 
 
 def find_layer(network: nn.Module, layer_name: str) -> nn.Module:
-    """The submodule of that name.
+    """Returns the submodule of this name.
 
     Raises:
-        MisconfigurationException: There is none; the message names those there are.
+        MisconfigurationException: There is none; the message lists all.
     """
     layers = dict(network.named_modules())
     if not layer_name or layer_name not in layers:
@@ -189,14 +187,14 @@ def find_layer(network: nn.Module, layer_name: str) -> nn.Module:
 
 
 def _names(network: nn.Module, layer_name: str) -> str:
-    """All layers by name and type, those with a name like the one asked for first."""
+    """Lists all layers by name and type, those with similar names first."""
     types = {name: type(layer).__name__ for name, layer in network.named_modules() if name}
     near = difflib.get_close_matches(layer_name, types, n=3)
     return ", ".join(f"{n} ({types[n]})" for n in [*near, *(n for n in types if n not in near)])
 
 
 def last_layer(network: nn.Module) -> str:
-    """The name of the last submodule with weights of its own: in a classifier, the class scores."""
+    """Returns the name of the last layer with weights: in a classifier, that of the logits."""
     names = [
         name
         for name, layer in network.named_modules()
@@ -208,29 +206,27 @@ def last_layer(network: nn.Module) -> str:
 
 
 def first_layer_filters(network: nn.Module, input_shape: Sequence[int]) -> Tensor:
-    """The weights of the first layer, as pictures (units, height, width).
+    """Returns the weights of the first layer as pictures (units, height, width).
 
-    Those of a convolution are its kernels, those of a fully connected layer have the size of the
-    image; both are means over the input's channels.
-
-    Args:
-        network: Its first convolution or fully connected layer is meant.
-        input_shape: Shape (C, H, W) of the images it gets.
+    The pictures are the kernels of a convolution, or have the size of the images (C, H, W) if the
+    layer is fully connected. Both are means over the input's channels.
 
     Raises:
-        MisconfigurationException: There is no such layer, or it does not see the images.
+        MisconfigurationException: Neither a convolution nor a fully connected layer gets the image.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             return layer.weight.detach().float().mean(dim=1)
         if isinstance(layer, nn.Linear) and layer.in_features == math.prod(input_shape):
             return layer.weight.detach().float().unflatten(1, tuple(input_shape)).mean(dim=1)
-    raise MisconfigurationException("the network has no convolution or layer that sees the image")
+    raise MisconfigurationException(
+        "no convolution or fully connected layer of the network gets the image"
+    )
 
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients for parameters inside; each module's own state afterwards."""
+    """Sets eval mode and no gradients for parameters inside the block; restores both afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     network.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Random changes to whole batches of images, which leave what they show."""
+"""Label-preserving augmentations for whole batches of images."""
 
 import math
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far each image may be moved and deformed; each amount is uniform up to both signs.
+    """Moves and deforms images at random; each amount is uniform in both directions.
 
-    Randomness comes from torch's global generator of the images' device.
+    Random numbers come from torch's global generator of the images' device.
 
     Args:
         shift: Pixels in each direction.
-        rotation: Degrees about the centre.
-        zoom: Share by which height and width, each for itself, grow or shrink.
-        shear: Columns by which a row slides for each row it is off the centre.
+        rotation: Degrees about the center.
+        zoom: Relative change of height and of width, independent of each other.
+        shear: Columns by which a row moves per row of distance from the center.
         flip: Mirror every other image, left to right.
-        erase: Height and width in pixels of a square set to 0, anywhere.
+        erase: Side in pixels of a square set to 0, anywhere.
     """
 
     shift: float = 0.0
@@ -37,7 +37,7 @@ class Augmentation:
         return erase(images, self.erase) if self.erase else images
 
     def draw(self, images: Tensor) -> Tensor:
-        """Random matrices (B, 2, 3) as `transform` takes them."""
+        """Draws random matrices (B, 2, 3) for `transform`."""
         random = torch.rand(6, len(images), device=images.device) * 2 - 1
         angle = random[0] * math.radians(self.rotation)
         cos, sin, shear = angle.cos(), angle.sin(), random[1] * self.shear
@@ -55,10 +55,8 @@ class Augmentation:
 def transform(images: Tensor, matrices: Tensor) -> Tensor:
     """Resamples images (B, C, H, W), bilinearly, with zeros beyond the edges.
 
-    Args:
-        images: The images.
-        matrices: (B, 2, 3): for each pixel of the result, in pixels right of and below the
-            centre, where in the image it comes from.
+    The matrices (B, 2, 3) map each pixel of the result to its origin in the image, both in pixels
+    right of and below the center.
     """
     height, width = images.shape[2:]
     with torch.autocast(images.device.type, enabled=False):  # bf16 cannot tell pixels apart
@@ -70,7 +68,7 @@ def transform(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def erase(images: Tensor, size: int) -> Tensor:
-    """Sets a square of each image (B, C, H, W) to 0; its centre is anywhere in the image.
+    """Sets a square of each image (B, C, H, W) to 0; its center is anywhere in the image.
 
     Cutout of DeVries and Taylor 2017.
     """

@@ -73,14 +73,10 @@ class Module(LightningModule):
         """
         frame = frame or cast(FrameType, inspect.currentframe()).f_back
         super().save_hyperparameters(*args, frame=frame, **kwargs)
-        for name, value in list(self.hparams.items()):
-            if not callable(value):
-                continue
-            if plain := _as_plain_value(value):
+        for name in [name for name, value in self.hparams.items() if callable(value)]:
+            if plain := _as_plain_value(self.hparams.pop(name)):
                 self.hparams[name] = plain
-                self.hparams.setdefault("_instantiator", "lightning.pytorch.cli.instantiate_module")
-            else:
-                del self.hparams[name]
+                self.hparams["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:

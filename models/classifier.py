@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassCo
 from models.base import Module, NetworkCallable
 from models.classifier_losses import CLASSIFIER_LOSSES, ClassifierLossName
 from models.ema import MovingAverage
-from models.initialization import Initialization, initialize_
+from models.layers import Initialization, initialize_
 from models.networks import FeedForward
 from models.optimizers import Schedule, build_optimizer, learning_rate_factor
 

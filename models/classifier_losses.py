@@ -1,4 +1,4 @@
-"""Losses of classifiers as pure functions of logits, and the probabilities that go with each."""
+"""Losses of classifiers as functions of logits, and the probabilities that the logits mean."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -9,13 +9,11 @@ from torch import Tensor
 
 
 class ClassifierLoss(NamedTuple):
-    """A loss and what its logits mean.
-
-    Logits are (B, C), or (B, 1) for two classes, where the one logit speaks for class 1.
+    """A loss and the meaning of its logits (B, C), or (B, 1) for class 1 of two classes.
 
     Attributes:
         loss: From logits, classes int64 (B,) and label smoothing to a scalar.
-        probabilities: From logits to (B, C), or (B, 2) where there is one logit.
+        probabilities: From logits to (B, C), or (B, 2) if there is one logit.
     """
 
     loss: Callable[[Tensor, Tensor, float], Tensor]
@@ -23,10 +21,7 @@ class ClassifierLoss(NamedTuple):
 
 
 def smooth_one_hot(target: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """Classes (B,) -> (B, num_classes): one-hot, of which `smoothing` is spread over all classes.
-
-    Szegedy et al. 2015, section 7.
-    """
+    """Classes (B,) -> one-hot (B, num_classes), smoothed (Szegedy et al. 2015, section 7)."""
     return F.one_hot(target, num_classes) * (1 - smoothing) + smoothing / num_classes
 
 
@@ -41,7 +36,7 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Ten
 
 
 def bce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Keras' `binary_crossentropy` after sigmoid: each output asks "this class or not?"."""
+    """Keras' `binary_crossentropy` after sigmoid: each output decides "this class or not"."""
     if logits.shape[1] == 1:
         wanted = smooth_one_hot(target, 2, smoothing)[:, 1:]
     else:

@@ -20,7 +20,7 @@ from models.gan_networks import (
     TrunkCallable,
     count_features,
 )
-from models.initialization import Initialization, initialize_
+from models.layers import Initialization, initialize_
 from models.losses import r1_penalty
 from models.sampling import Draw, to_pixels
 
@@ -48,9 +48,9 @@ class GAN(AlternatingOptimization):
         accumulate_grad_batches: Batches whose gradients make one update. The generator's
             batches all follow the discriminator's update, as they would in one large batch.
         generator_optimizer: From parameters to an optimizer.
-        discriminator_optimizer: From parameters to an optimizer.
+        discriminator_optimizer: The same for the discriminator.
         generator_scheduler: From an optimizer to a learning-rate schedule, stepped with it.
-        discriminator_scheduler: From an optimizer to a learning-rate schedule, stepped with it.
+        discriminator_scheduler: The same for the discriminator.
 
     Raises:
         MisconfigurationException: An argument is out of its range, or does not fit the others.
@@ -92,20 +92,16 @@ class GAN(AlternatingOptimization):
             accumulate_grad_batches,
         )
         self.save_hyperparameters()
-        if image_shape is None or len(image_shape) != 3:
+        if not image_shape:
             raise MisconfigurationException(
-                f"{type(self).__name__} generates images (C, H, W), and the data have "
-                f"{'none' if image_shape is None else tuple(image_shape)}: choose a data set of "
-                "images, such as --data Images, or another model"
+                f"{type(self).__name__} generates images, and the data have none: choose a data "
+                "set of images, such as --data Images, or another model"
             )
-        counts = {
-            "discriminator_steps": discriminator_steps,
-            "accumulate_grad_batches": accumulate_grad_batches,
-            "r1_every": r1_every,
-        }
-        for name, value in counts.items():
-            if value < 1:
-                raise MisconfigurationException(f"model.{name} is {value}: set it to 1 or more")
+        for name in ("discriminator_steps", "accumulate_grad_batches", "r1_every"):
+            if self.hparams[name] < 1:
+                raise MisconfigurationException(
+                    f"model.{name} is {self.hparams[name]}: set it to 1 or more"
+                )
         if reuse_fakes and (fakes_in_eval_mode or accumulate_grad_batches > 1):
             raise MisconfigurationException(
                 "model.reuse_fakes needs fakes drawn in train mode for each update: leave out "
@@ -201,7 +197,7 @@ class GAN(AlternatingOptimization):
 
     def generator_is_due(self, batch_idx: int) -> bool:
         """Returns True if this batch ends a round of `discriminator_steps` updates."""
-        window = self.accumulate_grad_batches  # which starts anew with each epoch
+        window = self.accumulate_grad_batches  # which starts again with each epoch
         done = self.global_step + 1 if window == 1 else batch_idx + 1
         return done % (self.discriminator_steps * window) == 0
 
@@ -250,10 +246,9 @@ class GAN(AlternatingOptimization):
         """Images uint8 (B, C, H, W), D's probability of "real" (B,), labels and positions."""
         images = self(batch.latents, batch.labels)
         logits = self.realness(images, batch.labels)
-        drawn = {"images": to_pixels(images), "scores": logits.float().sigmoid()}
-        if batch.labels is not None:
-            drawn["labels"] = batch.labels
-        return {**drawn, "index": batch.places}
+        labels = {} if batch.labels is None else {"labels": batch.labels}
+        scores = logits.float().sigmoid()
+        return {"images": to_pixels(images), "scores": scores, **labels, "index": batch.places}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluate(batch, "val")

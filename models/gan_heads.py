@@ -6,6 +6,7 @@ head is one class, here or in any other file, used by its import path.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,14 +63,7 @@ HeadCallable = Callable[[nn.Module, int, int | None], Head]
 
 
 class PlainHead(Head):
-    """One logit: real or not (Goodfellow et al. 2014).
-
-    Args:
-        trunk: As for `Head`.
-        num_features: As for `Head`.
-        num_classes: None.
-        loss: The adversarial loss.
-    """
+    """One logit: real or not (Goodfellow et al. 2014), with any adversarial loss."""
 
     takes_classes = False
 
@@ -160,9 +154,9 @@ class AuxiliaryHead(Head):
     """Two outputs: real or not, and which class (AC-GAN, Odena et al. 2016).
 
     Args:
-        trunk: As for `Head`.
-        num_features: As for `Head`.
-        num_classes: As for `Head`.
+        trunk: As for `Head`, like the next two.
+        num_features: Number of features.
+        num_classes: Number of classes.
         loss: The adversarial loss.
         class_weight: Weight of the class loss, 1 in AC-GAN.
     """
@@ -187,7 +181,7 @@ class AuxiliaryHead(Head):
         return realness + self.match(features, labels), full_precision(self.classes(features))
 
     def match(self, features: Tensor, labels: Tensor) -> Tensor | float:
-        """Returns how well features fit the class that was asked for, added to the realness."""
+        """Returns how well features fit the requested class, added to the realness."""
         return 0.0
 
     def discriminator_loss(
@@ -221,21 +215,16 @@ class AuxiliaryHead(Head):
 
 
 class ProjectionHead(AuxiliaryHead):
-    """As `AuxiliaryHead`, with realness judged for the class that was asked for.
+    """`AuxiliaryHead` whose realness depends on the requested class.
 
     The product of the features with the class's embedding is added to the logit (Miyato and
     Koyama 2018, equation 4).
     """
 
     def __init__(
-        self,
-        trunk: nn.Module,
-        num_features: int,
-        num_classes: int | None,
-        loss: LossCallable = NonSaturating,
-        class_weight: float = 1.0,
+        self, trunk: nn.Module, num_features: int, num_classes: int | None, **options: Any
     ) -> None:
-        super().__init__(trunk, num_features, num_classes, loss, class_weight)
+        super().__init__(trunk, num_features, num_classes, **options)
         self.embedding = nn.Embedding(num_classes or 0, num_features)
         nn.init.zeros_(self.embedding.weight)  # starts as a discriminator blind to the class
 

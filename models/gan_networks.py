@@ -40,10 +40,8 @@ class LectureGenerator(nn.Sequential):
 class ModernGenerator(nn.Sequential):
     """Features (B, input_dim) -> images (B, C, H, W) in [0, 1]; batch norm and ReLU.
 
-    Args:
-        input_dim: Size of the input: the noise and, of a conditional GAN, the class.
-        image_shape: (C, H, W) with 1 or 3 channels and sides that are multiples of 4 in 16..64.
-        width: Channels at half the height and width.
+    Images have 1 or 3 channels, and sides that are multiples of 4 from 16 to 64. `width` is the
+    number of channels at half the height and width.
     """
 
     def __init__(self, input_dim: int, image_shape: ImageShape, width: int = 64) -> None:
@@ -69,10 +67,8 @@ class LectureTrunk(nn.Sequential):
     Max pooling comes before the activation, not after it as on the slides. For a monotone
     activation the values and gradients are the same, with a quarter of the activations.
 
-    Args:
-        image_shape: (1, 28, 28).
-        channels: Channels of the first convolution: 64 for the GAN, 128 for the conditional GAN.
-        activation: Of the convolutions: `tanh` for the GAN, `relu` for the conditional GAN.
+    The first convolution has 64 channels in the GAN and 128 in the conditional GAN, whose
+    activations are `tanh` and `relu`.
     """
 
     def __init__(
@@ -97,9 +93,7 @@ class LectureTrunk(nn.Sequential):
 class ModernTrunk(nn.Sequential):
     """Three strided convolutions without normalization: (B, C, H, W) -> features (B, F).
 
-    Args:
-        image_shape: (C, H, W) with 1 or 3 channels and sides that are multiples of 4 in 16..64.
-        width: Channels of the first convolution.
+    Takes the images of `ModernGenerator`. `width` is the number of channels of the first layer.
     """
 
     def __init__(self, image_shape: ImageShape, width: int = 64) -> None:

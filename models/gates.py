@@ -13,16 +13,7 @@ from models.networks import FeedForward
 
 
 class Gate(Classifier):
-    """A gate of two inputs: one logit for "1", trained by binary cross-entropy.
-
-    Args:
-        network: From (input_shape, num_outputs) to the network.
-        input_shape: Shape of one example.
-        num_classes: 2.
-        loss: As for `Classifier`.
-        optimizer: As for `Classifier`.
-        **classifier: As for `Classifier`.
-    """
+    """A gate of two inputs: one logit for "1", trained by binary cross-entropy."""
 
     one_logit = True
 
@@ -41,12 +32,7 @@ class Gate(Classifier):
 
 
 class GateLogistic(Gate):
-    """Logistic regression, sigma(w . x + b): learns OR and AND, but neither XOR nor XNOR.
-
-    Args:
-        network: A network without a hidden layer.
-        **gate: As for `Gate`.
-    """
+    """Logistic regression, sigma(w . x + b): learns OR and AND, but neither XOR nor XNOR."""
 
     def __init__(
         self,
@@ -62,10 +48,6 @@ class GateMLP(Gate):
     Two units suffice for XOR, but training does not always find them. With the lecture's sigmoid,
     455 of 1,000 seeds find XOR within 400 steps; the others get stuck with both units saturated.
     With SiLU, x * sigmoid(x), all 1,000 find it within 67 steps.
-
-    Args:
-        network: From (input_shape, num_outputs) to the network.
-        **gate: As for `Gate`.
     """
 
     def __init__(

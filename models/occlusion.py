@@ -1,4 +1,4 @@
-"""Which parts of an image a classifier's decision hangs on."""
+"""Occlusion maps: the parts of an image that decide what a classifier says."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def occlusion_map(
     batch_size: int = 512,
     probabilities: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """The probability of the true class while a grey square covers each place in turn.
+    """Computes the probability of the true class while a grey square covers each place in turn.
 
     Zeiler and Fergus 2013, "Visualizing and understanding convolutional networks", section 4.2.
 
@@ -32,11 +32,11 @@ def occlusion_map(
         size: Side of the square in pixels.
         stride: Pixels from one place to the next.
         fill: Value of the square's pixels.
-        batch_size: Covered images that go through the network at once.
-        probabilities: From logits (B, classes) to probabilities, if not softmax.
+        batch_size: Covered images per forward pass.
+        probabilities: From logits (B, classes) to probabilities; None: softmax.
 
     Returns:
-        Probabilities (N, H', W') where H' = (H - size) // stride + 1, likewise W'. Entry (i, j)
+        Probabilities (N, H', W') with H' = (H - size) // stride + 1, and W' alike. Entry (i, j)
         is for the square with its corner at (i * stride, j * stride).
 
     Raises:
@@ -63,7 +63,7 @@ def occlusion_map(
 
 
 def _masks(height: int, width: int, size: int, stride: int) -> Tensor:
-    """Whether a pixel is covered, (H', W', H, W), for the square at each place."""
+    """Masks (H', W', H, W) of the pixels that the square at each place covers."""
 
     def covered(length: int) -> Tensor:  # (places, length)
         start = torch.arange(0, length - size + 1, stride)[:, None]

@@ -52,7 +52,7 @@ class Draw(NamedTuple):
 
 
 class Draws:
-    """The latents and labels of many images, block by block, as a function of seed and place.
+    """Latents and labels of many images, block by block, as a function of seed and place.
 
     Image number i does not depend on how many images are drawn or on which process draws it.
     Labels cycle through the classes, so every class is drawn equally often.

@@ -106,7 +106,7 @@ def is_readable(path: Path) -> bool:
     return True
 
 
-def resolve(wanted: str, runs: Path) -> Path:
+def resolve(wanted: str | Path, runs: Path) -> Path:
     """Finds the checkpoint that `--ckpt_path` means.
 
     Args:
@@ -117,48 +117,38 @@ def resolve(wanted: str, runs: Path) -> Path:
     Raises:
         MisconfigurationException: There is no readable checkpoint.
     """
-    if Path(wanted).name == "best" and not Path(wanted).exists():
-        return _best(wanted, runs if wanted == "best" else Path(wanted).parent)
-    if wanted != "last" and not Path(wanted).is_dir():
-        if not Path(wanted).is_file():
-            raise MisconfigurationException(
-                f"--ckpt_path {wanted}: no such file or folder. Give a checkpoint, a run folder, "
-                f"or 'last' for the newest run below {runs}."
-            )
-        if not is_readable(Path(wanted)):
-            raise MisconfigurationException(
-                f"--ckpt_path {wanted}: not a checkpoint that can be read. Give another, or a run "
-                "folder, for the newest in it."
-            )
-        return Path(wanted)
-    folder = runs if wanted == "last" else Path(wanted)
-    if found := _newest(folder):
-        return found
-    raise MisconfigurationException(
-        f"--ckpt_path {wanted}: no checkpoint below {folder}. Train first, or name a file."
-    )
-
-
-def _best(wanted: str, folder: Path) -> Path:
-    found = sorted(folder.glob("**/best.ckpt"), key=os.path.getmtime)
-    if not found:
-        raise MisconfigurationException(
-            f"--ckpt_path {wanted}: no best.ckpt below {folder}. GANs whose samples are scored in "
-            "training keep one; 'last' is the newest checkpoint."
+    path, found = Path(wanted), None
+    if path.name == "best" and not path.exists():
+        folder = runs if wanted == "best" else path.parent
+        found = max(folder.glob("**/best.ckpt"), key=os.path.getmtime, default=None)
+        problem = (
+            f"no best.ckpt below {folder}. GANs whose samples are scored in training keep one; "
+            "'last' is the newest checkpoint."
         )
-    return found[-1]
+    elif wanted == "last" or path.is_dir():
+        folder = runs if wanted == "last" else path
+        found = newest(folder)
+        problem = f"no checkpoint below {folder}. Train first, or name a file."
+    elif path.is_file():
+        found = path if is_readable(path) else None
+        problem = (
+            "not a checkpoint that can be read. Give another, or a run folder, for its newest."
+        )
+    else:
+        problem = (
+            "no such file or folder. Give a checkpoint, a run folder, or 'last' for the newest run "
+            f"below {runs}."
+        )
+    if found is None:
+        raise MisconfigurationException(f"--ckpt_path {wanted}: {problem}")
+    return found
 
 
-def of_run(folder: Path) -> str | None:
-    """Returns the newest checkpoint of the run in a folder, or None if it has saved none yet."""
-    found = _newest(folder)
-    return str(found) if found else None
-
-
-def _newest(folder: Path) -> Path | None:
-    newest_first = sorted(folder.glob("**/[!.]*.ckpt"), key=os.path.getmtime, reverse=True)
-    last = [path for path in newest_first if path.name == "last.ckpt"]
-    for path in last[:1] + newest_first:
+def newest(folder: Path) -> Path | None:
+    """Returns the newest readable checkpoint in or below a folder; None if there is none."""
+    by_age = sorted(folder.glob("**/[!.]*.ckpt"), key=os.path.getmtime, reverse=True)
+    last = [path for path in by_age if path.name == "last.ckpt"][:1]
+    for path in last + by_age:
         if is_readable(path):
             if last and path != last[0]:
                 rank_zero_warn(f"{last[0]} cannot be read; going back to {path}.")

@@ -13,10 +13,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 
 def in_job() -> bool:
-    """Returns whether this process is part of a SLURM job that trains.
+    """Returns whether this process is part of a SLURM job that trains, and not of a shell in one.
 
-    A shell inside an allocation is not. Like Lightning, this function recognizes one by the name
-    of its job, `bash` or `interactive`.
+    Like Lightning, this function recognizes a shell by the name of its job.
     """
     return "SLURM_JOB_ID" in os.environ and not _in_shell()
 
@@ -39,9 +38,7 @@ def run_name() -> str:
 
 
 def check_launch() -> None:
-    """Refuses launches that make Lightning hang or fail with a traceback.
-
-    Call it before a Trainer is made.
+    """Refuses launches that make Lightning hang or fail with a traceback, before a Trainer is made.
 
     Raises:
         MisconfigurationException: This process is not one of several that one `srun` started.
@@ -54,20 +51,20 @@ def check_launch() -> None:
             f"'{os.environ['SLURM_JOB_NAME']}', which Lightning takes for a shell, so each would "
             "train alone: give the job another name, `salloc --job-name=train`."
         )
-    if not in_job():
-        return
     tasks = _number("SLURM_NTASKS")
-    if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
+    if not in_job() or tasks == 1:
+        return
+    if "SLURM_STEP_ID" not in os.environ:
         raise MisconfigurationException(
             f"SLURM: the job has {tasks} tasks, but this process was started without srun and "
             "would wait forever for the others: `srun python cli.py ...`."
         )
-    if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+    if "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise MisconfigurationException(
             f"SLURM: the job was asked for with --ntasks={tasks} alone, which leaves open how "
             "many go to a node: ask for --nodes and --ntasks-per-node."
         )
-    if tasks > 1 and "SLURM_GPUS_PER_TASK" in os.environ:
+    if "SLURM_GPUS_PER_TASK" in os.environ:
         raise MisconfigurationException(
             "SLURM: --gpus-per-task hides a node's other GPUs from each task, but NCCL and "
             "Lightning want to see all of them: ask for --gpus-per-node."
@@ -86,12 +83,11 @@ def check_shape(trainer: Trainer) -> None:
     devices, wanted_nodes = trainer.num_devices, trainer.num_nodes
     if (devices * wanted_nodes, wanted_nodes) == (tasks, nodes):
         return
-    remedy = (
-        f"set --trainer.num_nodes {nodes} --trainer.devices {tasks // nodes}, or ask SLURM for "
-        f"--nodes={wanted_nodes} --ntasks-per-node={devices}."
-        if tasks % nodes == 0
-        else "ask SLURM for as many tasks on each node, with --ntasks-per-node."
-    )
+    remedy = f"ask SLURM for --nodes={wanted_nodes} --ntasks-per-node={devices}."
+    if tasks % nodes:
+        remedy = "ask SLURM for as many tasks on each node, with --ntasks-per-node."
+    else:
+        remedy = f"set --trainer.num_nodes {nodes} --trainer.devices {tasks // nodes}, or {remedy}"
     alone = ", and each would train alone" if devices * wanted_nodes == 1 else ""
     raise MisconfigurationException(
         f"SLURM started {tasks} task(s) on {nodes} node(s), but trainer.num_nodes is "
@@ -106,10 +102,9 @@ def check_strategy(trainer: Trainer, model: LightningModule) -> None:
         MisconfigurationException: The strategy is FSDP, which requires one call of the model's
             `forward` per step, or DeepSpeed, which takes one optimizer.
     """
-    strategy = trainer.strategy
-    sharded = isinstance(strategy, FSDPStrategy | DeepSpeedStrategy)
+    sharded = isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy)
     if sharded and not model.automatic_optimization:
-        name = "FSDP" if isinstance(strategy, FSDPStrategy) else "DeepSpeed"
+        name = type(trainer.strategy).__name__.removesuffix("Strategy")
         raise MisconfigurationException(
             f"trainer.strategy: {name} cannot train {type(model).__name__}, whose networks take "
             "turns with an optimizer each: use --trainer.strategy ddp, these networks fit any GPU."
@@ -117,11 +112,7 @@ def check_strategy(trainer: Trainer, model: LightningModule) -> None:
 
 
 def insist_on_data(data: Any) -> None:
-    """Turns `dataset: auto` into `mnist` in a job, which must fail rather than train on less.
-
-    Args:
-        data: The configuration of the DataModule.
-    """
+    """Turns `dataset: auto` into `mnist` in a job, which must fail rather than train on less."""
     if in_job() and data.get("init_args", {}).get("dataset") == "auto":
         data.init_args.dataset = "mnist"
 

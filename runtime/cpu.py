@@ -16,12 +16,9 @@ def keep_freed_memory() -> bool:
     freed, so that every step of a convolutional network faults in the same hundreds of megabytes,
     page by page. No number changes. Other systems than Linux with glibc are left alone.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is None:
-        return False
-    return bool(mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, LARGEST))
+    is_linux = sys.platform.startswith("linux")
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if is_linux else None  # musl has none
+    return bool(mallopt and mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, LARGEST))
 
 
 def take_subnormal_numbers_as_zero() -> None:

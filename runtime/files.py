@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+METRICS = "metrics.json"  # scores of a run, in its folder
+
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
     """Writes a file atomically: it appears complete, under its final name, or not at all.

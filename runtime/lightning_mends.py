@@ -1,44 +1,53 @@
-"""Corrections of Lightning, for this project's Trainer alone.
+"""Corrections of Lightning and of its parser, for this project's Trainer and command line alone.
 
-No other file uses Lightning's private names. Each function says what Lightning does and why this
-project needs something else. All of it was checked with the versions in `VERIFIED`. With any
-other version nothing is corrected, and a warning says so.
+No other file uses private names of theirs. Each function says what they do and why this project
+needs something else. All of it was checked with the versions in `VERIFIED`. With any other version
+nothing is corrected, and a warning says so.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pkgutil import resolve_name
+from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
+import jsonargparse
 import lightning
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from packaging.specifiers import SpecifierSet
 
-VERIFIED = SpecifierSet(">=2.6.6,<2.7")
+VERIFIED = {lightning: SpecifierSet(">=2.6.6,<2.7"), jsonargparse: SpecifierSet(">=4.40,<5")}
 
 _mended: WeakSet[Trainer] = WeakSet()
 
 
 def mend(trainer: Trainer) -> None:
     """Applies the corrections that every run needs to one trainer."""
-    if not VERIFIED.contains(lightning.__version__):
-        rank_zero_warn(
-            f"lightning {lightning.__version__}: this project's corrections of Lightning are "
-            f"verified for {VERIFIED} only and stay off, so runs are slower and resume less "
-            f"exactly. Install 'lightning{VERIFIED}'."
-        )
+    if not _is_verified(lightning):
         return
     _mended.add(trainer)
-    settings = vars(trainer)
-    if type(settings["profiler"]) is PassThroughProfiler:
-        settings["profiler"] = NoProfiler()
+    if type(vars(trainer)["profiler"]) is PassThroughProfiler:
+        vars(trainer)["profiler"] = NoProfiler()
     # Functions of this module, because spawned processes get a pickled trainer.
     loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     vars(loop)["setup_data"] = partial(_setup_data, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
+
+
+def _is_verified(package: ModuleType) -> bool:
+    name, version, verified = package.__name__, package.__version__, VERIFIED[package]
+    if verified.contains(version):
+        return True
+    rank_zero_warn(
+        f"{name} {version}: this project's corrections of it are verified for {verified} and stay "
+        f"off, so numbers, speed or resuming may differ. Install '{name}{verified}'."
+    )
+    return False
 
 
 # -- resuming -----------------------------------------------------------------------------------
@@ -94,6 +103,48 @@ def log_batch(trainer: Trainer) -> None:
     if trainer in _mended:
         trainer._logger_connector.on_batch_end()
         trainer._logger_connector.update_train_step_metrics()
+
+
+# -- parsing ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def defaults_of_the_new_class() -> Iterator[None]:
+    """Lets a class that replaces another start from its own defaults.
+
+    When a class path changes, jsonargparse keeps all values of the previous class that the new one
+    accepts, its defaults included: with `network: VGG16`, `dropout` would be the 0.0 of
+    `ResidualConvNet` and not VGG's 0.5. Inside the block it keeps the values that somebody chose.
+    """
+    if not _is_verified(jsonargparse):
+        yield
+        return
+    from jsonargparse import _typehints
+
+    name = "discard_init_args_on_class_path_change"
+    own = vars(_typehints)[name]
+
+    def discard(parser: Any, previous: Any, value: Any) -> None:
+        if previous and "init_args" in previous and previous["class_path"] != value["class_path"]:
+            arguments = previous["init_args"]
+            for argument, default in _defaults(previous["class_path"]).items():
+                if argument in arguments and arguments[argument] == default:
+                    del arguments[argument]
+        own(parser, previous, value)
+
+    try:
+        vars(_typehints)[name] = discard
+        yield
+    finally:
+        vars(_typehints)[name] = own
+
+
+def _defaults(class_path: str) -> dict[str, Any]:
+    bases = [
+        base for base in reversed(resolve_name(class_path).__mro__) if "__init__" in vars(base)
+    ]
+    parameters = (inspect.signature(base).parameters.items() for base in bases)
+    return {name: parameter.default for items in parameters for name, parameter in items}
 
 
 # -- speed --------------------------------------------------------------------------------------

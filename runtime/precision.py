@@ -1,5 +1,6 @@
 """Choice of the precision in which the hardware is fast."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -18,20 +19,15 @@ def choose_precision(accelerator: str) -> tuple[str, str]:
         if major >= 8:
             return "bf16-mixed", f"{name} multiplies bf16 natively"
         return "32-true", f"{name} does not multiply bf16 natively"
-    if accelerator in ("auto", "cpu"):
-        flags = cpu_flags() & {"avx512_bf16", "amx_bf16"}
-        if flags:
-            return "bf16-mixed", f"this CPU multiplies bf16 natively ({', '.join(sorted(flags))})"
-        return "32-true", "this CPU has neither AVX512-BF16 nor AMX"
-    return "32-true", f"it is not known whether bf16 is fast on accelerator {accelerator!r}"
+    if accelerator not in ("auto", "cpu"):
+        return "32-true", f"it is not known whether bf16 is fast on accelerator {accelerator!r}"
+    if flags := cpu_flags() & {"avx512_bf16", "amx_bf16"}:
+        return "bf16-mixed", f"this CPU multiplies bf16 natively ({', '.join(sorted(flags))})"
+    return "32-true", "this CPU has neither AVX512-BF16 nor AMX"
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
     """Returns the features of the first processor on Linux, and nothing on other systems."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return set()
-    return next(
-        (set(line.split(":")[1].split()) for line in lines if line.startswith("flags")), set()
-    )
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    match = re.search(r"^flags\s*:(.*)", text, re.MULTILINE)
+    return set(match[1].split()) if match else set()

@@ -29,10 +29,11 @@ class Preemption(Checkpoint):
             own timer ends the epoch it falls in, so that a resumed run never sees the rest of it.
     """
 
+    _agreement: "Agreement"
+
     def __init__(self, max_time: str | timedelta | dict[str, int] | None = None) -> None:
         super().__init__()
         self._timer = Timer(max_time)
-        self._agreement: Agreement | None = None
         self._stepped = False  # an optimizer, in this batch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -57,13 +58,11 @@ class Preemption(Checkpoint):
         # waits too, because Lightning resumes after it without validation and the epoch's end.
         if not stepped or trainer.is_last_batch or is_over(trainer):
             return
-        assert self._agreement is not None
         if self._agreement.reached(self._told()):
             lightning_mends.log_batch(trainer)
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self._agreement is not None
         # A run that is over saves itself.
         if not is_over(trainer) and self._agreement.reached(self._told(), wait=True):
             self._stop(trainer)

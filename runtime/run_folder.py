@@ -1,7 +1,6 @@
 """A run's folder, `runs/<experiment>/<version>/`, and the logs in it."""
 
 import csv
-import re
 import warnings
 from pathlib import Path
 
@@ -43,12 +42,9 @@ class RunFolder(Callback):
     def _version(self) -> str:
         if cluster.in_job():
             return cluster.run_name()
-        taken = [
-            int(match.group(1))
-            for path in (self.runs / self.experiment).glob("version_*")
-            if (match := re.fullmatch(r"version_(\d+)", path.name))
-        ]
-        return f"version_{max(taken, default=-1) + 1}"
+        folders = (self.runs / self.experiment).glob("version_*")
+        numbers = [folder.name.removeprefix("version_") for folder in folders]
+        return f"version_{max((int(n) for n in numbers if n.isdecimal()), default=-1) + 1}"
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:

@@ -1,6 +1,6 @@
 """Lightning's Trainer with this project's defaults."""
 
-from typing import Any
+from typing import Any, Literal
 
 from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
@@ -10,6 +10,9 @@ from runtime import cluster, lightning_mends
 from runtime.checkpoints import AtomicCheckpointIO
 from runtime.cpu import keep_freed_memory, take_subnormal_numbers_as_zero
 from runtime.precision import choose_precision
+
+# Types, so that a wrong value is refused with the nearest.
+Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
 
 
 class LadderTrainer(Trainer):
@@ -24,7 +27,7 @@ class LadderTrainer(Trainer):
     def __init__(
         self,
         *args: Any,
-        precision: str | int | None = "auto",
+        precision: Precision = "auto",  # type: ignore[valid-type]
         plugins: Any | None = None,
         **kwargs: Any,
     ) -> None:
@@ -37,7 +40,7 @@ class LadderTrainer(Trainer):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
-        super().__init__(*args, precision=precision, plugins=plugins, **kwargs)  # type: ignore[arg-type]  # a Literal
+        super().__init__(*args, precision=precision, plugins=plugins, **kwargs)
         cluster.check_shape(self)
         lightning_mends.mend(self)
         if self.strategy.root_device.type == "cpu":

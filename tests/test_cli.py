@@ -136,6 +136,12 @@ def test_every_overlay_composes_with_an_experiment(path: Path, in_root: Path) ->
     assert {key: command.config.fit.trainer[key] for key in given} == given
 
 
+def test_a_network_that_replaces_the_default_has_its_own_defaults(in_root: Path) -> None:
+    flags = ["--model=ImageClassifier", "--model.network=VGG16", "--data=Images"]
+    network = parsed("fit", *flags).config.fit.model.init_args.network
+    assert network.init_args.dropout == 0.5  # the default's is 0.0
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small run."""
@@ -265,6 +271,7 @@ OPTIONS = {
     "--model.latent=x": "model.latent: expected ",
     "--model.latnt_dim=8": "ConditionalGAN has no option 'latnt_dim'. Did you mean latent_dim?",
     "--model.generator.widht=8": "ModernGenerator has no option 'widht'. Did you mean width?",
+    "--model.generator.width=x": "model.generator.width: expected int, got 'x'.",
     "--model.generator=ModernGenrator": "no class 'ModernGenrator'. Did you mean ModernGenerator",
     "--model.num_classes=5": "model.num_classes is 5, and data Images has 10: leave out --model.n",
     "--model.generator_optimizer=Adm": "there is no class 'Adm'. Did you mean Adam",

@@ -10,14 +10,10 @@ import torch
 from torch import nn
 
 from callbacks import data_figures
-from callbacks.data_figures import DataFigures, draw_examples, draw_head, draw_pairs
+from callbacks.data_figures import DataFigures, draw_head, draw_pairs
 from callbacks.decision_surface import DecisionSurface, draw_surface, probability_surface
-from callbacks.function_fit import (
-    FunctionFit,
-    draw_curve,
-    draw_error_against_width,
-    draw_heat_maps,
-)
+from callbacks.figures import mosaic
+from callbacks.function_fit import FunctionFit, draw_curve, draw_heat_maps
 from datamodules import Functions, Gates, Iris
 from models import FunctionMLP, GateLogistic, GateMLP
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, trainer
@@ -41,7 +37,7 @@ def test_a_new_run_shows_its_first_six_images_once(
 ) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr(
-        data_figures, "draw_examples", lambda *args: drawn.append(args) or draw_examples(*args)
+        data_figures, "mosaic", lambda *args, **kw: drawn.append(args) or mosaic(*args, **kw)
     )
     data = digits()
     options = {"max_steps": 1, "limit_val_batches": 0}
@@ -49,19 +45,14 @@ def test_a_new_run_shows_its_first_six_images_once(
     run.fit(Small(), datamodule=data)
     assert figures(tmp_path) == {"data_examples.png"}
     assert data.splits is not None
-    ((images, targets, _),) = drawn
+    ((images, titles, columns),) = drawn
     assert torch.equal(images, data.splits.train.inputs[:6])
-    assert torch.equal(targets, data.splits.train.targets[:6])
+    assert titles == [str(target) for target in data.splits.train.targets[:6].tolist()]
+    assert columns == 6
     run.save_checkpoint(tmp_path / "last.ckpt")
     again = trainer(tmp_path, DataFigures(), max_steps=2, limit_val_batches=0)
     again.fit(Small(), datamodule=digits(), ckpt_path=tmp_path / "last.ckpt")
     assert len(drawn) == 1
-
-
-def test_examples_are_in_a_row_under_their_names() -> None:
-    axes = draw_examples(torch.rand(3, 1, 2, 2), torch.tensor([1, 0, 1]), ["no", "yes"]).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["yes", "no", "yes"]
-    assert len({text.get_position()[1] for text in axes.texts}) == 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -148,11 +139,3 @@ def test_heat_maps_have_the_first_variable_to_the_right() -> None:
     assert truth.tolist() == [[-1.0, 0.0, 1.0]] * 3
     assert fit.tolist() == [[-0.75, 0.25, 1.25]] * 3
     assert error.tolist() == [[0.25] * 3] * 3
-
-
-def test_errors_against_width_are_joined_at_their_medians() -> None:
-    axes = draw_error_against_width([4, 2, 2, 2], [0.1, 0.9, 0.3, 0.5]).axes[0]
-    points, line = axes.lines
-    assert len(points.get_xdata()) == 4
-    assert (list(line.get_xdata()), list(line.get_ydata())) == ([2, 4], [0.5, 0.1])
-    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")

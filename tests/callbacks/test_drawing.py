@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks.drawing import class_names, data_of, mosaic
-from callbacks.figures import tile, write_png
+from callbacks.figures import mosaic, tile, write_png
+from callbacks.results import class_names, data_of
 from datamodules import Iris
 from tests.callbacks.runs import SHAPES, Pictures, trainer
 

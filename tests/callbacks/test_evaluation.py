@@ -10,9 +10,10 @@ from lightning import LightningModule
 from matplotlib.figure import Figure
 
 from callbacks import evaluation
-from callbacks.drawing import percent, publish
 from callbacks.evaluation import Evaluation
 from callbacks.evaluation_figures import draw_confusion, draw_mistakes
+from callbacks.figures import publish
+from callbacks.results import percent
 from callbacks.tally import Evaluated, Mistakes
 from datamodules import Iris
 from runtime.files import read_json
@@ -49,6 +50,9 @@ def test_a_test_run_counts_every_image_once(
     loss = torch.nn.functional.nll_loss(p.log(), targets).item()
     assert evaluated.loss == pytest.approx(loss, rel=1e-5)
     hits = int(confusion.diagonal().sum())
+    assert (evaluated.examples, evaluated.hits) == (360, hits)
+    assert evaluated.calibration.counts.sum() == 360
+    assert len(evaluated.mistakes.targets) == 24
     printed = capsys.readouterr().out
     assert re.search(rf"loss +{loss:.4f}\n", printed)
     assert re.search(rf"accuracy +{100 * hits / 360:.2f} % \({hits} of 360\)\n", printed)
@@ -99,12 +103,12 @@ def test_species_have_names_and_flowers_no_pictures(
 
 
 def test_the_heat_map_has_counts_and_colours_by_row() -> None:
-    figure = draw_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test")
+    figure = draw_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "1"]
     assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, 0.0, 1.0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
-    assert "80.00 % (4 of 5)" in axes.get_title()
+    assert axes.get_title() == "Test: accuracy 80.00 % (4 of 5)"
 
 
 def test_mistakes_are_titled_true_then_predicted() -> None:

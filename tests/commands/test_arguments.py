@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.arguments import experiment_name, normalized
+from commands.arguments import experiment_name, given_files, normalized
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,13 @@ def test_an_experiment_is_named_after_its_config(config: str, name: str) -> None
 
 def test_an_experiment_without_a_config_is_named_after_its_model() -> None:
     assert experiment_name([], "models.cgan.ConditionalGAN") == "conditionalgan"
+
+
+def test_files_are_found_among_arguments() -> None:
+    args = ["fit", "--config", "a.yaml", "-c", "b.yaml", "--trainer.max_steps", "3"]
+    assert given_files(args) == [Path("a.yaml"), Path("b.yaml")]
+    assert given_files(["fit", "--config=c.yaml"]) == [Path("c.yaml")]
+    assert given_files([]) == []
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from commands import config_files
 
 
-def test_files_are_found_among_arguments() -> None:
-    args = ["fit", "--config", "a.yaml", "-c", "b.yaml", "--trainer.max_steps", "3"]
-    assert config_files.given_files(args) == [Path("a.yaml"), Path("b.yaml")]
-    assert config_files.given_files(["fit", "--config=c.yaml"]) == [Path("c.yaml")]
-    assert config_files.given_files([]) == []
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

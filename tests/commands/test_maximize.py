@@ -9,8 +9,13 @@ from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands import maximize as command
-from commands.maximize import Maximization, inspect
-from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
+from commands.maximize import (
+    Maximization,
+    draw_filters,
+    draw_maximized,
+    draw_occlusion,
+    inspect,
+)
 from models import ConditionalGAN, GateMLP
 from models.activation_maximization import activations, maximize
 from models.gan_heads import Head, NormalizedSigmoidHead, ProjectionHead, SoftmaxHead

@@ -1,38 +1,21 @@
-"""A new data set is one class. CONTRIBUTING.md shows this example."""
+"""A new data set is one class: the example of CONTRIBUTING.md and that of the tests."""
+
+from typing import Any
 
 import pytest
 import torch
 
-from datamodules import InMemoryDataModule, Split, Splits
+from datamodules import InMemoryDataModule
 from tests import datasets
+from tests.test_extending import EXAMPLES
 
-
-class Stripes(InMemoryDataModule):
-    """Colour images (B, 3, 32, 32) whose horizontal stripes are as wide as their class says."""
-
-    image_shape = (3, 32, 32)
-    num_classes = 5
-
-    def __init__(self, num_train: int = 500, batch_size: int = 50, data_seed: int = 0) -> None:
-        super().__init__(batch_size, scale=255.0)
-        self.sizes = (num_train, 100, 100)
-        self.data_seed = data_seed
-
-    def load_splits(self) -> Splits:
-        """Generates the images."""
-        generator = torch.Generator().manual_seed(self.data_seed)
-        return Splits(*(self._split(size, generator) for size in self.sizes))
-
-    def _split(self, size: int, generator: torch.Generator) -> Split:
-        labels = torch.randint(self.num_classes, (size,), generator=generator)
-        rows = torch.arange(32) // (labels[:, None] + 1) % 2  # (N, 32), 0 or 1
-        colours = torch.randint(128, 256, (size, 3, 1, 1), generator=generator)
-        images = colours * rows[:, None, :, None].expand(size, 3, 32, 32)
-        return Split(images.to(torch.uint8), labels)
+example: dict[str, Any] = {}
+exec(EXAMPLES["data set"], example)
+Bands: type[InMemoryDataModule] = example["Bands"]
 
 
 def test_a_new_data_set_is_loaded_identified_and_batched() -> None:
-    data = Stripes(num_train=120)
+    data = Bands(num_train=120)
     assert data.input_shape == data.image_shape == (3, 32, 32)
     assert data.identity() == {"num_train": 120, "data_seed": 0}
     loader = data.train_dataloader()
@@ -44,7 +27,7 @@ def test_a_new_data_set_is_loaded_identified_and_batched() -> None:
     assert images.dtype == torch.float32
     assert 0.9 < images.max() <= 1
     assert set(labels.tolist()) == set(range(5))
-    again, other = Stripes(num_train=120), Stripes(num_train=120, data_seed=1)
+    again, other = Bands(num_train=120), Bands(num_train=120, data_seed=1)
     assert torch.equal(
         next(iter(again.test_dataloader()))[0], next(iter(data.test_dataloader()))[0]
     )

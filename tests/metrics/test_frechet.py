@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics import Gaussian, GaussianMoments, fit_gaussian, frechet_by_class, frechet_distance
+from metrics.frechet import (
+    Gaussian,
+    GaussianMoments,
+    fit_gaussian,
+    frechet_by_class,
+    frechet_distance,
+)
 
 
 def gaussian(mean: list[float], covariance: list[list[float]]) -> Gaussian:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
-from metrics import KernelDistance, KernelMoments, kernel_distance
+from metrics.kid import KernelDistance, KernelMoments, kernel_distance
 
 
 def clouds(n: int, m: int, size: int = 6) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics import FeatureBank, manifold, manifold_scores
+from metrics import neighbours
+from metrics.bank import FeatureBank
+from metrics.neighbours import manifold_scores
 
 
 def cloud(count: int, scale: float = 1.0, seed: int = 0) -> Tensor:
@@ -38,7 +40,7 @@ def naive(generated: Tensor, real: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("chunk", [7, 512])
 def test_scores_are_their_definitions(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifold, "CHUNK", chunk)
+    monkeypatch.setattr(neighbours, "CHUNK", chunk)
     generated, real = cloud(30, 0.8, seed=1) + 0.8, cloud(40)
     expected = naive(generated, real)
     assert min(expected) > 0

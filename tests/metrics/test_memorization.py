@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics import memorization_floor, memorization_ratio
+from metrics.neighbours import memorization_floor, memorization_ratio
 
 
 def cloud(count: int, seed: int) -> Tensor:
@@ -16,7 +16,7 @@ def cloud(count: int, seed: int) -> Tensor:
 
 @pytest.fixture(autouse=True, params=[7, 512])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metrics.memorization.CHUNK", request.param)
+    monkeypatch.setattr("metrics.neighbours.CHUNK", request.param)
 
 
 def test_mean_distances_in_closed_form() -> None:

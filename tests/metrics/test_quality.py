@@ -8,17 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from metrics import (
-    Gaussian,
-    KernelMoments,
-    QualityReport,
-    frechet_distance,
-    kernel_distance,
-    manifold_scores,
-    memorization_floor,
-    memorization_ratio,
-    mode_coverage,
-)
+from metrics import QualityReport
+from metrics.frechet import Gaussian, frechet_distance
+from metrics.kid import KernelMoments, kernel_distance
+from metrics.labels import mode_coverage
+from metrics.neighbours import manifold_scores, memorization_floor, memorization_ratio
 from runtime.files import write_json
 from tests.metrics.samples import CLASSES, FEATURES, FROM_FEATURES, add, draw, filled, make, sets
 
@@ -77,9 +71,11 @@ def test_counts_are_those_of_the_samples_behind_each_score(report: QualityReport
     assert sorted(report.counts) == sorted(report.scores) == sorted(report.floor)
     assert sorted(report.counts) == sorted(LIGHT + NEIGHBOURS)
     for name, counts in report.counts.items():
-        assert counts == ((200, 200, 200) if name in NEIGHBOURS else (300, 400, 350))
+        expected = (200, 200, 200) if name in NEIGHBOURS else (300, 400, 350)
+        assert tuple(counts.values()) == expected
     by_class = [torch.bincount(values.labels).tolist() for _, values in sets(make())]
-    assert report.class_counts == list(zip(*by_class, strict=True))
+    found = [tuple(counts.values()) for counts in report.class_counts]
+    assert found == list(zip(*by_class, strict=True))
 
 
 def test_the_table_shows_scores_floors_and_counts(report: QualityReport) -> None:
@@ -87,10 +83,10 @@ def test_the_table_shows_scores_floors_and_counts(report: QualityReport) -> None
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
     for score in FROM_FEATURES:
         shown = [f"{x:.4g}" for x in (report.scores[score.name], report.floor[score.name])]
-        counts = [str(count) for count in report.counts[score.name]]
+        counts = [str(count) for count in report.counts[score.name].values()]
         assert rows[score.name] == [*shown, *counts, score.better or "-"]
     assert rows["2"][0] == f"{report.class_scores['accuracy'][2]:.4g}"
-    assert rows["2"][-3:] == [str(count) for count in report.class_counts[2]]
+    assert rows["2"][-3:] == [str(count) for count in report.class_counts[2].values()]
 
 
 def test_an_unconditional_generator_has_modes_but_no_labels() -> None:
@@ -141,7 +137,7 @@ def test_without_samples_scores_are_nan_and_json_null(tmp_path: Path) -> None:
         assert all(
             math.isnan(scores[name]) for name in scores if name not in ("modes", "label_accuracy")
         )
-    assert report.counts["kid"] == (1, 0, 0)
+    assert report.counts["kid"] == {"generated": 1, "train": 0, "test": 0}
     write_json(tmp_path / "metrics.json", report.as_dict())
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["scores"]["kid"] is None

@@ -5,7 +5,7 @@ import pytest
 from metrics import SCORES, Score, Sets
 from metrics.gan_train import gan_train_accuracy
 from metrics.scores import GanTrain
-from tests.metrics.brightness import Brightness
+from tests.metrics.brightness import Brightness  # type: ignore[attr-defined]
 from tests.metrics.samples import FROM_FEATURES, add, draw, filled, make
 
 
@@ -42,7 +42,7 @@ def test_a_score_needs_one_class(conditional: bool) -> None:
     )
     assert report.scores["brightness"] == pytest.approx(abs(generated - test).item(), rel=1e-9)
     assert report.floor["brightness"] == pytest.approx(abs(train - test).item(), rel=1e-9)
-    assert report.counts["brightness"] == (300, 400, 350)
+    assert report.counts["brightness"] == {"generated": 300, "train": 400, "test": 350}
     (line,) = (x for x in report.table(quality.scores).splitlines() if x.startswith("brightness"))
     assert line.split()[-1] == "lower"
 
@@ -85,11 +85,12 @@ def test_gan_train_learns_from_generated_or_training_images_and_tests_on_all_tes
             samples.images, samples.labels, test.images, test.labels, num_classes=3, steps=20
         )
         assert found == {"gan_train": expected}
-    assert report.counts == {"gan_train": (300, 400, 350)}
+    assert report.counts == {"gan_train": {"generated": 300, "train": 400, "test": 350}}
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_gan_train_learns_from_no_more_images_than_its_floor() -> None:
     quality = make([GanTrain(steps=1)])
     add(quality.generated, draw(500, 0))
-    assert quality.compute().counts == {"gan_train": (400, 400, 350)}
+    counts = quality.compute().counts["gan_train"]
+    assert counts == {"generated": 400, "train": 400, "test": 350}

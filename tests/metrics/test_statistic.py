@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metrics import FeatureBank, GaussianMoments, ImageBank, KernelMoments, ModeCounts
+from metrics.bank import FeatureBank, ImageBank
+from metrics.frechet import GaussianMoments
+from metrics.kid import KernelMoments
+from metrics.labels import ModeCounts
 from metrics.statistic import Statistic
 
 Make = Callable[[], Statistic]

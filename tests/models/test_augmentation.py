@@ -1,4 +1,4 @@
-"""Augmentation moves what an image shows by what was asked for, and not further."""
+"""Augmentation moves what an image shows by the requested amount, and not further."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What conditioning adds."""
+"""The parts that conditioning adds to a GAN."""
 
 from typing import Any
 

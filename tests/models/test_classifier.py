@@ -1,4 +1,4 @@
-"""The step that all classifiers share, what it logs, and how it is optimised."""
+"""The step that all classifiers share, what it logs, and its optimization."""
 
 import math
 from typing import Any
@@ -63,7 +63,7 @@ def test_every_optimizer_lowers_every_loss(name: str, loss: str) -> None:
 
 
 def evaluated(batch_size: int) -> tuple[dict[str, float], Tensor, Tensor]:
-    """What a test run logs, and the same model's probabilities (N, 3) with the truth (N,)."""
+    """Returns the logged values of a test run, the probabilities (N, 3) and the truth (N,)."""
     torch.manual_seed(1)
     data, model = Iris(batch_size=batch_size, standardize=False), IrisMLP()
     (logged,) = trainer().test(model, datamodule=data, verbose=False)

@@ -64,7 +64,7 @@ def test_k_plus_one_targets_are_zero_for_fakes_and_the_class_plus_one_for_reals(
     ):
         loss, _ = says(head, logits).discriminator_loss(IMAGES, labels, IMAGES, fake_labels)
         torch.testing.assert_close(loss, expected)
-    # the generator's loss is lowest if its fakes pass for the classes that were asked for
+    # the generator's loss is lowest if its fakes pass for the requested classes
     loss = says(SoftmaxHead, logits).generator_loss(IMAGES, fake_labels)
     torch.testing.assert_close(loss, F.cross_entropy(logits[:2], torch.tensor([6, 1])))
 

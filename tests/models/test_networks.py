@@ -1,4 +1,4 @@
-"""Networks: activations by name, layers as asked for, parameters counted by hand."""
+"""Networks: activations by name, layers as requested, parameters counted by hand."""
 
 from copy import deepcopy
 from functools import partial

@@ -17,7 +17,7 @@ TOLERANCES = {"64-true": 1e-11, "32-true": 2e-5}  # of sums over as many as 6,40
 
 
 class Record(Callback):
-    """What the model is given and draws in each batch."""
+    """Records the inputs and the draws of the model in each batch."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[Any, ...]] = []
@@ -40,7 +40,7 @@ def sgd(parameters: Any) -> torch.optim.Optimizer:
 
 
 def without_dropout(*networks: nn.Module) -> None:
-    """Its draws differ between any two layouts; it has tests of its own."""
+    """Its draws differ between any two layouts; another test covers it."""
     for network in networks:
         for layer in network.modules():
             if isinstance(layer, nn.Dropout):

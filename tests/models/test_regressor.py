@@ -1,4 +1,4 @@
-"""Function approximation: one hidden layer, its errors, and what more units bring."""
+"""Function approximation by one hidden layer: its parameters, initialization and errors."""
 
 import math
 from functools import partial
@@ -6,11 +6,9 @@ from functools import partial
 import pytest
 import torch
 from lightning import seed_everything
-from torch import Tensor, nn
 
 from datamodules import Functions
 from models import FunctionMLP
-from models.approximation import approximation_error, levenberg_marquardt
 from models.networks import OneHiddenLayer, count_parameters
 from tests.models.classifiers import fit, trainer
 
@@ -65,41 +63,3 @@ def test_predictions_come_with_their_targets() -> None:
     points, values = data.splits.test
     assert torch.equal(torch.cat([b["targets"] for b in batches]), values)
     torch.testing.assert_close(torch.cat([b["predictions"] for b in batches]), model(points))
-
-
-def test_levenberg_marquardt_solves_a_linear_problem_at_once() -> None:
-    torch.manual_seed(0)
-    points = torch.randn(40, 2, dtype=torch.float64)
-    values = points @ torch.tensor([[2.0], [-3.0]], dtype=torch.float64) + 0.5
-    network = nn.Linear(2, 1).double()
-    assert levenberg_marquardt(network, points, values, steps=6) < 1e-15
-    torch.testing.assert_close(network.weight.detach(), torch.tensor([[2.0, -3.0]]).double())
-
-
-def split(function: str, count: int) -> tuple[Tensor, Tensor]:
-    data = Functions(function=function, num_train=count, sampling="grid", num_eval=1000)
-    data.setup()
-    return data.splits.train, data.splits.test
-
-
-def test_approximation_leaves_the_global_generator_alone() -> None:
-    train, test = split("sin(x)", 64)
-    state = torch.get_rng_state()
-    first = approximation_error(3, train, test, steps=5)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert approximation_error(3, train, test, steps=5) == first
-    assert approximation_error(3, train, test, steps=5, seed=1) != first
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("function", ["abs(x)", "x * sin(3 * x)"])
-def test_error_falls_with_the_number_of_units(function: str) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small matrices, which more threads only slow down
-    train, test = split(function, 512)
-    try:
-        errors = [approximation_error(n, train, test) for n in (2, 8, 32, 256)]
-    finally:
-        torch.set_num_threads(threads)
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < errors[0] / 30

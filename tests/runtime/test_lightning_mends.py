@@ -3,9 +3,11 @@
 import csv
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
 import lightning
 import pytest
 import torch
@@ -263,6 +265,48 @@ def test_a_plain_trainer_keeps_its_signals() -> None:
     assert "_broadcast_sigterm_tensor" not in vars(trainer.fit_loop.epoch_loop)
 
 
+# -- parsing ------------------------------------------------------------------------------------
+
+
+class Plain(torch.nn.Module):
+    def __init__(self, dropout: float = 0.0, width: int = 1) -> None:
+        super().__init__()
+
+
+class Other(torch.nn.Module):
+    def __init__(self, dropout: float = 0.5, width: int = 2) -> None:
+        super().__init__()
+
+
+class Model:
+    def __init__(self, network: Callable[[], torch.nn.Module] = Plain) -> None: ...
+
+
+def parsed() -> dict[str, Any]:
+    """Returns what is parsed when a class replaces the default, after one value was chosen."""
+    parser = jsonargparse.ArgumentParser()
+    parser.add_class_arguments(Model, "model")
+    args = ["--model.network.width=7", f"--model.network={__name__}.Other"]
+    return parser.parse_args(args).model.network.init_args.as_dict()
+
+
+def test_a_class_that_replaces_another_starts_from_its_own_defaults() -> None:
+    before = parsed()
+    with mends.defaults_of_the_new_class():
+        assert parsed() == {"dropout": 0.5, "width": 7}
+    assert parsed() == before == {"dropout": 0.0, "width": 7}
+
+
+def test_another_jsonargparse_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonargparse, "__version__", "5.0.0")
+    before = parsed()
+    with (
+        pytest.warns(UserWarning, match="^jsonargparse 5.0.0: .*corrections"),
+        mends.defaults_of_the_new_class(),
+    ):
+        assert parsed() == before
+
+
 # -- versions -----------------------------------------------------------------------------------
 
 
@@ -295,5 +339,6 @@ def test_another_lightning_is_left_alone_with_one_warning(
         assert vars(ours).keys() == vars(theirs).keys()
 
 
-def test_the_installed_lightning_is_a_verified_one() -> None:
-    assert mends.VERIFIED.contains(lightning.__version__)
+def test_the_installed_versions_are_verified() -> None:
+    for package, versions in mends.VERIFIED.items():
+        assert versions.contains(package.__version__)
