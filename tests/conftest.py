@@ -16,12 +16,11 @@ ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)  # the networks of tests are small: threads would mostly wait
 
 
-@pytest.fixture(autouse=True)
-def restore_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Environment, signal handlers, process group, RNG and rounding survive no test."""
+def restored() -> Iterator[None]:
+    """Afterwards restores environment, signal handlers, process group, RNG and rounding."""
     environment = dict(os.environ)
     for name in [n for n in os.environ if n.startswith(("SLURM_", "PL_")) or n == "LOCAL_RANK"]:
-        monkeypatch.delenv(name)  # inside an allocation Lightning would see a cluster
+        del os.environ[name]  # inside an allocation Lightning would see a cluster
     handlers = {s: signal.getsignal(s) for s in (*signals.STOP_SIGNALS, signal.SIGINT)}
     rng = torch.get_rng_state()
     yield
@@ -34,6 +33,11 @@ def restore_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         dist.destroy_process_group()
     os.environ.clear()
     os.environ.update(environment)
+
+
+# No test changes the process for the next one, and no module's fixtures for the next module.
+restore_test = pytest.fixture(restored, autouse=True, name="restore_test")
+restore_module = pytest.fixture(restored, autouse=True, scope="module", name="restore_module")
 
 
 @pytest.fixture

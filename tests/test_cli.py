@@ -116,9 +116,10 @@ def test_lightnings_parser_knows_all_commands(capsys: pytest.CaptureFixture[str]
 
 
 def offline(path: Path) -> list[str]:
-    """Arguments that let a config's own data set be the embedded one."""
+    """Arguments that let a config's own data set be the embedded one, in small batches."""
     data = yaml.safe_load(path.read_text())["data"]
-    return ["--data.dataset=digits"] if data["class_path"] == "Images" else []
+    digits = ["--data.dataset=digits", "--data.batch_size=8"]
+    return digits if data["class_path"] == "Images" else []
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -39,7 +39,7 @@ def test_an_example_is_one_short_file_that_the_command_line_uses(
     assert any("my_file" in option for option in options)
     data = [] if kind == "data set" else DIGITS
     run = ["--trainer.max_steps=2", "--trainer.accelerator=cpu", "--trainer.limit_val_batches=1"]
-    quick = ["--quality.final_samples=1000", "--quality.gan_train=false"]
+    quick = ["--quality.final_samples=150", "--quality.gan_train=false"]
     root = f"--trainer.default_root_dir={tmp_path}/runs"
     cli.main(["fit", *data, *options, *run, *quick, root])
     (folder,) = (tmp_path / "runs").glob("*/version_0")

@@ -1,5 +1,6 @@
 """Images that are not MNIST's, through the command line from training to figures."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,14 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("model", MODELS)
+# Quick: each model once, and each shape.
+CASES = [("GAN", "1x64x64"), ("ConditionalGAN", "3x32x32"), ("ImageClassifier", "3x32x32")]
+REST = [case for case in product(MODELS, SHAPES) if case not in CASES]
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)]
+)
 def test_training_test_and_figures(model: str, shape: str, tmp_path: Path) -> None:
     channels, side = SHAPES[shape]
     data = [

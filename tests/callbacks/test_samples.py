@@ -16,7 +16,7 @@ from models import ConditionalGAN
 from runtime.files import write
 from runtime.run_folder import AppendingCSVLogger
 from tests.callbacks.runs import SHAPES, trainer
-from tests.models.gans import LECTURE, fit, same, small, state
+from tests.models.gans import DROPOUT, fit, same, small, state
 
 
 def loggers(folder: Path) -> list[Any]:
@@ -26,7 +26,7 @@ def loggers(folder: Path) -> list[Any]:
 
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:
-    alone, watched = (small(**LECTURE, ema_decay=0.5) for _ in range(2))
+    alone, watched = (small(**DROPOUT, ema_decay=0.5) for _ in range(2))
     watchers = [SampleGrid(min_steps=0), Speed(), Curves(), NetworkGraph()]
     options = {"max_steps": 3, "limit_train_batches": 2, "log_every_n_steps": 1}
     fit(alone, **options)

@@ -17,6 +17,7 @@ LECTURE: dict[str, Any] = {
     "trunk": LectureTrunk,
     "initialization": "glorot",
 }
+DROPOUT = {"trunk": partial(LectureTrunk, channels=2)}  # the lecture's trunk, but narrow
 LECTURE_CGAN = LECTURE | {"trunk": partial(LectureTrunk, channels=128, activation="relu")}
 
 # options of the command line

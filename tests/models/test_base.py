@@ -9,7 +9,7 @@ from datamodules import Iris
 from models import IrisMLP
 from models.base import derive_seed
 from tests.models.classifiers import fit as fit_classifier
-from tests.models.gans import LECTURE, fit, small
+from tests.models.gans import DROPOUT, fit, small
 
 
 def test_seeds_depend_on_every_number_and_their_order() -> None:
@@ -39,7 +39,7 @@ def test_dropout_differs_by_batch_and_not_by_what_was_drawn_before() -> None:
 
     for _ in range(2):
         torch.rand(len(draws) + 3)  # a different past
-        fit(small(**LECTURE), Draw(), max_steps=2)
+        fit(small(**DROPOUT), Draw(), max_steps=2)
     assert draws[:2] == draws[2:]
     assert draws[0] != draws[1]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from datamodules import Images
 from models import GAN, ConditionalGAN
 from models.gan_heads import AuxiliaryHead
-from tests.models.gans import KINDS, LECTURE, fit, same, sgd, small, state
+from tests.models.gans import DROPOUT, KINDS, fit, same, sgd, small, state
 
 
 class Steps(Callback):
@@ -182,7 +182,7 @@ def test_samples_come_from_the_moving_average_in_eval_mode() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_runs_with_one_seed_are_bit_identical(kind: type[GAN]) -> None:
-    first, second, other = (small(kind, **LECTURE, ema_decay=0.9) for _ in range(3))
+    first, second, other = (small(kind, **DROPOUT, ema_decay=0.9) for _ in range(3))
     other.seed = 1
     for model in (first, second, other):
         fit(model, max_steps=2)
