@@ -148,7 +148,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     run("fit", *TINY_GAN, *DIGITS, "--trainer.max_steps=8", "--trainer.log_every_n_steps=2",
         "--trainer.limit_train_batches=4", f"--trainer.default_root_dir={root}",
-        "--samples.min_steps=0", "--checkpoint.min_steps=0", "--experiment=tiny")  # fmt: skip
+        "--samples.min_steps=0", "--checkpoint.min_steps=0", "--experiment=tiny",
+        "--quality.samples=100", "--quality.final_samples=100")  # fmt: skip
     return root / "tiny" / "version_0"
 
 
@@ -202,7 +203,7 @@ def test_tensorboard_has_scalars_images_and_the_graph(finished: Path) -> None:
 def test_hyperparameters_of_the_checkpoint_win_with_a_warning(finished: Path) -> None:
     with pytest.warns(UserWarning, match="model.latent_dim.*4.*9 is not used"):
         run("validate", "--model=GAN", "--model.latent_dim=9", *DIGITS,
-            f"--ckpt_path={finished}")  # fmt: skip
+            "--quality.final_samples=0", f"--ckpt_path={finished}")  # fmt: skip
 
 
 def test_resuming_on_other_data_is_refused(

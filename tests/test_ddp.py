@@ -1,67 +1,69 @@
 """Two processes share one run: the weights, the noise and the data of a single process."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-from tests.conftest import ROOT
-
-pytestmark = pytest.mark.ddp
-
-SCRIPT = """
-import sys, torch
 from lightning import Callback, Trainer
 from torch import nn
+
 from datamodules import Images
 from models import ConditionalGAN
 from models.gan_networks import ModernGenerator
+from tests import ranks
 from tests.models.gans import modern, small
 
-def without_batch_norm(input_dim, image_shape):
+pytestmark = pytest.mark.ddp
+
+
+def without_batch_norm(input_dim: int, image_shape: Any) -> nn.Module:
     layers = ModernGenerator(input_dim, image_shape, width=4)
     return nn.Sequential(*(m for m in layers if not isinstance(m, nn.BatchNorm2d)))
 
+
 class Noise(Callback):
-    def __init__(self):
-        self.latents = []
-    def on_fit_start(self, trainer, module):
-        draw = module.draw_share
-        def spy(*args):
+    """What each call of a model's `draw_share` returned."""
+
+    def __init__(self) -> None:
+        self.latents: list[Any] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        draw = pl_module.draw_share
+
+        def spy(*args: Any) -> Any:
             self.latents.append(draw(*args))
             return self.latents[-1]
-        module.draw_share = spy
 
-if __name__ == "__main__":
-    devices, kind, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+        pl_module.draw_share = spy
+
+
+def fit(devices: int, kind: str, folder: Path) -> None:
+    """One rank's part of the run, and what it ends with."""
     torch.manual_seed(0)
     networks = modern(4) | ({"generator": without_batch_norm} if kind == "plain" else {})
     model = small(ConditionalGAN, **networks, r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0)
     noise = Noise()
-    trainer = Trainer(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto",
-                      precision="64-true", max_steps=4, logger=False, enable_checkpointing=False,
-                      enable_progress_bar=False, enable_model_summary=False, callbacks=[noise],
-                      limit_val_batches=1)
+    trainer = Trainer(
+        accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto",
+        precision="64-true", max_steps=4, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[noise],
+        limit_val_batches=1,
+    )  # fmt: skip
     trainer.fit(model, datamodule=Images(dataset="digits", batch_size=32))
-    torch.save({"weights": {k: v.detach() for k, v in model.named_parameters()},
-                "noise": noise.latents, "step": trainer.global_step,
-                "metrics": {k: v.item() for k, v in trainer.callback_metrics.items()}},
-               f"{folder}/{devices}-{trainer.global_rank}.pt")
-"""
+    result = {
+        "weights": {name: value.detach() for name, value in model.named_parameters()},
+        "noise": noise.latents,
+        "step": trainer.global_step,
+        "metrics": {name: value.item() for name, value in trainer.callback_metrics.items()},
+    }
+    torch.save(result, folder / f"{devices}-{trainer.global_rank}.pt")
 
 
 def run(devices: int, kind: str, folder: Path) -> list[dict[str, Any]]:
     """What each rank ended with."""
-    script = folder / "train.py"
-    script.write_text(SCRIPT)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PL_GLOBAL_SEED": "3"}
-    command = [sys.executable, str(script), str(devices), kind, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes = ranks.start(devices, lambda: fit(devices, kind, folder), folder)
+    assert ranks.end(processes, 120) == [0] * devices, (folder / "0.log").read_text()[-3000:]
     return [torch.load(folder / f"{devices}-{rank}.pt") for rank in range(devices)]
 
 

@@ -8,20 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from metrics.scores import GanTrain
+from tests import ranks
 from tests.metrics.samples import FROM_FEATURES, add, filled, make, sets
 
 pytestmark = pytest.mark.ddp
 SCORES = [*FROM_FEATURES, GanTrain(steps=5)]
 
 
-def share(_: int, rank: int, folder: Path) -> None:
+def share(folder: Path) -> None:
     """Adds a rank's share: a third or two thirds of the generated, all or no training samples."""
-    store = f"file://{folder}/store"
-    patience = timedelta(seconds=60)
-    dist.init_process_group("gloo", store, patience, rank=rank, world_size=2)
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    rank = dist.get_rank()
     quality = make(SCORES)
     (generated, drawn), (train_set, train), (test_set, test) = sets(quality)
     add(generated, drawn, drawn.numbers[(drawn.numbers % 3 == 0) == (rank == 0)])
@@ -37,10 +36,8 @@ def share(_: int, rank: int, folder: Path) -> None:
 
 
 def test_two_ranks_are_one_process_to_rounding(tmp_path: Path) -> None:
-    other = mp.spawn(share, (1, tmp_path), nprocs=1, join=False)
-    share(0, 0, tmp_path)
-    while not other.join():
-        pass
+    processes = ranks.start(2, lambda: share(tmp_path), tmp_path)
+    assert ranks.end(processes, 120) == [0, 0], (tmp_path / "0.log").read_text()[-3000:]
     quality = filled(SCORES)
     one = asdict(quality.compute())
     for rank in range(2):

@@ -71,7 +71,7 @@ def test_losses_and_weights_are_those_of_the_plain_loop(kind: type[GAN], precisi
         optimizer.param_groups[0]["lr"] = 0.01
 
     record = Record()
-    fit(model, record, max_steps=STEPS, precision=precision, log_every_n_steps=1)
+    fit(model, record, batch_size=4, max_steps=STEPS, precision=precision, log_every_n_steps=1)
     losses = [
         plain.step(real.to(dtype), labels, *((z.to(dtype), y) for z, y in draws))
         for real, labels, *draws in record.batches
