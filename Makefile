@@ -18,7 +18,7 @@ test: $(READY)  ## set up .venv, then run the quick tests
 	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu"
 
 slow: $(READY)  ## run the slow tests
-	$(PYTEST) -n 2 --dist loadfile -m "slow and not slurm and not gpu"
+	$(PYTEST) -m "slow and not slurm and not gpu"
 
 test-gpu: $(READY)  ## run the tests that need a CUDA device
 	$(PYTEST) -m gpu
