@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 BENCH_READY := .venv-bench/ready
 CONFIG ?= configs/cgan.yaml
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: help train test slow test-gpu test-slurm lint ci bench bench-gpu clean
 
@@ -14,16 +15,16 @@ train: $(READY)  ## set up .venv, then train the conditional GAN (another config
 	$(BIN)/python cli.py fit --config $(CONFIG)
 
 test: $(READY)  ## set up .venv, then run the quick tests
-	$(BIN)/python -m pytest -m "not slow and not slurm and not gpu"
+	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu"
 
 slow: $(READY)  ## run the slow tests
-	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
+	$(PYTEST) -m "slow and not slurm and not gpu"
 
 test-gpu: $(READY)  ## run the tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu
+	$(PYTEST) -m gpu
 
 test-slurm: $(READY)  ## start a SLURM with two nodes on this machine and train on it (LADDER_SLURM=install: install it)
-	$(BIN)/python -m pytest -m slurm -s tests/slurm
+	$(PYTEST) -m slurm -s tests/slurm
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .

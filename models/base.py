@@ -122,12 +122,6 @@ class Module(LightningModule):
             for parameter in group["params"]:
                 parameter.grad = None
 
-    # -- use --------------------------------------------------------------------------------------
-
-    def whole(self, *inputs: Tensor) -> Any:
-        """Computes everything that TensorBoard's graph shows; by default, the forward pass."""
-        return self(*inputs)
-
     # -- logging ----------------------------------------------------------------------------------
 
     def log_means(self, values: dict[str, Tensor]) -> None:

@@ -204,8 +204,3 @@ class ResidualConvNet(nn.Sequential):
             nn.Linear(last, num_outputs),
         )
         use_channels_last_(self)
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Returns the number of trainable parameters of a network."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from torch import nn
 
 from models import ImageClassifier, IrisMLP
 from models.networks import FeedForward, ResidualConvNet
@@ -46,3 +47,8 @@ def fit(
     made = trainer(*callbacks, **kwargs)
     made.fit(model, datamodule=data)
     return made
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Returns the number of trainable parameters."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)

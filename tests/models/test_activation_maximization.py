@@ -164,7 +164,7 @@ def test_first_filters_are_pictures() -> None:
     dense = linear()
     expected = dense[1].weight.view(3, 8, 8)
     torch.testing.assert_close(first_layer_filters(dense, SHAPE), expected)
-    refused(lambda: first_layer_filters(linear(), (1, 9, 9)), "no convolution or layer")
+    refused(lambda: first_layer_filters(linear(), (1, 9, 9)), "no convolution or fully connected")
 
 
 def test_the_last_layer_is_the_last_one_with_weights() -> None:

@@ -11,8 +11,7 @@ from torch.testing import assert_close
 
 from datamodules import Gates
 from models import GateLogistic, GateMLP
-from models.networks import count_parameters
-from tests.models.classifiers import fit
+from tests.models.classifiers import count_parameters, fit
 
 POINTS = torch.cartesian_prod(torch.arange(2.0), torch.arange(2.0))  # 00, 01, 10, 11
 TRUTH = {"or": [0, 1, 1, 1], "and": [0, 0, 0, 1], "xor": [0, 1, 1, 0], "xnor": [1, 0, 0, 1]}

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from datamodules import Images
 from models import ImageClassifier
-from models.networks import LectureConvNet, count_parameters
-from tests.models.classifiers import SHAPE, convnet, dense, fit, trainer
+from models.networks import LectureConvNet
+from tests.models.classifiers import SHAPE, convnet, count_parameters, dense, fit, trainer
 
 
 def test_lecture_networks_have_their_parameters() -> None:

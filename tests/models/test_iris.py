@@ -8,8 +8,7 @@ from torch import nn
 from datamodules import Iris
 from models import IrisMLP
 from models.iris import within_class_noise
-from models.networks import count_parameters
-from tests.models.classifiers import fit, iris, trainer
+from tests.models.classifiers import count_parameters, fit, iris, trainer
 
 
 def test_the_default_is_the_slides_network() -> None:

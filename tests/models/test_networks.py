@@ -16,9 +16,9 @@ from models.networks import (
     LectureConvNet,
     ResidualConvNet,
     activation_layer,
-    count_parameters,
 )
 from models.vgg import VGG16
+from tests.models.classifiers import count_parameters
 
 X = torch.tensor([[-2.0, 0.0, 1.5]])
 FORMULAS = {

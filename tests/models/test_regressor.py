@@ -9,8 +9,8 @@ from lightning import seed_everything
 
 from datamodules import Functions
 from models import FunctionMLP
-from models.networks import OneHiddenLayer, count_parameters
-from tests.models.classifiers import fit, trainer
+from models.networks import OneHiddenLayer
+from tests.models.classifiers import count_parameters, fit, trainer
 
 
 def test_it_is_the_theorems_sum_and_a_constant() -> None:

@@ -12,9 +12,8 @@ from torch import nn
 from datamodules import Images
 from models import VGG16, ImageClassifier
 from models.layers import MaxPool2d
-from models.networks import count_parameters
 from models.vgg import PadTo
-from tests.models.classifiers import SHAPE, fit
+from tests.models.classifiers import SHAPE, count_parameters, fit
 
 
 def test_at_224_pixels_it_has_torchvisions_parameters() -> None:
