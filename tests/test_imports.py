@@ -1,0 +1,108 @@
+"""An import, or `python cli.py --help`, starts no threads, touches no files and changes nothing."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+ROOMS = ("callbacks", "commands", "datamodules", "metrics", "models", "runtime")
+MODULES = [path for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
+SCRIPT = """
+import atexit, gc, importlib, logging, os, random, signal, socket, sys, threading, warnings
+
+ours, others = (argument.split() for argument in sys.argv[1:])
+for name in others:
+    importlib.import_module(name)
+import matplotlib, multiprocessing, numpy, torch
+
+def state():
+    return {
+        "threads": len(os.listdir("/proc/self/task")) if os.path.isdir("/proc") else 0,
+        "Python's threads": threading.enumerate(),
+        "torch's threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "torch's settings": (
+            torch.get_default_dtype(), torch.get_float32_matmul_precision(),
+            torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled(),
+            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic,
+        ),
+        "random numbers": (
+            random.getstate(), str(numpy.random.get_state()), torch.get_rng_state().tolist(),
+        ),
+        "garbage collection": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()),
+        "signal handlers": [signal.getsignal(n) for n in signal.valid_signals()],
+        "warnings": (list(warnings.filters), warnings.showwarning),
+        "loggers": [
+            (name, logger.level, logger.handlers[:], logger.filters[:])
+            for name, logger in logging.root.manager.loggerDict.items()
+            if isinstance(logger, logging.Logger) and name in known
+        ] + [logging.root.level, logging.root.handlers[:]],
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "path": sys.path[:],
+        "hooks": (sys.excepthook, sys.displayhook, sys.unraisablehook),
+        "exit handlers": atexit._ncallbacks(),
+        "recursion limit": sys.getrecursionlimit(),
+        "socket timeout": socket.getdefaulttimeout(),
+        "start method": multiprocessing.get_start_method(allow_none=True),
+        "figures": dict(matplotlib.rcParams),
+    }
+
+def audit(event, args):
+    if event == "open":
+        path, _, flags = args
+        writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        is_source = str(path).endswith((".py", ".pyc", ".so"))
+        if writes or os.path.abspath(str(path)).startswith(folder) and not is_source:
+            touched.append((event, path))
+    elif event in ("_thread.start_new_thread", "subprocess.Popen", "os.fork", "socket.connect"):
+        touched.append((event, args))
+    elif event.split(".")[0] in ("os", "shutil") and event not in ("os.listdir", "os.scandir"):
+        touched.append((event, args))
+
+known, touched, folder = [*logging.root.manager.loggerDict], [], os.getcwd()
+sys.addaudithook(audit)
+
+def unchanged(what):
+    after = state()
+    for name in before:
+        if before[name] != after[name]:
+            sys.exit(f"{what} changed {name}: {before[name]!r:.500} -> {after[name]!r:.500}")
+    if touched:
+        sys.exit(f"{what} touched {touched}")
+
+before = state()
+for name in ours:
+    importlib.import_module(name)
+    unchanged("import " + name)
+sys.argv = ["cli.py", "--help"]
+sys.modules["cli"].main()
+unchanged("cli.py --help")
+"""
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yields the modules of others that a file of ours imports when it is imported."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        yield from (name for name in names if name.partition(".")[0] not in (*ROOMS, "cli"))
+
+
+def test_an_import_and_help_start_nothing_and_change_nothing() -> None:
+    """Others' modules may: they are imported before."""
+    others = sorted({name for path in [ROOT / "cli.py", *MODULES] for name in imported(path)})
+    names = [path.relative_to(ROOT).with_suffix("").parts for path in MODULES]
+    ours = [".".join(name).removesuffix(".__init__") for name in names]
+    command = [sys.executable, "-c", SCRIPT, " ".join(["cli", *ours]), " ".join(others)]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("usage: python cli.py")
