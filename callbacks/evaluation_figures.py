@@ -63,7 +63,7 @@ def draw_reliability(calibration: Calibration, title: str) -> Figure:
     width = 1 / len(counts)
     centres = [(place + 0.5) * width for place in range(len(counts))]
     figure, (upper, lower) = new_figure(4.6, 5.4, 2, sharex=True, height_ratios=[3, 1])
-    upper.bar(centres, calibration.accuracy.nan_to_num(), width * 0.94, label="accuracy")
+    upper.bar(centres, calibration.accuracy.nan_to_num().numpy(), width * 0.94, label="accuracy")
     upper.plot([0, 1], [0, 1], "--", color="black", label="perfect calibration")
     points = {"color": "tab:orange", "clip_on": False, "label": "at the mean confidence"}
     upper.plot(confidence, accuracy, "o", **points)

@@ -10,6 +10,7 @@ import cli
 from models import ConditionalGAN
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")  # these are copies
 OLD = sorted(path.name for path in (ROOT / "tests" / "fixtures").iterdir())
 
 

@@ -29,7 +29,7 @@ def trainer(
 ) -> Any:
     options = {"accelerator": "cpu", "max_epochs": 1, "logger": CSVLogger(folder, "", "run")}
     return kind(
-        **(options | kwargs),
+        **(options | {"log_every_n_steps": 1} | kwargs),
         default_root_dir=folder,
         callbacks=list(callbacks),
         enable_checkpointing=False,

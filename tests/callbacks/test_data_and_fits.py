@@ -50,7 +50,7 @@ def test_a_new_run_shows_its_first_six_images_once(
     assert titles == [str(target) for target in data.splits.train.targets[:6].tolist()]
     assert columns == 6
     run.save_checkpoint(tmp_path / "last.ckpt")
-    again = trainer(tmp_path, DataFigures(), max_steps=2, limit_val_batches=0)
+    again = trainer(tmp_path / "again", DataFigures(), max_steps=2, limit_val_batches=0)
     again.fit(Small(), datamodule=digits(), ckpt_path=tmp_path / "last.ckpt")
     assert len(drawn) == 1
 
@@ -64,10 +64,10 @@ def test_images_of_any_shape_are_shown(tmp_path: Path, shape: tuple[int, int, in
 
 def test_a_table_is_shown_as_head_and_pairs_and_gates_as_nothing(tmp_path: Path) -> None:
     options = {"max_steps": 1, "limit_val_batches": 0}
-    trainer(tmp_path, DataFigures(), **options).fit(GateMLP(), datamodule=Gates())
-    assert not figures(tmp_path)
-    trainer(tmp_path, DataFigures(), **options).fit(Small((4,), 3), datamodule=Tabled())
-    assert figures(tmp_path) == {"data_head.png", "data_pairs.png"}
+    trainer(tmp_path / "gates", DataFigures(), **options).fit(GateMLP(), datamodule=Gates())
+    assert not figures(tmp_path / "gates")
+    trainer(tmp_path / "table", DataFigures(), **options).fit(Small((4,), 3), datamodule=Tabled())
+    assert figures(tmp_path / "table") == {"data_head.png", "data_pairs.png"}
 
 
 def test_the_head_has_the_first_rows() -> None:

@@ -90,6 +90,7 @@ def test_other_models_and_trial_runs_draw_nothing(tmp_path: Path, seen: list[Any
     assert not (tmp_path / "run" / "figures").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Experiment logs directory .* exists and is not empty")
 def test_species_have_names_and_flowers_no_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

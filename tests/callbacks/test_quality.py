@@ -107,9 +107,9 @@ def test_an_extra_score_is_logged_recorded_and_printed(
     run.fit(small(), datamodule=digits())
     assert run.callback_metrics["val/brightness"] > 0
     quality = Quality(final_samples=150, gan_train=False, extra_scores=[Brightness()])
-    run = trainer(tmp_path, quality)
+    run = trainer(tmp_path / "test", quality)
     run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
-    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    found = json.loads((tmp_path / "test" / "run" / "metrics.json").read_text())["test"]
     assert found["scores"]["brightness"] == pytest.approx(
         run.callback_metrics["test/brightness"].item()
     )

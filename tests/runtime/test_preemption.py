@@ -98,7 +98,7 @@ class Look(Callback):
 def fit(kind: type[Trainer], model: Any, data: Any, *callbacks: Callback, **kwargs: Any) -> Trainer:
     trainer = kind(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        limit_val_batches=0, callbacks=list(callbacks), **kwargs,
+        limit_val_batches=0, log_every_n_steps=1, callbacks=list(callbacks), **kwargs,
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     return trainer
@@ -120,7 +120,7 @@ def test_a_run_stops_only_after_gradients_were_applied(tmp_path: Path) -> None:
     ):
         callbacks = RunFolder(tmp_path, type(model).__name__), Preemption(stop)
         with pytest.raises(SystemExit) as stopped:
-            fit(LadderTrainer, model, data, *callbacks, **window)
+            fit(LadderTrainer, model, data, *callbacks, max_epochs=1, **window)
         assert stopped.value.code == TRY_AGAIN
         last = tmp_path / type(model).__name__ / "version_0" / "checkpoints" / "last.ckpt"
         loop = torch.load(last, weights_only=True)["loops"]["fit_loop"]
