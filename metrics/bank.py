@@ -57,7 +57,7 @@ class FeatureBank(Bank):
 
 
 class ImageBank(Bank):
-    """Keeps images (N, C, H, W) and, if labelled, classes: 8 MB for 10,000 x 1 x 28 x 28."""
+    """Keeps images (N, C, H, W) and, if labelled, classes (N C H W bytes)."""
 
     images: Tensor
     labels: Tensor

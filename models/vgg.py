@@ -40,7 +40,7 @@ class VGG16(nn.Sequential):
                 "model.network: VGG16 takes images (C, H, W), and the data have shape "
                 f"{tuple(input_shape)}: use FeedForward"
             )
-        if pad_to_multiple_of < 32:  # 28 -> 14 -> 7 -> 3 -> 1 -> 0
+        if pad_to_multiple_of < 32:  # five poolings
             raise MisconfigurationException(
                 f"model.network.pad_to_multiple_of is {pad_to_multiple_of}, of which the poolings "
                 "leave nothing: set it to 32"
