@@ -78,8 +78,6 @@ class LadderCLI(LightningCLI):
         parser.add_class_arguments(SampleGrid, "samples", sub_configs=True)
         parser.add_class_arguments(Quality, "quality", sub_configs=True)
 
-    # -- parsing --------------------------------------------------------------------------------
-
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses the completed command line, and explains mistakes in one line."""
         args = sys.argv[1:] if args is None else args
@@ -141,8 +139,6 @@ class LadderCLI(LightningCLI):
         """The name of the folder of this experiment's runs."""
         class_path = self.options.model.class_path if self.options.model else ""
         return self.options.experiment or arguments.experiment_name(self.files, class_path)
-
-    # -- running --------------------------------------------------------------------------------
 
     def before_instantiate_classes(self) -> None:
         """Arranges the process: garbage collection, subnormal numbers, signals."""

@@ -86,6 +86,5 @@ class Iris(InMemoryDataModule):
         from sklearn.datasets import load_iris
 
         iris = load_iris(as_frame=True)
-        table = iris.data.set_axis(list(self.feature_names), axis=1)
-        table["species"] = [self.class_names[k] for k in iris.target]
-        return table
+        species = [self.class_names[k] for k in iris.target]
+        return iris.data.set_axis(list(self.feature_names), axis=1).assign(species=species)

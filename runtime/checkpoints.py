@@ -113,9 +113,6 @@ def resolve(wanted: str | Path, runs: Path) -> Path:
         wanted: A file; a folder, for the newest `checkpoints/last.ckpt` in or below it; `last` or
             `best`, for the newest of that name below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
-
-    Raises:
-        MisconfigurationException: There is no readable checkpoint.
     """
     path, found = Path(wanted), None
     if path.name == "best" and not path.exists():
