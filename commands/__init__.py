@@ -25,7 +25,6 @@ class Command(NamedTuple):
     light: bool = False  # a function that needs no Trainer
 
     def load(self) -> Any:
-        """Imports the class or function."""
         return pkgutil.resolve_name(self.path)
 
 
@@ -70,7 +69,7 @@ def help_text() -> str:
 
 
 def run_light(args: list[str]) -> bool:
-    """Runs what starts without Lightning, the help or a light command, and returns whether it did."""
+    """Runs the help or a light command, which need no Lightning, and returns whether it did."""
     if not args:
         print(help_text(), file=sys.stderr)
         raise SystemExit(2)

@@ -150,9 +150,7 @@ def table(runs: Sequence[Run], settings: Sequence[str], scores: Sequence[str]) -
         cells = [_cell(run.scores.get(name), run.floors.get(name)) for name in scores]
         rows.append([run.name, *(run.config[name] for name in settings), *cells])
     if len(runs) > 1:
-        columns = [
-            [v for run in runs if (v := run.scores.get(name)) is not None] for name in scores
-        ]
+        columns = [[v for r in runs if (v := r.scores.get(name)) is not None] for name in scores]
         means = [fmean(column) if column else None for column in columns]
         deviations = [stdev(column) if len(column) > 1 else None for column in columns]
         for title, summary in (("mean", means), ("std", deviations)):

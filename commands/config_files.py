@@ -24,9 +24,8 @@ def check(files: Iterable[Path]) -> None:
             list(keys(file))
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
-            raise MisconfigurationException(
-                f"{file}:{line}: not valid YAML, {error.problem}."
-            ) from None
+            text = f"{file}:{line}: not valid YAML, {error.problem}."
+            raise MisconfigurationException(text) from None
 
 
 def without_old_names(args: list[str]) -> list[str]:
@@ -55,10 +54,8 @@ def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[
     for key, value in node.value:
         name, line = f"{prefix}{key.value}", key.start_mark.line + 1
         if name in seen:
-            raise MisconfigurationException(
-                f"{file}:{line}: the key '{name}' appears twice, first on line {seen[name]}; "
-                "keep one."
-            )
+            problem = f"the key '{name}' appears twice, first on line {seen[name]}; keep one."
+            raise MisconfigurationException(f"{file}:{line}: {problem}")
         seen[name] = line
         yield name, line
         yield from _keys_of(value, f"{name}.", file)

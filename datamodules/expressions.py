@@ -80,5 +80,4 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
         problem = f"function {expression[:80]!r} is not a formula ({error})"
         remedy = "set --data.function to something like 'sin(x)'"
         raise MisconfigurationException(f"{problem}: {remedy}") from error
-    shape = np.shape(next(iter(variables.values())))
-    return np.broadcast_to(np.asarray(values, np.float64), shape)
+    return np.broadcast_to(np.asarray(values, np.float64), next(iter(variables.values())).shape)

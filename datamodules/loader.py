@@ -101,9 +101,8 @@ class BatchLoader:
             self._position = i + 1  # A checkpoint during this batch counts it as done.
             if index is None:
                 begin, size = self._edges[i], self._edges[i + 1] - self._edges[i]
-                first_row, last_row = (
-                    begin + rank * size // self.world_size for rank in (self.rank, self.rank + 1)
-                )
+                ranks = self.rank, self.rank + 1
+                first_row, last_row = (begin + rank * size // self.world_size for rank in ranks)
                 yield tuple(tensor[first_row:last_row] for tensor in self.tensors)
             else:
                 yield tuple(tensor.index_select(0, index[i]) for tensor in self.tensors)

@@ -81,11 +81,7 @@ class BestCheckpoint(_AtEpochs):
 
     def __init__(self) -> None:
         super().__init__(
-            filename="best",
-            monitor="val/frechet",
-            mode="min",
-            save_top_k=1,
-            enable_version_counter=False,
+            filename="best", monitor="val/frechet", mode="min", enable_version_counter=False
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

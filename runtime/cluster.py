@@ -83,6 +83,7 @@ def check_shape(trainer: Trainer) -> None:
 
 def check_strategy(trainer: Trainer, model: LightningModule) -> None:
     """Refuses strategies that cannot train networks that take turns."""
+    # FSDP requires one call of the model's `forward` per step, and DeepSpeed takes one optimizer.
     sharded = isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy)
     if sharded and not model.automatic_optimization:
         name = type(trainer.strategy).__name__.removesuffix("Strategy")
