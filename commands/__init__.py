@@ -25,7 +25,6 @@ class Command(NamedTuple):
     light: bool = False  # a function that needs no Trainer
 
     def load(self) -> Any:
-        """Imports the class or function."""
         return pkgutil.resolve_name(self.path)
 
 
@@ -45,9 +44,8 @@ COMMANDS = {
 def find(name: str) -> Command:
     """Returns the command of this name.
 
-    Raises:
-        UserError: There is none. The message names those that are near, also by the first word of
-            their summary: `tain` is near `Train`, which means `fit`.
+    The error for an unknown one names those that are near, also by the first word of their
+    summary: `tain` is near `Train`, which means `fit`.
     """
     if name in COMMANDS:
         return COMMANDS[name]
@@ -71,12 +69,7 @@ def help_text() -> str:
 
 
 def run_light(args: list[str]) -> bool:
-    """Runs what starts without Lightning, the help or a light command, and returns whether it did.
-
-    Raises:
-        UserError: There is no such command, or its arguments are wrong.
-        SystemExit: With 2 if there are no arguments.
-    """
+    """Runs the help or a light command, which need no Lightning, and returns whether it did."""
     if not args:
         print(help_text(), file=sys.stderr)
         raise SystemExit(2)

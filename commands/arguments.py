@@ -32,9 +32,8 @@ def experiment_name(files: list[Path], class_path: str) -> str:
             return file.parent.parent.name
         if file.parent.name != "trainer":
             parts = file.with_suffix("").parts
-            return "-".join(
-                parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]
-            )
+            start = parts.index("configs") + 1 if "configs" in parts else -1
+            return "-".join(parts[start:])
     return class_path.rpartition(".")[2].lower()
 
 

@@ -26,16 +26,11 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if i
 
 
 class Run(NamedTuple):
-    """The results of a run.
+    """The results of a run."""
 
-    `name` is the part of its folder's path in which it differs from the others, `config` has its
-    values by their dotted names. Names of scores have a stage: `test/frechet`. A score is None if
-    it could not be computed.
-    """
-
-    name: str
-    config: dict[str, str]
-    scores: dict[str, float | None]
+    name: str  # the part of its folder's path in which it differs from the others
+    config: dict[str, str]  # values by their dotted names
+    scores: dict[str, float | None]  # by stage and name: `test/frechet`; None: not computable
     floors: dict[str, float | None]
 
 
@@ -45,11 +40,7 @@ class _Parser(ArgumentParser):
 
 
 def compare(args: list[str]) -> None:
-    """Prints a table of the runs' results, and writes `comparison.csv` and `comparison.png`.
-
-    Raises:
-        UserError: No run has results, or the output folder cannot be written to.
-    """
+    """Prints a table of the runs' results, and writes `comparison.csv` and `comparison.png`."""
     parser = _Parser("cli.py compare", description=COMMANDS["compare"].summary, allow_abbrev=False)
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a run")
     parser.add_argument("--stage", choices=STAGES, help="scores of this stage alone")
@@ -64,21 +55,13 @@ def compare(args: list[str]) -> None:
         write(options.out / "comparison.csv", lambda file: _write_csv(file, runs, settings, scores))
         write(options.out / "comparison.png", draw(runs, scores).savefig)
     except OSError as error:
-        raise UserError(
-            f"--out {options.out}: cannot be written to ({error.strerror}). Give another folder."
-        ) from error
+        reason = f"cannot be written to ({error.strerror}). Give another folder."
+        raise UserError(f"--out {options.out}: {reason}") from error
     print(f"Wrote {options.out / 'comparison.csv'}, {options.out / 'comparison.png'}")
 
 
-# -- reading ----------------------------------------------------------------------------------
-
-
 def load(folders: Iterable[Path], stage: str | None = None) -> list[Run]:
-    """Reads the runs that have results of a stage or any, and names the others on standard error.
-
-    Raises:
-        UserError: None has results.
-    """
+    """Reads the runs that have results of a stage or any; names the others on standard error."""
     stages = [stage] if stage else list(STAGES)
     found, missing = {}, []
     for folder in dict.fromkeys(folders):
@@ -124,11 +107,7 @@ def scores_of(
 
 
 def config_of(folder: Path) -> dict[str, str]:
-    """Reads the values in a run's `config.yaml` by their dotted names; empty without that file.
-
-    Raises:
-        UserError: It is not valid YAML.
-    """
+    """Reads the values in a run's `config.yaml` by their dotted names; empty without that file."""
     file = folder / "config.yaml"
     try:
         return dict(flat(yaml.load(file.read_bytes(), LOADER))) if file.is_file() else {}
@@ -158,9 +137,6 @@ def differences(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-# -- writing ----------------------------------------------------------------------------------
-
-
 def table(runs: Sequence[Run], settings: Sequence[str], scores: Sequence[str]) -> list[list[str]]:
     """Returns a header and a row for each run; for several runs also their mean and deviation.
 
@@ -174,9 +150,7 @@ def table(runs: Sequence[Run], settings: Sequence[str], scores: Sequence[str]) -
         cells = [_cell(run.scores.get(name), run.floors.get(name)) for name in scores]
         rows.append([run.name, *(run.config[name] for name in settings), *cells])
     if len(runs) > 1:
-        columns = [
-            [v for run in runs if (v := run.scores.get(name)) is not None] for name in scores
-        ]
+        columns = [[v for r in runs if (v := r.scores.get(name)) is not None] for name in scores]
         means = [fmean(column) if column else None for column in columns]
         deviations = [stdev(column) if len(column) > 1 else None for column in columns]
         for title, summary in (("mean", means), ("std", deviations)):

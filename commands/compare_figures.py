@@ -23,9 +23,8 @@ def draw(runs: "Sequence[Run]", scores: Sequence[str]) -> "Figure":
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     for panel, score in zip(axes, scores, strict=False):
-        panel.barh(
-            names, _column([run.scores.get(score) for run in runs]), color="tab:blue", alpha=0.75
-        )
+        values = _column([run.scores.get(score) for run in runs])
+        panel.barh(names, values, color="tab:blue", alpha=0.75)
         panel.plot(_column([run.floors.get(score) for run in runs]), names, "k|", markersize=14)
         panel.set_title(score.replace("_", " "), fontsize=10)
         panel.tick_params(labelsize=8)
@@ -35,8 +34,7 @@ def draw(runs: "Sequence[Run]", scores: Sequence[str]) -> "Figure":
     for panel in axes[len(scores) :]:
         panel.set_visible(False)
     if any(run.floors for run in runs):
-        text = "| floor: real training images instead of generated ones"
-        figure.supxlabel(text, fontsize=8)
+        figure.supxlabel("| floor: real training images instead of generated ones", fontsize=8)
     return figure
 
 

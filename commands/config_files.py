@@ -15,11 +15,7 @@ from models.legacy import translate_config
 
 
 def check(files: Iterable[Path]) -> None:
-    """Refuses files that YAML's loader accepts by mistake or reports without their name.
-
-    Raises:
-        MisconfigurationException: A file is missing, is not YAML, or has a key twice.
-    """
+    """Refuses files that YAML's loader accepts by mistake or reports without their name."""
     for file in files:
         if not file.is_file():
             near = difflib.get_close_matches(str(file), map(str, Path("configs").glob("**/*.yaml")))
@@ -28,9 +24,8 @@ def check(files: Iterable[Path]) -> None:
             list(keys(file))
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
-            raise MisconfigurationException(
-                f"{file}:{line}: not valid YAML, {error.problem}."
-            ) from None
+            text = f"{file}:{line}: not valid YAML, {error.problem}."
+            raise MisconfigurationException(text) from None
 
 
 def without_old_names(args: list[str]) -> list[str]:
@@ -59,10 +54,8 @@ def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[
     for key, value in node.value:
         name, line = f"{prefix}{key.value}", key.start_mark.line + 1
         if name in seen:
-            raise MisconfigurationException(
-                f"{file}:{line}: the key '{name}' appears twice, first on line {seen[name]}; "
-                "keep one."
-            )
+            problem = f"the key '{name}' appears twice, first on line {seen[name]}; keep one."
+            raise MisconfigurationException(f"{file}:{line}: {problem}")
         seen[name] = line
         yield name, line
         yield from _keys_of(value, f"{name}.", file)
@@ -71,11 +64,8 @@ def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[
 def explain(message: str, args: list[str], options: Iterable[str], classes: Iterable[str]) -> str:
     """Says in one line what jsonargparse says in many.
 
-    Args:
-        message: jsonargparse's error.
-        args: The command line. The last config file in it that has the wrong key is cited.
-        options: Dotted names of all options, to suggest a near one.
-        classes: Short names of all classes, to suggest a near one.
+    Cites the last config file in `args` that has the wrong key. Suggests the nearest of `options`,
+    dotted names, and `classes`, short names.
     """
     path = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
     owners = re.findall(r"class_path[ =]'([\w.]+)'", message)  # classes, from outside to inside
@@ -142,9 +132,8 @@ def _wrong_type(message: str) -> str:
 def _kinds(message: str) -> list[str]:
     """Returns the types and choices that an error names as expected, except None and classes."""
     kinds: list[str] = []
-    for choices, kind in re.findall(
-        r"Expected an? .*?(?:Literal\[(.+)\]|<class '(.+?)'>)", message
-    ):
+    pattern = r"Expected an? .*?(?:Literal\[(.+)\]|<class '(.+?)'>)"
+    for choices, kind in re.findall(pattern, message):
         kinds += choices.split(", ") if choices else [_short(kind)]
     return [kind for kind in dict.fromkeys(kinds) if kind != "NoneType"]
 
@@ -154,10 +143,7 @@ def _short(name: str) -> str:
 
 
 def _where(args: list[str], key: str, within: str = "") -> str:
-    """Returns `file:line: ` of the last config file that has a key within another key.
-
-    Empty if one of the two keys is on the command line itself.
-    """
+    """Returns `file:line: ` of the last config file with the key; empty if `args` has it itself."""
     leaf = _short(key)
     options = [arg.split("=")[0].removeprefix("--").rstrip("+") for arg in args if arg[:2] == "--"]
     if within in options or leaf in map(_short, options):

@@ -23,9 +23,8 @@ from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
 
 METHODS = {name: c.load() for name, c in COMMANDS.items() if c.path and not c.light}
-CommandTrainer = type(
-    "CommandTrainer", (*METHODS.values(), LadderTrainer), {"__module__": __name__}
-)
+BASES = (*METHODS.values(), LadderTrainer)
+CommandTrainer = type("CommandTrainer", BASES, {"__module__": __name__})
 
 
 class LadderCLI(LightningCLI):
@@ -55,7 +54,6 @@ class LadderCLI(LightningCLI):
         return LightningCLI.subcommands() | {name: {"model", "datamodule"} for name in METHODS}
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Builds a parser for each command."""
         super().setup_parser(*args, **kwargs)
         for name in ("validate", "test"):
             self.parser.commands[name].set_defaults({"verbose": False})  # callbacks print tables
@@ -67,18 +65,12 @@ class LadderCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the options that all commands share."""
-        parser.add_argument(
-            "--experiment",
-            type=str | None,
-            default=None,
-            help="Name of the folder for this experiment's runs (default: the config file's name)",
-        )
+        text = "Name of the folder for this experiment's runs (default: the config file's name)"
+        parser.add_argument("--experiment", type=str | None, default=None, help=text)
         model_arguments.link_to_data(parser)
         parser.add_class_arguments(checkpoints.EpochCheckpoint, "checkpoint", sub_configs=True)
         parser.add_class_arguments(SampleGrid, "samples", sub_configs=True)
         parser.add_class_arguments(Quality, "quality", sub_configs=True)
-
-    # -- parsing --------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses the completed command line, and explains mistakes in one line."""
@@ -142,8 +134,6 @@ class LadderCLI(LightningCLI):
         class_path = self.options.model.class_path if self.options.model else ""
         return self.options.experiment or arguments.experiment_name(self.files, class_path)
 
-    # -- running --------------------------------------------------------------------------------
-
     def before_instantiate_classes(self) -> None:
         """Arranges the process: garbage collection, subnormal numbers, signals."""
         if self.checkpoint:
@@ -170,7 +160,6 @@ class LadderCLI(LightningCLI):
         return trainer.enable_checkpointing is not False and not trainer.fast_dev_run
 
     def before_fit(self) -> None:
-        """Refuses a strategy that cannot train the model."""
         cluster.check_strategy(self.trainer, self.model)
 
     def before_predict(self) -> None:

@@ -54,8 +54,7 @@ def inspect(model: LightningModule) -> Inspected:
             f"{model.input_shape}"
         )
     network = model.network if model.ema is None else model.ema.network
-    layer = last_layer(network)
-    return Inspected(network, network, layer, model.input_shape, model.num_classes)
+    return Inspected(network, network, last_layer(network), model.input_shape, model.num_classes)
 
 
 class Maximization:
@@ -184,8 +183,7 @@ def draw_occlusion(
     images: Tensor, maps: Tensor, titles: Sequence[str], size: int, stride: int
 ) -> Figure:
     """Draws images, each above a map of its class's probability as a square covers each place."""
-    height, width = images.shape[-2:]
-    count = len(images)
+    count, (height, width) = len(images), images.shape[-2:]
     figure, grid = new_figure(1.25 * max(count, 3) + 1, 3.3, 2, count, squeeze=False)
     start = (size - stride) / 2  # A place is drawn one stride wide, around its centre.
     down, right = (start + stride * places for places in maps.shape[1:])

@@ -23,11 +23,7 @@ def link_to_data(parser: LightningArgumentParser) -> None:
 
 
 def check_against_data(model: Namespace, data: LightningDataModule) -> None:
-    """Refuses init arguments that contradict the data.
-
-    Raises:
-        MisconfigurationException: One does, for example `num_classes`.
-    """
+    """Refuses init arguments that contradict the data."""
     for name in FROM_DATA[:-1]:
         given, decided = model.init_args.get(name), getattr(data, name)
         default = default_init_args(model.class_path).get(name)

@@ -31,7 +31,6 @@ class Parser(LightningArgumentParser):
         return subcommands
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises the message as a user's mistake."""
         if not self.exit_on_error:  # one of jsonargparse's own parsers, which catch this
             super().error(message, ex)
         raise MisconfigurationException(message)

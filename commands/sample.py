@@ -99,9 +99,7 @@ class Generation:
         if trainer.is_global_zero:
             output_folder(folder)
         if gan.num_classes is not None:
-            classes = wanted.classes = list(
-                dict.fromkeys(classes or range(gan.num_classes))
-            )  # Each once.
+            classes = wanted.classes = [*dict.fromkeys(classes or range(gan.num_classes))]
         drawn = _draw(trainer, gan, wanted, {"ckpt_path": ckpt_path, "weights_only": weights_only})
         if not trainer.is_global_zero:
             return

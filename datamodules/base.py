@@ -84,8 +84,7 @@ class InMemoryDataModule(LightningDataModule):
         if scale <= 0:
             raise MisconfigurationException(f"scale is {scale}: set --data.scale above 0")
         self.save_hyperparameters()  # includes the subclass's arguments
-        self.batch_size = batch_size
-        self.scale = scale
+        self.batch_size, self.scale = batch_size, scale
         self.splits: Splits | None = None  # None before `setup`
         self._placed: dict[tuple[str, torch.device], Split] = {}
         self._resumed_seed: int | None = None
@@ -157,15 +156,9 @@ class InMemoryDataModule(LightningDataModule):
         if (name, device) not in self._placed:
             split = self._loaded()._asdict()[name]
             self._placed[name, device] = Split(*(tensor.to(device) for tensor in split))
-        return BatchLoader(
-            tuple(self._placed[name, device]),
-            self.batch_size,
-            rank,
-            world_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            current_epoch=(lambda: trainer.current_epoch) if trainer else None,
-        )
+        tensors, share = tuple(self._placed[name, device]), (self.batch_size, rank, world_size)
+        epoch = (lambda: trainer.current_epoch) if trainer else None
+        return BatchLoader(tensors, *share, shuffle=shuffle, seed=self.seed, current_epoch=epoch)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Converts uint8 inputs to float32, divided by `scale`."""

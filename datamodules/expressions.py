@@ -77,9 +77,7 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
         with np.errstate(all="ignore"):
             values = value(ast.parse(expression.strip(), mode="eval").body)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        raise MisconfigurationException(
-            f"function {expression[:80]!r} is not a formula ({error}): set --data.function to "
-            "something like 'sin(x)'"
-        ) from error
-    shape = np.shape(next(iter(variables.values())))
-    return np.broadcast_to(np.asarray(values, np.float64), shape)
+        problem = f"function {expression[:80]!r} is not a formula ({error})"
+        remedy = "set --data.function to something like 'sin(x)'"
+        raise MisconfigurationException(f"{problem}: {remedy}") from error
+    return np.broadcast_to(np.asarray(values, np.float64), next(iter(variables.values())).shape)

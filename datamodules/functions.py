@@ -10,12 +10,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from datamodules.base import InMemoryDataModule, Split, Splits
 from datamodules.expressions import evaluate
 
-NAMED_FUNCTIONS = {
-    "sin": "sin(x1)",
-    "step": "x1 > 0",
-    "abs": "abs(x1)",
-    "bump": "exp(-(x1**2 + x2**2))",
-}
+BUMP = "exp(-(x1**2 + x2**2))"
+NAMED_FUNCTIONS = {"sin": "sin(x1)", "step": "x1 > 0", "abs": "abs(x1)", "bump": BUMP}
 
 
 class Functions(InMemoryDataModule):
@@ -53,9 +49,8 @@ class Functions(InMemoryDataModule):
         limits = ("dimensions", dimensions, 1), ("num_train", num_train, 1), ("noise", noise, 0)
         for name, value, least in limits:
             if value < least:
-                raise MisconfigurationException(
-                    f"{name} is {value}: set --data.{name} to {least} or more"
-                )
+                remedy = f"set --data.{name} to {least} or more"
+                raise MisconfigurationException(f"{name} is {value}: {remedy}")
         if sampling not in ("uniform", "grid"):
             raise MisconfigurationException(
                 f"there is no sampling {sampling!r}: set --data.sampling to uniform or grid"
@@ -80,8 +75,7 @@ class Functions(InMemoryDataModule):
         variables = {f"x{i + 1}": points[:, i] for i in range(self.dimensions)}
         if self.dimensions == 1:
             variables["x"] = points[:, 0]
-        formula = NAMED_FUNCTIONS.get(self.function, self.function)
-        return evaluate(formula, variables)[:, None]
+        return evaluate(NAMED_FUNCTIONS.get(self.function, self.function), variables)[:, None]
 
     def load_splits(self) -> Splits:
         rng = np.random.default_rng(self.data_seed)

@@ -49,9 +49,8 @@ class Iris(InMemoryDataModule):
         if not 2 <= folds <= 50:
             raise MisconfigurationException(f"folds is {folds}: set --data.folds to 2..50")
         if fold is not None and not 0 <= fold < folds:
-            raise MisconfigurationException(
-                f"there is no fold {fold} of {folds}: set --data.fold to 0..{folds - 1}"
-            )
+            remedy = f"set --data.fold to 0..{folds - 1}"
+            raise MisconfigurationException(f"there is no fold {fold} of {folds}: {remedy}")
         self.standardize = standardize
         self.val_fraction, self.split_seed = val_fraction, split_seed
         self.fold, self.folds, self.fold_seed = fold, folds, fold_seed
@@ -86,6 +85,5 @@ class Iris(InMemoryDataModule):
         from sklearn.datasets import load_iris
 
         iris = load_iris(as_frame=True)
-        table = iris.data.set_axis(list(self.feature_names), axis=1)
-        table["species"] = [self.class_names[k] for k in iris.target]
-        return table
+        species = [self.class_names[k] for k in iris.target]
+        return iris.data.set_axis(list(self.feature_names), axis=1).assign(species=species)

@@ -22,14 +22,8 @@ class BatchLoader:
     Shares of the last batch differ by at most one row. A remainder with fewer rows than processes
     joins the batch before it.
 
-    Args:
-        tensors: Tensors with the same first dimension N, e.g. images (N, C, H, W), labels (N,).
-        batch_size: Examples per batch, summed over all processes.
-        rank: Index of this process among the `world_size` that share each batch.
-        world_size: Number of these processes.
-        shuffle: True for training, False for evaluation.
-        seed: Non-negative seed of the order.
-        current_epoch: Returns the epoch when an iteration begins; None: `set_epoch` tells it.
+    The tensors share their first dimension N. `batch_size` is the sum over all processes.
+    `current_epoch` returns the epoch when an iteration begins; None: `set_epoch` tells it.
     """
 
     batch_sampler = None  # Lightning reads this if a loader has a `sampler`.
@@ -48,8 +42,7 @@ class BatchLoader:
         self.tensors, self.num_examples = tensors, len(tensors[0])
         self.batch_size, self.shuffle = batch_size, shuffle
         self.rank, self.world_size = rank, world_size
-        self.current_epoch = current_epoch
-        self.seed, self.epoch = seed, 0
+        self.seed, self.epoch, self.current_epoch = seed, 0, current_epoch
         self._check()
         n = self.num_examples
         self._edges = list(range(0, n + 1, batch_size))  # first row of each batch, and the end
@@ -108,9 +101,8 @@ class BatchLoader:
             self._position = i + 1  # A checkpoint during this batch counts it as done.
             if index is None:
                 begin, size = self._edges[i], self._edges[i + 1] - self._edges[i]
-                first_row, last_row = (
-                    begin + rank * size // self.world_size for rank in (self.rank, self.rank + 1)
-                )
+                ranks = self.rank, self.rank + 1
+                first_row, last_row = (begin + rank * size // self.world_size for rank in ranks)
                 yield tuple(tensor[first_row:last_row] for tensor in self.tensors)
             else:
                 yield tuple(tensor.index_select(0, index[i]) for tensor in self.tensors)

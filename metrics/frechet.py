@@ -70,7 +70,6 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """Computes the symmetric root of a covariance (D, D) of any rank."""
     values, vectors = torch.linalg.eigh(covariance)
     # Eigenvalues of size e are rounding errors, and their roots e^(1/2) would be far larger.
     rounding = len(values) * torch.finfo(values.dtype).eps * values.abs().max()

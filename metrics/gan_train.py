@@ -27,8 +27,7 @@ def gan_train_accuracy(
     """Trains a small classifier on some images, uint8 (N, C, H, W), and tests it on others.
 
     The number of steps is the same for any number of images, so that scores compare. The seed
-    decides the weights and the order of images. The state of the CPU's global random generator does
-    not change.
+    decides the weights and the order of images. The CPU's global random generator stays as it is.
     """
     device = images.device
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():

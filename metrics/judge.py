@@ -77,9 +77,7 @@ class JudgeNetwork(nn.Module):
 def load_judge(name: str) -> JudgeNetwork:
     """Loads a judge with its trained weights, frozen and in eval mode.
 
-    Raises:
-        ValueError: There is no such judge, or its scores would not compare with others, because the
-            file's SHA-256 is not the recorded one.
+    Refuses a file whose SHA-256 is not the recorded one: its scores would not compare with others.
     """
     path, recorded = WEIGHTS / f"{name}.npz", recipes()
     if name not in recorded:

@@ -49,11 +49,8 @@ def mode_coverage(counts: Tensor, real_counts: Tensor) -> ModeCoverage:
     """Computes the modes reached and the divergence of their frequencies from real ones.
 
     Metz et al. 2017 (unrolled GANs). KL of n perfect samples over M modes is about (M - 1) / (2 n),
-    not 0. It is NaN without samples, and inf if a mode was reached that no real sample has.
-
-    Args:
-        counts: Generated samples of each mode (M,).
-        real_counts: Real samples of each mode (M,).
+    not 0. It is NaN without samples, and inf if a mode was reached that no real sample has. Both
+    counts have shape (M,).
     """
     p, q = (c.double() / c.sum() for c in (counts, real_counts))
     kl = (torch.xlogy(p, p) - torch.xlogy(p, q)).sum()

@@ -80,11 +80,7 @@ def memorization_ratio(
 
 
 def memorization_floor(train: Tensor, test: Tensor) -> float:
-    """Computes the same ratio for real training samples as if they had been generated.
-
-    Each is compared with the other training samples and, to keep the numbers equal, with all test
-    samples but one.
-    """
+    """Computes the ratio of training samples; each skips itself and, to match, one test sample."""
     return memorization_ratio(train[: len(test)], train, test, leave_one_out=True)
 
 

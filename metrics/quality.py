@@ -121,9 +121,8 @@ class GeneratorQuality(nn.Module):
     ) -> None:
         super().__init__()
         self.scores = [s for s in scores if setting.conditional or not s.needs_labels]
-        self.generated, self.train_set, self.test_set = (
-            SampleSet(self.scores, setting) for _ in range(3)
-        )
+        sets = (SampleSet(self.scores, setting) for _ in range(3))
+        self.generated, self.train_set, self.test_set = sets
         self.real = None
         if any(score.keeps_images for score in self.scores):
             assert real is not None
@@ -153,9 +152,7 @@ class GeneratorQuality(nn.Module):
         report = QualityReport()
         for score in self.scores:
             report.scores[score.name] = score.compare(sets)
-            report.counts[score.name] = {
-                name: score.count(found) for name, found in by_name.items()
-            }
+            report.counts[score.name] = {name: score.count(s) for name, s in by_name.items()}
             if score.floor:
                 report.floor[score.name] = score.compare(floors[score.floor])
         by_class = {score.class_name: score for score in self.scores if score.class_name}

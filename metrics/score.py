@@ -23,11 +23,8 @@ class Setting(NamedTuple):
 class Sets:
     """Results of the statistics of the three sets of images that a score compares.
 
-    Attributes:
-        samples: Generated images, or the real images that take their place for the floor.
-        train: Real training images.
-        test: Real test or validation images.
-        once: Compares a statistic, by name, of the samples and of the test images, only once.
+    `samples` are generated images, or the real ones that take their place for the floor. `train`
+    and `test` (or validation) are real. `once` compares a statistic of `samples` and `test` once.
     """
 
     def __init__(self, samples: Found, train: Found, test: Found) -> None:

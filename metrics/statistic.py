@@ -19,7 +19,6 @@ class Statistic(Metric):
     full_state_update = False
 
     def add_sum(self, name: str, *size: int, dtype: torch.dtype = torch.float64) -> None:
-        """Adds a state of zeros."""
         self.add_state(name, torch.zeros(size, dtype=dtype), dist_reduce_fx="sum")
 
     def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> nn.Module:

@@ -81,11 +81,7 @@ class BestCheckpoint(_AtEpochs):
 
     def __init__(self) -> None:
         super().__init__(
-            filename="best",
-            monitor="val/frechet",
-            mode="min",
-            save_top_k=1,
-            enable_version_counter=False,
+            filename="best", monitor="val/frechet", mode="min", enable_version_counter=False
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,9 +109,6 @@ def resolve(wanted: str | Path, runs: Path) -> Path:
         wanted: A file; a folder, for the newest `checkpoints/last.ckpt` in or below it; `last` or
             `best`, for the newest of that name below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
-
-    Raises:
-        MisconfigurationException: There is no readable checkpoint.
     """
     path, found = Path(wanted), None
     if path.name == "best" and not path.exists():

@@ -1,7 +1,4 @@
-"""Checks that the SLURM allocation matches the Trainer's settings.
-
-A mismatch is an error of one line, not a hang.
-"""
+"""Checks that the SLURM allocation matches the Trainer's settings: an error, not a hang."""
 
 import os
 from typing import Any
@@ -13,14 +10,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 
 def in_job() -> bool:
-    """Returns whether this process is part of a SLURM job that trains, and not of a shell in one.
-
-    Like Lightning, this function recognizes a shell by the name of its job.
-    """
+    """Returns whether this process is part of a SLURM job that trains, not of a shell in one."""
     return "SLURM_JOB_ID" in os.environ and not _in_shell()
 
 
-def _in_shell() -> bool:
+def _in_shell() -> bool:  # Like Lightning, by the name of the job.
     return os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
 
 
@@ -38,11 +32,7 @@ def run_name() -> str:
 
 
 def check_launch() -> None:
-    """Refuses launches that make Lightning hang or fail with a traceback, before a Trainer is made.
-
-    Raises:
-        MisconfigurationException: This process is not one of several that one `srun` started.
-    """
+    """Refuses launches that make Lightning hang or fail with a traceback, before any Trainer."""
     if TorchElasticEnvironment.detect():
         return
     if _in_shell() and _number("SLURM_STEP_NUM_TASKS") > 1:
@@ -72,11 +62,7 @@ def check_launch() -> None:
 
 
 def check_shape(trainer: Trainer) -> None:
-    """Refuses a trainer whose processes are not those that SLURM started.
-
-    Raises:
-        MisconfigurationException: The numbers differ. The message has the flags that match.
-    """
+    """Refuses a trainer whose processes are not those that SLURM started."""
     if not in_job() or TorchElasticEnvironment.detect():
         return
     tasks, nodes = _number("SLURM_NTASKS"), _number("SLURM_NNODES")
@@ -96,12 +82,8 @@ def check_shape(trainer: Trainer) -> None:
 
 
 def check_strategy(trainer: Trainer, model: LightningModule) -> None:
-    """Refuses strategies that cannot train networks that take turns.
-
-    Raises:
-        MisconfigurationException: The strategy is FSDP, which requires one call of the model's
-            `forward` per step, or DeepSpeed, which takes one optimizer.
-    """
+    """Refuses strategies that cannot train networks that take turns."""
+    # FSDP requires one call of the model's `forward` per step, and DeepSpeed takes one optimizer.
     sharded = isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy)
     if sharded and not model.automatic_optimization:
         name = type(trainer.strategy).__name__.removesuffix("Strategy")

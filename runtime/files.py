@@ -14,12 +14,7 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     """Writes a file atomically: it appears complete, under its final name, or not at all.
 
     The content is on the disk before the file gets its final name, so that this also holds if the
-    machine loses power.
-
-    Args:
-        path: The final name.
-        save: Writes the content to the path that it is given, which is in the same folder and has
-            the same suffix.
+    machine loses power. `save` gets a path in the same folder, with the same suffix.
     """
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:

@@ -50,9 +50,6 @@ def _is_verified(package: ModuleType) -> bool:
     return False
 
 
-# -- resuming -----------------------------------------------------------------------------------
-
-
 def _setup_data(loop: Any) -> None:
     """Sets up the loader, then tells it where to resume.
 
@@ -74,9 +71,6 @@ def _advance(loop: Any, *args: Any) -> None:
     steps = loop.global_step if automatic else loop.batch_progress.total.completed
     loop._batches_that_stepped = steps
     type(loop).advance(loop, *args)
-
-
-# -- pre-emption --------------------------------------------------------------------------------
 
 
 def leave_signals_alone(trainer: Trainer) -> None:
@@ -103,9 +97,6 @@ def log_batch(trainer: Trainer) -> None:
     if trainer in _mended:
         trainer._logger_connector.on_batch_end()
         trainer._logger_connector.update_train_step_metrics()
-
-
-# -- parsing ------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -140,14 +131,12 @@ def defaults_of_the_new_class() -> Iterator[None]:
 
 
 def _defaults(class_path: str) -> dict[str, Any]:
-    bases = [
-        base for base in reversed(resolve_name(class_path).__mro__) if "__init__" in vars(base)
-    ]
+    classes = reversed(resolve_name(class_path).__mro__)
+    bases = [base for base in classes if "__init__" in vars(base)]
     parameters = (inspect.signature(base).parameters.items() for base in bases)
     return {name: parameter.default for items in parameters for name, parameter in items}
 
 
-# -- speed --------------------------------------------------------------------------------------
 # For every hook of every callback, Lightning formats a name, enters a profiler that measures
 # nothing, and sets an attribute through `nn.Module`. Without that, a step of
 # configs/lecture/iris.yaml takes 0.79 ms instead of 1.14 ms and one of configs/lecture/xor.yaml
@@ -197,8 +186,7 @@ class _CheapHooks:
     """Lightning's functions that call hooks, under their names there, for one trainer."""
 
     def __init__(self, trainer: Any, own: dict[str, Callable[..., Any]]) -> None:
-        self.trainer = trainer
-        self.own = own
+        self.trainer, self.own = trainer, own
 
     def _call_callback_hooks(self, trainer: Any, name: str, *args: Any, **kwargs: Any) -> None:
         plain = name not in BATCH_HOOKS or "monitoring_callbacks" in kwargs

@@ -104,9 +104,7 @@ class Agreement:
     def reached(self, told: bool, wait: bool = False) -> bool:
         """Returns whether the ranks agreed to stop. All ranks must call it after the same batches.
 
-        Args:
-            told: This rank was told to stop.
-            wait: Await the answer to this very question.
+        With `wait`, awaits the answer to this very question.
         """
         if self._group is None:
             return told

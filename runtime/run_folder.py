@@ -54,10 +54,7 @@ def run_folder_of(checkpoint: Path) -> Path | None:
 
 
 class AppendingCSVLogger(CSVLogger):
-    """Lightning's CSV logger, except that it continues an existing `metrics.csv`.
-
-    Lightning's deletes the file, so that a resumed run would lose its past.
-    """
+    """Lightning's CSV logger, except that it continues a `metrics.csv` instead of deleting it."""
 
     writer: ExperimentWriter | None = None
 
