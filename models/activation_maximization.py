@@ -54,9 +54,6 @@ def maximize(
 
     Returns:
         Inputs (U, *input_shape), float32, on the network's device.
-
-    Raises:
-        MisconfigurationException: There is no such layer, unit, or use of an option.
     """
     _check(steps, lr, jitter, blur, l2, input_shape)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
@@ -128,9 +125,6 @@ def activations(
     network: nn.Module, layer_name: str, inputs: Tensor, forward: Forward | None = None
 ) -> Tensor:
     """Computes the activation (B, units) of a layer for inputs (B, ...), as means over positions.
-
-    Raises:
-        MisconfigurationException: There is no such layer.
     """
     with frozen(network):
         return torch.cat(
@@ -173,11 +167,7 @@ def _count_units(network: nn.Module, layer_name: str, noise: Tensor, run: Forwar
 
 
 def find_layer(network: nn.Module, layer_name: str) -> nn.Module:
-    """Returns the submodule of this name.
-
-    Raises:
-        MisconfigurationException: There is none; the message lists all.
-    """
+    """Returns the submodule of this name."""
     layers = dict(network.named_modules())
     if not layer_name or layer_name not in layers:
         raise MisconfigurationException(
@@ -210,9 +200,6 @@ def first_layer_filters(network: nn.Module, input_shape: Sequence[int]) -> Tenso
 
     The pictures are the kernels of a convolution, or have the size of the images (C, H, W) if the
     layer is fully connected. Both are means over the input's channels.
-
-    Raises:
-        MisconfigurationException: Neither a convolution nor a fully connected layer gets the image.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):

@@ -61,8 +61,6 @@ class Module(LightningModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self._sums: dict[str, tuple[Tensor, int]] = {}  # name -> sum, count of batches
 
-    # -- hyperparameters --------------------------------------------------------------------------
-
     def save_hyperparameters(
         self, *args: Any, frame: FrameType | None = None, **kwargs: Any
     ) -> None:
@@ -93,8 +91,6 @@ class Module(LightningModule):
             model.hparams.setdefault(name, value)
         return model
 
-    # -- randomness -------------------------------------------------------------------------------
-
     def batch_generator(self, batch_idx: int) -> torch.Generator:
         """Returns a CPU generator for this training batch, the same on every rank and device."""
         seed = derive_seed(self.seed, self.current_epoch, batch_idx)
@@ -114,15 +110,11 @@ class Module(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seed = checkpoint.get("seed", self.seed)
 
-    # -- optimization -----------------------------------------------------------------------------
-
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Clears gradients like `optimizer.zero_grad()`, without 30 us for torch's profiler."""
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
-
-    # -- logging ----------------------------------------------------------------------------------
 
     def log_means(self, values: dict[str, Tensor]) -> None:
         """Logs the means of scalars over the batches after the last logging step.

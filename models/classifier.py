@@ -37,9 +37,6 @@ class Classifier(Module):
         warmup: Share of the run in which the learning rate first rises from 0.
         scheduler: From an optimizer to one of torch's learning-rate schedules, stepped every batch,
             instead of `schedule` and `warmup`.
-
-    Raises:
-        MisconfigurationException: An argument is out of its range.
     """
 
     one_logit = False  # for two classes: the network has one output, which speaks for class 1
@@ -94,8 +91,6 @@ class Classifier(Module):
     def _metrics_of(self, stage: str) -> list[Metric]:
         return list(cast(Any, self.metrics[stage]))
 
-    # -- the one step ---------------------------------------------------------------------------
-
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) -> logits (B, C); in evaluation, of the averaged weights if any."""
         evaluating = self.ema is not None and not self.training
@@ -143,8 +138,6 @@ class Classifier(Module):
             metric.update(result["probabilities"], result["targets"])
         return result
 
-    # -- what an evaluation found ---------------------------------------------------------------
-
     def on_validation_epoch_start(self) -> None:
         self._reset_metrics("val")
 
@@ -177,8 +170,6 @@ class Classifier(Module):
             )  # nan: no example of the class
         # The same on every rank already; sync_dist only tells Lightning so.
         self.log_dict({name: v.float() for name, v in values.items()}, sync_dist=True)
-
-    # -- optimization -----------------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         make_scheduler = self.make_scheduler

@@ -51,9 +51,6 @@ class GAN(AlternatingOptimization):
         discriminator_optimizer: The same for the discriminator.
         generator_scheduler: From an optimizer to a learning-rate schedule, stepped with it.
         discriminator_scheduler: The same for the discriminator.
-
-    Raises:
-        MisconfigurationException: An argument is out of its range, or does not fit the others.
     """
 
     num_classes: int | None = None  # of the generator's images; None: it is not told a class
@@ -126,8 +123,6 @@ class GAN(AlternatingOptimization):
         self.register_buffer("grid_labels", labels)
         self.example_input_array = (latents[:2],) if labels is None else (latents[:2], labels[:2])
 
-    # -- what a conditional GAN changes -----------------------------------------------------------
-
     @property
     def conditional(self) -> bool:
         """True if the generator is told which class to draw."""
@@ -145,8 +140,6 @@ class GAN(AlternatingOptimization):
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Returns what the generator gets: latents (B, latent_dim) and, if conditional, classes."""
         return latents
-
-    # -- training ---------------------------------------------------------------------------------
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         real, real_labels = batch
@@ -221,8 +214,6 @@ class GAN(AlternatingOptimization):
         real = real.detach().requires_grad_()
         weight = self.r1_gamma / 2 * self.r1_every
         return weight * r1_penalty(self.realness(real, labels), real)
-
-    # -- use --------------------------------------------------------------------------------------
 
     @property
     def sampler(self) -> nn.Module:

@@ -111,11 +111,7 @@ class ModernTrunk(nn.Sequential):
 
 
 def count_features(trunk: nn.Module, image_shape: ImageShape) -> int:
-    """Returns the number of features F that a trunk computes for each image.
-
-    Raises:
-        MisconfigurationException: Its output is not (B, F).
-    """
+    """Returns the number of features F that a trunk computes for each image."""
     training = trunk.training
     with torch.no_grad():  # in eval mode, which draws no random numbers
         features: Tensor = trunk.eval()(torch.zeros(1, *image_shape))

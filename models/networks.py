@@ -33,9 +33,6 @@ def activation_layer(name: str) -> nn.Module:
     Args:
         name: `sigmoid`, `tanh`, `relu`, `softplus`, `softmax` (over the units of a layer) or
             `linear`; or another of torch's, such as `gelu`, `leaky_relu` or `SiLU`.
-
-    Raises:
-        MisconfigurationException: There is none of this name; the message gives near names.
     """
     others = _torch_activations()
     key = name.lower().replace("_", "")
@@ -70,9 +67,6 @@ class FeedForward(nn.Sequential):
         activation: Of the hidden layers, see `activation_layer`.
         dropout: Share of the units of each hidden layer that a training step sets to 0.
         batch_norm: Normalize each hidden layer before its activation.
-
-    Raises:
-        MisconfigurationException: A layer has no units, or there is no such activation.
     """
 
     def __init__(
@@ -180,11 +174,7 @@ class ResidualConvNet(nn.Sequential):
     """
 
     def __init__(
-        self,
-        input_shape: tuple[int, ...],
-        num_outputs: int,
-        width: int = 32,
-        dropout: float = 0.0,
+        self, input_shape: tuple[int, ...], num_outputs: int, width: int = 32, dropout: float = 0.0
     ) -> None:
         if len(input_shape) != 3 or min(input_shape[1:]) < 8:
             raise MisconfigurationException(

@@ -38,9 +38,6 @@ def occlusion_map(
     Returns:
         Probabilities (N, H', W') with H' = (H - size) // stride + 1, and W' alike. Entry (i, j)
         is for the square with its corner at (i * stride, j * stride).
-
-    Raises:
-        MisconfigurationException: The square does not fit into the image.
     """
     height, width = images.shape[-2:]
     if not 1 <= size <= min(height, width) or stride < 1:

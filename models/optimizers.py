@@ -31,9 +31,6 @@ def build_optimizer(
         make_scheduler: From an optimizer to a learning-rate schedule; None: a constant rate.
         monitor: The metric that `ReduceLROnPlateau` watches; None: the model has none.
         name: The model's argument for the schedule, for messages.
-
-    Raises:
-        MisconfigurationException: `ReduceLROnPlateau` has nothing to watch.
     """
     optimizer = make_optimizer(parameters)
     if make_scheduler is None:
@@ -59,9 +56,6 @@ def learning_rate_factor(
         trainer: Knows the number of steps of the run.
         schedule: After the warm-up: constant, or falling to 0 as a cosine or a line.
         warmup: Share of the run in which the rate rises from 0.
-
-    Raises:
-        MisconfigurationException: The run has no end.
     """
     total = trainer.estimated_stepping_batches
     if math.isinf(total):

@@ -30,8 +30,7 @@ def sample(
     with eval_mode(model.sampler):
         batches = [
             model(
-                latents[i : i + batch_size],
-                None if labels is None else labels[i : i + batch_size],
+                latents[i : i + batch_size], None if labels is None else labels[i : i + batch_size]
             )
             for i in range(0, len(latents), batch_size)
         ]
