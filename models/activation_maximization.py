@@ -124,8 +124,7 @@ def _smooth(images: Tensor, blur: float) -> Tensor:
 def activations(
     network: nn.Module, layer_name: str, inputs: Tensor, forward: Forward | None = None
 ) -> Tensor:
-    """Computes the activation (B, units) of a layer for inputs (B, ...), as means over positions.
-    """
+    """Computes the activation (B, units) of a layer for inputs (B, ...), as means over positions."""
     with frozen(network):
         return torch.cat(
             [_record(network, layer_name, x, forward or network) for x in inputs.split(CHUNK)]
