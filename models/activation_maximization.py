@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
 
 Forward = Callable[[Tensor], object]
 CHUNK = 128  # independent inputs, optimized as one batch
@@ -28,7 +29,7 @@ def maximize(
     bounds: tuple[float, float] | None = (0.0, 1.0),
     forward: Forward | None = None,
 ) -> Tensor:
-    """Computes inputs that excite units of a layer, by gradient ascent from noise.
+    """Computes inputs (U, *input_shape) that excite units of a layer, by ascent from noise.
 
     Erhan et al. 2009, "Visualizing higher-layer features of a deep network". Each step adds the
     gradient of the unit's activation, scaled to unit root mean square, then decays, blurs and
@@ -36,8 +37,8 @@ def maximize(
 
     Args:
         network: The network.
-        layer_name: A submodule, as `network.named_modules()` calls it, whose output is (B, units)
-            or (B, units, ...). Before the activation function gradients do not vanish.
+        layer_name: A submodule with output (B, units, ...), as `network.named_modules()` calls it.
+            Before the activation function gradients do not vanish.
         units: U features or channels of that layer; a channel's activation is its mean over
             positions. None: all.
         input_shape: Shape of one input without the batch.
@@ -51,9 +52,6 @@ def maximize(
         seed: Seed of the noise and the jitter.
         bounds: The valid range of inputs, kept at every step; None: no bounds.
         forward: Runs the network on inputs (B, *input_shape), if it is not called directly.
-
-    Returns:
-        Inputs (U, *input_shape), float32, on the network's device.
     """
     _check(steps, lr, jitter, blur, l2, input_shape)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
@@ -63,7 +61,7 @@ def maximize(
     shifts = torch.randint(-jitter, jitter + 1, (steps, 2), generator=random).tolist()
     run = forward or network
     with frozen(network), torch.enable_grad():
-        count = _count_units(network, layer_name, noise.to(device), run)
+        count = _record(network, layer_name, noise.to(device), run).shape[1]
         wanted = torch.tensor(range(count) if units is None else list(units), device=device)
         for unit in wanted.tolist():
             if not 0 <= unit < count:
@@ -77,7 +75,8 @@ def maximize(
                 image = torch.roll(image, shift, dims=(-2, -1)) if jitter else image
                 image = image + lr * (high - low) * _ascent(network, layer_name, chunk, image, run)
                 image = torch.roll(image, [-s for s in shift], dims=(-2, -1)) if jitter else image
-                image = _smooth(image * (1 - l2), blur)
+                image = image * (1 - l2)
+                image = gaussian_blur(image, 2 * math.ceil(2 * blur) + 1, blur) if blur else image
                 image = image if bounds is None else image.clamp(*bounds)
             images.append(image)
     return torch.cat(images)
@@ -112,23 +111,14 @@ def _ascent(
     return gradient / norm.clamp(min=1e-30).view(-1, *[1] * (image.dim() - 1))
 
 
-def _smooth(images: Tensor, blur: float) -> Tensor:
-    if not blur:
-        return images
-    from torchvision.transforms.functional import gaussian_blur
-
-    return gaussian_blur(images, 2 * math.ceil(2 * blur) + 1, blur)
-
-
 @torch.no_grad()
 def activations(
     network: nn.Module, layer_name: str, inputs: Tensor, forward: Forward | None = None
 ) -> Tensor:
-    """Computes the activation (B, units) of a layer for inputs (B, ...), as means over positions."""
+    """Computes a layer's activation (B, units) for inputs (B, ...), as means over positions."""
     with frozen(network):
-        return torch.cat(
-            [_record(network, layer_name, x, forward or network) for x in inputs.split(CHUNK)]
-        )
+        chunks = inputs.split(CHUNK)
+        return torch.cat([_record(network, layer_name, x, forward or network) for x in chunks])
 
 
 class _LayerReachedError(Exception):
@@ -143,9 +133,8 @@ def _record(network: nn.Module, layer_name: str, inputs: Tensor, run: Forward) -
 
     def stop(module: nn.Module, args: object, output: object) -> None:
         if isinstance(output, Tensor) and output.dim() > 1:
-            raise _LayerReachedError(
-                output.float().flatten(2).mean(2) if output.dim() > 2 else output.float()
-            )
+            features = output.float()
+            raise _LayerReachedError(features.flatten(2).mean(2) if output.dim() > 2 else features)
 
     hook = find_layer(network, layer_name).register_forward_hook(stop)
     try:
@@ -154,15 +143,10 @@ def _record(network: nn.Module, layer_name: str, inputs: Tensor, run: Forward) -
         return reached.features
     finally:
         hook.remove()
+    names = _names(network, layer_name)
     raise MisconfigurationException(
-        f"layer {layer_name!r} gives no features of a batch: choose one of "
-        f"{_names(network, layer_name)}"
+        f"layer {layer_name!r} gives no features of a batch: choose one of {names}"
     )
-
-
-def _count_units(network: nn.Module, layer_name: str, noise: Tensor, run: Forward) -> int:
-    with torch.no_grad():
-        return _record(network, layer_name, noise, run).shape[1]
 
 
 def find_layer(network: nn.Module, layer_name: str) -> nn.Module:
@@ -184,11 +168,8 @@ def _names(network: nn.Module, layer_name: str) -> str:
 
 def last_layer(network: nn.Module) -> str:
     """Returns the name of the last layer with weights: in a classifier, that of the logits."""
-    names = [
-        name
-        for name, layer in network.named_modules()
-        if name and any(True for _ in layer.parameters(recurse=False))
-    ]
+    layers = network.named_modules()
+    names = [name for name, layer in layers if name and list(layer.parameters(recurse=False))]
     if not names:
         raise MisconfigurationException("the network has no layer with weights")
     return names[-1]

@@ -60,18 +60,15 @@ class AlternatingOptimization(Module):
     def update_network(self, optimizer: LightningOptimizer) -> None:
         """Updates one network: clips its gradients, applies them, clears them."""
         optimizer.step()
-        self._count_steps(-1)
+        self.count_steps(-1)  # Lightning has counted this update
         optimizer.zero_grad()
         schedulers = self.lr_schedulers() or []
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if scheduler.optimizer is optimizer.optimizer:
                 scheduler.step()  # type: ignore[call-arg]
 
-    def count_batch(self) -> None:
-        """Counts this batch as one step, so that `global_step` and `max_steps` mean batches."""
-        self._count_steps(1)
-
-    def _count_steps(self, steps: int) -> None:
+    def count_steps(self, steps: int) -> None:
+        """To be called with 1 for each batch: `global_step` and `max_steps` mean batches."""
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         for counter in (progress.total, progress.current):
             counter.ready += steps

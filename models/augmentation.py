@@ -68,10 +68,7 @@ def transform(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def erase(images: Tensor, size: int) -> Tensor:
-    """Sets a square of each image (B, C, H, W) to 0; its center is anywhere in the image.
-
-    Cutout of DeVries and Taylor 2017.
-    """
+    """Sets a square anywhere in each image (B, C, H, W) to 0: DeVries and Taylor 2017, cutout."""
     height, width = images.shape[2:]
     count, device = len(images), images.device
     top = torch.randint(height, (count, 1), device=device) - size // 2

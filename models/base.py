@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 from typing import Any, Self, cast
 
 import numpy as np
@@ -17,9 +16,7 @@ from torch.optim import Optimizer
 
 from models.legacy import translate_hyperparameters
 
-NetworkCallable = Callable[
-    [tuple[int, ...], int], nn.Module
-]  # (input_shape, num_outputs) -> module
+NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)
 
 
 def derive_seed(*entropy: int) -> int:
@@ -61,15 +58,13 @@ class Module(LightningModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self._sums: dict[str, tuple[Tensor, int]] = {}  # name -> sum, count of batches
 
-    def save_hyperparameters(
-        self, *args: Any, frame: FrameType | None = None, **kwargs: Any
-    ) -> None:
+    def save_hyperparameters(self, *args: Any, frame: Any = None, **kwargs: Any) -> None:
         """Saves the init arguments as Lightning does, as plain values only.
 
         A class becomes its `class_path` and `init_args`, from which Lightning builds it again. A
         lambda has no such form and is left out. `weights_only=True` would refuse to load either.
         """
-        frame = frame or cast(FrameType, inspect.currentframe()).f_back
+        frame = frame or cast(Any, inspect.currentframe()).f_back
         super().save_hyperparameters(*args, frame=frame, **kwargs)
         for name in [name for name, value in self.hparams.items() if callable(value)]:
             if plain := _as_plain_value(self.hparams.pop(name)):

@@ -18,10 +18,8 @@ class ConditionalGAN(GAN):
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes.
-        head: From (trunk, num_features, num_classes) to the discriminator with its losses, see
-            `models/gan_heads.py`.
-        pretrain_epochs: Epochs in which only the discriminator learns, from real images and from
-            those of the untrained generator.
+        head: From (trunk, num_features, num_classes) to the discriminator with its losses.
+        pretrain_epochs: Epochs in which only D learns, from an untrained generator's fakes.
         **gan: As for `GAN`.
     """
 
@@ -50,9 +48,8 @@ class ConditionalGAN(GAN):
     def draw_grid(self, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draws one row per class; a column shares its latent, so only the class differs."""
         assert self.num_classes is not None
-        columns = 10
-        latents, _ = super().draw(columns, random)
-        labels = torch.arange(self.num_classes).repeat_interleave(columns)
+        latents, _ = super().draw(10, random)
+        labels = torch.arange(self.num_classes).repeat_interleave(len(latents))
         return latents.repeat(self.num_classes, 1), labels
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:

@@ -5,7 +5,6 @@ from typing import Any, cast
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
@@ -35,8 +34,7 @@ class Classifier(Module):
         optimizer: From parameters to an optimizer.
         schedule: The learning rate over the run: constant, or falling to 0 as a cosine or a line.
         warmup: Share of the run in which the learning rate first rises from 0.
-        scheduler: From an optimizer to one of torch's learning-rate schedules, stepped every batch,
-            instead of `schedule` and `warmup`.
+        scheduler: One of torch's schedules, stepped every batch, instead of the two above.
     """
 
     one_logit = False  # for two classes: the network has one output, which speaks for class 1
@@ -93,8 +91,7 @@ class Classifier(Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) -> logits (B, C); in evaluation, of the averaged weights if any."""
-        evaluating = self.ema is not None and not self.training
-        network = self.ema.network if evaluating else self.network  # type: ignore[union-attr]
+        network = self.network if self.ema is None or self.training else self.ema.network
         return network(inputs)
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -109,11 +106,8 @@ class Classifier(Module):
             inputs, smoothing = self.augment(inputs, targets), self.label_smoothing
         logits = self(inputs).float() if inputs.dtype != torch.float64 else self(inputs)
         loss = self.loss(logits, targets, smoothing)
-        return {
-            "loss": loss,
-            "targets": targets,
-            "probabilities": self.probabilities(logits.detach()),
-        }
+        probabilities = self.probabilities(logits.detach())
+        return {"loss": loss, "targets": targets, "probabilities": probabilities}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         result = self.step(batch)
@@ -164,22 +158,17 @@ class Classifier(Module):
             f"{stage}/accuracy": hits.sum() / examples.sum(),
             f"{stage}/calibration_error": calibration.compute(),
         }
-        for k in range(self.num_classes):
-            values[f"{stage}/accuracy_class_{k}"] = (
-                hits[k] / examples[k]
-            )  # nan: no example of the class
+        shares = hits / examples  # nan: no example of the class
+        values |= {f"{stage}/accuracy_class_{k}": share for k, share in enumerate(shares)}
         # The same on every rank already; sync_dist only tells Lightning so.
         self.log_dict({name: v.float() for name, v in values.items()}, sync_dist=True)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
+    def configure_optimizers(self) -> Any:
         make_scheduler = self.make_scheduler
         if self.schedule != "constant" or self.warmup > 0:
             factor = learning_rate_factor(self.trainer, self.schedule, self.warmup)
             make_scheduler = lambda optimizer: LambdaLR(optimizer, factor)  # noqa: E731
-        return cast(
-            OptimizerLRScheduler,
-            build_optimizer(self.network.parameters(), self.make_optimizer, make_scheduler),
-        )
+        return build_optimizer(self.network.parameters(), self.make_optimizer, make_scheduler)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Steps, then updates the average, before any callback may write a checkpoint."""

@@ -3,21 +3,15 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
 class ClassifierLoss(NamedTuple):
-    """A loss and the meaning of its logits (B, C), or (B, 1) for class 1 of two classes.
+    """A loss and the meaning of its logits (B, C), or (B, 1) for class 1 of two classes."""
 
-    Attributes:
-        loss: From logits, classes int64 (B,) and label smoothing to a scalar.
-        probabilities: From logits to (B, C), or (B, 2) if there is one logit.
-    """
-
-    loss: Callable[[Tensor, Tensor, float], Tensor]
-    probabilities: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor, float], Tensor]  # of logits, classes (B,), label smoothing
+    probabilities: Callable[[Tensor], Tensor]  # (B, C), or (B, 2) if there is one logit
 
 
 def smooth_one_hot(target: Tensor, num_classes: int, smoothing: float) -> Tensor:
@@ -37,10 +31,8 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Ten
 
 def bce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     """Keras' `binary_crossentropy` after sigmoid: each output decides "this class or not"."""
-    if logits.shape[1] == 1:
-        wanted = smooth_one_hot(target, 2, smoothing)[:, 1:]
-    else:
-        wanted = smooth_one_hot(target, logits.shape[1], smoothing)
+    outputs = logits.shape[1]
+    wanted = smooth_one_hot(target, max(2, outputs), smoothing)[:, -outputs:]
     return F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype))
 
 
@@ -49,11 +41,10 @@ def mse(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
 
     After softmax, or after sigmoid for one logit; the mean runs over examples and outputs.
     """
-    if logits.shape[1] == 1:
-        wanted = smooth_one_hot(target, 2, smoothing)[:, 1:]
-        return F.mse_loss(logits.sigmoid(), wanted.to(logits.dtype))
-    wanted = smooth_one_hot(target, logits.shape[1], smoothing)
-    return F.mse_loss(softmax(logits), wanted.to(logits.dtype))
+    outputs = logits.shape[1]
+    wanted = smooth_one_hot(target, max(2, outputs), smoothing)[:, -outputs:]
+    probabilities = logits.sigmoid() if outputs == 1 else softmax(logits)
+    return F.mse_loss(probabilities, wanted.to(logits.dtype))
 
 
 def softmax(logits: Tensor) -> Tensor:
@@ -63,9 +54,7 @@ def softmax(logits: Tensor) -> Tensor:
 
 def normalized_sigmoid(logits: Tensor) -> Tensor:
     """One-against-all logits (B, C) -> sigmoids divided by their sum; one logit -> (B, 2)."""
-    if logits.shape[1] == 1:
-        return softmax(logits)
-    return torch.softmax(F.logsigmoid(logits), dim=1)
+    return softmax(logits if logits.shape[1] == 1 else F.logsigmoid(logits))
 
 
 ClassifierLossName = Literal["cross_entropy", "bce", "mse"]

@@ -1,7 +1,7 @@
 """A generative adversarial network, trained by manual optimization."""
 
 from contextlib import nullcontext
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -37,16 +37,13 @@ class GAN(AlternatingOptimization):
         latent_dim: Size of the noise that the generator turns into an image.
         latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
         discriminator_steps: Discriminator updates, each on one batch, per generator update.
-        reuse_fakes: Train the generator on the images just shown to the discriminator instead of
-            on fresh noise, which saves one generator forward pass per batch.
-        fakes_in_eval_mode: Generate the discriminator's fakes with batch norm's running
-            statistics, as the slides' `generate.predict` does.
+        reuse_fakes: Train both networks on the same fakes, which saves a forward pass per batch.
+        fakes_in_eval_mode: Generate D's fakes in eval mode, as the slides' `generate.predict` does.
         ema_decay: Keep a moving average of the generator's weights and sample from it; 0: do not.
         r1_gamma: Weight of the R1 gradient penalty on real images; 0: none.
         r1_every: Batches from one R1 penalty to the next; the penalty is multiplied by this.
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
-        accumulate_grad_batches: Batches whose gradients make one update. The generator's
-            batches all follow the discriminator's update, as they would in one large batch.
+        accumulate_grad_batches: Batches whose gradients make one update, as in one large batch.
         generator_optimizer: From parameters to an optimizer.
         discriminator_optimizer: The same for the discriminator.
         generator_scheduler: From an optimizer to a learning-rate schedule, stepped with it.
@@ -95,10 +92,8 @@ class GAN(AlternatingOptimization):
                 "set of images, such as --data Images, or another model"
             )
         for name in ("discriminator_steps", "accumulate_grad_batches", "r1_every"):
-            if self.hparams[name] < 1:
-                raise MisconfigurationException(
-                    f"model.{name} is {self.hparams[name]}: set it to 1 or more"
-                )
+            if (value := self.hparams[name]) < 1:
+                raise MisconfigurationException(f"model.{name} is {value}: set it to 1 or more")
         if reuse_fakes and (fakes_in_eval_mode or accumulate_grad_batches > 1):
             raise MisconfigurationException(
                 "model.reuse_fakes needs fakes drawn in train mode for each update: leave out "
@@ -110,12 +105,10 @@ class GAN(AlternatingOptimization):
         self.reuse_fakes, self.fakes_in_eval_mode = reuse_fakes, fakes_in_eval_mode
         self.r1_gamma, self.r1_every = r1_gamma, r1_every
 
-        input_dim = latent_dim + (self.num_classes or 0)
-        self.generator = generator(input_dim, image_shape)
+        self.generator = generator(latent_dim + (self.num_classes or 0), image_shape)
         initialize_(self.generator, initialization)
         features = trunk(image_shape)
-        num_features = count_features(features, image_shape)
-        self.discriminator = head(features, num_features, self.num_classes)
+        self.discriminator = head(features, count_features(features, image_shape), self.num_classes)
         initialize_(self.discriminator, initialization)
         self.ema = MovingAverage(self.generator, ema_decay) if ema_decay else None
         latents, labels = self.draw_grid(torch.Generator().manual_seed(self.seed))
@@ -125,7 +118,6 @@ class GAN(AlternatingOptimization):
 
     @property
     def conditional(self) -> bool:
-        """True if the generator is told which class to draw."""
         return self.num_classes is not None
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -143,16 +135,15 @@ class GAN(AlternatingOptimization):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         real, real_labels = batch
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)
-        discriminator_optimizer, generator_optimizer = optimizers
-        random = self.batch_generator(batch_idx)
-        window = self.accumulate_grad_batches
+        discriminator_optimizer, generator_optimizer = cast(Any, self.optimizers())
+        random, window = self.batch_generator(batch_idx), self.accumulate_grad_batches
         update = (batch_idx + 1) % window == 0 or self.trainer.is_last_batch
         updates_generator = update and self.generator_is_due(batch_idx)
 
         latents, labels = self.draw_share(len(real), random)
-        fake = self._fakes_for_discriminator(latents, labels, updates_generator)
+        mode = eval_mode(self.generator) if self.fakes_in_eval_mode else nullcontext()
+        with mode, torch.set_grad_enabled(self.reuse_fakes and updates_generator):
+            fake = self.generator(self.generator_input(latents, labels))
         with discriminator_optimizer.toggle_model(sync_grad=False):
             loss, stats = self.discriminator.discriminator_loss(
                 real, real_labels, fake.detach(), labels
@@ -177,7 +168,7 @@ class GAN(AlternatingOptimization):
                 self.ema.update(self.generator, self.global_step)
             stats["g_loss"] = loss.detach()
         self.log_means(stats)
-        self.count_batch()
+        self.count_steps(1)
 
     def on_train_start(self) -> None:
         window, batches = self.accumulate_grad_batches, self.trainer.num_training_batches
@@ -203,17 +194,9 @@ class GAN(AlternatingOptimization):
             labels = labels[share].to(self.device, non_blocking=True)
         return latents, labels
 
-    def _fakes_for_discriminator(
-        self, latents: Tensor, labels: Tensor | None, updates_generator: bool
-    ) -> Tensor:
-        mode = eval_mode(self.generator) if self.fakes_in_eval_mode else nullcontext()
-        with mode, torch.set_grad_enabled(self.reuse_fakes and updates_generator):
-            return self.generator(self.generator_input(latents, labels))
-
     def _r1(self, real: Tensor, labels: Tensor) -> Tensor:
         real = real.detach().requires_grad_()
-        weight = self.r1_gamma / 2 * self.r1_every
-        return weight * r1_penalty(self.realness(real, labels), real)
+        return self.r1_gamma / 2 * self.r1_every * r1_penalty(self.realness(real, labels), real)
 
     @property
     def sampler(self) -> nn.Module:

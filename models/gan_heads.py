@@ -154,9 +154,6 @@ class AuxiliaryHead(Head):
     """Two outputs: real or not, and which class (AC-GAN, Odena et al. 2016).
 
     Args:
-        trunk: As for `Head`, like the next two.
-        num_features: Number of features.
-        num_classes: Number of classes.
         loss: The adversarial loss.
         class_weight: Weight of the class loss, 1 in AC-GAN.
     """
@@ -215,11 +212,7 @@ class AuxiliaryHead(Head):
 
 
 class ProjectionHead(AuxiliaryHead):
-    """`AuxiliaryHead` whose realness depends on the requested class.
-
-    The product of the features with the class's embedding is added to the logit (Miyato and
-    Koyama 2018, equation 4).
-    """
+    """Adds features . embedding of the class to the logit (Miyato and Koyama 2018, equation 4)."""
 
     def __init__(
         self, trunk: nn.Module, num_features: int, num_classes: int | None, **options: Any

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
+from models.base import eval_mode
 from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d, use_channels_last_
 from models.networks import activation_layer
 
@@ -66,9 +67,7 @@ class LectureTrunk(nn.Sequential):
 
     Max pooling comes before the activation, not after it as on the slides. For a monotone
     activation the values and gradients are the same, with a quarter of the activations.
-
-    The first convolution has 64 channels in the GAN and 128 in the conditional GAN, whose
-    activations are `tanh` and `relu`.
+    The slides' conditional GAN has 128 channels and `relu`.
     """
 
     def __init__(
@@ -112,10 +111,8 @@ class ModernTrunk(nn.Sequential):
 
 def count_features(trunk: nn.Module, image_shape: ImageShape) -> int:
     """Returns the number of features F that a trunk computes for each image."""
-    training = trunk.training
-    with torch.no_grad():  # in eval mode, which draws no random numbers
-        features: Tensor = trunk.eval()(torch.zeros(1, *image_shape))
-    trunk.train(training)
+    with torch.no_grad(), eval_mode(trunk):  # draws no random numbers
+        features: Tensor = trunk(torch.zeros(1, *image_shape))
     if features.dim() != 2:
         raise MisconfigurationException(
             f"model.trunk: {type(trunk).__name__} returns shape {tuple(features.shape)} for one "

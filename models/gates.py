@@ -26,9 +26,7 @@ class Gate(Classifier):
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.1),
         **classifier: Any,
     ) -> None:
-        super().__init__(
-            input_shape, num_classes, network, loss=loss, optimizer=optimizer, **classifier
-        )
+        super().__init__(input_shape, num_classes, network, loss, optimizer=optimizer, **classifier)
 
 
 class GateLogistic(Gate):
@@ -65,16 +63,10 @@ class GateMLP(Gate):
 
         With s = x1 + x2, the hidden units are sigma(k (2 s - 1)), which is OR, and
         sigma(k (3 - 2 s)), which is NOT AND. XOR is 1 if both units are on, XNOR if not. The
-        lecture's own sum, sigma(2 s - 1) + sigma(1 - 2 s), is 1 for every s.
-
-        Args:
-            gate: `xnor` is 1 if both inputs are the same, `xor` if they differ.
-            sharpness: The factor k on all weights.
+        lecture's own sum, sigma(2 s - 1) + sigma(1 - 2 s), is 1 for every s. `sharpness` is k.
         """
         model = cls(lambda shape, outputs: FeedForward(shape, outputs, 2, "sigmoid"))
-        hidden, output = (
-            layer for layer in model.network.modules() if isinstance(layer, nn.Linear)
-        )
+        hidden, output = (part for part in model.network.modules() if isinstance(part, nn.Linear))
         sign = 1.0 if gate == "xor" else -1.0
         with torch.no_grad():
             hidden.weight.copy_(sharpness * torch.tensor([[2.0, 2.0], [-2.0, -2.0]]))

@@ -22,12 +22,10 @@ class ImageClassifier(Classifier):
         rotation: Largest rotation, in degrees.
         zoom: Largest relative change of height and of width.
         shear: Largest slant, in columns per row.
-        flip: Mirror every other image, left to right. `auto`: if the data set's `mirrors` says
-            that mirror images are good ones, as for clothes; digits are not.
-        flip_in_evaluation: If training images are mirrored, average the logits of each image and
-            of its mirror image.
+        flip: Mirror every other image, left to right; `auto`: follow `mirrors`.
+        flip_in_evaluation: With `flip`, average the logits of each image and its mirror image.
         erase: Side in pixels of a square set to 0.
-        mirrors: The data set's answer to `flip: auto`.
+        mirrors: The data set's answer to `flip: auto`: yes for clothes, no for digits.
         **classifier: As for `Classifier`.
     """
 

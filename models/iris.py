@@ -18,8 +18,7 @@ class IrisMLP(Classifier):
         input_shape: Shape of one example.
         num_classes: Number of classes.
         network: From (input_shape, num_outputs) to the network.
-        variation: Standard deviation of `within_class_noise` on training flowers, relative to the
-            variation of the flowers of one species.
+        variation: Noise on training flowers, relative to the variation within a species.
         **classifier: As for `Classifier`.
     """
 

@@ -40,12 +40,7 @@ MARKS = ("architecture", "hidden", "hidden_units", "activation", "image_size", "
 
 
 def translate(class_path: str, init_args: InitArgs) -> tuple[str, InitArgs]:
-    """Returns today's class path and init arguments; those of today come back as they are.
-
-    Args:
-        class_path: The model's class, with or without its module.
-        init_args: Its init arguments, of a config or of a checkpoint's hyperparameters.
-    """
+    """Returns today's class path and init arguments; those of today come back as they are."""
     name, new = class_path.rpartition(".")[2], dict(init_args)
     if name not in SHAPES or not any(mark in init_args for mark in MARKS):
         return class_path, new
@@ -63,12 +58,7 @@ def translate(class_path: str, init_args: InitArgs) -> tuple[str, InitArgs]:
 
 
 def translate_hyperparameters(hparams: dict[str, Any], class_name: str) -> dict[str, Any]:
-    """Translates a checkpoint's hyperparameters, which may hold their class as `_class_path`.
-
-    Args:
-        hparams: The hyperparameters.
-        class_name: The class to load, if they do not say which.
-    """
+    """Translates a checkpoint's hyperparameters; their `_class_path` overrides `class_name`."""
     path, new = translate(hparams.get("_class_path", class_name), hparams)
     if "_class_path" in hparams:
         new["_class_path"] = path

@@ -28,27 +28,20 @@ LECTURE_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation_layer(name: str) -> nn.Module:
-    """Returns a new activation layer by its name.
-
-    Args:
-        name: `sigmoid`, `tanh`, `relu`, `softplus`, `softmax` (over the units of a layer) or
-            `linear`; or another of torch's, such as `gelu`, `leaky_relu` or `SiLU`.
-    """
-    others = _torch_activations()
+    """Returns a new activation layer: one of the lecture's, or of torch's, such as `leaky_relu`."""
     key = name.lower().replace("_", "")
-    if key in LECTURE_ACTIVATIONS:
-        return LECTURE_ACTIVATIONS[key]()
-    if key in others:
-        return others[key]()
-    known = list(dict.fromkeys([*LECTURE_ACTIVATIONS, *others]))  # torch names some as well
+    # The lecture's come first in the message, and take precedence over torch's of the same name.
+    known = LECTURE_ACTIVATIONS | _torch_activations() | LECTURE_ACTIVATIONS
+    if key in known:
+        return known[key]()
     near = difflib.get_close_matches(key, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(known)}."
     raise MisconfigurationException(f"there is no activation {name!r}: {hint}")
 
 
-def _torch_activations() -> dict[str, type[nn.Module]]:
+def _torch_activations() -> dict[str, Callable[[], nn.Module]]:
     """Torch's activations that can be made without arguments, by lower-case name."""
-    found = {}
+    found: dict[str, Callable[[], nn.Module]] = {}
     for name in torch_activations.__all__:
         cls = getattr(torch_activations, name)
         parameters = inspect.signature(cls).parameters.values()

@@ -36,8 +36,7 @@ def occlusion_map(
         probabilities: From logits (B, classes) to probabilities; None: softmax.
 
     Returns:
-        Probabilities (N, H', W') with H' = (H - size) // stride + 1, and W' alike. Entry (i, j)
-        is for the square with its corner at (i * stride, j * stride).
+        (N, H', W'), H' = (H - size) // stride + 1; (i, j) is the corner (i, j) * stride.
     """
     height, width = images.shape[-2:]
     if not 1 <= size <= min(height, width) or stride < 1:
@@ -45,9 +44,8 @@ def occlusion_map(
             f"a square of size {size} and stride {stride} cannot scan {height} x {width} images: "
             f"choose a size of 1..{min(height, width)} and a stride of 1 or more"
         )
-    masks = _masks(height, width, size, stride).to(images.device)  # (rows, columns, H, W)
-    rows, columns = masks.shape[:2]
-    masks = masks.flatten(0, 1)
+    places = _masks(height, width, size, stride).to(images.device)  # (H', W', H, W)
+    masks = places.flatten(0, 1)
     found = []
     with frozen(network):
         for pair in torch.arange(len(images) * len(masks), device=images.device).split(batch_size):
@@ -56,7 +54,7 @@ def occlusion_map(
             logits = network(covered).float()
             p = logits.softmax(dim=1) if probabilities is None else probabilities(logits)
             found.append(p.gather(1, targets[image][:, None])[:, 0])
-    return torch.cat(found).view(len(images), rows, columns)
+    return torch.cat(found).view(len(images), *places.shape[:2])
 
 
 def _masks(height: int, width: int, size: int, stride: int) -> Tensor:

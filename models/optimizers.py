@@ -23,14 +23,7 @@ def build_optimizer(
     """Builds what `configure_optimizers` returns for one optimizer.
 
     A schedule is stepped every batch, except `ReduceLROnPlateau`, which watches `monitor` once an
-    epoch.
-
-    Args:
-        parameters: The parameters to train.
-        make_optimizer: From parameters to an optimizer.
-        make_scheduler: From an optimizer to a learning-rate schedule; None: a constant rate.
-        monitor: The metric that `ReduceLROnPlateau` watches; None: the model has none.
-        name: The model's argument for the schedule, for messages.
+    epoch. Messages call the schedule `name`.
     """
     optimizer = make_optimizer(parameters)
     if make_scheduler is None:
@@ -50,13 +43,7 @@ def build_optimizer(
 def learning_rate_factor(
     trainer: Trainer, schedule: Schedule, warmup: float
 ) -> Callable[[int], float]:
-    """Returns the factor on the learning rate as a function of the step, for `LambdaLR`.
-
-    Args:
-        trainer: Knows the number of steps of the run.
-        schedule: After the warm-up: constant, or falling to 0 as a cosine or a line.
-        warmup: Share of the run in which the rate rises from 0.
-    """
+    """Returns the factor on the learning rate as a function of the step, for `LambdaLR`."""
     total = trainer.estimated_stepping_batches
     if math.isinf(total):
         raise MisconfigurationException(

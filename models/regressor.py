@@ -22,8 +22,7 @@ class FunctionMLP(Module):
 
     Args:
         input_shape: (m,), the number of variables.
-        network: From (input_shape, num_outputs) to the network; its N hidden units are the terms
-            of the sum, its activation is phi.
+        network: From (input_shape, num_outputs) to the network, whose activation is phi.
         optimizer: From parameters to an optimizer.
         scheduler: From an optimizer to a learning-rate schedule, stepped every batch.
     """

@@ -28,12 +28,8 @@ def sample(
 ) -> Tensor:
     """Draws images (N, C, H, W) in [0, 1] for latents (N, latent_dim), in eval mode."""
     with eval_mode(model.sampler):
-        batches = [
-            model(
-                latents[i : i + batch_size], None if labels is None else labels[i : i + batch_size]
-            )
-            for i in range(0, len(latents), batch_size)
-        ]
+        parts = [slice(i, i + batch_size) for i in range(0, len(latents), batch_size)]
+        batches = [model(latents[p], None if labels is None else labels[p]) for p in parts]
     return torch.cat(batches).float()
 
 
@@ -62,8 +58,7 @@ class Draws:
         seed: Seed of the latents.
         classes: The classes to draw; None: all.
         first: The place of the first image, a multiple of `BLOCK`.
-        rank: This process among `world_size`. The processes share the blocks or, if there are
-            fewer blocks than processes, the images.
+        rank: This process among `world_size`, which share the blocks or, if these are few, images.
         world_size: The number of processes.
     """
 

@@ -16,13 +16,11 @@ class VGG16(nn.Sequential):
     Args:
         input_shape: (C, H, W) of the images.
         num_outputs: Number of outputs.
-        width: Factor on all channels and on `hidden`. 1 is VGG-16's own; 0.25 takes a sixteenth of
-            the parameters and of the work.
+        width: Factor on all channels and on `hidden`; 0.25 takes a sixteenth of the work.
         hidden: Units of the two hidden dense layers.
         batch_norm: Normalize after each convolution, without which it hardly starts to learn.
         dropout: Share of the hidden dense units that a training step sets to 0.
-        pad_to_multiple_of: Zeros are added around images up to multiples of this height and width,
-            because five poolings divide both by 32.
+        pad_to_multiple_of: Pad height and width with zeros; five poolings divide both by 32.
     """
 
     def __init__(
