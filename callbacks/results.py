@@ -41,7 +41,7 @@ def percent(part: float | Tensor, whole: float | Tensor) -> str:
 
 
 def say(trainer: Trainer, text: str) -> None:
-    """Prints text on rank zero, on lines of its own even if a progress bar is open or closed."""
+    """Prints text on rank zero, on a new line even if a progress bar is open."""
     if trainer.is_global_zero:
         Tqdm.write(text)
 

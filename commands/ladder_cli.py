@@ -120,7 +120,7 @@ class LadderCLI(LightningCLI):
             if name in given and given[name] not in (value, defaults[name]):
                 rank_zero_warn(
                     f"model.{name}: {self.checkpoint} was trained with {value!r}, which stays; "
-                    f"{given[name]!r} is not used. Train anew to change it."
+                    f"{given[name]!r} is not used. Train again to change it."
                 )
 
     @property

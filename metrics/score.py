@@ -16,7 +16,7 @@ class Setting(NamedTuple):
     image_shape: tuple[int, int, int]  # (C, H, W)
     num_features: int  # D, of the judge
     num_classes: int  # K
-    conditional: bool = True  # the generator is asked for classes
+    conditional: bool = True  # the generator gets classes
     max_samples: int = 5000  # samples of a set whose features are kept one by one
 
 

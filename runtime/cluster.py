@@ -51,7 +51,7 @@ def check_launch() -> None:
         )
     if "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise MisconfigurationException(
-            f"SLURM: the job was asked for with --ntasks={tasks} alone, which leaves open how "
+            f"SLURM: the job was requested with --ntasks={tasks} alone, which leaves open how "
             "many go to a node: ask for --nodes and --ntasks-per-node."
         )
     if "SLURM_GPUS_PER_TASK" in os.environ:

@@ -1,4 +1,4 @@
-"""When things that happen each epoch are due."""
+"""Epochs and steps at which pictures, scores and checkpoints are due."""
 
 import math
 from typing import Any

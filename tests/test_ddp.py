@@ -23,7 +23,7 @@ def without_batch_norm(input_dim: int, image_shape: Any) -> nn.Module:
 
 
 class Noise(Callback):
-    """What each call of a model's `draw_share` returned."""
+    """Records the results of each call of a model's `draw_share`."""
 
     def __init__(self) -> None:
         self.latents: list[Any] = []
@@ -61,7 +61,7 @@ def fit(devices: int, kind: str, folder: Path) -> None:
 
 
 def run(devices: int, kind: str, folder: Path) -> list[dict[str, Any]]:
-    """What each rank ended with."""
+    """Returns the final state of each rank."""
     processes = ranks.start(devices, lambda: fit(devices, kind, folder), folder)
     assert ranks.end(processes, 120) == [0] * devices, (folder / "0.log").read_text()[-3000:]
     return [torch.load(folder / f"{devices}-{rank}.pt") for rank in range(devices)]

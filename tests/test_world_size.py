@@ -64,7 +64,7 @@ DIFFERENT = {
 
 
 class Losses(Callback):
-    """What the run logs after each batch, averaged over ranks."""
+    """Records the logged values after each batch, averaged over ranks."""
 
     def __init__(self) -> None:
         self.values: list[torch.Tensor] = []

@@ -112,7 +112,7 @@ def test_signals_come_to_us_and_not_to_lightning(kind: type[Trainer], tmp_path: 
 
 
 def test_a_run_stops_only_after_gradients_were_applied(tmp_path: Path) -> None:
-    """Whether the trainer accumulates them or, in manual optimization, the model."""
+    """Tests accumulation by the trainer and, in manual optimization, by the model."""
     stop = {"seconds": 0}
     for model, data, window in (
         (IrisMLP(), Iris(batch_size=4), {"accumulate_grad_batches": 3}),

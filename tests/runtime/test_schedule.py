@@ -1,4 +1,4 @@
-"""When an epoch's end is due."""
+"""Epochs whose end is due."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -219,11 +219,11 @@ class Cluster:
         return self.run("sbatch", "--parsable", *options).strip()
 
     def job(self, job: str) -> dict[str, str]:
-        """What the controller knows of a job."""
+        """Returns the fields of a job, as the controller reports them."""
         words = self.run("scontrol", "-o", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def wait_over(self, job: str, seconds: float = 180) -> str:
-        """Waits until a job is over, whatever was requeued in between; returns its state."""
+        """Waits until a job is over, requeued or not; returns its state."""
         wait_for(f"job {job}", lambda: self.job(job)["JobState"] in OVER, seconds)
         return self.job(job)["JobState"]
