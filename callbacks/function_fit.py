@@ -68,6 +68,7 @@ def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor) -> Figure:
     error = fit - truth
     low, high = min(truth.min(), fit.min()).item(), max(truth.max(), fit.max()).item()
     limit = error.abs().max().item() or 1.0
+    x = axis[0].numpy()
     figure, panels = new_figure(12, 3.7, 1, 3)
     for axes, title, values, cmap, bottom, top in (
         (panels[0], "truth", truth, "viridis", low, high),
@@ -75,7 +76,7 @@ def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor) -> Figure:
         (panels[2], "fit \N{MINUS SIGN} truth", error, "RdBu_r", -limit, limit),
     ):
         shading = {"shading": "nearest", "cmap": cmap, "vmin": bottom, "vmax": top}
-        figure.colorbar(axes.pcolormesh(axis[0], axis[0], values.T, **shading), ax=axes)
+        figure.colorbar(axes.pcolormesh(x, x, values.T.numpy(), **shading), ax=axes)
         axes.set(xlabel="$x_1$", ylabel="$x_2$", title=title, aspect="equal")
     figure.suptitle(_errors(truth, fit), fontsize=11)
     return figure

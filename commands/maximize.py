@@ -192,7 +192,7 @@ def draw_occlusion(
         array = picture(image, float(images.max()) or 1.0)
         above.imshow(array, cmap="gray", extent=(0, width, height, 0), vmin=0)
         above.set_title(title, fontsize=9)
-        shown = below.imshow(values.cpu(), cmap="viridis", vmin=0, vmax=1, extent=extent)
+        shown = below.imshow(values.cpu().numpy(), cmap="viridis", vmin=0, vmax=1, extent=extent)
         for axes in (above, below):
             axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     grid[0, 0].add_patch(Rectangle((1, 1), size, size, color="0.5"))
