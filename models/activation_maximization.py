@@ -29,7 +29,7 @@ def maximize(
     bounds: tuple[float, float] | None = (0.0, 1.0),
     forward: Forward | None = None,
 ) -> Tensor:
-    """Computes inputs (U, *input_shape) that excite units of a layer, by ascent from noise.
+    """Computes inputs (U, *input_shape) that excite a layer's units, by gradient ascent from noise.
 
     Erhan et al. 2009, "Visualizing higher-layer features of a deep network". Each step adds the
     gradient of the unit's activation, scaled to unit root mean square, then decays, blurs and

@@ -68,7 +68,7 @@ class AlternatingOptimization(Module):
                 scheduler.step()  # type: ignore[call-arg]
 
     def count_steps(self, steps: int) -> None:
-        """To be called with 1 for each batch: `global_step` and `max_steps` mean batches."""
+        """Counts steps: 1 for each batch, so that `global_step` and `max_steps` mean batches."""
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         for counter in (progress.total, progress.current):
             counter.ready += steps

@@ -19,7 +19,7 @@ class ConditionalGAN(GAN):
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes.
         head: From (trunk, num_features, num_classes) to the discriminator with its losses.
-        pretrain_epochs: Epochs in which only D learns, from an untrained generator's fakes.
+        pretrain_epochs: Epochs in which only D learns; the fakes are the untrained generator's.
         **gan: As for `GAN`.
     """
 

@@ -212,7 +212,7 @@ class AuxiliaryHead(Head):
 
 
 class ProjectionHead(AuxiliaryHead):
-    """Adds features . embedding of the class to the logit (Miyato and Koyama 2018, equation 4)."""
+    """Adds features . class embedding to the realness (Miyato and Koyama 2018, equation 4)."""
 
     def __init__(
         self, trunk: nn.Module, num_features: int, num_classes: int | None, **options: Any

@@ -111,7 +111,7 @@ class ModernTrunk(nn.Sequential):
 
 def count_features(trunk: nn.Module, image_shape: ImageShape) -> int:
     """Returns the number of features F that a trunk computes for each image."""
-    with torch.no_grad(), eval_mode(trunk):  # draws no random numbers
+    with torch.no_grad(), eval_mode(trunk):  # eval mode draws no random numbers
         features: Tensor = trunk(torch.zeros(1, *image_shape))
     if features.dim() != 2:
         raise MisconfigurationException(

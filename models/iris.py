@@ -18,7 +18,7 @@ class IrisMLP(Classifier):
         input_shape: Shape of one example.
         num_classes: Number of classes.
         network: From (input_shape, num_outputs) to the network.
-        variation: Noise on training flowers, relative to the variation within a species.
+        variation: Standard deviation of noise in training, relative to that within a species.
         **classifier: As for `Classifier`.
     """
 

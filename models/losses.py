@@ -31,7 +31,7 @@ class NonSaturating(AdversarialLoss):
     """Binary cross-entropy of real (1) and fake (0) images (Goodfellow et al. 2014).
 
     Args:
-        label_smoothing: The target of real images is 1 minus this (Salimans et al. 2016, 3.4).
+        label_smoothing: 1 minus the target of real images (one-sided, Salimans et al. 2016, 3.4).
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:

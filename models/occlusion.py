@@ -36,7 +36,8 @@ def occlusion_map(
         probabilities: From logits (B, classes) to probabilities; None: softmax.
 
     Returns:
-        (N, H', W'), H' = (H - size) // stride + 1; (i, j) is the corner (i, j) * stride.
+        Probabilities (N, H', W') with H' = (H - size) // stride + 1, and W' alike. Entry (i, j)
+        is for the square with its corner at (i * stride, j * stride).
     """
     height, width = images.shape[-2:]
     if not 1 <= size <= min(height, width) or stride < 1:

@@ -20,7 +20,7 @@ class VGG16(nn.Sequential):
         hidden: Units of the two hidden dense layers.
         batch_norm: Normalize after each convolution, without which it hardly starts to learn.
         dropout: Share of the hidden dense units that a training step sets to 0.
-        pad_to_multiple_of: Pad height and width with zeros; five poolings divide both by 32.
+        pad_to_multiple_of: Zeros pad height and width to multiples of it; five poolings need 32.
     """
 
     def __init__(
