@@ -48,7 +48,7 @@ class JudgeNetwork(nn.Module):
             nn.Flatten(),
         )
         self.classes = nn.Linear(num_features, num_classes)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
 
     def forward(self, images: Tensor) -> Tensor:
         """Computes logits (B, K) of images (B, C, H, W) in [0, 1]."""

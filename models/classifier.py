@@ -1,5 +1,6 @@
 """Training, validation, test and prediction of a classifier with any network."""
 
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -167,7 +168,7 @@ class Classifier(Module):
         make_scheduler = self.make_scheduler
         if self.schedule != "constant" or self.warmup > 0:
             factor = learning_rate_factor(self.trainer, self.schedule, self.warmup)
-            make_scheduler = lambda optimizer: LambdaLR(optimizer, factor)  # noqa: E731
+            make_scheduler = partial(LambdaLR, lr_lambda=factor)
         return build_optimizer(self.network.parameters(), self.make_optimizer, make_scheduler)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -47,6 +47,11 @@ class EpochCheckpoint(_AtEpochs):
     """
 
     def __init__(self, keep_last: int = 2, min_steps: int = 200) -> None:
+        if keep_last < -1 or keep_last == 0:
+            raise MisconfigurationException(
+                f"checkpoint.keep_last is {keep_last}: set it to 1 or more, or to -1 to keep all; "
+                "--trainer.enable_checkpointing false writes no checkpoint"
+            )
         super().__init__(
             filename="epoch={epoch:03d}-step={step:07d}",
             auto_insert_metric_name=False,

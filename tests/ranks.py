@@ -1,4 +1,4 @@
-"""Starts the ranks of one run as forked processes, which need no imports of their own."""
+"""Starts the ranks of one run as forked processes, which need not import anything again."""
 
 import multiprocessing
 import os

@@ -26,6 +26,12 @@ from tests.conftest import ROOT
 from tests.models.gans import small
 
 
+@pytest.mark.parametrize("keep", [0, -2])
+def test_a_run_that_would_keep_no_checkpoint_is_refused(keep: int) -> None:
+    with pytest.raises(MisconfigurationException, match=f"checkpoint.keep_last is {keep}: set"):
+        EpochCheckpoint(keep_last=keep)
+
+
 def save(path: Path, value: int = 0, age: int = 0) -> Path:
     AtomicCheckpointIO().save_checkpoint({"value": value, "weights": torch.zeros(9)}, path)
     when = time.time() - age

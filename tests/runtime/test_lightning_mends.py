@@ -49,7 +49,7 @@ def fit(kind: type[Trainer], model: Any, *callbacks: Callback, **kwargs: Any) ->
 
 
 def recorders(calls: Calls) -> tuple[IrisMLP, Callback, Callback]:
-    """A module, a callback of its class and one of its own attributes, which note every hook."""
+    """Hooks of a module, of a class of callbacks and of one callback object, all recorded."""
 
     def note(who: str, name: str) -> Any:
         def of_callback(self: Any, trainer: Any, module: Any, *args: Any) -> None:
