@@ -23,6 +23,7 @@ def restored() -> Iterator[None]:
         del os.environ[name]  # inside an allocation Lightning would see a cluster
     handlers = {s: signal.getsignal(s) for s in (*signals.STOP_SIGNALS, signal.SIGINT)}
     rng = torch.get_rng_state()
+    torch.manual_seed(0)  # otherwise a test's weights depend on which tests ran before it
     yield
     signals.restore()
     for signum, handler in handlers.items():
