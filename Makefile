@@ -2,11 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+EXTRAS_READY := .venv/extras-ready
+EXTRAS := export,sweep,wandb,mlflow
 BENCH_READY := .venv-bench/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help train test slow test-gpu test-slurm lint ci bench bench-gpu clean
+.PHONY: help train test slow test-extras test-gpu test-slurm lint ci bench bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -15,10 +17,13 @@ train: $(READY)  ## set up .venv, then train the conditional GAN (another config
 	$(BIN)/python cli.py fit --config $(CONFIG)
 
 test: $(READY)  ## set up .venv, then run the quick tests
-	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu"
+	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras"
 
 slow: $(READY)  ## run the slow tests
-	$(PYTEST) -m "slow and not slurm and not gpu"
+	$(PYTEST) -m "slow and not slurm and not gpu and not extras"
+
+test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their tests
+	$(PYTEST) -m extras
 
 test-gpu: $(READY)  ## run the tests that need a CUDA device
 	$(PYTEST) -m gpu
@@ -31,7 +36,7 @@ lint: $(READY)  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ci: lint test slow test-slurm  ## run all checks that must pass before a merge
+ci: lint test slow test-extras test-slurm  ## run all checks that must pass before a merge
 
 bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -46,6 +51,10 @@ clean:  ## remove caches and .venv, but not runs/ or data/
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(EXTRAS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,$(EXTRAS)]'
 	@touch $@
 
 # Keras gets a separate environment with the extra's packages only.

@@ -22,6 +22,7 @@ IRRELEVANT_WARNINGS = (
     "Found .* module\\(s\\) in eval mode",  # the moving average stays in eval mode on purpose
     "is smaller than the logging interval",  # means continue across epochs
     "Total length of .list. across ranks is zero",  # there is no validation split
+    "The dirpath has changed",  # a command draws or scores outside the run's folder
     "Checkpoint directory .* exists and is not empty",  # a resumed run uses its own folder
 )
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in the order in which Lightning looks

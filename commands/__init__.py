@@ -12,6 +12,7 @@ A new command is one module in this folder and one entry in `COMMANDS`. There ar
 import difflib
 import pkgutil
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from commands.errors import UserError, did_you_mean
@@ -23,6 +24,7 @@ class Command(NamedTuple):
     summary: str  # one line for the help, which begins with a verb
     path: str = ""  # import path `module:name` of the class or function; Lightning's own have none
     light: bool = False  # a function that needs no Trainer
+    needs_data: Callable[[Any], object] = lambda options: True  # with these options
 
     def load(self) -> Any:
         return pkgutil.resolve_name(self.path)
@@ -33,7 +35,11 @@ COMMANDS = {
     "validate": Command("Score a trained model on the validation split"),
     "test": Command("Score a trained model on the official test set"),
     "predict": Command("Write a trained model's predictions to a file"),
-    "sample": Command("Draw images from a trained GAN", "commands.sample:Generation"),
+    "sample": Command(
+        "Draw images from a trained GAN",
+        "commands.sample:Generation",
+        needs_data=lambda options: options.neighbors,
+    ),
     "maximize": Command("Draw what a network has learned", "commands.maximize:Maximization"),
     "compare": Command(
         "Compare the results of several runs in a table", "commands.compare:compare", True

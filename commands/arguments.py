@@ -3,6 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
+from commands.model_arguments import saved_in
 from runtime import checkpoints
 from runtime.run_folder import run_folder_of
 
@@ -57,12 +58,17 @@ def normalized(args: list[str]) -> list[str]:
 
 
 def with_config_of_run(args: list[str]) -> list[str]:
-    """Adds the config of the run in `--ckpt_path`, unless a config or a model is given."""
+    """Adds the config of the run in `--ckpt_path`, unless a config or a model is given.
+
+    A checkpoint outside a run folder has no config. Its model's class is added instead.
+    """
     given = dict(values(args))
     if not given.keys().isdisjoint({*CONFIG, "--model"}) or "--ckpt_path" not in given:
         return args
     runs = Path(given.get("--trainer.default_root_dir", "runs"))
-    folder = run_folder_of(checkpoints.resolve(given["--ckpt_path"], runs))
+    checkpoint = checkpoints.resolve(given["--ckpt_path"], runs)
+    folder = run_folder_of(checkpoint)
     if folder is None or not (folder / "config.yaml").is_file():
-        return args
+        saved = saved_in(checkpoint)
+        return [args[0], "--model", saved["class_path"], *args[1:]] if saved else args
     return [args[0], "--config", str(folder / "config.yaml"), *args[1:]]

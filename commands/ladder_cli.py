@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
@@ -35,7 +35,6 @@ class LadderCLI(LightningCLI):
     def __init__(self, args: ArgsType = None) -> None:
         super().__init__(
             LightningModule,
-            LightningDataModule,
             trainer_class=CommandTrainer,
             trainer_defaults={"default_root_dir": "runs"},
             save_config_kwargs={"overwrite": True},
@@ -43,7 +42,6 @@ class LadderCLI(LightningCLI):
             parser_kwargs={"allow_abbrev": False},  # else a misspelled option may pass for another
             parser_class=Parser,
             subclass_mode_model=True,
-            subclass_mode_data=True,
             auto_configure_optimizers=False,
             args=args,
         )
@@ -90,6 +88,7 @@ class LadderCLI(LightningCLI):
         else:
             self.config = parser.parse_object(args)
         self._find_checkpoint()
+        self._require_data()
 
     @property
     def options(self) -> Namespace:
@@ -122,6 +121,20 @@ class LadderCLI(LightningCLI):
                     f"model.{name}: {self.checkpoint} was trained with {value!r}, which stays; "
                     f"{given[name]!r} is not used. Train again to change it."
                 )
+
+    def _require_data(self) -> None:
+        """Refuses a missing data set, or drops one that the command does not need.
+
+        So a trained model can be used on a machine that lacks its data.
+        """
+        command = self.config.subcommand
+        if not COMMANDS[command].needs_data(self.options):
+            self.options.data = None
+        elif self.options.get("data") is None:
+            raise MisconfigurationException(
+                f"missing: --data. {command} needs a data set: give --data, such as --data Images, "
+                "or a config file that names one, such as --config configs/cgan.yaml."
+            )
 
     @property
     def runs(self) -> Path:

@@ -1,6 +1,7 @@
 """Data sets as LightningDataModules: in memory, on the training device, in whole batches."""
 
 from datamodules.base import InMemoryDataModule, Split, Splits
+from datamodules.frame import Frame
 from datamodules.functions import Functions
 from datamodules.gates import Gates
 from datamodules.images import Images
@@ -9,6 +10,7 @@ from datamodules.loader import BatchLoader
 
 __all__ = [
     "BatchLoader",
+    "Frame",
     "Functions",
     "Gates",
     "Images",

@@ -9,6 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+from datamodules.frame import Frame
 from datamodules.loader import BatchLoader
 
 if TYPE_CHECKING:
@@ -110,6 +111,10 @@ class InMemoryDataModule(LightningDataModule):
             if name not in self.not_in_identity and not name.startswith("_")  # the CLI's own
         }
 
+    def frame(self) -> Frame:
+        """Returns the form of the examples, which every checkpoint keeps."""
+        return Frame(self.input_shape, self.scale, self.class_names)
+
     @property
     def seed(self) -> int:
         """Seed of the training order: the checkpoint's, that of `seed_everything`, or 0."""
@@ -170,8 +175,9 @@ class InMemoryDataModule(LightningDataModule):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the identity of the data and the seed of the training order."""
-        return {"identity": self.identity(), "seed": self.seed}
+        """Returns the identity of the data, their frame and the seed of the training order."""
+        frame = self.frame()._asdict()
+        return {"identity": self.identity(), "frame": frame, "seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the seed of the training order and checks that the data is the same."""

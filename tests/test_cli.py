@@ -243,7 +243,7 @@ def test_mistakes_on_the_command_line_do_not_blame_a_file(
     line = fails(capsys, "fit", "--config=configs/cgan.yaml", "--trainer.max_steps=x")
     assert line == "error: trainer.max_steps: expected int, got 'x'."
     line = fails(capsys, "fit")
-    assert line.startswith("error: missing: --data, --model. Give a config file")
+    assert line.startswith("error: missing: --model. Give a config file")
     line = fails(capsys, "test")
     assert line.endswith("Give a run, `python cli.py test --ckpt_path RUN`.")
     assert "no checkpoint below" in fails(
@@ -374,3 +374,8 @@ def test_a_models_own_complaint_is_one_line_too(
         capsys, "fit", "--config=configs/mnist_dense.yaml", "--model.network.activation=relo"
     )
     assert line.startswith("error: there is no activation 'relo'")
+
+
+def test_a_missing_data_set_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsys, "fit", "--model", "IrisMLP")
+    assert line.startswith("error: missing: --data. fit needs a data set: give --data")

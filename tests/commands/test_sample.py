@@ -63,6 +63,23 @@ def test_a_run_folder_is_all_it_needs(cgan: Path, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "grid.png").size == (5 * 60 + 4, 10 * 60 + 4)
 
 
+def test_a_checkpoint_alone_is_enough(cgan: Path, tmp_path: Path) -> None:
+    moved = shutil.copy(cgan / "checkpoints" / "last.ckpt", tmp_path / "moved.ckpt")
+    root = f"--trainer.default_root_dir={tmp_path}"
+    drawn = sample(moved, tmp_path / "moved", "--count=20", root)
+    expected = sample(cgan, tmp_path / "run", "--count=20")
+    assert np.array_equal(drawn["images"], expected["images"])
+
+
+def test_sampling_does_not_build_the_data_set(cgan: Path, tmp_path: Path) -> None:
+    elsewhere = shutil.copytree(cgan, tmp_path / "experiment" / "run", symlinks=True)
+    config = (elsewhere / "config.yaml").read_text()
+    (elsewhere / "config.yaml").write_text(config.replace("scale: 255.0", "scale: -1.0"))
+    assert len(sample(elsewhere, tmp_path / "out", "--count=20")["images"]) == 20
+    with pytest.raises(SystemExit):  # the data set refuses this scale
+        sample(elsewhere, tmp_path / "out", "--neighbors=1")
+
+
 def test_an_unconditional_gan_has_no_labels(gan: Path, tmp_path: Path) -> None:
     drawn = sample(gan, tmp_path, "--count=7", "--interpolate=linear")
     assert drawn.keys() == {"images", "scores", "seed"}
