@@ -108,7 +108,8 @@ class LadderCLI(LightningCLI):
                     f"a run folder, `python cli.py {command} --ckpt_path RUN`, or --untrained true."
                 )
             return
-        self.checkpoint = checkpoints.resolve(wanted, self.runs / self.experiment)
+        resume = command == "fit"
+        self.checkpoint = checkpoints.resolve(wanted, self.runs / self.experiment, resume)
         self.options.ckpt_path = None  # until Lightning has looked for hyperparameters in it
         given = self.options.model.init_args.as_dict() if self.options.model else {}
         if saved := model_arguments.saved_in(self.checkpoint):

@@ -1,34 +1,17 @@
-"""Checkpoints that are whole or absent, and how to find one."""
+"""When a run saves checkpoints, and how to find one."""
 
 import os
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from runtime import files
+from runtime.checkpoint_files import RESUMABLE, BadCheckpointError, link, verify
 from runtime.schedule import epoch_is_due
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, then renames.
-
-    Lightning writes to a temporary file in $TMPDIR. If that is on another file system, the last
-    step is a copy, and a process that is killed during it leaves half a checkpoint.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, lambda partial: torch.save(checkpoint, partial))
 
 
 class _AtEpochs(ModelCheckpoint):
@@ -74,10 +57,7 @@ class EpochCheckpoint(_AtEpochs):
     def _link_last(self, trainer: Trainer, newest: Path) -> None:
         """Points `last.ckpt` to the newest checkpoint, so that there is one at any moment."""
         if trainer.is_global_zero:
-            link = newest.with_name("last.ckpt.tmp")
-            link.unlink(missing_ok=True)
-            link.symlink_to(newest.name)
-            link.replace(newest.with_name("last.ckpt"))
+            link(newest.with_name("last.ckpt"), newest)
         trainer.strategy.barrier()
 
 
@@ -98,22 +78,23 @@ class BestCheckpoint(_AtEpochs):
             super().on_validation_end(trainer, pl_module)
 
 
-def is_readable(path: Path) -> bool:
-    """Returns whether torch can read a file as a checkpoint, without loading its tensors."""
+def problem_of(path: Path) -> str:
+    """Returns what is wrong with a checkpoint; empty if nothing is."""
     try:
-        torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    except (RuntimeError, OSError, EOFError, ValueError, UnpicklingError):
-        return False
-    return True
+        verify(path)
+    except BadCheckpointError as error:
+        return str(error)
+    return ""
 
 
-def resolve(wanted: str | Path, runs: Path) -> Path:
+def resolve(wanted: str | Path, runs: Path, resume: bool = False) -> Path:
     """Finds the checkpoint that `--ckpt_path` means.
 
     Args:
         wanted: A file; a folder, for the newest `checkpoints/last.ckpt` in or below it; `last` or
             `best`, for the newest of that name below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
+        resume: The run will go on, for which weights alone are not enough.
     """
     path, found = Path(wanted), None
     if path.name == "best" and not path.exists():
@@ -127,11 +108,8 @@ def resolve(wanted: str | Path, runs: Path) -> Path:
         folder = runs if wanted == "last" else path
         found = newest(folder)
         problem = f"no checkpoint below {folder}. Train first, or name a file."
-    elif path.is_file():
-        found = path if is_readable(path) else None
-        problem = (
-            "not a checkpoint that can be read. Give another, or a run folder, for its newest."
-        )
+    elif path.is_file() or path.is_symlink():
+        found = path
     else:
         problem = (
             "no such file or folder. Give a checkpoint, a run folder, or 'last' for the newest run "
@@ -139,16 +117,33 @@ def resolve(wanted: str | Path, runs: Path) -> Path:
         )
     if found is None:
         raise MisconfigurationException(f"--ckpt_path {wanted}: {problem}")
+    if wrong := problem_of(found):
+        raise MisconfigurationException(
+            f"--ckpt_path {wanted}: {wrong}. Give another, or a run folder, for its newest."
+        )
+    if resume and (missing := _missing_to_resume(found)):
+        raise MisconfigurationException(
+            f"--ckpt_path {wanted}: it has weights but no {missing}, so the run cannot go on from "
+            "it. Use it with test, sample or predict, or give a checkpoint of a run."
+        )
     return found
 
 
+def _missing_to_resume(path: Path) -> str:
+    content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    return ", ".join(key for key in RESUMABLE if key not in content)
+
+
 def newest(folder: Path) -> Path | None:
-    """Returns the newest readable checkpoint in or below a folder; None if there is none."""
-    by_age = sorted(folder.glob("**/[!.]*.ckpt"), key=os.path.getmtime, reverse=True)
+    """Returns the newest checkpoint in or below a folder that is sound; None if there is none."""
+    by_age = sorted(folder.glob("**/[!.]*.ckpt"), key=lambda p: p.lstat().st_mtime, reverse=True)
     last = [path for path in by_age if path.name == "last.ckpt"][:1]
+    seen: set[Path] = set()
     for path in last + by_age:
-        if is_readable(path):
-            if last and path != last[0]:
-                rank_zero_warn(f"{last[0]} cannot be read; going back to {path}.")
+        if path.resolve() in seen:
+            continue
+        seen.add(path.resolve())
+        if not (wrong := problem_of(path)):
             return path
+        rank_zero_warn(f"{path}: {wrong}. Going back to the checkpoint before it.")
     return None

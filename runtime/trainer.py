@@ -7,7 +7,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from runtime import cluster, lightning_mends
-from runtime.checkpoints import AtomicCheckpointIO
+from runtime.checkpoint_files import AtomicCheckpointIO
 from runtime.cpu import keep_freed_memory, take_subnormal_numbers_as_zero
 from runtime.precision import choose_precision
 

@@ -15,13 +15,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import Iris
 from models import IrisMLP
-from runtime.checkpoints import (
-    AtomicCheckpointIO,
-    BestCheckpoint,
-    EpochCheckpoint,
-    is_readable,
-    resolve,
-)
+from runtime.checkpoint_files import AtomicCheckpointIO
+from runtime.checkpoints import BestCheckpoint, EpochCheckpoint, problem_of, resolve
 from tests.conftest import ROOT
 from tests.models.gans import small
 
@@ -33,7 +28,8 @@ def test_a_run_that_would_keep_no_checkpoint_is_refused(keep: int) -> None:
 
 
 def save(path: Path, value: int = 0, age: int = 0) -> Path:
-    AtomicCheckpointIO().save_checkpoint({"value": value, "weights": torch.zeros(9)}, path)
+    content = {"value": value, "state_dict": {"weights": torch.zeros(9)}}
+    AtomicCheckpointIO().save_checkpoint(content, path)
     when = time.time() - age
     os.utime(path, (when, when))
     return path
@@ -64,8 +60,8 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 def test_kill_minus_nine_never_leaves_a_broken_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     script = (
-        "import sys, torch; from runtime.checkpoints import AtomicCheckpointIO\n"
-        "io, state = AtomicCheckpointIO(), {'w': torch.zeros(3_000_000)}\n"
+        "import sys, torch; from runtime.checkpoint_files import AtomicCheckpointIO\n"
+        "io, state = AtomicCheckpointIO(), {'state_dict': {'w': torch.zeros(3_000_000)}}\n"
         "while True: io.save_checkpoint(state, sys.argv[1])"
     )
     for attempt in range(8):
@@ -75,7 +71,7 @@ def test_kill_minus_nine_never_leaves_a_broken_checkpoint(tmp_path: Path) -> Non
         time.sleep(0.02 * attempt)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert is_readable(path)
+        assert problem_of(path) == ""
         path.unlink()
 
 
@@ -92,7 +88,7 @@ def test_a_broken_last_falls_back_to_the_newest_that_can_be_read(tmp_path: Path)
     save(folder / "epoch=0.ckpt", age=100)
     whole = save(folder / "epoch=1.ckpt", age=50)
     (folder / "last.ckpt").write_bytes(whole.read_bytes()[:-50])
-    with pytest.warns(UserWarning, match="cannot be read"):
+    with pytest.warns(UserWarning, match="not a checkpoint, or an incomplete one. Going back"):
         assert resolve("last", tmp_path) == whole
 
 
