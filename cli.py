@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import commands
 from commands.errors import user_errors
 from runtime import signals
+from runtime.errors import RunFailedError
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -33,16 +34,25 @@ def main(args: "ArgsType" = None) -> None:
 
     Raises:
         SystemExit: With 2 for a user's mistake, explained in one line on standard error; with 75
-            if a signal stopped the run, which can be resumed.
+            if a signal stopped the run, which can be resumed; with 1, also after one line, if a run
+            cannot go on.
     """
     given = sys.argv[1:] if args is None else args
     try:
         if not (isinstance(given, list) and commands.run_light(given)):
             _run_lightning(given, own_process=args is None)
     except user_errors() as error:
-        if not int(next((os.environ[name] for name in RANKS if name in os.environ), 0)):
-            print("error:", " ".join(str(error).split()), file=sys.stderr)
+        _print(error)
         raise SystemExit(2) from None
+    except RunFailedError as error:
+        _print(error)
+        raise SystemExit(1) from None
+
+
+def _print(error: Exception) -> None:
+    """Prints an error in one line, once for all ranks."""
+    if not int(next((os.environ[name] for name in RANKS if name in os.environ), 0)):
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
 
 
 def _run_lightning(args: "ArgsType", own_process: bool) -> None:

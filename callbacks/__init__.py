@@ -4,6 +4,7 @@ from callbacks.curves import Curves
 from callbacks.data_figures import DataFigures
 from callbacks.decision_surface import DecisionSurface
 from callbacks.evaluation import Evaluation
+from callbacks.finite import FiniteLoss
 from callbacks.function_fit import FunctionFit
 from callbacks.graph import NetworkGraph
 from callbacks.health import Health
@@ -15,6 +16,7 @@ from callbacks.summary import Summary
 
 # Each acts on its own kinds of model and ignores the others.
 DEFAULT_CALLBACKS = (
+    FiniteLoss,
     Speed,
     Health,
     Curves,
@@ -28,6 +30,6 @@ DEFAULT_CALLBACKS = (
 
 __all__ = [
     "DEFAULT_CALLBACKS",
-    "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FunctionFit", "Health",
+    "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FiniteLoss", "FunctionFit", "Health",
     "NetworkGraph", "Predictions", "Progress", "Quality", "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip

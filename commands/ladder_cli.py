@@ -216,7 +216,9 @@ class LadderCLI(LightningCLI):
     def _callbacks(self, config: Namespace) -> list[Callback]:
         """The user's callbacks and those that every run needs, except what the Trainer disables."""
         options = self.config_init[self.subcommand]
-        chosen = [*(config.callbacks or []), *(make() for make in DEFAULT_CALLBACKS)]
+        given = config.callbacks or []
+        chosen = [*(given if isinstance(given, list) else [given])]
+        chosen += [make() for make in DEFAULT_CALLBACKS]
         chosen += [options.samples, options.quality]
         if config.enable_progress_bar is not False:
             chosen.append(Progress())

@@ -56,6 +56,7 @@ class Module(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        self.losses: dict[str, Tensor] = {}  # of the last training batch
         self._sums: dict[str, tuple[Tensor, int]] = {}  # name -> sum, count of batches
 
     def save_hyperparameters(self, *args: Any, frame: Any = None, **kwargs: Any) -> None:
@@ -118,6 +119,7 @@ class Module(LightningModule):
         costs one addition per key, on the device, and only logging steps call Lightning. A key may
         be absent from a batch.
         """
+        self.losses = {name: value for name, value in values.items() if name.endswith("loss")}
         for name, value in values.items():
             total, count = self._sums.get(name, (torch.zeros_like(value), 0))
             self._sums[name] = (total + value, count + 1)

@@ -9,6 +9,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from runtime import files
+from runtime.errors import RunFailedError
 
 FORMAT = 1  # of the checkpoints of this version; files without a number are older
 FORMAT_KEY = "ladder_format"
@@ -32,6 +33,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         path = Path(path)
+        if bad := _not_finite(checkpoint.get("state_dict", {})):
+            raise RunFailedError(
+                f"weights {bad} contain NaN or infinity, so {path} is not written. Earlier "
+                "checkpoints are kept. Try a smaller learning rate or gradient clipping."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = checkpoint | {FORMAT_KEY: FORMAT}
         files.write(path, lambda partial: torch.save(checkpoint, partial))
@@ -116,6 +122,13 @@ def _check_content(content: Any) -> None:
             f"written by a newer version of this project (format {found}; this version reads up to "
             f"{FORMAT}): update the project"
         )
+    if bad := _not_finite(weights):
+        raise BadCheckpointError(f"its weights {bad} contain NaN or infinity")
+
+
+def _not_finite(weights: dict[str, Any]) -> str:
+    """Returns the name of the first weights that are not finite; empty if all are."""
     for name, weight in weights.items():
-        if weight.is_floating_point() and not weight.isfinite().all():
-            raise BadCheckpointError(f"its weights {name} contain NaN or infinity")
+        if isinstance(weight, torch.Tensor) and not weight.isfinite().all():
+            return name
+    return ""

@@ -1,0 +1,138 @@
+"""A run whose loss becomes NaN ends there, and its good checkpoints stay."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+import cli
+from callbacks import FiniteLoss
+from models.base import Module
+from runtime.checkpoint_files import AtomicCheckpointIO
+from runtime.checkpoints import problem_of
+from runtime.errors import RunFailedError
+from tests import ranks
+from tests.models.classifiers import trainer as make_trainer
+from tests.test_cli import DIGITS
+
+
+class Poison(Callback):
+    """Makes the weights NaN before a step, as a step that is far too long does."""
+
+    def __init__(self, step: int, value: float = torch.nan) -> None:
+        self.step, self.value = step, value
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == self.step:
+            next(pl_module.parameters()).data.fill_(self.value)
+
+
+RUNS = {
+    "iris": ["--config=configs/iris.yaml", "--data.batch_size=30"],
+    "gan": ["--model=GAN", "--model.generator.width=2", "--model.trunk.width=2", *DIGITS],
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_run_ends_at_the_first_bad_loss(
+    name: str, value: str, in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poison = f"{__name__}.Poison"
+    batches = ["--trainer.limit_train_batches=4", "--checkpoint.min_steps=0", "--quality.samples=0"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([
+            "fit", *RUNS[name], *batches, f"--trainer.callbacks={poison}",
+            "--trainer.callbacks.step=13", f"--trainer.callbacks.value=.{value}",
+            f"--trainer.default_root_dir={tmp_path}", "--experiment=x", "--trainer.max_epochs=9",
+        ])  # fmt: skip
+    assert stopped.value.code == 1
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
+    loss = {"iris": "loss", "gan": "d_loss"}[name]
+    assert f"error: loss '{loss}': NaN or infinite at step 14 (epoch 3), learning rate 0.0" in line
+    last = tmp_path / "x" / "version_0" / "checkpoints" / "last.ckpt"
+    assert f"The last checkpoint before it is {last}. Try" in line
+    assert problem_of(last) == ""
+    assert torch.load(last, weights_only=True)["global_step"] == 12
+
+
+class Diverges(Module):
+    """A model with one weight, whose loss is infinite in one batch."""
+
+    def __init__(self, bad: int) -> None:
+        super().__init__()
+        self.weight, self.bad = torch.nn.Parameter(torch.ones(())), bad
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = self.weight * (torch.inf if batch_idx == self.bad else 1.0)
+        self.log_means({"loss": loss.detach()})
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(torch.zeros(10))  # type: ignore[arg-type]
+
+
+def test_on_a_gpu_the_first_bad_step_is_read_at_a_logging_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    callback = FiniteLoss()
+    monkeypatch.setattr("callbacks.finite.waits", lambda device: True)
+    with pytest.raises(RunFailedError, match="loss 'loss': NaN or infinite at step 4 "):
+        make_trainer(callback, log_every_n_steps=7).fit(Diverges(bad=3))
+    trainer = make_trainer(FiniteLoss(), log_every_n_steps=7)
+    trainer.fit(Diverges(bad=-1))
+    assert trainer.global_step == 10
+
+
+def test_weights_that_became_infinite_in_the_last_step_end_the_run() -> None:
+    class LastStep(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
+            if trainer.global_step == 10:
+                pl_module.weight.data.fill_(torch.inf)
+
+    with pytest.raises(RunFailedError, match="weights: NaN or infinite at step 10"):
+        make_trainer(FiniteLoss(), LastStep()).fit(Diverges(bad=-1))
+
+
+def test_weights_that_are_not_finite_never_replace_a_file(tmp_path: Path) -> None:
+    path, io = tmp_path / "last.ckpt", AtomicCheckpointIO()
+    io.save_checkpoint({"state_dict": {"w": torch.ones(3)}}, path)
+    with pytest.raises(RunFailedError, match="weights w contain NaN"):
+        io.save_checkpoint({"state_dict": {"w": torch.tensor([1.0, torch.nan])}}, path)
+    assert torch.load(path, weights_only=True)["state_dict"]["w"].sum() == 3
+
+
+class BadOnRankOne(Poison):
+    """Makes the loss of one rank infinite, but no gradient: only this rank sees it."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_rank == 1 and trainer.global_step == self.step:
+            pl_module.losses["loss"] = torch.tensor(torch.inf)
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.ddp
+def test_all_ranks_end_together(tmp_path: Path) -> None:
+    def work() -> None:
+        cli.main([
+            "fit", *RUNS["iris"], f"--trainer.default_root_dir={tmp_path}", "--experiment=x",
+            f"--trainer.callbacks={__name__}.BadOnRankOne", "--trainer.callbacks.step=6",
+            "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu",
+        ])  # fmt: skip
+
+    assert ranks.end(ranks.start(2, work, tmp_path), 60) == [1, 1]
+    lines = (tmp_path / "0.log").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("error: ")]
+    assert line.startswith("error: a loss of another process: NaN or infinite at step 7 (epoch 1)")
+    assert "error" not in (tmp_path / "1.log").read_text()
