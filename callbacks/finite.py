@@ -71,9 +71,9 @@ class FiniteLoss(Callback):
         what, step = self._found or ("a loss of another process", trainer.global_step)
         rates = ", ".join(f"{o.param_groups[0]['lr']:.3g}" for o in trainer.optimizers)
         raise RunFailedError(
-            f"{what}: NaN or infinite at step {step} (epoch {trainer.current_epoch}), learning rate {rates}. "
-            f"{_saved(trainer)} Try a smaller learning rate, gradient clipping or "
-            "--trainer.precision 32-true."
+            f"{what}: NaN or infinite at step {step} (epoch {trainer.current_epoch}), "
+            f"learning rate {rates}. {_saved(trainer)} Try a smaller learning rate, gradient "
+            "clipping or --trainer.precision 32-true."
         )
 
 
