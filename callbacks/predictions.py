@@ -11,6 +11,7 @@ from callbacks.results import class_names, data_of, gather, say
 from models.classifier import Classifier
 from models.regressor import FunctionMLP
 from runtime.files import write
+from runtime.ranges import NonNegative, check
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,7 +27,8 @@ class Predictions(Callback):
         rows: Number of rows to print.
     """
 
-    def __init__(self, rows: int = 10) -> None:
+    def __init__(self, rows: NonNegative = 10) -> None:
+        check(Predictions, locals(), "")
         self.rows = rows
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

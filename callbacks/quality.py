@@ -21,6 +21,7 @@ from metrics.scores import GanTrain
 from models.base import eval_mode
 from models.gan import GAN
 from models.sampling import Draws, to_pixels
+from runtime.ranges import NonNegative, Positive, check
 from runtime.schedule import epoch_is_due, is_over
 
 
@@ -43,16 +44,14 @@ class Quality(Callback):
 
     def __init__(
         self,
-        samples: int = 2000,
-        every_n_epochs: int = 1,
-        min_steps: int = 200,
-        final_samples: int = 10_000,
+        samples: NonNegative = 2000,
+        every_n_epochs: Positive = 1,
+        min_steps: NonNegative = 200,
+        final_samples: NonNegative = 10_000,
         gan_train: bool = True,
         extra_scores: list[Score] | Score | None = None,
     ) -> None:
-        if every_n_epochs < 1:
-            problem = f"quality.every_n_epochs is {every_n_epochs}: set it to 1 or more"
-            raise MisconfigurationException(problem)
+        check(Quality, locals(), "quality.")
         self.samples, self.final_samples = samples, final_samples
         self.every_n_epochs, self.min_steps = every_n_epochs, min_steps
         self.scores = {s.name: s for s in SCORES if gan_train or not isinstance(s, GanTrain)}

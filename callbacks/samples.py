@@ -10,6 +10,7 @@ from callbacks.figures import figures_folder, tensorboard, tile, write_png
 from models.base import eval_mode
 from models.gan import GAN
 from models.sampling import sample
+from runtime.ranges import NonNegative, check
 from runtime.schedule import epoch_is_due
 
 
@@ -20,7 +21,8 @@ class SampleGrid(Callback):
         min_steps: Smallest number of steps between two grids; skips the end of shorter epochs.
     """
 
-    def __init__(self, min_steps: int = 200) -> None:
+    def __init__(self, min_steps: NonNegative = 200) -> None:
+        check(SampleGrid, locals(), "samples.")
         self.min_steps = min_steps
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:

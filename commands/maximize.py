@@ -24,6 +24,7 @@ from models.activation_maximization import (
 from models.classifier import Classifier
 from models.gan import GAN
 from models.occlusion import occlusion_map
+from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share, check
 from runtime.run_folder import RunFolder
 
 
@@ -67,13 +68,13 @@ class Maximization:
         ckpt_path: str | Path | None = None,
         weights_only: bool | None = None,
         layer: str | None = None,
-        unit: int | None = None,
-        steps: int = 200,
-        lr: float = 0.05,
-        jitter: int = 1,
-        blur: float = 0.5,
-        l2: float = 0.02,
-        occlusion: int = 8,
+        unit: NonNegative | None = None,
+        steps: Positive = 200,
+        lr: PositiveFloat = 0.05,
+        jitter: NonNegative = 1,
+        blur: NonNegativeFloat = 0.5,
+        l2: Share = 0.02,
+        occlusion: NonNegative = 8,
         out: str | Path | None = None,
     ) -> None:
         """Draws inputs that excite a network's units, its first filters, and occlusion maps.
@@ -96,6 +97,7 @@ class Maximization:
             occlusion: Number of test images to draw occlusion maps for; 0 draws none.
             out: Folder for the pictures; by default the run's `figures`.
         """
+        check(Maximization.maximize, locals(), "--")
         trainer = cast(Trainer, self)
         if not trainer.is_global_zero:
             return  # One process is enough.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from commands.sample_figures import draw_animation, draw_grid, draw_neighbors, d
 from models.gan import GAN
 from models.sampling import Draws
 from runtime.files import write
+from runtime.ranges import NonNegative, Positive, Probability, Range, Seed, check
 from runtime.run_folder import run_folder_of
 
 LARGEST_ROUND = 20_000  # Images per round; those that fail are dropped before the next.
@@ -49,16 +50,16 @@ class Generation:
         datamodule: LightningDataModule | None = None,
         ckpt_path: str | Path | None = None,
         weights_only: bool | None = None,
-        count: int = 100,
+        count: Annotated[int, Range(1, 1_000_000)] = 100,
         out: str | Path | None = None,
         classes: list[int] | None = None,
-        seed: int = 0,
-        min_score: float = 0.0,
-        max_score: float = 1.0,
-        max_tries: int = 100,
+        seed: Seed = 0,
+        min_score: Probability = 0.0,
+        max_score: Probability = 1.0,
+        max_tries: Positive = 100,
         interpolate: Literal["linear", "spherical"] | None = None,
         between: list[int] | None = None,
-        neighbors: int = 0,
+        neighbors: NonNegative = 0,
         gif: bool = False,
     ) -> None:
         """Draws images from a trained GAN into `grid.png` and `samples.npz`.
@@ -86,6 +87,7 @@ class Generation:
                 images nearest to it in pixels.
             gif: Also make `training.gif` from the run's sample grids.
         """
+        check(Generation.sample, locals(), "--")
         trainer = cast(Trainer, self)
         wanted = Wanted(count, classes, seed, min_score, max_score, max_tries)
         gan = _check(model, wanted, between)
@@ -120,9 +122,6 @@ def _check(model: LightningModule, wanted: Wanted, between: list[int] | None) ->
             f"sample draws from a GAN, but this checkpoint is of {type(model).__name__}: give "
             "--ckpt_path a GAN's run"
         )
-    for option, least in {"count": 1, "max_tries": 1, "seed": 0}.items():
-        if (value := getattr(wanted, option)) < least:
-            raise MisconfigurationException(f"--{option} is {value}: set it to {least} or more")
     for option, chosen in {"--classes": wanted.classes, "--between": between}.items():
         if chosen is None:
             continue

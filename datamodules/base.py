@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules.frame import Frame
 from datamodules.loader import BatchLoader
+from runtime.ranges import Positive, PositiveFloat, check
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -80,11 +81,10 @@ class InMemoryDataModule(LightningDataModule):
     # Init arguments that do not decide which examples are loaded
     not_in_identity: ClassVar[frozenset[str]] = frozenset({"batch_size", "data_dir", "scale"})
 
-    def __init__(self, batch_size: int, scale: float = 1.0) -> None:
+    def __init__(self, batch_size: Positive, scale: PositiveFloat = 1.0) -> None:
         super().__init__()
-        if scale <= 0:
-            raise MisconfigurationException(f"scale is {scale}: set --data.scale above 0")
         self.save_hyperparameters()  # includes the subclass's arguments
+        check(type(self), self.hparams, "data.")
         self.batch_size, self.scale = batch_size, scale
         self.splits: Splits | None = None  # None before `setup`
         self._placed: dict[tuple[str, torch.device], Split] = {}

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.base import InMemoryDataModule, Split, Splits
 from datamodules.expressions import evaluate
+from runtime.ranges import Count, NonNegativeFloat, Positive, Seed
 
 BUMP = "exp(-(x1**2 + x2**2))"
 NAMED_FUNCTIONS = {"sin": "sin(x1)", "step": "x1 > 0", "abs": "abs(x1)", "bump": BUMP}
@@ -37,20 +38,15 @@ class Functions(InMemoryDataModule):
     def __init__(
         self,
         function: str = "sin(x)",
-        dimensions: int = 1,
-        num_train: int = 1024,
+        dimensions: Positive = 1,
+        num_train: Count = 1024,
         sampling: Literal["uniform", "grid"] = "uniform",
-        num_eval: int = 2500,
-        noise: float = 0.0,
-        batch_size: int = 32,
-        data_seed: int = 0,
+        num_eval: Count = 2500,
+        noise: NonNegativeFloat = 0.0,
+        batch_size: Positive = 32,
+        data_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)
-        limits = ("dimensions", dimensions, 1), ("num_train", num_train, 1), ("noise", noise, 0)
-        for name, value, least in limits:
-            if value < least:
-                remedy = f"set --data.{name} to {least} or more"
-                raise MisconfigurationException(f"{name} is {value}: {remedy}")
         if sampling not in ("uniform", "grid"):
             raise MisconfigurationException(
                 f"there is no sampling {sampling!r}: set --data.sampling to uniform or grid"

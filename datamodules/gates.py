@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.base import InMemoryDataModule, Split, Splits
+from runtime.ranges import NonNegativeFloat, Positive, Seed
 
 GATES = {"or": (0, 1, 1, 1), "and": (0, 0, 0, 1), "xor": (0, 1, 1, 0), "xnor": (1, 0, 0, 1)}
 
@@ -29,20 +30,16 @@ class Gates(InMemoryDataModule):
     def __init__(
         self,
         gate: Literal["or", "and", "xor", "xnor"] = "xor",
-        repeat: int = 1,
-        noise: float = 0.0,
-        batch_size: int = 4,
-        noise_seed: int = 0,
+        repeat: Positive = 1,
+        noise: NonNegativeFloat = 0.0,
+        batch_size: Positive = 4,
+        noise_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)
         if gate not in GATES:
             raise MisconfigurationException(
                 f"there is no gate {gate!r}: set --data.gate to one of {', '.join(GATES)}"
             )
-        if repeat < 1:
-            raise MisconfigurationException(f"repeat is {repeat}: set --data.repeat to 1 or more")
-        if noise < 0:
-            raise MisconfigurationException(f"noise is {noise}: set --data.noise to 0 or more")
         self.gate, self.repeat = gate, repeat
         self.noise, self.noise_seed = noise, noise_seed
         self.title = gate.upper()

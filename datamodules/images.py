@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
 from datamodules.download import download
 from datamodules.sources import DATASETS, IMAGE_SHAPE, find_files, load_digits, load_idx_dataset
+from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
 ImageDataset = Literal["auto", "mnist", "fashion", "kmnist", "qmnist", "emnist-digits", "digits"]
 
@@ -38,10 +39,10 @@ class Images(InMemoryDataModule):
         self,
         dataset: ImageDataset = "auto",
         data_dir: str = "data",
-        batch_size: int = 128,
-        val_fraction: float = 1 / 12,
-        split_seed: int = 0,
-        scale: float = 255.0,
+        batch_size: Positive = 128,
+        val_fraction: Share = 1 / 12,
+        split_seed: Seed = 0,
+        scale: PositiveFloat = 255.0,
     ) -> None:
         super().__init__(batch_size, scale)
         if dataset not in get_args(ImageDataset):

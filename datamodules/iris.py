@@ -1,12 +1,13 @@
 """Fisher's iris flowers: 150 flowers, four lengths in cm, three species."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
+from runtime.ranges import Positive, Range, Seed, Share
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -37,17 +38,15 @@ class Iris(InMemoryDataModule):
 
     def __init__(
         self,
-        batch_size: int = 16,
+        batch_size: Positive = 16,
         standardize: bool = True,
-        val_fraction: float = 0.0,
-        split_seed: int = 0,
+        val_fraction: Share = 0.0,
+        split_seed: Seed = 0,
         fold: int | None = None,
-        folds: int = 5,
-        fold_seed: int = 0,
+        folds: Annotated[int, Range(2, 50)] = 5,
+        fold_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)
-        if not 2 <= folds <= 50:
-            raise MisconfigurationException(f"folds is {folds}: set --data.folds to 2..50")
         if fold is not None and not 0 <= fold < folds:
             remedy = f"set --data.fold to 0..{folds - 1}"
             raise MisconfigurationException(f"there is no fold {fold} of {folds}: {remedy}")

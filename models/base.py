@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.legacy import translate_hyperparameters
+from runtime.ranges import check
 
 NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)
 
@@ -64,6 +65,7 @@ class Module(LightningModule):
 
         A class becomes its `class_path` and `init_args`, from which Lightning builds it again. A
         lambda has no such form and is left out. `weights_only=True` would refuse to load either.
+        Values outside the ranges that the init arguments declare are refused.
         """
         frame = frame or cast(Any, inspect.currentframe()).f_back
         super().save_hyperparameters(*args, frame=frame, **kwargs)
@@ -71,6 +73,7 @@ class Module(LightningModule):
             if plain := _as_plain_value(self.hparams.pop(name)):
                 self.hparams[name] = plain
                 self.hparams["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
+        check(type(self), self.hparams, "model.")
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:

@@ -10,6 +10,7 @@ from torch import Tensor
 from models.gan import GAN
 from models.gan_heads import HeadCallable, ProjectionHead
 from models.gan_networks import ImageShape
+from runtime.ranges import NonNegative
 
 
 class ConditionalGAN(GAN):
@@ -28,7 +29,7 @@ class ConditionalGAN(GAN):
         image_shape: ImageShape,
         num_classes: int,
         head: HeadCallable = ProjectionHead,
-        pretrain_epochs: int = 0,
+        pretrain_epochs: NonNegative = 0,
         **gan: Any,
     ) -> None:
         if not num_classes:

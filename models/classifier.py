@@ -17,6 +17,7 @@ from models.ema import MovingAverage
 from models.layers import Initialization, initialize_
 from models.networks import FeedForward
 from models.optimizers import Schedule, build_optimizer, learning_rate_factor
+from runtime.ranges import Share
 
 Batch = tuple[Tensor, Tensor]
 
@@ -46,12 +47,12 @@ class Classifier(Module):
         num_classes: int,
         network: NetworkCallable = FeedForward,
         loss: ClassifierLossName = "cross_entropy",
-        label_smoothing: float = 0.0,
+        label_smoothing: Share = 0.0,
         initialization: Initialization = "torch",
-        ema_decay: float = 0.0,
+        ema_decay: Share = 0.0,
         optimizer: OptimizerCallable = torch.optim.Adam,
         schedule: Schedule = "constant",
-        warmup: float = 0.0,
+        warmup: Share = 0.0,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
@@ -61,11 +62,6 @@ class Classifier(Module):
                 f"{type(self).__name__} needs data with classes: choose such a data set, or the "
                 "model FunctionMLP"
             )
-        for name, value in {"label_smoothing": label_smoothing, "warmup": warmup}.items():
-            if not 0 <= value < 1:
-                raise MisconfigurationException(
-                    f"model.{name} is {value}: set it to 0 or to less than 1"
-                )
         if scheduler is not None and (schedule != "constant" or warmup > 0):
             raise MisconfigurationException(
                 "model.scheduler replaces model.schedule and model.warmup: leave out the one or "

@@ -23,6 +23,7 @@ from models.gan_networks import (
 from models.layers import Initialization, initialize_
 from models.losses import r1_penalty
 from models.sampling import Draw, to_pixels
+from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Share
 
 
 class GAN(AlternatingOptimization):
@@ -62,16 +63,16 @@ class GAN(AlternatingOptimization):
         trunk: TrunkCallable = ModernTrunk,
         head: HeadCallable = PlainHead,
         initialization: Initialization = "torch",
-        latent_dim: int = 100,
+        latent_dim: Positive = 100,
         latent: Literal["uniform", "gaussian"] = "gaussian",
-        discriminator_steps: int = 1,
+        discriminator_steps: Positive = 1,
         reuse_fakes: bool = False,
         fakes_in_eval_mode: bool = False,
-        ema_decay: float = 0.0,
-        r1_gamma: float = 0.0,
-        r1_every: int = 8,
-        gradient_clip_val: float | None = None,
-        accumulate_grad_batches: int = 1,
+        ema_decay: Share = 0.0,
+        r1_gamma: NonNegativeFloat = 0.0,
+        r1_every: Positive = 8,
+        gradient_clip_val: PositiveFloat | None = None,
+        accumulate_grad_batches: Positive = 1,
         generator_optimizer: OptimizerCallable = torch.optim.Adam,
         discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
         generator_scheduler: LRSchedulerCallable | None = None,
@@ -91,9 +92,6 @@ class GAN(AlternatingOptimization):
                 f"{type(self).__name__} generates images, and the data have none: choose a data "
                 "set of images, such as --data Images, or another model"
             )
-        for name in ("discriminator_steps", "accumulate_grad_batches", "r1_every"):
-            if (value := self.hparams[name]) < 1:
-                raise MisconfigurationException(f"model.{name} is {value}: set it to 1 or more")
         if reuse_fakes and (fakes_in_eval_mode or accumulate_grad_batches > 1):
             raise MisconfigurationException(
                 "model.reuse_fakes needs fakes drawn in train mode for each update: leave out "

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.losses import LossCallable, NonSaturating, normalized_sigmoid_cross_entropy
+from runtime.ranges import NonNegativeFloat
 
 Stats = dict[str, Tensor]
 FAKE = 0  # the class of generated images among the lecture's 1 + num_classes
@@ -164,7 +165,7 @@ class AuxiliaryHead(Head):
         num_features: int,
         num_classes: int | None,
         loss: LossCallable = NonSaturating,
-        class_weight: float = 1.0,
+        class_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(trunk, num_features, num_classes)
         self.loss, self.class_weight = loss(), class_weight

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.base import eval_mode
 from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d, use_channels_last_
 from models.networks import activation_layer
+from runtime.ranges import Positive
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
 GeneratorCallable = Callable[[int, ImageShape], nn.Module]
@@ -45,7 +46,7 @@ class ModernGenerator(nn.Sequential):
     number of channels at half the height and width.
     """
 
-    def __init__(self, input_dim: int, image_shape: ImageShape, width: int = 64) -> None:
+    def __init__(self, input_dim: int, image_shape: ImageShape, width: Positive = 64) -> None:
         _check_modern_shape(image_shape, "generator: ModernGenerator")
         channels, height, rows = image_shape[0], image_shape[1] // 4, image_shape[2] // 4
         super().__init__(
@@ -71,7 +72,7 @@ class LectureTrunk(nn.Sequential):
     """
 
     def __init__(
-        self, image_shape: ImageShape, channels: int = 64, activation: str = "tanh"
+        self, image_shape: ImageShape, channels: Positive = 64, activation: str = "tanh"
     ) -> None:
         _check_lecture_shape(image_shape, "trunk: LectureTrunk", "ModernTrunk")
         super().__init__(
@@ -95,7 +96,7 @@ class ModernTrunk(nn.Sequential):
     Takes the images of `ModernGenerator`. `width` is the number of channels of the first layer.
     """
 
-    def __init__(self, image_shape: ImageShape, width: int = 64) -> None:
+    def __init__(self, image_shape: ImageShape, width: Positive = 64) -> None:
         _check_modern_shape(image_shape, "trunk: ModernTrunk")
         super().__init__(
             nn.Conv2d(image_shape[0], width, 4, stride=2, padding=1),

@@ -9,6 +9,7 @@ from models.augmentation import Augmentation
 from models.base import NetworkCallable
 from models.classifier import Classifier
 from models.networks import ResidualConvNet
+from runtime.ranges import NonNegative, NonNegativeFloat, Share
 
 
 class ImageClassifier(Classifier):
@@ -34,13 +35,13 @@ class ImageClassifier(Classifier):
         input_shape: tuple[int, ...],
         num_classes: int,
         network: NetworkCallable = ResidualConvNet,
-        shift: float = 0.0,
-        rotation: float = 0.0,
-        zoom: float = 0.0,
-        shear: float = 0.0,
+        shift: NonNegativeFloat = 0.0,
+        rotation: NonNegativeFloat = 0.0,
+        zoom: Share = 0.0,
+        shear: NonNegativeFloat = 0.0,
         flip: bool | Literal["auto"] = False,
         flip_in_evaluation: bool = False,
-        erase: int = 0,
+        erase: NonNegative = 0,
         mirrors: bool = False,
         **classifier: Any,
     ) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from models.base import NetworkCallable
 from models.classifier import Classifier
 from models.networks import FeedForward
+from runtime.ranges import NonNegativeFloat
 
 
 class IrisMLP(Classifier):
@@ -27,7 +28,7 @@ class IrisMLP(Classifier):
         input_shape: tuple[int, ...] = (4,),
         num_classes: int = 3,
         network: NetworkCallable = FeedForward,
-        variation: float = 0.0,
+        variation: NonNegativeFloat = 0.0,
         **classifier: Any,
     ) -> None:
         super().__init__(input_shape, num_classes, network, **classifier)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from runtime.ranges import Share
+
 
 class AdversarialLoss(ABC):
     """The two sides of one game. All arguments are logits (B,), all results scalars."""
@@ -34,7 +36,7 @@ class NonSaturating(AdversarialLoss):
         label_smoothing: 1 minus the target of real images (one-sided, Salimans et al. 2016, 3.4).
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: Share = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn.modules import activation as torch_activations
 from torchvision.ops import Conv2dNormActivation as ConvBlock
 
 from models.layers import Dropout, MaxPool2d, use_channels_last_
+from runtime.ranges import NonNegative, Positive, Share
 
 LECTURE_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -66,9 +67,9 @@ class FeedForward(nn.Sequential):
         self,
         input_shape: tuple[int, ...],
         num_outputs: int,
-        hidden: int | Sequence[int] = 128,
+        hidden: NonNegative | Sequence[NonNegative] = 128,
         activation: str = "sigmoid",
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         batch_norm: bool = False,
     ) -> None:
         units = ([hidden] if hidden else []) if isinstance(hidden, int) else hidden
@@ -105,7 +106,7 @@ class OneHiddenLayer(FeedForward):
         self,
         input_shape: tuple[int, ...],
         num_outputs: int,
-        hidden_units: int = 64,
+        hidden_units: Positive = 64,
         activation: str = "sigmoid",
     ) -> None:
         super().__init__(input_shape, num_outputs, hidden_units, activation)
@@ -167,7 +168,11 @@ class ResidualConvNet(nn.Sequential):
     """
 
     def __init__(
-        self, input_shape: tuple[int, ...], num_outputs: int, width: int = 32, dropout: float = 0.0
+        self,
+        input_shape: tuple[int, ...],
+        num_outputs: int,
+        width: Positive = 32,
+        dropout: Share = 0.0,
     ) -> None:
         if len(input_shape) != 3 or min(input_shape[1:]) < 8:
             raise MisconfigurationException(

@@ -25,7 +25,11 @@ def build_optimizer(
     A schedule is stepped every batch, except `ReduceLROnPlateau`, which watches `monitor` once an
     epoch. Messages call the schedule `name`.
     """
-    optimizer = make_optimizer(parameters)
+    try:
+        optimizer = make_optimizer(parameters)
+    except ValueError as error:  # such as "Invalid learning rate: -1"
+        option = f"model.{name.replace('scheduler', 'optimizer')}"
+        raise MisconfigurationException(f"{option}: {error}") from error
     if make_scheduler is None:
         return {"optimizer": optimizer}
     scheduler = make_scheduler(optimizer)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from models.layers import MaxPool2d, use_channels_last_
 from models.networks import FeedForward
+from runtime.ranges import Positive, PositiveFloat, Share
 
 # Channels of the 13 convolutions; "M" halves height and width by max pooling.
 CHANNELS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
@@ -27,11 +28,11 @@ class VGG16(nn.Sequential):
         self,
         input_shape: tuple[int, ...],
         num_outputs: int,
-        width: float = 1.0,
-        hidden: int = 4096,
+        width: PositiveFloat = 1.0,
+        hidden: Positive = 4096,
         batch_norm: bool = True,
-        dropout: float = 0.5,
-        pad_to_multiple_of: int = 32,
+        dropout: Share = 0.5,
+        pad_to_multiple_of: Positive = 32,
     ) -> None:
         if len(input_shape) != 3:
             raise MisconfigurationException(

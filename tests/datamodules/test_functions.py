@@ -149,5 +149,5 @@ def test_a_function_without_finite_values_is_refused() -> None:
     ],
 )
 def test_nonsense_is_refused_by_its_key(kwargs: dict[str, object]) -> None:
-    with pytest.raises(MisconfigurationException, match=f"--data.{next(iter(kwargs))}"):
+    with pytest.raises(MisconfigurationException, match=f"data.{next(iter(kwargs))}"):
         Functions(**kwargs)  # type: ignore[arg-type]

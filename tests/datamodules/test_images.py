@@ -146,7 +146,7 @@ def test_no_validation_is_no_loader() -> None:
 
 @pytest.mark.parametrize("fraction", [0.003, 0.999, 1.5, -0.1])
 def test_a_fraction_that_empties_a_class_is_refused(fraction: float) -> None:
-    with pytest.raises(MisconfigurationException, match="val_fraction .*--data.val_fraction"):
+    with pytest.raises(MisconfigurationException, match="val_fraction "):
         Images("digits", val_fraction=fraction).setup()
 
 
@@ -163,5 +163,5 @@ def test_pixels_are_divided_by_the_scale(scale: float, largest: float) -> None:
 
 
 def test_a_scale_of_zero_is_refused() -> None:
-    with pytest.raises(MisconfigurationException, match="--data.scale"):
+    with pytest.raises(MisconfigurationException, match="data.scale is 0"):
         Images("digits", scale=0)

@@ -67,7 +67,7 @@ def test_folds_partition_the_flowers_by_species() -> None:
 
 @pytest.mark.parametrize("kwargs", [{"fold": 5}, {"fold": -1}, {"folds": 1}])
 def test_nonsense_is_refused_by_its_key(kwargs: dict[str, int]) -> None:
-    with pytest.raises(MisconfigurationException, match=f"--data.{next(iter(kwargs))}"):
+    with pytest.raises(MisconfigurationException, match=f"data.{next(iter(kwargs))}"):
         Iris(**kwargs)  # type: ignore[arg-type]
 
 
