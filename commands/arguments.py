@@ -1,10 +1,13 @@
 """The command line, completed: lists joined, a run's config added, the experiment named."""
 
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
+import yaml
+
 from commands.model_arguments import saved_in
-from runtime import checkpoints
+from runtime import checkpoints, trust
 from runtime.run_folder import run_folder_of
 
 LISTS = ("--classes", "--between")  # options that take several values
@@ -66,9 +69,24 @@ def with_config_of_run(args: list[str]) -> list[str]:
     if not given.keys().isdisjoint({*CONFIG, "--model"}) or "--ckpt_path" not in given:
         return args
     runs = Path(given.get("--trainer.default_root_dir", "runs"))
-    checkpoint = checkpoints.resolve(given["--ckpt_path"], runs)
+    checkpoint, own = checkpoints.resolve(given["--ckpt_path"], runs), own_classes(args)
     folder = run_folder_of(checkpoint)
     if folder is None or not (folder / "config.yaml").is_file():
-        saved = saved_in(checkpoint)
+        saved = saved_in(checkpoint, own)
         return [args[0], "--model", saved["class_path"], *args[1:]] if saved else args
-    return [args[0], "--config", str(folder / "config.yaml"), *args[1:]]
+    config = folder / "config.yaml"
+    if own is not None:
+        trust.check(yaml.safe_load(config.read_text()), str(config), own)
+    return [args[0], "--config", str(config), *args[1:]]
+
+
+def own_classes(args: list[str]) -> list[str] | None:
+    """Returns the import paths that the user named; None if `--trust true` allows any other."""
+    given = values(args)
+    if dict(given).get("--trust", "false").lower() == "true":
+        return None
+    found = [*trust.import_paths([value for _, value in given])]
+    for file in given_files(args):
+        with suppress(OSError, ValueError, yaml.YAMLError):  # `config_files.check` reports these
+            found += trust.import_paths(yaml.safe_load(file.read_text()))
+    return found

@@ -65,6 +65,8 @@ class LadderCLI(LightningCLI):
         """Adds the options that all commands share."""
         text = "Name of the folder for this experiment's runs (default: the config file's name)"
         parser.add_argument("--experiment", type=str | None, default=None, help=text)
+        text = "Import the classes that a checkpoint or its run's config names, whoever wrote them."
+        parser.add_argument("--trust", type=bool, default=False, help=text)
         model_arguments.link_to_data(parser)
         parser.add_class_arguments(checkpoints.EpochCheckpoint, "checkpoint", sub_configs=True)
         parser.add_class_arguments(SampleGrid, "samples", sub_configs=True)
@@ -74,7 +76,9 @@ class LadderCLI(LightningCLI):
         """Parses the completed command line, and explains mistakes in one line."""
         args = sys.argv[1:] if args is None else args
         self.files: list[Path] = []
+        self.own_classes: list[str] | None = None  # those of a config in Python are the user's
         if isinstance(args, list):
+            self.own_classes = arguments.own_classes(args)
             args = arguments.normalized(arguments.with_config_of_run(args))
             self.files = arguments.given_files(args)
             config_files.check(self.files)
@@ -112,7 +116,7 @@ class LadderCLI(LightningCLI):
         self.checkpoint = checkpoints.resolve(wanted, self.runs / self.experiment, resume)
         self.options.ckpt_path = None  # until Lightning has looked for hyperparameters in it
         given = self.options.model.init_args.as_dict() if self.options.model else {}
-        if saved := model_arguments.saved_in(self.checkpoint):
+        if saved := model_arguments.saved_in(self.checkpoint, self.own_classes):
             self.config = self.parser.parse_object({command: {"model": saved}}, self.config)
         model = self.options.model
         defaults = model_arguments.default_init_args(model.class_path)

@@ -1,5 +1,6 @@
 """The model's init arguments: from the config, from the data and from a checkpoint."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
@@ -12,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from models.legacy import translate_hyperparameters
+from runtime import trust
 
 FROM_DATA = ("input_shape", "image_shape", "num_classes", "mirrors")  # the data decide these
 
@@ -43,10 +45,17 @@ def keep_own_hyperparameters(model: LightningModule) -> None:
             model.hparams.pop(name, None)
 
 
-def saved_in(checkpoint: Path) -> dict[str, Any] | None:
-    """Returns class path and init arguments of a checkpoint's model; None if it does not say."""
+def saved_in(checkpoint: Path, own: Iterable[str] | None = None) -> dict[str, Any] | None:
+    """Returns class path and init arguments of a checkpoint's model; None if it does not say.
+
+    Args:
+        checkpoint: The file.
+        own: Import paths that the user named, see `runtime.trust`; None: every class is trusted.
+    """
     content = torch.load(checkpoint, map_location="meta", weights_only=True, mmap=True)
     hparams = translate_hyperparameters(content.get("hyper_parameters", {}), "")
+    if own is not None:
+        trust.check(hparams, str(checkpoint), own)
     class_path = hparams.pop("_class_path", None)
     hparams.pop("_instantiator", None)
     return {"class_path": class_path, "init_args": hparams} if class_path else None

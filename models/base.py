@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from models.legacy import translate_hyperparameters
 from runtime.ranges import check
+from runtime.trust import check as check_trust
 
 NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)
 
@@ -76,10 +77,21 @@ class Module(LightningModule):
         check(type(self), self.hparams, "model.")
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Loads a checkpoint as Lightning does, also one of version 0.1."""
+    def load_from_checkpoint(
+        cls, checkpoint_path: Any, *args: Any, trust: bool = False, **kwargs: Any
+    ) -> Self:
+        """Loads a checkpoint as Lightning does, also one of version 0.1.
+
+        Args:
+            checkpoint_path: The file.
+            *args: As for Lightning.
+            trust: Import the classes that it names, whoever wrote it: see `runtime.trust`.
+            **kwargs: As for Lightning.
+        """
         checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
         saved = checkpoint.get("hyper_parameters", {})
+        if not trust:
+            check_trust(saved, str(checkpoint_path), own=[f"{cls.__module__}.{cls.__qualname__}"])
         plain = translate_hyperparameters(saved, cls.__name__)
         if plain != saved:
             checkpoint_path = io.BytesIO()

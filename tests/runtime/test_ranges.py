@@ -62,9 +62,7 @@ def test_a_value_that_names_a_class_is_checked_too() -> None:
 def test_a_function_declares_ranges_as_well() -> None:
     def draw(count: Annotated[int, Range(1, 9)] = 1) -> None: ...
 
-    with pytest.raises(
-        MisconfigurationException, match="--count is 10: set it to 1 or more"
-    ):
+    with pytest.raises(MisconfigurationException, match="--count is 10: set it to 1 or more"):
         check(draw, {"count": 10}, "--")
 
 

@@ -1,0 +1,61 @@
+"""Refuses run folders and checkpoints that would import code that the user did not choose.
+
+A checkpoint and a run's `config.yaml` name the classes from which a model is built. Python runs a
+module when it is imported, so a folder that somebody else made could run any code. Without
+`--trust true` they may name only classes of this project and of the libraries below, and those
+that the user's own command line or config files name.
+"""
+
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+PROJECT = ("models", "datamodules", "callbacks", "commands", "metrics", "runtime")
+TRUSTED = frozenset({*PROJECT, "lightning", "pytorch_lightning", "torch", "torchmetrics"})
+CLASS_KEYS = ("class_path", "_class_path", "_instantiator")
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # the only one that Lightning writes
+TEXTS = ("path", "data_dir", "default_root_dir", "function", "experiment", "ckpt_path", "labels")
+_IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+
+def check(values: Any, source: str, own: Iterable[str] = ()) -> None:
+    """Refuses values that name a class of a module that is not trusted.
+
+    Args:
+        values: Plain values of a config or of a checkpoint's hyperparameters.
+        source: Where they come from, for the message.
+        own: Import paths that the user named; their modules are trusted as well.
+    """
+    if isinstance(values, Mapping) and values.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
+        raise MisconfigurationException(f"{source} names another _instantiator than {INSTANTIATOR}")
+    chosen = {path.partition(".")[0] for path in own}
+    for path in import_paths(values):
+        if path.partition(".")[0] not in TRUSTED | chosen:
+            raise MisconfigurationException(
+                f"{source} names the class {path}, which is not of this project, and importing it "
+                "runs its code. If you know who made it, add --trust true."
+            )
+
+
+def import_paths(values: Any, key: str = "") -> Iterator[str]:
+    """Yields the import paths in plain values, also those that stand for a class without a key."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from import_paths(value, str(name))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from import_paths(value, key)
+    elif (
+        isinstance(values, str)
+        and _IMPORT_PATH.fullmatch(values)
+        and (key in CLASS_KEYS or (key not in TEXTS and _can_be_imported(values)))
+    ):
+        yield values
+
+
+def _can_be_imported(path: str) -> bool:
+    """Returns whether the first part names a module, which this does not import."""
+    return importlib.util.find_spec(path.partition(".")[0]) is not None

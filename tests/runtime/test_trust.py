@@ -1,0 +1,94 @@
+"""A run folder or checkpoint that somebody else made cannot run code."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from models import ConditionalGAN
+from runtime import trust
+from tests.conftest import ROOT
+from tests.test_cli import fails, run
+
+EVIL = """
+from pathlib import Path
+from torch import nn
+Path({mark!r}).touch()
+class X(nn.Linear): pass
+"""
+
+
+@pytest.fixture
+def made_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a GAN's run, and a module `evil` in it that can be imported and leaves a mark."""
+    folder = tmp_path / "cgan" / "version_0"
+    shutil.copytree(ROOT / "tests" / "fixtures" / "cgan", folder, symlinks=True)
+    (folder / "evil.py").write_text(EVIL.format(mark=str(tmp_path / "ran")))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "evil", raising=False)
+    return folder
+
+
+def poison_config(folder: Path) -> None:
+    config = folder / "config.yaml"
+    text = "  callbacks:\n  - class_path: evil.X\n"
+    config.write_text(config.read_text().replace("  callbacks: null\n", text, 1))
+
+
+def poison_network(folder: Path) -> None:
+    """The short form: a class without a key."""
+    config = folder / "config.yaml"
+    config.write_text("model:\n  class_path: ConditionalGAN\n  init_args: {trunk: evil.X}\n")
+
+
+def poison_checkpoint(folder: Path, **hparams: Any) -> None:
+    last = folder / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    content["hyper_parameters"] |= hparams or {"_class_path": "evil.X"}
+    torch.save(content, last)
+
+
+@pytest.mark.parametrize("poison", [poison_config, poison_network, poison_checkpoint])
+def test_a_foreign_class_is_refused_and_not_imported(
+    poison: Any, made_by_another: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poison(made_by_another)
+    line = fails(capsys, "sample", f"--ckpt_path={made_by_another}", f"--out={tmp_path}/out")
+    assert "names the class evil.X, which is not of this project" in line
+    assert str(made_by_another) in line
+    assert line.endswith("add --trust true.")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_python_refuses_it_too(made_by_another: Path, tmp_path: Path) -> None:
+    last = made_by_another / "checkpoints" / "last.ckpt"
+    head = {"class_path": "evil.X", "init_args": {}}
+    for hparams in ({"head": head}, {"_instantiator": "evil.X"}):
+        poison_checkpoint(made_by_another, **hparams)
+        with pytest.raises(MisconfigurationException, match="evil|another _instantiator"):
+            ConditionalGAN.load_from_checkpoint(last)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_user_may_trust_it(made_by_another: Path, tmp_path: Path) -> None:
+    poison_config(made_by_another)
+    with pytest.raises(SystemExit):  # evil.X is no callback, which is found out by importing it
+        run("sample", f"--ckpt_path={made_by_another}", f"--out={tmp_path}/out", "--trust=true")
+    assert (tmp_path / "ran").exists()
+
+
+def test_classes_that_the_user_names_are_trusted() -> None:
+    hparams = {"network": {"class_path": "my_file.Net"}}
+    trust.check(hparams, "run", own=["my_file.Net"])
+    with pytest.raises(MisconfigurationException, match=r"run names the class my_file\.Net"):
+        trust.check(hparams, "run", own=["other_file.Net"])
+
+
+def test_texts_with_dots_are_no_classes() -> None:
+    values = {"path": "data.v1", "name": "photos.v2", "monitor": "val/loss", "lr": 0.1}
+    assert not list(trust.import_paths(values))
+    assert list(trust.import_paths({"network": "json.decoder"})) == ["json.decoder"]
