@@ -15,11 +15,13 @@ from pkgutil import resolve_name
 from typing import Any, Literal, NamedTuple
 
 import torch
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import instantiate_module
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.exportable import EXAMPLES, Exportable, Program, programs_of
+from runtime import lightning_mends
 from runtime.files import write_json
 
 Format = Literal["onnx", "torch", "safetensors"]
@@ -118,8 +120,7 @@ def save_safetensors(
     """Writes all weights, and beside them `model.json`, with which a new model is built."""
     from safetensors.torch import load_model, save_model
 
-    hparams = {name: value for name, value in model.hparams.items() if name[0] != "_"}
-    config = {"class_path": metadata["model"], "init_args": hparams}
+    config = {"class_path": metadata["model"], "init_args": complete_init_args(model)}
     save_model(model, str(path), metadata)
     mask = os.umask(0)
     os.umask(mask)
@@ -132,6 +133,18 @@ def save_safetensors(
     difference = max(largest_difference(program, other) for program, other in pairs)
     write_json(path.with_name("model.json"), config)
     return difference
+
+
+def complete_init_args(model: Exportable) -> dict[str, Any]:
+    """Returns a model's init arguments with the defaults of all classes in them.
+
+    Without these, a class that replaces a default one would get some of that one's defaults.
+    """
+    hparams = {name: value for name, value in model.hparams.items() if name[0] != "_"}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(type(model), "model", fail_untyped=False)
+    with lightning_mends.defaults_of_the_new_class():
+        return parser.parse_object({"model": hparams}).model.as_dict()
 
 
 @torch.no_grad()
@@ -196,7 +209,7 @@ def explain(error: BaseException, programs: list[Program]) -> str:
         layer = next(filter(None, (_layer(cause, program) for program in programs)), layer)
     if isinstance(reason, MisconfigurationException):
         return str(reason)
-    text = (str(reason).strip() or type(reason).__name__).splitlines()[0][:200]
+    text = " ".join(str(reason).split())[:200] or type(reason).__name__
     return f"{layer} cannot be expressed in this format ({text})" if layer else text
 
 
