@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -77,7 +78,8 @@ class Export:
         is_new = not folder.exists()
         output_folder(folder)
         try:
-            _export(folder, wanted, model, metadata)
+            with torch.autocast("cpu", enabled=False):  # files compute in float32
+                _export(folder, wanted, model, metadata)
         finally:
             if is_new and not any(folder.iterdir()):
                 folder.rmdir()

@@ -210,7 +210,9 @@ def explain(error: BaseException, programs: list[Program]) -> str:
     if isinstance(reason, MisconfigurationException):
         return str(reason)
     text = " ".join(str(reason).split())[:200] or type(reason).__name__
-    return f"{layer} cannot be expressed in this format ({text})" if layer else text
+    if not layer:
+        return text
+    return f"{layer} cannot be expressed in this format ({text}): change it or leave out the format"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -65,9 +65,9 @@ class Program(nn.Module):
 
     @cached_property
     def traced(self) -> ExportedProgram:
-        """The program as a graph of torch's operators, traced in float32 without autocast."""
+        """The program as a graph of torch's operators."""
         shapes = self.dynamic_shapes
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        with torch.no_grad():
             return torch.export.export(self, (), self.examples(3), dynamic_shapes=shapes)
 
 

@@ -127,7 +127,8 @@ def checkpoint(model: Any, path: Path, scale: float | None = 255.0) -> Path:
     shape = model.image_shape if isinstance(model, GAN) else model.input_shape
     names = NAMES[: getattr(model, "num_classes", 0)]
     data = {"identity": {"standardize": True}, "frame": Frame(shape, scale or 1.0, names)._asdict()}
-    content = {"state_dict": model.state_dict(), "seed": 0}
+    hparams = {"_class_path": f"models.{type(model).__name__}", **model.hparams}
+    content = {"state_dict": model.state_dict(), "hyper_parameters": hparams}
     torch.save(content | ({"Iris": data} if scale else {}), path)
     return path
 
@@ -219,16 +220,23 @@ def test_an_old_checkpoint_tells_the_scale_among_the_settings_of_its_data(tmp_pa
 
 
 def test_the_command_writes_into_the_runs_folder(in_root: Path, tmp_path: Path) -> None:
-    root = f"--trainer.default_root_dir={tmp_path}"
-    run("fit", "--config=configs/gates.yaml", "--trainer.max_steps=2", root)
-    folder = tmp_path / "gates" / "version_0"
-    before = names(folder)
+    folder = tmp_path / "version_0"
+    (folder / "checkpoints").mkdir(parents=True)
+    checkpoint(GateMLP(), folder / "checkpoints" / "last.ckpt")
     run("export", f"--ckpt_path={folder}", "--format=torch")
-    assert names(folder) == before | {"export"}
+    assert names(folder) == {"checkpoints", "export"}
     out = folder / "export"
     assert names(out) == {"classifier.pt2", "README.md"}
-    assert "Gates, gate = xor" in (out / "README.md").read_text()
-    assert python(code(out / "README.md", "PyTorch alone"), out).startswith("['")
+    assert "form the inputs must have: Iris, standardize = True." in (out / "README.md").read_text()
+    printed = python(code(out / "README.md", "PyTorch alone"), out)  # in torch without this project
+    assert re.fullmatch(r"\['class [01]', 'class [01]', 'class [01]'\]\n", printed)
+
+
+def test_files_compute_in_float32_also_where_others_do_not(tmp_path: Path) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        out = export(shaken(dense((4,))), tmp_path, "torch")
+    assert "bfloat16" not in str(torch.export.load(out / "classifier.pt2").graph)
+    assert "float32 (N, 10)" in (out / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -361,20 +369,24 @@ def test_every_model_runs_without_torch_and_this_project(
 ) -> None:
     model = shaken(MODELS[kind]())
     out = export(model, tmp_path, "onnx", "safetensors")
-    assert not capfd.readouterr().err  # exporters are quiet
+    printed, errors = capfd.readouterr()
     programs = programs_of(model, 255.0)
+    assert len(printed.splitlines()) == len(programs) + 2  # with safetensors and the README
+    assert "arning" not in errors  # exporters are quiet
+    assert "onnx" not in errors
     for program in programs:
         given = {name: value.numpy() for name, value in program.examples(7).items()}
         np.savez(out / f"{program.name}.inputs.npz", **given)  # type: ignore[arg-type]
     blocked = PROJECT | {"torch", "lightning"}
-    python(RUN, out, *(program.name for program in programs), blocked=blocked)
+    readme = code(out / "README.md", "ONNX Runtime")
+    stems = [program.name for program in programs]
+    printed = python(f"{readme}\n{RUN}", out, *stems, blocked=blocked)
     for program in programs:
         found = np.load(out / f"{program.name}.outputs.npz")
         wanted = program(**program.examples(7))
         assert [*found] == [*wanted]
         for name, value in wanted.items():
             torch.testing.assert_close(torch.from_numpy(found[name]), value, rtol=1e-5, atol=1e-5)
-    printed = python(code(out / "README.md", "ONNX Runtime"), out, blocked=blocked)
     if kind == "iris":
         assert re.fullmatch(r"\['class [012]', .*\]\n", printed)
     if kind == "gan":
