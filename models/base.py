@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.legacy import translate_hyperparameters
+from runtime.lightning_mends import defaults_of_the_new_class
 
 NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)
 
@@ -81,7 +82,8 @@ class Module(LightningModule):
             checkpoint_path = io.BytesIO()
             torch.save(checkpoint | {"hyper_parameters": plain}, checkpoint_path)
             checkpoint_path.seek(0)
-        model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        with defaults_of_the_new_class():
+            model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         for name, value in plain.items():  # Lightning built callables, which have no plain form
             model.hparams.setdefault(name, value)
         return model
