@@ -82,6 +82,7 @@ class Module(LightningModule):
             checkpoint_path = io.BytesIO()
             torch.save(checkpoint | {"hyper_parameters": plain}, checkpoint_path)
             checkpoint_path.seek(0)
+        kwargs.setdefault("weights_only", True)
         with defaults_of_the_new_class():
             model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         for name, value in plain.items():  # Lightning built callables, which have no plain form
