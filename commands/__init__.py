@@ -25,6 +25,7 @@ class Command(NamedTuple):
     path: str = ""  # import path `module:name` of the class or function; Lightning's own have none
     light: bool = False  # a function that needs no Trainer
     needs_data: Callable[[Any], object] = lambda options: True  # with these options
+    needs_checkpoint: bool = False  # refuses random weights
 
     def load(self) -> Any:
         return pkgutil.resolve_name(self.path)
@@ -41,6 +42,12 @@ COMMANDS = {
         needs_data=lambda options: options.neighbors,
     ),
     "maximize": Command("Draw what a network has learned", "commands.maximize:Maximization"),
+    "export": Command(
+        "Write a trained model into files for ONNX Runtime or plain PyTorch",
+        "commands.export:Export",
+        needs_data=lambda options: False,
+        needs_checkpoint=True,
+    ),
     "compare": Command(
         "Compare the results of several runs in a table", "commands.compare:compare", True
     ),

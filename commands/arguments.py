@@ -10,7 +10,7 @@ from commands.model_arguments import saved_in
 from runtime import checkpoints, trust
 from runtime.run_folder import run_folder_of
 
-LISTS = ("--classes", "--between")  # options that take several values
+LISTS = ("--classes", "--between", "--format")  # options that take several values
 RENAMED = {"--digits": "--classes"}  # former names of options, still accepted
 CONFIG = ("--config", "-c")
 
@@ -44,16 +44,21 @@ def experiment_name(files: list[Path], class_path: str) -> str:
 def normalized(args: list[str]) -> list[str]:
     """Returns the arguments in the form that jsonargparse reads.
 
-    Options have their present names, and lists of numbers are joined: `--digits 3 1 4` becomes
-    `--classes [3,1,4]`.
+    Options have their present names, and lists are joined: `--digits 3 1 4` becomes
+    `--classes [3,1,4]`, and `--format onnx torch` becomes `--format [onnx,torch]`.
     """
     joined: list[str] = []
     for arg in args:
         name, equals, value = arg.partition("=")
-        arg = RENAMED.get(name, name) + equals + value
-        if joined and arg.removeprefix("-").isdecimal() and joined[-1].startswith("["):
+        name = RENAMED.get(name, name)
+        arg = name + equals + value
+        if equals and name in LISTS:
+            joined.append(name)
+            arg = value
+        is_value = arg.removeprefix("-").isdecimal() or not arg.startswith("-")
+        if len(joined) > 1 and joined[-2] in LISTS and is_value:
             joined[-1] = f"{joined[-1][:-1]},{arg}]"
-        elif joined and joined[-1] in LISTS and not arg.startswith(("[", "--")):
+        elif joined and joined[-1] in LISTS and is_value and not arg.startswith("["):
             joined.append(f"[{arg}]")
         else:
             joined.append(arg)

@@ -106,10 +106,12 @@ class LadderCLI(LightningCLI):
         if command == "fit" and wanted is None and cluster.in_job():
             wanted = checkpoints.newest(self.runs / self.experiment / cluster.run_name())
         if wanted is None:
-            if self.options.get("untrained") is False:
+            untrained = self.options.get("untrained")
+            if untrained is False or COMMANDS[command].needs_checkpoint:
+                permission = "" if untrained is None else ", or --untrained true"
                 raise MisconfigurationException(
                     f"{command} without --ckpt_path would use random weights: give a checkpoint or "
-                    f"a run folder, `python cli.py {command} --ckpt_path RUN`, or --untrained true."
+                    f"a run folder, `python cli.py {command} --ckpt_path RUN`{permission}."
                 )
             return
         resume = command == "fit"

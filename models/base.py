@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.legacy import translate_hyperparameters
+from runtime.lightning_mends import defaults_of_the_new_class
 from runtime.ranges import check
 from runtime.trust import check as check_trust
 
@@ -97,7 +98,9 @@ class Module(LightningModule):
             checkpoint_path = io.BytesIO()
             torch.save(checkpoint | {"hyper_parameters": plain}, checkpoint_path)
             checkpoint_path.seek(0)
-        model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        kwargs.setdefault("weights_only", True)
+        with defaults_of_the_new_class():
+            model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         for name, value in plain.items():  # Lightning built callables, which have no plain form
             model.hparams.setdefault(name, value)
         return model

@@ -37,7 +37,8 @@ class FunctionMLP(Module):
         super().__init__()
         self.save_hyperparameters()
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.network = network(tuple(input_shape), 1)
+        self.input_shape = tuple(input_shape)
+        self.network = network(self.input_shape, 1)
         self.example_input_array = torch.zeros(2, *input_shape)
         self.sup_error = nn.ModuleDict({"val": MaxMetric(), "test": MaxMetric()})
 

@@ -37,10 +37,13 @@ def test_files_are_found_among_arguments() -> None:
     [
         ("--classes 3 1 4 --count 5", "--classes [3,1,4] --count 5"),
         ("--digits 3 1 --between 3 8", "--classes [3,1] --between [3,8]"),
-        ("--digits=3", "--classes=3"),
-        ("--digits=[3,1]", "--classes=[3,1]"),
+        ("--digits=3", "--classes [3]"),
+        ("--digits=[3,1]", "--classes [3,1]"),
+        ("--format=onnx torch", "--format [onnx,torch]"),
         ("--between [3,8] --count 5", "--between [3,8] --count 5"),
         ("--classes 3 -1", "--classes [3,-1]"),
+        ("--format onnx torch -c a.yaml", "--format [onnx,torch] -c a.yaml"),
+        ("--format [onnx] --count 5", "--format [onnx] --count 5"),
     ],
 )
 def test_lists_are_joined_and_former_names_replaced(given: str, expected: str) -> None:

@@ -1,11 +1,13 @@
 """VGG-16: the paper's parameters, and small images."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torchvision
+from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
@@ -67,3 +69,15 @@ def test_a_narrow_one_trains(batch_norm: bool) -> None:
     assert all(p.isfinite().all() for p in after)
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert model(torch.rand(2, *SHAPE)).shape == (2, 10)
+
+
+def test_a_network_of_a_checkpoint_has_its_own_defaults(tmp_path: Path) -> None:
+    model = ImageClassifier(SHAPE, 10, partial(VGG16, width=1 / 32))  # dropout: VGG16's 0.5
+    trainer = Trainer(logger=False, barebones=True)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(tmp_path / "vgg.ckpt")
+    again = ImageClassifier.load_from_checkpoint(tmp_path / "vgg.ckpt")
+    for network in (model, again):
+        assert [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)] == [
+            0.5
+        ] * 2
