@@ -201,9 +201,10 @@ class LadderCLI(LightningCLI):
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
             resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
-            chosen.insert(0, RunFolder(self.runs, self.experiment, resumed))
-            if config.logger in (None, True):
-                kwargs["logger"] = False  # RunFolder adds its own once the folder is known
+            given = [] if config.logger in (None, True) else config.logger
+            others = given if isinstance(given, list) else [given]
+            chosen.insert(0, RunFolder(self.runs, self.experiment, resumed, others))
+        kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them once the folder is known
         if self._saves:
             kwargs["max_time"] = None  # see Preemption
         kwargs["enable_model_summary"] = False  # see Summary
