@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import re
 import sys
 from inspect import signature
 from pathlib import Path
@@ -20,6 +21,7 @@ from commands.command_trainer import methods, trainer_class
 from commands.parser import CLASSES, Parser
 from runtime import checkpoints, cluster, lightning_mends, signals
 from runtime.cpu import take_subnormal_numbers_as_zero
+from runtime.loggers import missing_package
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 
@@ -87,7 +89,11 @@ class LadderCLI(LightningCLI):
                     self.config = parser.parse_args(config_files.without_old_names(args))
             except MisconfigurationException as error:
                 options = self.parser.commands.get(args[0], parser).get_defaults().keys()
-                explanation = config_files.explain(str(error), args, options, CLASSES)
+                # Without its package, a logger lacks the options that it passes on to it.
+                explanation = missing_package(re.findall(r"\w+", str(error)))
+                explanation = explanation or config_files.explain(
+                    str(error), args, options, CLASSES
+                )
                 explanation = explanation.replace(f"cli.py {args[0]} ", f"cli.py {typed(args[0])} ")
                 raise MisconfigurationException(explanation) from None
         else:

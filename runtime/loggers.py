@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,13 +31,20 @@ PACKAGES = {  # of loggers: the module to import, and how to install it
 def require_packages(factories: Sequence[LoggerFactory]) -> None:
     """Refuses a logger whose package is not installed, and names the package."""
     for make in factories:
-        for base in class_of(make).__mro__:
-            module, install = PACKAGES.get(base.__name__, ("", ""))
-            if module and find_spec(module) is None:
-                raise MisconfigurationException(
-                    f"trainer.logger: {base.__name__} needs the package {module}, which is not "
-                    f"installed: `pip install {install}`."
-                )
+        if text := missing_package(base.__name__ for base in class_of(make).__mro__):
+            raise MisconfigurationException(text)
+
+
+def missing_package(names: Iterable[str]) -> str:
+    """Returns which package to install for the loggers of these names; empty if all are there."""
+    for name in names:
+        module, install = PACKAGES.get(name, ("", ""))
+        if module and find_spec(module) is None:
+            return (
+                f"trainer.logger: {name} needs the package {module}, which is not installed: "
+                f"`pip install {install}`."
+            )
+    return ""
 
 
 def class_of(make: LoggerFactory) -> type:

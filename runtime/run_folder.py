@@ -18,7 +18,7 @@ class RunFolder(Callback):
 
     TensorBoard and CSV logs come first, because Lightning takes `trainer.log_dir` and the folder of
     checkpoints from the first logger. Loggers that the trainer already has stay. `others` are made
-    on rank zero, except to predict or sample, which log nothing.
+    on rank zero alone.
 
     Args:
         runs: The folder of all runs.
@@ -49,7 +49,7 @@ class RunFolder(Callback):
             logger(save_dir=folder.parent, name="", version=folder.name)
             for logger in (TensorBoardLogger, AppendingCSVLogger)
         ]
-        if trainer.is_global_zero and stage != "predict":
+        if trainer.is_global_zero:
             self.loggers += loggers.start(self.others, folder)
         trainer.loggers = [*self.loggers, *given]
 

@@ -78,6 +78,24 @@ def test_wandb_logs_offline_into_the_run_and_continues_it(wandb_run: Path) -> No
 
 
 @extras
+def test_a_model_trained_with_wandb_is_used_without_it(
+    wandb_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = len(list((wandb_run / "wandb").iterdir()))
+    run("sample", f"--ckpt_path={wandb_run}", "--count=2")
+    assert len(list((wandb_run / "wandb").iterdir())) == parts  # it logs nothing
+    for name in [name for name in sys.modules if name.split(".")[0] == "wandb"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    run("sample", f"--ckpt_path={wandb_run}", "--count=2")
+    line = fails(capsys, "test", f"--ckpt_path={wandb_run}")
+    assert line == (
+        "error: trainer.logger: WandbLogger needs the package wandb, which is not installed: "
+        '`pip install -e ".[wandb]"`.'
+    )
+
+
+@extras
 def test_mlflow_has_one_run_whose_steps_continue(mlflow_run: Path) -> None:
     from mlflow import MlflowClient
 
@@ -194,9 +212,9 @@ def test_only_rank_zero_logs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rank_zero", "stage", "number"), [
-    (True, "fit", 3), (True, "test", 3), (False, "fit", 2), (True, "predict", 2),
+    (True, "fit", 3), (True, "test", 3), (False, "fit", 2),
 ])  # fmt: skip
-def test_other_loggers_start_on_rank_zero_unless_nothing_is_logged(
+def test_other_loggers_start_on_rank_zero(
     rank_zero: bool, stage: str, number: int, tmp_path: Path
 ) -> None:
     strategy = SimpleNamespace(broadcast=lambda value: value)
