@@ -60,9 +60,9 @@ def start(factories: Sequence[LoggerFactory], folder: Path) -> list[Logger]:
     """
     ids = read_json(folder / IDS)
     loggers: list[Logger] = []
-    for make in factories:
-        name = class_of(make).__name__
-        earlier = sum(type(logger).__name__ == name for logger in loggers)
+    names = [class_of(make).__name__ for make in factories]
+    for i, (make, name) in enumerate(zip(factories, names, strict=True)):
+        earlier = names[:i].count(name)
         key = f"{name}_{earlier + 1}" if earlier else name
         try:
             logger, run = _start(make, folder, ids.get(key))

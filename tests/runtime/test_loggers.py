@@ -194,6 +194,18 @@ def test_a_lost_mlflow_store_gets_a_new_run_with_a_warning(tmp_path: Path) -> No
     assert json.loads((folder / loggers.IDS).read_text()) == {"MLFlowLogger": logger.version}
 
 
+@extras
+def test_two_loggers_of_a_kind_have_a_run_each(tmp_path: Path) -> None:
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    folder = tmp_path / "cgan" / "version_0"
+    folder.mkdir(parents=True)
+    both = [factory(MLFlowLogger), factory(MLFlowLogger, save_dir=tmp_path / "other")]
+    runs = [logger.version for logger in loggers.start(both, folder)]
+    assert [logger.version for logger in loggers.start(both, folder)] == runs
+    assert len({*runs}) == 2
+
+
 def fit_with_both(folder: Path) -> None:
     cli.main(["fit", *GATES, f"--trainer.default_root_dir={folder}", "--trainer.devices=2",
               "--trainer.strategy=ddp", "--data.batch_size=2", "--trainer.logger=WandbLogger",
