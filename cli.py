@@ -37,6 +37,7 @@ def main(args: "ArgsType" = None) -> None:
     """
     given = sys.argv[1:] if args is None else args
     try:
+        given = commands.named(given) if isinstance(given, list) else given
         if not (isinstance(given, list) and commands.run_light(given)):
             _run_lightning(given, own_process=args is None)
     except user_errors() as error:

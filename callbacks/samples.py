@@ -6,7 +6,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.figures import figures_folder, tensorboard, tile, write_png
+from callbacks.figures import figures_folder, log_picture, tile, write_png
 from models.base import eval_mode
 from models.gan import GAN
 from models.sampling import sample
@@ -39,8 +39,7 @@ class SampleGrid(Callback):
         picture = tile(images, len(images) // model.grid_rows)
         write_png(folder / f"samples_{trainer.global_step:07d}.png", picture)
         write_png(folder / "samples.png", picture)  # Always the newest.
-        if writer := tensorboard(trainer):
-            writer.add_image("samples", picture, trainer.global_step)
+        log_picture(trainer, "samples", folder / "samples.png")
 
 
 @torch.no_grad()

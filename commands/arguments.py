@@ -26,12 +26,13 @@ def experiment_name(files: list[Path], class_path: str) -> str:
     """Returns the name of an experiment: that of its first config file, or of its model's class.
 
     Examples: `configs/cgan.yaml` is `cgan`, `configs/lecture/gan.yaml` is `lecture-gan`, and
-    `runs/cgan/version_3/config.yaml` is `cgan`. Overlays in `configs/trainer/` do not count.
+    `runs/cgan/version_3/config.yaml` is `cgan`. Overlays, in `configs/trainer/` and
+    `configs/logger/`, do not count.
     """
     for file in files:
         if file.name == "config.yaml":  # of a run
             return file.parent.parent.name
-        if file.parent.name != "trainer":
+        if file.parent.name not in ("trainer", "logger"):
             parts = file.with_suffix("").parts
             start = parts.index("configs") + 1 if "configs" in parts else -1
             return "-".join(parts[start:])

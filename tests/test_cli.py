@@ -20,8 +20,8 @@ from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("**/*.yaml"))
-EXPERIMENTS = [path for path in CONFIGS if path.parent.name != "trainer"]
-OVERLAYS = [path for path in CONFIGS if path.parent.name == "trainer"]
+OVERLAYS = [path for path in CONFIGS if path.parent.name in ("trainer", "logger")]
+EXPERIMENTS = [path for path in CONFIGS if path not in OVERLAYS]
 TINY_GAN = ["--model=GAN", *WIDTH_2]
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
 
@@ -122,7 +122,10 @@ def test_every_overlay_composes_with_an_experiment(path: Path, in_root: Path) ->
     """Parsed only: some ask for devices that are not here."""
     command = parsed("fit", "--config=configs/cgan.yaml", f"--config={path}")
     given = yaml.safe_load(path.read_text())["trainer"]
-    assert {key: command.config.fit.trainer[key] for key in given} == given
+    parsed_values = command.config.fit.trainer
+    if logger := given.pop("logger", None):
+        assert parsed_values.logger.class_path.endswith(f".{logger['class_path']}")
+    assert {key: parsed_values[key] for key in given} == given
 
 
 def test_a_network_that_replaces_the_default_has_its_own_defaults(in_root: Path) -> None:
@@ -307,24 +310,28 @@ def test_predict_on_a_gan_is_refused_before_data_is_loaded(
 
 
 @pytest.mark.parametrize(
-    ("flags", "loggers", "has_folder"),
+    ("flags", "loggers", "others"),
     [
-        ([], [], True),
-        (["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=x"], ["CSVLogger"], True),
+        ([], [], []),
+        (["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=x"], [], ["CSVLogger"]),
         (["--trainer.logger=[{class_path: CSVLogger, init_args: {save_dir: x}}]"],
-         ["CSVLogger"], True),
-        (["--trainer.logger=false"], [], False),
-        (["--trainer.fast_dev_run=1"], ["DummyLogger"], False),
+         [], ["CSVLogger"]),
+        (["--trainer.logger=false"], [], None),
+        (["--trainer.fast_dev_run=1"], ["DummyLogger"], None),
+        (["--trainer.fast_dev_run=1", "--trainer.logger=MLFlowLogger"], ["DummyLogger"], None),
+        (["--trainer.fast_dev_run=1", "--trainer.logger=false"], ["DummyLogger"], None),
     ],
 )  # fmt: skip
-def test_a_users_logger_comes_beside_the_run_folder(
-    flags: list[str], loggers: list[str], has_folder: bool, in_root: Path
+def test_a_users_logger_is_left_to_the_run_folder(
+    flags: list[str], loggers: list[str], others: list[str] | None, in_root: Path
 ) -> None:
     command = parsed("fit", "--config=configs/gates.yaml", *flags)
     LadderCLI.instantiate_classes(command)
     assert [type(logger).__name__ for logger in command.trainer.loggers] == loggers
     callbacks = command.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
-    assert any(isinstance(callback, RunFolder) for callback in callbacks) == has_folder
+    folders = [callback for callback in callbacks if isinstance(callback, RunFolder)]
+    made = [[type(make()).__name__ for make in folder.others] for folder in folders]
+    assert made == ([] if others is None else [others])
 
 
 def test_a_mistake_leaves_the_process_with_two_and_no_traceback() -> None:
