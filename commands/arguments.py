@@ -1,5 +1,6 @@
 """The command line, completed: lists joined, a run's config added, the experiment named."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from commands.model_arguments import saved_in
 from runtime import checkpoints
 from runtime.run_folder import run_folder_of
 
-LISTS = ("--classes", "--between")  # options that take several values
+LISTS = ("--classes", "--between")  # options that take several numbers
+NAMES = ("--files",)  # options that take several names
 RENAMED = {"--digits": "--classes"}  # former names of options, still accepted
 CONFIG = ("--config", "-c")
 
@@ -41,12 +43,22 @@ def experiment_name(files: list[Path], class_path: str) -> str:
 def normalized(args: list[str]) -> list[str]:
     """Returns the arguments in the form that jsonargparse reads.
 
-    Options have their present names, and lists of numbers are joined: `--digits 3 1 4` becomes
-    `--classes [3,1,4]`.
+    Options have their present names, and lists are joined: `--digits 3 1 4` becomes `--classes
+    [3,1,4]`, and `--files a.png b.png` becomes `--files ["a.png", "b.png"]`.
     """
     joined: list[str] = []
+    names: list[str] | None = None  # of the option before, to which more may follow
     for arg in args:
         name, equals, value = arg.partition("=")
+        if names is not None and not arg.startswith("-"):
+            names += _names(arg)
+            joined[-1] = json.dumps(names)
+            continue
+        names = None
+        if name in NAMES:
+            names = _names(value) if equals else []
+            joined += [name, json.dumps(names)]
+            continue
         arg = RENAMED.get(name, name) + equals + value
         if joined and arg.removeprefix("-").isdecimal() and joined[-1].startswith("["):
             joined[-1] = f"{joined[-1][:-1]},{arg}]"
@@ -55,6 +67,15 @@ def normalized(args: list[str]) -> list[str]:
         else:
             joined.append(arg)
     return joined
+
+
+def _names(text: str) -> list[str]:
+    """Returns the strings of a JSON list; other text is one name."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return [text]
+    return found if isinstance(found, list) and all(isinstance(x, str) for x in found) else [text]
 
 
 def with_config_of_run(args: list[str]) -> list[str]:

@@ -49,7 +49,10 @@ class LadderCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Returns the commands that need a Trainer, with the parameters that are no options."""
-        return LightningCLI.subcommands() | {name: {"model", "datamodule"} for name in METHODS}
+        ours = {name: {"model", "datamodule"} for name in METHODS}
+        return (
+            LightningCLI.subcommands() | ours | {"predict": LightningCLI.subcommands()["predict"]}
+        )
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)

@@ -1,0 +1,198 @@
+"""Classes of image files: the Trainer's method `predict`, with `files`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import torch
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from PIL import Image
+from torch import Tensor
+
+from callbacks.figures import output_folder
+from callbacks.predictions import tabulate
+from callbacks.results import class_names
+from commands.predict_figures import SHOWN, draw_files
+from commands.trained import check_classifies_images, frame_of
+from datamodules.frame import Frame, to_frame
+from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
+from models.base import eval_mode
+from models.classifier import Classifier
+from runtime.files import write
+from runtime.run_folder import run_folder_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+ROWS = 10  # Printed.
+NAMED = 5  # Files that a message names.
+THUMBNAIL = 160  # Pixels.
+
+
+class ImageFile(NamedTuple):
+    """An image file, as the figure shows it and as the network gets it."""
+
+    name: str
+    thumbnail: Image.Image
+    pixels: Tensor  # uint8 (C, H, W)
+    note: str  # what was done to it beyond scaling
+
+
+class Prediction:
+    """Mixin that adds `files` to a Trainer's method `predict`."""
+
+    def predict(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        datamodule: LightningDataModule | None = None,
+        return_predictions: bool | None = None,
+        ckpt_path: str | Path | None = None,
+        weights_only: bool | None = None,
+        files: list[str] | None = None,
+        out: str | Path | None = None,
+    ) -> Any:
+        """Predicts the test split, or with `files` the classes of image files.
+
+        With `files`, writes `predictions_files.csv`, with each class's probability, and
+        `predictions_files.png`, which shows each file beside what the network gets.
+
+        Args:
+            model: A trained model.
+            dataloaders: Batches to predict.
+            datamodule: The data set whose test split is predicted.
+            return_predictions: Whether to return predictions.
+            ckpt_path: The trained weights: a checkpoint, a run folder, `last` or `best`.
+            weights_only: Refuse a checkpoint that contains more than plain values.
+            files: Image files, or folders of them, to classify: `--files a.png b.png scans/`.
+                They are brought to the form of the training images, which the checkpoint knows.
+            out: Folder of the two files; by default the run's folder.
+        """
+        trainer = cast(Trainer, self)
+        if files is None:
+            if out is not None:
+                raise MisconfigurationException(
+                    "--out is for the predictions of --files: leave it out, or give --files"
+                )
+            data = dataloaders, datamodule, return_predictions, ckpt_path, weights_only
+            return cast(Any, super()).predict(model, *data)
+        if not trainer.is_global_zero:
+            return None  # One process is enough.
+        classifier, checkpoint = check_classifies_images(model), {}
+        found = find_files(files)
+        if ckpt_path is not None:
+            checkpoint = trainer.strategy.load_checkpoint(str(ckpt_path), weights_only)
+            classifier.on_load_checkpoint(checkpoint)
+            classifier.load_state_dict(checkpoint["state_dict"])
+        frame = cast(Frame, frame_of(classifier, checkpoint))
+        images = read_files(found, frame)
+        run = run_folder_of(Path(ckpt_path)) if ckpt_path else None
+        folder = output_folder(Path(out or run or trainer.default_root_dir))
+        classifier.to(trainer.strategy.root_device)
+        probabilities = classify(classifier, torch.stack([image.pixels for image in images]), frame)
+        table = tabulate_files([image.name for image in images], probabilities, frame)
+        _print(table, images)
+        csv, png = (folder / f"predictions_files.{suffix}" for suffix in ("csv", "png"))
+        write(csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
+        names = class_names(frame, probabilities.shape[1])
+        shown = [(image.name, image.thumbnail, image.pixels) for image in images[:SHOWN]]
+        write(png, draw_files(shown, probabilities, names, len(images)).savefig)
+        print(f"Wrote into {folder}: {csv.name}, {png.name}")
+        return None
+
+
+def find_files(given: Iterable[str | Path]) -> list[Path]:
+    """Returns the files given, and the image files in and below the folders given."""
+    found: list[Path] = []
+    for path in map(Path, given):
+        if path.is_dir():
+            inside = list(find_images(path))
+            if not inside:
+                raise MisconfigurationException(
+                    f"--files {path}: there is no image in or below this folder "
+                    f"({', '.join(SUFFIXES)})"
+                )
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise MisconfigurationException(f"--files {path}: there is no such file or folder")
+    if not found:
+        raise MisconfigurationException(
+            "--files names no file: give image files or folders, such as --files a.png scans/"
+        )
+    return found
+
+
+def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
+    """Reads image files and brings them to the frame; warns of those that cannot be read.
+
+    Raises:
+        MisconfigurationException: If none can be read.
+    """
+    images, problems = [], []
+    for path in paths:
+        try:
+            image = read_image(path)
+        except UnreadableImageError as error:
+            problems.append(f"{path} ({error})")
+            continue
+        pixels, note = to_frame(image, frame)
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        images.append(ImageFile(str(path), image, pixels, note))
+    if not images:
+        raise MisconfigurationException(
+            f"--files: no file can be read as an image: {_listed(problems)}"
+        )
+    if problems:
+        rank_zero_warn(
+            f"{len(problems)} of {len(paths)} files cannot be read and are left out: "
+            f"{_listed(problems)}"
+        )
+    return images
+
+
+@torch.no_grad()
+def classify(model: Classifier, pixels: Tensor, frame: Frame, batch_size: int = 500) -> Tensor:
+    """Computes class probabilities (N, K) of images uint8 (N, C, H, W), in full precision."""
+    with eval_mode(model):
+        logits = [
+            model(part.to(model.device, torch.float32) / frame.scale).float()
+            for part in pixels.split(batch_size)
+        ]
+    return model.probabilities(torch.cat(logits)).cpu()
+
+
+def tabulate_files(files: Sequence[str], probabilities: Tensor, frame: Frame) -> "DataFrame":
+    """Makes a table of file, predicted class and each class's probability."""
+    names = class_names(frame, probabilities.shape[1])
+    table = tabulate(probabilities.argmax(dim=1), probabilities, names)
+    table = table.drop(columns=["index", "truth"])
+    table.insert(0, "file", list(files))
+    return table
+
+
+def _print(table: "DataFrame", images: Sequence[ImageFile]) -> None:
+    for line in notes(images):
+        print(line)
+    # At most file, predicted and ten classes.
+    head = table.head(ROWS).to_string(index=False, max_cols=12, float_format="{:.4f}".format)
+    count = f"The first {ROWS} of {len(table):,}" if len(table) > ROWS else "All"
+    print(f"{count} predictions:\n{head}")
+
+
+def notes(images: Iterable[ImageFile]) -> Iterator[str]:
+    """Yields a line for each thing that was done to images beyond scaling, with their names."""
+    groups: dict[str, list[str]] = {}
+    for image in images:
+        if image.note:
+            groups.setdefault(image.note, []).append(image.name)
+    for note, names in groups.items():
+        yield f"{_listed(names)}: {note}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
