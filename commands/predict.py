@@ -92,7 +92,7 @@ class Prediction:
         folder = output_folder(Path(out or run or trainer.default_root_dir))
         classifier.to(trainer.strategy.root_device)
         probabilities = classify(classifier, torch.stack([image.pixels for image in images]), frame)
-        table = tabulate_files([image.name for image in images], probabilities, frame)
+        table = tabulate_images([image.name for image in images], probabilities, frame)
         _print(table, images)
         csv, png = (folder / f"predictions_files.{suffix}" for suffix in ("csv", "png"))
         write(csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
@@ -165,12 +165,14 @@ def classify(model: Classifier, pixels: Tensor, frame: Frame, batch_size: int = 
     return model.probabilities(torch.cat(logits)).cpu()
 
 
-def tabulate_files(files: Sequence[str], probabilities: Tensor, frame: Frame) -> "DataFrame":
-    """Makes a table of file, predicted class and each class's probability."""
+def tabulate_images(
+    images: Sequence[Any], probabilities: Tensor, frame: Frame, column: str = "file"
+) -> "DataFrame":
+    """Makes a table of image, predicted class and each class's probability."""
     names = class_names(frame, probabilities.shape[1])
     table = tabulate(probabilities.argmax(dim=1), probabilities, names)
     table = table.drop(columns=["index", "truth"])
-    table.insert(0, "file", list(files))
+    table.insert(0, column, list(images))
     return table
 
 
