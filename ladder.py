@@ -110,7 +110,7 @@ def predict(model: Module, images: Any) -> "DataFrame":
         files = prediction.read_files(prediction.find_files(paths), frame)
         for note in prediction.notes(files):
             print(note)
-        pixels = torch.stack([file.pixels for file in files])
+        pixels = prediction.stack(files)
         rows, column = [file.name for file in files], "file"
     else:
         pixels = _as_pixels(images, classifier.input_shape)

@@ -70,7 +70,6 @@ class Prediction:
                 They are brought to the form of the training images, which the checkpoint knows.
             out: Folder of the two files; by default the run's folder.
         """
-        trainer = cast(Trainer, self)
         if files is None:
             if out is not None:
                 raise MisconfigurationException(
@@ -78,29 +77,46 @@ class Prediction:
                 )
             data = dataloaders, datamodule, return_predictions, ckpt_path, weights_only
             return cast(Any, super()).predict(model, *data)
-        if not trainer.is_global_zero:
-            return None  # One process is enough.
-        classifier, checkpoint = check_classifies_images(model), {}
-        found = find_files(files)
-        if ckpt_path is not None:
-            checkpoint = trainer.strategy.load_checkpoint(str(ckpt_path), weights_only)
-            classifier.on_load_checkpoint(checkpoint)
-            classifier.load_state_dict(checkpoint["state_dict"])
-        frame = cast(Frame, frame_of(classifier, checkpoint))
-        images = read_files(found, frame)
-        run = run_folder_of(Path(ckpt_path)) if ckpt_path else None
-        folder = output_folder(Path(out or run or trainer.default_root_dir))
-        classifier.to(trainer.strategy.root_device)
-        probabilities = classify(classifier, torch.stack([image.pixels for image in images]), frame)
-        table = tabulate_images([image.name for image in images], probabilities, frame)
-        _print(table, images)
-        csv, png = (folder / f"predictions_files.{suffix}" for suffix in ("csv", "png"))
-        write(csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
-        names = class_names(frame, probabilities.shape[1])
-        shown = [(image.name, image.thumbnail, image.pixels) for image in images[:SHOWN]]
-        write(png, draw_files(shown, probabilities, names, len(images)).savefig)
-        print(f"Wrote into {folder}: {csv.name}, {png.name}")
+        trainer = cast(Trainer, self)
+        if trainer.is_global_zero:  # One process is enough.
+            classifier, paths = check_classifies_images(model), find_files(files)
+            frame = _load_weights(trainer, classifier, ckpt_path, weights_only)
+            images = read_files(paths, frame)
+            run = run_folder_of(Path(ckpt_path)) if ckpt_path else None
+            folder = output_folder(Path(out or run or trainer.default_root_dir))
+            classifier.to(trainer.strategy.root_device)
+            _report(folder, images, classify(classifier, stack(images), frame), frame)
         return None
+
+
+def _load_weights(
+    trainer: Trainer, model: Classifier, ckpt_path: str | Path | None, safe: bool | None
+) -> Frame:
+    """Loads the trained weights, if any, and returns the frame of their training images."""
+    if ckpt_path is None:
+        print("No --ckpt_path: these are the predictions of an untrained network.")
+        return Frame(model.input_shape, 255.0)
+    checkpoint = trainer.strategy.load_checkpoint(str(ckpt_path), safe)
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
+    return cast(Frame, frame_of(model, checkpoint))  # None only for other data than images
+
+
+def _report(folder: Path, images: Sequence[ImageFile], probabilities: Tensor, frame: Frame) -> None:
+    """Prints the first predictions, and writes the table and the figure."""
+    table = tabulate_images([image.name for image in images], probabilities, frame)
+    for line in notes(images):
+        print(line)
+    # At most file, predicted and ten classes.
+    head = table.head(ROWS).to_string(index=False, max_cols=12, float_format="{:.4f}".format)
+    count = f"The first {ROWS} of {len(table):,}" if len(table) > ROWS else "All"
+    print(f"{count} predictions:\n{head}")
+    csv, png = (folder / f"predictions_files.{suffix}" for suffix in ("csv", "png"))
+    write(csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
+    names = class_names(frame, probabilities.shape[1])
+    shown = [(image.name, image.thumbnail, image.pixels) for image in images[:SHOWN]]
+    write(png, draw_files(shown, probabilities, names, len(images)).savefig)
+    print(f"Wrote into {folder}: {csv.name}, {png.name}")
 
 
 def find_files(given: Iterable[str | Path]) -> list[Path]:
@@ -154,6 +170,11 @@ def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
     return images
 
 
+def stack(images: Iterable[ImageFile]) -> Tensor:
+    """Returns what the network gets, uint8 (N, C, H, W)."""
+    return torch.stack([image.pixels for image in images])
+
+
 @torch.no_grad()
 def classify(model: Classifier, pixels: Tensor, frame: Frame, batch_size: int = 500) -> Tensor:
     """Computes class probabilities (N, K) of images uint8 (N, C, H, W), in full precision."""
@@ -174,15 +195,6 @@ def tabulate_images(
     table = table.drop(columns=["index", "truth"])
     table.insert(0, column, list(images))
     return table
-
-
-def _print(table: "DataFrame", images: Sequence[ImageFile]) -> None:
-    for line in notes(images):
-        print(line)
-    # At most file, predicted and ten classes.
-    head = table.head(ROWS).to_string(index=False, max_cols=12, float_format="{:.4f}".format)
-    count = f"The first {ROWS} of {len(table):,}" if len(table) > ROWS else "All"
-    print(f"{count} predictions:\n{head}")
 
 
 def notes(images: Iterable[ImageFile]) -> Iterator[str]:

@@ -42,10 +42,9 @@ def draw_files(
         )
         second = ", ".join(f"{names[k]} {100 * p:.1f} %" for p, k in others)
         titles.append(f"{_short(name)}\n{names[best[1]]}: {100 * best[0]:.1f} %\n{second}")
-    which = f"The first {len(files)} of {total:,} files" if total > len(files) else "The files"
-    columns = min(4, len(files))
-    heading = f"{which}, and beside each what the network gets"
-    return mosaic(torch.stack(tiles), titles, columns, heading, cell=2.2)
+    which = f"The first {len(files)} of {total:,} files" if total > len(files) else "Each file"
+    heading = f"{which}, beside what the network gets"
+    return mosaic(torch.stack(tiles), titles, min(4, len(files)), heading, cell=2.2)
 
 
 def _square(image: Image.Image, colour: bool) -> Tensor:

@@ -136,6 +136,17 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert not out.exists()
 
 
+def test_an_untrained_network_says_so(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model=ImageClassifier", *NETWORK, "--model.num_classes=3"]
+    shape = "--model.input_shape=[1,20,20]"
+    file = str(scans / "a.png")
+    run("predict", *model, shape, "--untrained=true", "--files", file, f"--out={tmp_path}", *QUIET)
+    assert "No --ckpt_path: these are the predictions of an untrained" in capsys.readouterr().out
+    assert [*rows_of(tmp_path)[0]] == ["file", "predicted", "p_0", "p_1", "p_2"]
+
+
 def test_other_models_are_refused(
     scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
