@@ -38,7 +38,11 @@ COMMANDS = {
     "fit": Command("Train a model"),
     "validate": Command("Score a trained model on the validation split"),
     "test": Command("Score a trained model on the official test set"),
-    "predict": Command("Write a trained model's predictions to a file"),
+    "predict": Command(
+        "Write a trained model's predictions for its test data, or for image files",
+        "commands.predict:Prediction",
+        needs_data=lambda options: options.files is None,
+    ),
     "sample": Command(
         "Draw images from a trained GAN",
         "commands.sample:Generation",

@@ -48,7 +48,8 @@ class LadderCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Returns the commands that need a Trainer, with the parameters that are no options."""
-        return LightningCLI.subcommands() | {name: {"model", "datamodule"} for name in methods()}
+        own = LightningCLI.subcommands()
+        return own | {name: own.get(name, {"model", "datamodule"}) for name in methods()}
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)

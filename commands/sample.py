@@ -88,7 +88,7 @@ class Generation:
         """
         trainer = cast(Trainer, self)
         wanted = Wanted(count, classes, seed, min_score, max_score, max_tries)
-        gan = _check(model, wanted, between)
+        gan = check(model, wanted, between)
         if count < trainer.world_size:
             raise MisconfigurationException(
                 f"--count {count} cannot be shared by {trainer.world_size} processes: draw more, "
@@ -114,7 +114,7 @@ class Generation:
         print(f"{len(drawn['images']):,} images. Wrote into {folder}: {names}")
 
 
-def _check(model: LightningModule, wanted: Wanted, between: list[int] | None) -> GAN:
+def check(model: LightningModule, wanted: Wanted, between: list[int] | None) -> GAN:
     if not isinstance(model, GAN):
         raise MisconfigurationException(
             f"sample draws from a GAN, but this checkpoint is of {type(model).__name__}: give "

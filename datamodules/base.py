@@ -9,7 +9,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from datamodules.frame import Frame
+from datamodules.frame import Frame, measure
+from datamodules.image_files import Fit
 from datamodules.loader import BatchLoader
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class InMemoryDataModule(LightningDataModule):
     image_shape: tuple[int, int, int] | None = None  # (C, H, W); None: not images
     num_classes: int | None = None  # None: the targets are not classes
     class_names: tuple[str, ...] | None = None
+    fit: Fit = "crop"  # how image files of other sizes are brought to `image_shape`
     mirrors: bool = False  # the left-right mirror image of an example is an equally valid example
     judge: str | None = None  # scores generated images of this data set; known after `setup`
     title: str = ""  # heading of figures that show this data set
@@ -87,6 +89,7 @@ class InMemoryDataModule(LightningDataModule):
         self.save_hyperparameters()  # includes the subclass's arguments
         self.batch_size, self.scale = batch_size, scale
         self.splits: Splits | None = None  # None before `setup`
+        self._measured: dict[str, Any] | None = None  # the frame's part that the images decide
         self._placed: dict[tuple[str, torch.device], Split] = {}
         self._resumed_seed: int | None = None
 
@@ -113,7 +116,10 @@ class InMemoryDataModule(LightningDataModule):
 
     def frame(self) -> Frame:
         """Returns the form of the examples, which every checkpoint keeps."""
-        return Frame(self.input_shape, self.scale, self.class_names)
+        if self._measured is None and self.splits is not None:
+            self._measured = measure(self.splits.train.inputs)
+        measured = self._measured or {}
+        return Frame(self.input_shape, self.scale, self.class_names, self.fit, **measured)
 
     @property
     def seed(self) -> int:

@@ -54,6 +54,8 @@ class Module(LightningModule):
     `seed_everything` set (0 without it). A resumed run uses the checkpoint's seed.
     """
 
+    frame: Any = None  # `datamodules.Frame` of a loaded model's training data; None: not known
+
     def __init__(self) -> None:
         super().__init__()
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
