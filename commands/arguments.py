@@ -1,11 +1,10 @@
-"""The command line, completed: lists joined, a run's config added, the experiment named."""
+"""The command line, completed: lists joined, a run's config added, the experiment named.
+
+Imports nothing heavy before a checkpoint must be read.
+"""
 
 from itertools import pairwise
 from pathlib import Path
-
-from commands.model_arguments import saved_in
-from runtime import checkpoints
-from runtime.run_folder import run_folder_of
 
 LISTS = ("--classes", "--between")  # options that take several values
 RENAMED = {"--digits": "--classes"}  # former names of options, still accepted
@@ -62,6 +61,10 @@ def with_config_of_run(args: list[str]) -> list[str]:
 
     A checkpoint outside a run folder has no config. Its model's class is added instead.
     """
+    from commands.model_arguments import saved_in
+    from runtime import checkpoints
+    from runtime.run_folder import run_folder_of
+
     given = dict(values(args))
     if not given.keys().isdisjoint({*CONFIG, "--model"}) or "--ckpt_path" not in given:
         return args
