@@ -133,7 +133,7 @@ def _repeat(options: Namespace, fit: list[str]) -> None:
     first, folder = options.first_seed or 0, options.out
     seeds = range(first, first + options.seeds)
     prepare(folder, fit, {"sweep": "seeds"}, [])
-    say(f"{folder}: {len(seeds)} seeds, {options.jobs} at a time")
+    say(f"{folder}: seeds {seeds[0]} to {seeds[-1]}, {options.jobs} at a time")
     source = Seeds(folder, seeds)
     train(source, fit, options.jobs)
 
@@ -144,7 +144,7 @@ def _repeat(options: Namespace, fit: list[str]) -> None:
             compared.append(Compared(run.name, config_of(own), *scores_in(own)))
     if any(run.scores for run in compared):
         if not any(name.startswith("val/") for run in compared for name in run.scores):
-            say("There is no validation split, so these scores are of the last training batches.")
+            say("No validation scores were logged. These are of the last training batches.")
         with locked(folder):
             report(compared, folder)
     if source.pending:

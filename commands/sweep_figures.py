@@ -52,7 +52,8 @@ def _draw_best(axes: "Axes", complete: Sequence[Any], maximize: bool) -> None:
 def _draw_option(
     axes: "Axes", option: str, values: "Values", groups: Mapping[str, Sequence[Any]]
 ) -> None:
-    choices = values.arguments.get("choices")
+    arguments = values.arguments
+    choices = arguments.get("choices")
     for state, group in groups.items():
         known = [trial for trial in group if option in trial.params]
         found = [trial.params[option] for trial in known]
@@ -60,8 +61,11 @@ def _draw_option(
     if choices:
         axes.set_xticks(range(len(choices)), [str(choice) for choice in choices])
         axes.set_xlim(-0.5, len(choices) - 0.5)
-    elif values.arguments.get("log"):
-        axes.set_xscale("log")
+    else:
+        low, high = arguments["low"], arguments["high"]
+        axes.update_datalim([(low, axes.dataLim.y0), (high, axes.dataLim.y0)])  # the whole range
+        if arguments.get("log") and high >= 10 * low:  # below that, labels would overlap
+            axes.set_xscale("log")
     axes.set_xlabel(option)
 
 

@@ -5,7 +5,6 @@ Imports nothing heavy.
 
 import hashlib
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from commands.arguments import given_files
 from commands.compare import scores_of
 from commands.errors import UserError
-from commands.sweep_runs import CLI, TRY_AGAIN, environment, last_error, locked, run_folder
+from commands.sweep_runs import TRY_AGAIN, environment, fit_command, last_error, locked, run_folder
 from runtime import signals
 from runtime.files import read_json, write_json
 
@@ -77,7 +76,7 @@ def _shown(value: Any) -> str:
 
 
 def _insist_that_fit_accepts(args: list[str]) -> None:
-    command = [sys.executable, str(CLI), "fit", *args, "--print_config"]
+    command = fit_command(*args, "--print_config")
     done = subprocess.run(command, capture_output=True, text=True, env=environment(1))
     if signals.stop_requested():
         raise SystemExit(TRY_AGAIN)

@@ -96,7 +96,7 @@ def train(source: Source, fit: Sequence[str], jobs: int) -> None:
                     children.append(Child(run, fit, jobs))
             if signals.stop_requested() and not told:
                 told = True
-                say(f"Stopping: {len(children)} running, which save. The same command continues.")
+                say(f"Stopping, when {len(children)} runs have saved. The same command continues.")
                 for child in children:
                     child.stop()
             for child in [child for child in children if child.has_ended()]:
@@ -131,8 +131,7 @@ class Child:
             for folder in (path for path in run.folder.iterdir() if path.is_dir()):
                 shutil.rmtree(folder)
         place = [f"--trainer.default_root_dir={run.folder.parent}", f"--experiment={run.name}"]
-        command = [sys.executable, str(CLI), "fit", *fit, *run.options, *run.callbacks]
-        command += [*place, *resume]
+        command = fit_command(*fit, *run.options, *run.callbacks, *place, *resume)
         self.log = run.folder / LOG
         with self.log.open("ab") as log:
             self.log_start = log.tell()
@@ -172,6 +171,11 @@ class Child:
                 return ""
             return "it left no run folder: leave out --trainer.fast_dev_run and --trainer.logger"
         return last_error(self.log.read_bytes()[self.log_start :].decode(errors="replace"))
+
+
+def fit_command(*options: str) -> list[str]:
+    """Returns the command that trains, with the interpreter that runs."""
+    return [sys.executable, str(CLI), "fit", *options]
 
 
 def last_error(output: str) -> str:

@@ -42,9 +42,8 @@ def search(options: Namespace, fit: list[str]) -> None:
     probe = sweep_space.as_options({name: values.first for name, values in space.items()})
     prepare(options.out, fit, settings, probe)
     source = Trials(options, space, direction)
-    say(
-        f"{options.out}: {options.trials} trials, {options.jobs} at a time; {direction} {objective}"
-    )
+    say(f"{options.out}: {options.trials} trials, {options.jobs} at a time")
+    say(f"Objective: {direction} {objective}")
     train(source, fit, options.jobs)
     with locked(options.out):
         report(source, fit)
