@@ -32,6 +32,9 @@ def draw(
             _scatter(first, [t.number for t in group], group, state)
     _draw_best(first, groups["COMPLETE"], maximize)
     first.set(xlabel="trial", ylabel=objective)
+    found = [trial.value for group in groups.values() for trial in group]
+    if min(found) > 0 and max(found) > 10 * min(found):  # one bad trial would flatten the others
+        first.set_yscale("log")
     for panel, (option, values) in zip(panels, space.items(), strict=False):
         _draw_option(panel, option, values, groups)
     for panel in panels[len(space) :]:

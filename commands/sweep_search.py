@@ -93,7 +93,7 @@ class Trials:
                 return None
             # With a new seed for each trial, a search that is continued chooses as if it had
             # not been interrupted, and workers do not choose the same values.
-            self.study.sampler = self._sampler(self.options.sampler_seed + len(known))
+            self.study.sampler = self._sampler(len(known))
             return self._claim(self.study.ask())
 
     def _continue(self, number: int) -> Run | None:
@@ -106,9 +106,12 @@ class Trials:
             return None
         return run
 
-    def _sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
+    def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
+        from numpy.random import SeedSequence
         from optuna.samplers import RandomSampler, TPESampler
 
+        entropy = (self.options.sampler_seed, number)
+        seed = int(SeedSequence(entropy).generate_state(1)[0])
         return RandomSampler(seed) if self.options.sampler == "random" else TPESampler(seed=seed)
 
     def _claim(self, trial: "optuna.Trial") -> Run | None:

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("**/*.yaml"))
-EXPERIMENTS = [path for path in CONFIGS if path.parent.name != "trainer"]
+EXPERIMENTS = [path for path in CONFIGS if path.parent.name not in ("trainer", "sweep")]
 OVERLAYS = [path for path in CONFIGS if path.parent.name == "trainer"]
 TINY_GAN = ["--model=GAN", *WIDTH_2]
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
