@@ -49,17 +49,21 @@ def _parse(args: list[str]) -> tuple[Namespace, list[str]]:
     )
     add = parser.add_argument
     add("--seeds", type=_positive, metavar="N", help="train N times, with seeds 0 to N - 1")
-    add("--first_seed", type=int, help="the first seed, if it is not 0")
+    add("--first_seed", type=int, metavar="N", help="the first seed, if it is not 0")
     add("--space", type=Path, metavar="FILE", help="search: options and their possible values")
-    add("--objective", help="search: the metric to optimize, such as val/loss")
+    add("--objective", metavar="METRIC", help="search: the metric to optimize, such as val/loss")
     add("--direction", choices=("minimize", "maximize"), help="search: default by the objective")
     add("--trials", type=_positive, metavar="N", help="search: number of runs (default: 30)")
     add("--sampler", choices=("tpe", "random"), help="search: how to choose (default: tpe)")
-    add("--sampler_seed", type=int, help="search: seed of the sampler (default: 0)")
+    add("--sampler_seed", type=int, metavar="N", help="search: seed of the sampler (default: 0)")
     add("--pruner", choices=("median", "none"), help="search: early stopping (default: median)")
     add("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (default: 1)")
     add("--out", type=Path, metavar="DIR", help="folder (default: runs/<experiment>-sweep)")
-    add("--experiment", help="name of the experiment (default: the config file's name)")
+    add(
+        "--experiment",
+        metavar="NAME",
+        help="name of the folder (default: the config's)",
+    )
     add("--trainer.default_root_dir", dest="root", type=Path, default=Path("runs"), metavar="DIR",
         help="folder of all runs (default: runs)")  # fmt: skip
     options, fit = parser.parse_known_args(args)
@@ -132,7 +136,7 @@ class Seeds:
 def _repeat(options: Namespace, fit: list[str]) -> None:
     first, folder = options.first_seed or 0, options.out
     seeds = range(first, first + options.seeds)
-    prepare(folder, fit, {"sweep": "seeds"}, [])
+    prepare(options, fit, {"sweep": "seeds"}, [])
     say(f"{folder}: seeds {seeds[0]} to {seeds[-1]}, {options.jobs} at a time")
     source = Seeds(folder, seeds)
     train(source, fit, options.jobs)

@@ -165,7 +165,8 @@ class Child:
 
     def _error(self, code: int) -> str:
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            reason = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
+            return f"killed by {signal.Signals(-code).name}{reason}"
         if code == 0:
             if run_folder(self.run.folder) is not None:
                 return ""

@@ -40,7 +40,7 @@ def search(options: Namespace, fit: list[str]) -> None:
         "--pruner": options.pruner,
     } | {f"the space's {name}": json.dumps(values) for name, values in space.items()}  # fmt: skip
     probe = sweep_space.as_options({name: values.first for name, values in space.items()})
-    prepare(options.out, fit, settings, probe)
+    prepare(options, fit, settings, probe)
     source = Trials(options, space, direction)
     say(f"{options.out}: {options.trials} trials, {options.jobs} at a time")
     say(f"Objective: {direction} {objective}")
@@ -167,7 +167,7 @@ class Trials:
         if not any(name.startswith("val/") for name in names):
             hint = " There is no validation split: see the data's options."
         return (
-            f"--objective {self.options.objective}: this run does not log it, but "
+            f"--objective {self.options.objective}: the run has not logged it. It has logged "
             f"{', '.join(names) or 'nothing'}.{hint} Delete {self.folder} before another search, "
             "or give --out."
         )

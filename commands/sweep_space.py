@@ -34,6 +34,8 @@ class Values(NamedTuple):
 
 def read(file: Path) -> dict[str, Values]:
     """Reads the possible values of each option."""
+    if not file.is_file():
+        raise UserError(f"--space {file}: no such file.")
     try:
         space = yaml.safe_load(file.read_text())
     except OSError as error:

@@ -166,7 +166,7 @@ def test_an_objective_that_is_not_logged_ends_the_search(
     sweep: Sweep, space: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = fails(capsys, *sweep.args(*flags(space, 5, "--metric=val/accuracy")))
-    assert "val/loss: this run does not log it, but train/loss, val/accuracy." in line
+    assert "val/loss: the run has not logged it. It has logged train/loss, val/accuracy." in line
     assert not (sweep.out / "trial_1").exists()
 
 
@@ -183,6 +183,9 @@ def test_objectives_are_of_validation_or_training(
 ) -> None:
     options = [f"--space={space}", f"--objective={objective}"]
     assert expected in fails(capsys, *sweep.args(*options))
+    assert "no.yaml: no such file." in fails(
+        capsys, *sweep.args("--space=no.yaml", "--objective=val/x")
+    )
     assert "missing: --objective" in fails(capsys, *sweep.args(options[0]))
     assert not sweep.out.exists()
 
