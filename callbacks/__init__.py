@@ -9,6 +9,7 @@ from callbacks.graph import NetworkGraph
 from callbacks.health import Health
 from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
+from callbacks.pruning import Pruning
 from callbacks.quality import Quality
 from callbacks.samples import SampleGrid
 from callbacks.summary import Summary
@@ -29,5 +30,6 @@ DEFAULT_CALLBACKS = (
 __all__ = [
     "DEFAULT_CALLBACKS",
     "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FunctionFit", "Health",
-    "NetworkGraph", "Predictions", "Progress", "Quality", "SampleGrid", "Speed", "Summary",
+    "NetworkGraph", "Predictions", "Progress", "Pruning", "Quality", "SampleGrid", "Speed",
+    "Summary",
 ]  # fmt: skip

@@ -58,6 +58,9 @@ COMMANDS = {
     "compare": Command(
         "Compare the results of several runs in a table", "commands.compare:compare", True
     ),
+    "sweep": Command(
+        "Repeat a run with several seeds, or search settings", "commands.sweep:sweep", True
+    ),
 }
 
 

@@ -1,4 +1,7 @@
-"""The command line, completed: lists joined, a run's config added, the experiment named."""
+"""The command line, completed: lists joined, a run's config added, the experiment named.
+
+Imports nothing heavy before a checkpoint must be read.
+"""
 
 import json
 from collections.abc import Callable
@@ -7,10 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import yaml
-
-from commands.model_arguments import saved_in
-from runtime import checkpoints
-from runtime.run_folder import run_folder_of
 
 # Options that take several values, and the type of one
 LISTS = {"--classes": int, "--between": int, "--format": str, "--files": str}
@@ -86,6 +85,10 @@ def with_config_of_run(args: list[str]) -> list[str]:
 
     A checkpoint outside a run folder has no config. Its model's class is added instead.
     """
+    from commands.model_arguments import saved_in
+    from runtime import checkpoints
+    from runtime.run_folder import run_folder_of
+
     given = dict(values(args))
     if not given.keys().isdisjoint({*CONFIG, "--model"}) or "--ckpt_path" not in given:
         return args

@@ -21,7 +21,8 @@ from tests.models.gans import WIDTH_2
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("**/*.yaml"))
 OVERLAYS = [path for path in CONFIGS if path.parent.name in ("trainer", "logger")]
-EXPERIMENTS = [path for path in CONFIGS if path not in OVERLAYS]
+SPACES = [path for path in CONFIGS if path.parent.name == "sweep"]
+EXPERIMENTS = [path for path in CONFIGS if path not in OVERLAYS + SPACES]
 TINY_GAN = ["--model=GAN", *WIDTH_2]
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
 
