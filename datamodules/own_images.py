@@ -1,9 +1,11 @@
 """The user's own images: splits cut where none are given, checks and a report."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from torch import Tensor
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
 
@@ -68,7 +70,7 @@ class OwnImages(InMemoryDataModule):
         """Names splits that share images, whose scores would be better than deserved."""
         known = {image.numpy().tobytes() for image in splits.train.inputs}
         for name, split in (("validation", splits.val), ("test", splits.test)):
-            images = [] if split is None else split.inputs
+            images: Sequence[Tensor] | Tensor = [] if split is None else split.inputs
             copies = sum(image.numpy().tobytes() in known for image in images)
             if copies:
                 rank_zero_warn(
