@@ -1,5 +1,6 @@
 """Base class of every data set: all examples in memory, on the training device."""
 
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -62,13 +63,16 @@ def cut_validation(
         kept, cut = (train.take(torch.tensor(sorted(rows))) for rows in parts)
         if len(kept.targets.unique()) == len(cut.targets.unique()) == len(classes):
             return kept, cut
-    rarest = int(classes[counts.argmin()]) if n else 0
+    rarest, fewest = int(classes[counts.argmin()]), int(counts.min())
     name = repr(class_names[rarest]) if class_names else str(rarest)
-    change = "to 0 or nearer to 0.1" if option == "val_fraction" else "nearer to 0.1"
+    remedy = f"give class {name}, which has {fewest}, more examples"
+    if fewest > 1:
+        low = math.ceil(100 / fewest) / 100  # the share of the rarest class is an example or more
+        zero = "0 or " if option == "val_fraction" else ""
+        remedy = f"set --data.{option} to {zero}from {low} to 0.5, or {remedy}"
     raise MisconfigurationException(
         f"{option} {fraction} of {n} examples does not leave each of the {len(classes)} classes an "
-        f"example on both sides (class {name} has {min(counts.tolist(), default=0)}): set "
-        f"--data.{option} {change}, or give that class more examples"
+        f"example on both sides: {remedy}"
     )
 
 

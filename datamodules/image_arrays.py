@@ -139,11 +139,11 @@ def _load(file: Path) -> dict[str, np.ndarray]:
             f"there is no file {file}: set --data.path to an .npz or .npy file"
         ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error)
-        if "pickled data" in reason:
-            reason = "not such a file"
-        elif "Object arrays" in reason:
+        reason = " ".join(str(error).split())
+        if "Object arrays" in reason:
             reason = "it holds Python objects"
+        elif "pickle" in reason:  # numpy's guess of what else it may be
+            reason = "not such a file"
         raise MisconfigurationException(
             f"{file} cannot be read as numpy arrays ({reason}): write it with np.savez of arrays "
             "of numbers"

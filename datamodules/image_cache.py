@@ -111,16 +111,17 @@ def _save(places: Sequence[Path], images: Tensor, failures: dict[str, str]) -> N
     arrays = {"images": images.numpy(), "failures": np.array(json.dumps(failures))}
     problems = []
     for place in places:
-        own = place.with_stem(f"{place.stem}-{uuid4().hex}")  # Another run may write this moment.
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            write(own, lambda file: np.savez(file, allow_pickle=False, **arrays))
-            own.replace(place)
+            own = place.with_stem(f"{place.stem}-{uuid4().hex}")  # Another run may write just now.
+            try:
+                write(own, lambda file: np.savez(file, allow_pickle=False, **arrays))
+                own.replace(place)
+            finally:
+                own.unlink(missing_ok=True)
             return
         except OSError as error:
             problems.append(f"{place.parent} ({error.strerror or error})")
-        finally:
-            own.unlink(missing_ok=True)
     rank_zero_warn(
         f"Decoded images cannot be kept for the next run in {' or '.join(problems)}: it will "
         "decode them again. Make a folder writable, or set XDG_CACHE_HOME."
