@@ -63,14 +63,15 @@ class ImageArrays(OwnImages):
         self.num_classes = None if labels == "none" else self._count_classes()
 
     def load_parts(self) -> dict[str, Split]:
-        digest = hashlib.sha256()
-        for part in self.parts.values():
+        digest, parts = hashlib.sha256(), self.parts
+        self.parts = {}  # The splits copy them.
+        for part in parts.values():
             digest.update(part.inputs.numpy().tobytes() + part.targets.numpy().tobytes())
         self.content, self.source = digest.hexdigest(), f"read from {self.file}"
-        return self.parts
+        return parts
 
     def _read_parts(self) -> dict[str, Split]:
-        arrays = _load(self.file)
+        arrays = _load(self.file, "path")
         prefix = "train_" if "train_images" in arrays else ""
         self._require(arrays, f"{prefix}images")
         parts = {}
@@ -94,7 +95,7 @@ class ImageArrays(OwnImages):
         where = f"{self.file}: {name}"
         if self.labels is not None:
             where = self.labels
-            arrays = {name: next(iter(_load(Path(self.labels).expanduser()).values()))}
+            arrays = {name: next(iter(_load(Path(self.labels).expanduser(), "labels").values()))}
         self._require(arrays, name, "add them, or set --data.labels to their .npy file, or to none")
         labels = arrays[name]
         if labels.ndim == 2 and labels.shape[1] == 1:
@@ -126,7 +127,7 @@ class ImageArrays(OwnImages):
         return count
 
 
-def _load(file: Path) -> dict[str, np.ndarray]:
+def _load(file: Path, option: str) -> dict[str, np.ndarray]:
     """Reads all arrays of an `.npz`, or the array `images` of an `.npy`."""
     try:
         loaded = np.load(file, allow_pickle=False)
@@ -136,7 +137,7 @@ def _load(file: Path) -> dict[str, np.ndarray]:
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise MisconfigurationException(
-            f"there is no file {file}: set --data.path to an .npz or .npy file"
+            f"there is no file {file}: set --data.{option} to an .npz or .npy file"
         ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())

@@ -122,8 +122,8 @@ def _by_class(folder: Path, others: Counter[str]) -> dict[Path, list[Path]]:
     classes = _subfolders(folder)
     if direct:
         raise MisconfigurationException(
-            f"{folder} has images beside its sub-folders, such as {direct[0].name}: a class needs "
-            f"a sub-folder each ({EXPECTED}), or set --data.labels none for images without classes"
+            f"{folder} has images outside of class folders, such as {direct[0].name}: it needs "
+            f"{EXPECTED}; or set --data.labels none for images without classes"
         )
     if not classes:
         raise MisconfigurationException(f"{folder} is empty: it needs {EXPECTED}")

@@ -63,6 +63,8 @@ def test_a_plain_array_takes_its_labels_from_another_file(tmp_path: Path) -> Non
     data = loaded(f"{tmp_path}/x.npy", labels=f"{tmp_path}/y.npy")
     assert data.num_classes == 4
     assert loaded(f"{tmp_path}/x.npy", labels="none").num_classes is None
+    with pytest.raises(MisconfigurationException, match="no file .*z.npy: set --data.labels to"):
+        loaded(f"{tmp_path}/x.npy", labels=f"{tmp_path}/z.npy")
 
 
 def test_floats_in_0_to_1_become_pixels(tmp_path: Path) -> None:

@@ -310,7 +310,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
         "test_fraction 0.1 of 21 .*: give class 'eel', which has 1, more",
     ),
     "empty": (only_hidden, {}, "photos is empty: it needs one sub-folder for each class"),
-    "flat": (flat, {}, "images beside its sub-folders, such as 0.png.*--data.labels none"),
+    "flat": (flat, {}, "images outside of class folders, such as 0.png.*--data.labels none"),
     "file": (a_file, {}, "is a file, not a folder: set --data.path"),
     "missing": (missing, {}, "there is no folder .*photos: .*Did you mean .*/photo"),
     "nested": (nested, {}, "single sub-folder, inner, .*set --data.path .*photos/inner"),
