@@ -1,6 +1,8 @@
 """Base class of every data set: all examples in memory, on the training device."""
 
+import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -36,27 +38,43 @@ class Splits(NamedTuple):
     test: Split
 
 
-def cut_validation(train: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
+def cut_validation(
+    train: Split,
+    fraction: float,
+    seed: int,
+    option: str = "val_fraction",
+    class_names: Sequence[str] | None = None,
+) -> tuple[Split, Split | None]:
     """Cuts a share of the examples as validation split, stratified by the classes (N,).
 
     The seed decides which, independently of the run's seed. Both parts keep their original order.
-    The validation split is None if the fraction is 0.
+    The validation split is None if the fraction is 0. With `option`, the argument that sets the
+    fraction, this also cuts a test split.
     """
     if fraction == 0:
         return train, None
     n, size = len(train.targets), round(len(train.targets) * fraction)
-    num_classes = len(train.targets.unique())
-    if not num_classes <= size <= n - num_classes:
-        raise MisconfigurationException(
-            f"val_fraction {fraction} of {n} examples does not leave each of the {num_classes} "
-            "classes an example on both sides: set --data.val_fraction to 0 or nearer to 0.1"
-        )
-    from sklearn.model_selection import train_test_split
+    classes, counts = train.targets.unique(return_counts=True)
+    if len(classes) <= size <= n - len(classes) and counts.min() > 1:
+        from sklearn.model_selection import train_test_split
 
-    kept, cut = train_test_split(
-        range(n), test_size=size, random_state=seed, stratify=train.targets.numpy()
+        parts = train_test_split(
+            range(n), test_size=size, random_state=seed, stratify=train.targets.numpy()
+        )
+        kept, cut = (train.take(torch.tensor(sorted(rows))) for rows in parts)
+        if len(kept.targets.unique()) == len(cut.targets.unique()) == len(classes):
+            return kept, cut
+    rarest, fewest = int(classes[counts.argmin()]), int(counts.min())
+    name = repr(class_names[rarest]) if class_names else str(rarest)
+    remedy = f"give class {name}, which has {fewest}, more examples"
+    if fewest > 1:
+        low = math.ceil(100 / fewest) / 100  # the share of the rarest class is an example or more
+        zero = "0 or " if option == "val_fraction" else ""
+        remedy = f"set --data.{option} to {zero}from {low} to 0.5, or {remedy}"
+    raise MisconfigurationException(
+        f"{option} {fraction} of {n} examples does not leave each of the {len(classes)} classes an "
+        f"example on both sides: {remedy}"
     )
-    return train.take(torch.tensor(sorted(kept))), train.take(torch.tensor(sorted(cut)))
 
 
 class InMemoryDataModule(LightningDataModule):
@@ -195,7 +213,8 @@ class InMemoryDataModule(LightningDataModule):
         for key, value in state_dict["identity"].items():
             here = self.identity().get(key)
             if here != value:
+                remedy = f"with --data.{key} {value}" if key in self.hparams else "on the same data"
                 raise MisconfigurationException(
                     f"the checkpoint was trained with data.{key} {value!r}, this run has "
-                    f"{here!r}: resume with --data.{key} {value}, or leave out --ckpt_path"
+                    f"{here!r}: resume {remedy}, or leave out --ckpt_path"
                 )

@@ -17,6 +17,7 @@ from commands import COMMANDS
 from commands.ladder_cli import LadderCLI
 from runtime.run_folder import RunFolder
 from tests.conftest import ROOT
+from tests.datamodules.pictures import write_classes
 from tests.models.gans import WIDTH_2
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("**/*.yaml"))
@@ -103,18 +104,29 @@ def test_lightnings_parser_knows_all_commands(capsys: pytest.CaptureFixture[str]
     assert all(name in line for name in COMMANDS)
 
 
-def offline(path: Path) -> list[str]:
-    """Arguments that let a config's own data set be the embedded one, in small batches."""
+def offline(path: Path, folder: Path) -> list[str]:
+    """Arguments that replace a config's data set by the embedded one, or by images in a folder."""
     data = yaml.safe_load(path.read_text())["data"]
+    own = [f"--data.path={folder}", "--data.val_fraction=0.2", "--data.batch_size=8"]
     digits = ["--data.dataset=digits", "--data.batch_size=8"]
-    return digits if data["class_path"] == "Images" else []
+    return {"Images": digits, "ImageFolder": own}.get(data["class_path"], [])
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_config_trains_and_validates(path: Path, in_root: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own images."""
+    return write_classes(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.mark.parametrize(
+    "path", EXPERIMENTS, ids=lambda path: path.relative_to(ROOT / "configs").as_posix()
+)
+def test_every_config_trains_and_validates(
+    path: Path, in_root: Path, tmp_path: Path, photos: Path
+) -> None:
     quick = ["--trainer.fast_dev_run=1", "--quality.samples=100"]
     root = f"--trainer.default_root_dir={tmp_path}"
-    run("fit", f"--config={path}", *offline(path), *quick, root)
+    run("fit", f"--config={path}", *offline(path, photos), *quick, root)
     assert not list(tmp_path.iterdir())  # a trial leaves nothing
 
 
