@@ -16,6 +16,8 @@ from models.legacy import translate_config
 
 LOGGING = ("fit", "validate", "test")  # commands that log metrics
 
+BASES = ("LightningModule", "LightningDataModule")
+
 
 def check(files: Iterable[Path]) -> None:
     """Refuses files that YAML's loader accepts by mistake or reports without their name."""
@@ -93,6 +95,8 @@ def explain(message: str, args: list[str], options: Iterable[str], classes: Iter
         accepted = default_init_args(owners[-1]) if owners else ()
         near = difflib.get_close_matches(match[1], accepted, n=1)
         text = f"{path}: {owner} has no option '{match[1]}'.{did_you_mean(near)}"
+        if owner in BASES:  # the class comes later on the command line
+            text = f"--{path}.{match[1]} comes before its class: give --{path} CLASS first."
         return _where(args, match[1]) + text
     if text := _wrong_class(message, list(classes)):
         return _where(args, "class_path", within=path) + f"{path}: {text}"

@@ -57,7 +57,8 @@ def default_init_args(class_path: str) -> dict[str, Any]:
     """Returns the init arguments that a class and its bases take, with their defaults."""
     parser = ArgumentParser()
     parser.add_class_arguments(resolve_name(class_path), "cls", fail_untyped=False)
-    return parser.get_defaults().cls.as_dict()
+    defaults = parser.get_defaults()
+    return defaults.cls.as_dict() if "cls" in defaults else {}  # a class without arguments
 
 
 def _plain(value: Any) -> Any:

@@ -399,3 +399,8 @@ def test_a_models_own_complaint_is_one_line_too(
 def test_a_missing_data_set_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     line = fails(capsys, "fit", "--model", "IrisMLP")
     assert line.startswith("error: missing: --data. fit needs a data set: give --data")
+
+
+def test_an_option_before_its_class_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsys, "fit", "--model=GAN", "--data.batch_size=16", "--data=Images")
+    assert line == "error: --data.batch_size comes before its class: give --data CLASS first."
