@@ -17,6 +17,8 @@ from runtime.errors import RunFailedError
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
 
+    from commands.ladder_cli import LadderCLI
+
 IRRELEVANT_WARNINGS = (
     "is not supported by the model summary",  # the summary guesses sizes in megabytes
     "isinstance\\(treespec, LeafSpec\\)",  # Lightning's use of torch
@@ -39,8 +41,9 @@ def main(args: "ArgsType" = None) -> None:
     """
     given = sys.argv[1:] if args is None else args
     try:
+        given = commands.named(given) if isinstance(given, list) else given
         if not (isinstance(given, list) and commands.run_light(given)):
-            _run_lightning(given, own_process=args is None)
+            run_lightning(given, own_process=args is None)
     except user_errors() as error:
         _print(error)
         raise SystemExit(2) from None
@@ -55,8 +58,8 @@ def _print(error: Exception) -> None:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
 
 
-def _run_lightning(args: "ArgsType", own_process: bool) -> None:
-    """Runs a command that needs a Trainer."""
+def run_lightning(args: "ArgsType", own_process: bool = False) -> "LadderCLI":
+    """Runs a command that needs a Trainer, and returns it."""
     if own_process:
         gc.disable()  # imports make a million objects that stay; each look through them takes 0.2 s
         if "fit" in sys.argv[1:]:  # saves when it is told to stop
@@ -65,7 +68,7 @@ def _run_lightning(args: "ArgsType", own_process: bool) -> None:
         try:
             from commands.ladder_cli import LadderCLI
 
-            LadderCLI(args)
+            return LadderCLI(args)
         finally:
             if not own_process:
                 signals.restore()

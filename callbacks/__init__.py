@@ -10,6 +10,7 @@ from callbacks.graph import NetworkGraph
 from callbacks.health import Health
 from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
+from callbacks.pruning import Pruning
 from callbacks.quality import Quality
 from callbacks.samples import SampleGrid
 from callbacks.summary import Summary
@@ -31,5 +32,6 @@ DEFAULT_CALLBACKS = (
 __all__ = [
     "DEFAULT_CALLBACKS",
     "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FiniteLoss", "FunctionFit", "Health",
-    "NetworkGraph", "Predictions", "Progress", "Quality", "SampleGrid", "Speed", "Summary",
+    "NetworkGraph", "Predictions", "Progress", "Pruning", "Quality", "SampleGrid", "Speed",
+    "Summary",
 ]  # fmt: skip

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from lightning import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from matplotlib import rc_context
 from matplotlib.figure import Figure  # Costs nothing, because torchmetrics imports it anyway.
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.tensorboard import SummaryWriter
@@ -55,10 +56,26 @@ def tensorboard(trainer: Trainer) -> SummaryWriter | None:
 
 
 def publish(trainer: Trainer, folder: Path, name: str, figure: Figure) -> None:
-    """Writes `<folder>/<name>.png` and adds the figure to the run's TensorBoard, if it has one."""
+    """Writes `<folder>/<name>.png` and sends the picture to the run's loggers."""
     write(folder / f"{name}.png", figure.savefig)
-    if writer := tensorboard(trainer):
-        writer.add_figure(name, figure, trainer.global_step, close=False)
+    log_picture(trainer, name, folder / f"{name}.png")
+
+
+def log_picture(trainer: Trainer, name: str, path: Path) -> None:
+    """Sends a picture to TensorBoard, W&B and MLflow, as far as the run has them.
+
+    Call it on rank zero.
+    """
+    step = trainer.global_step
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(name, [image], step)
+        elif isinstance(logger, MLFlowLogger):
+            logger.experiment.log_image(logger.run_id, image, key=name, step=step)
 
 
 def new_figure(

@@ -11,7 +11,7 @@ from callbacks.results import class_names, data_of, gather, say
 from models.classifier import Classifier
 from models.regressor import FunctionMLP
 from runtime.files import write
-from runtime.ranges import NonNegative, check
+from runtime.ranges import NonNegative, check_ranges
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,7 +28,7 @@ class Predictions(Callback):
     """
 
     def __init__(self, rows: NonNegative = 10) -> None:
-        check(Predictions, locals(), "")
+        check_ranges(Predictions, locals(), "")
         self.rows = rows
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -13,15 +13,16 @@ from matplotlib.figure import Figure
 
 from callbacks.evaluation_figures import draw_confusion
 from callbacks.figures import figures_folder, new_figure, publish
+from callbacks.judges import FoundJudge, check_judge, find_judge
 from callbacks.results import class_names, data_of, record, say
 from datamodules.base import Split
 from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Score, Setting
-from metrics.judge import JudgeNetwork, load_judge
+from metrics.judge import JudgeNetwork
 from metrics.scores import GanTrain
 from models.base import eval_mode
 from models.gan import GAN
 from models.sampling import Draws, to_pixels
-from runtime.ranges import NonNegative, Positive, check
+from runtime.ranges import NonNegative, Positive, check_ranges
 from runtime.schedule import epoch_is_due, is_over
 
 
@@ -30,9 +31,12 @@ class Quality(Callback):
 
     In training: against the validation split, at the end of epochs, logged as `val/frechet`,
     `val/label_accuracy` and so on. In `validate` and `test`: all scores and their floors, printed,
-    and written to `metrics.json` and `figures/`. Every process scores its share.
+    and written to `metrics.json` and `figures/`. Every process scores its share. There are never
+    more generated images than training images, so that the floor has as many.
 
     Args:
+        judge: A run folder or a checkpoint of configs/judge/own.yaml, or a judge of this project
+            (mnist, fashion, digits); None: the data set's judge, if it has one.
         samples: Images to score in training; 0: none. Few samples make the Frechet distance larger.
         every_n_epochs: Epochs from one scoring to the next.
         min_steps: If an epoch is shorter than this, score only every so many epochs.
@@ -44,6 +48,7 @@ class Quality(Callback):
 
     def __init__(
         self,
+        judge: str | None = None,
         samples: NonNegative = 2000,
         every_n_epochs: Positive = 1,
         min_steps: NonNegative = 200,
@@ -51,8 +56,8 @@ class Quality(Callback):
         gan_train: bool = True,
         extra_scores: list[Score] | Score | None = None,
     ) -> None:
-        check(Quality, locals(), "quality.")
-        self.samples, self.final_samples = samples, final_samples
+        check_ranges(Quality, locals(), "quality.")
+        self.judge, self.samples, self.final_samples = judge, samples, final_samples
         self.every_n_epochs, self.min_steps = every_n_epochs, min_steps
         self.scores = {s.name: s for s in SCORES if gan_train or not isinstance(s, GanTrain)}
         for score in [extra_scores] if isinstance(extra_scores, Score) else extra_scores or []:
@@ -61,7 +66,7 @@ class Quality(Callback):
                     f"quality.extra_scores: there is a score {score.name!r} already: rename yours"
                 )
             self.scores[score.name] = score
-        self._judge: JudgeNetwork | None = None  # None: nothing is scored
+        self._judge: FoundJudge | None = None  # None: nothing is scored
         self._quality: GeneratorQuality | None = None
         self._seconds = 0.0
 
@@ -70,14 +75,15 @@ class Quality(Callback):
         if not isinstance(pl_module, GAN) or stage == "predict":
             return
         data = data_of(trainer)
-        if data is None or data.judge is None:
-            rank_zero_info("Samples are not scored: the data has no judge (see configs/judge).")
+        wanted = self.judge or (data.judge if data else None)
+        if data is None or wanted is None:
+            rank_zero_info(
+                "Samples are not scored: the data has no judge. Train one (configs/judge/own.yaml) "
+                "and set --quality.judge to its run."
+            )
             return
-        try:
-            self._judge = load_judge(data.judge)
-            self._judge.check(data.input_shape)
-        except ValueError as error:
-            raise MisconfigurationException(f"quality: {error}") from None
+        self._judge = find_judge(wanted)
+        check_judge(self._judge, data)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
@@ -107,14 +113,21 @@ class Quality(Callback):
         if self._judge is None or not self.final_samples:
             return
         quality, report = self._score(trainer, model, stage, self.final_samples)
-        against = {"val": "the validation split", "test": "the official test images"}[stage]
-        heading = f"Quality of generated images against {against}"
-        say(trainer, f"{heading}\n{report.table(quality.scores)}")
-        record(trainer, stage, report.as_dict())
+        against = {"val": "the validation split", "test": "the test images"}[stage]
+        judge, names = self._judge, class_names(data_of(trainer), self._judge.network.num_classes)
+        heading = f"Quality of generated images against {against}, by the judge {judge.name}"
+        say(trainer, f"{heading}\n{report.table(quality.scores, names)}")
+        features, references = judge.network.num_features, report.counts["frechet"]["test"]
+        if references <= features:
+            say(
+                trainer,
+                f"Distances are uncertain: {references} real images are few for {features} "
+                "features. Compare a score with its floor, not with other data sets.",
+            )
+        record(trainer, stage, report.as_dict() | {"judge": judge.as_dict()})
         folder = figures_folder(trainer)
         if folder is None or not model.conditional:
             return
-        names = class_names(data_of(trainer), self._judge.num_classes)
         publish(trainer, folder, f"classes_{stage}", draw_classes(report, quality.scores, names))
         confusion = quality.generated.compute()["confusion"].cpu()
         title, axes = "Generated images that show their class:", ("requested", "seen by the judge")
@@ -125,7 +138,11 @@ class Quality(Callback):
     ) -> tuple[GeneratorQuality, QualityReport]:
         """Scores and logs `count` samples; the statistics of real images are computed once."""
         assert self._judge is not None
-        judge = self._judge.to(model.device)
+        judge = self._judge.network.to(model.device)
+        data = data_of(trainer)
+        assert data is not None
+        assert data.splits is not None
+        count = min(count, len(data.splits.train.targets))
         if self._quality is None:
             self._quality = _with_real_images(trainer, model, judge, self.scores, count)
         quality = self._quality

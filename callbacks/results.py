@@ -9,6 +9,7 @@ from torch import Tensor
 
 from callbacks.figures import figures_folder
 from datamodules.base import InMemoryDataModule
+from datamodules.frame import Frame
 from runtime.files import METRICS, read_json, write_json
 
 
@@ -18,8 +19,8 @@ def data_of(trainer: Trainer) -> InMemoryDataModule | None:
     return data if isinstance(data, InMemoryDataModule) else None
 
 
-def class_names(data: InMemoryDataModule | None, num_classes: int) -> list[str]:
-    """Returns the DataModule's names of the classes, or else their numbers."""
+def class_names(data: InMemoryDataModule | Frame | None, num_classes: int) -> list[str]:
+    """Returns the names of the classes in the data or their frame, or else their numbers."""
     names = data.class_names if data is not None else None
     return [str(name) for name in names or range(num_classes)]
 

@@ -6,11 +6,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.figures import figures_folder, tensorboard, tile, write_png
+from callbacks.figures import figures_folder, log_picture, tile, write_png
 from models.base import eval_mode
 from models.gan import GAN
 from models.sampling import sample
-from runtime.ranges import NonNegative, check
+from runtime.ranges import NonNegative, check_ranges
 from runtime.schedule import epoch_is_due
 
 
@@ -22,7 +22,7 @@ class SampleGrid(Callback):
     """
 
     def __init__(self, min_steps: NonNegative = 200) -> None:
-        check(SampleGrid, locals(), "samples.")
+        check_ranges(SampleGrid, locals(), "samples.")
         self.min_steps = min_steps
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
@@ -41,8 +41,7 @@ class SampleGrid(Callback):
         picture = tile(images, len(images) // model.grid_rows)
         write_png(folder / f"samples_{trainer.global_step:07d}.png", picture)
         write_png(folder / "samples.png", picture)  # Always the newest.
-        if writer := tensorboard(trainer):
-            writer.add_image("samples", picture, trainer.global_step)
+        log_picture(trainer, "samples", folder / "samples.png")
 
 
 @torch.no_grad()

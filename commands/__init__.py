@@ -7,6 +7,9 @@ A new command is one module in this folder and one entry in `COMMANDS`. There ar
   parameters into options.
 - A light command is a function that takes the list of its arguments. It starts without torch and
   Lightning, so its module must import neither, and it reports mistakes as `UserError`.
+
+Outside this folder, a command needs no entry: the command line takes its import path instead of a
+name. The method of a class `Report` is then `report`.
 """
 
 import difflib
@@ -35,7 +38,11 @@ COMMANDS = {
     "fit": Command("Train a model"),
     "validate": Command("Score a trained model on the validation split"),
     "test": Command("Score a trained model on the official test set"),
-    "predict": Command("Write a trained model's predictions to a file"),
+    "predict": Command(
+        "Write a trained model's predictions for its test data, or for image files",
+        "commands.predict:Prediction",
+        needs_data=lambda options: options.files is None,
+    ),
     "sample": Command(
         "Draw images from a trained GAN",
         "commands.sample:Generation",
@@ -51,7 +58,40 @@ COMMANDS = {
     "compare": Command(
         "Compare the results of several runs in a table", "commands.compare:compare", True
     ),
+    "sweep": Command(
+        "Repeat a run with several seeds, or search settings", "commands.sweep:sweep", True
+    ),
 }
+
+
+def named(args: list[str]) -> list[str]:
+    """Replaces the import path of a command by its name, under which it joins the table."""
+    path = args[0] if args else ""
+    if "." not in path or ":" in path or path.startswith("-"):
+        return args
+    try:
+        found = pkgutil.resolve_name(path)
+    except ValueError:  # not an import path, so `find` explains
+        return args
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"there is no command '{path}': {error}. See `cli.py --help`.") from error
+    light = not isinstance(found, type)
+    name = path.rpartition(".")[2].lower()
+    if not callable(found if light else getattr(found, name, None)):
+        wanted = "a function" if light else f"a class with a method '{name}'"
+        raise UserError(f"there is no command '{path}': it is not {wanted}.")
+    summary = (found.__doc__ or path).strip().splitlines()[0]
+    command = Command(summary, path, light)
+    if COMMANDS.get(name, command).path != path:
+        raise UserError(f"{path}: there is a command '{name}' already. Give yours another name.")
+    COMMANDS[name] = command
+    return [name, *args[1:]]
+
+
+def typed(name: str) -> str:
+    """Returns what a user types for a command: its import path, if that is outside the table."""
+    path = COMMANDS[name].path if name in COMMANDS else ""
+    return name if not path or ":" in path else path
 
 
 def find(name: str) -> Command:

@@ -1,16 +1,18 @@
-"""The command line, completed: lists joined, a run's config added, the experiment named."""
+"""The command line, completed: lists joined, a run's config added, the experiment named.
 
+Imports nothing heavy before a checkpoint must be read.
+"""
+
+import json
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import yaml
 
-from commands.model_arguments import saved_in
-from runtime import checkpoints, trust
-from runtime.run_folder import run_folder_of
-
-LISTS = ("--classes", "--between", "--format")  # options that take several values
+# Options that take several values, and the type of one
+LISTS = {"--classes": int, "--between": int, "--format": str, "--files": str}
 RENAMED = {"--digits": "--classes"}  # former names of options, still accepted
 CONFIG = ("--config", "-c")
 
@@ -29,12 +31,13 @@ def experiment_name(files: list[Path], class_path: str) -> str:
     """Returns the name of an experiment: that of its first config file, or of its model's class.
 
     Examples: `configs/cgan.yaml` is `cgan`, `configs/lecture/gan.yaml` is `lecture-gan`, and
-    `runs/cgan/version_3/config.yaml` is `cgan`. Overlays in `configs/trainer/` do not count.
+    `runs/cgan/version_3/config.yaml` is `cgan`. Overlays, in `configs/trainer/` and
+    `configs/logger/`, do not count.
     """
     for file in files:
         if file.name == "config.yaml":  # of a run
             return file.parent.parent.name
-        if file.parent.name != "trainer":
+        if file.parent.name not in ("trainer", "logger"):
             parts = file.with_suffix("").parts
             start = parts.index("configs") + 1 if "configs" in parts else -1
             return "-".join(parts[start:])
@@ -44,25 +47,37 @@ def experiment_name(files: list[Path], class_path: str) -> str:
 def normalized(args: list[str]) -> list[str]:
     """Returns the arguments in the form that jsonargparse reads.
 
-    Options have their present names, and lists are joined: `--digits 3 1 4` becomes
-    `--classes [3,1,4]`, and `--format onnx torch` becomes `--format [onnx,torch]`.
+    Options have their present names, and lists are joined: `--digits 3 1 4` becomes `--classes
+    [3, 1, 4]`, and `--files a.png b.png` becomes `--files ["a.png", "b.png"]`.
     """
     joined: list[str] = []
+    items: list[str] | None = None  # of the list option before, to which more may follow
+    kind: Callable[[str], int | str] = str
     for arg in args:
         name, equals, value = arg.partition("=")
         name = RENAMED.get(name, name)
-        arg = name + equals + value
-        if equals and name in LISTS:
-            joined.append(name)
-            arg = value
-        is_value = arg.removeprefix("-").isdecimal() or not arg.startswith("-")
-        if len(joined) > 1 and joined[-2] in LISTS and is_value:
-            joined[-1] = f"{joined[-1][:-1]},{arg}]"
-        elif joined and joined[-1] in LISTS and is_value and not arg.startswith("["):
-            joined.append(f"[{arg}]")
+        if items is not None and (not arg.startswith("-") or arg[1:].isdecimal()):
+            items += _items(arg)
+        elif name in LISTS:
+            items, kind = _items(value) if equals else [], LISTS[name]
+            joined += [name, ""]
         else:
-            joined.append(arg)
+            items = None
+            joined.append(name + equals + value)
+            continue
+        try:
+            joined[-1] = json.dumps([*map(kind, items)])
+        except ValueError:  # not numbers, as the parser will say
+            joined[-1] = json.dumps(items)
     return joined
+
+
+def _items(text: str) -> list[str]:
+    """Returns the values in an argument: one, or those of a list such as `[3,1,4]`."""
+    with suppress(yaml.YAMLError):
+        if isinstance(values := yaml.safe_load(text), list):
+            return [*map(str, values)]
+    return [text]
 
 
 def with_config_of_run(args: list[str]) -> list[str]:
@@ -70,6 +85,10 @@ def with_config_of_run(args: list[str]) -> list[str]:
 
     A checkpoint outside a run folder has no config. Its model's class is added instead.
     """
+    from commands.model_arguments import saved_in
+    from runtime import checkpoints, trust
+    from runtime.run_folder import run_folder_of
+
     given = dict(values(args))
     if not given.keys().isdisjoint({*CONFIG, "--model"}) or "--ckpt_path" not in given:
         return args
@@ -81,12 +100,14 @@ def with_config_of_run(args: list[str]) -> list[str]:
         return [args[0], "--model", saved["class_path"], *args[1:]] if saved else args
     config = folder / "config.yaml"
     if own is not None:
-        trust.check(yaml.safe_load(config.read_text()), str(config), own)
+        trust.check_trust(yaml.safe_load(config.read_text()), str(config), own)
     return [args[0], "--config", str(config), *args[1:]]
 
 
 def own_classes(args: list[str]) -> list[str] | None:
     """Returns the import paths that the user named; None if `--trust true` allows any other."""
+    from runtime import trust
+
     given = values(args)
     if dict(given).get("--trust", "false").lower() == "true":
         return None

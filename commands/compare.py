@@ -34,30 +34,38 @@ class Run(NamedTuple):
     floors: dict[str, float | None]
 
 
-class _Parser(ArgumentParser):
+class LightParser(ArgumentParser):
+    """The parser of a light command, which raises its errors."""
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}. `python {self.prog} --help` lists the options.")
 
 
 def compare(args: list[str]) -> None:
     """Prints a table of the runs' results, and writes `comparison.csv` and `comparison.png`."""
-    parser = _Parser("cli.py compare", description=COMMANDS["compare"].summary, allow_abbrev=False)
+    parser = LightParser(
+        "cli.py compare", description=COMMANDS["compare"].summary, allow_abbrev=False
+    )
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a run")
     parser.add_argument("--stage", choices=STAGES, help="scores of this stage alone")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder to write to")
     options = parser.parse_args(args)
 
-    runs = load(options.runs, options.stage)
+    report(load(options.runs, options.stage), options.out)
+
+
+def report(runs: Sequence[Run], out: Path) -> None:
+    """Prints the table of runs, and writes it as `comparison.csv` and `comparison.png`."""
     settings, scores = differences(runs), _names(run.scores for run in runs)
-    _print_aligned(table(runs, settings, scores))
+    print_aligned(table(runs, settings, scores))
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        write(options.out / "comparison.csv", lambda file: _write_csv(file, runs, settings, scores))
-        write(options.out / "comparison.png", draw(runs, scores).savefig)
+        out.mkdir(parents=True, exist_ok=True)
+        write(out / "comparison.csv", lambda file: _write_csv(file, runs, settings, scores))
+        write(out / "comparison.png", draw(runs, scores).savefig)
     except OSError as error:
         reason = f"cannot be written to ({error.strerror}). Give another folder."
-        raise UserError(f"--out {options.out}: {reason}") from error
-    print(f"Wrote {options.out / 'comparison.csv'}, {options.out / 'comparison.png'}")
+        raise UserError(f"--out {out}: {reason}") from error
+    print(f"Wrote {out / 'comparison.csv'}, {out / 'comparison.png'}")
 
 
 def load(folders: Iterable[Path], stage: str | None = None) -> list[Run]:
@@ -90,11 +98,7 @@ def scores_of(
     `metrics.json` takes precedence. For a stage that is not in it, the scores are the last values
     in `metrics.csv`, which have no floors.
     """
-    recorded = read_json(folder / METRICS)
-    logged: dict[str, float] = {}
-    if (file := folder / "metrics.csv").is_file():
-        for row in csv.DictReader(file.read_text().splitlines()):
-            logged |= {name: float(value) for name, value in row.items() if value}
+    recorded, logged = read_json(folder / METRICS), last_logged(folder)
     scores: dict[str, float | None] = {}
     floors: dict[str, float | None] = {}
     for stage in stages:
@@ -104,6 +108,15 @@ def scores_of(
         else:
             scores |= {k: value for k, value in logged.items() if k.startswith(f"{stage}/")}
     return scores, floors
+
+
+def last_logged(folder: Path) -> dict[str, float]:
+    """Reads the last value of each metric in a run's `metrics.csv`; empty without that file."""
+    last: dict[str, float] = {}
+    if (file := folder / "metrics.csv").is_file():
+        for row in csv.DictReader(file.read_text().splitlines()):
+            last |= {name: float(value) for name, value in row.items() if value}
+    return last
 
 
 def config_of(folder: Path) -> dict[str, str]:
@@ -167,7 +180,7 @@ def _names(parts: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for part in parts for name in part))
 
 
-def _print_aligned(rows: list[list[str]]) -> None:
+def print_aligned(rows: list[list[str]]) -> None:
     """Prints a row for each run, or a column if only that fits the terminal."""
     terminal = shutil.get_terminal_size((sys.maxsize, 0)).columns
     by_row, by_column = _aligned(rows), _aligned(list(zip(*rows, strict=True)))

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -12,6 +13,10 @@ from commands.arguments import given_files
 from commands.errors import did_you_mean
 from commands.model_arguments import default_init_args
 from models.legacy import translate_config
+
+LOGGING = ("fit", "validate", "test")  # commands that log metrics
+
+BASES = ("LightningModule", "LightningDataModule")
 
 
 def check(files: Iterable[Path]) -> None:
@@ -29,14 +34,25 @@ def check(files: Iterable[Path]) -> None:
 
 
 def without_old_names(args: list[str]) -> list[str]:
-    """Returns the arguments with the translated text of configs of version 0.1 for their path."""
+    """Returns the arguments with the translated text of configs of version 0.1 for their path.
+
+    A command that logs nothing does not need a run's loggers, whose packages may be absent.
+    """
     new: dict[str, str] = {}
     for file in given_files(args):
         config = yaml.safe_load(file.read_text()) if file.name == "config.yaml" else None
-        if isinstance(config, dict) and (translated := translate_config(config)) != config:
+        if isinstance(config, dict) and (translated := _for(args[0], config)) != config:
             text = yaml.safe_dump(translated, sort_keys=False)
             new |= {f"{option}{file}": f"{option}{text}" for option in ("", "--config=", "-c=")}
     return [new.get(arg, arg) for arg in args]
+
+
+def _for(command: str, config: dict[str, Any]) -> dict[str, Any]:
+    config = translate_config(config)
+    trainer = config.get("trainer") or {}
+    if command in LOGGING or not isinstance(trainer.get("logger"), dict | list):
+        return config
+    return config | {"trainer": trainer | {"logger": None}}
 
 
 def keys(file: Path) -> Iterator[tuple[str, int]]:
@@ -79,6 +95,8 @@ def explain(message: str, args: list[str], options: Iterable[str], classes: Iter
         accepted = default_init_args(owners[-1]) if owners else ()
         near = difflib.get_close_matches(match[1], accepted, n=1)
         text = f"{path}: {owner} has no option '{match[1]}'.{did_you_mean(near)}"
+        if owner in BASES:  # the class comes later on the command line
+            text = f"--{path}.{match[1]} comes before its class: give --{path} CLASS first."
         return _where(args, match[1]) + text
     if text := _wrong_class(message, list(classes)):
         return _where(args, "class_path", within=path) + f"{path}: {text}"

@@ -2,7 +2,9 @@
 
 import atexit
 import gc
+import re
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 import models
 from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
-from commands import COMMANDS, arguments, config_files, model_arguments
+from commands import COMMANDS, arguments, config_files, model_arguments, typed
+from commands.command_trainer import methods, trainer_class
 from commands.parser import CLASSES, Parser
 from runtime import checkpoints, cluster, lightning_mends, signals
 from runtime.cpu import take_subnormal_numbers_as_zero
+from runtime.loggers import missing_package
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
-from runtime.trainer import LadderTrainer
-
-METHODS = {name: c.load() for name, c in COMMANDS.items() if c.path and not c.light}
-BASES = (*METHODS.values(), LadderTrainer)
-CommandTrainer = type("CommandTrainer", BASES, {"__module__": __name__})
 
 
 class LadderCLI(LightningCLI):
@@ -35,7 +34,7 @@ class LadderCLI(LightningCLI):
     def __init__(self, args: ArgsType = None) -> None:
         super().__init__(
             LightningModule,
-            trainer_class=CommandTrainer,
+            trainer_class=trainer_class(),
             trainer_defaults={"default_root_dir": "runs"},
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
@@ -49,7 +48,8 @@ class LadderCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Returns the commands that need a Trainer, with the parameters that are no options."""
-        return LightningCLI.subcommands() | {name: {"model", "datamodule"} for name in METHODS}
+        own = LightningCLI.subcommands()
+        return own | {name: own.get(name, {"model", "datamodule"}) for name in methods()}
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
@@ -60,6 +60,13 @@ class LadderCLI(LightningCLI):
             self.parser.commands[name].add_argument(
                 "--untrained", type=bool, default=False, help=text
             )
+
+        for name, kind in methods().items():  # the config of a run has this option
+            if "weights_only" not in signature(getattr(kind, name)).parameters:
+                text = "Has no effect on this command."
+                self.parser.commands[name].add_argument(
+                    "--weights_only", type=bool | None, default=None, help=text
+                )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the options that all commands share."""
@@ -87,7 +94,12 @@ class LadderCLI(LightningCLI):
                     self.config = parser.parse_args(config_files.without_old_names(args))
             except MisconfigurationException as error:
                 options = self.parser.commands.get(args[0], parser).get_defaults().keys()
-                explanation = config_files.explain(str(error), args, options, CLASSES)
+                # Without its package, a logger lacks the options that it passes on to it.
+                explanation = missing_package(re.findall(r"\w+", str(error)))
+                explanation = explanation or config_files.explain(
+                    str(error), args, options, CLASSES
+                )
+                explanation = explanation.replace(f"cli.py {args[0]} ", f"cli.py {typed(args[0])} ")
                 raise MisconfigurationException(explanation) from None
         else:
             self.config = parser.parse_object(args)
@@ -208,9 +220,10 @@ class LadderCLI(LightningCLI):
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
             resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
-            chosen.insert(0, RunFolder(self.runs, self.experiment, resumed))
-            if config.logger in (None, True):
-                kwargs["logger"] = False  # RunFolder adds its own once the folder is known
+            given = [] if config.logger in (None, True) else config.logger
+            others = given if isinstance(given, list) else [given]
+            chosen.insert(0, RunFolder(self.runs, self.experiment, resumed, others))
+        kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them once the folder is known
         if self._saves:
             kwargs["max_time"] = None  # see Preemption
         kwargs["enable_model_summary"] = False  # see Summary

@@ -24,7 +24,14 @@ from models.activation_maximization import (
 from models.classifier import Classifier
 from models.gan import GAN
 from models.occlusion import occlusion_map
-from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share, check
+from runtime.ranges import (
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Share,
+    check_ranges,
+)
 from runtime.run_folder import RunFolder
 
 
@@ -97,7 +104,7 @@ class Maximization:
             occlusion: Number of test images to draw occlusion maps for; 0 draws none.
             out: Folder for the pictures; by default the run's `figures`.
         """
-        check(Maximization.maximize, locals(), "--")
+        check_ranges(Maximization.maximize, locals(), "--")
         trainer = cast(Trainer, self)
         if not trainer.is_global_zero:
             return  # One process is enough.

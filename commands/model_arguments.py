@@ -55,7 +55,7 @@ def saved_in(checkpoint: Path, own: Iterable[str] | None = None) -> dict[str, An
     content = torch.load(checkpoint, map_location="meta", weights_only=True, mmap=True)
     hparams = translate_hyperparameters(content.get("hyper_parameters", {}), "")
     if own is not None:
-        trust.check(hparams, str(checkpoint), own)
+        trust.check_trust(hparams, str(checkpoint), own)
     class_path = hparams.pop("_class_path", None)
     hparams.pop("_instantiator", None)
     return {"class_path": class_path, "init_args": hparams} if class_path else None
@@ -66,7 +66,8 @@ def default_init_args(class_path: str) -> dict[str, Any]:
     """Returns the init arguments that a class and its bases take, with their defaults."""
     parser = ArgumentParser()
     parser.add_class_arguments(resolve_name(class_path), "cls", fail_untyped=False)
-    return parser.get_defaults().cls.as_dict()
+    defaults = parser.get_defaults()
+    return defaults.cls.as_dict() if "cls" in defaults else {}  # a class without arguments
 
 
 def _plain(value: Any) -> Any:

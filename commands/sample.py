@@ -17,7 +17,7 @@ from commands.sample_figures import draw_animation, draw_grid, draw_neighbors, d
 from models.gan import GAN
 from models.sampling import Draws
 from runtime.files import write
-from runtime.ranges import NonNegative, Positive, Probability, Range, Seed, check
+from runtime.ranges import NonNegative, Positive, Probability, Range, Seed, check_ranges
 from runtime.run_folder import run_folder_of
 
 LARGEST_ROUND = 20_000  # Images per round; those that fail are dropped before the next.
@@ -87,10 +87,10 @@ class Generation:
                 images nearest to it in pixels.
             gif: Also make `training.gif` from the run's sample grids.
         """
-        check(Generation.sample, locals(), "--")
+        check_ranges(Generation.sample, locals(), "--")
         trainer = cast(Trainer, self)
         wanted = Wanted(count, classes, seed, min_score, max_score, max_tries)
-        gan = _check(model, wanted, between)
+        gan = check(model, wanted, between)
         if count < trainer.world_size:
             raise MisconfigurationException(
                 f"--count {count} cannot be shared by {trainer.world_size} processes: draw more, "
@@ -116,7 +116,7 @@ class Generation:
         print(f"{len(drawn['images']):,} images. Wrote into {folder}: {names}")
 
 
-def _check(model: LightningModule, wanted: Wanted, between: list[int] | None) -> GAN:
+def check(model: LightningModule, wanted: Wanted, between: list[int] | None) -> GAN:
     if not isinstance(model, GAN):
         raise MisconfigurationException(
             f"sample draws from a GAN, but this checkpoint is of {type(model).__name__}: give "

@@ -4,6 +4,8 @@ from datamodules.base import InMemoryDataModule, Split, Splits
 from datamodules.frame import Frame
 from datamodules.functions import Functions
 from datamodules.gates import Gates
+from datamodules.image_arrays import ImageArrays
+from datamodules.image_folder import ImageFolder
 from datamodules.images import Images
 from datamodules.iris import Iris
 from datamodules.loader import BatchLoader
@@ -13,6 +15,8 @@ __all__ = [
     "Frame",
     "Functions",
     "Gates",
+    "ImageArrays",
+    "ImageFolder",
     "Images",
     "InMemoryDataModule",
     "Iris",

@@ -1,6 +1,8 @@
 """Base class of every data set: all examples in memory, on the training device."""
 
+import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -9,9 +11,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from datamodules.frame import Frame
+from datamodules.frame import Frame, measure
+from datamodules.image_files import Fit
 from datamodules.loader import BatchLoader
-from runtime.ranges import Positive, PositiveFloat, check
+from runtime.ranges import Positive, PositiveFloat, check_ranges
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,27 +39,43 @@ class Splits(NamedTuple):
     test: Split
 
 
-def cut_validation(train: Split, fraction: float, seed: int) -> tuple[Split, Split | None]:
+def cut_validation(
+    train: Split,
+    fraction: float,
+    seed: int,
+    option: str = "val_fraction",
+    class_names: Sequence[str] | None = None,
+) -> tuple[Split, Split | None]:
     """Cuts a share of the examples as validation split, stratified by the classes (N,).
 
     The seed decides which, independently of the run's seed. Both parts keep their original order.
-    The validation split is None if the fraction is 0.
+    The validation split is None if the fraction is 0. With `option`, the argument that sets the
+    fraction, this also cuts a test split.
     """
     if fraction == 0:
         return train, None
     n, size = len(train.targets), round(len(train.targets) * fraction)
-    num_classes = len(train.targets.unique())
-    if not num_classes <= size <= n - num_classes:
-        raise MisconfigurationException(
-            f"val_fraction {fraction} of {n} examples does not leave each of the {num_classes} "
-            "classes an example on both sides: set --data.val_fraction to 0 or nearer to 0.1"
-        )
-    from sklearn.model_selection import train_test_split
+    classes, counts = train.targets.unique(return_counts=True)
+    if len(classes) <= size <= n - len(classes) and counts.min() > 1:
+        from sklearn.model_selection import train_test_split
 
-    kept, cut = train_test_split(
-        range(n), test_size=size, random_state=seed, stratify=train.targets.numpy()
+        parts = train_test_split(
+            range(n), test_size=size, random_state=seed, stratify=train.targets.numpy()
+        )
+        kept, cut = (train.take(torch.tensor(sorted(rows))) for rows in parts)
+        if len(kept.targets.unique()) == len(cut.targets.unique()) == len(classes):
+            return kept, cut
+    rarest, fewest = int(classes[counts.argmin()]), int(counts.min())
+    name = repr(class_names[rarest]) if class_names else str(rarest)
+    remedy = f"give class {name}, which has {fewest}, more examples"
+    if fewest > 1:
+        low = math.ceil(100 / fewest) / 100  # the share of the rarest class is an example or more
+        zero = "0 or " if option == "val_fraction" else ""
+        remedy = f"set --data.{option} to {zero}from {low} to 0.5, or {remedy}"
+    raise MisconfigurationException(
+        f"{option} {fraction} of {n} examples does not leave each of the {len(classes)} classes an "
+        f"example on both sides: {remedy}"
     )
-    return train.take(torch.tensor(sorted(kept))), train.take(torch.tensor(sorted(cut)))
 
 
 class InMemoryDataModule(LightningDataModule):
@@ -75,6 +94,7 @@ class InMemoryDataModule(LightningDataModule):
     image_shape: tuple[int, int, int] | None = None  # (C, H, W); None: not images
     num_classes: int | None = None  # None: the targets are not classes
     class_names: tuple[str, ...] | None = None
+    fit: Fit = "crop"  # how image files of other sizes are brought to `image_shape`
     mirrors: bool = False  # the left-right mirror image of an example is an equally valid example
     judge: str | None = None  # scores generated images of this data set; known after `setup`
     title: str = ""  # heading of figures that show this data set
@@ -84,9 +104,10 @@ class InMemoryDataModule(LightningDataModule):
     def __init__(self, batch_size: Positive, scale: PositiveFloat = 1.0) -> None:
         super().__init__()
         self.save_hyperparameters()  # includes the subclass's arguments
-        check(type(self), self.hparams, "data.")
+        check_ranges(type(self), self.hparams, "data.")
         self.batch_size, self.scale = batch_size, scale
         self.splits: Splits | None = None  # None before `setup`
+        self._measured: dict[str, Any] | None = None  # the frame's part that the images decide
         self._placed: dict[tuple[str, torch.device], Split] = {}
         self._resumed_seed: int | None = None
 
@@ -113,7 +134,10 @@ class InMemoryDataModule(LightningDataModule):
 
     def frame(self) -> Frame:
         """Returns the form of the examples, which every checkpoint keeps."""
-        return Frame(self.input_shape, self.scale, self.class_names)
+        if self._measured is None and self.splits is not None:
+            self._measured = measure(self.splits.train.inputs)
+        measured = self._measured or {}
+        return Frame(self.input_shape, self.scale, self.class_names, self.fit, **measured)
 
     @property
     def seed(self) -> int:
@@ -189,7 +213,8 @@ class InMemoryDataModule(LightningDataModule):
         for key, value in state_dict["identity"].items():
             here = self.identity().get(key)
             if here != value:
+                remedy = f"with --data.{key} {value}" if key in self.hparams else "on the same data"
                 raise MisconfigurationException(
                     f"the checkpoint was trained with data.{key} {value!r}, this run has "
-                    f"{here!r}: resume with --data.{key} {value}, or leave out --ckpt_path"
+                    f"{here!r}: resume {remedy}, or leave out --ckpt_path"
                 )

@@ -3,13 +3,33 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from datamodules.image_files import Fit, to_tensor
+from datamodules.scans import border, find_figure, place
+
+MEASURED = 1000  # Images, evenly spaced over the training split.
+UNIFORM = 0.6  # Share of border pixels at the background's level; the 8 x 8 digits reach 0.72.
+NEAR = 16  # Grey levels from the background that still belong to it.
+VISIBLE = 32  # Grey levels from the background that belong to the figure.
+
 
 class Frame(NamedTuple):
-    """The form of training examples, to which a trained model needs other examples brought."""
+    """The form of training examples, to which a trained model needs other examples brought.
+
+    The last three are known for grey images on a background of one grey level only.
+    """
 
     input_shape: tuple[int, ...]  # of one example; (C, H, W) of images
     scale: float = 1.0  # divisor of uint8 inputs
     class_names: tuple[str, ...] | None = None
+    fit: Fit = "crop"  # how image files of other sizes became training images
+    background: float | None = None  # grey level, 0 to 255; None: not uniform, or not known
+    extent: float | None = None  # longer side of the figures, as share of the image's; None: varies
+    centre: tuple[float, float] | None = None  # of mass of the figures, as shares of (H, W)
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Mapping[str, Any]) -> "Frame | None":
@@ -19,3 +39,74 @@ class Frame(NamedTuple):
                 known = {name: saved[name] for name in cls._fields if name in saved}
                 return cls(**known)
         return None
+
+
+def measure(images: Tensor) -> dict[str, Any]:
+    """Measures background, extent and centre of images uint8 (N, C, H, W); empty if not uniform."""
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 1 or not len(images):
+        return {}
+    rows = torch.linspace(0, len(images) - 1, min(len(images), MEASURED)).long()
+    grey = images[rows, 0].numpy().astype(np.float32)
+    edges = border(grey)
+    background = float(np.median(edges))
+    if (np.abs(edges - background) <= NEAR).mean() < UNIFORM:
+        return {}
+    figures = np.abs(grey - background)
+    figures = figures[figures.max(axis=(1, 2)) > VISIBLE]
+    if not len(figures):
+        return {"background": background}
+    sides = figures.shape[1:]
+    lengths, centre = [], []
+    for axis, side in enumerate(sides, start=1):
+        seen = (figures > VISIBLE).any(axis=3 - axis)  # (N, side)
+        lengths.append(side - seen.argmax(axis=1) - seen[:, ::-1].argmax(axis=1))
+        profile = figures.sum(axis=3 - axis)
+        mass = (profile * (np.arange(side) + 0.5)).sum(axis=1) / profile.sum(axis=1)
+        centre.append(float(np.median(mass) / side))
+    shares = np.maximum(*lengths) / max(sides)
+    low, typical, high = (float(value) for value in np.quantile(shares, (0.05, 0.5, 0.95)))
+    extent = typical if high - low <= 0.1 else None
+    return {"background": background, "extent": extent, "centre": tuple(centre)}
+
+
+class Framed(NamedTuple):
+    """An image in the form of the training images."""
+
+    pixels: Tensor  # uint8 (C, H, W)
+    note: str = ""  # what was done to it beyond scaling
+
+
+def to_frame(image: Image.Image, frame: Frame) -> Framed:
+    """Brings an image of any size to the form of the training images.
+
+    An image of their shape and polarity passes unchanged. If the training images show figures of
+    one size on a uniform background, the figure is separated from its paper, scaled to that size
+    and placed by its centre of mass. Other images are resized as the training images were. Grey
+    images on the opposite background are inverted.
+    """
+    assert len(frame.input_shape) == 3
+    channels, height, width = frame.input_shape
+    resized = to_tensor(image, (channels, height, width), frame.fit)
+    if channels != 1 or frame.background is None:
+        return Framed(resized)
+    training_is_light = frame.background > 127.5
+    grey = np.asarray(image.convert("L"))
+    is_light = bool(np.median(border(grey)) > 127.5)
+    if grey.shape == (height, width) and is_light == training_is_light:
+        return Framed(resized)
+    figure = find_figure(image)
+    if figure is not None:
+        is_light = figure.light
+    note = ""
+    if is_light != training_is_light:
+        polarity = "dark on light" if is_light else "light on dark"
+        note = f"{polarity}, inverted to match the training images"
+        resized = 255 - resized
+    if frame.extent is None or frame.centre is None:
+        return Framed(resized, note)
+    if figure is None:
+        return Framed(resized, "; ".join(filter(None, [note, "no figure found, only resized"])))
+    shown = place(figure.ink, (height, width), frame.extent, frame.centre)
+    ink = 0.0 if training_is_light else 255.0
+    pixels = frame.background + shown * (ink - frame.background)
+    return Framed(torch.from_numpy(pixels.round().astype(np.uint8))[None], note)

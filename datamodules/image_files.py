@@ -11,18 +11,42 @@ from torch import Tensor
 
 Fit = Literal["crop", "pad", "stretch"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+GREY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes; also I;16 and its variants
 
 
 class UnreadableImageError(Exception):
     """An image file that cannot be read; the message is the reason."""
 
 
-def find_images(folder: Path) -> Iterator[Path]:
-    """Yields the image files in and below a folder, sorted, without hidden ones."""
+def find_files(folder: Path) -> Iterator[Path]:
+    """Yields the files in and below a folder, sorted, without hidden ones."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
+        if not hidden and path.is_file():
             yield path
+
+
+def is_image(path: Path) -> bool:
+    """Returns whether a file's name has the suffix of an image."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def find_images(folder: Path) -> Iterator[Path]:
+    """Yields the image files in and below a folder, sorted, without hidden ones."""
+    return filter(is_image, find_files(folder))
+
+
+def count_channels(path: Path) -> int:
+    """Returns the channels, 1 or 3, of what `read_image` returns; reads the file's header only.
+
+    Raises:
+        UnreadableImageError: If the header cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            return 1 if _is_grey(file.mode) else 3
+    except Exception as error:
+        raise UnreadableImageError(_reason(error)) from error
 
 
 def read_image(path: Path) -> Image.Image:
@@ -38,21 +62,28 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
             image.load()
-    except UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image in a format that can be read") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(" ".join(str(error).split())) from error
+    except Exception as error:  # Pillow's decoders raise errors of many kinds for damaged files.
+        raise UnreadableImageError(_reason(error)) from error
     if image.mode == "F":
         raise UnreadableImageError("has floating-point pixels: convert it to 8 bits a channel")
     if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
         values = np.asarray(image).astype(np.int64) // 257
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    mode = "L" if _is_grey(image.mode) else "RGB"
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
-        grey = image.mode in ("LA", "La")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-        return image.convert("L" if grey else "RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return image.convert(mode)
+
+
+def _is_grey(mode: str) -> bool:
+    return mode in GREY or mode.startswith("I;")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image in a format that can be read"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def to_tensor(image: Image.Image, image_shape: tuple[int, int, int], fit: Fit = "crop") -> Tensor:

@@ -9,10 +9,8 @@ from pathlib import Path
 import torch
 from jsonargparse import auto_cli
 
-from metrics.judge import MNIST_SHAPE, network_of, save_judge
+from metrics.judge import judge_of_checkpoint, save_judge
 from runtime.files import METRICS, read_json
-
-AVERAGE = "ema.network."  # prefix of the weights that the classifier evaluates
 
 
 def export(run: Path, name: str) -> Path:
@@ -27,16 +25,9 @@ def export(run: Path, name: str) -> Path:
         if not file.is_file():
             raise SystemExit(f"error: {file} is missing: run `python cli.py {remedy}` first")
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    weights = {
-        key.removeprefix(AVERAGE): value
-        for key, value in state["state_dict"].items()
-        if key.startswith(AVERAGE)
-    }
-    shape = state.get("hyper_parameters", {}).get("image_shape", MNIST_SHAPE)
-    try:
-        network = network_of(weights, shape)
-    except (KeyError, RuntimeError):
-        raise SystemExit(f"error: {checkpoint} is not of configs/judge/{name}.yaml") from None
+    network = judge_of_checkpoint(state)
+    if network is None:
+        raise SystemExit(f"error: {checkpoint} is not of configs/judge/{name}.yaml")
     tested = read_json(results)["test"]
     recipe = {
         "recipe": f"configs/judge/{name}.yaml",

@@ -20,6 +20,7 @@ from runtime.files import read_json, write, write_json
 WEIGHTS = Path(__file__).parent / "weights"
 RECIPES = WEIGHTS / "judges.json"  # SHA-256, test accuracy and recipe of each file
 MNIST_SHAPE = (1, 28, 28)  # image shape of the weight files that do not store one
+PREFIXES = ("ema.network.", "network.")  # of a classifier's weights; the averaged ones count
 
 
 class JudgeNetwork(nn.Module):
@@ -81,7 +82,10 @@ def load_judge(name: str) -> JudgeNetwork:
     """
     path, recorded = WEIGHTS / f"{name}.npz", recipes()
     if name not in recorded:
-        raise ValueError(f"there is no judge {name!r}: use one of {', '.join(recorded)}")
+        known = ", ".join(recorded)
+        raise ValueError(
+            f"there is no judge {name!r}: use one of {known}, or a run of configs/judge/own.yaml"
+        )
     expected, found = recorded[name]["sha256"], sha256(path)
     if found != expected:
         raise ValueError(
@@ -100,6 +104,23 @@ def network_of(weights: Mapping[str, Tensor], image_shape: Sequence[int]) -> Jud
     network = JudgeNetwork(image_shape, num_classes, len(weights["trunk.0.weight"]), num_features)
     network.load_state_dict(dict(weights))
     return network
+
+
+def judge_of_checkpoint(checkpoint: Mapping[str, Any]) -> JudgeNetwork | None:
+    """Returns the frozen judge in the checkpoint of a classifier; None if its network is another.
+
+    Its weights are the averaged ones, if the classifier evaluates these.
+    """
+    state, hparams = checkpoint.get("state_dict", {}), checkpoint.get("hyper_parameters", {})
+    shape = hparams.get("input_shape") or hparams.get("image_shape") or MNIST_SHAPE
+    for prefix in PREFIXES:
+        weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if weights:
+            try:
+                return network_of(weights, shape).eval().requires_grad_(False)
+            except (KeyError, RuntimeError, ValueError):
+                return None
+    return None
 
 
 def save_judge(network: JudgeNetwork, name: str, recipe: dict[str, Any]) -> Path:

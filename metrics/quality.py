@@ -1,5 +1,6 @@
 """Any list of scores of a generator at once, each beside its floor, and their report."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,24 +35,31 @@ class QualityReport:
         """Returns plain values."""
         return {**vars(self)}
 
-    def table(self, scores: Sequence[Score]) -> str:
-        """Formats a line for each score and for each class: value, floor, and sample counts."""
+    def table(self, scores: Sequence[Score], names: Sequence[str] | None = None) -> str:
+        """Formats a line for each score and for each class: value, floor, and sample counts.
+
+        Classes have these names, or else their numbers.
+        """
         samples, count_cells = "generated   train    test", "{generated:>9} {train:>7} {test:>7}"
         lines = [f"{'score':<16}{'reached':>11}{'floor':>11}   {samples}   better"]
         for score in scores:
             name, counts = score.name, count_cells.format(**self.counts[score.name])
             shown = _cells(score.format, self.scores[name], self.floor.get(name))
             lines.append(f"{name:<16}{shown}   {counts}   {score.better or '-'}")
+        names = names or [str(k) for k in range(len(self.class_counts))]
+        width = max(5, *map(len, names)) if self.class_scores else 0
         if self.class_scores:
-            names = "".join(f"{name:>11}{'floor':>11}" for name in self.class_scores)
-            lines += ["", f"{'class':<5}{names}   {samples}"]
+            header = "".join(f"{name:>11}{'floor':>11}" for name in self.class_scores)
+            lines += ["", f"{'class':<{width}}{header}   {samples}"]
         formats = {score.class_name: score.format for score in scores}
         for k, class_counts in enumerate(self.class_counts):
             shown = ""
             for name, by_class in self.class_scores.items():
                 floor = self.class_floor[name][k] if name in self.class_floor else None
                 shown += _cells(formats[name], by_class[k], floor)
-            lines.append(f"{k:<5}{shown}   {count_cells.format(**class_counts)}")
+            lines.append(f"{names[k]:<{width}}{shown}   {count_cells.format(**class_counts)}")
+        if any(math.isnan(value) for value in (*self.scores.values(), *self.floor.values())):
+            lines.append("nan: too few images for this score")
         return "\n".join(lines)
 
 

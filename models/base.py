@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 
 from models.legacy import translate_hyperparameters
 from runtime.lightning_mends import defaults_of_the_new_class
-from runtime.ranges import check
-from runtime.trust import check as check_trust
+from runtime.ranges import check_ranges
+from runtime.trust import check_trust
 
 NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)
 
@@ -56,6 +56,8 @@ class Module(LightningModule):
     `seed_everything` set (0 without it). A resumed run uses the checkpoint's seed.
     """
 
+    frame: Any = None  # `datamodules.Frame` of a loaded model's training data; None: not known
+
     def __init__(self) -> None:
         super().__init__()
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
@@ -75,7 +77,7 @@ class Module(LightningModule):
             if plain := _as_plain_value(self.hparams.pop(name)):
                 self.hparams[name] = plain
                 self.hparams["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
-        check(type(self), self.hparams, "model.")
+        check_ranges(type(self), self.hparams, "model.")
 
     @classmethod
     def load_from_checkpoint(

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from runtime.checkpoint_files import RESUMABLE, BadCheckpointError, link, verify
-from runtime.ranges import NonNegative, check
+from runtime.ranges import NonNegative, check_ranges
 from runtime.schedule import epoch_is_due
 
 
@@ -31,7 +31,7 @@ class EpochCheckpoint(_AtEpochs):
     """
 
     def __init__(self, keep_last: int = 2, min_steps: NonNegative = 200) -> None:
-        check(EpochCheckpoint, locals(), "checkpoint.")
+        check_ranges(EpochCheckpoint, locals(), "checkpoint.")
         if keep_last < -1 or keep_last == 0:
             raise MisconfigurationException(
                 f"checkpoint.keep_last is {keep_last}: set it to 1 or more, or to -1 to keep all; "

@@ -17,6 +17,7 @@ from weakref import WeakSet
 import jsonargparse
 import lightning
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from packaging.specifiers import SpecifierSet
@@ -97,6 +98,12 @@ def log_batch(trainer: Trainer) -> None:
     if trainer in _mended:
         trainer._logger_connector.on_batch_end()
         trainer._logger_connector.update_train_step_metrics()
+
+
+def drop_removed_settings(logger: WandbLogger) -> None:
+    """Keeps Lightning from passing W&B a setting that it no longer has, about which it warns."""
+    if _is_verified(lightning):
+        vars(logger)["_wandb_init"].pop("anonymous", None)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Ranges of arguments: declared in their types, checked in one place. Imports nothing heavy.
 
-`def __init__(self, width: Positive = 64, dropout: Share = 0.0)` declares two. `check` refuses a
+`def __init__(self, width: Positive = 64, dropout: Share = 0.0)` declares two. `check_ranges` refuses a
 value outside, with its dotted name.
 """
 
@@ -42,7 +42,7 @@ Share = Annotated[float, Range(0, 1, below=True)]  # 1 would leave nothing
 Probability = Annotated[float, Range(0, 1)]
 
 
-def check(owner: Callable[..., Any], values: Mapping[str, Any], prefix: str) -> None:
+def check_ranges(owner: Callable[..., Any], values: Mapping[str, Any], prefix: str) -> None:
     """Refuses values outside the ranges that a function, or a class and its bases, declare.
 
     A value that names a class, as a mapping of `class_path` and `init_args`, is checked as well.
@@ -56,7 +56,7 @@ def check(owner: Callable[..., Any], values: Mapping[str, Any], prefix: str) -> 
     for name, value in values.items():
         if isinstance(value, Mapping) and "class_path" in value:
             nested = resolve_name(value["class_path"])
-            check(nested, value.get("init_args") or {}, f"{prefix}{name}.")
+            check_ranges(nested, value.get("init_args") or {}, f"{prefix}{name}.")
         elif name in declared:
             _check_value(f"{prefix}{name}", value, declared[name])
 

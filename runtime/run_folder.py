@@ -2,29 +2,41 @@
 
 import csv
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from runtime import cluster
+from runtime import cluster, loggers
+from runtime.loggers import LoggerFactory
 
 
 class RunFolder(Callback):
-    """Gives a run its folder, and TensorBoard and CSV logs in it, once the ranks can agree on it.
+    """Gives a run its folder, and its loggers, once the ranks can agree on the folder.
 
-    Loggers that the trainer already has stay. The run's own come first, because Lightning takes
-    `trainer.log_dir` and the folder of checkpoints from the first logger.
+    TensorBoard and CSV logs come first, because Lightning takes `trainer.log_dir` and the folder of
+    checkpoints from the first logger. Loggers that the trainer already has stay. `others` are made
+    on rank zero alone.
 
     Args:
         runs: The folder of all runs.
         experiment: The name of this run's experiment, usually that of its config file.
         resumed: The folder of the run that this one continues, if any. Its logs are continued.
+        others: Makers of further loggers.
     """
 
-    def __init__(self, runs: Path, experiment: str, resumed: Path | None = None) -> None:
+    def __init__(
+        self,
+        runs: Path,
+        experiment: str,
+        resumed: Path | None = None,
+        others: Sequence[LoggerFactory] = (),
+    ) -> None:
+        loggers.require_packages(others)
         self.runs, self.experiment, self.resumed = runs, experiment, resumed
+        self.others = others
         self.loggers: list[Logger] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -32,12 +44,14 @@ class RunFolder(Callback):
         folder = trainer.strategy.broadcast(folder)  # the ranks may have counted differently
         if trainer.is_global_zero:
             folder.mkdir(parents=True, exist_ok=True)
-        others = [logger for logger in trainer.loggers if logger not in self.loggers]
+        given = [logger for logger in trainer.loggers if logger not in self.loggers]
         self.loggers = [
             logger(save_dir=folder.parent, name="", version=folder.name)
             for logger in (TensorBoardLogger, AppendingCSVLogger)
         ]
-        trainer.loggers = [*self.loggers, *others]
+        if trainer.is_global_zero:
+            self.loggers += loggers.start(self.others, folder)
+        trainer.loggers = [*self.loggers, *given]
 
     def _version(self) -> str:
         if cluster.in_job():

@@ -16,9 +16,9 @@ def _note(signum: int, frame: FrameType | None) -> None:
     _received.append(signum)
 
 
-def install() -> None:
-    """Takes over the stop signals. Call it again after something else has taken them."""
-    for signum in STOP_SIGNALS:
+def install(*others: signal.Signals) -> None:
+    """Takes over the stop signals and others. Call it again after something else has taken them."""
+    for signum in (*STOP_SIGNALS, *others):
         signal.signal(signum, _note)
 
 

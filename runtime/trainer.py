@@ -9,8 +9,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from runtime import cluster, lightning_mends
 from runtime.checkpoint_files import AtomicCheckpointIO
 from runtime.cpu import keep_freed_memory, take_subnormal_numbers_as_zero
+from runtime.loggers import LoggerFactory
 from runtime.precision import choose_precision
 
+# In this order, because jsonargparse writes a value as the first type that takes it.
+Loggers = bool | list[LoggerFactory] | LoggerFactory | None
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
 
@@ -19,6 +22,8 @@ class LadderTrainer(Trainer):
     """A Trainer that chooses its precision, writes checkpoints atomically and corrects Lightning.
 
     Args:
+        logger: Loggers beside the run folder's CSV and TensorBoard; False: no logs, no folder. The
+            command line gives functions that make them, for `RunFolder` to call.
         precision: Like Lightning's. `auto` is bf16-mixed if the hardware multiplies bf16
             natively, otherwise 32-true. The choice is printed.
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.
@@ -27,6 +32,7 @@ class LadderTrainer(Trainer):
     def __init__(
         self,
         *args: Any,
+        logger: Loggers = None,
         precision: Precision = "auto",  # type: ignore[valid-type]
         plugins: Any | None = None,
         **kwargs: Any,
@@ -40,7 +46,8 @@ class LadderTrainer(Trainer):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
-        super().__init__(*args, precision=precision, plugins=plugins, **kwargs)
+        kwargs |= {"logger": logger, "precision": precision, "plugins": plugins}
+        super().__init__(*args, **kwargs)
         cluster.check_shape(self)
         lightning_mends.mend(self)
         if self.strategy.root_device.type == "cpu":

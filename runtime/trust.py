@@ -21,7 +21,7 @@ TEXTS = ("path", "data_dir", "default_root_dir", "function", "experiment", "ckpt
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
-def check(values: Any, source: str, own: Iterable[str] = ()) -> None:
+def check_trust(values: Any, source: str, own: Iterable[str] = ()) -> None:
     """Refuses values that name a class of a module that is not trusted.
 
     Args:

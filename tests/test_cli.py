@@ -17,11 +17,13 @@ from commands import COMMANDS
 from commands.ladder_cli import LadderCLI
 from runtime.run_folder import RunFolder
 from tests.conftest import ROOT
+from tests.datamodules.pictures import write_classes
 from tests.models.gans import WIDTH_2
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("**/*.yaml"))
-EXPERIMENTS = [path for path in CONFIGS if path.parent.name != "trainer"]
-OVERLAYS = [path for path in CONFIGS if path.parent.name == "trainer"]
+OVERLAYS = [path for path in CONFIGS if path.parent.name in ("trainer", "logger")]
+SPACES = [path for path in CONFIGS if path.parent.name == "sweep"]
+EXPERIMENTS = [path for path in CONFIGS if path not in OVERLAYS + SPACES]
 TINY_GAN = ["--model=GAN", *WIDTH_2]
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
 
@@ -102,18 +104,29 @@ def test_lightnings_parser_knows_all_commands(capsys: pytest.CaptureFixture[str]
     assert all(name in line for name in COMMANDS)
 
 
-def offline(path: Path) -> list[str]:
-    """Arguments that let a config's own data set be the embedded one, in small batches."""
+def offline(path: Path, folder: Path) -> list[str]:
+    """Arguments that replace a config's data set by the embedded one, or by images in a folder."""
     data = yaml.safe_load(path.read_text())["data"]
+    own = [f"--data.path={folder}", "--data.val_fraction=0.2", "--data.batch_size=8"]
     digits = ["--data.dataset=digits", "--data.batch_size=8"]
-    return digits if data["class_path"] == "Images" else []
+    return {"Images": digits, "ImageFolder": own}.get(data["class_path"], [])
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_config_trains_and_validates(path: Path, in_root: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own images."""
+    return write_classes(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.mark.parametrize(
+    "path", EXPERIMENTS, ids=lambda path: path.relative_to(ROOT / "configs").as_posix()
+)
+def test_every_config_trains_and_validates(
+    path: Path, in_root: Path, tmp_path: Path, photos: Path
+) -> None:
     quick = ["--trainer.fast_dev_run=1", "--quality.samples=100"]
     root = f"--trainer.default_root_dir={tmp_path}"
-    run("fit", f"--config={path}", *offline(path), *quick, root)
+    run("fit", f"--config={path}", *offline(path, photos), *quick, root)
     assert not list(tmp_path.iterdir())  # a trial leaves nothing
 
 
@@ -122,7 +135,10 @@ def test_every_overlay_composes_with_an_experiment(path: Path, in_root: Path) ->
     """Parsed only: some ask for devices that are not here."""
     command = parsed("fit", "--config=configs/cgan.yaml", f"--config={path}")
     given = yaml.safe_load(path.read_text())["trainer"]
-    assert {key: command.config.fit.trainer[key] for key in given} == given
+    parsed_values = command.config.fit.trainer
+    if logger := given.pop("logger", None):
+        assert parsed_values.logger.class_path.endswith(f".{logger['class_path']}")
+    assert {key: parsed_values[key] for key in given} == given
 
 
 def test_a_network_that_replaces_the_default_has_its_own_defaults(in_root: Path) -> None:
@@ -307,24 +323,28 @@ def test_predict_on_a_gan_is_refused_before_data_is_loaded(
 
 
 @pytest.mark.parametrize(
-    ("flags", "loggers", "has_folder"),
+    ("flags", "loggers", "others"),
     [
-        ([], [], True),
-        (["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=x"], ["CSVLogger"], True),
+        ([], [], []),
+        (["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=x"], [], ["CSVLogger"]),
         (["--trainer.logger=[{class_path: CSVLogger, init_args: {save_dir: x}}]"],
-         ["CSVLogger"], True),
-        (["--trainer.logger=false"], [], False),
-        (["--trainer.fast_dev_run=1"], ["DummyLogger"], False),
+         [], ["CSVLogger"]),
+        (["--trainer.logger=false"], [], None),
+        (["--trainer.fast_dev_run=1"], ["DummyLogger"], None),
+        (["--trainer.fast_dev_run=1", "--trainer.logger=MLFlowLogger"], ["DummyLogger"], None),
+        (["--trainer.fast_dev_run=1", "--trainer.logger=false"], ["DummyLogger"], None),
     ],
 )  # fmt: skip
-def test_a_users_logger_comes_beside_the_run_folder(
-    flags: list[str], loggers: list[str], has_folder: bool, in_root: Path
+def test_a_users_logger_is_left_to_the_run_folder(
+    flags: list[str], loggers: list[str], others: list[str] | None, in_root: Path
 ) -> None:
     command = parsed("fit", "--config=configs/gates.yaml", *flags)
     LadderCLI.instantiate_classes(command)
     assert [type(logger).__name__ for logger in command.trainer.loggers] == loggers
     callbacks = command.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
-    assert any(isinstance(callback, RunFolder) for callback in callbacks) == has_folder
+    folders = [callback for callback in callbacks if isinstance(callback, RunFolder)]
+    made = [[type(make()).__name__ for make in folder.others] for folder in folders]
+    assert made == ([] if others is None else [others])
 
 
 def test_a_mistake_leaves_the_process_with_two_and_no_traceback() -> None:
@@ -379,3 +399,8 @@ def test_a_models_own_complaint_is_one_line_too(
 def test_a_missing_data_set_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     line = fails(capsys, "fit", "--model", "IrisMLP")
     assert line.startswith("error: missing: --data. fit needs a data set: give --data")
+
+
+def test_an_option_before_its_class_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsys, "fit", "--model=GAN", "--data.batch_size=16", "--data=Images")
+    assert line == "error: --data.batch_size comes before its class: give --data CLASS first."

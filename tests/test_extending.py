@@ -1,49 +1,143 @@
-"""The examples of CONTRIBUTING.md, each used from a file outside the project."""
+"""The examples of docs/extending.md, each as it is printed, from a file outside the project."""
 
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import cli
+from commands import COMMANDS
 from tests.conftest import ROOT
-from tests.models.gans import WIDTH_2
+from tests.test_cli import fails, parsed
 
-TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-EXAMPLES = dict(re.findall(r"<!-- example: ([a-z ]+) -->\n```python\n(.*?)```", TEXT, re.DOTALL))
+TEXT = (ROOT / "docs" / "extending.md").read_text()
+PATTERN = r"<!-- example: ([a-z ]+) -->\n```python\n(.*?)```\n(?:```yaml\n(.*?)```\n)?```\n(.*?)```"
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
-OPTIONS = {
-    "network": ["--model=ImageClassifier", "--model.network=PatchNet", "--model.network.width=4"],
-    "head": [
-        "--model=ConditionalGAN", *WIDTH_2, "--model.head=CosineHead", "--model.head.scale=2",
-    ],
-    "loss": ["--model=GAN", *WIDTH_2, "--model.head.loss=Hinge"],
-    "score": ["--model=GAN", *WIDTH_2, "--quality.extra_scores=Brightness"],
-    "data set": ["--model=ImageClassifier", "--model.network.width=2", "--data=Bands"],
-}  # fmt: skip
+GAN = [*DIGITS, "--model.generator.width=2", "--model.trunk.width=2", "--quality.samples=100",
+       "--quality.final_samples=150", "--quality.gan_train=false"]  # fmt: skip
+QUICK = {"network": DIGITS, "head": GAN, "loss": GAN, "score": GAN, "data set": [], "callback": []}
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
-def test_an_example_is_one_short_file_that_the_command_line_uses(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert EXAMPLES.keys() == OPTIONS.keys()
-    assert EXAMPLES[kind].count("\n") < 30
-    (tmp_path / "my_file.py").write_text(EXAMPLES[kind])
+class Example(NamedTuple):
+    python: str
+    yaml: str
+    lines: list[list[str]]  # the arguments of each printed `python cli.py`
+
+
+EXAMPLES = {
+    kind: Example(python, yaml, [line.split()[2:] for line in lines.splitlines()])
+    for kind, python, yaml, lines in re.findall(PATTERN, TEXT, re.DOTALL)
+}
+
+
+@pytest.fixture(autouse=True)
+def _my_file(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Writes the example's files outside the project, and lets Python find them."""
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    kind = parameters.get("kind", "command")
+    (tmp_path / "my_file.py").write_text(EXAMPLES[kind].python)
+    (tmp_path / "my.yaml").write_text(EXAMPLES[kind].yaml)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_file", raising=False)
-    names = re.findall(r"class (\w+)", EXAMPLES[kind])
-    options = [re.sub(rf"=({'|'.join(names)})$", r"=my_file.\1", part) for part in OPTIONS[kind]]
-    assert any("my_file" in option for option in options)
-    data = [] if kind == "data set" else DIGITS
-    run = ["--trainer.max_steps=2", "--trainer.accelerator=cpu", "--trainer.limit_val_batches=1"]
-    quick = ["--quality.final_samples=150", "--quality.gan_train=false"]
-    root = f"--trainer.default_root_dir={tmp_path}/runs"
-    cli.main(["fit", *data, *options, *run, *quick, root])
+    monkeypatch.chdir(ROOT)
+    before = [*COMMANDS]
+    yield
+    for name in COMMANDS.keys() - before:
+        del COMMANDS[name]
+
+
+def options(line: list[str], tmp_path: Path) -> list[str]:
+    return [str(tmp_path / part) if part == "my.yaml" else part for part in line]
+
+
+def test_all_examples_are_short() -> None:
+    assert EXAMPLES.keys() == QUICK.keys() | {"command", "light command"}
+    assert TEXT.count("```python") == len(EXAMPLES)
+    for kind, example in EXAMPLES.items():
+        assert example.python.count("\n") < 30, kind
+
+
+@pytest.mark.parametrize("kind", QUICK)
+def test_an_example_works_from_a_config_and_from_flags(kind: str, tmp_path: Path) -> None:
+    from_file, from_flags = (options(line, tmp_path) for line in EXAMPLES[kind].lines)
+    quick = [*QUICK[kind], "--trainer.max_steps=2", "--trainer.limit_val_batches=1",
+             "--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path}/runs"
+             ]  # fmt: skip
+    cli.main([*from_file, *quick])
     (folder,) = (tmp_path / "runs").glob("*/version_0")
-    cli.main(["test", f"--ckpt_path={folder}", root])  # the checkpoint builds the same parts
-    scores = json.loads((folder / "metrics.json").read_text())["test"]["scores"]
+    assert "my_file." in (folder / "config.yaml").read_text()
+    same = [parsed(*line, *quick).config.fit for line in (from_file, from_flags)]
+    for part in ("model", "data", "quality", "trainer"):
+        assert same[0][part] == same[1][part]
+    if kind == "callback":
+        assert (folder / "figures" / "weights.png").is_file()
+        return
+    cli.main(["test", f"--ckpt_path={folder}"])  # the checkpoint builds the same parts
     if kind == "score":
+        scores = json.loads((folder / "metrics.json").read_text())["test"]["scores"]
         assert scores["brightness"] > 0
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run."""
+    root = tmp_path_factory.mktemp("runs")
+    cli.main(["fit", "--model=IrisMLP", "--data=Iris", "--trainer.max_steps=3",
+              "--trainer.log_every_n_steps=1", f"--trainer.default_root_dir={root}"])  # fmt: skip
+    return root / "irismlp" / "version_0"
+
+
+def test_a_command_is_a_class_at_an_import_path(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use, ask_for_help = EXAMPLES["command"].lines
+    cli.main([str(run_folder) if part == "RUN" else part for part in use])
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"example \d+: class \d, probability 0\.\d{4}\n", printed)) == 3
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(ask_for_help)
+    assert stopped.value.code == 0
+    assert "How many examples to list. (type: int, default: 5)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["light command"])
+def test_a_light_command_is_a_function_at_an_import_path(
+    kind: str, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (use,) = EXAMPLES[kind].lines
+    cli.main([str(run_folder) if part == "RUN" else part for part in use])
+    printed = capsys.readouterr().out
+    assert str(run_folder) in printed
+    assert "'step': '2'" in printed
+
+
+MISTAKES = {
+    "my_file.Nothing": "there is no command 'my_file.Nothing': module 'my_file' has no attribute",
+    "my_fil.Mistakes": "there is no command 'my_fil.Mistakes': No module named 'my_fil'. See",
+    "my_file.Mistakes": "missing: --model. Give a run, `python cli.py my_file.Mistakes --ckpt_path",
+    "my_file.__name__": "there is no command 'my_file.__name__': it is not a function.",
+    "my_file.torch.Tensor": "it is not a class with a method 'tensor'.",
+    "commands.sample.Maximize": "has no attribute 'Maximize'",
+    "configs/cgan.yaml": "there is no command 'configs/cgan.yaml': one of fit, ",
+}
+
+
+@pytest.mark.parametrize("path", MISTAKES)
+def test_a_wrong_path_of_a_command_is_one_line(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert MISTAKES[path] in fails(capsys, path)
+
+
+def test_a_command_does_not_replace_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_file.py").write_text("def fit(args): ...")
+    line = fails(capsys, "my_file.fit")
+    assert line.endswith("my_file.fit: there is a command 'fit' already. Give yours another name.")

@@ -1,5 +1,6 @@
 """Images that are not MNIST's, through the command line from training to figures."""
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import cli
+from tests.datamodules.pictures import write_classes, write_images
 from tests.models.gans import WIDTH_2
 
 SHAPES = {"3x32x32": (3, 32), "1x64x64": (1, 64)}
@@ -46,3 +48,50 @@ def test_training_test_and_figures(model: str, shape: str, tmp_path: Path) -> No
             images = arrays["images"]
         assert images.shape[:3] == (10, side, side)
         assert images.shape[3:] == (() if channels == 1 else (3,))
+
+
+SIDES = {28: "L", 32: "RGB", 64: "RGB"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of grey and of colour images of three classes."""
+    root = tmp_path_factory.mktemp("photos")
+    return {mode: write_classes(root / mode, ("a", "b", "c"), 10, mode) for mode in ("L", "RGB")}
+
+
+OWN = [("GAN", 28), ("ConditionalGAN", 32), ("ImageClassifier", 64)]
+OTHERS = [case for case in product(MODELS, SIDES) if case not in OWN]
+
+
+@pytest.mark.parametrize(
+    ("model", "side"), [*OWN, *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS)]
+)
+def test_own_images_train_every_model(
+    model: str, side: int, photos: dict[str, Path], tmp_path: Path
+) -> None:
+    data = ["--data=ImageFolder", f"--data.path={photos[SIDES[side]]}", f"--data.size={side}"]
+    few = ["--data.channels=null", "--data.val_fraction=0.2", "--data.batch_size=8"]
+    run = ["--trainer.max_steps=2", "--trainer.accelerator=cpu"]
+    root = f"--trainer.default_root_dir={tmp_path}"
+    cli.main(["fit", f"--model={model}", *MODELS[model], *data, *few, *run, root])
+    assert (tmp_path / model.lower() / "version_0" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_images_without_classes_train_a_gan_to_the_end(tmp_path: Path) -> None:
+    """All default callbacks cope with data without classes, and samples are data again."""
+    root = f"--trainer.default_root_dir={tmp_path}"
+    small = ["--data.size=16", "--data.batch_size=8", "--trainer.max_steps=2", root]
+    classes = ["--data=ImageFolder", f"--data.path={write_classes(tmp_path / 'classes')}", *small]
+    judge = ["--model.network=metrics.judge.JudgeNetwork", "--model.network.width=2"]
+    cli.main(["fit", "--model=ImageClassifier", *judge, "--experiment=judge", *classes])
+    gan = ["fit", "--model=GAN", *WIDTH_2, "--experiment=gan"]
+    photos = ["--data=ImageFolder", f"--data.path={write_images(tmp_path / 'photos', 40)}"]
+    judged = f"--quality.judge={tmp_path}/judge"
+    cli.main([*gan, *photos, "--data.labels=none", *small, judged])
+    cli.main(["test", f"--ckpt_path={tmp_path}/gan", root])
+    folder = tmp_path / "gan" / "version_0"
+    assert "frechet" in json.loads((folder / "metrics.json").read_text())["test"]["scores"]
+    cli.main(["sample", f"--ckpt_path={folder}", "--count=40", root])
+    arrays = ["--data=ImageArrays", f"--data.path={folder}/samples/samples.npz"]
+    cli.main([*gan, *arrays, "--data.labels=none", *small[1:]])

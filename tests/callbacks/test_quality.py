@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from callbacks.judges import FoundJudge
 from callbacks.quality import Quality
 from metrics.judge import JudgeNetwork
 from models import GAN, ConditionalGAN
@@ -48,7 +49,7 @@ def test_test_prints_the_table_with_floors_and_writes_it(
     run = trainer(tmp_path, quality)
     run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
     printed = capsys.readouterr().out
-    assert "Quality of generated images against the official test images" in printed
+    assert "Quality of generated images against the test images" in printed
     assert "frechet" in printed
     assert "gan_train" in printed
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
@@ -94,8 +95,8 @@ def test_no_judge_is_said_once_and_nothing_is_scored(
 def test_images_that_the_judge_was_not_trained_on_are_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = JudgeNetwork((3, 32, 32), 10)
-    monkeypatch.setattr("callbacks.quality.load_judge", lambda name: judge)
+    judge = FoundJudge(JudgeNetwork((3, 32, 32), 10), "mine", "")
+    monkeypatch.setattr("callbacks.quality.find_judge", lambda name: judge)
     with pytest.raises(MisconfigurationException, match=r"shape \(3, 32, 32\) .* \(1, 28, 28\)"):
         trainer(tmp_path, Quality()).fit(small(), datamodule=digits())
 

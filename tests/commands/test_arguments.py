@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from commands.arguments import experiment_name, given_files, normalized
 
@@ -47,4 +48,21 @@ def test_files_are_found_among_arguments() -> None:
     ],
 )
 def test_lists_are_joined_and_former_names_replaced(given: str, expected: str) -> None:
-    assert normalized(["sample", *given.split()]) == ["sample", *expected.split()]
+    found = [yaml.safe_load(arg) for arg in normalized(["sample", *given.split()])]
+    assert found == [yaml.safe_load(arg) for arg in ["sample", *expected.split()]]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            ["--files", "a.png", "b, c.png", "--out", "x"],
+            ["--files", '["a.png", "b, c.png"]', "--out", "x"],
+        ),
+        (["--files=a.png", "1"], ["--files", '["a.png", "1"]']),
+        (["--files", '["a.png"]', "[1].png"], ["--files", '["a.png", "[1].png"]']),
+        (["--files", "--out", "x"], ["--files", "[]", "--out", "x"]),
+    ],
+)
+def test_names_of_files_are_joined_with_any_letters(given: list[str], expected: list[str]) -> None:
+    assert normalized(["predict", *given]) == ["predict", *expected]

@@ -1,4 +1,4 @@
-"""A new data set is one class: the example of CONTRIBUTING.md and that of the tests."""
+"""A new data set is one class: the example of docs/extending.md and that of the tests."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests import datasets
 from tests.test_extending import EXAMPLES
 
 example: dict[str, Any] = {}
-exec(EXAMPLES["data set"], example)
+exec(EXAMPLES["data set"].python, example)
 Bands: type[InMemoryDataModule] = example["Bands"]
 
 

@@ -1,5 +1,5 @@
-"""The example score of CONTRIBUTING.md, importable by its path."""
+"""The example score of docs/extending.md, importable by its path."""
 
 from tests.test_extending import EXAMPLES
 
-exec(EXAMPLES["score"], globals())
+exec(EXAMPLES["score"].python, globals())

@@ -92,7 +92,8 @@ def test_other_weights_are_refused(own_weights: Path) -> None:
         load_judge("yours")
 
 
-def test_a_tested_run_is_exported(own_weights: Path) -> None:
+@pytest.mark.parametrize("name", ["input_shape", "image_shape"])  # today's name comes first
+def test_a_tested_run_is_exported(name: str, own_weights: Path) -> None:
     """The averaged weights count; the run's hyperparameters name the shape of its images."""
     network, run = JudgeNetwork((3, 8, 8), 4, width=2), own_weights / "run"
     (run / "checkpoints").mkdir(parents=True)
@@ -100,7 +101,7 @@ def test_a_tested_run_is_exported(own_weights: Path) -> None:
         export(run, "mine")
     weights = {f"ema.network.{key}": value for key, value in network.state_dict().items()}
     weights["network.classes.bias"] = torch.zeros(4)
-    checkpoint = {"hyper_parameters": {"image_shape": [3, 8, 8]}, "seed": 5, "global_step": 7}
+    checkpoint = {"hyper_parameters": {name: [3, 8, 8]}, "seed": 5, "global_step": 7}
     torch.save(checkpoint | {"state_dict": weights}, run / "checkpoints" / "last.ckpt")
     write_json(run / "metrics.json", {"test": {"scores": {"accuracy": 0.9}, "examples": 40}})
     export(run, "mine")

@@ -11,7 +11,7 @@ from datamodules import Functions, Gates, Images
 from models import GAN, ConditionalGAN, ImageClassifier, IrisMLP
 from models.gan_heads import ProjectionHead
 from models.networks import FeedForward
-from runtime.ranges import NonNegative, Positive, Range, Share, check, ranges_of
+from runtime.ranges import NonNegative, Positive, Range, Share, check_ranges, ranges_of
 
 SHAPE = (1, 28, 28)
 
@@ -43,12 +43,12 @@ def test_a_range(
 
 def test_ranges_come_from_the_class_and_its_bases() -> None:
     assert ranges_of(Derived).keys() == {"sizes", "width", "share"}
-    check(Derived, {"sizes": [0, 1], "width": 3, "other": -1}, "model.")
-    check(Derived, {"sizes": None}, "model.")
+    check_ranges(Derived, {"sizes": [0, 1], "width": 3, "other": -1}, "model.")
+    check_ranges(Derived, {"sizes": None}, "model.")
     with pytest.raises(
         MisconfigurationException, match=r"^model\.sizes is -2: set it to 0 or more"
     ):
-        check(Derived, {"sizes": [1, -2]}, "model.")
+        check_ranges(Derived, {"sizes": [1, -2]}, "model.")
 
 
 def test_a_value_that_names_a_class_is_checked_too() -> None:
@@ -56,14 +56,14 @@ def test_a_value_that_names_a_class_is_checked_too() -> None:
     with pytest.raises(
         MisconfigurationException, match=r"^model\.network\.width is 0: set it to 1"
     ):
-        check(Derived, {"network": value}, "model.")
+        check_ranges(Derived, {"network": value}, "model.")
 
 
 def test_a_function_declares_ranges_as_well() -> None:
     def draw(count: Annotated[int, Range(1, 9)] = 1) -> None: ...
 
     with pytest.raises(MisconfigurationException, match="--count is 10: set it to 1 or more"):
-        check(draw, {"count": 10}, "--")
+        check_ranges(draw, {"count": 10}, "--")
 
 
 WRONG = {

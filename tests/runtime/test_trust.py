@@ -83,9 +83,9 @@ def test_the_user_may_trust_it(made_by_another: Path, tmp_path: Path) -> None:
 
 def test_classes_that_the_user_names_are_trusted() -> None:
     hparams = {"network": {"class_path": "my_file.Net"}}
-    trust.check(hparams, "run", own=["my_file.Net"])
+    trust.check_trust(hparams, "run", own=["my_file.Net"])
     with pytest.raises(MisconfigurationException, match=r"run names the class my_file\.Net"):
-        trust.check(hparams, "run", own=["other_file.Net"])
+        trust.check_trust(hparams, "run", own=["other_file.Net"])
 
 
 def test_texts_with_dots_are_no_classes() -> None:

@@ -1,4 +1,4 @@
-"""array.sbatch, and allocations that do not fit the run, on a real SLURM."""
+"""array.sbatch, sweep.sbatch, and allocations that do not fit the run, on a real SLURM."""
 
 import re
 from pathlib import Path
@@ -50,3 +50,21 @@ def test_four_seeds_and_their_table(cluster: Cluster, runs: Path, tmp_path: Path
     assert len(set(losses)) == 4
     mean = float(whole[5][whole[0].index("val/d_loss") - 1])  # the mean has no seed
     assert mean == pytest.approx(sum(losses) / 4, rel=1e-3)
+
+
+def test_workers_of_one_search(cluster: Cluster, runs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason='needs Optuna: pip install -e ".[sweep]"')
+    options = ["--array=0-1", "--cpus-per-task=1", f"--output={tmp_path}/%a.out"]
+    search = ["--space=configs/sweep/iris.yaml", "--objective=val/loss", "--trials=4"]
+    flags = ["--data.val_fraction=0.2", "--trainer.max_epochs=2"]
+    script = "slurm/sweep.sbatch"
+    job = cluster.submit(*options, script, "configs/iris.yaml", *search, *flags)
+    wait_for("both workers", lambda: not cluster.run("squeue", "-h", "-j", job), 180)
+    outputs = [(tmp_path / f"{task}.out").read_text() for task in range(2)]
+    folder = runs / "iris-sweep"
+    assert (folder / "study.journal").is_file(), outputs
+    assert any("4 complete" in output for output in outputs), outputs
+    assert all("done after" in output for output in outputs), outputs  # both took part
+    lines = (folder / "trials.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [[str(i), "complete"] for i in range(4)]
+    assert not (folder / "trial_4").exists()

@@ -1,0 +1,93 @@
+"""Finds the judge that `--quality.judge` names and checks that it can score a data set."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from datamodules import Frame, InMemoryDataModule
+from metrics.judge import WEIGHTS, JudgeNetwork, judge_of_checkpoint, load_judge, recipes, sha256
+from runtime.checkpoints import newest, problem_of
+
+TRAIN = "train one with `python cli.py fit --config configs/judge/own.yaml --data.path FOLDER`"
+
+
+class FoundJudge(NamedTuple):
+    """A frozen judge, and what is known of its training."""
+
+    network: JudgeNetwork
+    name: str  # of a judge of this project, or the path of a checkpoint
+    sha256: str  # of the file
+    class_names: tuple[str, ...] | None = None
+    identity: Mapping[str, Any] | None = None  # of its data, see `InMemoryDataModule.identity`
+
+    def as_dict(self) -> dict[str, str]:
+        """Returns the plain values that identify the judge."""
+        return {"name": self.name, "sha256": self.sha256}
+
+
+def find_judge(wanted: str) -> FoundJudge:
+    """Loads a judge of this project by its name, or that of a run folder or checkpoint file.
+
+    Raises:
+        MisconfigurationException: If there is none, or it is not a `JudgeNetwork`.
+    """
+    try:
+        if wanted in recipes() or not Path(wanted).exists():
+            return FoundJudge(load_judge(wanted), wanted, sha256(WEIGHTS / f"{wanted}.npz"))
+        return _of_run(Path(wanted))
+    except ValueError as error:
+        raise MisconfigurationException(f"quality.judge: {error}") from None
+
+
+def _of_run(path: Path) -> FoundJudge:
+    file = newest(path) if path.is_dir() else None if problem_of(path) else path
+    if file is None:
+        where = "below" if path.is_dir() else "in"
+        raise ValueError(f"there is no checkpoint that can be read {where} {path}: {TRAIN}")
+    checkpoint = torch.load(file, weights_only=True, map_location="cpu")
+    network = judge_of_checkpoint(checkpoint)
+    if network is None:
+        raise ValueError(f"{file} is not of a JudgeNetwork: {TRAIN}")
+    frame = Frame.of_checkpoint(checkpoint)
+    if frame is not None and frame.scale != 255:
+        raise ValueError(
+            f"{file} was trained with data.scale {frame.scale:g}: a judge needs images in 0..1, so "
+            "train it with --data.scale 255"
+        )
+    names = frame.class_names if frame else None
+    states = (v["identity"] for v in checkpoint.values() if isinstance(v, dict) and "identity" in v)
+    return FoundJudge(network, str(file), sha256(file), names, next(states, None))
+
+
+def check_judge(judge: FoundJudge, data: InMemoryDataModule) -> None:
+    """Refuses a judge of other images or classes, and warns if it knows other training images.
+
+    Raises:
+        MisconfigurationException: If the judge cannot score these data.
+    """
+    try:
+        judge.network.check(data.input_shape)
+    except ValueError as error:
+        raise MisconfigurationException(f"quality.judge: {error}") from None
+    name, found = f"quality.judge: {judge.name}", judge.network.num_classes
+    if data.num_classes not in (None, found):
+        raise MisconfigurationException(
+            f"{name} knows {found} classes, and the data have {data.num_classes}: {TRAIN}"
+        )
+    known, names = judge.class_names, data.class_names
+    if known and names and tuple(known) != tuple(names):
+        wrong, right = next(pair for pair in zip(known, names, strict=True) if pair[0] != pair[1])
+        raise MisconfigurationException(
+            f"{name} was trained with a class {wrong!r} where the data have {right!r}: {TRAIN}"
+        )
+    identity = data.identity()
+    others = [key for key, value in (judge.identity or {}).items() if identity.get(key) != value]
+    if others:
+        rank_zero_warn(
+            f"{name} was trained on other data or another split than this run's (different: "
+            f"{', '.join(others)}): scores of images that the judge learned from are too good."
+        )

@@ -1,0 +1,42 @@
+"""Behaves like `cli.py fit` for a sweep, in milliseconds; see `known` for its options."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+known = {
+    "--config": "", "--seed_everything": "0", "--ckpt_path": "", "--experiment": "",
+    "--trainer.default_root_dir": "", "--trainer.callbacks+": "", "--x": "0", "--layers": "[1]",
+    "--fails_if_x": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
+}  # fmt: skip
+given = dict(known)
+name = ""
+for arg in sys.argv[2:]:
+    if arg.startswith("--"):
+        name, _, value = arg.partition("=")
+        if name not in known and name != "--print_config":
+            print(f"error: there is no option '{name}'. Did you mean --x?", file=sys.stderr)
+            sys.exit(2)
+        given[name] = value
+    else:
+        given[name] = arg
+if "--print_config" in given:
+    sys.exit()
+
+stopped: list[int] = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+run = Path(given["--trainer.default_root_dir"]) / given["--experiment"] / "version_0"
+x = given["--seed_everything"] if given["--x"] == "0" else given["--x"]
+(run / "checkpoints").mkdir(parents=True, exist_ok=True)
+(run / "config.yaml").write_text(f"seed_everything: {given['--seed_everything']}\nx: {x}\n")
+with (run.parent / "calls").open("a") as calls:
+    calls.write(f"{given['--ckpt_path']}\n")
+if x == given["--fails_if_x"]:
+    raise RuntimeError("out of luck")
+for _ in range(round(float(given["--seconds"]) * 50)):
+    time.sleep(0.02)
+    (run / "checkpoints" / "last.ckpt").touch()
+    if stopped:
+        sys.exit(75)
+(run / "metrics.csv").write_text(f"step,train/loss,{given['--metric']}\n1,0.5,{float(x) ** 2}\n")

@@ -1,0 +1,129 @@
+"""Images brought to the form of the training images."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import Images, Iris
+from datamodules.frame import Frame, measure, to_frame
+from datamodules.image_files import to_tensor
+from tests.datasets import Stripes
+
+
+def on_black(*boxes: tuple[slice, slice], level: int = 255) -> torch.Tensor:
+    """Images (N, 1, 20, 20) of one rectangle each on a black background."""
+    images = torch.zeros(len(boxes), 1, 20, 20, dtype=torch.uint8)
+    for image, box in zip(images, boxes, strict=True):
+        image[0][box] = level
+    return images
+
+
+SQUARES = on_black((slice(4, 14), slice(5, 9)), (slice(4, 8), slice(2, 12)))
+MNIST_LIKE = Frame((1, 28, 28), 255.0, None, "crop", 0.0, 20 / 28, (0.5, 0.5))
+
+
+def test_background_extent_and_centre_are_measured() -> None:
+    measured = measure(SQUARES)
+    assert (measured["background"], measured["extent"]) == (0.0, 0.5)
+    assert measured["centre"] == pytest.approx((7.5 / 20, 7.0 / 20))
+    inverted = measure(255 - SQUARES)
+    assert inverted == measured | {"background": 255.0}
+
+
+def test_figures_of_any_size_have_no_typical_extent() -> None:
+    boxes = [(slice(4, 4 + size), slice(5, 9)) for size in (5, 10, 15)]
+    assert measure(on_black(*boxes))["extent"] is None
+
+
+@pytest.mark.parametrize("images", [Stripes(1), Stripes(3)])
+def test_photograph_like_images_have_no_background(images: Stripes) -> None:
+    images.setup()
+    assert images.frame() == Frame(images.image_shape, 255.0, images.class_names)
+
+
+def test_empty_images_have_a_background_only() -> None:
+    assert measure(torch.full((3, 1, 8, 8), 7, dtype=torch.uint8)) == {"background": 7.0}
+    assert measure(torch.zeros(0, 1, 8, 8, dtype=torch.uint8)) == {}
+
+
+def test_a_data_set_measures_its_training_images_without_random_numbers() -> None:
+    data = Images("digits")
+    before = data.frame()
+    assert before == Frame((1, 28, 28), 255.0)  # nothing is loaded
+    state = torch.get_rng_state()
+    data.setup()
+    assert data.frame().background == 0.0
+    assert data.frame().extent == 1.0
+    assert torch.equal(torch.get_rng_state(), state)
+    flowers = Iris()
+    flowers.setup()
+    assert flowers.frame().background is None
+
+
+def test_a_checkpoint_keeps_the_frame_as_plain_values(tmp_path: Any) -> None:
+    data = Images("digits")
+    data.setup()
+    torch.save({"Images": data.state_dict()}, tmp_path / "it.ckpt")
+    assert Frame.of_checkpoint(torch.load(tmp_path / "it.ckpt", weights_only=True)) == data.frame()
+    old = {"Images": {"frame": {"input_shape": (1, 28, 28), "scale": 255.0}}}
+    assert Frame.of_checkpoint(old) == Frame((1, 28, 28), 255.0)
+
+
+def test_a_training_image_passes_unchanged() -> None:
+    data = Images("digits")
+    data.setup()
+    assert data.splits is not None
+    for pixels in data.splits.train.inputs[:20]:
+        result = to_frame(Image.fromarray(pixels[0].numpy()), data.frame())
+        assert torch.equal(result.pixels, pixels)
+        assert result.note == ""
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_drawn_square_is_scaled_and_placed_as_the_training_images_were(light: bool) -> None:
+    drawn = np.full((100, 150), 0, np.uint8)
+    drawn[10:50, 80:110] = 255
+    pixels, note = to_frame(Image.fromarray(255 - drawn if light else drawn), MNIST_LIKE)
+    expected = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    expected[0, 4:24, 6:21] = 255  # 20 rows, 15 columns; 7.5 columns left of the centre, rounded
+    assert (pixels.int() - expected.int()).abs().max() <= 1
+    inverted = "dark on light, inverted to match the training images"
+    assert note == (inverted if light else "")
+
+
+def test_on_light_training_images_a_light_figure_is_inverted() -> None:
+    frame = MNIST_LIKE._replace(background=255.0)
+    drawn = np.zeros((56, 56), np.uint8)
+    drawn[8:48, 20:30] = 200
+    pixels, note = to_frame(Image.fromarray(drawn), frame)
+    assert note == "light on dark, inverted to match the training images"
+    assert pixels[0, 14, 14] == 0
+    assert pixels[0, 0, 0] == 255
+
+
+def test_figures_whose_size_varies_are_inverted_but_not_scaled() -> None:
+    drawn = np.full((56, 56), 250, np.uint8)
+    drawn[8:48, 20:30] = 10
+    image = Image.fromarray(drawn)
+    pixels, note = to_frame(image, MNIST_LIKE._replace(extent=None))
+    assert torch.equal(pixels, 255 - to_tensor(image, (1, 28, 28)))
+    assert note.startswith("dark on light")
+
+
+def test_a_blank_page_is_said_to_have_no_figure() -> None:
+    noise = np.random.default_rng(0).normal(200, 5, (90, 90)).clip(0, 255).astype(np.uint8)
+    for page in (noise, np.full((90, 90), 240, np.uint8)):
+        result = to_frame(Image.fromarray(page), MNIST_LIKE)
+        assert result.note.endswith("no figure found, only resized")
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_photographs_are_resized_as_in_training(fit: Any) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    result = to_frame(image, Frame((3, 16, 16), fit=fit))
+    assert torch.equal(result.pixels, to_tensor(image, (3, 16, 16), fit))
+    assert result.note == ""

@@ -1,0 +1,145 @@
+"""Image files of every mode become grey or colour images of one shape."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules.image_files import (
+    SUFFIXES,
+    UnreadableImageError,
+    count_channels,
+    find_images,
+    read_image,
+    to_tensor,
+)
+
+GRADIENT = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
+RED = (255, 0, 0)
+
+
+def saved(path: Path, image: Image.Image, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def palette() -> Image.Image:
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    return image
+
+
+def pixel(image: Image.Image, x: int = 0, y: int = 0) -> Any:
+    return image.getpixel((x, y))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_is_found_and_read(suffix: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / f"a{suffix.upper()}", Image.new("RGB", (5, 4), RED))
+    assert list(find_images(tmp_path)) == [path]
+    image = read_image(path)
+    assert (image.mode, image.size, count_channels(path)) == ("RGB", (5, 4), 3)
+    np.testing.assert_allclose(pixel(image), RED, atol=3)  # JPEG and WebP lose a little
+
+
+def test_hidden_files_and_folders_are_not_found(tmp_path: Path) -> None:
+    (tmp_path / ".ladder").mkdir()
+    for name in (".ladder/a.png", ".b.png", "c.txt"):
+        (tmp_path / name).touch()
+    assert not list(find_images(tmp_path))
+
+
+SOURCES: dict[str, tuple[Image.Image, dict[str, Any], str, Any]] = {
+    "1 bit": (Image.new("1", (2, 2), 1), {}, "L", 255),
+    "grey": (Image.new("L", (2, 2), 70), {}, "L", 70),
+    "grey with alpha": (Image.new("LA", (2, 2), (0, 0)), {}, "L", 255),
+    "grey with a transparent value": (Image.new("L", (2, 2), 7), {"transparency": 7}, "L", 255),
+    "16 bits": (Image.fromarray(np.full((2, 2), 257 * 70, np.uint16)), {}, "L", 70),
+    "32 bits": (Image.fromarray(np.full((2, 2), 65535, np.int32)), {}, "L", 255),
+    "transparent": (Image.new("RGBA", (2, 2), (255, 0, 0, 0)), {}, "RGB", (255, 255, 255)),
+    "half transparent": (Image.new("RGBA", (2, 2), (255, 0, 0, 51)), {}, "RGB", (255, 204, 204)),
+    "palette": (palette(), {}, "RGB", RED),
+    "transparent palette": (palette(), {"transparency": 0}, "RGB", (255, 255, 255)),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_mode_becomes_grey_or_colour_on_white(kind: str, tmp_path: Path) -> None:
+    source, options, mode, expected = SOURCES[kind]
+    path = saved(tmp_path / ("a.tiff" if source.mode == "I" else "a.png"), source, **options)
+    image = read_image(path)
+    assert (image.mode, pixel(image)) == (mode, expected)
+    assert count_channels(path) == {"L": 1, "RGB": 3}[mode]
+
+
+def test_print_colours_become_screen_colours(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.jpg", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), quality=100)
+    image = read_image(path)
+    assert image.mode == "RGB"
+    np.testing.assert_allclose(pixel(image), RED, atol=4)
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (5, 3)), (6, (3, 0))])
+def test_a_turned_photograph_is_upright(
+    orientation: int, corner: tuple[int, int], tmp_path: Path
+) -> None:
+    source = Image.new("L", (6, 4))
+    source.putpixel((0, 0), 255)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = read_image(saved(tmp_path / "a.png", source, exif=exif))
+    assert image.size == ((4, 6) if orientation == 6 else (6, 4))
+    assert pixel(image, *corner) == 255
+
+
+def test_files_that_cannot_be_read_are_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
+    whole = saved(tmp_path / "a.jpg", noise)
+    cut, text = tmp_path / "cut.jpg", tmp_path / "text.png"
+    cut.write_bytes(whole.read_bytes()[:600])
+    text.write_text("hello")
+    floating = saved(tmp_path / "f.tiff", Image.fromarray(np.zeros((2, 2), np.float32)))
+    for path, reason in {cut: "truncated", text: "not an image", floating: "floating"}.items():
+        with pytest.raises(UnreadableImageError, match=reason):
+            read_image(path)
+    with pytest.raises(UnreadableImageError, match="not an image"):
+        count_channels(text)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(UnreadableImageError, match="exceeds limit"):
+        read_image(whole)
+
+
+def test_crop_pad_and_stretch_of_a_wide_image() -> None:
+    """A white square between black sides, 3 : 1."""
+    wide = Image.new("L", (90, 30))
+    wide.paste(255, (30, 0, 60, 30))
+    crop, pad, stretch = (to_tensor(wide, (1, 9, 9), fit)[0] for fit in ("crop", "pad", "stretch"))  # type: ignore[arg-type]
+    assert (crop[:, 2:-2] > 250).all()  # the middle
+    assert (pad[[0, 1, -2, -1]] == 255).all()  # white edges above and below
+    assert pad[4, 0] == 0
+    assert (stretch[:, [0, 1, -2, -1]] < 5).all()
+    assert (stretch[:, 4] > 250).all()
+
+
+def test_shrinking_averages_instead_of_picking_pixels() -> None:
+    board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
+    small = to_tensor(board, (1, 8, 8)).float()
+    assert small.sub(127.5).abs().max() < 3
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 6), (3, 4, 6), (3, 8, 2)])
+def test_channels_and_sides_are_those_wanted(shape: tuple[int, int, int]) -> None:
+    for mode in ("L", "RGB"):
+        tensor = to_tensor(Image.fromarray(GRADIENT).convert(mode), shape)
+        assert (tuple(tensor.shape), tensor.dtype) == (shape, torch.uint8)
+        assert tensor.is_contiguous()
+    same = to_tensor(Image.fromarray(GRADIENT), (1, 4, 6))
+    assert torch.equal(same[0], torch.from_numpy(GRADIENT))
+    red = to_tensor(Image.new("RGB", (3, 3), RED), (3, 2, 2))
+    assert red[:, 0, 0].tolist() == [255, 0, 0]  # channels first

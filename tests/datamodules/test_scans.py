@@ -1,0 +1,85 @@
+"""Figures are found on uneven paper."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from datamodules.scans import find_figure, otsu, place
+
+FONT = Path(matplotlib.__file__).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+Levels = np.ndarray
+
+
+def digit(value: int, height: int, angle: float = 0.0) -> Levels:
+    """A digit of the default font, 0 to 1, on a page 2.5 times as high, off-centre."""
+    page = Image.new("L", (2 * height, round(2.5 * height)), 0)
+    font = ImageFont.truetype(str(FONT), round(1.37 * height))
+    place = (round(0.8 * height), round(0.2 * height))
+    ImageDraw.Draw(page).text(place, str(value), 255, font=font)
+    return np.asarray(page.rotate(angle, Image.Resampling.BICUBIC), np.float32) / 255
+
+
+def scanned(drawn: Levels, seed: int = 0) -> Image.Image:
+    """Dark on grey paper under light from one side, with noise."""
+    rows, columns = drawn.shape
+    paper = np.linspace(150, 220, columns) + np.linspace(-20, 20, rows)[:, None]
+    noise = np.random.default_rng(seed).normal(0, 8, drawn.shape)
+    return Image.fromarray((paper * (1 - drawn) + 40 * drawn + noise).clip(0, 255).astype(np.uint8))
+
+
+def test_otsu_cuts_in_the_middle_between_two_levels() -> None:
+    assert otsu(np.array([10.0] * 90 + [50.0] * 10)) == pytest.approx(30, abs=0.5)
+
+
+def test_otsu_separates_two_normal_distributions() -> None:
+    random = np.random.default_rng(0)
+    values = np.concatenate([random.normal(0, 1, 5000), random.normal(10, 1, 5000)])
+    assert otsu(values) == pytest.approx(5, abs=1)
+
+
+@pytest.mark.parametrize("value", range(10))
+@pytest.mark.parametrize("height", [20, 60, 500])
+def test_a_scanned_digit_looks_like_the_drawn_one(value: int, height: int) -> None:
+    drawn = digit(value, height, angle=5.0)
+    found = find_figure(scanned(drawn))
+    assert found is not None
+    assert found.light
+    rows, columns = (np.flatnonzero((drawn > 0.5).any(axis)) for axis in (1, 0))
+    clean = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    images = [Image.fromarray(ink).resize((20, 20)) for ink in (found.ink, clean)]
+    similarity = np.corrcoef(*(np.asarray(image).ravel() for image in images))[0, 1]
+    assert similarity > (0.7 if height == 20 else 0.95)  # one pixel is much of the smallest digit
+
+
+def test_light_ink_on_dark_paper_is_found() -> None:
+    scan = np.asarray(scanned(digit(4, 60)))
+    found = find_figure(Image.fromarray(255 - scan))
+    assert found is not None
+    assert not found.light
+
+
+def test_specks_and_the_edge_of_a_scan_are_left_out() -> None:
+    scan = np.array(scanned(digit(3, 100)))
+    clean = find_figure(Image.fromarray(scan))
+    scan[:, :6], scan[20:22, 30:32] = 20, 40
+    dirty = find_figure(Image.fromarray(scan))
+    assert clean is not None
+    assert dirty is not None
+    assert np.abs(np.subtract(dirty.ink.shape, clean.ink.shape)).max() <= 2
+
+
+def test_noise_is_no_figure() -> None:
+    noise = np.random.default_rng(1).normal(128, 20, (100, 100))
+    assert find_figure(Image.fromarray(noise.clip(0, 255).astype(np.uint8))) is None
+
+
+def test_a_figure_is_centred_by_its_mass_and_stays_inside() -> None:
+    bar = np.zeros((10, 10), np.float32)
+    bar[:, :2] = 1  # its mass is at the left
+    image = place(bar, (20, 20), 0.5, (0.5, 0.5))
+    assert (image.sum(axis=0) > 5).nonzero()[0].tolist() == [9, 10]
+    at_the_edge = place(bar, (20, 20), 0.5, (0.0, 1.0))
+    assert at_the_edge[:10, 10:].sum() == pytest.approx(at_the_edge.sum())

@@ -1,0 +1,211 @@
+"""`ladder.py` gives in Python what the commands give."""
+
+import os
+import random
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from PIL import Image
+
+import ladder
+from datamodules import Images
+from models import FunctionMLP, ImageClassifier, IrisMLP
+from models.networks import FeedForward
+from runtime.files import METRICS, read_json
+from tests.commands.test_predict import NETWORK, predict, rows_of
+from tests.commands.test_sample import sample, train
+from tests.models.gans import WIDTH_2, small
+
+Refused = MisconfigurationException
+
+
+@pytest.fixture(scope="module")
+def cgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("runs"), "ConditionalGAN", *WIDTH_2)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    flags = [*NETWORK, "--model.ema_decay=0.5", "--trainer.log_every_n_steps=1"]
+    return train(tmp_path_factory.mktemp("runs"), "ImageClassifier", *flags)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Training images uint8 (5, 28, 28)."""
+    data = Images("digits")
+    data.setup()
+    assert data.splits is not None
+    return data.splits.train.inputs[:5, 0].numpy()
+
+
+def state_of_the_process() -> list[Any]:
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    numbers = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+    subnormal = torch.full((1,), 2e-38).div(4).item()
+    return [handlers, numbers, subnormal, dict(os.environ), torch.is_grad_enabled()]
+
+
+def test_a_trained_model_is_loaded_as_the_commands_use_it(classifier: Path) -> None:
+    before = state_of_the_process()
+    model = ladder.load(classifier)
+    assert state_of_the_process() == before
+    assert isinstance(model, ImageClassifier)
+    assert model.ema is not None
+    assert not model.training
+    assert model.frame == Images("digits").frame()._replace(
+        background=0.0, extent=1.0, centre=model.frame.centre
+    )
+    alone = ladder.load(str(classifier / "checkpoints" / "last.ckpt"))
+    assert torch.equal(model(torch.ones(1, 1, 28, 28)), alone(torch.ones(1, 1, 28, 28)))
+
+
+def test_samples_are_those_of_the_command(cgan: Path, tmp_path: Path) -> None:
+    model = ladder.load(cgan)
+    before = state_of_the_process()
+    drawn = ladder.sample(model, count=40, classes=[3, 1], seed=7)
+    assert state_of_the_process() == before
+    expected = sample(cgan, tmp_path, "--count=40", "--classes=[3,1]", "--seed=7")
+    assert drawn.images.dtype == np.uint8
+    assert np.array_equal(drawn.images, expected["images"])
+    assert np.array_equal(drawn.labels, expected["labels"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_samples_of_a_gan_are_plotted(channels: int) -> None:
+    images, labels = ladder.sample(small(image_shape=(channels, 16, 16)), count=6)
+    assert images.shape == ((6, 16, 16) if channels == 1 else (6, 16, 16, 3))
+    assert labels is None
+    figure = ladder.plot(images, "abcdef")
+    assert [text.get_text() for text in figure.axes[0].texts] == [*"abcdef"]
+    assert not ladder.plot(images).axes[0].texts
+
+
+def test_predictions_are_those_of_the_command(
+    classifier: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scan.png"
+    Image.fromarray(np.pad(255 - images[0], 20, constant_values=255)).save(file)
+    predict(classifier, "--files", file, "--out", tmp_path)
+    capsys.readouterr()
+    table = ladder.predict(ladder.load(classifier), file)
+    assert "scan.png: dark on light, inverted" in capsys.readouterr().out
+    (row,) = rows_of(tmp_path)
+    assert list(table) == list(row)
+    assert table.iloc[0].tolist()[:2] == [str(file), row["predicted"]]
+    expected = [float(row[f"p_{k}"]) for k in range(10)]
+    assert table.iloc[0].tolist()[2:] == pytest.approx(expected, rel=1e-4)
+
+
+def test_images_are_classified_in_every_layout(classifier: Path, images: np.ndarray) -> None:
+    model = ladder.load(classifier)
+    expected = ladder.predict(model, images)
+    assert expected["index"].tolist() == [*"01234"]
+    floats = images.astype(np.float32) / 255
+    for same in (images[:, None], images[..., None], floats, torch.from_numpy(images), [*images]):
+        found = ladder.predict(model, same)
+        assert found.predicted.tolist() == expected.predicted.tolist()
+        np.testing.assert_allclose(found.p_3, expected.p_3, rtol=1e-5)
+    assert len(ladder.predict(model, images[0])) == 1
+
+
+def test_colour_images_are_classified_in_both_layouts() -> None:
+    torch.manual_seed(0)
+    model = ImageClassifier((3, 16, 16), 4, partial(FeedForward, hidden=0))
+    colours = np.random.default_rng(0).integers(256, size=(2, 16, 16, 3), dtype=np.uint8)
+    tables = [ladder.predict(model, part) for part in (colours, colours.transpose(0, 3, 1, 2))]
+    assert tables[0].equals(tables[1])
+
+
+ALL_BATCHES = {"trainer.limit_val_batches": 1.0}  # these runs' configs allow none
+
+
+def test_scores_of_a_classifier_are_its_metrics(classifier: Path) -> None:
+    before = state_of_the_process()
+    found = ladder.score(classifier, options=ALL_BATCHES)
+    assert state_of_the_process() == before
+    recorded = read_json(classifier / METRICS)["val"]["scores"]
+    assert found.score["accuracy"] == pytest.approx(recorded["accuracy"])
+    assert found.floor.isna().all()
+    with pytest.raises(Refused, match="nothing was scored: .* trainer.limit_val_batches is 0"):
+        ladder.score(classifier)
+
+
+@pytest.mark.slow
+def test_scores_of_a_gan_have_floors(cgan: Path) -> None:
+    found = ladder.score(cgan, options=ALL_BATCHES | {"quality.final_samples": 150})
+    recorded = read_json(cgan / METRICS)["val"]
+    assert {"frechet", "label_accuracy", "d_loss"} <= {*found.index}
+    for name in ("frechet", "label_accuracy"):
+        assert found.score[name] == pytest.approx(recorded["scores"][name])
+        assert found.floor[name] == pytest.approx(recorded["floor"][name])
+    assert found.floor.isna()["d_loss"]
+
+
+def test_curves_have_one_row_for_each_step(tmp_path: Path) -> None:
+    text = "epoch,step,train/loss,val/loss\n0,0,3,\n0,1,2,\n0,1,,2.5\n1,2,1,\n"
+    (tmp_path / "metrics.csv").write_text(text)
+    table = ladder.curves(tmp_path)
+    assert table.index.tolist() == [0, 1, 2]
+    assert table["train/loss"].tolist() == [3, 2, 1]
+    assert table["val/loss"].dropna().to_dict() == {1: 2.5}
+
+
+def test_curves_of_a_checkpoint_are_those_of_its_run(classifier: Path) -> None:
+    found = ladder.curves(classifier / "checkpoints" / "last.ckpt")
+    assert found.index.tolist() == ladder.curves(classifier).index.tolist() == [0, 1]
+
+
+def test_training_returns_the_folder_and_leaves_the_process_alone(
+    in_root: Path, tmp_path: Path
+) -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    before = state_of_the_process()
+    options = {"trainer.max_epochs": 1, "trainer.default_root_dir": tmp_path, "model.variation": 0}
+    folder = ladder.train("configs/iris.yaml", options)
+    assert state_of_the_process() == before
+    assert folder == tmp_path / "iris" / "version_0"
+    assert isinstance(ladder.load(folder), IrisMLP)
+    with pytest.raises(Refused, match="no such file"):
+        ladder.train(tmp_path / "nothing.yaml")
+    assert state_of_the_process() == before
+
+
+def test_mistakes_are_explained_in_one_line(
+    classifier: Path, cgan: Path, images: np.ndarray, tmp_path: Path
+) -> None:
+    model = ladder.load(classifier)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "empty.ckpt").touch()
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    saved = {"hyper_parameters": {"_class_path": "no_module.Model"}}
+    torch.save(saved, tmp_path / "foreign.ckpt")
+    torch.save({"hyper_parameters": {"_class_path": "os.getcwd"}}, tmp_path / "function.ckpt")
+    for expected, call in {
+        "no such file or folder": lambda: ladder.load(tmp_path / "nothing"),
+        "not a checkpoint that can be read": lambda: ladder.load(tmp_path / "empty.ckpt"),
+        "does not say its model's class": lambda: ladder.load(tmp_path / "other.ckpt"),
+        "no_module.Model, which cannot be imported": lambda: ladder.load(tmp_path / "foreign.ckpt"),
+        "os.getcwd, which is no": lambda: ladder.load(tmp_path / "function.ckpt"),
+        "sample draws from a GAN": lambda: ladder.sample(model),
+        "--classes: 12 is not one of 0 to 9": lambda: ladder.sample(ladder.load(cgan), 4, [12]),
+        "--count is 0": lambda: ladder.sample(ladder.load(cgan), 0),
+        "but this model is FunctionMLP": lambda: ladder.predict(FunctionMLP(), images),
+        "this IrisMLP have shape": lambda: ladder.predict(IrisMLP(), images),
+        "there is no such file or folder": lambda: ladder.predict(model, ["nothing.png"]),
+        "the model takes (1, 28, 28)": lambda: ladder.predict(model, images[:, :20]),
+        "floats from 0 to 255": lambda: ladder.predict(model, images.astype(float)),
+        "are torch.int64": lambda: ladder.predict(model, images.astype(int)),
+        "no split 'train'": lambda: ladder.score(classifier, "train"),  # type: ignore[arg-type]
+        "no checkpoint below": lambda: ladder.curves(tmp_path / "run"),
+    }.items():
+        with pytest.raises(Refused) as refused:
+            call()
+        assert expected in str(refused.value)
+        assert "\n" not in str(refused.value)

@@ -1,0 +1,40 @@
+"""The examples of docs/python.md, executed in their order."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib import pyplot
+
+import ladder
+from tests.conftest import ROOT
+
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
+
+
+def test_every_function_has_an_example_of_at_most_five_lines() -> None:
+    text = "".join(EXAMPLES)
+    functions = ["train", "load", "sample", "plot", "predict", "score", "curves"]
+    assert [name for name in functions if f"ladder.{name}(" not in text] == []
+    assert all(callable(getattr(ladder, name)) for name in functions)
+    assert max(example.count("\n") for example in EXAMPLES) <= 5
+
+
+@pytest.mark.slow
+def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    found: dict[str, Any] = {}
+    for example in EXAMPLES:
+        exec(example, found)
+    pyplot.close("all")
+    assert found["run"].is_dir()
+    assert 0.3 < found["accuracy"] <= 1
+    assert len(found["axes"].lines) == 2
+    assert found["labels"].tolist() == [3, 1, 4] * 10
+    assert (tmp_path / "digits.png").is_file()
+    assert len(found["table"]) == 30
+    assert found["table_of_files"]["file"].tolist() == ["scan.png"]
+    assert found["probabilities"].shape == (8, 10)
