@@ -19,7 +19,7 @@ from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
 from commands import COMMANDS, arguments, config_files, model_arguments, typed
 from commands.command_trainer import methods, trainer_class
 from commands.parser import CLASSES, Parser
-from runtime import checkpoints, cluster, lightning_mends, signals
+from runtime import checkpoints, cluster, lightning_mends, signals, trust
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.loggers import missing_package
 from runtime.preemption import Preemption
@@ -255,4 +255,6 @@ class LadderCLI(LightningCLI):
         if folder and self.trainer.loggers and not self.options.trainer.fast_dev_run:
             rank_zero_info(f"This run: {folder}\nWatch it: tensorboard --logdir {self.runs}")
             if self._saves:
-                rank_zero_info(f"Next:     python cli.py test --ckpt_path {folder}")
+                foreign = any(trust.foreign_classes(self.options.as_dict()))
+                trusting = " --trust true" if foreign else ""  # the user's own classes
+                rank_zero_info(f"Next:     python cli.py test --ckpt_path {folder}{trusting}")

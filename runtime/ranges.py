@@ -1,7 +1,7 @@
 """Ranges of arguments: declared in their types, checked in one place. Imports nothing heavy.
 
-`def __init__(self, width: Positive = 64, dropout: Share = 0.0)` declares two. `check_ranges` refuses a
-value outside, with its dotted name.
+`def __init__(self, width: Positive = 64, dropout: Share = 0.0)` declares two. `check_ranges`
+refuses a value outside, with its dotted name.
 """
 
 import math

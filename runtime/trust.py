@@ -31,13 +31,19 @@ def check_trust(values: Any, source: str, own: Iterable[str] = ()) -> None:
     """
     if isinstance(values, Mapping) and values.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
         raise MisconfigurationException(f"{source} names another _instantiator than {INSTANTIATOR}")
-    chosen = {path.partition(".")[0] for path in own}
+    for path in foreign_classes(values, own):
+        raise MisconfigurationException(
+            f"{source} names the class {path}, which is not of this project, and importing it "
+            "runs its code. If you know who made it, add --trust true."
+        )
+
+
+def foreign_classes(values: Any, own: Iterable[str] = ()) -> Iterator[str]:
+    """Yields the import paths in plain values whose modules are not trusted."""
+    trusted = TRUSTED | {path.partition(".")[0] for path in own}
     for path in import_paths(values):
-        if path.partition(".")[0] not in TRUSTED | chosen:
-            raise MisconfigurationException(
-                f"{source} names the class {path}, which is not of this project, and importing it "
-                "runs its code. If you know who made it, add --trust true."
-            )
+        if path.partition(".")[0] not in trusted:
+            yield path
 
 
 def import_paths(values: Any, key: str = "") -> Iterator[str]:

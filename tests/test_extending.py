@@ -78,7 +78,9 @@ def test_an_example_works_from_a_config_and_from_flags(kind: str, tmp_path: Path
     if kind == "callback":
         assert (folder / "figures" / "weights.png").is_file()
         return
-    cli.main(["test", f"--ckpt_path={folder}"])  # the checkpoint builds the same parts
+    cli.main(
+        ["test", f"--ckpt_path={folder}", "--trust=true"]
+    )  # the checkpoint builds the same parts
     if kind == "score":
         scores = json.loads((folder / "metrics.json").read_text())["test"]["scores"]
         assert scores["brightness"] > 0
