@@ -117,6 +117,7 @@ class Generation:
 
 
 def check(model: LightningModule, wanted: Wanted, between: list[int] | None) -> GAN:
+    check_ranges(Generation.sample, vars(wanted), "--")
     if not isinstance(model, GAN):
         raise MisconfigurationException(
             f"sample draws from a GAN, but this checkpoint is of {type(model).__name__}: give "

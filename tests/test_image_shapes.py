@@ -38,12 +38,21 @@ def test_training_test_and_figures(model: str, shape: str, tmp_path: Path) -> No
     cli.main(["fit", f"--model={model}", *MODELS[model], *data, *run])
     folder = tmp_path / model.lower() / "version_0"
     assert list((folder / "figures").glob("*.png"))
-    cli.main(["test", f"--ckpt_path={folder}", root])
+    cli.main(["test", f"--ckpt_path={folder}", root, "--trust=true"])
     maximize = ["--steps=1", "--occlusion=1", f"--out={tmp_path}/maximize", root]
-    cli.main(["maximize", f"--ckpt_path={folder}", *maximize])
+    cli.main(["maximize", f"--ckpt_path={folder}", "--trust=true", *maximize])
     assert (tmp_path / "maximize" / "filters.png").is_file()
     if model != "ImageClassifier":
-        cli.main(["sample", f"--ckpt_path={folder}", "--count=10", f"--out={tmp_path}/out", root])
+        cli.main(
+            [
+                "sample",
+                f"--ckpt_path={folder}",
+                "--count=10",
+                f"--out={tmp_path}/out",
+                root,
+                "--trust=true",
+            ]
+        )
         with np.load(tmp_path / "out" / "samples.npz") as arrays:
             images = arrays["images"]
         assert images.shape[:3] == (10, side, side)
@@ -78,6 +87,7 @@ def test_own_images_train_every_model(
     assert (tmp_path / model.lower() / "version_0" / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:quality.judge")  # it knows another split
 def test_images_without_classes_train_a_gan_to_the_end(tmp_path: Path) -> None:
     """All default callbacks cope with data without classes, and samples are data again."""
     root = f"--trainer.default_root_dir={tmp_path}"

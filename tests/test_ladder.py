@@ -184,15 +184,16 @@ def test_mistakes_are_explained_in_one_line(
     (tmp_path / "run").mkdir()
     (tmp_path / "empty.ckpt").touch()
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    saved = {"hyper_parameters": {"_class_path": "no_module.Model"}}
-    torch.save(saved, tmp_path / "foreign.ckpt")
-    torch.save({"hyper_parameters": {"_class_path": "os.getcwd"}}, tmp_path / "function.ckpt")
+    for name, path in {"foreign": "no_module.Model", "function": "os.getcwd"}.items():
+        saved = {"state_dict": {}, "hyper_parameters": {"_class_path": path}}
+        torch.save(saved, tmp_path / f"{name}.ckpt")
     for expected, call in {
         "no such file or folder": lambda: ladder.load(tmp_path / "nothing"),
-        "not a checkpoint that can be read": lambda: ladder.load(tmp_path / "empty.ckpt"),
+        "not a checkpoint, or an incomplete one": lambda: ladder.load(tmp_path / "empty.ckpt"),
         "does not say its model's class": lambda: ladder.load(tmp_path / "other.ckpt"),
-        "no_module.Model, which cannot be imported": lambda: ladder.load(tmp_path / "foreign.ckpt"),
-        "os.getcwd, which is no": lambda: ladder.load(tmp_path / "function.ckpt"),
+        "names the class no_module.Model": lambda: ladder.load(tmp_path / "foreign.ckpt"),
+        "which cannot be imported": lambda: ladder.load(tmp_path / "foreign.ckpt", trust=True),
+        "os.getcwd, which is no": lambda: ladder.load(tmp_path / "function.ckpt", trust=True),
         "sample draws from a GAN": lambda: ladder.sample(model),
         "--classes: 12 is not one of 0 to 9": lambda: ladder.sample(ladder.load(cgan), 4, [12]),
         "--count is 0": lambda: ladder.sample(ladder.load(cgan), 0),

@@ -9,6 +9,7 @@ import torch
 from runtime.study import PRUNED, file_in, open_study
 from tests.test_cli import run
 
+pytestmark = pytest.mark.filterwarnings("ignore:This property will be removed")  # torchmetrics'
 FIT = [
     "fit", "--config=configs/iris.yaml", "--trainer.max_epochs=4", "--data.val_fraction=0.2",
     "--checkpoint.min_steps=0",

@@ -48,6 +48,7 @@ def test_grey_images_and_labels_of_several_forms(labels: np.ndarray, tmp_path: P
     assert (data.image_shape, data.class_names) == ((1, 4, 6), ("a", "b", "c", "d"))
 
 
+@pytest.mark.filterwarnings("ignore:40 of 40 test images")
 def test_given_splits_stay(tmp_path: Path) -> None:
     arrays = {f"{name}_images": GREY for name in ("train", "val", "test")}
     labels = {f"{name}_labels": LABELS for name in ("train", "val", "test")}
