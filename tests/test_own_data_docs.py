@@ -1,0 +1,60 @@
+"""The commands of docs/own-data.md, run in their order on a smaller folder for a few steps."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import cli
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "docs/own-data.md").read_text()
+COMMANDS = [shlex.split(line, comments=True)[1:] for line in re.findall(r"^python .*", TEXT, re.M)]
+FEW_STEPS = ["--trainer.max_steps=3", "--checkpoint.min_steps=0", "--samples.min_steps=0"]
+SHORTER = {
+    "fit": FEW_STEPS,
+    "test": ["--quality.final_samples=30", "--quality.gan_train=false"],
+    "sweep": [*FEW_STEPS, "--model.network.width=2"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_the_walk_from_a_folder_to_a_file_for_other_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("configs", "docs", "cli.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    assert [command[0] for command in COMMANDS] == ["docs/shapes.py"] + ["cli.py"] * 8
+    draw_shapes(Path(COMMANDS[0][1]))
+    for _, name, *options in COMMANDS[1:]:
+        cli.main([name, *options, *SHORTER.get(name, [])])
+    run = Path("runs/own-cgan/version_0")
+    for file in (
+        "metrics.json", "figures/samples.png", "samples/samples.npz", "export/generator.onnx",
+        "export/README.md",
+    ):  # fmt: skip
+        assert (run / file).is_file(), file
+    assert Path("runs/own-classifier/version_0/predictions_files.png").is_file()
+    assert len(list(Path("runs/own-classifier-sweep").glob("seed_*"))) == 3
+
+
+def draw_shapes(folder: Path) -> None:
+    spec = importlib.util.spec_from_file_location("shapes", ROOT / "docs/shapes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(folder, count=40)
+
+
+def test_its_table_names_options_that_exist() -> None:
+    from datamodules import ImageFolder
+
+    options = re.findall(r"\| `--data\.(\w+) ", TEXT)
+    assert len(options) > 5
+    known = ImageFolder.__init__.__annotations__
+    assert [option for option in options if option not in known] == []
