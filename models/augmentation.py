@@ -2,17 +2,20 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from models.distributed import share_of
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Moves and deforms images at random; each amount is uniform in both directions.
 
-    Random numbers come from torch's global generator of the images' device.
+    Random numbers come from torch's global generator of the images' device, for the global batch.
 
     Args:
         shift: Pixels in each direction.
@@ -38,18 +41,26 @@ class Augmentation:
 
     def draw(self, images: Tensor) -> Tensor:
         """Draws random matrices (B, 2, 3) for `transform`."""
-        random = torch.rand(6, len(images), device=images.device) * 2 - 1
+        count, device = len(images), images.device
+        random = share_of(_rand_by_number, count, 6, device=device).T * 2 - 1
         angle = random[0] * math.radians(self.rotation)
         cos, sin, shear = angle.cos(), angle.sin(), random[1] * self.shear
         across, down = 1 + random[2] * self.zoom, 1 + random[3] * self.zoom
         if self.flip:
-            across = across * torch.where(torch.rand_like(angle) < 0.5, -1.0, 1.0)
+            across = across * torch.where(
+                share_of(torch.rand, count, device=device) < 0.5, -1.0, 1.0
+            )
         x, y = random[4] * self.shift, random[5] * self.shift
         rows = [
             torch.stack([cos * across, (cos * shear - sin) * down, x], dim=1),
             torch.stack([sin * across, (sin * shear + cos) * down, y], dim=1),
         ]
         return torch.stack(rows, dim=1)
+
+
+def _rand_by_number(shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Draws (N, 6), all of the first number first, as the first version of this project did."""
+    return torch.rand(shape[::-1], device=device).T
 
 
 def transform(images: Tensor, matrices: Tensor) -> Tensor:
@@ -71,8 +82,8 @@ def erase(images: Tensor, size: int) -> Tensor:
     """Sets a square anywhere in each image (B, C, H, W) to 0: DeVries and Taylor 2017, cutout."""
     height, width = images.shape[2:]
     count, device = len(images), images.device
-    top = torch.randint(height, (count, 1), device=device) - size // 2
-    left = torch.randint(width, (count, 1), device=device) - size // 2
+    top = share_of(partial(torch.randint, height), count, 1, device=device) - size // 2
+    left = share_of(partial(torch.randint, width), count, 1, device=device) - size // 2
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
     in_rows = (rows >= top) & (rows < top + size)  # (B, H)
     in_columns = (columns >= left) & (columns < left + size)  # (B, W)

@@ -113,8 +113,11 @@ class Module(LightningModule):
         return torch.Generator().manual_seed(seed)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seeds dropout and augmentation, which use the global generators."""
-        seed = derive_seed(self.seed, self.current_epoch, batch_idx, self.global_rank)
+        """Seeds dropout and augmentation, which use the global generators, alike on all ranks.
+
+        They draw for the global batch, and each rank takes its share: see `share_of`.
+        """
+        seed = derive_seed(self.seed, self.current_epoch, batch_idx, 0)
         if self.device.type == "cpu":
             torch.default_generator.manual_seed(seed)  # `torch.manual_seed` asks every backend
         else:

@@ -1,10 +1,12 @@
-"""Averaging gradients over the processes that share a run."""
+"""What the processes that share a run must do together: average gradients, draw random numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -22,3 +24,39 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         flat /= dist.get_world_size()
         for gradient, mean in zip(group, flat.split([g.numel() for g in group]), strict=True):
             gradient.copy_(mean.view_as(gradient))
+
+
+_sets = 1  # of examples in one batch, one behind the other
+
+
+@contextmanager
+def stacked(sets: int) -> Iterator[None]:
+    """Tells `share_of` that batches consist of so many sets of examples, such as real and fake."""
+    global _sets
+    before, _sets = _sets, sets
+    try:
+        yield
+    finally:
+        _sets = before
+
+
+def share_of(draw: Callable[..., Tensor], count: int, *shape: int, **kwargs: Any) -> Tensor:
+    """Draws random numbers for the global batch and returns this process's share of them.
+
+    So a run does not depend on how many processes share it. All must have seeded their generators
+    alike: see `Module.on_train_batch_start`.
+
+    Args:
+        draw: A function of a shape, such as `torch.rand`.
+        count: Examples in this process's batch.
+        *shape: Shape of the numbers of one example.
+        **kwargs: For `draw`.
+
+    Returns:
+        A tensor (count, *shape).
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return draw((count, *shape), **kwargs)
+    size, rank = dist.get_world_size(), dist.get_rank()
+    numbers = draw((count * size, *shape), **kwargs)
+    return numbers.view(_sets, size, count // _sets, *shape)[:, rank].reshape(count, *shape)

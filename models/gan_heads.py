@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
+from models.distributed import stacked
 from models.losses import LossCallable, NonSaturating, normalized_sigmoid_cross_entropy
 from runtime.ranges import NonNegativeFloat
 
@@ -88,7 +89,8 @@ class PlainHead(Head):
     def discriminator_loss(
         self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
     ) -> tuple[Tensor, Stats]:
-        real_logits, fake_logits = self(torch.cat([real, fake])).chunk(2)
+        with stacked(2):
+            real_logits, fake_logits = self(torch.cat([real, fake])).chunk(2)
         stats = {"acc_real": share(real_logits > 0), "acc_fake": share(fake_logits < 0)}
         return self.loss.discriminator(real_logits, fake_logits), stats
 
@@ -122,7 +124,8 @@ class SoftmaxHead(Head):
     def discriminator_loss(
         self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
     ) -> tuple[Tensor, Stats]:
-        logits = self(torch.cat([real, fake]))
+        with stacked(2):
+            logits = self(torch.cat([real, fake]))
         target = torch.cat([real_labels + 1, torch.full_like(real_labels, FAKE)])
         acc_real, acc_fake = (logits.argmax(dim=1) == target).float().chunk(2)
         stats = {"acc_real": acc_real.mean(), "acc_fake": acc_fake.mean()}
@@ -186,7 +189,9 @@ class AuxiliaryHead(Head):
         self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
     ) -> tuple[Tensor, Stats]:
         assert fake_labels is not None
-        realness, classes = self(torch.cat([real, fake]), torch.cat([real_labels, fake_labels]))
+        labels = torch.cat([real_labels, fake_labels])
+        with stacked(2):
+            realness, classes = self(torch.cat([real, fake]), labels)
         real_logits, fake_logits = realness.chunk(2)
         real_classes = classes.chunk(2)[0]  # D need not recognize what a bad fake shows
         loss = self.loss.discriminator(real_logits, fake_logits)

@@ -3,8 +3,11 @@
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.distributed import share_of
 
 Initialization = Literal["torch", "glorot"]
 
@@ -53,13 +56,23 @@ class Unflatten(nn.Unflatten):
 
 
 class Dropout(nn.Dropout):
-    """Like `nn.Dropout`, but samples its mask with `torch.rand`, three times faster on a CPU."""
+    """Like `nn.Dropout`, but samples its mask with `torch.rand`, three times faster on a CPU.
+
+    Several processes take their shares of the mask of the global batch.
+    """
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, ...) -> the same shape; each value is kept with probability 1 - p."""
-        if not self.training or inputs.device.type != "cpu" or self.p == 1:
+        alone = not (dist.is_available() and dist.is_initialized())
+        if not self.training or self.p == 1 or (alone and inputs.device.type != "cpu"):
             return super().forward(inputs)
-        keep = torch.rand_like(inputs, dtype=torch.float32) >= self.p
+        in_channels_last = inputs.dim() == 4 and inputs.stride(1) == 1
+        order = torch.channels_last if in_channels_last else torch.contiguous_format
+
+        def draw(shape: tuple[int, ...]) -> Tensor:
+            return torch.empty(shape, device=inputs.device, memory_format=order).uniform_()
+
+        keep = share_of(draw, *inputs.shape) >= self.p
         return inputs * (keep.to(inputs.dtype) / (1 - self.p))
 
 

@@ -1,11 +1,12 @@
-"""Gradients become their means over the processes, in one message per data type."""
+"""Processes average gradients in one message per data type, and share random numbers."""
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from models.distributed import average_gradients
+from models.distributed import average_gradients, share_of, stacked
+from models.layers import Dropout
 
 
 @pytest.fixture
@@ -54,3 +55,37 @@ def test_parameters_without_gradients_are_left_out(sent: list[int]) -> None:
     assert unused.weight.grad is None
     average_gradients(unused.parameters())
     assert len(sent) == 1
+
+
+@pytest.mark.parametrize("sets", [1, 2])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_shares_of_random_numbers_are_those_of_one_process(
+    sets: int, order: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.empty(shape, memory_format=order).uniform_()
+
+    torch.manual_seed(0)
+    whole = share_of(draw, 8, 3, 2, 2)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    shares = []
+    for rank in range(2):
+        monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
+        torch.manual_seed(0)
+        with stacked(sets):
+            shares.append(share_of(draw, 4, 3, 2, 2))
+    parts = [share.view(sets, -1, 3, 2, 2) for share in shares]
+    assert torch.equal(torch.cat(parts, dim=1).reshape(8, 3, 2, 2), whole)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_dropout_of_one_process_draws_as_torch_does_for_these_inputs(
+    order: torch.memory_format,
+) -> None:
+    inputs = torch.ones(4, 6, 5, 5).contiguous(memory_format=order)
+    torch.manual_seed(0)
+    found = Dropout(0.3)(inputs)
+    torch.manual_seed(0)
+    keep = torch.rand_like(inputs) >= 0.3
+    assert torch.equal(found, keep / 0.7)
