@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datamodules.base import Split, Splits
 from datamodules.own_images import OwnImages
+from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
 
 class ImageArrays(OwnImages):
@@ -41,12 +42,12 @@ class ImageArrays(OwnImages):
         path: str,
         labels: str | None = None,
         class_names: list[str] | None = None,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        split_seed: int = 0,
+        val_fraction: Share = 0.1,
+        test_fraction: Share = 0.1,
+        split_seed: Seed = 0,
         mirrors: bool = False,
-        batch_size: int = 64,
-        scale: float = 255.0,
+        batch_size: Positive = 64,
+        scale: PositiveFloat = 255.0,
     ) -> None:
         super().__init__(val_fraction, test_fraction, split_seed, batch_size, scale)
         self.file, self.labels = Path(path).expanduser(), labels

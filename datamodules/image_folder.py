@@ -12,6 +12,7 @@ from datamodules.image_cache import Decoded, decode
 from datamodules.image_files import Fit, UnreadableImageError, count_channels
 from datamodules.image_layout import find_layout
 from datamodules.own_images import OwnImages
+from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
 
 class ImageFolder(OwnImages):
@@ -45,23 +46,21 @@ class ImageFolder(OwnImages):
     def __init__(
         self,
         path: str,
-        size: int | tuple[int, int] = 32,
+        size: Positive | tuple[Positive, Positive] = 32,
         channels: Literal[1, 3] | None = 3,
         fit: Fit = "crop",
         labels: Literal["folders", "none"] = "folders",
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        split_seed: int = 0,
+        val_fraction: Share = 0.1,
+        test_fraction: Share = 0.1,
+        split_seed: Seed = 0,
         skip_unreadable: bool = False,
         mirrors: bool = False,
-        batch_size: int = 64,
-        scale: float = 255.0,
+        batch_size: Positive = 64,
+        scale: PositiveFloat = 255.0,
         cache: bool = True,
     ) -> None:
         super().__init__(val_fraction, test_fraction, split_seed, batch_size, scale)
         height, width = (size, size) if isinstance(size, int) else size
-        if min(height, width) < 1:
-            raise MisconfigurationException(f"size is {size}: set --data.size to 1 or more pixels")
         for name, given, known in (
             ("channels", channels, (1, 3, None)),
             ("fit", fit, get_args(Fit)),
