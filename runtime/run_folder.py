@@ -8,8 +8,9 @@ from pathlib import Path
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from runtime import cluster, loggers
+from runtime import cluster, files, loggers
 from runtime.loggers import LoggerFactory
 
 
@@ -40,10 +41,10 @@ class RunFolder(Callback):
         self.loggers: list[Logger] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        folder = self.resumed or self.runs / self.experiment / self._version()
-        folder = trainer.strategy.broadcast(folder)  # the ranks may have counted differently
-        if trainer.is_global_zero:
-            folder.mkdir(parents=True, exist_ok=True)
+        found = trainer.strategy.broadcast(self._create() if trainer.is_global_zero else "")
+        if isinstance(found, str):
+            raise MisconfigurationException(found)
+        folder: Path = found
         given = [logger for logger in trainer.loggers if logger not in self.loggers]
         self.loggers = [
             logger(save_dir=folder.parent, name="", version=folder.name)
@@ -52,6 +53,28 @@ class RunFolder(Callback):
         if trainer.is_global_zero:
             self.loggers += loggers.start(self.others, folder)
         trainer.loggers = [*self.loggers, *given]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forgets metrics of steps that the run repeats, because it was killed after them."""
+        for logger in self.loggers:
+            if isinstance(logger, AppendingCSVLogger) and trainer.is_global_zero:
+                logger.forget_from(trainer.global_step)
+
+    def _create(self) -> Path | str:
+        """Creates the folder, which no other run has, and returns it, or what is wrong."""
+        parent = self.resumed.parent if self.resumed else self.runs / self.experiment
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                folder = self.resumed or parent / self._version()
+                try:
+                    folder.mkdir(exist_ok=bool(self.resumed) or cluster.in_job())
+                    return folder
+                except FileExistsError:  # another run has just created it
+                    continue
+        except OSError as error:
+            reason = f"cannot be created ({error.strerror})"
+            return f"the run's folder in {parent} {reason}: set --trainer.default_root_dir"
 
     def _version(self) -> str:
         if cluster.in_job():
@@ -78,9 +101,28 @@ class AppendingCSVLogger(CSVLogger):
             self.writer = _AppendingWriter(self.log_dir)
         return self.writer
 
+    def forget_from(self, step: int) -> None:
+        """Removes the rows of this step and of later ones from `metrics.csv`."""
+        path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
+        if not path.is_file():
+            return
+        with path.open(newline="") as file:
+            header, *rows = [*csv.reader(file)] or [[]]
+        if "step" not in header:
+            return
+        column = header.index("step")
+        kept = [row for row in rows if int(row[column] or -1) < step]
+        if len(kept) < len(rows):
+            files.write(path, lambda new: _write_rows(new, [header, *kept]))
+
     def finalize(self, status: str) -> None:
         if self.writer is not None:
             self.save()
+
+
+def _write_rows(path: Path, rows: list[list[str]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 class _AppendingWriter(ExperimentWriter):

@@ -13,6 +13,7 @@ from datamodules import Iris
 from models import IrisMLP
 from runtime.checkpoints import EpochCheckpoint
 from runtime.run_folder import AppendingCSVLogger, RunFolder, run_folder_of
+from tests.test_cli import fails, run
 
 
 def version(runs: Path) -> str:
@@ -112,3 +113,45 @@ def test_a_second_stage_replaces_the_runs_loggers_and_no_other(tmp_path: Path) -
     trainer.validate(IrisMLP(), datamodule=Iris(val_fraction=0.2), verbose=False)
     assert len(trainer.loggers) == 3
     assert trainer.loggers[2] is remote
+
+
+def test_two_runs_that_start_at_once_get_two_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create_twice(self: RunFolder) -> str:
+        """The other run creates its folder after this one has counted, and before it creates."""
+        monkeypatch.undo()
+        name = self._version()
+        (tmp_path / "gan" / name).mkdir()
+        return name
+
+    (tmp_path / "gan").mkdir()
+    monkeypatch.setattr(RunFolder, "_version", create_twice)
+    assert RunFolder(tmp_path, "gan")._create() == tmp_path / "gan" / "version_1"
+
+
+def test_a_folder_that_cannot_be_created_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsys, "fit", "--config=configs/iris.yaml", "--trainer.default_root_dir=/proc/x")
+    assert line.startswith("error: the run's folder in /proc/x/iris cannot be created (")
+    assert line.endswith("set --trainer.default_root_dir")
+
+
+def test_a_resumed_run_has_each_step_once(tmp_path: Path, in_root: Path) -> None:
+    """It was killed 4 steps after its last checkpoint, and its metrics were already written."""
+    options = ["--checkpoint.min_steps=0", "--trainer.log_every_n_steps=1"]
+    place = [f"--trainer.default_root_dir={tmp_path}", "--experiment=x"]
+    run("fit", "--config=configs/iris.yaml", *options, *place, "--trainer.max_epochs=2")
+    folder = tmp_path / "x" / "version_0"
+    before = (folder / "metrics.csv").read_text().splitlines()
+    header, last = before[0].split(","), before[-1].split(",")
+    step = int(last[header.index("step")])
+    for extra in range(1, 5):
+        last[header.index("step")] = str(step + extra)
+        before.append(",".join(last))
+    (folder / "metrics.csv").write_text("\n".join(before) + "\n")
+    run("fit", "--config=configs/iris.yaml", *options, *place, "--trainer.max_epochs=3",
+        f"--ckpt_path={folder}")  # fmt: skip
+    with (folder / "metrics.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert steps == sorted(set(steps))
+    assert len(steps) == (step + 1) * 3 // 2
