@@ -229,7 +229,8 @@ def test_only_rank_zero_logs(tmp_path: Path) -> None:
 def test_other_loggers_start_on_rank_zero(
     rank_zero: bool, stage: str, number: int, tmp_path: Path
 ) -> None:
-    strategy = SimpleNamespace(broadcast=lambda value: value)
+    of_rank_zero = tmp_path / "iris" / "version_0"
+    strategy = SimpleNamespace(broadcast=lambda value: value if rank_zero else of_rank_zero)
     trainer: Any = SimpleNamespace(is_global_zero=rank_zero, strategy=strategy, loggers=[])
     callback = RunFolder(tmp_path, "iris", None, [factory(CSVLogger, save_dir=tmp_path / "mine")])
     for _ in range(2):  # a second stage replaces them
