@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.environments import TorchElasticEnvironment
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -79,6 +80,19 @@ def check_shape(trainer: Trainer) -> None:
         f"SLURM started {tasks} task(s) on {nodes} node(s), but trainer.num_nodes is "
         f"{wanted_nodes} with {devices} device(s) each{alone}: {remedy}"
     )
+
+
+def check_cores(trainer: Trainer, oversubscribe: bool) -> None:
+    """Refuses to start more processes on the CPU than it has cores, unless that is wanted."""
+    started = "LOCAL_RANK" in os.environ or in_job() or TorchElasticEnvironment.detect()
+    if oversubscribe or started:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > (cores or 1):
+        raise MisconfigurationException(
+            f"trainer.devices is {trainer.num_devices}, and this machine has {cores} CPU cores: "
+            f"set --trainer.devices to {cores} or less, or --trainer.oversubscribe true."
+        )
 
 
 def check_strategy(trainer: Trainer, model: LightningModule) -> None:

@@ -27,6 +27,7 @@ class LadderTrainer(Trainer):
         precision: Like Lightning's. `auto` is bf16-mixed if the hardware multiplies bf16
             natively, otherwise 32-true. The choice is printed.
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.
+        oversubscribe: Allow more processes on the CPU than it has cores.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class LadderTrainer(Trainer):
         logger: Loggers = None,
         precision: Precision = "auto",  # type: ignore[valid-type]
         plugins: Any | None = None,
+        oversubscribe: bool = False,
         **kwargs: Any,
     ) -> None:
         if precision == "auto":
@@ -49,6 +51,7 @@ class LadderTrainer(Trainer):
         kwargs |= {"logger": logger, "precision": precision, "plugins": plugins}
         super().__init__(*args, **kwargs)
         cluster.check_shape(self)
+        cluster.check_cores(self, oversubscribe)
         lightning_mends.mend(self)
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()

@@ -137,3 +137,17 @@ def test_fsdp_is_refused_for_a_gan_and_only_for_that() -> None:
         check(FSDPStrategy(), small())
     check(FSDPStrategy(), IrisMLP())
     check(DDPStrategy(), small())
+
+
+def test_more_processes_than_cores_are_refused_unless_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
+    options: Any = {"accelerator": "cpu", "strategy": "ddp", "logger": False}
+    assert LadderTrainer(devices=2, **options).world_size == 2
+    message = "trainer.devices is 3, and this machine has 2 CPU cores: set --trainer.devices to 2"
+    with pytest.raises(MisconfigurationException, match=message):
+        LadderTrainer(devices=3, **options)
+    assert LadderTrainer(devices=3, oversubscribe=True, **options).world_size == 3
+    monkeypatch.setenv("LOCAL_RANK", "0")  # somebody else has started the processes
+    assert LadderTrainer(devices=3, **options).world_size == 3
