@@ -1,6 +1,7 @@
 """Config files: checked before parsing, and cited in explanations of mistakes."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from models.legacy import translate_config
 
 LOGGING = ("fit", "validate", "test")  # commands that log metrics
 
+LARGEST = 100_000  # values in a config
 BASES = ("LightningModule", "LightningDataModule")
 
 
@@ -26,11 +28,39 @@ def check(files: Iterable[Path]) -> None:
             near = difflib.get_close_matches(str(file), map(str, Path("configs").glob("**/*.yaml")))
             raise MisconfigurationException(f"--config {file}: no such file.{did_you_mean(near)}")
         try:
+            text = file.read_text(encoding="utf-8")
+            if (size := _size_of(yaml.compose(text, Loader=yaml.SafeLoader))) > LARGEST:
+                problem = (
+                    f"its aliases (&, *) stand for {size:.3g} values, {LARGEST:,} are allowed."
+                )
+                raise MisconfigurationException(f"{file}: {problem}")
+            yaml.safe_load(text)
             list(keys(file))
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
-            text = f"{file}:{line}: not valid YAML, {error.problem}."
-            raise MisconfigurationException(text) from None
+            problem = f"{file}:{line}: not valid YAML, {error.problem}."
+            raise MisconfigurationException(problem) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            problem = f"{file}: not a YAML file in UTF-8 ({reason}). Save it as UTF-8."
+            raise MisconfigurationException(problem) from None
+        except OSError as error:
+            problem = f"--config {file}: cannot be read ({error.strerror})."
+            raise MisconfigurationException(problem) from None
+
+
+def _size_of(node: yaml.Node | None, known: dict[int, float] | None = None) -> float:
+    """Counts the values that a node stands for, with those of aliases; infinite for a cycle."""
+    known = {} if known is None else known
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is known: an alias in itself
+        inside = (
+            part for item in node.value for part in (item if isinstance(item, tuple) else (item,))
+        )
+        known[id(node)] = 1 + sum(_size_of(part, known) for part in inside)
+    return known[id(node)]
 
 
 def without_old_names(args: list[str]) -> list[str]:

@@ -85,6 +85,7 @@ class LadderCLI(LightningCLI):
         self.files: list[Path] = []
         self.own_classes: list[str] | None = None  # those of a config in Python are the user's
         if isinstance(args, list):
+            config_files.check(arguments.given_files(args))
             self.own_classes = arguments.own_classes(args)
             args = arguments.normalized(arguments.with_config_of_run(args))
             self.files = arguments.given_files(args)

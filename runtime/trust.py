@@ -46,14 +46,21 @@ def foreign_classes(values: Any, own: Iterable[str] = ()) -> Iterator[str]:
             yield path
 
 
-def import_paths(values: Any, key: str = "") -> Iterator[str]:
-    """Yields the import paths in plain values, also those that stand for a class without a key."""
-    if isinstance(values, Mapping):
-        for name, value in values.items():
-            yield from import_paths(value, str(name))
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from import_paths(value, key)
+def import_paths(
+    values: Any, key: str = "", seen: set[tuple[int, str]] | None = None
+) -> Iterator[str]:
+    """Yields the import paths in plain values, also those that stand for a class without a key.
+
+    A part that occurs often, as YAML's aliases do, is looked at once.
+    """
+    seen = set() if seen is None else seen
+    if isinstance(values, Mapping | list | tuple):
+        if (id(values), key) in seen:
+            return
+        seen.add((id(values), key))
+        pairs = values.items() if isinstance(values, Mapping) else ((key, v) for v in values)
+        for name, value in pairs:
+            yield from import_paths(value, str(name), seen)
     elif (
         isinstance(values, str)
         and _IMPORT_PATH.fullmatch(values)
