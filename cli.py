@@ -1,5 +1,6 @@
 """The command line: `python cli.py fit --config configs/cgan.yaml`."""
 
+import errno
 import gc
 import logging
 import os
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import commands
-from commands.errors import user_errors
+from commands.errors import is_of_lightnings_callbacks, user_errors
 from runtime import signals
 from runtime.errors import RunFailedError
 
@@ -50,9 +51,19 @@ def main(args: "ArgsType" = None) -> None:
     except RunFailedError as error:
         _print(error)
         raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _print(f"{error.strerror}: {error.filename}. Make room; `--ckpt_path last` goes on.")
+        raise SystemExit(1) from None
+    except (RuntimeError, ValueError, AttributeError) as error:
+        if not is_of_lightnings_callbacks(error):
+            raise
+        _print(error)
+        raise SystemExit(2) from None
 
 
-def _print(error: Exception) -> None:
+def _print(error: Exception | str) -> None:
     """Prints an error in one line, once for all ranks."""
     if not int(next((os.environ[name] for name in RANKS if name in os.environ), 0)):
         print("error:", " ".join(str(error).split()), file=sys.stderr)

@@ -138,6 +138,9 @@ def explain(message: str, args: list[str], options: Iterable[str], classes: Iter
 
 
 def _wrong_class(message: str, classes: list[str]) -> str:
+    pattern = r"a callable class: ((?:No module named|module) .+?)\. Got value: (\S+)"
+    if match := re.search(pattern, message):
+        return f"cannot import {match[2]}: {match[1]}."
     if match := re.search(r"class_path '(\S+)':\s+((?:No module named|module) .+)", message):
         return f"cannot import {match[1]}: {match[2]}."
     given = re.search(r"Expected a path but (\S+) either", message)

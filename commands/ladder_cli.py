@@ -23,7 +23,10 @@ from runtime import checkpoints, cluster, lightning_mends, signals, trust
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.loggers import missing_package
 from runtime.preemption import Preemption
+from runtime.ranges import Range, check_values
 from runtime.run_folder import RunFolder, run_folder_of
+
+SEEDS = Range(0, 2**32 - 1)  # what NumPy takes
 
 
 class LadderCLI(LightningCLI):
@@ -104,6 +107,7 @@ class LadderCLI(LightningCLI):
                 raise MisconfigurationException(explanation) from None
         else:
             self.config = parser.parse_object(args)
+        self._check_seed()
         self._find_checkpoint()
         self._require_data()
 
@@ -142,6 +146,11 @@ class LadderCLI(LightningCLI):
                     f"{given[name]!r} is not used. Train again to change it."
                 )
 
+    def _check_seed(self) -> None:
+        seed = self.options.seed_everything
+        if not isinstance(seed, bool):
+            check_values({"seed_everything": seed}, {"seed_everything": SEEDS}, "--")
+
     def _require_data(self) -> None:
         """Refuses a missing data set, or drops one that the command does not need.
 
@@ -165,7 +174,12 @@ class LadderCLI(LightningCLI):
     def experiment(self) -> str:
         """The name of the folder of this experiment's runs."""
         class_path = self.options.model.class_path if self.options.model else ""
-        return self.options.experiment or arguments.experiment_name(self.files, class_path)
+        name = self.options.experiment or arguments.experiment_name(self.files, class_path)
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise MisconfigurationException(
+                f"--experiment {name}: give the name of a folder below {self.runs}"
+            )
+        return name
 
     def before_instantiate_classes(self) -> None:
         """Arranges the process: garbage collection, subnormal numbers, signals."""

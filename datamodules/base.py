@@ -190,13 +190,15 @@ class InMemoryDataModule(LightningDataModule):
         return BatchLoader(tensors, *share, shuffle=shuffle, seed=self.seed, current_epoch=epoch)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Converts uint8 inputs to float32, divided by `scale`."""
+        """Converts inputs to the model's type of numbers, uint8 ones divided by `scale`."""
         # Lightning also passes a model's `example_input_array` through here.
-        if isinstance(batch, list | tuple) and batch[0].dtype == torch.uint8:
-            model = self.trainer.lightning_module if self.trainer else None
-            dtype = torch.float32 if model is None else cast(torch.dtype, model.dtype)
+        if not isinstance(batch, list | tuple):
+            return batch
+        model = self.trainer.lightning_module if self.trainer else None
+        dtype = torch.float32 if model is None else cast(torch.dtype, model.dtype)
+        if batch[0].dtype == torch.uint8:
             return batch[0].to(dtype) / self.scale, *batch[1:]
-        return batch
+        return tuple(part.to(dtype) if part.is_floating_point() else part for part in batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the identity of the data, their frame and the seed of the training order."""

@@ -89,7 +89,7 @@ class Classifier(Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) -> logits (B, C); in evaluation, of the averaged weights if any."""
         network = self.network if self.ema is None or self.training else self.ema.network
-        return network(inputs)
+        return network(inputs.to(self.dtype))
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Changes the inputs (B, ...) of a training batch at random; a subclass says how."""

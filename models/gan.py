@@ -203,11 +203,11 @@ class GAN(AlternatingOptimization):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim) -> images (B, C, H, W) in [0, 1]."""
-        return self.sampler(self.generator_input(latents, labels))
+        return self.sampler(self.generator_input(latents.to(self.dtype), labels))
 
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Computes the discriminator's logits (B,) for "these images (B, C, H, W) are real"."""
-        return self.discriminator.real_logits(images, labels)
+        return self.discriminator.real_logits(images.to(self.dtype), labels)
 
     def whole(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Generates images from latents and labels, and computes the logits "real" for them."""

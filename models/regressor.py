@@ -44,7 +44,7 @@ class FunctionMLP(Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """Points (B, m) -> values (B, 1)."""
-        return self.network(points)
+        return self.network(points.to(self.dtype))
 
     def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Computes a batch's mean squared error, and returns its targets and predictions (B, 1)."""

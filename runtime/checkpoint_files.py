@@ -1,5 +1,6 @@
 """Checkpoint files: written whole or not at all, and verified before they are used."""
 
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = checkpoint | {FORMAT_KEY: FORMAT}
-        files.write(path, lambda partial: torch.save(checkpoint, partial))
+        try:
+            files.write(path, lambda partial: torch.save(checkpoint, partial))
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            free = shutil.disk_usage(path.parent).free / 1e6
+            raise RunFailedError(
+                f"{path} cannot be written ({reason}; {free:,.0f} MB are free). Earlier "
+                "checkpoints are kept: make room, then `--ckpt_path last` goes on."
+            ) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None

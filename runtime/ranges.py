@@ -42,6 +42,12 @@ Share = Annotated[float, Range(0, 1, below=True)]  # 1 would leave nothing
 Probability = Annotated[float, Range(0, 1)]
 
 
+def check_values(values: Mapping[str, Any], ranges: Mapping[str, Range], prefix: str) -> None:
+    """Refuses values outside the ranges of the same name."""
+    for name in values.keys() & ranges.keys():
+        _check_value(f"{prefix}{name}", values[name], ranges[name])
+
+
 def check_ranges(owner: Callable[..., Any], values: Mapping[str, Any], prefix: str) -> None:
     """Refuses values outside the ranges that a function, or a class and its bases, declare.
 

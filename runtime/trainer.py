@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from runtime import cluster, lightning_mends
@@ -11,11 +12,24 @@ from runtime.checkpoint_files import AtomicCheckpointIO
 from runtime.cpu import keep_freed_memory, take_subnormal_numbers_as_zero
 from runtime.loggers import LoggerFactory
 from runtime.precision import choose_precision
+from runtime.ranges import Range, check_values
 
 # In this order, because jsonargparse writes a value as the first type that takes it.
 Loggers = bool | list[LoggerFactory] | LoggerFactory | None
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
+
+
+RANGES = {  # of Lightning's arguments, which it does not check itself
+    "max_epochs": Range(-1),
+    "max_steps": Range(-1),
+    "log_every_n_steps": Range(0),
+    "check_val_every_n_epoch": Range(1),
+    "val_check_interval": Range(0, above=True),
+    "accumulate_grad_batches": Range(1),
+    "gradient_clip_val": Range(0, above=True),
+}
+NO_TRAINING = ("max_epochs", "max_steps", "limit_train_batches")  # if one of them is 0
 
 
 class LadderTrainer(Trainer):
@@ -39,6 +53,7 @@ class LadderTrainer(Trainer):
         oversubscribe: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_values(kwargs, RANGES, "trainer.")
         if precision == "auto":
             precision, reason = choose_precision(str(kwargs.get("accelerator", "auto")))
             rank_zero_info(f"Precision {precision}: {reason}.")
@@ -59,5 +74,11 @@ class LadderTrainer(Trainer):
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Trains a model."""
+        for name in NO_TRAINING:
+            if getattr(self, name) == 0:
+                raise MisconfigurationException(
+                    f"trainer.{name} is 0, so nothing would be trained: set it to more, or leave "
+                    "it out"
+                )
         with lightning_mends.cheap_hooks(self):
             super().fit(*args, **kwargs)

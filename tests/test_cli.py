@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import errno
 import logging
 import os
 import subprocess
@@ -404,3 +405,59 @@ def test_a_missing_data_set_is_named(capsys: pytest.CaptureFixture[str]) -> None
 def test_an_option_before_its_class_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     line = fails(capsys, "fit", "--model=GAN", "--data.batch_size=16", "--data=Images")
     assert line == "error: --data.batch_size comes before its class: give --data CLASS first."
+
+
+IRIS = ["--config=configs/iris.yaml", "--trainer.max_epochs=1"]
+SENSELESS = {
+    "trainer.log_every_n_steps is -1: set it to 0 or more": ["--trainer.log_every_n_steps=-1"],
+    "trainer.check_val_every_n_epoch is 0": ["--trainer.check_val_every_n_epoch=0"],
+    "trainer.val_check_interval is 0": ["--trainer.val_check_interval=0"],
+    "trainer.accumulate_grad_batches is 0": ["--trainer.accumulate_grad_batches=0"],
+    "trainer.gradient_clip_val is -1": ["--trainer.gradient_clip_val=-1"],
+    "trainer.max_steps is 0, so nothing would be": ["--trainer.max_steps=0"],
+    "trainer.max_epochs is 0, so nothing would be": ["--trainer.max_epochs=0"],
+    "trainer.limit_train_batches is 0": ["--trainer.limit_train_batches=0"],
+    "--experiment ../x: give the name of a folder below": ["--experiment=../x"],
+    "--seed_everything is -1": ["--seed_everything=-1"],
+    "--seed_everything is 100000000000000": ["--seed_everything=100000000000000"],
+    "model.optimizer: Invalid learning rate: -1": ["--model.optimizer.lr=-1"],
+    "model.network: cannot import no_file.Net: No module": ["--model.network=no_file.Net"],
+    "Early stopping conditioned on metric `val/loss` which": [
+        "--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/loss",
+    ],
+    "When using the learning rate finder": ["--trainer.callbacks=LearningRateFinder"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", SENSELESS)
+def test_a_senseless_value_is_one_line(
+    message: str, in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = f"--trainer.default_root_dir={tmp_path}"
+    assert message in fails(capsys, "fit", *IRIS, root, *SENSELESS[message])
+
+
+@pytest.mark.parametrize("model", [IRIS, [*TINY_GAN, *DIGITS, "--trainer.max_steps=2"]])
+def test_float64_trains(model: list[str], in_root: Path, tmp_path: Path) -> None:
+    root = f"--trainer.default_root_dir={tmp_path}"
+    run("fit", *model, root, "--trainer.precision=64-true")
+
+
+def test_a_full_disk_is_one_line(
+    in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/x")
+
+    for place, expected in {
+        "torch.save": "last.ckpt cannot be written (No space left on device",
+        "callbacks.curves.Curves.on_train_end": "No space left on device: /data/x. Make room",
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(place, full)
+            with pytest.raises(SystemExit) as stopped:
+                cli.main(["fit", *IRIS, f"--trainer.default_root_dir={tmp_path}"])
+        assert stopped.value.code == 1
+        (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
+        assert expected.split(" ", 1)[1] in line

@@ -17,6 +17,7 @@ from datamodules import Iris
 from models import IrisMLP
 from runtime.checkpoint_files import AtomicCheckpointIO
 from runtime.checkpoints import BestCheckpoint, EpochCheckpoint, problem_of, resolve
+from runtime.errors import RunFailedError
 from tests.conftest import ROOT
 from tests.models.gans import small
 
@@ -49,7 +50,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RunFailedError, match=r"a\.ckpt cannot be written \(disk full"):
         save(path, 2)
     monkeypatch.undo()
     assert torch.load(path, weights_only=True)["value"] == 1
