@@ -1,4 +1,4 @@
-"""What the processes that share a run must do together: average gradients, draw random numbers."""
+"""Processes that share a run: averages of gradients, shares of random numbers."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -100,7 +100,7 @@ def verify(path: Path) -> None:
     _check_bytes(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises whatever a file that it did not write leads to
+    except Exception as error:  # torch raises errors of many kinds for other files
         raise BadCheckpointError("not a checkpoint of plain values") from error
     _check_content(content)
     _sound.add(key)
@@ -112,7 +112,7 @@ def _check_bytes(path: Path) -> None:
             damaged = archive.testzip()
     except OSError as error:
         raise BadCheckpointError(f"cannot be read ({error.strerror})") from error
-    except Exception as error:  # zipfile raises whatever damaged headers lead to
+    except Exception as error:  # zipfile raises errors of many kinds for damaged headers
         raise BadCheckpointError("not a checkpoint, or an incomplete one") from error
     if damaged:
         raise BadCheckpointError(f"damaged: its record {damaged} has another checksum than stored")

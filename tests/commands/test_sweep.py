@@ -1,4 +1,4 @@
-"""`sweep --seeds` trains each seed once, whatever happens in between."""
+"""`sweep --seeds` trains each seed once, also if it is stopped in between."""
 
 import csv
 import os
