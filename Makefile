@@ -8,7 +8,7 @@ BENCH_READY := .venv-bench/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help train test slow test-extras test-gpu test-slurm lint ci bench bench-gpu clean
+.PHONY: help train test slow test-extras test-faults test-faults-full test-gpu test-slurm lint ci bench bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -17,13 +17,19 @@ train: $(READY)  ## set up .venv, then train the conditional GAN (another config
 	$(BIN)/python cli.py fit --config $(CONFIG)
 
 test: $(READY)  ## set up .venv, then run the quick tests
-	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras"
+	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras and not faults"
 
 slow: $(READY)  ## run the slow tests
 	$(PYTEST) -m "slow and not slurm and not gpu and not extras"
 
 test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their tests
 	$(PYTEST) -m extras
+
+test-faults: $(READY)  ## run a few rounds of every fault: kills, damage, full disks
+	$(PYTEST) -m faults tests/faults
+
+test-faults-full: $(READY)  ## run all rounds of docs/reliability.md (hours)
+	LADDER_FAULTS=full $(PYTEST) -m faults tests/faults
 
 test-gpu: $(READY)  ## run the tests that need a CUDA device
 	$(PYTEST) -m gpu
@@ -36,7 +42,7 @@ lint: $(READY)  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ci: lint test slow test-extras test-slurm  ## run all checks that must pass before a merge
+ci: lint test slow test-extras test-faults test-slurm  ## run all checks that must pass before a merge
 
 bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -1,0 +1,31 @@
+"""The ledger of faults, printed at the end."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.ledger import Ledger
+
+_LEDGER = Ledger()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks all tests of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """The rows of the table that is printed at the end."""
+    return _LEDGER
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the table of docs/reliability.md."""
+    if _LEDGER.rows:
+        terminalreporter.section("faults")
+        terminalreporter.line("| fault | rounds | lost | hung | silent |\n|---|---|---|---|---|")
+        for row in _LEDGER.rows:
+            terminalreporter.line(str(row))
