@@ -42,7 +42,7 @@ def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) ->
             if not model.reuse_fakes:
                 latents, labels = draw(len(real), random)
                 fake = model.generator(model.generator_input(latents, labels))
-            loss = model.discriminator.generator_loss(fake, labels)
+            loss, _ = model.discriminator.generator_loss(fake, labels)
         loss.backward()
         generator_optimizer.step()
         generator_optimizer.zero_grad()

@@ -29,9 +29,10 @@ class Classifier(Module):
         input_shape: Shape of one example.
         num_classes: Number of classes.
         network: From (input_shape, num_outputs) to the network.
-        loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities).
+        loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities),
+            or their names in Keras.
         label_smoothing: Share of the target spread over all classes in training.
-        initialization: Weights as torch initializes them, or `glorot`, as Keras does.
+        initialization: Weights as torch initializes them; `glorot`, as Keras does; or `normal`.
         ema_decay: Evaluate a moving average of the weights with this decay; 0: the weights.
         optimizer: From parameters to an optimizer.
         schedule: The learning rate over the run: constant, or falling to 0 as a cosine or a line.

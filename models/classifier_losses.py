@@ -57,9 +57,18 @@ def normalized_sigmoid(logits: Tensor) -> Tensor:
     return softmax(logits if logits.shape[1] == 1 else F.logsigmoid(logits))
 
 
-ClassifierLossName = Literal["cross_entropy", "bce", "mse"]
+ClassifierLossName = Literal[
+    "cross_entropy", "bce", "mse",
+    "categorical_crossentropy", "binary_crossentropy", "mean_squared_error",
+]  # fmt: skip
 CLASSIFIER_LOSSES: dict[str, ClassifierLoss] = {
     "cross_entropy": ClassifierLoss(cross_entropy, softmax),
     "bce": ClassifierLoss(bce, normalized_sigmoid),
     "mse": ClassifierLoss(mse, softmax),
 }
+KERAS_NAMES = {
+    "categorical_crossentropy": "cross_entropy",
+    "binary_crossentropy": "bce",
+    "mean_squared_error": "mse",
+}
+CLASSIFIER_LOSSES |= {name: CLASSIFIER_LOSSES[ours] for name, ours in KERAS_NAMES.items()}

@@ -34,7 +34,7 @@ class GAN(AlternatingOptimization):
         generator: From (input_dim, image_shape) to the generator.
         trunk: From image_shape to the discriminator up to its last layer.
         head: From (trunk, num_features, num_classes) to the discriminator with its losses.
-        initialization: Weights as torch initializes them, or `glorot`, as Keras does.
+        initialization: Weights as torch initializes them; `glorot`, as Keras does; or `normal`.
         latent_dim: Size of the noise that the generator turns into an image.
         latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
         discriminator_steps: Discriminator updates, each on one batch, per generator update.
@@ -159,12 +159,12 @@ class GAN(AlternatingOptimization):
                     if not self.reuse_fakes:
                         latents, labels = self.draw_share(len(real), random)
                         fake = self.generator(self.generator_input(latents, labels))
-                    loss = self.discriminator.generator_loss(fake, labels)
+                    loss, fooled = self.discriminator.generator_loss(fake, labels)
                     self.add_gradients("generator", loss, complete=turn == window - 1)
                 self.update_network(generator_optimizer)
             if self.ema is not None:
                 self.ema.update(self.generator, self.global_step)
-            stats["g_loss"] = loss.detach()
+            stats |= {"g_loss": loss.detach(), **fooled}
         self.log_means(stats)
         self.count_steps(1)
 

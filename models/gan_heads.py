@@ -49,8 +49,8 @@ class Head(nn.Module, ABC):
         """Computes the loss on as many real as fake images, and D's accuracy on each."""
 
     @abstractmethod
-    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
-        """Computes the generator's loss on its images."""
+    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Stats]:
+        """Computes the generator's loss on its images, and how many of them D takes for real."""
 
     @abstractmethod
     def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -94,8 +94,9 @@ class PlainHead(Head):
         stats = {"acc_real": share(real_logits > 0), "acc_fake": share(fake_logits < 0)}
         return self.loss.discriminator(real_logits, fake_logits), stats
 
-    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
-        return self.loss.generator(self(fake))
+    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Stats]:
+        logits = self(fake)
+        return self.loss.generator(logits), {"acc_generator": share(logits > 0)}
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = self(images)
@@ -131,9 +132,11 @@ class SoftmaxHead(Head):
         stats = {"acc_real": acc_real.mean(), "acc_fake": acc_fake.mean()}
         return self.cross_entropy(logits, target), stats
 
-    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
+    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Stats]:
         assert labels is not None
-        return self.cross_entropy(self(fake), labels + 1)
+        logits, target = self(fake), labels + 1
+        hits = share(logits.argmax(dim=1) == target)
+        return self.cross_entropy(logits, target), {"acc_generator": hits}
 
     def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
         log_probability = self.log_probability(self(images))
@@ -201,11 +204,11 @@ class AuxiliaryHead(Head):
             "acc_class": share(real_classes.argmax(dim=1) == real_labels),
         }
 
-    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> Tensor:
+    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Stats]:
         assert labels is not None
         realness, classes = self(fake, labels)
-        class_loss = F.cross_entropy(classes, labels)
-        return self.loss.generator(realness) + self.class_weight * class_loss
+        loss = self.loss.generator(realness) + self.class_weight * F.cross_entropy(classes, labels)
+        return loss, {"acc_generator": share(realness > 0)}
 
     def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return self(images, labels)[0]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.distributed import share_of
 
-Initialization = Literal["torch", "glorot"]
+Initialization = Literal["torch", "glorot", "normal"]
 
 
 class UpsampleConv2d(nn.Module):
@@ -119,13 +119,18 @@ def initialize_(network: nn.Module, initialization: Initialization) -> None:
     """Initializes a network in place; `torch` leaves it as it was built.
 
     `glorot` draws uniform weights and sets biases to zero (Glorot and Bengio 2010), as Keras does.
+    `normal` draws weights and biases from the standard normal distribution.
     """
     if initialization == "torch":
         return
+    normal = initialization == "normal"
+    draw, draw_bias = (
+        (nn.init.normal_,) * 2 if normal else (nn.init.xavier_uniform_, nn.init.zeros_)
+    )
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | UpsampleConv2d):
             weight = torch.empty(layer.weight.shape)  # the draws do not depend on memory layout
             with torch.no_grad():
-                layer.weight.copy_(nn.init.xavier_uniform_(weight))
+                layer.weight.copy_(draw(weight))
             if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+                draw_bias(layer.bias)

@@ -19,7 +19,15 @@ PATTERN = r"<!-- example: ([a-z ]+) -->\n```python\n(.*?)```\n(?:```yaml\n(.*?)`
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
 GAN = [*DIGITS, "--model.generator.width=2", "--model.trunk.width=2", "--quality.samples=100",
        "--quality.final_samples=150", "--quality.gan_train=false"]  # fmt: skip
-QUICK = {"network": DIGITS, "head": GAN, "loss": GAN, "score": GAN, "data set": [], "callback": []}
+QUICK = {
+    "network": DIGITS,
+    "graph": DIGITS,
+    "head": GAN,
+    "loss": GAN,
+    "score": GAN,
+    "data set": [],
+    "callback": [],
+}
 
 
 class Example(NamedTuple):

@@ -173,6 +173,17 @@ def test_glorot_is_keras_start() -> None:
         assert not layer.bias.any()
 
 
+def test_normal_is_the_start_of_the_slide_on_backpropagation() -> None:
+    """Weights and biases have mean 0 and variance 1, within five standard errors."""
+    model = iris((400,), initialization="normal")
+    layers = [part for part in model.network if isinstance(part, nn.Linear)]
+    values = torch.cat([p.detach().flatten() for layer in layers for p in layer.parameters()])
+    error = 5 / values.numel() ** 0.5
+    assert abs(values.mean()) < error
+    assert abs(values.var() - 1) < 2 * error
+    assert layers[0].bias.std() > 0.5
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
 def test_learning_rate_rises_then_follows_its_schedule(schedule: str) -> None:
     rates: list[float] = []

@@ -65,8 +65,19 @@ def test_k_plus_one_targets_are_zero_for_fakes_and_the_class_plus_one_for_reals(
         loss, _ = says(head, logits).discriminator_loss(IMAGES, labels, IMAGES, fake_labels)
         torch.testing.assert_close(loss, expected)
     # the generator's loss is lowest if its fakes pass for the requested classes
-    loss = says(SoftmaxHead, logits).generator_loss(IMAGES, fake_labels)
+    loss, _ = says(SoftmaxHead, logits).generator_loss(IMAGES, fake_labels)
     torch.testing.assert_close(loss, F.cross_entropy(logits[:2], torch.tensor([6, 1])))
+
+
+def test_the_generators_accuracy_is_the_share_of_fakes_that_pass() -> None:
+    """Keras prints it for the combined model: its target is "real", or the requested class."""
+    logits, labels = torch.tensor([2.0, -1.0]), torch.tensor([1, 0])
+    _, plain = says(PlainHead, logits, num_classes=None).generator_loss(IMAGES, None)
+    classes = torch.tensor([[0.0, 0.0, 9.0], [9.0, 0.0, 0.0]])  # class 1, and "fake"
+    _, softmax = says(SoftmaxHead, classes, num_classes=2).generator_loss(IMAGES, labels)
+    _, auxiliary = says(AuxiliaryHead, (logits, classes)).generator_loss(IMAGES, labels)
+    for stats in (plain, softmax, auxiliary):
+        assert stats == {"acc_generator": torch.tensor(0.5)}
 
 
 @pytest.mark.parametrize("head", [SoftmaxHead, NormalizedSigmoidHead])
