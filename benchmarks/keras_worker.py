@@ -1,4 +1,4 @@
-"""The lecture's GANs as on its slides, in Keras. Runs in `.venv-bench`: keras_worker.py gan|cgan"""
+"""The lecture's GANs as on its slides, in Keras, in `.venv-bench`: keras_worker.py gan|cgan|loss"""
 
 import os
 import sys
@@ -124,6 +124,28 @@ def check(game: Game) -> None:
         assert moved == {moves}, f"a step of {moves} moved {sorted(moved)}"
 
 
+def loss_behind_sigmoid() -> str:
+    """Returns which function `categorical_crossentropy` of sigmoids is in this Keras.
+
+    `softmax`: Keras finds the logits before the sigmoid and takes their softmax cross-entropy.
+    `normalized`: it divides the sigmoids by their sum.
+    """
+    random = np.random.default_rng(0)
+    inputs, targets = random.normal(size=(8, 5)), np.eye(3)[random.integers(0, 3, 8)]
+    model = Sequential([layers.Input((5,)), layers.Dense(3), layers.Activation("sigmoid")])
+    still = keras.optimizers.SGD(learning_rate=0.0)
+    model.compile(loss="categorical_crossentropy", optimizer=still)
+    kernel, bias = model.layers[0].get_weights()
+    logits = inputs @ kernel + bias
+    shares = {"softmax": np.exp(logits), "normalized": 1 / (1 + np.exp(-logits))}
+    measured = model.train_on_batch(inputs, targets)
+    for name, share in shares.items():
+        probabilities = share / share.sum(axis=1, keepdims=True)
+        if np.isclose(measured, -(targets * np.log(probabilities)).sum(axis=1).mean(), atol=1e-5):
+            return name
+    raise AssertionError(f"Keras {keras.__version__} computes neither: {measured}")
+
+
 def weights(game: Game) -> dict[str, list[np.ndarray]]:
     """Copies the weights that the optimizers may change."""
     kinds = (layers.Dense, layers.Conv2D)
@@ -136,6 +158,9 @@ def weights(game: Game) -> dict[str, list[np.ndarray]]:
 
 
 def main() -> None:
+    if sys.argv[1] == "loss":
+        print(loss_behind_sigmoid())
+        return
     line = Line()
     if threads := os.environ.get("OMP_NUM_THREADS"):  # the same number as torch
         tf.config.threading.set_intra_op_parallelism_threads(int(threads))

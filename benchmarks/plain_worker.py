@@ -1,7 +1,8 @@
-"""The lecture's GANs in straightforward PyTorch: `-m benchmarks.plain_worker gan|cgan [cuda]`.
+"""The lecture's GANs in straightforward PyTorch: `plain_worker gan|cgan [softmax] [cuda]`.
 
 Float32, the default layout, the layers of the slides one by one. A test compares its steps with
-this project's (tests/models/test_plain_step.py).
+this project's (tests/models/test_plain_step.py). `softmax` is the loss that `keras_worker loss`
+names.
 """
 
 import sys
@@ -55,8 +56,9 @@ def discriminator(channels: int, activation: type[nn.Module], outputs: int) -> n
 class Plain:
     """Both networks, their optimizers and one step of the slides' loop."""
 
-    def __init__(self, conditional: bool, device: str) -> None:
+    def __init__(self, conditional: bool, device: str, softmax: bool = False) -> None:
         self.conditional, self.device = conditional, device
+        self.cross_entropy = F.cross_entropy if softmax else normalized_sigmoid_cross_entropy
         self.g = generator(LATENT + 10 * conditional).to(device)
         self.d = (
             discriminator(128, nn.ReLU, 11) if conditional else discriminator(64, nn.Tanh, 1)
@@ -70,7 +72,7 @@ class Plain:
         """Computes the loss; `real` (B,) is 1 or 0, `labels` (B,) are the digits."""
         if not self.conditional:
             return F.binary_cross_entropy_with_logits(logits[:, 0], real)
-        return normalized_sigmoid_cross_entropy(logits, (labels + 1) * real.long())
+        return self.cross_entropy(logits, (labels + 1) * real.long())
 
     def draw(self) -> Draw:
         labels = torch.randint(10, (BATCH,), device=self.device)
@@ -106,7 +108,7 @@ class Plain:
 def main() -> None:
     line = Line()
     device = "cuda" if "cuda" in sys.argv else "cpu"
-    plain = Plain(conditional=sys.argv[1] == "cgan", device=device)
+    plain = Plain(sys.argv[1] == "cgan", device, softmax="softmax" in sys.argv)
     real, labels = real_batch(BATCH, device)
     line.serve(lambda: plain.step(real, labels, plain.draw(), plain.draw()), wait_for_device)
 

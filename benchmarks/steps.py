@@ -1,5 +1,6 @@
 """A training step of the lecture's GANs, against Keras and plain PyTorch."""
 
+import subprocess
 import sys
 
 import torch
@@ -35,9 +36,12 @@ def run_on_gpu(context: Context) -> list[Section]:
 def on_cpu(context: Context, kind: str) -> Section:
     # Log in every round, so that no round is faster than the others.
     args = [*model_arguments(kind), "--trainer.log_every_n_steps", str(STEPS)]
+    softmax = kind == "cgan" and loss_of_keras(context) == "softmax"
+    if softmax:
+        args += ["--model.head", "SoftmaxHead"]
     contenders = {
         "Keras": [str(context.keras_python), "benchmarks/keras_worker.py", kind],
-        PLAIN: module("plain_worker", kind),
+        PLAIN: module("plain_worker", kind, *(["softmax"] if softmax else [])),
     }
     for callback, name in (("Bare", "bare"), ("Fit", "Trainer.fit")):
         for reuse, suffix in (((), ""), (REUSE, ", reuse_fakes")):
@@ -50,6 +54,8 @@ def on_cpu(context: Context, kind: str) -> Section:
     if not context.keras_python.exists():
         del contenders["Keras"]
         note = f"Keras: not run, {context.keras_python} is missing (`make bench`)."
+    if softmax:
+        note += " All take the softmax cross-entropy of the logits, as this Keras was seen to do."
     result = race(context, kind, contenders, STEPS, {"Keras": "Keras", "plain PyTorch": PLAIN})
     result.title = f"{KINDS[kind]}: one training step, batch {BATCH}"
     result.notes.append(note)
@@ -69,6 +75,17 @@ def on_gpu(context: Context, kind: str) -> Section:
     name = torch.cuda.get_device_name()
     result.title = f"{KINDS[kind]} on {name}: one training step, batch {BATCH}"
     return result
+
+
+def loss_of_keras(context: Context) -> str:
+    """Returns what Keras computes for the labelled GAN, `softmax` or `normalized`.
+
+    Without Keras it is `normalized`, the loss of `configs/lecture/cgan.yaml`.
+    """
+    if not context.keras_python.exists():
+        return "normalized"
+    command = [str(context.keras_python), "benchmarks/keras_worker.py", "loss"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
 def model_arguments(kind: str) -> list[str]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.plain_worker import Plain
 from models import GAN, ConditionalGAN
-from models.gan_heads import NormalizedSigmoidHead
+from models.gan_heads import Head, NormalizedSigmoidHead, PlainHead, SoftmaxHead
 from tests.models.gans import LECTURE, LECTURE_CGAN, fit, small
 
 STEPS = 3
@@ -48,19 +48,20 @@ def without_dropout(*networks: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("precision", TOLERANCES)
-@pytest.mark.parametrize("kind", [GAN, ConditionalGAN])
-def test_losses_and_weights_are_those_of_the_plain_loop(kind: type[GAN], precision: str) -> None:
-    head = {"head": NormalizedSigmoidHead} | LECTURE_CGAN
+@pytest.mark.parametrize("head", [PlainHead, NormalizedSigmoidHead, SoftmaxHead])
+def test_losses_and_weights_are_those_of_the_plain_loop(head: type[Head], precision: str) -> None:
+    kind = GAN if head is PlainHead else ConditionalGAN
     model = small(
         kind,
-        **(LECTURE if kind is GAN else head),
+        **(LECTURE if kind is GAN else LECTURE_CGAN),
+        head=head,
         latent_dim=100,
         latent="uniform",
         fakes_in_eval_mode=True,
         generator_optimizer=sgd,
         discriminator_optimizer=sgd,
     )
-    plain = Plain(conditional=kind is ConditionalGAN, device="cpu")
+    plain = Plain(kind is ConditionalGAN, "cpu", softmax=head is SoftmaxHead)
     without_dropout(model, plain.d)
     dtype = torch.float64 if precision == "64-true" else torch.float32
     for ours, theirs in ((model.generator, plain.g), (model.discriminator, plain.d)):
