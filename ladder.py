@@ -19,6 +19,7 @@ from torch import Tensor
 
 import cli
 from callbacks.figures import mosaic
+from callbacks.network_figure import layers_of
 from commands import predict as prediction
 from commands import sample as generation
 from commands import trained
@@ -86,6 +87,18 @@ def sample(
             labels += [] if classes_drawn is None else [classes_drawn]
     pixels = torch.cat(images).movedim(1, -1).squeeze(-1).cpu().numpy()
     return Samples(pixels, torch.cat(labels).numpy() if labels else None)
+
+
+def layers(model: Module) -> "DataFrame":
+    """Lists the layers of a model's networks, with their output shapes and parameters."""
+    import pandas as pd
+
+    rows = [
+        (part, layer.kind, layer.output_shape, layer.parameters)
+        for part, found in layers_of(model).items()
+        for layer in found
+    ]
+    return pd.DataFrame(rows, columns=["network", "layer", "output shape", "parameters"])
 
 
 def plot(images: Any, labels: Sequence[Any] | np.ndarray | None = None) -> "Figure":

@@ -8,6 +8,7 @@ from callbacks.finite import FiniteLoss
 from callbacks.function_fit import FunctionFit
 from callbacks.graph import NetworkGraph
 from callbacks.health import Health
+from callbacks.network_figure import NetworkFigure
 from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
 from callbacks.pruning import Pruning
@@ -22,6 +23,7 @@ DEFAULT_CALLBACKS = (
     Health,
     Curves,
     NetworkGraph,
+    NetworkFigure,
     DataFigures,
     Evaluation,
     Predictions,
@@ -32,6 +34,6 @@ DEFAULT_CALLBACKS = (
 __all__ = [
     "DEFAULT_CALLBACKS",
     "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FiniteLoss", "FunctionFit", "Health",
-    "NetworkGraph", "Predictions", "Progress", "Pruning", "Quality", "SampleGrid", "Speed",
-    "Summary",
+    "NetworkFigure", "NetworkGraph", "Predictions", "Progress", "Pruning", "Quality", "SampleGrid",
+    "Speed", "Summary",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_tex
 
 def test_every_function_has_an_example_of_at_most_five_lines() -> None:
     text = "".join(EXAMPLES)
-    functions = ["train", "load", "sample", "plot", "predict", "score", "curves"]
+    functions = ["train", "load", "sample", "plot", "predict", "score", "curves", "layers"]
     assert [name for name in functions if f"ladder.{name}(" not in text] == []
     assert all(callable(getattr(ladder, name)) for name in functions)
     assert max(example.count("\n") for example in EXAMPLES) <= 5
@@ -38,3 +38,5 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(found["table"]) == 30
     assert found["table_of_files"]["file"].tolist() == ["scan.png"]
     assert found["probabilities"].shape == (8, 10)
+    weights = sum(p.numel() for p in found["classifier"].network.parameters())
+    assert found["table_of_layers"].parameters.sum() == weights
