@@ -1,6 +1,6 @@
 """Lightning callbacks: progress, samples, figures, tables and graphs of a run."""
 
-from callbacks.curves import Curves
+from callbacks.curves import Curves, LogInterval
 from callbacks.data_figures import DataFigures
 from callbacks.decision_surface import DecisionSurface
 from callbacks.evaluation import Evaluation
@@ -18,6 +18,7 @@ from callbacks.summary import Summary
 
 # Each acts on its own kinds of model and ignores the others.
 DEFAULT_CALLBACKS = (
+    LogInterval,
     FiniteLoss,
     Speed,
     Health,
@@ -34,6 +35,6 @@ DEFAULT_CALLBACKS = (
 __all__ = [
     "DEFAULT_CALLBACKS",
     "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FiniteLoss", "FunctionFit", "Health",
-    "NetworkFigure", "NetworkGraph", "Predictions", "Progress", "Pruning", "Quality", "SampleGrid",
-    "Speed", "Summary",
+    "LogInterval", "NetworkFigure", "NetworkGraph", "Predictions", "Progress", "Pruning", "Quality",
+    "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip

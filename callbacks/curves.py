@@ -1,12 +1,49 @@
-"""Curves of the logged losses and accuracies, drawn at the end of a run."""
+"""Curves of the logged losses, accuracies and scores, drawn at the end of a run."""
 
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
-from callbacks.figures import figures_folder, new_figure
+from callbacks.figures import figures_folder, new_figure, styled
+from metrics import SCORES
 from runtime.files import write
+from runtime.trainer import LadderTrainer
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+NAMES = {
+    "d_loss": "discriminator",
+    "g_loss": "generator",
+    "acc_real": "real images taken for real",
+    "acc_fake": "generated images taken for generated",
+    "acc_class": "class of real images",
+    "acc_generator": "generated images that pass",
+    "d_accuracy": "real images taken for real",
+    "sup_error": "largest error",
+}
+TITLES = {"frechet": "Frechet distance"}
+STAGES = {"train": "training", "val": "validation", "floor": "real images"}
+
+
+POINTS, LONGEST = 50, 50  # points of a curve at least, and steps between two at most
+
+
+class LogInterval(Callback):
+    """Chooses how often a run logs, unless `trainer.log_every_n_steps` says it.
+
+    A run of 100 steps logs every second step, one of 2,500 or more steps every 50.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(trainer, LadderTrainer) and trainer.chooses_log_interval:
+            steps = trainer.estimated_stepping_batches
+            known = steps != -1 and not math.isinf(steps)
+            chosen = min(LONGEST, max(1, int(steps) // POINTS)) if known else LONGEST
+            trainer.log_every_n_steps = chosen  # type: ignore[attr-defined]  # a connector's
 
 
 class Curves(Callback):
@@ -22,20 +59,57 @@ class Curves(Callback):
             write(folder / "curves.png", draw_curves(metrics).savefig)
 
 
+@styled
 def draw_curves(metrics: Path) -> Figure:
-    """Draws one panel with the losses and one with the accuracies of a metrics.csv."""
+    """Draws panels of losses, of accuracies, and of each quality score beside its floor."""
     import pandas as pd
-    import seaborn as sns
 
-    table = pd.read_csv(metrics)
-    panels = {}
-    for label, part in {"loss": "loss", "accuracy": "acc"}.items():
-        if names := [name for name in table if part in name]:
-            panels[label] = table.melt("step", names, "series", label).dropna()
+    table = pd.read_csv(metrics).groupby("step").last()
+    panels = panels_of([name for name in table if table[name].notna().any()])
     if not panels:
         return Figure()
-    figure, grid = new_figure(5.5 * len(panels), 4, 1, len(panels), squeeze=False)
-    for axes, (label, long) in zip(grid[0], panels.items(), strict=True):
-        sns.lineplot(long, x="step", y=label, hue="series", ax=axes, errorbar=None)
-        axes.legend(title=None)
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, grid = new_figure(7.2 * columns, 5.4 * rows, rows, columns, squeeze=False)
+    for axes, (label, names) in zip(grid.flat, panels.items(), strict=False):
+        for name in names:
+            _draw_curve(axes, table, name)
+        if any("acc_" in name or "d_accuracy" in name for name in names):
+            axes.axhline(0.5, color="black", linewidth=1, linestyle=":", label="undecided D")
+        axes.set(xlabel="step", ylabel=label)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01))  # above, where no curve is
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
     return figure
+
+
+def panels_of(names: list[str]) -> dict[str, list[str]]:
+    """Returns the columns of each panel: losses, accuracies, errors, and a panel for each score."""
+    panels: dict[str, list[str]] = {}
+    scores = {score.name for score in SCORES}
+    for name in names:
+        stage, _, quantity = name.partition("/")
+        if stage not in STAGES:
+            continue
+        if quantity in scores or f"floor/{quantity}" in names:
+            panel = TITLES.get(quantity, quantity.replace("_", " "))
+        elif quantity.endswith(("loss", "error")):
+            panel = quantity.rpartition("_")[2]
+        elif "acc" in quantity:
+            panel = "accuracy"
+        else:
+            continue
+        panels.setdefault(panel, []).append(name)
+    first = [panel for panel in ("loss", "accuracy", "error") if panel in panels]
+    return {panel: panels[panel] for panel in [*first, *sorted(panels.keys() - first)]}
+
+
+def _draw_curve(axes: Any, table: "DataFrame", name: str) -> None:
+    stage, _, quantity = name.partition("/")
+    values = table[name].dropna()
+    label = NAMES.get(quantity, "")
+    style: dict[str, Any] = {"marker": "o" if len(values) < 30 else ""}
+    if stage == "floor":
+        style = {"color": "black", "linestyle": "--", "linewidth": 1}
+    text = f"{label}, {STAGES[stage]}" if label else STAGES[stage]
+    axes.plot(values.index, values, label=text, **style)

@@ -2,12 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from torch import Tensor
 
-from callbacks.figures import figures_folder, mosaic, publish
+from callbacks.figures import figures_folder, mosaic, publish, styled
 from callbacks.results import class_names, data_of
+from runtime.ranges import Positive
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -17,10 +20,11 @@ class DataFigures(Callback):
     """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a `table()`.
 
     Args:
-        examples: Number of images to show.
+        examples: Number of images to show: one of each class, as far as this number reaches, or
+            the first ones if the data have no classes.
     """
 
-    def __init__(self, examples: int = 6) -> None:
+    def __init__(self, examples: Positive = 20) -> None:
         self.examples = examples
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -28,32 +32,51 @@ class DataFigures(Callback):
         if folder is None or trainer.ckpt_path or data is None:
             return
         if data.image_shape is not None and data.splits is not None:
-            images, targets = (part[: self.examples] for part in data.splits.train)
+            train = data.splits.train
+            rows = first_of_each_class(train.targets) if data.num_classes else range(10)
+            chosen = torch.tensor([*rows][: self.examples])
+            images, targets = train.take(chosen[chosen < len(train.targets)])
             names = class_names(data, data.num_classes or 0)
             titles = [names[target] for target in targets.tolist()] if names else []
-            figure = mosaic(images, titles, len(images), cell=1.6)
+            figure = mosaic(images, titles, min(10, len(images)), cell=1.6)
             publish(trainer, folder, "data_examples", figure)
         if (table := data.table()) is not None:
             publish(trainer, folder, "data_head", draw_head(table))
-            publish(trainer, folder, "data_pairs", draw_pairs(table))
+            publish(trainer, folder, "data_pairs", draw_pairs(table, data.unit))
 
 
+def first_of_each_class(targets: Tensor) -> list[int]:
+    """Returns the place of the first example of each class in targets (N,)."""
+    return [int((targets == k).nonzero()[0]) for k in targets.unique().tolist()]
+
+
+@styled
 def draw_head(table: "DataFrame", rows: int = 5) -> Figure:
     """Draws the first rows of a table."""
     head = table.head(rows).reset_index(names="").astype(str)
-    figure = Figure((1.2 * len(head.columns), 0.3 * (len(head) + 1)), dpi=130)
+    figure = Figure((1.75 * len(head.columns), 0.42 * (len(head) + 1)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     box = Bbox.from_bounds(0.01, 0.02, 0.98, 0.96)
-    axes.table(head.values.tolist(), colLabels=list(head), bbox=box, edges="horizontal")
+    drawn = axes.table(head.values.tolist(), colLabels=list(head), bbox=box, edges="horizontal")
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(14)
     return figure
 
 
-def draw_pairs(table: "DataFrame") -> Figure:
+@styled
+def draw_pairs(table: "DataFrame", unit: str = "") -> Figure:
     """Draws every pair of columns against each other, coloured by the last column, the class."""
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    figure = sns.pairplot(table, hue=table.columns[-1]).figure
-    plt.close(figure)  # Removes it from pyplot's global state.
-    return figure
+    *columns, hue = table
+    ending = f" ({unit})" if unit else ""
+    named = table.rename(columns={name: f"{name.replace('_', ' ')}{ending}" for name in columns})
+    colours = {"hue": hue, "palette": "colorblind", "markers": ["o", "s", "D"]}
+    if table[hue].nunique() > len(colours["markers"]):
+        del colours["markers"]
+    grid = sns.pairplot(named, **colours)
+    grid.legend.set_title(hue)
+    plt.close(grid.figure)  # Removes it from pyplot's global state.
+    return grid.figure

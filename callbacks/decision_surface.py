@@ -5,7 +5,7 @@ from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import figures_folder, new_figure, publish
+from callbacks.figures import figures_folder, new_figure, publish, styled
 from callbacks.results import data_of
 from models.base import eval_mode
 from models.classifier import Classifier
@@ -47,11 +47,12 @@ def probability_surface(model: Classifier, axis: Tensor) -> Tensor:
     return probabilities[:, 1].view(len(axis), -1).cpu()
 
 
+@styled
 def draw_surface(
     axis: Tensor, surface: Tensor, points: Tensor, targets: Tensor, title: str = ""
 ) -> Figure:
     """Draws probabilities (R, R), their 0.5 line, and points (N, 2) of classes (N,)."""
-    figure, axes = new_figure(5.6, 4.8)
+    figure, axes = new_figure(7, 6)
     x, p = axis.numpy(), surface.numpy()
     heights = axes.pcolormesh(x, x, p, cmap="RdBu", vmin=0, vmax=1, shading="gouraud")
     figure.colorbar(heights, label="probability of 1", shrink=0.9, ticks=[0, 0.25, 0.5, 0.75, 1])
@@ -66,5 +67,5 @@ def draw_surface(
     axes.legend(title="truth", loc="upper right", framealpha=0.9)
     axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
     axes.locator_params(nbins=5)
-    axes.set_title(f"{title}: {found}" if title else found, fontsize=11)
+    axes.set_title(f"{title}: {found}" if title else found)
     return figure

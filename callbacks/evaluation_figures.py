@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import mosaic, new_figure
+from callbacks.figures import mosaic, new_figure, styled
 from callbacks.results import percent
 from callbacks.tally import Calibration, Evaluated, Mistakes
 
@@ -23,53 +25,76 @@ def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
     return "\n".join([*lines, f"  expected calibration error {error:.4f}, in {bins} bins"])
 
 
+@styled
 def draw_confusion(
     counts: Tensor, names: list[str], title: str, rows: str = "true", columns: str = "predicted"
 ) -> Figure:
-    """Draws counts (K, K), coloured by share of the row; adds the diagonal's share to the title."""
-    import pandas as pd
+    """Draws counts (K, K) and their shares of the row; the title ends with the diagonal's share.
+
+    The colours follow a power of the share, so that 0.1 % can be seen. Zeros are left out.
+    """
     import seaborn as sns
 
-    size = 2.2 + 0.55 * max(len(names), 4)
+    size = 2.6 + 0.8 * max(len(names), 3)
     figure, axes = new_figure(size + 1, size)
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    table = pd.DataFrame(shares.numpy(), names, names)
-    bar = {"label": "share of the row", "shrink": 0.8}
-    colours = {"cmap": "Blues", "vmin": 0, "vmax": 1, "linewidths": 0.5, "cbar_kws": bar}
-    sns.heatmap(table, annot=counts.numpy(), fmt="d", square=True, ax=axes, **colours)
-    axes.set(xlabel=columns, ylabel=rows)
-    axes.set_title(f"{title} {percent(counts.diagonal().sum(), counts.sum())}", fontsize=11)
+    cells = [
+        [f"{count:,}\n{share:.1%}" if count else "" for count, share in zip(*row, strict=True)]
+        for row in zip(counts.tolist(), shares.tolist(), strict=True)
+    ]
+    ticks = [0, 0.01, 0.1, 0.5, 1]
+    bar = {"label": "share of the row", "shrink": 0.8, "ticks": ticks, "format": "{x:.0%}"}
+    colours = {"cmap": "Blues", "norm": PowerNorm(0.35, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
+    labels = {"xticklabels": names, "yticklabels": names, "fmt": "", "annot_kws": {"size": 11}}
+    sns.heatmap(shares.numpy(), annot=np.array(cells), square=True, ax=axes, **colours, **labels)
+    axes.tick_params(axis="y", rotation=0)
+    axes.set(xlabel=f"{columns} class", ylabel=f"{rows} class")
+    axes.set_title(f"{title} {percent(counts.diagonal().sum(), counts.sum())}")
     return figure
 
 
 def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> Figure:
     """Draws the worst mistakes, each under `true -> predicted` and the latter's probability."""
     titles = [
-        f"{names[true]} \N{RIGHTWARDS ARROW} {names[predicted]}\n{probability:.4f}"
+        f"{names[true]} \N{RIGHTWARDS ARROW} {names[predicted]}\np = {probability:.4f}"
         for true, predicted, probability in zip(*mistakes[1:], strict=True)
     ]
     count = len(titles)
     heading = f"{title}: the {count} worst mistakes" if count > 1 else f"{title}: the worst mistake"
-    heading += ", true \N{RIGHTWARDS ARROW} predicted"
+    heading += "\ntrue \N{RIGHTWARDS ARROW} predicted, p: probability of the predicted class"
     return mosaic(mistakes.images, titles, min(8, count), heading)
 
 
+@styled
 def draw_reliability(calibration: Calibration, title: str) -> Figure:
     """Draws accuracy against confidence in each bin, and the number of examples in each bin.
 
-    Guo et al. 2017, "On calibration of modern neural networks", figure 1.
+    The error bars are Wilson's intervals, which contain the true accuracy of a bin in 95 % of cases
+    (Wilson 1927). Guo et al. 2017, "On calibration of modern neural networks", figure 1.
     """
     counts, confidence, accuracy = (values.numpy() for values in calibration[:3])
-    width = 1 / len(counts)
-    centres = [(place + 0.5) * width for place in range(len(counts))]
-    figure, (upper, lower) = new_figure(4.6, 5.4, 2, sharex=True, height_ratios=[3, 1])
-    upper.bar(centres, calibration.accuracy.nan_to_num().numpy(), width * 0.94, label="accuracy")
+    width, full = 1 / len(counts), counts > 0
+    centres = (np.arange(len(counts)) + 0.5) * width
+    figure, (upper, lower) = new_figure(6.4, 7.4, 2, sharex=True, height_ratios=[3, 1])
+    upper.bar(centres[full], accuracy[full], width * 0.94, alpha=0.6, label="accuracy")
     upper.plot([0, 1], [0, 1], "--", color="black", label="perfect calibration")
-    points = {"color": "tab:orange", "clip_on": False, "label": "at the mean confidence"}
-    upper.plot(confidence, accuracy, "o", **points)
+    bars = wilson_interval(accuracy[full], counts[full])
+    lengths = np.abs(np.stack(bars) - accuracy[full])
+    points = {"color": "C3", "capsize": 4, "label": "at the mean probability, 95 % interval"}
+    upper.errorbar(confidence[full], accuracy[full], lengths, fmt="o", **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    upper.legend(loc="upper left", frameon=False)
-    upper.set_title(f"{title}: expected calibration error {calibration.error:.4f}", fontsize=11)
-    lower.bar(centres, counts, width * 0.94, color="tab:gray")
+    upper.legend(loc="upper left")
+    upper.set_title(f"{title}: expected calibration error {calibration.error:.4f}")
+    bins = lower.bar(centres, counts, width * 0.94, color="0.6")
+    lower.bar_label(bins, [f"{count:,}" if count else "" for count in counts], fontsize=10)
     lower.set(xlabel="probability of the predicted class", ylabel="examples", yscale="symlog")
+    lower.margins(y=0.3)
     return figure
+
+
+def wilson_interval(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the ends of the 95 % interval of a probability, from a share of `count` trials."""
+    z = 1.96
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return centre - half, centre + half

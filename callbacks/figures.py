@@ -8,9 +8,9 @@ import numpy as np
 from lightning import Trainer
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from matplotlib import rc_context
+from matplotlib import rc_context, rc_params_from_file
 from matplotlib.figure import Figure  # Costs nothing, because torchmetrics imports it anyway.
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.tensorboard import SummaryWriter
@@ -19,6 +19,10 @@ from torchvision.utils import make_grid
 
 from models.sampling import to_pixels
 from runtime.files import write
+
+STYLE = rc_params_from_file(Path(__file__).with_name("ladder.mplstyle"), use_default_template=False)
+styled = rc_context(STYLE)  # decorates a function that draws
+LABEL_PX = 18  # height of the letters on pictures of samples
 
 
 def figures_folder(trainer: Trainer) -> Path | None:
@@ -78,13 +82,13 @@ def log_picture(trainer: Trainer, name: str, path: Path) -> None:
             logger.experiment.log_image(logger.run_id, image, key=name, step=step)
 
 
+@styled
 def new_figure(
     width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any
 ) -> tuple[Figure, Any]:
     """Returns a figure of this size in inches and its axes, as `Figure.subplots` arranges them."""
-    figure = Figure((width, height), layout="constrained", dpi=110)
-    with rc_context({"axes.spines.top": False, "axes.spines.right": False}):
-        return figure, figure.subplots(rows, columns, **grid)
+    figure = Figure((width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, **grid)
 
 
 def picture(image: Tensor, largest: float) -> np.ndarray:
@@ -94,13 +98,14 @@ def picture(image: Tensor, largest: float) -> np.ndarray:
     return (image[0] if len(image) == 1 else colour).numpy()
 
 
+@styled
 def mosaic(
     images: Tensor,
     titles: Sequence[str] = (),
     columns: int | None = None,
     heading: str = "",
     signed: bool = False,
-    cell: float = 0.95,
+    cell: float = 1.4,
 ) -> Figure:
     """Draws images row by row in one figure, each below its title.
 
@@ -117,23 +122,22 @@ def mosaic(
     white = limit if images.shape[1] == 3 else float("nan")
     inch = images.shape[3] / cell  # In pixels of the images.
     lines = max((title.count("\n") + 1 for title in titles), default=0)
-    strip, gap = round(0.17 * lines * inch), max(1, round(0.03 * inch))
+    strip, gap = round(0.25 * lines * inch), max(1, round(0.03 * inch))
     tiles = pad(images, (gap, gap, gap + strip, gap), value=white)
     grid = make_grid(tiles, columns, padding=0, pad_value=white)[: images.shape[1]]
 
-    height, width = grid.shape[1] / inch + 0.35 * bool(heading), grid.shape[2] / inch + signed
-    figure, axes = new_figure(max(width, 0.09 * len(heading)), height)
-    figure.set_dpi(150)
-    figure.suptitle(heading, fontsize=10)
+    height, width = grid.shape[1] / inch + 0.45 * bool(heading), grid.shape[2] / inch + signed
+    figure, axes = new_figure(max(width, 0.115 * len(heading)), height)
+    figure.suptitle(heading, fontsize=14)
     axes.axis("off")
     low, cmap = (-limit, "RdBu_r") if signed else (0.0, "gray")
     shown = axes.imshow(picture(grid, limit), cmap, vmin=low, vmax=limit, interpolation="nearest")
     for place, title in enumerate(titles):
         x = (place % columns + 0.5) * tiles.shape[3]
         y = place // columns * tiles.shape[2] + strip - 0.02 * inch
-        axes.text(x, y, title, fontsize=8, ha="center", va="bottom")
+        axes.text(x, y, title, fontsize=13, ha="center", va="bottom")
     if signed:
-        figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=8)
+        figure.colorbar(shown, ax=axes, shrink=0.8)
     return figure
 
 
@@ -144,6 +148,34 @@ def tile(images: Tensor, columns: int, padding: int = 2, scale: int | None = Non
     return grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
-def write_png(path: Path, picture: Tensor) -> None:
-    """Writes a picture (C, H, W) in [0, 1] as a PNG, in grey or in colour."""
-    write(path, to_pil_image(to_pixels(picture).cpu()).save)
+def write_png(path: Path, picture: Tensor, rows: Sequence[str] = ()) -> None:
+    """Writes a picture (C, H, W) in [0, 1] as a PNG, in grey or in colour.
+
+    Args:
+        path: The file.
+        picture: The picture.
+        rows: Names of its rows, each as high as the others, which are written to the left.
+    """
+    image = to_pil_image(to_pixels(picture).cpu())
+    write(path, (beside(image, rows) if rows else image).save)
+
+
+def beside(image: Image.Image, rows: Sequence[str]) -> Image.Image:
+    """Writes a name to the left of each row of a picture, in black on white."""
+    font = ImageFont.load_default(LABEL_PX)
+    margin = round(max(font.getlength(name) for name in rows)) + LABEL_PX
+    page = Image.new(image.mode, (margin + image.width, image.height), "white")
+    page.paste(image, (margin, 0))
+    draw, row = ImageDraw.Draw(page), image.height / len(rows)
+    for place, name in enumerate(rows):
+        draw.text((margin / 2, (place + 0.5) * row), name, "black", font, anchor="mm")
+    return page
+
+
+def below_title(image: Image.Image, title: str) -> Image.Image:
+    """Writes a title above a picture, in black on white."""
+    page = Image.new(image.mode, (image.width, image.height + 2 * LABEL_PX), "white")
+    page.paste(image, (0, 2 * LABEL_PX))
+    font = ImageFont.load_default(LABEL_PX)
+    ImageDraw.Draw(page).text((page.width / 2, LABEL_PX), title, "black", font, anchor="mm")
+    return page

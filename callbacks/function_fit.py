@@ -6,7 +6,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import figures_folder, new_figure, publish
+from callbacks.figures import figures_folder, new_figure, publish, styled
 from callbacks.results import data_of, record, say
 from models.base import eval_mode
 from models.regressor import FunctionMLP
@@ -50,26 +50,28 @@ def _errors(truth: Tensor, fit: Tensor) -> str:
     return f"largest error {error.abs().max():.3g}, root mean square {rms:.3g}"
 
 
+@styled
 def draw_curve(x: Tensor, truth: Tensor, fit: Tensor, inputs: Tensor, targets: Tensor) -> Figure:
     """Draws truth and fit (N,) at x (N,), and the training data: inputs and targets (M, 1)."""
-    figure, axes = new_figure(6.4, 4.2)
+    figure, axes = new_figure(7.2, 5.2)
     label = f"data ({len(inputs):,} points)"
     axes.plot(inputs, targets, ".", color="0.75", markersize=4, label=label)
     axes.plot(x, truth, color="black", linewidth=3.5, alpha=0.35, label="truth")
-    axes.plot(x, fit, color="tab:red", linewidth=1.5, label="fit")
+    axes.plot(x, fit, color="C3", linewidth=2, label="fit")
     axes.legend(frameon=False)
     axes.set(xlabel="$x$", ylabel="$f(x)$")
-    axes.set_title(_errors(truth, fit), fontsize=11)
+    axes.set_title(_errors(truth, fit))
     return figure
 
 
+@styled
 def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor) -> Figure:
     """Draws truth, fit and error (R, R) over a square; rows are the first variable."""
     error = fit - truth
     low, high = min(truth.min(), fit.min()).item(), max(truth.max(), fit.max()).item()
     limit = error.abs().max().item() or 1.0
     x = axis[0].numpy()
-    figure, panels = new_figure(12, 3.7, 1, 3)
+    figure, panels = new_figure(15, 5, 1, 3)
     for axes, title, values, cmap, bottom, top in (
         (panels[0], "truth", truth, "viridis", low, high),
         (panels[1], "fit", fit, "viridis", low, high),
@@ -78,5 +80,5 @@ def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor) -> Figure:
         shading = {"shading": "nearest", "cmap": cmap, "vmin": bottom, "vmax": top}
         figure.colorbar(axes.pcolormesh(x, x, values.T.numpy(), **shading), ax=axes)
         axes.set(xlabel="$x_1$", ylabel="$x_2$", title=title, aspect="equal")
-    figure.suptitle(_errors(truth, fit), fontsize=11)
+    figure.suptitle(_errors(truth, fit))
     return figure

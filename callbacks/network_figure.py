@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from callbacks.figures import figures_folder, publish
+from callbacks.figures import figures_folder, publish, styled
 from models.gan import GAN
 from models.layer_table import Layer, list_layers
 
@@ -45,10 +45,11 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
     return {"network": list_layers(network, lambda: network(inputs))}
 
 
+@styled
 def draw_networks(networks: dict[str, list[Layer]]) -> Figure:
     """Draws each network as a column of boxes, from its first layer to its last."""
     rows = max(map(len, networks.values())) + 1
-    figure = Figure((5.2 * len(networks), ROW * (rows + 0.6)), dpi=110)
+    figure = Figure((5.2 * len(networks), ROW * (rows + 0.6)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 5.2 * len(networks)), ylim=(-ROW * (rows + 0.1), 0.5 * ROW))
     axes.axis("off")

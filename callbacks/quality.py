@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from matplotlib.figure import Figure
 
 from callbacks.evaluation_figures import draw_confusion
-from callbacks.figures import figures_folder, new_figure, publish
+from callbacks.figures import figures_folder, new_figure, publish, styled
 from callbacks.judges import FoundJudge, check_judge, find_judge
 from callbacks.results import class_names, data_of, record, say
 from datamodules.base import Split
@@ -152,7 +152,9 @@ class Quality(Callback):
             quality.generated.add(*judge.judge(images), labels, index, images)
         report = quality.compute()
         # Equal on all ranks already; sync_dist only tells Lightning so.
-        model.log_dict({f"{stage}/{k}": v for k, v in report.scores.items()}, sync_dist=True)
+        found = {f"{stage}/{k}": v for k, v in report.scores.items()}
+        found |= {f"floor/{k}": v for k, v in report.floor.items()}
+        model.log_dict(found, sync_dist=True)
         return quality, report
 
 
@@ -187,14 +189,15 @@ def _generate(trainer: Trainer, model: Any, draws: Draws) -> Iterator[Any]:
             yield to_pixels(model(latents, labels)), labels, index
 
 
+@styled
 def draw_classes(report: QualityReport, scores: Sequence[Score], names: Sequence[str]) -> Figure:
     """Draws a panel for each score by class: a bar for each class, and a line at its floor."""
     by_class = report.class_scores
     directions = {score.class_name: score.better for score in scores}
-    figure, panels = new_figure(5 * len(by_class), 3.2, 1, len(by_class), squeeze=False)
+    figure, panels = new_figure(7 * len(by_class), 4.6, 1, len(by_class), squeeze=False)
     for axes, (name, values) in zip(panels[0], by_class.items(), strict=True):
         places = range(len(values))
-        axes.bar(places, values, color="tab:blue", alpha=0.75, label="generated images")
+        axes.bar(places, values, alpha=0.75, label="generated images")
         floor = report.class_floor.get(name, [])
         axes.plot(places[: len(floor)], floor, "k_", markersize=16, label="real images")
         axes.set_xticks(places, names, rotation=0 if max(map(len, names)) < 3 else 45)
@@ -202,7 +205,7 @@ def draw_classes(report: QualityReport, scores: Sequence[Score], names: Sequence
         if lowest > 0.5:  # from zero on, shares near 1 would all look alike
             axes.set_ylim(lowest - 0.3 * (1 - lowest) - 1e-3, 1)
         better = f" ({directions[name]} is better)" if directions[name] else ""
-        axes.set_title(f"{name} by class{better}", fontsize=11)
-    legend = axes.get_legend_handles_labels()
-    figure.legend(*legend, loc="outside lower center", ncols=2, fontsize=9)
+        axes.set_title(f"{name.replace('_', ' ')} by class{better}")
+        axes.set_xlabel("class")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -1,5 +1,6 @@
 """Samples of a generator from the same latents over the whole run."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,40 +8,61 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.figures import figures_folder, log_picture, tile, write_png
+from callbacks.results import class_names, data_of
 from models.base import eval_mode
 from models.gan import GAN
 from models.sampling import sample
 from runtime.ranges import NonNegative, check_ranges
-from runtime.schedule import epoch_is_due
+from runtime.schedule import epoch_is_due, is_over
+
+GRIDS, STEPS = 20, 200  # grids of a run, and steps from one to the next if its end is unknown
 
 
 class SampleGrid(Callback):
-    """Draws a grid of samples before training, after each epoch and at the end; a row per class.
+    """Draws a grid of samples before training, about twenty times during it, and at its end.
+
+    A conditional model's grid has a row for each class, with its name.
 
     Args:
-        min_steps: Smallest number of steps between two grids; skips the end of shorter epochs.
+        min_steps: Draw at the ends of epochs instead, this many steps apart or more; None: after
+            each twentieth of the run.
     """
 
-    def __init__(self, min_steps: NonNegative = 200) -> None:
+    def __init__(self, min_steps: NonNegative | None = None) -> None:
         check_ranges(SampleGrid, locals(), "samples.")
         self.min_steps = min_steps
+        self._drawn = -1  # step of the newest grid
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        steps = trainer.estimated_stepping_batches
+        known = steps != -1 and not math.isinf(steps)
+        self._every = max(1, int(steps) // GRIDS) if known else STEPS
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
         if isinstance(pl_module, GAN) and trainer.global_step == 0:
             self._draw(trainer, pl_module)
             pl_module.print(untrained_scores(pl_module, *batch))
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        due = self.min_steps is None and trainer.global_step % self._every == 0
+        if due and isinstance(pl_module, GAN) and self._drawn != trainer.global_step:
+            self._draw(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if isinstance(pl_module, GAN) and epoch_is_due(trainer, self.min_steps):
+        if not isinstance(pl_module, GAN) or self._drawn == trainer.global_step:
+            return
+        if is_over(trainer) if self.min_steps is None else epoch_is_due(trainer, self.min_steps):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, model: GAN) -> None:
+        self._drawn = trainer.global_step
         if (folder := figures_folder(trainer)) is None:
             return
         images = sample(model, model.grid_latents, model.grid_labels)
         picture = tile(images, len(images) // model.grid_rows)
-        write_png(folder / f"samples_{trainer.global_step:07d}.png", picture)
-        write_png(folder / "samples.png", picture)  # Always the newest.
+        rows = class_names(data_of(trainer), model.num_classes) if model.num_classes else []
+        write_png(folder / f"samples_{trainer.global_step:07d}.png", picture, rows)
+        write_png(folder / "samples.png", picture, rows)  # Always the newest.
         log_picture(trainer, "samples", folder / "samples.png")
 
 

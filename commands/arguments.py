@@ -13,6 +13,7 @@ import yaml
 
 # Options that take several values, and the type of one
 LISTS = {"--classes": int, "--between": int, "--format": str, "--files": str}
+FLAGS = ("--gif",)  # options that may stand without a value
 RENAMED = {"--digits": "--classes"}  # former names of options, still accepted
 CONFIG = ("--config", "-c")
 
@@ -50,6 +51,7 @@ def normalized(args: list[str]) -> list[str]:
     Options have their present names, and lists are joined: `--digits 3 1 4` becomes `--classes
     [3, 1, 4]`, and `--files a.png b.png` becomes `--files ["a.png", "b.png"]`.
     """
+    args = [f"{arg}=true" if _is_bare_flag(args, place) else arg for place, arg in enumerate(args)]
     joined: list[str] = []
     items: list[str] | None = None  # of the list option before, to which more may follow
     kind: Callable[[str], int | str] = str
@@ -70,6 +72,11 @@ def normalized(args: list[str]) -> list[str]:
         except ValueError:  # not numbers, as the parser will say
             joined[-1] = json.dumps(items)
     return joined
+
+
+def _is_bare_flag(args: list[str], place: int) -> bool:
+    following = args[place + 1 : place + 2]
+    return args[place] in FLAGS and (not following or following[0].startswith("-"))
 
 
 def _items(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Pictures of the features that a network has learned: the Trainer's method `maximize`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -8,11 +8,11 @@ import torch
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from callbacks.figures import figures_folder, mosaic, new_figure, output_folder, picture, publish
+from callbacks.figures import figures_folder, output_folder, publish
 from callbacks.results import class_names
+from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
 from datamodules.base import InMemoryDataModule
 from models.activation_maximization import (
     activations,
@@ -86,7 +86,8 @@ class Maximization:
     ) -> None:
         """Draws inputs that excite a network's units, its first filters, and occlusion maps.
 
-        Writes `maximize_<layer>.png` and `filters.png`, and for classifiers `occlusion.png`.
+        Writes `maximize_class_scores.png`, or `maximize_<layer>.png` of another layer, and
+        `filters.png`, and for classifiers `occlusion.png`.
 
         Args:
             model: A classifier of images, or a GAN, whose discriminator is inspected.
@@ -123,9 +124,11 @@ class Maximization:
         units = torch.arange(scores.shape[1]) if unit is None else torch.tensor([unit])
         reached = scores.gather(1, units[:, None])[:, 0]
         names = [f"unit {place}" for place in units.tolist()]
+        role = name
         if name == default_layer and scores.shape[1] == num_classes:
             names = [class_names(data, num_classes)[place] for place in units.tolist()]
-        figures = {f"maximize_{name}": draw_maximized(images, reached, names, name)}
+            role = "class_scores" if isinstance(model, Classifier) else name
+        figures = {f"maximize_{role}": draw_maximized(images, reached, names, role)}
         figures["filters"] = draw_filters(first_layer_filters(network, shape))
         if occlusion and data is not None and isinstance(model, Classifier):
             figures["occlusion"] = _occlusion(model, network, data, occlusion, high)
@@ -170,42 +173,3 @@ def _occlusion(
     shares = uncovered.gather(1, targets[:, None])[:, 0].tolist()
     titles = [f"{names[k]}: {p:.3f}" for k, p in zip(targets.tolist(), shares, strict=True)]
     return draw_occlusion(images, maps, titles, size, stride)
-
-
-def draw_maximized(images: Tensor, activations: Tensor, names: Sequence[str], layer: str) -> Figure:
-    """Draws images (U, C, H, W), each below its unit's name and the activation (U,) it reaches."""
-    reached = zip(names, activations.tolist(), strict=True)
-    titles = [f"{name}\n{activation:.3g}" for name, activation in reached]
-    heading = f"Inputs that excite layer {layer}, and the activation they reach"
-    return mosaic(images, titles, 10 if len(images) <= 100 else 20, heading)
-
-
-def draw_filters(filters: Tensor) -> Figure:
-    """Draws the weights (U, h, w) of the first layer's units: red is positive, blue negative."""
-    cell = 0.55 if filters.shape[-1] < 12 else 0.85
-    columns = 8 if len(filters) <= 64 else 16
-    heading = "Weights of the first layer's units: red is positive, blue negative"
-    return mosaic(filters, (), columns, heading, signed=True, cell=cell)
-
-
-def draw_occlusion(
-    images: Tensor, maps: Tensor, titles: Sequence[str], size: int, stride: int
-) -> Figure:
-    """Draws images, each above a map of its class's probability as a square covers each place."""
-    count, (height, width) = len(images), images.shape[-2:]
-    figure, grid = new_figure(1.25 * max(count, 3) + 1, 3.3, 2, count, squeeze=False)
-    start = (size - stride) / 2  # A place is drawn one stride wide, around its centre.
-    down, right = (start + stride * places for places in maps.shape[1:])
-    extent = (start, right, down, start)
-    for above, below, image, values, title in zip(*grid, images, maps, titles, strict=True):
-        array = picture(image, float(images.max()) or 1.0)
-        above.imshow(array, cmap="gray", extent=(0, width, height, 0), vmin=0)
-        above.set_title(title, fontsize=9)
-        shown = below.imshow(values.cpu().numpy(), cmap="viridis", vmin=0, vmax=1, extent=extent)
-        for axes in (above, below):
-            axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    grid[0, 0].add_patch(Rectangle((1, 1), size, size, color="0.5"))
-    figure.colorbar(shown, ax=grid[1, :], label="probability", ticks=[0, 0.5, 1])
-    square = f"{size} x {size} square over each place"
-    figure.suptitle(f"Probability of the true class, whole and with a {square}", fontsize=10)
-    return figure

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from callbacks.figures import output_folder
-from callbacks.results import gather
+from callbacks.results import class_names, gather
 from commands.sample_figures import draw_animation, draw_grid, draw_neighbors, draw_paths
 from models.gan import GAN
 from models.sampling import Draws
@@ -105,15 +105,16 @@ class Generation:
         drawn = _draw(trainer, gan, wanted, {"ckpt_path": ckpt_path, "weights_only": weights_only})
         if not trainer.is_global_zero:
             return
-        written = [_save(folder, drawn, seed), draw_grid(folder, drawn, classes)]
+        names = class_names(gan.frame, gan.num_classes or 0)
+        written = [_save(folder, drawn, seed), draw_grid(folder, drawn, classes, names)]
         if interpolate or between:
             written += draw_paths(folder, gan, seed, interpolate, between, classes)
         if neighbors:
             written.append(draw_neighbors(folder, drawn["images"][:neighbors], datamodule))
         if gif:
             written.append(draw_animation(folder, run))
-        names = ", ".join(path.name for path in written)
-        print(f"{len(drawn['images']):,} images. Wrote into {folder}: {names}")
+        files = ", ".join(path.name for path in written)
+        print(f"{len(drawn['images']):,} images. Wrote into {folder}: {files}")
 
 
 def check(model: LightningModule, wanted: Wanted, between: list[int] | None) -> GAN:

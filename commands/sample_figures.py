@@ -1,5 +1,7 @@
 """Figures of `sample`: grid, paths through the latent space, nearest images, animation."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from callbacks.figures import mosaic, tile, write_png
+from callbacks.figures import below_title, mosaic, tile, write_png
 from datamodules.base import InMemoryDataModule
 from models.gan import GAN
 from models.sampling import Draws, sample
@@ -22,18 +24,24 @@ NEIGHBORS = 5  # Training images per sample.
 FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
-def draw_grid(folder: Path, drawn: dict[str, Tensor], classes: Classes) -> Path:
-    """Draws `grid.png`: up to ten images uint8 (N, C, H, W) per class, a row each."""
+def draw_grid(
+    folder: Path, drawn: dict[str, Tensor], classes: Classes, names: Sequence[str]
+) -> Path:
+    """Draws `grid.png`: up to ten images uint8 (N, C, H, W) per class, a named row each.
+
+    Images without classes make a square, at most 10 x 10.
+    """
     images, columns = drawn["images"].float() / 255, COLUMNS
     if classes is None:
-        images = images[: COLUMNS**2]
+        columns = min(COLUMNS, math.ceil(len(images) ** 0.5))
+        images = images[: columns**2]
     else:
         blank = torch.zeros(COLUMNS, *images.shape[1:])
         rows = [images[drawn["labels"] == k][:COLUMNS] for k in classes]
         columns = max(len(row) for row in rows)
         images = torch.cat([torch.cat([row, blank])[:columns] for row in rows])
     path = folder / "grid.png"
-    write_png(path, tile(images, columns))
+    write_png(path, tile(images, columns), [names[k] for k in classes or []])
     return path
 
 
@@ -107,12 +115,17 @@ def nearest_images(images: Tensor, among: Tensor, count: int) -> tuple[Tensor, T
 
 
 def draw_animation(folder: Path, run: Path | None) -> Path:
-    """Makes `training.gif` from the sample grids that the run drew from the same latents."""
+    """Makes `training.gif` from the run's sample grids, each with its step."""
     grids = sorted((run / "figures").glob("samples_*.png")) if run else []
     if not grids:
         where = run / "figures" if run else "the checkpoint's run folder"
         raise MisconfigurationException(f"--gif: there are no samples_*.png in {where}")
-    frames = [Image.open(grid) for grid in grids]
+    steps = [int(grid.stem.rpartition("_")[2]) for grid in grids]
+    pictures = [Image.open(grid) for grid in grids]
+    frames = [
+        below_title(picture, f"step {step:,}")
+        for picture, step in zip(pictures, steps, strict=True)
+    ]
     times = [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS]
     options: dict[str, Any] = {"append_images": frames[1:], "duration": times, "loop": 0}
     path = folder / "training.gif"

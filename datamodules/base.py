@@ -98,6 +98,7 @@ class InMemoryDataModule(LightningDataModule):
     mirrors: bool = False  # the left-right mirror image of an example is an equally valid example
     judge: str | None = None  # scores generated images of this data set; known after `setup`
     title: str = ""  # heading of figures that show this data set
+    unit: str = ""  # of the numbers in `table()`
     # Init arguments that do not decide which examples are loaded
     not_in_identity: ClassVar[frozenset[str]] = frozenset({"batch_size", "data_dir", "scale"})
 

@@ -35,6 +35,7 @@ class Iris(InMemoryDataModule):
     num_classes = 3
     feature_names = ("sepal_length", "sepal_width", "petal_length", "petal_width")
     class_names = ("setosa", "versicolor", "virginica")
+    unit = "cm"
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ class LadderTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         check_values(kwargs, RANGES, "trainer.")
+        self.chooses_log_interval = kwargs.get("log_every_n_steps") is None
         if precision == "auto":
             precision, reason = choose_precision(str(kwargs.get("accelerator", "auto")))
             rank_zero_info(f"Precision {precision}: {reason}.")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning import LightningModule
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from callbacks import evaluation
 from callbacks.evaluation import Evaluation
-from callbacks.evaluation_figures import draw_confusion, draw_mistakes
+from callbacks.evaluation_figures import draw_confusion, draw_mistakes, wilson_interval
 from callbacks.figures import publish
 from callbacks.results import percent
 from callbacks.tally import Evaluated, Mistakes
@@ -106,16 +107,32 @@ def test_species_have_names_and_flowers_no_pictures(
 def test_the_heat_map_has_counts_and_colours_by_row() -> None:
     figure = draw_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
     axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "1"]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["3\n75.0%", "1\n25.0%", "", "1\n100.0%"]  # a zero is left out
     assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, 0.0, 1.0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     assert axes.get_title() == "Test: accuracy 80.00 % (4 of 5)"
+
+
+def test_one_in_a_thousand_is_visible() -> None:
+    """Its colour differs from white by more than the eye needs on a projector, 10 of 255."""
+    figure = draw_confusion(torch.tensor([[999, 1], [0, 1000]]), ["a", "b"], "")
+    mesh = figure.axes[0].collections[0]
+    red, zero = (255 * mesh.to_rgba(mesh.get_array()).reshape(2, 2, 4)[k, 1 - k, 0] for k in (0, 1))
+    assert zero - red > 10
+
+
+def test_the_interval_of_a_share_contains_it_and_narrows() -> None:
+    """Wilson's interval of 0 of 10 is [0, 0.278], of 9 of 10 [0.596, 0.982] (Newcombe 1998)."""
+    low, high = wilson_interval(np.array([0.0, 0.9]), np.array([10, 10]))
+    np.testing.assert_allclose(low, [0, 0.596], atol=1e-3)
+    np.testing.assert_allclose(high, [0.278, 0.982], atol=1e-3)
 
 
 def test_mistakes_are_titled_true_then_predicted() -> None:
     mistakes = Mistakes(torch.rand(1, 1, 4, 4), [1], [0], [0.75])
     (text,) = draw_mistakes(mistakes, ["cat", "dog"], "Test").axes[0].texts
-    assert text.get_text() == "dog \N{RIGHTWARDS ARROW} cat\n0.7500"
+    assert text.get_text() == "dog \N{RIGHTWARDS ARROW} cat\np = 0.7500"
 
 
 def test_a_figure_that_fails_leaves_the_old_one(tmp_path: Path) -> None:

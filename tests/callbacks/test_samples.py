@@ -9,7 +9,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from callbacks import Curves, NetworkGraph, SampleGrid, Speed
-from callbacks.curves import draw_curves
 from callbacks.figures import tile
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
@@ -81,14 +80,3 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert not path.exists()
     write(path, lambda partial: partial.write_text("whole"))
     assert path.read_text() == "whole"
-
-
-def test_curves_have_a_line_for_each_loss_and_accuracy(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    path.write_text("step,train/d_loss,train/acc_real,val/d_loss\n1,0.5,0.9,\n3,0.25,1.0,0.3\n")
-    losses, shares = draw_curves(path).axes
-    drawn = {tuple(line.get_ydata()) for line in losses.lines if len(line.get_ydata())}
-    assert drawn == {(0.5, 0.25), (0.3,)}
-    assert [tuple(line.get_ydata()) for line in shares.lines if len(line.get_ydata())] == [
-        (0.9, 1.0)
-    ]

@@ -66,3 +66,15 @@ def test_lists_are_joined_and_former_names_replaced(given: str, expected: str) -
 )
 def test_names_of_files_are_joined_with_any_letters(given: list[str], expected: list[str]) -> None:
     assert normalized(["predict", *given]) == ["predict", *expected]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("--gif", "--gif=true"),
+        ("--gif --count 3", "--gif=true --count 3"),
+        ("--gif false --count 3", "--gif false --count 3"),
+    ],
+)
+def test_a_flag_needs_no_value(given: str, expected: str) -> None:
+    assert normalized(["sample", *given.split()]) == ["sample", *expected.split()]

@@ -9,13 +9,8 @@ from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands import maximize as command
-from commands.maximize import (
-    Maximization,
-    draw_filters,
-    draw_maximized,
-    draw_occlusion,
-    inspect,
-)
+from commands.maximize import Maximization, inspect
+from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
 from models import ConditionalGAN, GateMLP
 from models.activation_maximization import activations, maximize
 from models.gan_heads import Head, NormalizedSigmoidHead, ProjectionHead, SoftmaxHead
@@ -48,7 +43,7 @@ def test_it_draws_the_checkpoints_network_into_the_runs_folder(
     folder = RunFolder(tmp_path, "experiment")
     run(tmp_path, folder).maximize(Small(), digits(), tmp_path / "last.ckpt", steps=2, occlusion=2)
     figures = tmp_path / "experiment" / "version_0" / "figures"
-    pictures = {"maximize_1.png", "filters.png", "occlusion.png"}
+    pictures = {"maximize_class_scores.png", "filters.png", "occlusion.png"}
     assert {path.name for path in figures.iterdir()} == pictures
     assert (seen[0] == 0.25).all()
     assert "untrained" not in capsys.readouterr().out
@@ -101,7 +96,7 @@ def test_an_unconditional_gan_has_one_unit_at_the_end(tmp_path: Path) -> None:
 def test_images_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(tmp_path).maximize(Small(shape, 4), Pictures(shape), steps=2, occlusion=2, out=out)
-    pictures = {"maximize_1.png", "filters.png", "occlusion.png"}
+    pictures = {"maximize_class_scores.png", "filters.png", "occlusion.png"}
     assert {path.name for path in out.iterdir()} == pictures
 
 
