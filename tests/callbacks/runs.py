@@ -7,12 +7,16 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
 
+from callbacks.figures import below_title, beside
 from datamodules import Images, Iris
 from datamodules.base import InMemoryDataModule, Split, Splits
 from models.classifier import Classifier
 from models.networks import FeedForward
 
+NAMES_PX = beside(Image.new("L", (0, 9)), ["0"]).width  # what names of one digit add to a grid
+TITLE_PX = below_title(Image.new("L", (9, 0)), "step 0").height
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 64, 64), (3, 16, 24)]
 
 

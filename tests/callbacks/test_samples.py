@@ -3,18 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from callbacks import Curves, NetworkGraph, SampleGrid, Speed
-from callbacks.figures import tile
+from callbacks.figures import beside, tile
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
 from runtime.files import write
 from runtime.run_folder import AppendingCSVLogger
-from tests.callbacks.runs import SHAPES, trainer
+from tests.callbacks.runs import NAMES_PX, SHAPES, trainer
 from tests.models.gans import DROPOUT, fit, same, small, state
 
 
@@ -37,7 +38,27 @@ def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:
 def test_the_grid_of_a_conditional_gan_has_a_row_a_digit(tmp_path: Path) -> None:
     fit(small(ConditionalGAN), SampleGrid(), max_steps=1, logger=loggers(tmp_path))
     with Image.open(tmp_path / "run" / "figures" / "samples.png") as picture:
-        assert picture.size == (2 * (10 * 30 + 2), 2 * (10 * 30 + 2))
+        assert picture.size == (NAMES_PX + 2 * (10 * 30 + 2), 2 * (10 * 30 + 2))
+
+
+@pytest.mark.parametrize(("steps", "grids"), [(4, 5), (40, 21), (45, 24)])
+def test_a_run_of_any_length_draws_about_twenty_grids(
+    steps: int, grids: int, tmp_path: Path
+) -> None:
+    fit(small(), SampleGrid(), max_steps=steps, logger=loggers(tmp_path))
+    names = sorted(path.name for path in (tmp_path / "run" / "figures").glob("samples_*.png"))
+    assert len(names) == grids
+    assert (names[0], names[-1]) == ("samples_0000000.png", f"samples_{steps:07d}.png")
+
+
+def test_names_stand_beside_their_rows() -> None:
+    page = beside(Image.new("L", (50, 200), 128), ["0", "cat"])
+    assert page.height == 200
+    margin = np.asarray(page)[:, : page.width - 50]
+    dark = (margin < 128).sum(axis=1)
+    assert dark[:100].sum() < dark[100:].sum()  # "cat" has more ink than "0"
+    rows = np.flatnonzero(dark)
+    assert 40 < rows[0] < 50 < rows[rows < 100][-1] < 62  # around the middle of its row
 
 
 def test_tiles_lie_row_by_row() -> None:
@@ -54,7 +75,7 @@ def test_a_grid_shows_images_of_any_shape(shape: tuple[int, int, int], tmp_path:
     scale = max(1, round(56 / shape[1]))
     with Image.open(tmp_path / "run" / "figures" / "samples.png") as picture:
         assert picture.size == (
-            scale * (10 * (shape[2] + 2) + 2),
+            NAMES_PX + scale * (10 * (shape[2] + 2) + 2),
             scale * (10 * (shape[1] + 2) + 2),
         )
         assert picture.mode == {1: "L", 3: "RGB"}[shape[0]]

@@ -16,13 +16,14 @@ from PIL import Image
 from commands.sample import Generation, _save
 from commands.sample_figures import (
     draw_animation,
+    draw_grid,
     draw_neighbors,
     draw_paths,
     nearest_images,
     spherical,
 )
 from models import ConditionalGAN
-from tests.callbacks.runs import SHAPES, Pictures, trainer
+from tests.callbacks.runs import NAMES_PX, SHAPES, TITLE_PX, Pictures, trainer
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2, small
 from tests.test_cli import DIGITS, fails, run
@@ -60,7 +61,7 @@ def test_a_run_folder_is_all_it_needs(cgan: Path, tmp_path: Path) -> None:
     assert np.bincount(drawn["labels"]).tolist() == [5] * 10
     assert ((drawn["scores"] > 0) & (drawn["scores"] < 1)).all()
     assert drawn["seed"] == 0
-    assert Image.open(tmp_path / "grid.png").size == (5 * 60 + 4, 10 * 60 + 4)
+    assert Image.open(tmp_path / "grid.png").size == (NAMES_PX + 5 * 60 + 4, 10 * 60 + 4)
 
 
 def test_a_checkpoint_alone_is_enough(cgan: Path, tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_classes_are_drawn_in_the_order_asked_for(cgan: Path, tmp_path: Path) ->
         "--out", str(tmp_path), *QUIET)  # fmt: skip
     labels = np.load(tmp_path / "samples.npz")["labels"]
     assert labels.tolist() == [3, 1] * 4
-    assert Image.open(tmp_path / "grid.png").size == (4 * 60 + 4, 2 * 60 + 4)
+    assert Image.open(tmp_path / "grid.png").size == (NAMES_PX + 4 * 60 + 4, 2 * 60 + 4)
 
 
 def test_every_picture_can_be_asked_for(cgan: Path, tmp_path: Path) -> None:
@@ -213,7 +214,9 @@ def test_images_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> Non
         with Image.open(tmp_path / name) as picture:
             scale = max(1, round(56 / shape[1]))
             width, height = columns * (shape[2] + 2) + 2, rows * (shape[1] + 2) + 2
-            assert picture.size == (scale * width, scale * height)
+            names = NAMES_PX * (name in ("grid.png", "training.gif"))
+            title = TITLE_PX * (name == "training.gif")
+            assert picture.size == (names + scale * width, title + scale * height)
 
 
 def test_colours_reach_the_file(tmp_path: Path) -> None:
@@ -261,3 +264,9 @@ def test_a_number_that_is_too_small_is_one_line(
 ) -> None:
     line = fails(capsys, "sample", f"--ckpt_path={cgan}", f"--{option}={least - 1}", *QUIET)
     assert line.startswith(f"error: --{option} is {least - 1}: set it to {least} or more")
+
+
+def test_twenty_five_images_make_a_square_of_five(tmp_path: Path) -> None:
+    images = torch.zeros(25, 1, 28, 28, dtype=torch.uint8)
+    path = draw_grid(tmp_path, {"images": images}, None, [])
+    assert Image.open(path).size == (5 * 60 + 4, 5 * 60 + 4)
