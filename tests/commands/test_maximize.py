@@ -135,6 +135,6 @@ def test_titles_name_units_and_the_map_lies_on_the_image() -> None:
     assert [text.get_text() for text in axes.texts] == ["cat\n1.5", "dog\n-2"]
     maps = torch.rand(2, 3, 3)  # squares of 4 at 0, 2, 4 have their centres at 2, 4, 6
     figure = draw_occlusion(images, maps, ["cat: 0.9", "dog: 0.8"], size=4, stride=2)
-    left, right, bottom, top = figure.axes[2].images[0].get_extent()
+    left, right, bottom, top = figure.axes[2].images[1].get_extent()
     assert (left, right, bottom, top) == (1, 7, 7, 1)
     assert figure.axes[1].get_title() == "dog: 0.8"
