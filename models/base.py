@@ -151,6 +151,14 @@ class Module(LightningModule):
             self.log_dict(means, prog_bar=True, sync_dist=True)
             self._sums = {}
 
+    def log_means_of_examples(self, values: dict[str, Tensor], count: int) -> None:
+        """Logs means over all examples of an evaluation, from those over a batch's `count`.
+
+        Lightning divides the number of examples by that of processes and drops the remainder, so
+        it gets a multiple.
+        """
+        self.log_dict(values, batch_size=count * self.trainer.world_size, sync_dist=True)
+
 
 def _as_plain_value(value: Any) -> dict[str, Any] | None:
     """A class or a partial of one as `class_path` and `init_args`; None for anything else."""
