@@ -37,6 +37,7 @@ def mend(trainer: Trainer) -> None:
     # Functions of this module, because spawned processes get a pickled trainer.
     loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     vars(loop)["setup_data"] = partial(_setup_data, loop)
+    vars(loop)["load_state_dict"] = partial(_load_state_dict, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
 
 
@@ -60,6 +61,19 @@ def _setup_data(loop: Any) -> None:
     """
     type(loop).setup_data(loop)
     loop._load_combined_loader_states()  # does nothing the second time
+
+
+def _load_state_dict(loop: Any, *args: Any) -> None:
+    """Restores the progress of a run. An epoch that `max_steps` cut short is not over.
+
+    Lightning counts it as processed, so that a run with more steps would never see the rest of it.
+    """
+    type(loop).load_state_dict(loop, *args)
+    batches = loop.epoch_loop.batch_progress
+    if loop._combined_loader_states_to_load and batches.current.ready and not batches.is_last_batch:
+        for progress in (loop.epoch_progress.total, loop.epoch_progress.current):
+            progress.processed = progress.completed = progress.ready - 1
+        loop.restarting = True  # which Lightning has decided by what it counted
 
 
 def _advance(loop: Any, *args: Any) -> None:
