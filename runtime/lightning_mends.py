@@ -64,16 +64,20 @@ def _setup_data(loop: Any) -> None:
 
 
 def _load_state_dict(loop: Any, *args: Any) -> None:
-    """Restores the progress of a run. An epoch that `max_steps` cut short is not over.
+    """Restores the progress of a run, which may have ended anywhere.
 
-    Lightning counts it as processed, so that a run with more steps would never see the rest of it.
+    Lightning takes an epoch that `max_steps` cut short for processed, so that a run with more steps
+    would never see the rest of it. Under `max_steps` it also passes once more through an epoch that
+    is over, without training, and counts it twice.
     """
     type(loop).load_state_dict(loop, *args)
-    batches = loop.epoch_loop.batch_progress
+    epochs, batches = loop.epoch_progress, loop.epoch_loop.batch_progress
     if loop._combined_loader_states_to_load and batches.current.ready and not batches.is_last_batch:
-        for progress in (loop.epoch_progress.total, loop.epoch_progress.current):
+        for progress in (epochs.total, epochs.current):
             progress.processed = progress.completed = progress.ready - 1
         loop.restarting = True  # which Lightning has decided by what it counted
+    elif epochs.current.processed == epochs.current.ready:
+        loop._restarting = loop.epoch_loop.restarting = False
 
 
 def _advance(loop: Any, *args: Any) -> None:

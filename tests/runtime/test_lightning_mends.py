@@ -212,21 +212,22 @@ def test_a_loader_that_was_set_up_early_resumes_where_it_was(tmp_path: Path) -> 
     assert resumed.batches == whole.batches[4:]
 
 
-def test_a_run_that_max_steps_ended_goes_on_within_the_epoch(tmp_path: Path) -> None:
+def test_a_run_that_max_steps_ended_goes_on_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+
     class Save(Callback):
         def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-            trainer.save_checkpoint(tmp_path / "last.ckpt")
+            trainer.save_checkpoint(path)
 
-    whole = Scheduled()
-    epochs = {"limit_train_batches": 3, "max_epochs": 3}
+    whole, batches = Scheduled(), []
+    epochs = {"limit_train_batches": 3, "max_epochs": 4}
     fit(LadderTrainer, whole, max_steps=-1, **epochs)
-    batches = []
-    for steps, path in ((2, None), (4, "last.ckpt"), (5, "last.ckpt"), (-1, "last.ckpt")):
-        part, path = Scheduled(), path and tmp_path / path
-        assert fit(LadderTrainer, part, Save(), max_steps=steps, ckpt_path=path, **epochs)
+    for steps in (2, 3, 6, 8, -1):  # within an epoch, or at its end
+        part, start = Scheduled(), path if path.exists() else None
+        fit(LadderTrainer, part, Save(), max_steps=steps, ckpt_path=start, **epochs)
         batches += part.batches
     assert batches == whole.batches
-    assert len(batches) == 9
+    assert len(batches) == 12
 
 
 def test_a_run_resumed_at_an_epochs_end_numbers_its_logs_like_another(tmp_path: Path) -> None:
