@@ -1,8 +1,8 @@
 """Corrections of Lightning and of its parser, for this project's Trainer and command line alone.
 
-No other file uses private names of theirs. Each function says what they do and why this project
-needs something else. All of it was checked with the versions in `VERIFIED`. With any other version
-nothing is corrected, and a warning says so.
+Only this file and `lightning_launcher.py` use private names of theirs. Each function says what they
+do and why this project needs something else. All of it was checked with the versions in `VERIFIED`.
+With any other version nothing is corrected, and a warning says so.
 """
 
 import inspect
@@ -22,6 +22,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from packaging.specifiers import SpecifierSet
 
+from runtime.lightning_launcher import let_rank_zero_end
+
 VERIFIED = {lightning: SpecifierSet(">=2.6.6,<2.7"), jsonargparse: SpecifierSet(">=4.40,<5")}
 
 _mended: WeakSet[Trainer] = WeakSet()
@@ -39,6 +41,7 @@ def mend(trainer: Trainer) -> None:
     vars(loop)["setup_data"] = partial(_setup_data, loop)
     vars(loop)["load_state_dict"] = partial(_load_state_dict, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
+    let_rank_zero_end(trainer)
 
 
 def _is_verified(package: ModuleType) -> bool:
