@@ -3,7 +3,6 @@
 import errno
 import gc
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import commands
 from commands.errors import is_of_lightnings_callbacks, user_errors
 from runtime import signals
-from runtime.errors import RunFailedError
+from runtime.errors import LOST_PROCESS, RunFailedError, announce, is_lost_process
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -29,7 +28,6 @@ IRRELEVANT_WARNINGS = (
     "The dirpath has changed",  # a command draws or scores outside the run's folder
     "Checkpoint directory .* exists and is not empty",  # a resumed run uses its own folder
 )
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in the order in which Lightning looks
 
 
 def main(args: "ArgsType" = None) -> None:
@@ -46,27 +44,24 @@ def main(args: "ArgsType" = None) -> None:
         if not (isinstance(given, list) and commands.run_light(given)):
             run_lightning(given, own_process=args is None)
     except user_errors() as error:
-        _print(error)
+        announce(error)
         raise SystemExit(2) from None
     except RunFailedError as error:
-        _print(error)
+        announce(error)
         raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _print(f"{error.strerror}: {error.filename}. Make room; `--ckpt_path last` goes on.")
+        announce(f"{error.strerror}: {error.filename}. Make room; `--ckpt_path last` goes on.")
         raise SystemExit(1) from None
     except (RuntimeError, ValueError, AttributeError) as error:
+        if is_lost_process(error):
+            announce(LOST_PROCESS)
+            raise SystemExit(1) from None
         if not is_of_lightnings_callbacks(error):
             raise
-        _print(error)
+        announce(error)
         raise SystemExit(2) from None
-
-
-def _print(error: Exception | str) -> None:
-    """Prints an error in one line, once for all ranks."""
-    if not int(next((os.environ[name] for name in RANKS if name in os.environ), 0)):
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
 
 
 def run_lightning(args: "ArgsType", own_process: bool = False) -> "LadderCLI":

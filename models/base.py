@@ -14,6 +14,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from models.distributed import gathered, own_of
 from models.legacy import translate_hyperparameters
 from runtime.lightning_mends import defaults_of_the_new_class
 from runtime.ranges import check_ranges
@@ -123,11 +124,19 @@ class Module(LightningModule):
         else:
             torch.manual_seed(seed)
 
+    def setup(self, stage: str) -> None:
+        """Forgets the batches of an earlier run, before a checkpoint is loaded."""
+        self._sums = {}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["seed"] = self.seed
+        """Adds the seed, and the sums of the batches that are not logged yet, of all processes."""
+        sums = {name: (gathered(total).cpu(), count) for name, (total, count) in self._sums.items()}
+        checkpoint |= {"seed": self.seed, "sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seed = checkpoint.get("seed", self.seed)
+        for name, (totals, count) in checkpoint.get("sums", {}).items():
+            self._sums[name] = own_of(totals).to(self.device), count
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Clears gradients like `optimizer.zero_grad()`, without 30 us for torch's profiler."""
@@ -150,6 +159,14 @@ class Module(LightningModule):
             means = {f"train/{name}": total / n for name, (total, n) in self._sums.items()}
             self.log_dict(means, prog_bar=True, sync_dist=True)
             self._sums = {}
+
+    def log_means_of_examples(self, values: dict[str, Tensor], count: int) -> None:
+        """Logs means over all examples of an evaluation, from those over a batch's `count`.
+
+        Lightning divides the number of examples by that of processes and drops the remainder, so
+        it gets a multiple.
+        """
+        self.log_dict(values, batch_size=count * self.trainer.world_size, sync_dist=True)
 
 
 def _as_plain_value(value: Any) -> dict[str, Any] | None:

@@ -125,7 +125,7 @@ class Classifier(Module):
 
     def _evaluate(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         result = self.step(batch)
-        self.log(f"{stage}/loss", result["loss"], batch_size=len(batch[1]), sync_dist=True)
+        self.log_means_of_examples({f"{stage}/loss": result["loss"]}, len(batch[1]))
         for metric in self._metrics_of(stage):
             metric.update(result["probabilities"], result["targets"])
         return result

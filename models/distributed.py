@@ -60,3 +60,19 @@ def share_of(draw: Callable[..., Tensor], count: int, *shape: int, **kwargs: Any
     size, rank = dist.get_world_size(), dist.get_rank()
     numbers = draw((count * size, *shape), **kwargs)
     return numbers.view(_sets, size, count // _sets, *shape)[:, rank].reshape(count, *shape)
+
+
+def gathered(value: Tensor) -> Tensor:
+    """Returns the values of all W processes, (W, *shape), on each of them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value[None]
+    values = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+    dist.all_gather(values, value)
+    return torch.stack(values)
+
+
+def own_of(values: Tensor) -> Tensor:
+    """Returns this process's part of `gathered` values; their mean if the processes are others."""
+    distributed = dist.is_available() and dist.is_initialized()
+    size, rank = (dist.get_world_size(), dist.get_rank()) if distributed else (1, 0)
+    return values[rank] if len(values) == size else values.mean(dim=0)

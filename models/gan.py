@@ -231,4 +231,4 @@ class GAN(AlternatingOptimization):
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
         loss, accuracy = self.discriminator.evaluate(*batch)
         values = {f"{stage}/d_loss": loss, f"{stage}/d_accuracy": accuracy}
-        self.log_dict(values, batch_size=len(batch[0]), sync_dist=True)
+        self.log_means_of_examples(values, len(batch[0]))

@@ -73,7 +73,7 @@ class FunctionMLP(Module):
         result = self.step(batch)
         largest = cast(MaxMetric, self.sup_error[stage])
         largest((result["predictions"] - result["targets"]).abs())
-        self.log(f"{stage}/loss", result["loss"], batch_size=len(batch[0]), sync_dist=True)
+        self.log_means_of_examples({f"{stage}/loss": result["loss"]}, len(batch[0]))
         self.log(f"{stage}/sup_error", largest, on_step=False, on_epoch=True)
         return result
 

@@ -1,8 +1,8 @@
 """Corrections of Lightning and of its parser, for this project's Trainer and command line alone.
 
-No other file uses private names of theirs. Each function says what they do and why this project
-needs something else. All of it was checked with the versions in `VERIFIED`. With any other version
-nothing is corrected, and a warning says so.
+Only this file and `lightning_launcher.py` use private names of theirs. Each function says what they
+do and why this project needs something else. All of it was checked with the versions in `VERIFIED`.
+With any other version nothing is corrected, and a warning says so.
 """
 
 import inspect
@@ -22,6 +22,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from packaging.specifiers import SpecifierSet
 
+from runtime.lightning_launcher import let_rank_zero_end
+
 VERIFIED = {lightning: SpecifierSet(">=2.6.6,<2.7"), jsonargparse: SpecifierSet(">=4.40,<5")}
 
 _mended: WeakSet[Trainer] = WeakSet()
@@ -37,7 +39,9 @@ def mend(trainer: Trainer) -> None:
     # Functions of this module, because spawned processes get a pickled trainer.
     loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     vars(loop)["setup_data"] = partial(_setup_data, loop)
+    vars(loop)["load_state_dict"] = partial(_load_state_dict, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
+    let_rank_zero_end(trainer)
 
 
 def _is_verified(package: ModuleType) -> bool:
@@ -60,6 +64,23 @@ def _setup_data(loop: Any) -> None:
     """
     type(loop).setup_data(loop)
     loop._load_combined_loader_states()  # does nothing the second time
+
+
+def _load_state_dict(loop: Any, *args: Any) -> None:
+    """Restores the progress of a run, which may have ended anywhere.
+
+    Lightning takes an epoch that `max_steps` cut short for processed, so that a run with more steps
+    would never see the rest of it. Under `max_steps` it also passes once more through an epoch that
+    is over, without training, and counts it twice.
+    """
+    type(loop).load_state_dict(loop, *args)
+    epochs, batches = loop.epoch_progress, loop.epoch_loop.batch_progress
+    if loop._combined_loader_states_to_load and batches.current.ready and not batches.is_last_batch:
+        for progress in (epochs.total, epochs.current):
+            progress.processed = progress.completed = progress.ready - 1
+        loop.restarting = True  # which Lightning has decided by what it counted
+    elif epochs.current.processed == epochs.current.ready:
+        loop._restarting = loop.epoch_loop.restarting = False
 
 
 def _advance(loop: Any, *args: Any) -> None:

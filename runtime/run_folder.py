@@ -41,18 +41,33 @@ class RunFolder(Callback):
         self.loggers: list[Logger] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        found = trainer.strategy.broadcast(self._create() if trainer.is_global_zero else "")
-        if isinstance(found, str):
-            raise MisconfigurationException(found)
-        folder: Path = found
+        folder, others = self._start(trainer)
         given = [logger for logger in trainer.loggers if logger not in self.loggers]
         self.loggers = [
             logger(save_dir=folder.parent, name="", version=folder.name)
             for logger in (TensorBoardLogger, AppendingCSVLogger)
         ]
-        if trainer.is_global_zero:
-            self.loggers += loggers.start(self.others, folder)
+        self.loggers += others
         trainer.loggers = [*self.loggers, *given]
+
+    def _start(self, trainer: Trainer) -> tuple[Path, list[Logger]]:
+        """Creates the folder and starts the other loggers on rank zero.
+
+        If that fails there, it fails on all ranks, which would otherwise wait for rank zero.
+        """
+        folder, others, failure = Path(), [], None
+        if trainer.is_global_zero:
+            try:
+                folder = self._create()
+                others = loggers.start(self.others, folder)
+            except Exception as error:
+                failure = error
+        folder, reason = trainer.strategy.broadcast((folder, failure and str(failure)))
+        if failure:
+            raise failure
+        if reason is not None:
+            raise MisconfigurationException(reason)
+        return folder, others
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets metrics of steps that the run repeats, because it was killed after them."""
@@ -60,8 +75,8 @@ class RunFolder(Callback):
             if isinstance(logger, AppendingCSVLogger) and trainer.is_global_zero:
                 logger.forget_from(trainer.global_step)
 
-    def _create(self) -> Path | str:
-        """Creates the folder, which no other run has, and returns it, or what is wrong."""
+    def _create(self) -> Path:
+        """Creates the folder, which no other run has, and returns it."""
         parent = self.resumed.parent if self.resumed else self.runs / self.experiment
         try:
             parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +89,9 @@ class RunFolder(Callback):
                     continue
         except OSError as error:
             reason = f"cannot be created ({error.strerror})"
-            return f"the run's folder in {parent} {reason}: set --trainer.default_root_dir"
+            raise MisconfigurationException(
+                f"the run's folder in {parent} {reason}: set --trainer.default_root_dir"
+            ) from error
 
     def _version(self) -> str:
         if cluster.in_job():

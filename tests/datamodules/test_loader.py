@@ -80,7 +80,7 @@ def test_a_remainder_smaller_than_the_ranks_joins_the_batch_before() -> None:
     ("kwargs", "message"),
     [
         ({"batch_size": 24}, "batch_size 24 is larger than the 23 .*--data.batch_size to 23"),
-        ({"batch_size": 6, "world_size": 4}, "6 cannot .* 4 processes.*--data.batch_size .* of 4"),
+        ({"batch_size": 6, "world_size": 4}, "6 cannot .* 4 processes: use 3 .*batch_size .* of 4"),
         ({"batch_size": 0}, "batch_size 0"),
         ({"n": 1, "batch_size": 4, "world_size": 2, "shuffle": False}, "1 examples .* 2 proc"),
     ],

@@ -1,7 +1,9 @@
 """Seeds and logging."""
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning import Callback, seed_everything
 
@@ -9,6 +11,7 @@ from datamodules import Iris
 from models import IrisMLP
 from models.base import derive_seed
 from tests.models.classifiers import fit as fit_classifier
+from tests.models.classifiers import trainer
 from tests.models.gans import DROPOUT, fit, small
 
 
@@ -96,3 +99,22 @@ def test_means_are_of_all_batches_of_a_window_of_accumulation() -> None:
     )  # fmt: skip
     assert trainer.global_step == 1
     assert logged == [3.0]  # (1 + 2 + 3 + 6) / 4, once
+
+
+def test_means_go_on_after_a_stop_between_two_logging_steps(tmp_path: Path) -> None:
+    """Also with another number of processes, each of which has summed up its own share."""
+    path = tmp_path / "3.ckpt"
+
+    class Save(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 3:
+                trainer.save_checkpoint(path)
+
+    options = {"max_steps": 4, "log_every_n_steps": 4, "limit_val_batches": 0}
+    whole = fit_classifier(IrisMLP(), Iris(), Save(), **options).callback_metrics
+    checkpoint = torch.load(path, weights_only=True)
+    totals, count = checkpoint["sums"]["loss"]
+    torch.save(checkpoint | {"sums": {"loss": (totals + torch.tensor([-1, 1]), count)}}, path)
+    resumed = trainer(**options)
+    resumed.fit(IrisMLP(), datamodule=Iris(), ckpt_path=path, weights_only=True)
+    assert resumed.callback_metrics["train/loss"] == pytest.approx(whole["train/loss"])

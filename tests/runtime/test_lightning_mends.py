@@ -212,6 +212,24 @@ def test_a_loader_that_was_set_up_early_resumes_where_it_was(tmp_path: Path) -> 
     assert resumed.batches == whole.batches[4:]
 
 
+def test_a_run_that_max_steps_ended_goes_on_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+
+    class Save(Callback):
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            trainer.save_checkpoint(path)
+
+    whole, batches = Scheduled(), []
+    epochs = {"limit_train_batches": 3, "max_epochs": 4}
+    fit(LadderTrainer, whole, max_steps=-1, **epochs)
+    for steps in (2, 3, 6, 8, -1):  # within an epoch, or at its end
+        part, start = Scheduled(), path if path.exists() else None
+        fit(LadderTrainer, part, Save(), max_steps=steps, ckpt_path=start, **epochs)
+        batches += part.batches
+    assert batches == whole.batches
+    assert len(batches) == 12
+
+
 def test_a_run_resumed_at_an_epochs_end_numbers_its_logs_like_another(tmp_path: Path) -> None:
     class Save(Callback):
         def on_train_epoch_end(self, trainer: Any, module: Any) -> None:

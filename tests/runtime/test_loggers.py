@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cli
 from runtime import loggers
@@ -229,7 +230,7 @@ def test_only_rank_zero_logs(tmp_path: Path) -> None:
 def test_other_loggers_start_on_rank_zero(
     rank_zero: bool, stage: str, number: int, tmp_path: Path
 ) -> None:
-    of_rank_zero = tmp_path / "iris" / "version_0"
+    of_rank_zero = tmp_path / "iris" / "version_0", None
     strategy = SimpleNamespace(broadcast=lambda value: value if rank_zero else of_rank_zero)
     trainer: Any = SimpleNamespace(is_global_zero=rank_zero, strategy=strategy, loggers=[])
     callback = RunFolder(tmp_path, "iris", None, [factory(CSVLogger, save_dir=tmp_path / "mine")])
@@ -237,6 +238,13 @@ def test_other_loggers_start_on_rank_zero(
         callback.setup(trainer, None, stage)  # type: ignore[arg-type]
         assert len(trainer.loggers) == number
     assert not (tmp_path / "iris" / "version_0" / loggers.IDS).exists()
+
+
+def test_a_failure_on_rank_zero_is_one_on_all_ranks(tmp_path: Path) -> None:
+    strategy = SimpleNamespace(broadcast=lambda value: (tmp_path, "no such service"))
+    trainer: Any = SimpleNamespace(is_global_zero=False, strategy=strategy, loggers=[])
+    with pytest.raises(MisconfigurationException, match="no such service"):
+        RunFolder(tmp_path, "iris").setup(trainer, None, "fit")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("flag", "module", "install"), [
