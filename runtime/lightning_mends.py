@@ -19,7 +19,7 @@ import lightning
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from packaging.specifiers import SpecifierSet
 
 VERIFIED = {lightning: SpecifierSet(">=2.6.6,<2.7"), jsonargparse: SpecifierSet(">=4.40,<5")}
@@ -37,6 +37,7 @@ def mend(trainer: Trainer) -> None:
     # Functions of this module, because spawned processes get a pickled trainer.
     loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     vars(loop)["setup_data"] = partial(_setup_data, loop)
+    vars(loop)["run"] = partial(_run, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
 
 
@@ -60,6 +61,33 @@ def _setup_data(loop: Any) -> None:
     """
     type(loop).setup_data(loop)
     loop._load_combined_loader_states()  # does nothing the second time
+
+
+def _run(loop: Any) -> None:
+    """Trains, or repeats the end of a run that was killed after its last step.
+
+    Lightning does nothing if the checkpoint is of the last step. The evaluation and the figures of
+    the end would be missing for good. Here they are made from a validation that logs nothing,
+    because what it found was logged before the checkpoint was saved.
+    """
+    loop.setup_data()
+    if not (loop.is_resuming and loop.done):
+        type(loop).run(loop)
+        return
+    trainer = loop.trainer
+    rank_zero_info("The run has ended: its evaluation and figures are made again.")
+    loop.restarting = False
+    loop.on_run_start()
+    if trainer.enable_validation:
+        connector = vars(trainer._logger_connector)
+        connector["log_metrics"] = _do_nothing
+        try:
+            trainer.validating = True
+            loop.epoch_loop.val_loop.run()
+        finally:
+            trainer.training = True
+            del connector["log_metrics"]
+    loop.on_run_end()
 
 
 def _advance(loop: Any, *args: Any) -> None:
@@ -86,7 +114,7 @@ def leave_signals_alone(trainer: Trainer) -> None:
         vars(trainer.fit_loop.epoch_loop)["_broadcast_sigterm_tensor"] = _do_nothing
 
 
-def _do_nothing() -> None:
+def _do_nothing(*args: Any, **kwargs: Any) -> None:
     pass
 
 
