@@ -1,6 +1,5 @@
 """The command line: `python cli.py fit --config configs/cgan.yaml`."""
 
-import errno
 import gc
 import logging
 import os
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import commands
 from commands.errors import is_of_lightnings_callbacks, user_errors
 from runtime import signals
-from runtime.errors import RunFailedError
+from runtime.errors import RunFailedError, explain
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -52,9 +51,9 @@ def main(args: "ArgsType" = None) -> None:
         _print(error)
         raise SystemExit(1) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not (text := explain(error)):
             raise
-        _print(f"{error.strerror}: {error.filename}. Make room; `--ckpt_path last` goes on.")
+        _print(text)
         raise SystemExit(1) from None
     except (RuntimeError, ValueError, AttributeError) as error:
         if not is_of_lightnings_callbacks(error):

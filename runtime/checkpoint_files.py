@@ -75,7 +75,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def link(name: Path, target: Path) -> None:
     """Points a link to a file in its folder, so that at any moment it is the old or the new one."""
-    partial = name.with_name(f"{name.name}.tmp")
+    partial = files.partial_name(name)
     partial.unlink(missing_ok=True)
     partial.symlink_to(target.name)
     partial.replace(name)

@@ -1,5 +1,27 @@
 """Failures of a run that are nobody's mistake on the command line."""
 
+import errno
+import os
+import shutil
+from contextlib import suppress
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+LOST = (errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE)
+
 
 class RunFailedError(RuntimeError):
     """A run that cannot go on: `main` prints the reason in one line and exits with 1."""
+
+
+def explain(error: OSError) -> str:
+    """Returns what a disk refused, and the remedy; empty for errors that have other reasons."""
+    if error.errno not in (*FULL, *LOST) or error.filename is None:
+        return ""
+    path = os.fsdecode(error.filename)
+    text = f"{path}: {os.strerror(error.errno)}"
+    if error.errno not in FULL:
+        return f"{text}. Checkpoints are kept: `--ckpt_path last` goes on from the last one."
+    with suppress(OSError):
+        free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
+        text += f" ({free / 1e6:,.1f} MB are free)"
+    return f"{text}. Make room. Checkpoints are kept: `--ckpt_path last` goes on."

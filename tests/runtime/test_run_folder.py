@@ -12,7 +12,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from datamodules import Iris
 from models import IrisMLP
 from runtime.checkpoints import EpochCheckpoint
-from runtime.run_folder import AppendingCSVLogger, RunFolder, run_folder_of
+from runtime.csv_log import AppendingCSVLogger
+from runtime.run_folder import RunFolder, run_folder_of
 from tests.test_cli import fails, run
 
 
