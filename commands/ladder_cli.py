@@ -18,7 +18,7 @@ import models
 from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
 from commands import COMMANDS, arguments, config_files, model_arguments, typed
 from commands.command_trainer import methods, trainer_class
-from commands.parser import CLASSES, Parser
+from commands.parser import CLASSES, Parser, WholeConfig
 from runtime import checkpoints, cluster, lightning_mends, signals, trust
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.loggers import missing_package
@@ -39,7 +39,8 @@ class LadderCLI(LightningCLI):
             LightningModule,
             trainer_class=trainer_class(),
             trainer_defaults={"default_root_dir": "runs"},
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=WholeConfig,
+            save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             parser_kwargs={"allow_abbrev": False},  # else a misspelled option may pass for another
             parser_class=Parser,
