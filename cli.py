@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,11 @@ def _without_irrelevant_messages() -> Iterator[None]:
     def is_relevant(record: logging.LogRecord) -> bool:
         return "litlogger" not in record.getMessage()  # an advertisement
 
+    def report(args: threading.ExceptHookArgs) -> None:
+        if type(args.thread).__module__.split(".")[0] != "tensorboard":  # the main thread reports
+            threading.__excepthook__(args)
+
+    threading.excepthook = report
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(is_relevant)
     try:
@@ -99,6 +105,7 @@ def _without_irrelevant_messages() -> Iterator[None]:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             yield
     finally:
+        threading.excepthook = threading.__excepthook__
         logger.removeFilter(is_relevant)
 
 

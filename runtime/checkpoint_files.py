@@ -42,8 +42,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = checkpoint | {FORMAT_KEY: FORMAT}
         try:
-            files.write(path, lambda partial: torch.save(checkpoint, partial))
-        except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+            files.write(path, lambda partial: _save(checkpoint, partial))
+        except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             free = shutil.disk_usage(path.parent).free / 1e6
             raise RunFailedError(
@@ -71,6 +71,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if others:
                 link(last, max(others, key=lambda other: other.stat().st_mtime))
         path.unlink(missing_ok=True)
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint. Raises the system's error, around which torch raises its own."""
+    with path.open("wb") as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def link(name: Path, target: Path) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from runtime import cluster, files, loggers
-from runtime.csv_log import AppendingCSVLogger
 from runtime.errors import RunFailedError
 from runtime.loggers import LoggerFactory
 from runtime.run_lock import RunLock
+from runtime.run_logs import AppendingCSVLogger, RunTensorBoardLogger
 
 WRITTEN = (".", "checkpoints", "figures")  # folders of a run into which training writes
 
@@ -54,7 +54,7 @@ class RunFolder(Callback):
         given = [logger for logger in trainer.loggers if logger not in self.loggers]
         self.loggers = [
             logger(save_dir=folder.parent, name="", version=folder.name)
-            for logger in (TensorBoardLogger, AppendingCSVLogger)
+            for logger in (RunTensorBoardLogger, AppendingCSVLogger)
         ]
         if trainer.is_global_zero:
             self.loggers += loggers.start(self.others, folder)
@@ -84,8 +84,13 @@ class RunFolder(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._lock.release()
 
-    def on_exception(self, *_: Any) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._lock.release()
+        # TensorBoard's own writer does not say which file the disk refused.
+        if isinstance(exception, OSError) and exception.filename is None and self.loggers:
+            exception.filename = self.loggers[0].log_dir
 
     def _open(self, stage: str) -> Path | str:
         """Creates or finds the folder, and locks it for training. Returns it, or what is wrong."""

@@ -13,8 +13,8 @@ from callbacks.curves import draw_curves
 from callbacks.figures import tile
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
-from runtime.csv_log import AppendingCSVLogger
 from runtime.files import write
+from runtime.run_logs import AppendingCSVLogger
 from tests.callbacks.runs import SHAPES, trainer
 from tests.models.gans import DROPOUT, fit, same, small, state
 

@@ -44,15 +44,23 @@ Fault = Callable[[], None]  # changes the process that it runs in
 
 
 def start(
-    root: Path, kind: str, *more: str, fault: Fault = lambda: None, processes: int = 1
+    root: Path,
+    kind: str,
+    *more: str,
+    fault: Fault = lambda: None,
+    processes: int = 1,
+    logs: Path | None = None,
 ) -> list[ranks.ForkProcess]:
-    """Starts `fit`, or continues it if it has saved a checkpoint. Rank zero gets the fault."""
+    """Starts `fit`, or continues it if it has saved a checkpoint. Rank zero gets the fault.
+
+    The output goes to `<logs>/<rank>.log`, by default in the root.
+    """
     root.mkdir(parents=True, exist_ok=True)
     saved = any(root.glob("run/*/checkpoints/[!.]*.ckpt"))
     resume = ["--ckpt_path=last"] if saved else []
     share = [f"--trainer.devices={processes}", "--trainer.strategy=ddp"] if processes > 1 else []
     place = f"--trainer.default_root_dir={root}"
-    return command(root, "fit", *MODELS[kind], *SMALL, place, *share, *resume, *more,
+    return command(logs or root, "fit", *MODELS[kind], *SMALL, place, *share, *resume, *more,
                    fault=fault, processes=processes)  # fmt: skip
 
 
@@ -126,6 +134,11 @@ class Torn:
 
 def tear(name: str, count: int = 1, share: float = 0.5) -> None:
     """Kills this process within the n-th write to a file whose path contains `name`."""
+    on_write(name, lambda stream: Torn(stream, share), count)
+
+
+def on_write(name: str, act: Callable[[Any], Any], count: int = 1) -> None:
+    """Replaces the n-th file that is opened to be written and whose path contains `name`."""
     real, left = builtins.open, [count]
 
     def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
@@ -133,7 +146,7 @@ def tear(name: str, count: int = 1, share: float = 0.5) -> None:
         if isinstance(file, int) or name not in str(file) or not {*mode} & {*"wax"}:
             return stream
         left[0] -= 1
-        return stream if left[0] else Torn(stream, share)
+        return stream if left[0] else act(stream)
 
     builtins.open = io.open = opened  # type: ignore[assignment]
 

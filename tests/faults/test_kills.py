@@ -64,11 +64,12 @@ def within_checkpoint(count: int) -> None:
     """Kills this process when half of the n-th checkpoint is written."""
     real, left = torch.save, [count]
 
-    def save(content: Any, path: Path) -> None:
-        real(content, path)
+    def save(content: Any, file: Any) -> None:
+        real(content, file)
         left[0] -= 1
         if not left[0]:
-            os.truncate(path, path.stat().st_size // 2)
+            file.flush()
+            os.truncate(file.name, file.tell() // 2)
             kill()
 
     torch.save = save

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.csv_log import AppendingCSVLogger
 from runtime.files import write
+from runtime.run_logs import AppendingCSVLogger
 
 
 def logger(folder: Path) -> AppendingCSVLogger:

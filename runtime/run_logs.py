@@ -1,13 +1,45 @@
-"""A run's `metrics.csv`, which goes on after a crash with each step once."""
+"""A run's own logs: `metrics.csv`, which has each step once after a crash, and TensorBoard's."""
 
 import csv
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from runtime import files
+
+
+class RunTensorBoardLogger(TensorBoardLogger):
+    """Lightning's TensorBoard logger, except that it says what a disk refused."""
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        with self._named():
+            super().log_metrics(*args, **kwargs)
+
+    def save(self) -> None:
+        with self._named():
+            super().save()
+
+    def finalize(self, status: str) -> None:
+        try:
+            with self._named():
+                super().finalize(status)
+        except OSError:
+            if status == "success":  # else the run already ends with an error
+                raise
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Names the folder. Lightning takes the disk's error for a value that is no number."""
+        with files.named(Path(self.log_dir)):
+            try:
+                yield
+            except ValueError as error:
+                raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
 
 
 class AppendingCSVLogger(CSVLogger):
