@@ -20,8 +20,8 @@ def explain(error: OSError) -> str:
     path = os.fsdecode(error.filename)
     text = f"{path}: {os.strerror(error.errno)}"
     if error.errno not in FULL:
-        return f"{text}. Checkpoints are kept: `--ckpt_path last` goes on from the last one."
+        return f"{text}. A run that had saved checkpoints goes on with `--ckpt_path last`."
     with suppress(OSError):
         free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
         text += f" ({free / 1e6:,.1f} MB are free)"
-    return f"{text}. Make room. Checkpoints are kept: `--ckpt_path last` goes on."
+    return f"{text}. Make room, then repeat the command. A run goes on with `--ckpt_path last`."

@@ -15,7 +15,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import cli
-from callbacks import Evaluation, FiniteLoss, Health, Speed
+from callbacks import Evaluation, FiniteLoss, Health, Predictions, Speed
 from commands import ladder_cli
 from tests import ranks
 from tests.conftest import weights_hash_of
@@ -37,7 +37,13 @@ SMALL = [
     "--checkpoint.min_steps=0", "--samples.min_steps=0", "--quality.samples=64",
     "--quality.min_steps=0",
 ]  # fmt: skip
-CALLBACKS = (FiniteLoss, Speed, Health, Evaluation)  # without figures that take a second each
+CALLBACKS = (
+    FiniteLoss,
+    Speed,
+    Health,
+    Evaluation,
+    Predictions,
+)  # without figures that take a second each
 MACHINE = ("train/examples_per_s", "train/memory", "train/step_time")  # differ from run to run
 
 Fault = Callable[[], None]  # changes the process that it runs in

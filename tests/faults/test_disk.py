@@ -1,18 +1,23 @@
 """A full or read-only disk is one line, and after it the run goes on to the same bits."""
 
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from callbacks import samples
 from runtime.checkpoints import problem_of
 from tests.faults import runs
-from tests.faults.disks import fill, make_room, small_disk
+from tests.faults.disks import fill, make_room, read_only, small_disk
 from tests.faults.ledger import Ledger, Row, rounds
 
 
@@ -82,3 +87,104 @@ def test_a_full_disk_stops_a_run_and_loses_nothing(
         runs.check_equal(root, whole)
     for name in files:
         ledger.add(Row(f"disk full at {name}", repeats))
+
+
+COMMANDS = {  # the file that meets the full disk, and the command
+    "samples.npz": ("GAN", "sample", "--count=4"),
+    "grid.png": ("GAN", "sample", "--count=4"),
+    "predictions.csv": ("classifier", "predict", "--data=Images", "--data.dataset=digits"),
+    "comparison.csv": ("classifier", "compare"),
+    "model.onnx": ("classifier", "export", "--format=onnx"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A short run of each kind."""
+    roots = {kind: tmp_path_factory.mktemp(kind) for kind in ("GAN", "classifier")}
+    for kind, root in roots.items():
+        runs.finish(runs.start(root, kind, "--trainer.max_epochs=1"), root)
+    return {kind: runs.folder_of(root) for kind, root in roots.items()}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk_stops_a_command(
+    name: str, tmp_path: Path, disk: Path, trained: dict[str, Path], ledger: Ledger
+) -> None:
+    if name.endswith(".onnx") and not (find_spec("onnx") and find_spec("onnxscript")):
+        pytest.skip("export to ONNX needs the extra [export]")
+    kind, *args = COMMANDS[name]
+    run = Path(shutil.copytree(trained[kind], disk / "run"))
+    where = [str(run), str(run), "--out", str(disk)] if args[0] == "compare" else []
+    args += where or [f"--ckpt_path={run}", "--trainer.accelerator=cpu"]
+    stem, dot, suffix = name.partition(".")
+    fault = partial(full_at, disk, f"{stem}.partial{dot}{suffix}", 1)
+    line = runs.fails(runs.command(tmp_path, *args, fault=fault), tmp_path)
+    assert name in line
+    assert "No space left" in line
+    assert not [*disk.rglob("*.partial*")]
+    make_room(disk)
+    runs.finish(runs.command(tmp_path, *args), tmp_path)
+    assert [*disk.rglob(name)]
+    ledger.add(Row(f"disk full at {name}", 1))
+
+
+def pictures(folder: Path) -> Path:
+    """Makes a folder of two classes of ten small images each."""
+    chance = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = chance.integers(0, 255, (16, 16), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def train_on(folder: Path, root: Path) -> list[str]:
+    return [
+        "fit", *runs.MODELS["classifier"], "--data=ImageFolder", f"--data.path={folder}",
+        "--data.size=16", "--data.channels=1", "--data.batch_size=4", f"--trainer.default_root_dir={root}",
+        "--trainer.max_steps=2", "--trainer.accelerator=cpu", "--experiment=run",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_a_run_reads_images_on_a_disk_that_takes_no_cache(
+    fault: str, tmp_path: Path, disk: Path, ledger: Ledger
+) -> None:
+    data, cache = pictures(disk / "data"), disk / "cache"
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    args = train_on(data, tmp_path / "runs")
+    if fault == "full":
+        fill(disk)
+        text = runs.finish(runs.command(tmp_path, *args), tmp_path)
+    else:
+        with read_only(disk):
+            text = runs.finish(runs.command(tmp_path, *args), tmp_path)
+    assert "Decoded images cannot be kept for the next run in" in text
+    assert str(cache) in text
+    ledger.add(Row(f"image cache on a {fault} disk", 1))
+
+
+def test_a_read_only_disk_is_one_line(
+    tmp_path: Path, disk: Path, trained: dict[str, Path], ledger: Ledger
+) -> None:
+    run = Path(shutil.copytree(trained["GAN"], disk / "run" / "version_0"))
+    cpu = "--trainer.accelerator=cpu"
+    data = ["--data=Images", "--data.dataset=digits"]
+    with read_only(disk):
+        for args in (
+            ["fit", *runs.MODELS["GAN"], *runs.SMALL, f"--trainer.default_root_dir={disk}"],
+            ["fit", f"--ckpt_path={run}", cpu],
+            ["sample", f"--ckpt_path={run}", cpu],
+            ["test", f"--ckpt_path={run}", cpu, *data],
+        ):
+            codes = 1 if args[0] == "test" else 2
+            line = runs.fails(runs.command(tmp_path, *args), tmp_path, codes)
+            assert str(disk) in line, line
+            assert "Read-only file system" in line, line
+        elsewhere = f"--out={tmp_path / 'out'}"
+        sample = ["sample", f"--ckpt_path={run}", cpu, "--count=4", elsewhere]
+        runs.finish(runs.command(tmp_path, *sample), tmp_path)
+    assert (tmp_path / "out" / "grid.png").exists()
+    ledger.add(Row("read-only folder", 5))

@@ -106,7 +106,7 @@ MOMENTS: dict[str, Callable[[int], None]] = {
 def test_killed_at_any_moment(tmp_path: Path, ledger: Ledger) -> None:
     """Half of the kills come from outside at random, the others at chosen moments."""
     kills = rounds(full=200, short=12)
-    cases, links = (CASES, 10) if kills > 100 else ([("cGAN", 1), ("classifier", 1)], 6)
+    cases, links = (CASES, 10) if kills > 100 else ([("GAN", 2), ("classifier", 1)], 6)
     chance, left = random.Random(0), {kind: list[str]() for kind, _ in cases}
     wholes = {case: uninterrupted(tmp_path / f"{case}", *case) for case in cases}
     done = {processes: 0 for _, processes in cases}
