@@ -1,5 +1,6 @@
 """A run's folder, `runs/<experiment>/<version>/`: its name, its loggers and its lock."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from runtime import cluster, files, loggers
 from runtime.errors import RunFailedError
@@ -50,6 +52,11 @@ class RunFolder(Callback):
         found = trainer.strategy.broadcast(self._open(stage) if trainer.is_global_zero else "")
         if isinstance(found, str):
             raise MisconfigurationException(found)
+        if found is None:
+            rank_zero_warn(
+                f"{self.resumed} is read-only, so no logs and no results are kept in it."
+            )
+            return
         folder: Path = found
         given = [logger for logger in trainer.loggers if logger not in self.loggers]
         self.loggers = [
@@ -92,11 +99,16 @@ class RunFolder(Callback):
         if isinstance(exception, OSError) and exception.filename is None and self.loggers:
             exception.filename = self.loggers[0].log_dir
 
-    def _open(self, stage: str) -> Path | str:
-        """Creates or finds the folder, and locks it for training. Returns it, or what is wrong."""
+    def _open(self, stage: str) -> Path | str | None:
+        """Creates or finds the folder, and locks it for training.
+
+        Returns it, or what is wrong; None if nothing can be written beside a finished run.
+        """
         folder = self._create()
-        if isinstance(folder, str) or stage != "fit":
+        if isinstance(folder, str):
             return folder
+        if stage != "fit":
+            return folder if os.access(folder, os.W_OK) else None
         try:
             if holder := self._lock.acquire(folder):
                 return (

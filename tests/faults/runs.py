@@ -5,7 +5,9 @@ import csv
 import io
 import os
 import signal
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -80,11 +82,16 @@ def command(
         if processes == 1:
             for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
                 os.environ.pop(name, None)
+        warnings.showwarning = show  # pytest keeps warnings to itself
         if os.environ.get("RANK", "0") == "0":
             fault()
         cli.main([*args])
 
     return ranks.start(processes, work, folder)
+
+
+def show(message: Warning | str, *_: Any) -> None:
+    print(f"Warning: {message}", file=sys.stderr)
 
 
 def finish(started: list[ranks.ForkProcess], folder: Path) -> str:
