@@ -49,7 +49,7 @@ def main(args: "ArgsType" = None) -> None:
         _print(error)
         raise SystemExit(2) from None
     except RunFailedError as error:
-        _print(error)
+        _print(error, by_all=error.of_one_process)
         raise SystemExit(1) from None
     except OSError as error:
         if not (text := explain(error)):
@@ -63,9 +63,9 @@ def main(args: "ArgsType" = None) -> None:
         raise SystemExit(2) from None
 
 
-def _print(error: Exception | str) -> None:
-    """Prints an error in one line, once for all ranks."""
-    if not int(next((os.environ[name] for name in RANKS if name in os.environ), 0)):
+def _print(error: Exception | str, by_all: bool = False) -> None:
+    """Prints an error in one line, once for all ranks unless each has its own."""
+    if by_all or not int(next((os.environ[name] for name in RANKS if name in os.environ), 0)):
         print("error:", " ".join(str(error).split()), file=sys.stderr)
 
 

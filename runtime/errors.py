@@ -10,7 +10,16 @@ LOST = (errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EIO, errno
 
 
 class RunFailedError(RuntimeError):
-    """A run that cannot go on: `main` prints the reason in one line and exits with 1."""
+    """A run that cannot go on: `main` prints the reason in one line and exits with 1.
+
+    Args:
+        text: The reason and the remedy.
+        of_one_process: Only one of several processes fails, and so it prints, whichever it is.
+    """
+
+    def __init__(self, text: str, of_one_process: bool = False) -> None:
+        super().__init__(text)
+        self.of_one_process = of_one_process
 
 
 def explain(error: OSError) -> str:

@@ -83,7 +83,7 @@ class RunFolder(Callback):
         """Ends the run if its folder is gone: what it writes from here on would be lost."""
         if self._lock.is_lost():
             raise RunFailedError(
-                f"the run's folder {trainer.loggers[0].log_dir} was removed or renamed while the "
+                f"the run's folder {self.loggers[0].log_dir} was removed or renamed while the "
                 f"run was at step {trainer.global_step}. If it still exists under another name, "
                 "`--ckpt_path NAME` goes on from its last checkpoint."
             )
@@ -94,7 +94,11 @@ class RunFolder(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        self._lock.release()
+        try:
+            if isinstance(exception, OSError):
+                self._insist_on_folder(trainer)
+        finally:
+            self._lock.release()
         # TensorBoard's own writer does not say which file the disk refused.
         if isinstance(exception, OSError) and exception.filename is None and self.loggers:
             exception.filename = self.loggers[0].log_dir
