@@ -39,7 +39,10 @@ def _text(cli: Any, reason: str) -> str:
     trainer, data = getattr(cli, "trainer", None), getattr(cli, "datamodule", None)
     amount = re.search(r"[Aa]llocate (\d[\d.,]*) ?(\w+)", reason)
     where = f" on {trainer.strategy.root_device}" if trainer else ""
-    where += f" (for {amount[1]} {amount[2]} more)" if amount else ""
+    if amount and amount[2] == "bytes":
+        where += f" (for {int(amount[1]) / 1e9:,.1f} GB more)"
+    elif amount:
+        where += f" (for {amount[1]} {amount[2]} more)"
     text = f"{command}: out of memory{where}"
     if trainer is None or (data is not None and getattr(data, "splits", data) is None):
         return (

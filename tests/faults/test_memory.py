@@ -51,9 +51,7 @@ def at_call(owner: Any, name: str, count: int, allocate: Callable[[], None]) -> 
 def test_out_of_memory_in_a_run(
     name: str, count: int, allocate: Callable[[], None], tmp_path: Path, ledger: Ledger
 ) -> None:
-    fault = partial(
-        at_call, ImageClassifier, name, {"training_step": 7, "validation_step": 3}[name], allocate
-    )
+    fault = partial(at_call, ImageClassifier, name, count, allocate)
     line = runs.fails(runs.start(tmp_path, "classifier", fault=fault), tmp_path)
     assert "fit: out of memory on cpu" in line
     assert "the batch of 64 examples is 64 for each of 1 process" in line
