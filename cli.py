@@ -1,9 +1,9 @@
 """The command line: `python cli.py fit --config configs/cgan.yaml`."""
 
-import errno
 import gc
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import commands
 from commands.errors import is_of_lightnings_callbacks, user_errors
 from runtime import signals
-from runtime.errors import LOST_PROCESS, RunFailedError, announce, is_lost_process
+from runtime.errors import LOST_PROCESS, RunFailedError, announce, explain, is_lost_process
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -50,9 +50,9 @@ def main(args: "ArgsType" = None) -> None:
         announce(error)
         raise SystemExit(1) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not (text := explain(error)):
             raise
-        announce(f"{error.strerror}: {error.filename}. Make room; `--ckpt_path last` goes on.")
+        announce(text)
         raise SystemExit(1) from None
     except (RuntimeError, ValueError, AttributeError) as error:
         if is_lost_process(error):
@@ -87,6 +87,11 @@ def _without_irrelevant_messages() -> Iterator[None]:
     def is_relevant(record: logging.LogRecord) -> bool:
         return "litlogger" not in record.getMessage()  # an advertisement
 
+    def report(args: threading.ExceptHookArgs) -> None:
+        if type(args.thread).__module__.split(".")[0] != "tensorboard":  # the main thread reports
+            threading.__excepthook__(args)
+
+    threading.excepthook = report
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(is_relevant)
     try:
@@ -95,6 +100,7 @@ def _without_irrelevant_messages() -> Iterator[None]:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             yield
     finally:
+        threading.excepthook = threading.__excepthook__
         logger.removeFilter(is_relevant)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -147,6 +148,9 @@ class Quality(Callback):
             self._quality = _with_real_images(trainer, model, judge, self.scores, count)
         quality = self._quality
         quality.generated.reset()
+        if trainer.world_size > 1:  # each process has its own batch norm statistics in training
+            for buffer in model.sampler.buffers():
+                dist.broadcast(buffer, 0)  # rank zero's are those that checkpoints keep
         draws = Draws(model, count, model.seed, None, 0, trainer.global_rank, trainer.world_size)
         for images, labels, index in _generate(trainer, model, draws):
             quality.generated.add(*judge.judge(images), labels, index, images)

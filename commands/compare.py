@@ -18,6 +18,7 @@ import yaml
 from commands import COMMANDS
 from commands.compare_figures import draw
 from commands.errors import UserError
+from runtime.errors import FULL
 from runtime.files import METRICS, read_json, write
 
 STAGES = {"val": "validate", "test": "test"}  # and the commands that write their scores
@@ -63,6 +64,8 @@ def report(runs: Sequence[Run], out: Path) -> None:
         write(out / "comparison.csv", lambda file: _write_csv(file, runs, settings, scores))
         write(out / "comparison.png", draw(runs, scores).savefig)
     except OSError as error:
+        if error.errno in FULL:
+            raise
         reason = f"cannot be written to ({error.strerror}). Give another folder."
         raise UserError(f"--out {out}: {reason}") from error
     print(f"Wrote {out / 'comparison.csv'}, {out / 'comparison.png'}")

@@ -25,6 +25,7 @@ from commands.export_readme import readme
 from datamodules.frame import Frame
 from models.exportable import Exportable, programs_of
 from models.gan import GAN
+from runtime.errors import FULL
 from runtime.files import write
 from runtime.run_folder import run_folder_of
 
@@ -94,6 +95,8 @@ def _export(folder: Path, wanted: Sequence[Format], model: Exportable, metadata:
         try:
             difference = _write(folder, file)
         except Exception as error:  # exporters raise errors of many kinds
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
             problems.append(f"{file.name} is not written: {explain(error, file.programs)}")
             continue
         written.append(file)

@@ -16,9 +16,16 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 import models
 from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
-from commands import COMMANDS, arguments, config_files, model_arguments, typed
+from commands import (
+    COMMANDS,
+    arguments,
+    config_files,
+    model_arguments,
+    out_of_memory,
+    typed,
+)
 from commands.command_trainer import methods, trainer_class
-from commands.parser import CLASSES, Parser
+from commands.parser import CLASSES, Parser, WholeConfig
 from runtime import checkpoints, cluster, lightning_mends, signals, trust
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.loggers import missing_package
@@ -35,18 +42,22 @@ class LadderCLI(LightningCLI):
     parser: Parser
 
     def __init__(self, args: ArgsType = None) -> None:
-        super().__init__(
-            LightningModule,
-            trainer_class=trainer_class(),
-            trainer_defaults={"default_root_dir": "runs"},
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-            parser_kwargs={"allow_abbrev": False},  # else a misspelled option may pass for another
-            parser_class=Parser,
-            subclass_mode_model=True,
-            auto_configure_optimizers=False,
-            args=args,
-        )
+        with out_of_memory.explained(self):
+            super().__init__(
+                LightningModule,
+                trainer_class=trainer_class(),
+                trainer_defaults={"default_root_dir": "runs"},
+                save_config_callback=WholeConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                seed_everything_default=0,
+                parser_kwargs={
+                    "allow_abbrev": False
+                },  # else a misspelled option may pass for another
+                parser_class=Parser,
+                subclass_mode_model=True,
+                auto_configure_optimizers=False,
+                args=args,
+            )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:

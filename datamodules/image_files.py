@@ -62,6 +62,8 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
             image.load()
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise errors of many kinds for damaged files.
         raise UnreadableImageError(_reason(error)) from error
     if image.mode == "F":

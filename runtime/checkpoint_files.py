@@ -42,8 +42,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = checkpoint | {FORMAT_KEY: FORMAT}
         try:
-            files.write(path, lambda partial: torch.save(checkpoint, partial))
-        except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+            files.write(path, lambda partial: _save(checkpoint, partial))
+        except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             free = shutil.disk_usage(path.parent).free / 1e6
             raise RunFailedError(
@@ -73,9 +73,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path.unlink(missing_ok=True)
 
 
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint. Raises the system's error, around which torch raises its own."""
+    with path.open("wb") as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+
+
 def link(name: Path, target: Path) -> None:
     """Points a link to a file in its folder, so that at any moment it is the old or the new one."""
-    partial = name.with_name(f"{name.name}.tmp")
+    partial = files.partial_name(name)
     partial.unlink(missing_ok=True)
     partial.symlink_to(target.name)
     partial.replace(name)

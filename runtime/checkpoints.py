@@ -1,6 +1,8 @@
 """When a run saves checkpoints, and how to find one."""
 
 import os
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -137,15 +139,37 @@ def _missing_to_resume(path: Path) -> str:
 
 
 def newest(folder: Path) -> Path | None:
-    """Returns the newest checkpoint in or below a folder that is sound; None if there is none."""
-    by_age = sorted(folder.glob("**/[!.]*.ckpt"), key=lambda p: p.lstat().st_mtime, reverse=True)
-    last = [path for path in by_age if path.name == "last.ckpt"][:1]
+    """Returns the newest checkpoint in or below a folder that is sound; None if there is none.
+
+    Dates decide only between runs. Within a run it is `last.ckpt`, then the one of the highest
+    step, because a clock may have jumped.
+    """
+    runs: dict[Path, list[Path]] = {}
+    for path in folder.glob("**/[!.]*.ckpt"):
+        runs.setdefault(path.parent, []).append(path)
     seen: set[Path] = set()
-    for path in last + by_age:
-        if path.resolve() in seen:
-            continue
-        seen.add(path.resolve())
-        if not (wrong := problem_of(path)):
+    for run in sorted(runs, key=lambda run: _rank_of_run(run, runs[run]), reverse=True):
+        for path in sorted(runs[run], key=_rank_in_run, reverse=True):
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
+            if wrong := problem_of(path):
+                rank_zero_warn(f"{path}: {wrong}. Going back to the checkpoint before it.")
+                continue
+            if len(runs) > 1 and path.stat().st_mtime > time.time() + 60:
+                rank_zero_warn(
+                    f"{path} is dated in the future, because a clock has jumped. If another run is "
+                    "newer, give its folder as --ckpt_path."
+                )
             return path
-        rank_zero_warn(f"{path}: {wrong}. Going back to the checkpoint before it.")
     return None
+
+
+def _rank_of_run(run: Path, paths: list[Path]) -> tuple[bool, float]:
+    of_a_run = run.name == "checkpoints" or run / "last.ckpt" in paths
+    return of_a_run, max(path.lstat().st_mtime for path in paths)
+
+
+def _rank_in_run(path: Path) -> tuple[bool, int, float]:
+    step = re.search(r"step=(\d+)", path.name)
+    return path.name == "last.ckpt", int(step[1]) if step else -1, path.lstat().st_mtime

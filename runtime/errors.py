@@ -3,9 +3,12 @@
 Imports nothing heavy, because `cli.py` needs it before everything else.
 """
 
+import errno
 import os
 import re
+import shutil
 import sys
+from contextlib import suppress
 from typing import Any
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in the order in which Lightning looks
@@ -19,6 +22,9 @@ _LOST = re.compile(
     r"|ncclRemoteError|remote process exited|remote server shutdown or crash",
     re.IGNORECASE | re.DOTALL,
 )
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+LOST = (errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE)
 
 
 class RunFailedError(RuntimeError):
@@ -48,3 +54,17 @@ def _is_first_with(text: str) -> bool:
         return dist.distributed_c10d._get_default_store().add(f"error: {text}", 1) == 1
     except RuntimeError:  # the store was in a process that has ended
         return True
+
+
+def explain(error: OSError) -> str:
+    """Returns what a disk refused, and the remedy; empty for errors that have other reasons."""
+    if error.errno not in (*FULL, *LOST) or error.filename is None:
+        return ""
+    path = os.fsdecode(error.filename)
+    text = f"{path}: {os.strerror(error.errno)}"
+    if error.errno not in FULL:
+        return f"{text}. A run that had saved checkpoints goes on with `--ckpt_path last`."
+    with suppress(OSError):
+        free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
+        text += f" ({free / 1e6:,.1f} MB are free)"
+    return f"{text}. Make room, then repeat the command. A run goes on with `--ckpt_path last`."

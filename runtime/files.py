@@ -3,7 +3,9 @@
 import json
 import math
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,40 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     The content is on the disk before the file gets its final name, so that this also holds if the
     machine loses power. `save` gets a path in the same folder, with the same suffix.
     """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = partial_name(path)
     try:
-        save(partial)
-        with partial.open("r+b") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with named(path):
+            save(partial)
+            with partial.open("r+b") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # for example on a disk that has become read-only
+            partial.unlink(missing_ok=True)
+
+
+def partial_name(path: Path) -> Path:
+    """Returns the name of a file until it is complete."""
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+def sweep(folder: Path, seconds: float = 0.0) -> None:
+    """Removes incomplete files, older than so many seconds, that killed processes left."""
+    for path in folder.glob(".*.partial*"):
+        with suppress(OSError):  # another process may be faster
+            if not path.is_dir() and abs(time.time() - path.lstat().st_mtime) >= seconds:
+                path.unlink()
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Gives the file's name to errors that lack it, such as those of a write to a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,7 +19,7 @@ import lightning
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from packaging.specifiers import SpecifierSet
 
 from runtime.lightning_launcher import let_rank_zero_end
@@ -40,6 +40,7 @@ def mend(trainer: Trainer) -> None:
     loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     vars(loop)["setup_data"] = partial(_setup_data, loop)
     vars(loop)["load_state_dict"] = partial(_load_state_dict, loop)
+    vars(loop)["run"] = partial(_run, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
     let_rank_zero_end(trainer)
 
@@ -83,6 +84,33 @@ def _load_state_dict(loop: Any, *args: Any) -> None:
         loop._restarting = loop.epoch_loop.restarting = False
 
 
+def _run(loop: Any) -> None:
+    """Trains, or repeats the end of a run that was killed after its last step.
+
+    Lightning does nothing if the checkpoint is of the last step. The evaluation and the figures of
+    the end would be missing for good. Here they are made from a validation that logs nothing,
+    because what it found was logged before the checkpoint was saved.
+    """
+    loop.setup_data()
+    if not (loop.is_resuming and loop.done):
+        type(loop).run(loop)
+        return
+    trainer = loop.trainer
+    rank_zero_info("The run has ended: its evaluation and figures are made again.")
+    loop.restarting = False
+    loop.on_run_start()
+    if trainer.enable_validation:
+        connector = vars(trainer._logger_connector)
+        connector["log_metrics"] = _do_nothing
+        try:
+            trainer.validating = True
+            loop.epoch_loop.val_loop.run()
+        finally:
+            trainer.training = True
+            del connector["log_metrics"]
+    loop.on_run_end()
+
+
 def _advance(loop: Any, *args: Any) -> None:
     """Trains on one batch, after counting the steps that loggers get anew.
 
@@ -107,7 +135,7 @@ def leave_signals_alone(trainer: Trainer) -> None:
         vars(trainer.fit_loop.epoch_loop)["_broadcast_sigterm_tensor"] = _do_nothing
 
 
-def _do_nothing() -> None:
+def _do_nothing(*args: Any, **kwargs: Any) -> None:
     pass
 
 

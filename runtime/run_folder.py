@@ -1,21 +1,28 @@
-"""A run's folder, `runs/<experiment>/<version>/`, and the logs in it."""
+"""A run's folder, `runs/<experiment>/<version>/`: its name, its loggers and its lock."""
 
-import csv
-import warnings
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from runtime import cluster, files, loggers
+from runtime.errors import RunFailedError
 from runtime.loggers import LoggerFactory
+from runtime.run_lock import RunLock
+from runtime.run_logs import AppendingCSVLogger, RunTensorBoardLogger
+
+WRITTEN = (".", "checkpoints", "figures")  # folders of a run into which training writes
 
 
 class RunFolder(Callback):
-    """Gives a run its folder, and its loggers, once the ranks can agree on the folder.
+    """Gives a run its folder and its loggers, and keeps other processes from training it.
+
+    The ranks agree on the folder, so it is made once they can talk to each other.
 
     TensorBoard and CSV logs come first, because Lightning takes `trainer.log_dir` and the folder of
     checkpoints from the first logger. Loggers that the trainer already has stay. `others` are made
@@ -39,27 +46,33 @@ class RunFolder(Callback):
         self.runs, self.experiment, self.resumed = runs, experiment, resumed
         self.others = others
         self.loggers: list[Logger] = []
+        self._lock = RunLock()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        folder, others = self._start(trainer)
+        folder, others = self._start(trainer, stage)
+        if folder is None:
+            rank_zero_warn(
+                f"{self.resumed} is read-only, so no logs and no results are kept in it."
+            )
+            return
         given = [logger for logger in trainer.loggers if logger not in self.loggers]
         self.loggers = [
             logger(save_dir=folder.parent, name="", version=folder.name)
-            for logger in (TensorBoardLogger, AppendingCSVLogger)
+            for logger in (RunTensorBoardLogger, AppendingCSVLogger)
         ]
         self.loggers += others
         trainer.loggers = [*self.loggers, *given]
 
-    def _start(self, trainer: Trainer) -> tuple[Path, list[Logger]]:
-        """Creates the folder and starts the other loggers on rank zero.
+    def _start(self, trainer: Trainer, stage: str) -> tuple[Path | None, list[Logger]]:
+        """Opens the folder and starts the other loggers on rank zero.
 
         If that fails there, it fails on all ranks, which would otherwise wait for rank zero.
         """
-        folder, others, failure = Path(), [], None
+        folder, others, failure = None, [], None
         if trainer.is_global_zero:
             try:
-                folder = self._create()
-                others = loggers.start(self.others, folder)
+                folder = self._open(stage)
+                others = loggers.start(self.others, folder) if folder else []
             except Exception as error:
                 failure = error
         folder, reason = trainer.strategy.broadcast((folder, failure and str(failure)))
@@ -74,6 +87,59 @@ class RunFolder(Callback):
         for logger in self.loggers:
             if isinstance(logger, AppendingCSVLogger) and trainer.is_global_zero:
                 logger.forget_from(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self._insist_on_folder(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._insist_on_folder(trainer)
+
+    def _insist_on_folder(self, trainer: Trainer) -> None:
+        """Ends the run if its folder is gone: what it writes from here on would be lost."""
+        if self._lock.is_lost():
+            raise RunFailedError(
+                f"the run's folder {self.loggers[0].log_dir} was removed or renamed while the "
+                f"run was at step {trainer.global_step}. If it still exists under another name, "
+                "`--ckpt_path NAME` goes on from its last checkpoint."
+            )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._lock.release()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        try:
+            if isinstance(exception, OSError):
+                self._insist_on_folder(trainer)
+        finally:
+            self._lock.release()
+        # TensorBoard's own writer does not say which file the disk refused.
+        if isinstance(exception, OSError) and exception.filename is None and self.loggers:
+            exception.filename = self.loggers[0].log_dir
+
+    def _open(self, stage: str) -> Path | None:
+        """Creates or finds the folder, and locks it for training.
+
+        Returns None if nothing can be written beside a finished run.
+        """
+        folder = self._create()
+        if stage != "fit":
+            return folder if os.access(folder, os.W_OK) else None
+        try:
+            holder = self._lock.acquire(folder)
+        except OSError as error:
+            raise MisconfigurationException(
+                f"{folder} cannot be written to ({error.strerror}): make it writable, or copy it"
+            ) from error
+        if holder:
+            raise MisconfigurationException(
+                f"{folder} is being trained by {holder}: wait for its end or stop it. Without "
+                "--ckpt_path this is a new run."
+            )
+        for name in WRITTEN:
+            files.sweep(folder / name)
+        return folder
 
     def _create(self) -> Path:
         """Creates the folder, which no other run has, and returns it."""
@@ -105,52 +171,3 @@ def run_folder_of(checkpoint: Path) -> Path | None:
     """Returns the run folder that contains a checkpoint, or None if the checkpoint is elsewhere."""
     folder = checkpoint.parent
     return folder.parent if folder.name == "checkpoints" else None
-
-
-class AppendingCSVLogger(CSVLogger):
-    """Lightning's CSV logger, except that it continues a `metrics.csv` instead of deleting it."""
-
-    writer: ExperimentWriter | None = None
-
-    @property
-    def experiment(self) -> ExperimentWriter:
-        if self.writer is None:
-            self.writer = _AppendingWriter(self.log_dir)
-        return self.writer
-
-    def forget_from(self, step: int) -> None:
-        """Removes the rows of this step and of later ones from `metrics.csv`."""
-        path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
-        if not path.is_file():
-            return
-        with path.open(newline="") as file:
-            header, *rows = [*csv.reader(file)] or [[]]
-        if "step" not in header:
-            return
-        column = header.index("step")
-        kept = [row for row in rows if int(row[column] or -1) < step]
-        if len(kept) < len(rows):
-            files.write(path, lambda new: _write_rows(new, [header, *kept]))
-
-    def finalize(self, status: str) -> None:
-        if self.writer is not None:
-            self.save()
-
-
-def _write_rows(path: Path, rows: list[list[str]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-
-
-class _AppendingWriter(ExperimentWriter):
-    NAME_METRICS_FILE = ".metrics.csv"  # does not exist, so Lightning finds nothing to delete
-
-    def __init__(self, log_dir: str) -> None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*will be deleted")
-            super().__init__(log_dir)
-        path = Path(log_dir) / ExperimentWriter.NAME_METRICS_FILE
-        self.metrics_file_path = str(path)
-        if path.is_file():
-            with path.open(newline="") as file:
-                self.metrics_keys = next(csv.reader(file), [])

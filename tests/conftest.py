@@ -48,19 +48,19 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
     return ROOT
 
 
+def weights_hash_of(path: Path) -> str:
+    """Returns a hash of the bits of all weights, buffers and optimizer states in a checkpoint."""
+    checkpoint = torch.load(path, weights_only=True)
+    digest = hashlib.sha256()
+    for name, tensor in checkpoint["state_dict"].items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    for optimizer in checkpoint["optimizer_states"]:
+        for state in optimizer["state"].values():
+            for value in state.values():
+                digest.update(torch.as_tensor(value).numpy().tobytes())
+    return digest.hexdigest()
+
+
 @pytest.fixture
 def weights_hash() -> Callable[[Path], str]:
-    """A hash of the bits of all weights, buffers and optimizer states in a checkpoint."""
-
-    def hash_of(path: Path) -> str:
-        checkpoint = torch.load(path, weights_only=True)
-        digest = hashlib.sha256()
-        for name, tensor in checkpoint["state_dict"].items():
-            digest.update(name.encode() + tensor.numpy().tobytes())
-        for optimizer in checkpoint["optimizer_states"]:
-            for state in optimizer["state"].values():
-                for value in state.values():
-                    digest.update(torch.as_tensor(value).numpy().tobytes())
-        return digest.hexdigest()
-
-    return hash_of
+    return weights_hash_of

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning import Callback
 import cli
 from callbacks import DEFAULT_CALLBACKS
 from commands import ladder_cli
+from commands.parser import Parser
 from runtime.preemption import TRY_AGAIN
 
 KINDS = {
@@ -97,3 +99,37 @@ def test_killed_and_resumed_is_the_run_that_was_not_killed(
     last = "checkpoints/last.ckpt"
     assert weights_hash(folder / last) == weights_hash(whole / last)
     assert logged_steps(folder) == logged_steps(whole)  # the past is kept, no validation is lost
+
+
+def test_a_run_killed_after_its_last_step_gets_its_evaluation(
+    tmp_path: Path, in_root: Path
+) -> None:
+    args = ["fit", "--config=configs/iris.yaml", f"--trainer.default_root_dir={tmp_path}"]
+    args += ["--trainer.max_epochs=2", "--trainer.log_every_n_steps=1", "--data.val_fraction=0.2"]
+    cli.main(args)
+    (folder,) = tmp_path.glob("iris/version_*")
+    found, rows = ((folder / name).read_text() for name in ("metrics.json", "metrics.csv"))
+    (folder / "metrics.json").unlink()
+    shutil.rmtree(folder / "figures")
+    cli.main([*args, f"--ckpt_path={folder}"])
+    assert (folder / "metrics.json").read_text() == found
+    assert (folder / "metrics.csv").read_text() == rows
+    assert (folder / "figures" / "confusion_val.png").exists()
+
+
+def test_a_kill_while_the_config_is_written_leaves_the_old_one(
+    tmp_path: Path, in_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ["fit", "--config=configs/iris.yaml", f"--trainer.default_root_dir={tmp_path}"]
+    cli.main([*args, "--trainer.max_epochs=1"])
+    (folder,) = tmp_path.glob("iris/version_*")
+    before, dump, seen = (folder / "config.yaml").read_text(), Parser.dump, set()
+
+    def watched(*args: Any, **options: Any) -> str:
+        seen.add((folder / "config.yaml").read_text())
+        return dump(*args, **options)
+
+    monkeypatch.setattr(Parser, "dump", watched)
+    cli.main([*args, "--trainer.max_epochs=2", f"--ckpt_path={folder}"])
+    assert seen == {before}
+    assert (folder / "config.yaml").read_text() != before

@@ -14,7 +14,7 @@ from callbacks.figures import beside, tile
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
 from runtime.files import write
-from runtime.run_folder import AppendingCSVLogger
+from runtime.run_logs import AppendingCSVLogger
 from tests.callbacks.runs import NAMES_PX, SHAPES, trainer
 from tests.models.gans import DROPOUT, fit, same, small, state
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from lightning import Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from datamodules import Iris
 from models import IrisMLP
 from runtime.checkpoints import EpochCheckpoint
-from runtime.run_folder import AppendingCSVLogger, RunFolder, run_folder_of
+from runtime.run_folder import RunFolder, run_folder_of
+from runtime.run_logs import AppendingCSVLogger, RunTensorBoardLogger
 from tests.test_cli import fails, run
 
 
@@ -96,7 +97,7 @@ def test_loggers_are_added_to_the_runs_own(several: bool, tmp_path: Path) -> Non
     folder = tmp_path / "iris" / "version_0"
     assert trainer.log_dir == str(folder)
     assert [type(logger) for logger in trainer.loggers] == [
-        TensorBoardLogger, AppendingCSVLogger, *([CSVLogger] if several else []), Remote
+        RunTensorBoardLogger, AppendingCSVLogger, *([CSVLogger] if several else []), Remote
     ]  # fmt: skip
     assert "train/loss" in remote.metrics
     assert list(folder.glob("events.out.tfevents.*"))

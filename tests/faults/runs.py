@@ -1,0 +1,234 @@
+"""Small runs in forked processes, and what must hold for a run after a fault."""
+
+import builtins
+import csv
+import io
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+import cli
+from callbacks import Evaluation, FiniteLoss, Health, Predictions, Speed
+from commands import ladder_cli
+from tests import ranks
+from tests.conftest import weights_hash_of
+
+PATIENCE = 300.0  # seconds; the same run takes 2 alone, and 10 on a busy machine
+MODELS = {
+    "GAN": ["--model=GAN", "--model.generator.width=2", "--model.trunk.width=2",
+            "--model.latent_dim=4", "--model.ema_decay=0.9"],
+    "cGAN": ["--model=ConditionalGAN", "--model.generator.width=2", "--model.trunk.width=2",
+             "--model.latent_dim=4", "--model.ema_decay=0.9"],
+    "classifier": ["--model=ImageClassifier", "--model.network.width=2",
+                   "--model.network.dropout=0.2"],
+}  # fmt: skip
+SMALL = [
+    "--experiment=run", "--data=Images", "--data.dataset=digits", "--data.batch_size=64",
+    "--trainer.max_epochs=8", "--trainer.limit_train_batches=4", "--trainer.limit_val_batches=1",
+    "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu", "--trainer.precision=32-true",
+    "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+    "--checkpoint.min_steps=0", "--samples.min_steps=0", "--quality.samples=64",
+    "--quality.min_steps=0",
+]  # fmt: skip
+CALLBACKS = (
+    FiniteLoss,
+    Speed,
+    Health,
+    Evaluation,
+    Predictions,
+)  # without figures that take a second each
+MACHINE = ("train/examples_per_s", "train/memory", "train/step_time")  # differ from run to run
+
+Fault = Callable[[], None]  # changes the process that it runs in
+
+
+def start(
+    root: Path,
+    kind: str,
+    *more: str,
+    fault: Fault = lambda: None,
+    processes: int = 1,
+    rank: int = 0,
+    logs: Path | None = None,
+) -> list[ranks.ForkProcess]:
+    """Starts `fit`, or continues it if it has saved a checkpoint. One rank gets the fault.
+
+    The output goes to `<logs>/<rank>.log`, by default in the root.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    saved = any(root.glob("run/*/checkpoints/[!.]*.ckpt"))
+    resume = ["--ckpt_path=last"] if saved else []
+    share = [f"--trainer.devices={processes}", "--trainer.strategy=ddp"] if processes > 1 else []
+    place = f"--trainer.default_root_dir={root}"
+    return command(logs or root, "fit", *MODELS[kind], *SMALL, place, *share, *resume, *more,
+                   fault=fault, processes=processes, rank=rank)  # fmt: skip
+
+
+def command(
+    folder: Path, *args: str, fault: Fault = lambda: None, processes: int = 1, rank: int = 0
+) -> list[ranks.ForkProcess]:
+    """Starts a command; its output goes to `<folder>/<rank>.log`."""
+
+    def work() -> None:
+        ladder_cli.DEFAULT_CALLBACKS = CALLBACKS  # type: ignore[assignment]
+        if processes == 1:
+            for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+                os.environ.pop(name, None)
+        warnings.showwarning = show  # pytest keeps warnings to itself
+        if int(os.environ.get("RANK", 0)) == rank:
+            fault()
+        cli.main([*args])
+
+    return ranks.start(processes, work, folder)
+
+
+def show(message: Warning | str, *_: Any) -> None:
+    print(f"Warning: {message}", file=sys.stderr)
+
+
+def finish(started: list[ranks.ForkProcess], folder: Path) -> str:
+    """Waits for processes that must end well, and returns what rank zero printed."""
+    codes = ranks.end(started, PATIENCE)
+    text = (folder / "0.log").read_text()
+    assert codes == [0] * len(codes), (codes, text[-3000:])
+    return text
+
+
+def fails(started: list[ranks.ForkProcess], folder: Path, code: int = 1) -> str:
+    """Waits for a process that must explain in one line why it ends, and returns the line."""
+    codes, text = ranks.end(started, PATIENCE), (folder / "0.log").read_text()
+    assert codes == [code], (codes, text[-3000:])
+    assert "Traceback" not in text, text[-3000:]
+    (line,) = [line for line in text.splitlines() if line.startswith("error:")]
+    return line
+
+
+def folder_of(root: Path) -> Path:
+    """Returns the folder of the newest run that has saved a checkpoint."""
+    return max(path.parents[1] for path in root.glob("run/*/checkpoints/last.ckpt"))
+
+
+def kill() -> None:
+    """Ends this process at once, as the kernel does if memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Torn:
+    """A file that gets a share of what is written to it, before the process is killed."""
+
+    def __init__(self, file: Any, share: float) -> None:
+        self.file, self.share = file, share
+
+    def write(self, data: Any) -> None:
+        self.file.write(data[: 1 + int(len(data) * self.share)])
+        self.file.flush()
+        kill()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __enter__(self) -> "Torn":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.file)
+
+
+def tear(name: str, count: int = 1, share: float = 0.5) -> None:
+    """Kills this process within the n-th write to a file whose path contains `name`."""
+    on_write(name, lambda stream: Torn(stream, share), count)
+
+
+def on_write(name: str, act: Callable[[Any], Any], count: int = 1) -> None:
+    """Replaces the n-th file that is opened to be written and whose path contains `name`."""
+    real, left = builtins.open, [count]
+
+    def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        stream = real(file, mode, *args, **kwargs)
+        if isinstance(file, int) or name not in str(file) or not {*mode} & {*"wax"}:
+            return stream
+        left[0] -= 1
+        return stream if left[0] else act(stream)
+
+    builtins.open = io.open = opened  # type: ignore[assignment]
+
+
+def check_whole(root: Path) -> None:
+    """Checks that all pictures and all files that are read back are complete."""
+    for path in root.glob("run/*/figures/[!.]*.png"):
+        with Image.open(path) as image:
+            image.load()
+    for path in root.glob("run/*/config.yaml"):
+        assert "trainer:" in path.read_text(), f"{path} is incomplete"
+
+
+def check_equal(root: Path, whole: Path, spare: int = 0) -> None:
+    """Checks that a run after a fault has all that an uninterrupted one has, and no more.
+
+    Lightning keeps the checkpoint from which a run went on if it is not `last.ckpt`, so there may
+    be some to spare.
+    """
+    ours, theirs = folder_of(root), folder_of(whole)
+    last = "checkpoints/last.ckpt"
+    assert weights_hash_of(ours / last) == weights_hash_of(theirs / last)
+    assert rows_of(ours) == rows_of(theirs)
+    names, expected = names_in(ours), names_in(theirs)
+    assert expected <= names, expected - names
+    more = names - expected
+    assert len(more) <= spare, more
+    assert all(name.startswith("checkpoints/epoch=") for name in more), more
+    missing = scalars_of(theirs) - scalars_of(ours)
+    assert not missing, f"TensorBoard lacks {sorted(missing)[:5]}"
+    check_whole(root)
+    metrics = "metrics.json"
+    if (theirs / metrics).exists():
+        assert (ours / metrics).read_text() == (theirs / metrics).read_text()
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """Returns the rows of metrics.csv, without what depends on the machine's speed."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    kept = [{k: v for k, v in row.items() if v and not k.startswith(MACHINE)} for row in rows]
+    return [row for row in kept if len(row) > 2]  # more than the epoch and the step
+
+
+def names_in(folder: Path) -> set[str]:
+    """Returns all files of a run, hidden ones included, except TensorBoard's and the log."""
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
+    return {str(path) for path in paths if not path.name.startswith("events.")}
+
+
+def scalars_of(folder: Path) -> set[tuple[str, int]]:
+    """Returns names and steps of TensorBoard's scalars."""
+    found = set()
+    for path in folder.glob("events.out.tfevents.*"):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.HasField("tensor") and not value.tag.startswith(MACHINE):
+                    found.add((value.tag, event.step))
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Waits until something is true."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "in vain"
+        time.sleep(0.01)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
