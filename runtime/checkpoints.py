@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from runtime import background
 from runtime.checkpoint_files import RESUMABLE, BadCheckpointError, link, verify
 from runtime.ranges import NonNegative, check_ranges
 from runtime.schedule import epoch_is_due
@@ -30,9 +31,13 @@ class EpochCheckpoint(_AtEpochs):
     Args:
         keep_last: How many checkpoints to keep; -1 keeps all. `last.ckpt` is a link to the newest.
         min_steps: If an epoch is shorter than this, save only every few epochs.
+        background: Train on while the file is written from a copy in memory. A failure to write
+            ends the run at the next save.
     """
 
-    def __init__(self, keep_last: int = 2, min_steps: NonNegative = 200) -> None:
+    def __init__(
+        self, keep_last: int = 2, min_steps: NonNegative = 200, background: bool = False
+    ) -> None:
         check_ranges(EpochCheckpoint, locals(), "checkpoint.")
         if keep_last < -1 or keep_last == 0:
             raise MisconfigurationException(
@@ -49,6 +54,12 @@ class EpochCheckpoint(_AtEpochs):
             enable_version_counter=False,  # a resumed run writes the same names again
         )
         self.min_steps = min_steps
+        self.background = background
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self.background and stage == "fit":
+            background.start(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not epoch_is_due(trainer, self.min_steps):
@@ -61,8 +72,12 @@ class EpochCheckpoint(_AtEpochs):
     def _link_last(self, trainer: Trainer, newest: Path) -> None:
         """Points `last.ckpt` to the newest checkpoint, so that there is one at any moment."""
         if trainer.is_global_zero:
-            link(newest.with_name("last.ckpt"), newest)
+            background.submit(trainer, link, newest.with_name("last.ckpt"), newest)
         trainer.strategy.barrier()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        background.flush(trainer)
 
 
 class BestCheckpoint(_AtEpochs):

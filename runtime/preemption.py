@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint, Timer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.optim import Optimizer
 
-from runtime import lightning_mends, signals
+from runtime import background, lightning_mends, signals
 from runtime.schedule import is_over
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: "try the same again later"
@@ -81,6 +81,7 @@ class Preemption(Checkpoint):
             )
         path = Path(folder) / "checkpoints" / "last.ckpt"
         trainer.save_checkpoint(path)
+        background.flush(trainer)
         rank_zero_info(f"Told to stop after step {trainer.global_step}; saved {path}.")
         # Lightning's launcher kills all ranks when one of those it started exits with an error.
         sys.exit(TRY_AGAIN if trainer.is_global_zero else 0)

@@ -77,24 +77,29 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
     return run
 
 
-CASES = [("ConditionalGAN", stop) for stop in STOPS] + [("GAN", "mid-epoch")]
-REST = [("GAN", stop) for stop in STOPS if stop != "mid-epoch"]
+CASES = [("ConditionalGAN", stop, False) for stop in STOPS]
+CASES += [("GAN", "mid-epoch", False), ("ConditionalGAN", "mid-epoch", True)]
+LATER = [stop for stop in STOPS if stop != "mid-epoch"]
+REST = [("GAN", stop, False) for stop in LATER] + [("ConditionalGAN", s, True) for s in LATER]
 
 
 @pytest.mark.parametrize(
-    ("kind", "stop"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)]
+    ("kind", "stop", "background"),
+    [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)],
 )
 def test_killed_and_resumed_is_the_run_that_was_not_killed(
     kind: str,
     stop: str,
+    background: bool,
     tmp_path: Path,
     uninterrupted: Callable[[str], Path],
     weights_hash: Callable[[Path], str],
 ) -> None:
+    saving = f"--checkpoint.background={str(background).lower()}"
     with pytest.raises(SystemExit) as stopped:
-        fit(tmp_path, kind, kill=Kill(*STOPS[stop]))
+        fit(tmp_path, kind, saving, kill=Kill(*STOPS[stop]))
     assert stopped.value.code == TRY_AGAIN
-    folder = fit(tmp_path, kind, "--ckpt_path=last")
+    folder = fit(tmp_path, kind, saving, "--ckpt_path=last")
     whole = uninterrupted(kind)
     last = "checkpoints/last.ckpt"
     assert weights_hash(folder / last) == weights_hash(whole / last)
