@@ -5,10 +5,11 @@ READY := .venv/ready
 EXTRAS_READY := .venv/extras-ready
 EXTRAS := export,sweep,wandb,mlflow
 BENCH_READY := .venv-bench/ready
+AUDIT_READY := .venv-audit/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help train test slow test-extras test-faults test-faults-full test-gpu test-slurm lint ci bench bench-gpu clean
+.PHONY: help train test slow test-extras test-faults test-faults-full test-gpu test-slurm lint audit sbom constraints ci bench bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -42,7 +43,19 @@ lint: $(READY)  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ci: lint test slow test-extras test-faults test-slurm  ## run all checks that must pass before a merge
+audit: $(READY) $(AUDIT_READY)  ## look for known vulnerabilities in the installed versions
+	$(BIN)/python .ci/audit.py .venv-audit/bin/pip-audit
+
+sbom: $(READY) $(AUDIT_READY)  ## list the installed packages in build/ladder.cdx.json (CycloneDX)
+	@mkdir -p build
+	.venv-audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file build/ladder.cdx.json $(BIN)/python
+
+constraints: $(EXTRAS_READY)  ## write the installed versions to constraints.txt; run it after `make ci`
+	$(BIN)/python .ci/constraints.py > constraints.txt.tmp
+	mv constraints.txt.tmp constraints.txt
+
+ci: lint test slow test-extras test-faults test-slurm audit sbom  ## run all checks that must pass before a merge
 
 bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -63,9 +76,9 @@ $(EXTRAS_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,$(EXTRAS)]'
 	@touch $@
 
-# Keras gets a separate environment with the extra's packages only.
-$(BENCH_READY): pyproject.toml
-	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
-		$$(.venv-bench/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'])")
+# Keras and the tools of `audit` and `sbom` get separate environments with an extra's packages only.
+.venv-%/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		$$(.venv-$*/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$*'])")
 	@touch $@

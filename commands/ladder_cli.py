@@ -279,7 +279,8 @@ class LadderCLI(LightningCLI):
         """Prints where the run is and which command comes next."""
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
         if folder and self.trainer.loggers and not self.options.trainer.fast_dev_run:
-            rank_zero_info(f"This run: {folder}\nWatch it: tensorboard --logdir {self.runs}")
+            watch = f"tensorboard --logdir {self.runs} --host localhost"
+            rank_zero_info(f"This run: {folder}\nWatch it: {watch}")
             if self._saves:
                 foreign = any(trust.foreign_classes(self.options.as_dict()))
                 trusting = " --trust true" if foreign else ""  # the user's own classes

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,13 @@ from runtime.files import read_json, write_json
 LoggerFactory = Callable[[], Logger]
 
 IDS = "loggers.json"  # in a run's folder: which run of W&B or MLflow it is
+# Neither tells the host, the user, the command line, or where the program and its git remote are.
+WANDB_PRIVATE: dict[str, Any] = {"x_disable_meta": True, "disable_git": True, "host": ""}
+MLFLOW_PRIVATE = {"mlflow.user": "unknown", "mlflow.source.name": "cli.py"}
+SECRET_NAME = re.compile(
+    r"(?i)(?:^|[._])(?:(?:api|access|private)_?key|token|passw(?:or)?d|secret)(?:_[^.]*)?$"
+)
+URL_WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 PACKAGES = {  # of loggers: the module to import, and how to install it
     "WandbLogger": ("wandb", '-e ".[wandb]"'),
     "MLFlowLogger": ("mlflow", '-e ".[mlflow]"'),
@@ -28,11 +36,34 @@ PACKAGES = {  # of loggers: the module to import, and how to install it
 }
 
 
-def require_packages(factories: Sequence[LoggerFactory]) -> None:
-    """Refuses a logger whose package is not installed, and names the package."""
+def check(factories: Sequence[LoggerFactory]) -> None:
+    """Refuses a logger whose package is not installed, or whose options contain a secret."""
     for make in factories:
+        if name := secret_in(getattr(make, "keywords", {})):
+            raise MisconfigurationException(
+                f"trainer.logger.{name}: the run's config.yaml would hold this secret. Leave it "
+                "out and set the variable that the service reads, such as WANDB_API_KEY, "
+                "COMET_API_KEY or MLFLOW_TRACKING_PASSWORD."
+            )
         if text := missing_package(base.__name__ for base in class_of(make).__mro__):
             raise MisconfigurationException(text)
+
+
+def secret_in(options: Any, name: str = "") -> str:
+    """Returns the dotted name of an option that contains a secret; empty if none does.
+
+    A secret is a text whose option's name says so, or a URL with a password.
+    """
+    if isinstance(options, str):
+        secret = options and SECRET_NAME.search(name) or URL_WITH_PASSWORD.search(options)
+        return name if secret else ""
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if isinstance(options, Mapping):
+        pairs = options.items()
+    elif isinstance(options, list | tuple):
+        pairs = enumerate(options)
+    found = (secret_in(value, f"{name}.{key}".lstrip(".")) for key, value in pairs)
+    return next(filter(None, found), "")
 
 
 def missing_package(names: Iterable[str]) -> str:
@@ -91,6 +122,7 @@ def _start_wandb(
     mode = options.get("mode") or os.environ.get("WANDB_MODE", "offline")
     offline = options["offline"] or mode in ("offline", "dryrun")
     run = options["version"] or options["id"] or run or token_hex(4)
+    quiet = WANDB_PRIVATE | {"console": "off", "silent": offline}
     save_dir = folder if options["save_dir"] == "." else options["save_dir"]
     chosen = {
         "version": run,
@@ -99,7 +131,7 @@ def _start_wandb(
         "project": options["project"] or os.environ.get("WANDB_PROJECT", "ladder"),
         "name": options["name"] or _name(folder),
         "save_dir": save_dir,
-        "settings": options.get("settings") or {"console": "off", "silent": offline},
+        "settings": options.get("settings") or quiet,
     }
     if offline:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # would be sent over the network
@@ -121,7 +153,8 @@ def _start_mlflow(
     from mlflow.exceptions import MlflowException
 
     kind = ContinuingMLFlowLogger if kind is MLFlowLogger else kind
-    chosen = {"run_name": options["run_name"] or _name(folder)}
+    chosen: dict[str, Any] = {"run_name": options["run_name"] or _name(folder)}
+    chosen["tags"] = MLFLOW_PRIVATE | (options["tags"] or {})
     if options["experiment_name"] == "lightning_logs":
         chosen["experiment_name"] = folder.parent.name
     if options["save_dir"] == "./mlruns":

@@ -42,7 +42,7 @@ class RunFolder(Callback):
         resumed: Path | None = None,
         others: Sequence[LoggerFactory] = (),
     ) -> None:
-        loggers.require_packages(others)
+        loggers.check(others)
         self.runs, self.experiment, self.resumed = runs, experiment, resumed
         self.others = others
         self.loggers: list[Logger] = []
