@@ -105,6 +105,17 @@ def test_lightnings_parser_knows_all_commands(capsys: pytest.CaptureFixture[str]
     assert all(name in line for name in COMMANDS)
 
 
+def test_only_the_given_command_builds_its_parser(in_root: Path) -> None:
+    """Each of the others would take 50 ms."""
+    light = {name for name, command in COMMANDS.items() if command.light}
+    given = ["fit", "--config=configs/gates.yaml"]
+    for args in (given, {"fit": {"model": "GateMLP", "data": "Gates"}}):
+        command = LadderCLI.__new__(LadderCLI)
+        command.args = args  # type: ignore[assignment]
+        assert command.subcommands().keys() == {"fit"}
+    assert parsed(*given).parser.commands.keys() == {"fit"} | light
+
+
 def offline(path: Path, folder: Path) -> list[str]:
     """Arguments that replace a config's data set by the embedded one, or by images in a folder."""
     data = yaml.safe_load(path.read_text())["data"]
