@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import commands
-from commands.errors import is_of_lightnings_callbacks, user_errors
+from commands.errors import is_lightnings, user_errors
+from commands.lightning_messages import reworded
 from runtime import signals
 from runtime.errors import RunFailedError
 
@@ -57,7 +58,7 @@ def main(args: "ArgsType" = None) -> None:
         _print(f"{error.strerror}: {error.filename}. Make room; `--ckpt_path last` goes on.")
         raise SystemExit(1) from None
     except (RuntimeError, ValueError, AttributeError) as error:
-        if not is_of_lightnings_callbacks(error):
+        if not is_lightnings(error):
             raise
         _print(error)
         raise SystemExit(2) from None
@@ -66,7 +67,7 @@ def main(args: "ArgsType" = None) -> None:
 def _print(error: Exception | str) -> None:
     """Prints an error in one line, once for all ranks."""
     if not int(next((os.environ[name] for name in RANKS if name in os.environ), 0)):
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", reworded(" ".join(str(error).split())), file=sys.stderr)
 
 
 def run_lightning(args: "ArgsType", own_process: bool = False) -> "LadderCLI":

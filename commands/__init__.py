@@ -47,6 +47,7 @@ COMMANDS = {
         "Draw images from a trained GAN",
         "commands.sample:Generation",
         needs_data=lambda options: options.neighbors,
+        needs_checkpoint=True,
     ),
     "maximize": Command("Draw what a network has learned", "commands.maximize:Maximization"),
     "export": Command(
@@ -128,6 +129,8 @@ def run_light(args: list[str]) -> bool:
         raise SystemExit(2)
     if args[0] in ("-h", "--help", "help"):
         print(help_text())
+    elif args[0].startswith("-") and (name := next((a for a in args if a in COMMANDS), "")):
+        raise UserError(f"{args[0]} comes before {name}: write the command first, then options.")
     elif args[0].startswith("-") or not find(args[0]).light:  # options of LightningCLI come first
         return False
     else:

@@ -24,16 +24,16 @@ FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 def draw_grid(folder: Path, drawn: dict[str, Tensor], classes: Classes) -> Path:
     """Draws `grid.png`: up to ten images uint8 (N, C, H, W) per class, a row each."""
-    images, columns = drawn["images"].float() / 255, COLUMNS
+    images, columns = drawn["images"], COLUMNS
     if classes is None:
         images = images[: COLUMNS**2]
     else:
-        blank = torch.zeros(COLUMNS, *images.shape[1:])
+        blank = images.new_zeros(COLUMNS, *images.shape[1:])
         rows = [images[drawn["labels"] == k][:COLUMNS] for k in classes]
         columns = max(len(row) for row in rows)
         images = torch.cat([torch.cat([row, blank])[:columns] for row in rows])
     path = folder / "grid.png"
-    write_png(path, tile(images, columns))
+    write_png(path, tile(images.float() / 255, columns))
     return path
 
 

@@ -1,8 +1,10 @@
 """A run's folder, `runs/<experiment>/<version>/`, and the logs in it."""
 
 import csv
+import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
@@ -39,6 +41,7 @@ class RunFolder(Callback):
         self.runs, self.experiment, self.resumed = runs, experiment, resumed
         self.others = others
         self.loggers: list[Logger] = []
+        self._unused: Path | None = None  # a folder of this run, before its first training batch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         found = trainer.strategy.broadcast(self._create() if trainer.is_global_zero else "")
@@ -56,9 +59,23 @@ class RunFolder(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets metrics of steps that the run repeats, because it was killed after them."""
+        self._unused = None
         for logger in self.loggers:
             if isinstance(logger, AppendingCSVLogger) and trainer.is_global_zero:
                 logger.forget_from(trainer.global_step)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Removes the folder of a run that could not begin: a mistake leaves nothing behind."""
+        if self._unused is not None:
+            for logger in trainer.loggers:
+                logger.finalize("failed")
+            trainer.loggers = []
+            shutil.rmtree(self._unused, ignore_errors=True)
+            with suppress(OSError):  # not empty
+                self._unused.parent.rmdir()
+                self.runs.rmdir()
 
     def _create(self) -> Path | str:
         """Creates the folder, which no other run has, and returns it, or what is wrong."""
@@ -68,7 +85,9 @@ class RunFolder(Callback):
             while True:
                 folder = self.resumed or parent / self._version()
                 try:
-                    folder.mkdir(exist_ok=bool(self.resumed) or cluster.in_job())
+                    if not (known := folder.is_dir() and (self.resumed or cluster.in_job())):
+                        folder.mkdir()
+                    self._unused = None if known else folder
                     return folder
                 except FileExistsError:  # another run has just created it
                     continue

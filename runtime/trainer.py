@@ -64,7 +64,10 @@ class LadderTrainer(Trainer):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
         kwargs |= {"logger": logger, "precision": precision, "plugins": plugins}
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
+            raise MisconfigurationException(f"trainer: {error}") from error
         cluster.check_shape(self)
         cluster.check_cores(self, oversubscribe)
         lightning_mends.mend(self)
