@@ -129,9 +129,11 @@ def run_light(args: list[str]) -> bool:
         raise SystemExit(2)
     if args[0] in ("-h", "--help", "help"):
         print(help_text())
-    elif args[0].startswith("-") and (name := next((a for a in args if a in COMMANDS), "")):
-        raise UserError(f"{args[0]} comes before {name}: write the command first, then options.")
-    elif args[0].startswith("-") or not find(args[0]).light:  # options of LightningCLI come first
+    elif args[0].startswith("-") and not args[0].startswith("--print_"):
+        command = next((arg for arg in args if arg in COMMANDS), "fit")
+        example = f"such as `python cli.py {command} {args[0]} ...`"
+        raise UserError(f"{args[0]}: options come after a command. Write it first, {example}.")
+    elif args[0].startswith("-") or not find(args[0]).light:  # `--print_shtab=bash`
         return False
     else:
         find(args[0]).load()(args[1:])

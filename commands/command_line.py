@@ -16,7 +16,8 @@ from commands.command_trainer import methods, trainer_class
 from commands.parser import CLASSES, SECTIONS, Parser, add_options_of, add_shared_options
 from runtime import checkpoints, cluster, lightning_mends
 from runtime.loggers import missing_package
-from runtime.ranges import SEEDS, check_values
+from runtime.ranges import SEEDS, check_ranges, check_values
+from runtime.trainer import RANGES as TRAINER_RANGES
 
 
 class CommandLine(LightningCLI):
@@ -66,6 +67,7 @@ class CommandLine(LightningCLI):
         else:
             self.config = parser.parse_object(self.args)
         self._check_sections()
+        self._check_ranges()
         self._find_checkpoint()
         self._require_data()
 
@@ -103,16 +105,26 @@ class CommandLine(LightningCLI):
         return arguments.experiment_name(self.files, class_path, self.options.experiment)
 
     def _check_sections(self) -> None:
-        """Refuses a value for a whole section, which the parser takes from a file, and seeds."""
+        """Refuses a value for a whole section, which the parser takes from a file."""
         for name in ("trainer", *SECTIONS):
             if not isinstance(value := self.options[name], Namespace):
                 place = config_files.place_of(name, list(self.args))
                 raise MisconfigurationException(
                     f"{place}{name}: expected options by name, got '{value}'."
                 )
-        seed = self.options.seed_everything
-        if not isinstance(seed, bool):
-            check_values({"seed_everything": seed}, {"seed_everything": SEEDS}, "--")
+
+    def _check_ranges(self) -> None:
+        """Refuses values outside of their ranges, before any data are read or networks built."""
+        options, command = self.options.as_dict(), self.config.subcommand
+        if not isinstance(options["seed_everything"], bool):
+            check_values(options, {"seed_everything": SEEDS}, "--")
+        if command in methods():
+            check_ranges(getattr(methods()[command], command), options, "--")
+        check_values(options["trainer"], TRAINER_RANGES, "trainer.")
+        for name, kind in SECTIONS.items():
+            check_ranges(kind, options[name], f"{name}.")
+        classes = {name: options[name] for name in ("model", "data") if options.get(name)}
+        check_ranges(type(self), classes, "")
 
     def _find_checkpoint(self) -> None:
         """Finds the checkpoint. Its hyperparameters take precedence, with a warning."""

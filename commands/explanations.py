@@ -10,9 +10,9 @@ from commands.errors import did_you_mean
 from commands.model_arguments import default_init_args
 
 BASES = ("LightningModule", "LightningDataModule", "Callback", "Logger")
-MANY = 6  # choices: of more, only the nearest is named
+MANY = 8  # choices: of more, only the nearest is named
 LONG = 60  # characters of a value
-A_CLASS = r"a dot import path|valid subclass|a subclass spec|Callable\["  # an error expects one
+A_CLASS = r"a dot import path|valid subclass|a subclass spec"  # an error expects one
 KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -20,6 +20,7 @@ KINDS = {
     "str": "text",
     "list": "a list",
     "tuple": "a list",
+    "Sequence": "a list",
     "dict": "a mapping",
 }
 
@@ -60,9 +61,6 @@ def _located(place: str, path: str, text: str) -> str:
 
 
 def _unknown(dashes: str, name: str, args: list[str], options: Iterable[str]) -> str:
-    if args[0].startswith("-"):
-        command = f"`python cli.py fit {dashes}{name} ...`"
-        return f"no command before {dashes}{name}. Write the command first, such as {command}."
     if not dashes and Path(name).suffix in (".yaml", ".yml"):
         return f"{name} is not an option. For a config file, write --config {name}."
     near = [dashes + option for option in difflib.get_close_matches(name, options, n=1)]
@@ -126,7 +124,9 @@ def _wrong_type(message: str) -> str:
     ):
         if match := re.search(pattern, message, re.MULTILINE):
             value = match[2] if len(match[2]) <= LONG else f"{match[2][:LONG]}..."
-            return f"expected {_wanted(match[1], match[2])}, got '{value}'.{_near(*match.groups())}"
+            if len(_choices(match[1])) > MANY and (near := _near(*match.groups())):
+                return f"'{value}' is not a possible value.{near}"
+            return f"expected {_wanted(match[1])}, got '{value}'.{_near(*match.groups())}"
     return ""
 
 
@@ -134,15 +134,13 @@ def _near(expected: str, value: str) -> str:
     return did_you_mean(difflib.get_close_matches(value, _choices(expected), n=1))
 
 
-def _wanted(expected: str, value: str) -> str:
+def _wanted(expected: str) -> str:
     choices, kinds = _choices(expected), _kinds(expected)
     if "float" in kinds:
         kinds = [kind for kind in kinds if kind != "int"]
-    wanted = [KINDS.get(kind, kind) for kind in kinds]
+    wanted = [text for kind in kinds for text in KINDS.get(kind, kind).split(", ")]
     if re.search(A_CLASS, expected) and "float" not in kinds:
         wanted.append("a class")
-    if len(choices) > MANY and _near(expected, value):
-        choices = ["another text"]
     wanted += choices
     return " or ".join(filter(None, [", ".join(wanted[:-1]), *wanted[-1:]])) or "options by name"
 
@@ -150,7 +148,8 @@ def _wanted(expected: str, value: str) -> str:
 def _choices(message: str) -> list[str]:
     """Returns the texts that an error names as possible values."""
     literals = re.findall(r"Expected an? \S*Literal\[(.+)\]", message)
-    return [*dict.fromkeys(re.findall(r"'([^']+)'", ", ".join(literals)))]
+    values = [value.strip("'") for literal in literals for value in literal.split(", ")]
+    return [*dict.fromkeys(values)]
 
 
 def _kinds(message: str) -> list[str]:

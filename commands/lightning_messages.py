@@ -28,8 +28,8 @@ REWORDED = {  # pattern: a line, in which {0} is the pattern's first group
         "trainer.accelerator: TPUs need the package torch_xla, which is not installed. Leave it "
         "out, or set it to cpu."
     ),
-    r"invalid accelerator name: `accelerator='(.*?)'`. Available names are: (.*)\.": (
-        "trainer.accelerator: there is no accelerator '{0}'. Set it to one of {1}."
+    r"invalid accelerator name: `accelerator='(.*?)'`": (
+        "trainer.accelerator: there is no accelerator '{0}'. Set it to auto, cpu or gpu."
     ),
     r"invalid strategy name: `strategy='(.*?)'`": (
         "trainer.strategy: there is no strategy '{0}'. Set it to auto, ddp or fsdp."
@@ -56,6 +56,9 @@ REWORDED = {  # pattern: a line, in which {0} is the pattern's first group
     ),
     r"`enable_checkpointing=False` but found": (
         "trainer.barebones switches checkpoints off: add --trainer.enable_checkpointing false."
+    ),
+    r"`Timer\(duration='(.*?)'\)` is not a valid duration": (
+        "trainer.max_time is {0}: write days:hours:minutes:seconds, such as 00:02:00:00."
     ),
     r"string value for the `profiler`": (
         "trainer.profiler: set it to simple, advanced, pytorch or xla."

@@ -144,8 +144,8 @@ def load_idx_dataset(
     if not files:
         raise MisconfigurationException(
             f"{spec.name} is in none of: {'; '.join(tried)}; download from {spec.url} "
-            f"({download_error}). Go online, or set --data.data_dir to the folder that holds "
-            f"{spec.name}/raw with its four IDX files, or --data.dataset to digits"
+            f"({download_error}). Go online, or set --data.data_dir to a folder with "
+            f"{spec.name}/raw and its four files in it, or --data.dataset to digits"
         )
     train = _load_split(spec, files[0], files[1], spec.num_train)
     return train, _load_split(spec, files[2], files[3], spec.num_test)

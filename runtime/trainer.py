@@ -24,6 +24,7 @@ RANGES = {  # of Lightning's arguments, which it does not check itself
     "max_epochs": Range(-1),
     "max_steps": Range(-1),
     "log_every_n_steps": Range(0),
+    "fast_dev_run": Range(0),
     "check_val_every_n_epoch": Range(1),
     "val_check_interval": Range(0, above=True),
     "accumulate_grad_batches": Range(1),

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 import cli
 from tests.conftest import ROOT
@@ -32,6 +33,25 @@ RUNS = {  # trained, by the name of the experiment
     "gan": ["--model=GAN", *WIDTH_2, *DIGITS],
     "cgan": ["--model=ConditionalGAN", *WIDTH_2, *DIGITS],
 }
+
+
+class Wide(nn.Module):
+    """A network for 100 numbers."""
+
+    def __init__(self, input_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(100, num_outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layer(inputs)
+
+
+class TwoOutputs(Wide):
+    """A network with another number of outputs than there are classes."""
+
+    def __init__(self, input_shape: tuple[int, ...], num_outputs: int) -> None:
+        super().__init__(input_shape, num_outputs)
+        self.layer = nn.Linear(*input_shape, 2)
 
 
 class Row(NamedTuple):
