@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import commands
-from commands.errors import is_of_lightnings_callbacks, user_errors
+from commands.errors import is_lightnings, user_errors
+from commands.lightning_messages import reworded
 from runtime import signals
 from runtime.errors import LOST_PROCESS, RunFailedError, announce, explain, is_lost_process
 
@@ -44,7 +45,7 @@ def main(args: "ArgsType" = None) -> None:
         if not (isinstance(given, list) and commands.run_light(given)):
             run_lightning(given, own_process=args is None)
     except user_errors() as error:
-        announce(error)
+        announce(reworded(" ".join(str(error).split())))
         raise SystemExit(2) from None
     except RunFailedError as error:
         announce(error)
@@ -58,9 +59,9 @@ def main(args: "ArgsType" = None) -> None:
         if is_lost_process(error):
             announce(LOST_PROCESS)
             raise SystemExit(1) from None
-        if not is_of_lightnings_callbacks(error):
+        if not is_lightnings(error):
             raise
-        announce(error)
+        announce(reworded(" ".join(str(error).split())))
         raise SystemExit(2) from None
 
 

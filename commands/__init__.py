@@ -47,6 +47,7 @@ COMMANDS = {
         "Draw images from a trained GAN",
         "commands.sample:Generation",
         needs_data=lambda options: options.neighbors,
+        needs_checkpoint=True,
     ),
     "maximize": Command("Draw what a network has learned", "commands.maximize:Maximization"),
     "export": Command(
@@ -128,7 +129,11 @@ def run_light(args: list[str]) -> bool:
         raise SystemExit(2)
     if args[0] in ("-h", "--help", "help"):
         print(help_text())
-    elif args[0].startswith("-") or not find(args[0]).light:  # options of LightningCLI come first
+    elif args[0].startswith("-") and not args[0].startswith("--print_"):
+        command = next((arg for arg in args if arg in COMMANDS), "fit")
+        example = f"such as `python cli.py {command} {args[0]} ...`"
+        raise UserError(f"{args[0]}: options come after a command. Write it first, {example}.")
+    elif args[0].startswith("-") or not find(args[0]).light:  # `--print_shtab=bash`
         return False
     else:
         find(args[0]).load()(args[1:])

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from commands.errors import UserError
+
 # Options that take several values, and the type of one
 LISTS = {"--classes": int, "--between": int, "--format": str, "--files": str}
 FLAGS = ("--gif",)  # options that may stand without a value
@@ -28,13 +30,17 @@ def given_files(args: list[str]) -> list[Path]:
     return [Path(value) for option, value in values(args) if option in CONFIG]
 
 
-def experiment_name(files: list[Path], class_path: str) -> str:
-    """Returns the name of an experiment: that of its first config file, or of its model's class.
+def experiment_name(files: list[Path], class_path: str, given: str | None = None) -> str:
+    """Returns the name of an experiment: the one given, or its first config file's or model's.
 
     Examples: `configs/cgan.yaml` is `cgan`, `configs/lecture/gan.yaml` is `lecture-gan`, and
     `runs/cgan/version_3/config.yaml` is `cgan`. Overlays, in `configs/trainer/` and
     `configs/logger/`, do not count.
     """
+    if given and (Path(given).is_absolute() or ".." in Path(given).parts):
+        raise UserError(f"--experiment {given}: give a name, which becomes a folder below runs/.")
+    if given:
+        return given
     for file in files:
         if file.name == "config.yaml":  # of a run
             return file.parent.parent.name
@@ -71,6 +77,9 @@ def normalized(args: list[str]) -> list[str]:
             joined[-1] = json.dumps([*map(kind, items)])
         except ValueError:  # not numbers, as the parser will say
             joined[-1] = json.dumps(items)
+    for option, value in pairwise(joined):
+        if option in LISTS and value == "[]":
+            raise UserError(f"{option} needs a value: write one or several after it.")
     return joined
 
 

@@ -1,9 +1,8 @@
-"""Config files: checked before parsing, and cited in explanations of mistakes."""
+"""Config files: checked before parsing, so that a mistake is named with its file and line."""
 
 import difflib
 import math
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +11,33 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands.arguments import given_files
 from commands.errors import did_you_mean
-from commands.model_arguments import default_init_args
 from models.legacy import translate_config
 
 LOGGING = ("fit", "validate", "test")  # commands that log metrics
 
 LARGEST = 100_000  # values in a config
-BASES = ("LightningModule", "LightningDataModule")
+OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
 
 
 def check(files: Iterable[Path]) -> None:
     """Refuses files that YAML's loader accepts by mistake or reports without their name."""
     for file in files:
+        if file.is_dir():
+            raise MisconfigurationException(f"--config {file}: is a folder. Give a file in it.")
         if not file.is_file():
             near = difflib.get_close_matches(str(file), map(str, Path("configs").glob("**/*.yaml")))
             raise MisconfigurationException(f"--config {file}: no such file.{did_you_mean(near)}")
         try:
             text = file.read_text(encoding="utf-8")
-            if (size := _size_of(yaml.compose(text, Loader=yaml.SafeLoader))) > LARGEST:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            if (size := _size_of(root)) > LARGEST:
                 problem = (
                     f"its aliases (&, *) stand for {size:.3g} values, {LARGEST:,} are allowed."
                 )
                 raise MisconfigurationException(f"{file}: {problem}")
             yaml.safe_load(text)
-            list(keys(file))
+            _check_form(root, file)
+            list(_keys_of(root, "", file))
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
             problem = f"{file}:{line}: not valid YAML, {error.problem}."
@@ -107,100 +109,50 @@ def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[
         yield from _keys_of(value, f"{name}.", file)
 
 
-def explain(message: str, args: list[str], options: Iterable[str], classes: Iterable[str]) -> str:
-    """Says in one line what jsonargparse says in many.
-
-    Cites the last config file in `args` that has the wrong key. Suggests the nearest of `options`,
-    dotted names, and `classes`, short names.
-    """
-    path = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
-    owners = re.findall(r"class_path[ =]'([\w.]+)'", message)  # classes, from outside to inside
-    owner = _short(owners[-1]) if owners else path
-    if match := re.search(r"(?:arguments: |not accept option ')(-*)([\w.]+)", message):
-        dashes, name = match.groups()
-        near = [dashes + option for option in difflib.get_close_matches(name, options, n=1)]
-        text = f"there is no option '{dashes}{name}'.{did_you_mean(near)}"
-        return _where(args, name) + text
-    if match := re.search(r"Option '([\w.]+)' is not accepted", message):
-        accepted = default_init_args(owners[-1]) if owners else ()
-        near = difflib.get_close_matches(match[1], accepted, n=1)
-        text = f"{path}: {owner} has no option '{match[1]}'.{did_you_mean(near)}"
-        if owner in BASES:  # the class comes later on the command line
-            text = f"--{path}.{match[1]} comes before its class: give --{path} CLASS first."
-        return _where(args, match[1]) + text
-    if text := _wrong_class(message, list(classes)):
-        return _where(args, "class_path", within=path) + f"{path}: {text}"
-    if match := re.search(r"arguments are required: (.*)", message):
-        return _missing(match[1].split(", "), path, owner, args[0])
-    if text := _wrong_type(message):
-        return _where(args, path) + f"{path}: {text}"
-    return " ".join(message.split())
+def _check_form(root: yaml.Node | None, file: Path) -> None:
+    """Refuses a file that is no mapping, and classes whose arguments are in the wrong place."""
+    if not isinstance(root, yaml.MappingNode):
+        problem = "expected options by name, such as `trainer: {max_steps: 100}`"
+        raise MisconfigurationException(f"{file}: {problem}, got {_kind_of(root)}.")
+    for key, _ in root.value:
+        if key.tag != "tag:yaml.org,2002:str":
+            line, problem = key.start_mark.line + 1, f"the key {key.value} is not an option's name"
+            raise MisconfigurationException(f"{file}:{line}: {problem}. Put quotes around a name.")
+    nodes: list[yaml.Node] = [root]
+    for node in nodes:  # grows
+        for item in node.value if isinstance(node, yaml.CollectionNode) else ():
+            nodes += item if isinstance(item, tuple) else (item,)
+        if isinstance(node, yaml.MappingNode):
+            _check_class({key.value: (key, value) for key, value in node.value}, file)
 
 
-def _wrong_class(message: str, classes: list[str]) -> str:
-    pattern = r"a callable class: ((?:No module named|module) .+?)\. Got value: (\S+)"
-    if match := re.search(pattern, message):
-        return f"cannot import {match[2]}: {match[1]}."
-    if match := re.search(r"class_path '(\S+)':\s+((?:No module named|module) .+)", message):
-        return f"cannot import {match[1]}: {match[2]}."
-    given = re.search(r"Expected a path but (\S+) either", message)
-    if given and (match := re.search(r"not correspond to a subclass of ([\w.]+)", message)):
-        return f"{given[1]} is not a {match[1]}."
-    match = re.search(r"Expected a dot import path string: (\S+)", message)
-    if not match or (_kinds(message) and not match[1][0].isupper()):  # a number was expected
-        return ""
-    if match[1] in classes:
-        return f"{match[1]} is not the kind of class that is needed here."
-    near = difflib.get_close_matches(match[1], classes)
-    return f"there is no class '{match[1]}'.{did_you_mean(near)}"
+def _check_class(pairs: Mapping[Any, tuple[yaml.Node, yaml.Node]], file: Path) -> None:
+    for name, (key, value) in pairs.items():
+        place = f"{file}:{key.start_mark.line + 1}"
+        if "class_path" in pairs and name not in OF_A_CLASS:
+            problem = f"'{name}' is an argument of the class, so it belongs below init_args."
+            raise MisconfigurationException(f"{place}: {problem}")
+        if name == "init_args" and not isinstance(value, yaml.MappingNode):
+            problem = f"init_args: expected arguments by name, got {_kind_of(value)}."
+            raise MisconfigurationException(f"{place}: {problem}")
 
 
-def _missing(names: list[str], path: str, owner: str, command: str) -> str:
-    if path:
-        options = " and ".join(f"--{path}.{name}" for name in names)
-        return f"{path}: {owner} needs {' and '.join(names)}: give {options}."
-    options = ", ".join(f"--{name.removeprefix(f'{command}.')}" for name in names)
-    remedy = f"a run, `python cli.py {command} --ckpt_path RUN`"
-    if command == "fit":
-        remedy = "a config file, such as `python cli.py fit --config configs/cgan.yaml`"
-    return f"missing: {options}. Give {remedy}."
+def _kind_of(node: yaml.Node | None) -> str:
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    value = node.value if isinstance(node, yaml.ScalarNode) else ""
+    return f"'{value}'" if value else "nothing"
 
 
-def _wrong_type(message: str) -> str:
-    for pattern in (
-        r"(Expected a .+?)\. Got value: (.*?)(?:\. Got value.*)?$",
-        r"((?s:.*?))Given value: (.+?)(?:\. Got value.*)?$",
-    ):
-        if match := re.search(pattern, message, re.MULTILINE):
-            kinds, value = _kinds(match[1]), match[2]
-            choices = [kind[1:-1] for kind in kinds if kind.startswith("'")]
-            near = did_you_mean(difflib.get_close_matches(value, choices, n=1))
-            wanted = " or ".join(filter(None, [", ".join(kinds[:-1]), *kinds[-1:]]))
-            return f"expected {wanted}, got '{value}'.{near}"
-    return ""
-
-
-def _kinds(message: str) -> list[str]:
-    """Returns the types and choices that an error names as expected, except None and classes."""
-    kinds: list[str] = []
-    pattern = r"Expected an? .*?(?:Literal\[(.+)\]|<class '(.+?)'>)"
-    for choices, kind in re.findall(pattern, message):
-        kinds += choices.split(", ") if choices else [_short(kind)]
-    return [kind for kind in dict.fromkeys(kinds) if kind != "NoneType"]
-
-
-def _short(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
-def _where(args: list[str], key: str, within: str = "") -> str:
+def place_of(key: str, args: list[str], within: str = "") -> str:
     """Returns `file:line: ` of the last config file with the key; empty if `args` has it itself."""
-    leaf = _short(key)
+    leaf = key.rpartition(".")[2]
     options = [arg.split("=")[0].removeprefix("--").rstrip("+") for arg in args if arg[:2] == "--"]
-    if within in options or leaf in map(_short, options):
+    if within in options or leaf in [option.rpartition(".")[2] for option in options]:
         return ""
     for file in reversed(given_files(args)):
         for name, line in keys(file):
-            if _short(name) == leaf and name.replace("init_args.", "").startswith(within):
+            inside = name.replace("init_args.", "").startswith(within)
+            if inside and name.rpartition(".")[2] == leaf:
                 return f"{file}:{line}: "
     return ""

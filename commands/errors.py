@@ -17,8 +17,8 @@ def user_errors() -> tuple[type[Exception], ...]:
     return (UserError, lightning.MisconfigurationException) if lightning else (UserError,)
 
 
-def is_of_lightnings_callbacks(error: BaseException) -> bool:
-    """Returns whether a callback of Lightning complains, for example of a metric that is missing.
+def is_lightnings(error: BaseException) -> bool:
+    """Returns whether Lightning itself complains, for example of a metric that is missing.
 
     It raises RuntimeError and others for what are mistakes in the settings of a run.
     """
@@ -26,7 +26,7 @@ def is_of_lightnings_callbacks(error: BaseException) -> bool:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     file = frame.tb_frame.f_code.co_filename if frame is not None else ""
-    return any(f"/lightning/pytorch/{part}/" in file for part in ("callbacks", "tuner"))
+    return "/lightning/pytorch/" in file
 
 
 def did_you_mean(near: Iterable[str]) -> str:

@@ -109,10 +109,10 @@ class Maximization:
         trainer = cast(Trainer, self)
         if not trainer.is_global_zero:
             return  # One process is enough.
+        network, forward, default_layer, shape, num_classes = inspect(model)
         model = _prepare(trainer, model, ckpt_path, weights_only)
         fallback = figures_folder(trainer) or Path(trainer.default_root_dir) / "figures"
         folder = output_folder(Path(out or fallback))
-        network, forward, default_layer, shape, num_classes = inspect(model)
         name = (layer or default_layer).removeprefix("network.").removeprefix("discriminator.")
         data = datamodule if isinstance(datamodule, InMemoryDataModule) else None
         high = 1.0 if data is None else 255 / data.scale

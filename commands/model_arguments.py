@@ -24,17 +24,26 @@ def link_to_data(parser: LightningArgumentParser) -> None:
         parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
 
-def check_against_data(model: Namespace, data: LightningDataModule) -> None:
-    """Refuses init arguments that contradict the data."""
+def check_against_data(model: Namespace, data: LightningDataModule, trained: bool) -> None:
+    """Refuses init arguments that contradict the data.
+
+    A default does not count, unless it is of a trained model, whose weights depend on it.
+    """
     for name in FROM_DATA[:-1]:
         given, decided = model.init_args.get(name), getattr(data, name)
         default = default_init_args(model.class_path).get(name)
-        if _plain(given) not in (None, _plain(default), _plain(decided)):
+        allowed = [None, _plain(decided), *([] if trained else [_plain(default)])]
+        if _plain(given) in allowed:
+            continue
+        has = f"{_plain(given)}, and data {type(data).__name__} has {_plain(decided)}"
+        if trained:
             raise MisconfigurationException(
-                f"model.{name} is {_plain(given)}, and data {type(data).__name__} has "
-                f"{_plain(decided)}: leave out --model.{name}, which the data decide; a trained "
-                "model needs data like those it was trained on"
+                f"the checkpoint's model was trained with {name} {has}: choose data like those "
+                "that it was trained on, or another checkpoint."
             )
+        raise MisconfigurationException(
+            f"model.{name} is {has}: leave out --model.{name}, which the data decide."
+        )
 
 
 def keep_own_hyperparameters(model: LightningModule) -> None:

@@ -1,5 +1,6 @@
-"""The parser of commands that need a Trainer, and the names of classes that it can suggest."""
+"""The parser of commands that need a Trainer, their options, and the classes it can suggest."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,11 +15,16 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import callbacks
 import datamodules
 import models
+from callbacks import Quality, SampleGrid
 from commands import COMMANDS
+from commands.command_trainer import methods
+from commands.model_arguments import link_to_data
+from runtime.checkpoints import EpochCheckpoint
 from runtime.files import write
 
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
 CLASSES = [name for module in MODULES for name in module.__all__]
+SECTIONS = {"checkpoint": EpochCheckpoint, "samples": SampleGrid, "quality": Quality}
 
 
 class Parser(LightningArgumentParser):
@@ -50,3 +56,27 @@ class WholeConfig(SaveConfigCallback):
         self._folder.mkdir(parents=True, exist_ok=True)
         text = self.parser.dump(self.config, skip_none=False)
         write(self._folder / self.config_filename, lambda file: file.write_text(text))
+
+
+def add_shared_options(parser: LightningArgumentParser) -> None:
+    """Adds the options that all commands share."""
+    text = "Name of the folder for this experiment's runs (default: the config file's name)"
+    parser.add_argument("--experiment", type=str | None, default=None, help=text)
+    text = "Import the classes that a checkpoint or its run's config names, whoever wrote them."
+    parser.add_argument("--trust", type=bool, default=False, help=text)
+    link_to_data(parser)
+    for name, kind in SECTIONS.items():
+        parser.add_class_arguments(kind, name, sub_configs=True)
+
+
+def add_options_of(command: str, parser: LightningArgumentParser) -> None:
+    """Adds the options that a command has beyond those of its method."""
+    if command in ("validate", "test"):
+        parser.set_defaults({"verbose": False})  # callbacks print tables
+    if command in ("validate", "test", "predict"):
+        text = "Allow random weights, if there is no --ckpt_path."
+        parser.add_argument("--untrained", type=bool, default=False, help=text)
+    kind = methods().get(command)
+    if kind and "weights_only" not in signature(getattr(kind, command)).parameters:
+        text = "Has no effect on this command."  # the config of a run has this option
+        parser.add_argument("--weights_only", type=bool | None, default=None, help=text)

@@ -31,17 +31,18 @@ def draw_grid(
 
     Images without classes make a square, at most 10 x 10.
     """
-    images, columns = drawn["images"].float() / 255, COLUMNS
+    images, columns = drawn["images"], COLUMNS
     if classes is None:
         columns = min(COLUMNS, math.ceil(len(images) ** 0.5))
         images = images[: columns**2]
     else:
-        blank = torch.zeros(COLUMNS, *images.shape[1:])
+        blank = images.new_zeros(COLUMNS, *images.shape[1:])
         rows = [images[drawn["labels"] == k][:COLUMNS] for k in classes]
         columns = max(len(row) for row in rows)
         images = torch.cat([torch.cat([row, blank])[:columns] for row in rows])
     path = folder / "grid.png"
-    write_png(path, tile(images, columns), [names[k] for k in classes or []])
+    names_of_rows = [names[k] for k in classes or []]
+    write_png(path, tile(images.float() / 255, columns), names_of_rows)
     return path
 
 

@@ -49,13 +49,13 @@ def _parse(args: list[str]) -> tuple[Namespace, list[str]]:
     )
     add = parser.add_argument
     add("--seeds", type=_positive, metavar="N", help="train N times, with seeds 0 to N - 1")
-    add("--first_seed", type=int, metavar="N", help="the first seed, if it is not 0")
+    add("--first_seed", type=_seed, metavar="N", help="the first seed, if it is not 0")
     add("--space", type=Path, metavar="FILE", help="search: options and their possible values")
     add("--objective", metavar="METRIC", help="search: the metric to optimize, such as val/loss")
     add("--direction", choices=("minimize", "maximize"), help="search: default by the objective")
     add("--trials", type=_positive, metavar="N", help="search: number of runs (default: 30)")
     add("--sampler", choices=("tpe", "random"), help="search: how to choose (default: tpe)")
-    add("--sampler_seed", type=int, metavar="N", help="search: seed of the sampler (default: 0)")
+    add("--sampler_seed", type=_seed, metavar="N", help="search: seed of the sampler (default: 0)")
     add("--pruner", choices=("median", "none"), help="search: early stopping (default: median)")
     add("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (default: 1)")
     add("--out", type=Path, metavar="DIR", help="folder (default: runs/<experiment>-sweep)")
@@ -69,7 +69,7 @@ def _parse(args: list[str]) -> tuple[Namespace, list[str]]:
     options, fit = parser.parse_known_args(args)
     _check(options, fit)
     if options.out is None:
-        name = options.experiment or experiment_name(given_files(fit), "")
+        name = experiment_name(given_files(fit), "", options.experiment)
         options.out = options.root / f"{name}-sweep"
     return options, fit
 
@@ -103,6 +103,12 @@ def _check(options: Namespace, fit: list[str]) -> None:
 def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise ArgumentTypeError(f"'{text}' is not a number of 1 or more")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise ArgumentTypeError(f"'{text}' is not a number from 0 to {2**32 - 1:,}")
     return int(text)
 
 

@@ -15,7 +15,7 @@ from models.base import Module, NetworkCallable
 from models.classifier_losses import CLASSIFIER_LOSSES, ClassifierLossName
 from models.ema import MovingAverage
 from models.layers import Initialization, initialize_
-from models.networks import FeedForward
+from models.networks import FeedForward, check_fit
 from models.optimizers import Schedule, build_optimizer, learning_rate_factor
 from runtime.ranges import Share
 
@@ -75,7 +75,9 @@ class Classifier(Module):
         self.input_shape, self.num_classes = tuple(input_shape), num_classes
         self.example_input_array = torch.zeros(2, *input_shape)
 
-        self.network = network(self.input_shape, 1 if self.one_logit else num_classes)
+        outputs = 1 if self.one_logit else num_classes
+        self.network = network(self.input_shape, outputs)
+        check_fit(self.network, self.input_shape, outputs)
         initialize_(self.network, initialization)
         self.ema = MovingAverage(self.network, ema_decay) if ema_decay else None
         self.metrics = nn.ModuleDict()

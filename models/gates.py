@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from models.base import NetworkCallable
@@ -26,6 +27,12 @@ class Gate(Classifier):
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.1),
         **classifier: Any,
     ) -> None:
+        if num_classes != 2 or len(input_shape) != 1:
+            raise MisconfigurationException(
+                f"{type(self).__name__} has one output, for two classes of numbers, and the data "
+                f"have {num_classes} classes of shape {tuple(input_shape)}: choose --data Gates, "
+                "or the model Classifier"
+            )
         super().__init__(input_shape, num_classes, network, loss, optimizer=optimizer, **classifier)
 
 

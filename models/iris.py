@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from models.base import NetworkCallable
@@ -31,6 +32,11 @@ class IrisMLP(Classifier):
         variation: NonNegativeFloat = 0.0,
         **classifier: Any,
     ) -> None:
+        if len(input_shape) != 1:
+            raise MisconfigurationException(
+                f"IrisMLP takes lists of numbers, and the data have shape {tuple(input_shape)}: "
+                "choose --data Iris, or a model of images, such as ImageClassifier"
+            )
         super().__init__(input_shape, num_classes, network, **classifier)
         self.variation = variation
 

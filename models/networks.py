@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules import activation as torch_activations
 from torchvision.ops import Conv2dNormActivation as ConvBlock
 
+from models.base import eval_mode
 from models.layers import Dropout, MaxPool2d, use_channels_last_
 from runtime.ranges import NonNegative, Positive, Share
 
@@ -26,6 +27,26 @@ LECTURE_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "softmax": partial(nn.Softmax, dim=1),
     "linear": nn.Identity,
 }
+
+
+def check_fit(network: nn.Module, input_shape: Sequence[int], num_outputs: int) -> None:
+    """Refuses a network that cannot take the data's inputs, or has the wrong number of outputs."""
+    name, shape = type(network).__name__, tuple(input_shape)
+    try:
+        with torch.no_grad(), eval_mode(network):  # eval mode draws no random numbers
+            outputs = network(torch.zeros(2, *shape))
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise MisconfigurationException(
+            f"model.network: {name} cannot take inputs of shape {shape} ({reason}): correct it, or "
+            "choose another network or other data"
+        ) from error
+    found = tuple(getattr(outputs, "shape", ()))
+    if found != (2, num_outputs):
+        raise MisconfigurationException(
+            f"model.network: {name} returns shape {found} for two inputs: it must return "
+            f"{(2, num_outputs)}, a row of {num_outputs} for each input"
+        )
 
 
 def activation_layer(name: str) -> nn.Module:

@@ -29,7 +29,7 @@ def build_optimizer(
         optimizer = make_optimizer(parameters)
     except ValueError as error:  # such as "Invalid learning rate: -1"
         option = f"model.{name.replace('scheduler', 'optimizer')}"
-        raise MisconfigurationException(f"{option}: {error}") from error
+        raise MisconfigurationException(f"{option}: {error}. Give it another value.") from error
     if make_scheduler is None:
         return {"optimizer": optimizer}
     scheduler = make_scheduler(optimizer)

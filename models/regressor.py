@@ -4,12 +4,13 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torchmetrics import MaxMetric
 
 from models.base import Module, NetworkCallable
-from models.networks import OneHiddenLayer
+from models.networks import OneHiddenLayer, check_fit
 from models.optimizers import build_optimizer
 
 
@@ -25,6 +26,7 @@ class FunctionMLP(Module):
         network: From (input_shape, num_outputs) to the network, whose activation is phi.
         optimizer: From parameters to an optimizer.
         scheduler: From an optimizer to a learning-rate schedule, stepped every batch.
+        num_classes: None, because data with classes are for a classifier.
     """
 
     def __init__(
@@ -33,12 +35,19 @@ class FunctionMLP(Module):
         network: NetworkCallable = OneHiddenLayer,
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.01),
         scheduler: LRSchedulerCallable | None = None,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        if num_classes is not None:
+            raise MisconfigurationException(
+                f"FunctionMLP learns the values of a function, and the data have {num_classes} "
+                "classes: choose --data Functions, or the model Classifier"
+            )
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.input_shape = tuple(input_shape)
         self.network = network(self.input_shape, 1)
+        check_fit(self.network, self.input_shape, 1)
         self.example_input_array = torch.zeros(2, *input_shape)
         self.sup_error = nn.ModuleDict({"val": MaxMetric(), "test": MaxMetric()})
 

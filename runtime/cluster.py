@@ -63,7 +63,13 @@ def check_launch() -> None:
 
 
 def check_shape(trainer: Trainer) -> None:
-    """Refuses a trainer whose processes are not those that SLURM started."""
+    """Refuses a trainer whose processes are not those that SLURM started, or that starts alone."""
+    launched = in_job() or TorchElasticEnvironment.detect()
+    if not launched and trainer.num_nodes > 1 and "MASTER_ADDR" not in os.environ:
+        raise MisconfigurationException(
+            f"trainer.num_nodes is {trainer.num_nodes}, but this process is alone and would wait "
+            "for the other nodes: start it with `sbatch slurm/train.sbatch` or `torchrun`."
+        )
     if not in_job() or TorchElasticEnvironment.detect():
         return
     tasks, nodes = _number("SLURM_NTASKS"), _number("SLURM_NNODES")

@@ -35,7 +35,8 @@ class Range(NamedTuple):
 Positive = Annotated[int, Range(1)]
 NonNegative = Annotated[int, Range(0)]
 Count = Annotated[int, Range(1, 10**8)]  # of examples, which must fit in memory
-Seed = Annotated[int, Range(0, 2**32 - 1)]
+SEEDS = Range(0, 2**32 - 1)  # what NumPy takes
+Seed = Annotated[int, SEEDS]
 PositiveFloat = Annotated[float, Range(0, above=True)]
 NonNegativeFloat = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1, below=True)]  # 1 would leave nothing

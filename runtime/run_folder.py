@@ -1,7 +1,9 @@
 """A run's folder, `runs/<experiment>/<version>/`: its name, its loggers and its lock."""
 
 import os
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ class RunFolder(Callback):
         self.others = others
         self.loggers: list[Logger] = []
         self._lock = RunLock()
+        self._unused: Path | None = None  # a folder of this run, before its first training batch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder, others = self._start(trainer, stage)
@@ -84,6 +87,7 @@ class RunFolder(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets metrics of steps that the run repeats, because it was killed after them."""
+        self._unused = None
         for logger in self.loggers:
             if isinstance(logger, AppendingCSVLogger) and trainer.is_global_zero:
                 logger.forget_from(trainer.global_step)
@@ -117,6 +121,19 @@ class RunFolder(Callback):
         # TensorBoard's own writer does not say which file the disk refused.
         if isinstance(exception, OSError) and exception.filename is None and self.loggers:
             exception.filename = self.loggers[0].log_dir
+        self._remove_unused(trainer)
+
+    def _remove_unused(self, trainer: Trainer) -> None:
+        """Removes the folder of a run that could not begin: a mistake leaves nothing behind."""
+        if self._unused is None:
+            return
+        for logger in trainer.loggers:
+            logger.finalize("failed")
+        trainer.loggers = []
+        shutil.rmtree(self._unused, ignore_errors=True)
+        with suppress(OSError):  # not empty
+            self._unused.parent.rmdir()
+            self.runs.rmdir()
 
     def _open(self, stage: str) -> Path | None:
         """Creates or finds the folder, and locks it for training.
@@ -149,7 +166,9 @@ class RunFolder(Callback):
             while True:
                 folder = self.resumed or parent / self._version()
                 try:
-                    folder.mkdir(exist_ok=bool(self.resumed) or cluster.in_job())
+                    if not (known := folder.is_dir() and (self.resumed or cluster.in_job())):
+                        folder.mkdir()
+                    self._unused = None if known else folder
                     return folder
                 except FileExistsError:  # another run has just created it
                     continue

@@ -24,6 +24,7 @@ RANGES = {  # of Lightning's arguments, which it does not check itself
     "max_epochs": Range(-1),
     "max_steps": Range(-1),
     "log_every_n_steps": Range(0),
+    "fast_dev_run": Range(0),
     "check_val_every_n_epoch": Range(1),
     "val_check_interval": Range(0, above=True),
     "accumulate_grad_batches": Range(1),
@@ -65,7 +66,10 @@ class LadderTrainer(Trainer):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
         kwargs |= {"logger": logger, "precision": precision, "plugins": plugins}
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
+            raise MisconfigurationException(f"trainer: {error}") from error
         cluster.check_shape(self)
         cluster.check_cores(self, oversubscribe)
         lightning_mends.mend(self)

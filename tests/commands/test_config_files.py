@@ -6,7 +6,6 @@ import pytest
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands import config_files
-from tests.test_cli import fails
 
 
 @pytest.mark.parametrize(
@@ -35,27 +34,3 @@ def test_keys_have_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("a:\n  b: 1\n  c:\n  - d: 2\n")
     assert dict(config_files.keys(path)) == {"a": 1, "a.b": 2, "a.c": 3, "a.c.d": 4}
-
-
-LINES = "".join(f"a{i}: &a{i} [{', '.join(['*a' + str(i - 1)] * 9)}]\n" for i in range(1, 30))
-STRANGE = {
-    "aliases": (b"a0: &a0 [x, x]\n" + LINES.encode(), "its aliases (&, *) stand for"),
-    "cycle": (b"a: &a [*a]\n", "its aliases (&, *) stand for inf values"),
-    "Latin-1": ("# Größe\n".encode("latin-1"), "not a YAML file in UTF-8"),
-    "UTF-16": ("a: 1\n".encode("utf-16"), "not a YAML file in UTF-8"),
-    "NUL": (b"a: b\0c\n", "not a YAML file in UTF-8"),
-    "unhashable": (b"? [a, b]\n: 1\n", "not valid YAML, found unhashable key"),
-    "binary": (bytes(range(256)), "not a YAML file in UTF-8"),
-}
-
-
-@pytest.mark.parametrize("kind", STRANGE)
-def test_a_strange_file_is_one_line(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    content, message = STRANGE[kind]
-    file = tmp_path / "strange.yaml"
-    file.write_bytes(content)
-    line = fails(capsys, "fit", f"--config={file}")
-    assert message in line
-    assert str(file) in line
