@@ -167,6 +167,7 @@ def test_a_run_stopped_at_an_epochs_end_logs_the_same_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = [*RUN, "--trainer.max_epochs=-1", "--trainer.max_steps=15"]
+    run.append("--trainer.log_every_n_steps=50")  # so only the validations are logged
     cli.main([*run, f"--trainer.default_root_dir={tmp_path}/whole"])
     stopped = [*run, f"--trainer.default_root_dir={tmp_path}/stopped"]
     stop = Kill("on_train_epoch_end", 10)
