@@ -12,6 +12,7 @@ import torch
 
 from tests.models.gans import WIDTH_2
 from tests.slurm.cluster import OVER, Cluster, wait_for
+from tests.test_world_size import ROUNDING
 
 pytestmark = [pytest.mark.slurm, pytest.mark.ddp]
 
@@ -20,18 +21,28 @@ TINY = [
     "--data.dataset=digits", "--data.batch_size=32", "--trainer.limit_val_batches=1",
     "--checkpoint.min_steps=0", "--samples.min_steps=1000000",
 ]  # fmt: skip
+# Without batch norm, which acts on a process's own share.
+DENSE = [
+    "configs/mnist_dense.yaml", "--model.network.batch_norm=false", "--model.network.dropout=0.2",
+    "--model.network.hidden=32", "--model.schedule=constant", "--model.warmup=0",
+    "--model.optimizer=SGD", "--model.optimizer.lr=0.01", "--trainer.precision=32-true",
+    "--data.dataset=digits", "--data.batch_size=2", "--checkpoint.min_steps=0",
+]  # fmt: skip
 ENDLESS = ["--trainer.max_steps=-1", "--trainer.max_epochs=1000000"]
 
 
 class Job:
-    """A run of train.sbatch on two nodes, and how it is interrupted."""
+    """A run of train.sbatch on two nodes or one, and how it is interrupted."""
 
-    def __init__(self, cluster: Cluster, runs: Path, time: str, flags: list[str]) -> None:
+    def __init__(
+        self, cluster: Cluster, runs: Path, time: str, flags: list[str], nodes: int = 2
+    ) -> None:
         self.cluster = cluster
         self.output = runs.with_suffix(".out")
-        options = ["--nodes=2", "--cpus-per-task=1", f"--output={self.output}", *time.split()]
-        self.id = cluster.submit(*options, "slurm/train.sbatch", *TINY, *flags)
-        self.last = runs / "cgan" / f"job_{self.id}" / "checkpoints" / "last.ckpt"
+        options = [f"--nodes={nodes}", "--cpus-per-task=1", f"--output={self.output}"]
+        self.id = cluster.submit(*options, *time.split(), "slurm/train.sbatch", *flags)
+        experiment = Path(flags[0]).stem
+        self.last = runs / experiment / f"job_{self.id}" / "checkpoints" / "last.ckpt"
 
     @property
     def restarts(self) -> int:
@@ -92,7 +103,7 @@ def lose_second_node(job: Job) -> None:
 def test_interrupted_runs_go_on_to_the_bit(
     cluster: Cluster, runs: Path, weights_hash: Callable[[Path], str]
 ) -> None:
-    job = Job(cluster, runs, "--time=1 --signal=USR1@45", ENDLESS)
+    job = Job(cluster, runs, "--time=1 --signal=USR1@45", [*TINY, *ENDLESS])
     job.wait("the requeue at its time limit", lambda: job.restarts == 1)
     cluster.run("scontrol", "update", f"JobId={job.id}", "TimeLimit=10")
     for how in (signal_all, terminate_second_node, lose_second_node):
@@ -108,8 +119,34 @@ def test_interrupted_runs_go_on_to_the_bit(
     assert output.count("Told to stop after step") >= 4, output  # at a node's loss, if it can
     assert output.count("Restored all states") == 4, output
     steps = torch.load(job.last, weights_only=True)["global_step"]
-    whole = Job(cluster, runs, "--time=5", [f"--trainer.max_steps={steps}"])
+    whole = Job(cluster, runs, "--time=5", [*TINY, f"--trainer.max_steps={steps}"])
     assert cluster.wait_over(whole.id) == "COMPLETED", whole.output.read_text()
     assert whole.restarts == 0
     assert weights_hash(job.last) == weights_hash(whole.last)
     print(f"{steps} steps over 4 requeues; weights {weights_hash(job.last)[:16]}")
+
+
+def test_a_run_of_two_nodes_goes_on_with_one(cluster: Cluster, runs: Path) -> None:
+    two = Job(cluster, runs, "--time=5", [*DENSE, *ENDLESS])
+    two.wait("an epoch", lambda: two.step() > 0)
+    cluster.run("scancel", two.id)  # for good: saved, but not requeued
+    assert cluster.wait_over(two.id) == "CANCELLED"
+    wait_for("its tasks to end", lambda: not list(two.tasks()))
+    checkpoint = torch.load(two.last, weights_only=True)
+    steps, loop = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
+    assert not loop["epoch_loop.batch_progress"]["is_last_batch"]  # an epoch takes over a second
+
+    end = [f"--trainer.max_steps={steps + 100}", "--trainer.max_epochs=-1"]
+    one = Job(cluster, runs, "--time=5", [*DENSE, *end, f"--ckpt_path={two.last}"], nodes=1)
+    whole = Job(cluster, runs, "--time=5", [*DENSE, *end], nodes=1)
+    for job in (one, whole):
+        assert cluster.wait_over(job.id) == "COMPLETED", job.output.read_text()
+    ours, theirs = (torch.load(job.last, weights_only=True) for job in (two, whole))
+    assert ours["global_step"] == theirs["global_step"] == steps + 100
+    differences = [
+        (weights - theirs["state_dict"][name]).abs().max().item()
+        for name, weights in ours["state_dict"].items()
+        if weights.is_floating_point()
+    ]
+    print(f"{steps} steps on two nodes, 100 on one: weights differ by {max(differences):.1e}")
+    assert max(differences) < ROUNDING
