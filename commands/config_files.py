@@ -114,7 +114,8 @@ def explain(message: str, args: list[str], options: Iterable[str], classes: Iter
     dotted names, and `classes`, short names.
     """
     path = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
-    owners = re.findall(r"class_path[ =]'([\w.]+)'", message)  # classes, from outside to inside
+    # Classes, from outside to inside, but not the short names in a given value.
+    owners = re.findall(r"class_path[ =]'(\w+(?:\.\w+)+)'", message)
     owner = _short(owners[-1]) if owners else path
     if match := re.search(r"(?:arguments: |not accept option ')(-*)([\w.]+)", message):
         dashes, name = match.groups()

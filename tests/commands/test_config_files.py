@@ -59,3 +59,16 @@ def test_a_strange_file_is_one_line(
     line = fails(capsys, "fit", f"--config={file}")
     assert message in line
     assert str(file) in line
+
+
+def test_an_unknown_key_beside_a_short_class_name_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The explanation took the short name for an import path, and ended in a traceback."""
+    network = "{class_path: FeedForward, init_: {hidden: [16]}}"
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"model: {{class_path: IrisMLP, init_args: {{network: {network}}}}}\ndata: Iris\n"
+    )
+    line = fails(capsys, "fit", f"--config={file}")
+    assert "FeedForward has no option 'init_.hidden'" in line
