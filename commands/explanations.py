@@ -32,7 +32,8 @@ def explain(message: str, args: list[str], options: Iterable[str], classes: Iter
     typed. Suggests the nearest of `options`, dotted names, and `classes`, short names.
     """
     path = _path(message)
-    owners = re.findall(r"class_path[ =]'([\w.]+)'", message)  # classes, from outside to inside
+    # Classes, from outside to inside, but not the short names in a given value.
+    owners = re.findall(r"class_path[ =]'(\w+(?:\.\w+)+)'", message)
     owner = _short(owners[-1]) if owners else path
     if match := re.search(r"argument (\S+): expected .*argument", message):
         return f"{match[1].split('/')[-1]} needs a value: write one after it."

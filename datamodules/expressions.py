@@ -35,7 +35,7 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
     def refusal(node: ast.AST, why: str) -> MisconfigurationException:
         part = ast.get_source_segment(expression.strip(), node) or type(node).__name__
         return MisconfigurationException(
-            f"function {expression!r}: {part!r} {why}: correct --data.function"
+            f"function {_short(expression)}: {_short(part)} {why}: correct --data.function"
         )
 
     def apply(node: ast.AST, op: ast.AST, *values: Any) -> Any:
@@ -77,7 +77,11 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
         with np.errstate(all="ignore"):
             values = value(ast.parse(expression.strip(), mode="eval").body)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        problem = f"function {expression[:80]!r} is not a formula ({error})"
+        problem = f"function {_short(expression)} is not a formula ({error})"
         remedy = "set --data.function to something like 'sin(x)'"
         raise MisconfigurationException(f"{problem}: {remedy}") from error
     return np.broadcast_to(np.asarray(values, np.float64), next(iter(variables.values())).shape)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")

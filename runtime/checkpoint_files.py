@@ -15,6 +15,7 @@ from runtime.errors import RunFailedError
 FORMAT = 1  # of the checkpoints of this version; files without a number are older
 FORMAT_KEY = "ladder_format"
 RESUMABLE = ("optimizer_states", "loops", "epoch", "global_step")  # what `fit` needs
+DOS_FOLDER = 0x10  # attribute of a record of a zip archive, which torch then reads as empty
 
 _sound: set[tuple[str, int, int]] = set()  # files that this process has verified
 
@@ -118,13 +119,18 @@ def verify(path: Path) -> None:
 def _check_bytes(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            damaged, records = archive.testzip(), archive.infolist()
     except OSError as error:
         raise BadCheckpointError(f"cannot be read ({error.strerror})") from error
     except Exception as error:  # zipfile raises errors of many kinds for damaged headers
         raise BadCheckpointError("not a checkpoint, or an incomplete one") from error
     if damaged:
         raise BadCheckpointError(f"damaged: its record {damaged} has another checksum than stored")
+    # Where torch would read something else than what zipfile has checked:
+    if start := min((record.header_offset for record in records), default=0):
+        raise BadCheckpointError(f"damaged: {start:,} bytes of something else come before it")
+    if folders := [record.filename for record in records if record.external_attr & DOS_FOLDER]:
+        raise BadCheckpointError(f"damaged: its record {folders[0]} is marked as a folder")
 
 
 def _check_content(content: Any) -> None:

@@ -6,6 +6,7 @@ import pytest
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands import config_files
+from tests.test_cli import fails
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,16 @@ def test_keys_have_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("a:\n  b: 1\n  c:\n  - d: 2\n")
     assert dict(config_files.keys(path)) == {"a": 1, "a.b": 2, "a.c": 3, "a.c.d": 4}
+
+
+def test_an_unknown_key_beside_a_short_class_name_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The explanation took the short name for an import path, and ended in a traceback."""
+    network = "{class_path: FeedForward, init_: {hidden: [16]}}"
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"model: {{class_path: IrisMLP, init_args: {{network: {network}}}}}\ndata: Iris\n"
+    )
+    line = fails(capsys, "fit", f"--config={file}")
+    assert "FeedForward has no option 'init_.hidden'" in line

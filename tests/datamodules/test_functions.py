@@ -80,6 +80,12 @@ def test_anything_else_is_refused_in_one_line(formula: str, part: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_error_cites_the_start_of_a_long_formula() -> None:
+    with pytest.raises(MisconfigurationException, match="'y' is unknown") as error:
+        evaluate("x + " * 900 + "y", {"x": X})
+    assert len(str(error.value)) < 200
+
+
 def test_points_and_values_of_one_variable() -> None:
     train, val, test = splits("sin(x)", num_train=200, num_eval=11)
     assert val is not None

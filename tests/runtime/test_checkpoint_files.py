@@ -56,6 +56,25 @@ def test_damage_is_found_or_harmless(last: Path, size: int) -> None:
     assert found > 75  # the others are padding, or were zero before
 
 
+def test_a_file_after_another_is_refused(last: Path) -> None:
+    """Of two checkpoints in one file, zipfile checks the second, and torch reads the first."""
+    sound = last.read_bytes()
+    last.write_bytes(sound + sound)
+    with pytest.raises(BadCheckpointError, match="bytes of something else come before it"):
+        AtomicCheckpointIO().load_checkpoint(last)
+
+
+def test_a_record_that_is_marked_as_a_folder_is_refused(last: Path) -> None:
+    """Torch would read its weights as zeros, although their checksum is right."""
+    damaged = bytearray(last.read_bytes())
+    entry = damaged.rfind(b"archive/data/0") - 46  # in the archive's table of contents
+    assert damaged[entry : entry + 4] == b"PK\1\2"
+    damaged[entry + 38] |= 0x10
+    last.write_bytes(damaged)
+    with pytest.raises(BadCheckpointError, match="data/0 is marked as a folder"):
+        AtomicCheckpointIO().load_checkpoint(last)
+
+
 def nan_weights(content: dict[str, Any]) -> Any:
     next(iter(content["state_dict"].values())).fill_(torch.nan)
     return content
