@@ -53,22 +53,28 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def train(system: str, steps: int, every: int, file: Path, runs: Path) -> None:
-    """Trains a system in its own process, which writes what it used to a file."""
-    watch = {"class_path": "benchmarks.watch.Watch", "init_args": {"file": str(file)}}
-    watch["init_args"] |= {"every": every}  # type: ignore[operator]
-    config, *options = SYSTEMS[system]
-    command = [
-        sys.executable, "cli.py", "fit", "--config", f"configs/{config}.yaml", *options,
+def arguments(system: str, steps: int, every: int, file: Path, runs: Path) -> list[str]:
+    """Returns the command line that trains a system and writes what it uses to a file."""
+    options = {"file": str(file), "every": every}
+    watch = {"class_path": "benchmarks.watch.Watch", "init_args": options}
+    config, *narrow = SYSTEMS[system]
+    return [
+        "fit", "--config", f"configs/{config}.yaml", *narrow,
         "--data.dataset", "digits", "--data.batch_size", "16",
         "--trainer.max_epochs", "-1", "--trainer.max_steps", str(steps),
         "--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(runs),
         "--trainer.callbacks+", json.dumps(watch),
     ]  # fmt: skip
+
+
+def train(system: str, steps: int, every: int, file: Path, runs: Path) -> None:
+    """Trains a system in its own process."""
+    command = [sys.executable, "cli.py", *arguments(system, steps, every, file, runs)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with (runs / f"{system}.log").open("w") as log:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        output = {"stdout": log, "stderr": subprocess.STDOUT}
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, **output)
+        subprocess.run(
+            command, cwd=ROOT, env=environment, check=True, stdout=log, stderr=subprocess.STDOUT
+        )
 
 
 def table(found: dict[str, list[Window]]) -> Section:
