@@ -47,4 +47,4 @@ def test_an_unknown_key_beside_a_short_class_name_is_one_line(
         f"model: {{class_path: IrisMLP, init_args: {{network: {network}}}}}\ndata: Iris\n"
     )
     line = fails(capsys, "fit", f"--config={file}")
-    assert "FeedForward has no option 'init_.hidden'" in line
+    assert ":1: 'init_' is an argument of the class, so it belongs below init_args" in line
