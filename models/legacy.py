@@ -5,6 +5,8 @@ Checkpoints and the `config.yaml` of run folders go through here, so old runs st
 
 from typing import Any
 
+from torch import nn
+
 InitArgs = dict[str, Any]
 
 IMAGES = {"input_shape": [1, 28, 28], "num_classes": 10}  # all that version 0.1 could load
@@ -39,6 +41,32 @@ HEADS = {
 MARKS = ("architecture", "hidden", "hidden_units", "activation", "image_size", "num_features")
 
 
+class PlainConvNet(nn.Sequential):
+    """The first convolutional network of MNISTConv: images (B, 1, 28, 28) -> logits."""
+
+    def __init__(
+        self, input_shape: tuple[int, ...], num_outputs: int, width: int = 32, dropout: float = 0.0
+    ) -> None:
+        super().__init__(
+            *_block(input_shape[0], width, kernel_size=5, stride=2),
+            *_block(width, 2 * width),
+            *_block(2 * width, 2 * width),
+            nn.MaxPool2d(2),
+            *_block(2 * width, 4 * width),
+            *_block(4 * width, 4 * width),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, num_outputs),
+        )
+
+
+def _block(inputs: int, outputs: int, kernel_size: int = 3, stride: int = 1) -> list[nn.Module]:
+    padding = kernel_size // 2
+    convolution = nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+
 def translate(class_path: str, init_args: InitArgs) -> tuple[str, InitArgs]:
     """Returns today's class path and init arguments; those of today come back as they are."""
     name, new = class_path.rpartition(".")[2], dict(init_args)
@@ -68,7 +96,9 @@ def translate_hyperparameters(hparams: dict[str, Any], class_name: str) -> dict[
 def translate_config(config: dict[str, Any]) -> dict[str, Any]:
     """Translates the model in the config of a run. The data give the model its shapes."""
     model = config.get("model")
-    if not isinstance(model, dict) or "class_path" not in model:
+    if not isinstance(model, dict) or not isinstance(model.get("init_args") or {}, dict):
+        return config
+    if not isinstance(model.get("class_path"), str):
         return config
     path, init_args = translate(model["class_path"], model.get("init_args") or {})
     return {**config, "model": {**model, "class_path": path, "init_args": init_args}}
@@ -79,6 +109,8 @@ def _take_network(name: str, args: InitArgs) -> InitArgs:
     taken = {key: args.pop(key) for key in names if key in args}
     if name == "MNISTConv" and args.pop("architecture", "modern") == "lecture":
         path, taken = "networks.LectureConvNet", {}
+    elif name == "MNISTConv" and "erase" in args and "flip_in_evaluation" not in args:
+        path = "legacy.PlainConvNet"  # a run wrote all arguments, of which this came with the other
     if name == "GateMLP" and "hidden_units" in taken:
         taken["hidden"] = [taken.pop("hidden_units")]
     if "image_size" in taken:

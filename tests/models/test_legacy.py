@@ -49,3 +49,8 @@ def test_a_lecture_gan_and_a_lecture_classifier_keep_their_networks() -> None:
 def test_a_config_of_today_is_not_changed() -> None:
     config = {"model": {"class_path": "models.GAN", "init_args": {"latent_dim": 3}}, "data": None}
     assert translate_config(config) == config
+
+
+@pytest.mark.parametrize("model", [3, {"class_path": 3}, {"class_path": "GAN", "init_args": [3]}])
+def test_a_damaged_config_is_left_to_the_parser(model: Any) -> None:
+    assert translate_config({"model": model}) == {"model": model}
