@@ -140,7 +140,8 @@ class CommandLine(LightningCLI):
         check_values(options["trainer"], TRAINER_RANGES, "trainer.")
         for name, kind in SECTIONS.items():
             check_ranges(kind, options[name], f"{name}.")
-        classes = {name: options[name] for name in ("model", "data") if options.get(name)}
+        parts = ("model", "data") if COMMANDS[command].needs_data(self.options) else ("model",)
+        classes = {name: options[name] for name in parts if options.get(name)}
         check_ranges(type(self), classes, "")
 
     def _find_checkpoint(self) -> None:

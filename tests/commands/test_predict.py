@@ -124,7 +124,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
         (["--files", scans / "c.png", scans / "notes.txt"], r"c.png (not an image in"),
         (["--files", tmp_path / "no.png"], f"{tmp_path / 'no.png'}: there is no such file"),
         (["--files", empty], f"--files {empty}: there is no image in or below this folder (.png"),
-        (["--files"], "--files names no file: give image files or folders"),
+        (["--files"], "--files needs a value: write one or several after it"),
         (["--files", scans / "a.png", "--out", tmp_path / "file" / "x"], "cannot be written to"),
         ([], "--out is for the predictions of --files"),
     ):

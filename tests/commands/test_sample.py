@@ -154,6 +154,16 @@ def test_a_mistake_is_one_line(
     assert expected in fails(capsys, "sample", *kept, *QUIET, *args)
 
 
+def test_more_images_than_memory_are_refused(
+    cgan: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commands.sample.available_memory", lambda: 1e9)
+    line = fails(capsys, "sample", f"--ckpt_path={cgan}", "--count=1000000", *QUIET)
+    pixels = 28 * 28
+    assert f"--count 1000000 needs {4 * pixels / 1e3:,.1f} GB of memory, and 1.0 GB" in line
+    assert line.endswith(f"set it to {10**9 // (4 * pixels):,} or less")
+
+
 def test_only_a_gan_is_sampled_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train(tmp_path, "ImageClassifier", "--model.network.width=2")
     line = fails(capsys, "sample", f"--ckpt_path={folder}", *QUIET)
