@@ -22,8 +22,6 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from packaging.specifiers import SpecifierSet
 
-from runtime.lightning_launcher import let_rank_zero_end
-
 VERIFIED = {lightning: SpecifierSet(">=2.6.6,<2.7"), jsonargparse: SpecifierSet(">=4.40,<5")}
 
 _mended: WeakSet[Trainer] = WeakSet()
@@ -42,6 +40,8 @@ def mend(trainer: Trainer) -> None:
     vars(loop)["load_state_dict"] = partial(_load_state_dict, loop)
     vars(loop)["run"] = partial(_run, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
+    from runtime.lightning_launcher import let_rank_zero_end  # of the versions in `VERIFIED`
+
     let_rank_zero_end(trainer)
 
 
