@@ -136,7 +136,8 @@ class CommandLine(LightningCLI):
         if not isinstance(options["seed_everything"], bool):
             check_values(options, {"seed_everything": SEEDS}, "--")
         if command in methods():
-            check_ranges(getattr(methods()[command], command), options, "--")
+            own = {name: value for name, value in options.items() if not isinstance(value, dict)}
+            check_ranges(getattr(methods()[command], command), own, "--")
         check_values(options["trainer"], TRAINER_RANGES, "trainer.")
         for name, kind in SECTIONS.items():
             check_ranges(kind, options[name], f"{name}.")

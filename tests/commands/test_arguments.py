@@ -61,7 +61,6 @@ def test_lists_are_joined_and_former_names_replaced(given: str, expected: str) -
         ),
         (["--files=a.png", "1"], ["--files", '["a.png", "1"]']),
         (["--files", '["a.png"]', "[1].png"], ["--files", '["a.png", "[1].png"]']),
-        (["--files", "--out", "x"], ["--files", "[]", "--out", "x"]),
     ],
 )
 def test_names_of_files_are_joined_with_any_letters(given: list[str], expected: list[str]) -> None:

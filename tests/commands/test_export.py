@@ -249,7 +249,7 @@ def test_files_compute_in_float32_also_where_others_do_not(tmp_path: Path) -> No
         ),
         (
             "--config=configs/gates.yaml --format onnx onx",
-            "format: expected 'onnx', 'torch' or 'safetensors', got 'onx'. Did you mean onnx?",
+            "--format: expected onnx, torch or safetensors, got 'onx'. Did you mean onnx?",
         ),
     ],
 )
