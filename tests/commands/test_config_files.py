@@ -45,6 +45,7 @@ STRANGE = {
     "UTF-16": ("a: 1\n".encode("utf-16"), "not a YAML file in UTF-8"),
     "NUL": (b"a: b\0c\n", "not a YAML file in UTF-8"),
     "unhashable": (b"? [a, b]\n: 1\n", "not valid YAML, found unhashable key"),
+    "deep": (b"a: " + b"{a: " * 3000, "nested too deep"),
     "binary": (bytes(range(256)), "not a YAML file in UTF-8"),
 }
 
