@@ -42,6 +42,8 @@ def check(files: Iterable[Path]) -> None:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
             problem = f"{file}:{line}: not valid YAML, {error.problem}."
             raise MisconfigurationException(problem) from None
+        except RecursionError:
+            raise MisconfigurationException(f"{file}: its values are nested too deep.") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
             problem = f"{file}: not a YAML file in UTF-8 ({reason}). Save it as UTF-8."

@@ -37,6 +37,16 @@ def test_keys_have_their_lines(tmp_path: Path) -> None:
     assert dict(config_files.keys(path)) == {"a": 1, "a.b": 2, "a.c": 3, "a.c.d": 4}
 
 
+def test_a_file_that_is_nested_too_deep_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "deep.yaml"
+    file.write_text("a: " + "{a: " * 3000)
+    line = fails(capsys, "fit", f"--config={file}")
+    assert "nested too deep" in line
+    assert str(file) in line
+
+
 def test_an_unknown_key_beside_a_short_class_name_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
