@@ -145,7 +145,7 @@ def load_idx_dataset(
         raise MisconfigurationException(
             f"{spec.name} is in none of: {'; '.join(tried)}; download from {spec.url} "
             f"({download_error}). Go online, or set --data.data_dir to a folder with "
-            f"{spec.name}/raw and its four files in it, or --data.dataset to digits"
+            f"{spec.name}/raw and its four files in it, or --data.dataset digits"
         )
     train = _load_split(spec, files[0], files[1], spec.num_train)
     return train, _load_split(spec, files[2], files[3], spec.num_test)
