@@ -20,6 +20,8 @@ from tests.faults import runs
 from tests.faults.disks import fill, make_room, read_only, small_disk
 from tests.faults.ledger import Ledger, Row, rounds
 
+Uninterrupted = Callable[..., tuple[Path, float]]
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
@@ -65,12 +67,15 @@ CLASSIFIER_FILES: dict[str, Callable[[Path, int], None]] = {
 
 @pytest.mark.parametrize("kind", ["GAN", "classifier"])
 def test_a_full_disk_stops_a_run_and_loses_nothing(
-    kind: str, tmp_path: Path, disk: Path, ledger: Ledger
+    kind: str,
+    tmp_path: Path,
+    disk: Path,
+    uninterrupted: Uninterrupted,
+    ledger: Ledger,
 ) -> None:
     """One run meets a full disk at each kind of file in turn."""
     files = GAN_FILES if kind == "GAN" else CLASSIFIER_FILES
-    whole = tmp_path / "whole"
-    runs.finish(runs.start(whole, kind), whole)
+    whole, _ = uninterrupted(kind)
     repeats = rounds(full=4, short=1)
     for n in range(1, repeats + 1):
         root = disk / str(n)
@@ -90,31 +95,28 @@ def test_a_full_disk_stops_a_run_and_loses_nothing(
 
 
 COMMANDS = {  # the file that meets the full disk, and the command
+    "comparison.csv": ("classifier", "compare"),
+    "predictions.csv": ("classifier", "predict", "--data=Images", "--data.dataset=digits"),
     "samples.npz": ("GAN", "sample", "--count=4"),
     "grid.png": ("GAN", "sample", "--count=4"),
-    "predictions.csv": ("classifier", "predict", "--data=Images", "--data.dataset=digits"),
-    "comparison.csv": ("classifier", "compare"),
     "classifier.onnx": ("classifier", "export", "--format=onnx"),
 }
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A short run of each kind."""
-    roots = {kind: tmp_path_factory.mktemp(kind) for kind in ("GAN", "classifier")}
-    for kind, root in roots.items():
-        runs.finish(runs.start(root, kind, "--trainer.max_epochs=1"), root)
-    return {kind: runs.folder_of(root) for kind, root in roots.items()}
+def copy_of(uninterrupted: Uninterrupted, kind: str, folder: Path) -> Path:
+    """Copies the folder of a run without faults."""
+    source = runs.folder_of(uninterrupted(kind)[0])
+    return Path(shutil.copytree(source, folder, symlinks=True))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS][: rounds(full=5, short=3)])
 def test_a_full_disk_stops_a_command(
-    name: str, tmp_path: Path, disk: Path, trained: dict[str, Path], ledger: Ledger
+    name: str, tmp_path: Path, disk: Path, uninterrupted: Uninterrupted, ledger: Ledger
 ) -> None:
     if name.endswith(".onnx") and not (find_spec("onnx") and find_spec("onnxscript")):
         pytest.skip("export to ONNX needs the extra [export]")
     kind, *args = COMMANDS[name]
-    run = Path(shutil.copytree(trained[kind], disk / "run"))
+    run = copy_of(uninterrupted, kind, disk / "run")
     where = [str(run), str(run), "--out", str(disk)] if args[0] == "compare" else []
     args += where or [f"--ckpt_path={run}", "--trainer.accelerator=cpu"]
     stem, dot, suffix = name.partition(".")
@@ -168,9 +170,9 @@ def test_a_run_reads_images_on_a_disk_that_takes_no_cache(
 
 
 def test_a_read_only_disk_is_one_line(
-    tmp_path: Path, disk: Path, trained: dict[str, Path], ledger: Ledger
+    tmp_path: Path, disk: Path, uninterrupted: Uninterrupted, ledger: Ledger
 ) -> None:
-    run = Path(shutil.copytree(trained["GAN"], disk / "run" / "version_0"))
+    run = copy_of(uninterrupted, "GAN", disk / "run" / "version_0")
     cpu = "--trainer.accelerator=cpu"
     data = ["--data=Images", "--data.dataset=digits"]
     elsewhere = [f"--out={tmp_path / 'out'}", "--count=4"]

@@ -103,16 +103,17 @@ MOMENTS: dict[str, Callable[[int], None]] = {
 }  # fmt: skip
 
 
-def test_killed_at_any_moment(tmp_path: Path, ledger: Ledger) -> None:
+def test_killed_at_any_moment(
+    tmp_path: Path, uninterrupted: Callable[..., tuple[Path, float]], ledger: Ledger
+) -> None:
     """Half of the kills come from outside at random, the others at chosen moments."""
     kills = rounds(full=200, short=12)
     cases, links = (CASES, 10) if kills > 100 else ([("GAN", 2), ("classifier", 1)], 6)
     chance, left = random.Random(0), {kind: list[str]() for kind, _ in cases}
-    wholes = {case: uninterrupted(tmp_path / f"{case}", *case) for case in cases}
     done = {processes: 0 for _, processes in cases}
     for chain in range(kills // links):
         kind, processes = cases[chain % len(cases)]
-        whole, seconds = wholes[kind, processes]
+        whole, seconds = uninterrupted(kind, processes)
         root = tmp_path / f"chain{chain}"
         for link in range(links):
             delay, fault = chance.uniform(0, seconds), nothing
@@ -138,13 +139,6 @@ def chosen(kind: str, left: list[str], chance: random.Random) -> Fault:
     if not left:
         left += chance.sample([*moments], len(moments))
     return partial(moments[left.pop()], chance.randint(1, 3))
-
-
-def uninterrupted(root: Path, kind: str, processes: int) -> tuple[Path, float]:
-    """Trains without a kill, and returns the folder and the seconds that it took."""
-    begin = time.monotonic()
-    runs.finish(runs.start(root, kind, processes=processes), root)
-    return root, time.monotonic() - begin
 
 
 def killed(started: list[ranks.ForkProcess], after: float | None) -> bool:
