@@ -75,8 +75,16 @@ def rows(file: Path) -> Iterator[Row]:
             files[name] = f"{files.get(name, '')}{text}\n"
 
 
+def needs_extras(row: Row) -> bool:
+    return row.command.startswith("sweep --space")  # Optuna
+
+
 TABLE = [
-    pytest.param(row, id=f"{file.stem}-{row.command}")
+    pytest.param(
+        row,
+        id=f"{file.stem}-{row.command}",
+        marks=pytest.mark.extras if needs_extras(row) else (),
+    )
     for file in sorted(FOLDER.glob("*.txt"))
     for row in rows(file)
 ]
