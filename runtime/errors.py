@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in the order in which Lightning looks
+GRACE = 1.0  # seconds
 LOST_PROCESS = (
     "another process of this run has ended. Its own message says why; without one it was killed, "
     "for example at a memory limit. Checkpoints are kept: `--ckpt_path last` goes on."
@@ -44,6 +46,9 @@ def announce(error: BaseException | str) -> None:
     text = " ".join(str(error).split())
     if text == LOST_PROCESS or _is_first_with(text):
         print("error:", text, file=sys.stderr, flush=True)
+    dist: Any = sys.modules.get("torch.distributed")
+    if dist and dist.is_available() and dist.is_initialized() and dist.get_rank() == 0:
+        time.sleep(GRACE)  # the other ranks ask its store, and warn at length if that is gone
 
 
 def _is_first_with(text: str) -> bool:

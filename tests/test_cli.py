@@ -116,7 +116,8 @@ def test_a_run_folder_says_everything(finished: Path) -> None:
     assert any(name.startswith("events.out.tfevents") for name in names)
     figures = {path.name for path in (finished / "figures").iterdir()}
     steps = {f"samples_{step:07d}.png" for step in (0, 4, 8)}
-    assert figures == {"data_examples.png", "samples.png", "curves.png"} | steps
+    drawn = {"data_examples.png", "network.png", "samples.png", "curves.png"}
+    assert figures == drawn | steps
     checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
     assert checkpoints == {"last.ckpt", "best.ckpt"} | {
         f"epoch={e:03d}-step={4 * e + 4:07d}.ckpt" for e in (0, 1)
