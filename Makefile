@@ -21,7 +21,7 @@ test: $(READY)  ## set up .venv, then run the quick tests
 	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras and not faults"
 
 slow: $(READY)  ## run the slow tests
-	$(PYTEST) -m "slow and not slurm and not gpu and not extras"
+	$(PYTEST) -m "slow and not slurm and not gpu and not extras and not faults"
 
 test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their tests
 	$(PYTEST) -m extras

@@ -1,11 +1,13 @@
 """Style of all figures: readable from the back row, and by colour-blind eyes."""
 
+from typing import Any
+
 from cycler import cycler
 
 COLOURS = [  # seaborn's palette "colorblind", without yellow and light pink
     "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494",
 ]  # fmt: skip
-STYLE = {
+STYLE: Any = {
     "font.size": 14,
     "axes.titlesize": 14,
     "axes.spines.top": False,
