@@ -46,6 +46,10 @@ STRANGE = {
     "NUL": (b"a: b\0c\n", "not a YAML file in UTF-8"),
     "unhashable": (b"? [a, b]\n: 1\n", "not valid YAML, found unhashable key"),
     "deep": (b"a: " + b"{a: " * 3000, "nested too deep"),
+    "date": (b"a: 2001-99-99\n", "a value that YAML cannot read (month must be in 1..12)"),
+    "no date": (b"a: !!timestamp b\n", "a value that YAML cannot read"),
+    "no number": (b"a: !!int b\n", "a value that YAML cannot read"),
+    "no truth": (b"a: !!bool b\n", "a value that YAML cannot read"),
     "binary": (bytes(range(256)), "not a YAML file in UTF-8"),
 }
 
