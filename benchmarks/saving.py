@@ -48,9 +48,10 @@ class Saves(Callback):
 
     def timed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any) -> Any:
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.thread_time()
             result = work(*args)
             self.seconds[name].append(time.perf_counter() - start)
+            self.seconds[f"{name}, CPU"].append(time.thread_time() - cpu)
             return result
 
         return timed
@@ -91,11 +92,12 @@ def measure(name: str, rounds: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         cli.run_lightning(["fit", *RUNS[name], *OPTIONS, f"--trainer.default_root_dir={folder}"])
     found = saves.seconds
-    copies = found["copy"][: len(found["background"])]
-    found["beyond"] = [a - b for a, b in zip(found["background"], copies, strict=True)]
+    for unit in ("", ", CPU"):  # of the training's thread, without what other processes take
+        times = zip(found[f"background{unit}"], found[f"copy{unit}"], strict=False)
+        found[f"beyond{unit}"] = [save - copy for save, copy in times]
     columns = (
-        *("step", "foreground", "background", "copy", "beyond", "step while writing"),
-        "verification",
+        *("foreground", "background", "copy", "beyond", "beyond, CPU"),
+        *("step", "step while writing", "verification"),
     )
     cells = (spread(found[column]).text(1e3) for column in columns)
     return f"| {name}, {digits(saves.megabytes)} MB | {' | '.join(cells)} |"

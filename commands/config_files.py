@@ -51,6 +51,10 @@ def check(files: Iterable[Path]) -> None:
         except OSError as error:
             problem = f"--config {file}: cannot be read ({error.strerror})."
             raise MisconfigurationException(problem) from None
+        # PyYAML's constructors raise these for values such as the date 2001-99-99.
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            problem = f"{file}: a value that YAML cannot read ({error}). Put it in quotes."
+            raise MisconfigurationException(problem) from None
 
 
 def _size_of(node: yaml.Node | None, known: dict[int, float] | None = None) -> float:

@@ -37,13 +37,24 @@ def test_keys_have_their_lines(tmp_path: Path) -> None:
     assert dict(config_files.keys(path)) == {"a": 1, "a.b": 2, "a.c": 3, "a.c.d": 4}
 
 
-def test_a_file_that_is_nested_too_deep_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+STRANGE = {  # more in tests/mistakes/configs.txt
+    "deep": ("a: " + "{a: " * 3000, "nested too deep"),
+    "date": ("a: 2001-99-99\n", "a value that YAML cannot read (month must be in 1..12)"),
+    "no date": ("a: !!timestamp b\n", "a value that YAML cannot read"),
+    "no number": ("a: !!int b\n", "a value that YAML cannot read"),
+    "no truth": ("a: !!bool b\n", "a value that YAML cannot read"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_strange_file_is_one_line(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "deep.yaml"
-    file.write_text("a: " + "{a: " * 3000)
+    content, message = STRANGE[kind]
+    file = tmp_path / "strange.yaml"
+    file.write_text(content)
     line = fails(capsys, "fit", f"--config={file}")
-    assert "nested too deep" in line
+    assert message in line
     assert str(file) in line
 
 
