@@ -44,6 +44,7 @@ class RunLock:
 
     def release(self) -> None:
         if self._file is not None:
+            os.ftruncate(self._file, 0)  # the name of the host is nobody else's concern
             os.close(self._file)
             self._file = None
 

@@ -236,6 +236,6 @@ def test_seeds_of_a_real_config(
     losses = {row[3] for row in rows if row[:2] in (["seed_0", "0"], ["seed_1", "1"])}
     assert len(losses) == 2
     line = fails(capsys, "sweep", "--config=configs/iris.yaml", "--seeds=2", "--data.batch=3")
-    assert line == "error: data: Iris has no option 'batch'. Did you mean batch_size?"
+    assert line == "error: --data: Iris has no option 'batch'. Did you mean batch_size?"
     line = fails(capsys, "sweep", "--config=configs/iris.yaml", "--seeds=2", "--job=3")
     assert line == "error: there is no option '--job'. Did you mean --jobs?"
