@@ -69,7 +69,9 @@ def explain(error: OSError) -> str:
     text = f"{path}: {os.strerror(error.errno)}"
     if error.errno not in FULL:
         return f"{text}. A run that had saved checkpoints goes on with `--ckpt_path last`."
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.isdir(folder):  # removed with the run that could not begin
+        folder = os.path.dirname(folder)
     with suppress(OSError):
-        free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
-        text += f" ({free / 1e6:,.1f} MB are free)"
+        text += f" ({shutil.disk_usage(folder).free / 1e6:,.1f} MB are free)"
     return f"{text}. Make room, then repeat the command. A run goes on with `--ckpt_path last`."
