@@ -108,8 +108,10 @@ def _draw_curve(axes: Any, table: "DataFrame", name: str) -> None:
     stage, _, quantity = name.partition("/")
     values = table[name].dropna()
     label = NAMES.get(quantity, "")
-    style: dict[str, Any] = {"marker": "o" if len(values) < 30 else ""}
-    if stage == "floor":
-        style = {"color": "black", "linestyle": "--", "linewidth": 1}
+    if stage == "floor":  # a line, however few its points are
+        axes.axhline(
+            values.iloc[-1], color="black", linestyle="--", linewidth=1, label="real images"
+        )
+        return
     text = f"{label}, {STAGES[stage]}" if label else STAGES[stage]
-    axes.plot(values.index, values, label=text, **style)
+    axes.plot(values.index, values, label=text, marker="o" if len(values) < 30 else "")

@@ -38,7 +38,7 @@ def test_a_score_has_a_panel_with_the_line_of_real_images(tmp_path: Path) -> Non
     path = tmp_path / "metrics.csv"
     path.write_text("step,train/loss,val/frechet,floor/frechet\n1,1,,\n9,,3.0,0.5\n")
     loss, frechet = draw_curves(path).axes
-    assert lines(frechet) == {"validation": (3.0,), "real images": (0.5,)}
+    assert lines(frechet) == {"validation": (3.0,), "real images": (0.5, 0.5)}
     assert to_rgba(frechet.lines[1].get_color()) == to_rgba("black")
     assert lines(loss) == {"training": (1.0,)}
 

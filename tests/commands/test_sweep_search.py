@@ -320,4 +320,4 @@ def test_a_search_of_a_real_config(
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("model.network.hiden: [[3], [4]]\n")
     line = fails(capsys, "sweep", *setting, f"--space={wrong}", *search[1:])
-    assert line == "error: model.network: FeedForward has no option 'hiden'. Did you mean hidden?"
+    assert line == "error: --model.network: FeedForward has no option 'hiden'. Did you mean hidden?"
