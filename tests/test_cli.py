@@ -259,7 +259,7 @@ def test_a_full_disk_is_one_line(
 
     for place, expected in {
         "torch.save": "last.ckpt cannot be written (No space left on device",
-        "callbacks.curves.Curves.on_train_end": "error: /data/x: No space left on device. Make",
+        "callbacks.curves.Curves.on_train_end": "error: /data/x: No space left on device (",
     }.items():
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
