@@ -90,9 +90,10 @@ def _insist_that_fit_accepts(args: Sequence[str], own: Iterable[str]) -> None:
         raise SystemExit(TRY_AGAIN)
     if done.returncode:
         line = last_error(done.stderr)
-        unknown = re.search(r"there is no option '--(\w+)'\.$", line)
+        unknown = re.match(r"there is no option '--(\w+)'\.", line)
         near = difflib.get_close_matches(unknown[1], own, n=1) if unknown else []
-        raise UserError(line + did_you_mean(f"--{name}" for name in near))
+        hint = did_you_mean(f"--{name}" for name in near)
+        raise UserError(unknown[0] + hint if unknown and hint else line)
 
 
 def scores_line(folder: Path) -> str:

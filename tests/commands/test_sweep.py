@@ -238,4 +238,4 @@ def test_seeds_of_a_real_config(
     line = fails(capsys, "sweep", "--config=configs/iris.yaml", "--seeds=2", "--data.batch=3")
     assert line == "error: --data: Iris has no option 'batch'. Did you mean batch_size?"
     line = fails(capsys, "sweep", "--config=configs/iris.yaml", "--seeds=2", "--job=3")
-    assert line.startswith("error: there is no option '--job'.")
+    assert line == "error: there is no option '--job'. Did you mean --jobs?"
