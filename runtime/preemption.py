@@ -80,7 +80,7 @@ class Preemption(Checkpoint):
                 "Told to stop, but without a logger there is no run folder to save to."
             )
         path = Path(folder) / "checkpoints" / "last.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)  # not given, Lightning says so
         background.flush(trainer)
         rank_zero_info(f"Told to stop after step {trainer.global_step}; saved {path}.")
         # Lightning's launcher kills all ranks when one of those it started exits with an error.
