@@ -1,9 +1,10 @@
-"""Progress of a run in the terminal, and its speed."""
+"""Progress of a run, and of long work between its batches, in the terminal; its speed."""
 
 import math
 import sys
 import time
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
@@ -11,17 +12,19 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from models.base import is_logging_step
 
-LINES = 10  # Plain lines per run if the output is not a terminal.
-STEPS_PER_LINE = 1000  # If the length of the run is unknown.
+STEPS_PER_LINE, LINES = 50, 10  # If the output is not a terminal; short runs get ten lines.
 LINE = "Step {n:,} of {total:,} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
 LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
+
+T = TypeVar("T")
 
 
 class Progress(TQDMProgressBar):
     """Steps done of the whole run and the time left, over all epochs.
 
     A terminal gets one line, which is updated. Other outputs, such as a log file, get a plain line
-    after each tenth of the run. `validate`, `test` and `predict` show a bar in a terminal only.
+    after every fifty batches, or after each tenth of a shorter run. `validate`, `test` and
+    `predict` show a bar in a terminal only.
     """
 
     @property
@@ -53,8 +56,9 @@ class Progress(TQDMProgressBar):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         bar, before, now = self.train_progress_bar, self.train_progress_bar.n, steps_until(trainer)
         if bar.disable:
-            bar.n, end = now, bar.total or LINES * STEPS_PER_LINE
-            if super().is_enabled and LINES * now // end > LINES * before // end:
+            every = max(1, min(STEPS_PER_LINE, (bar.total or math.inf) / LINES))
+            bar.n, due = now, now // every > before // every or before < now == bar.total
+            if due and super().is_enabled:
                 self._print_line(self.get_metrics(trainer, pl_module))
         elif bar.update(now - before) or now == bar.total:
             bar.set_postfix(self.get_metrics(trainer, pl_module))
@@ -67,6 +71,20 @@ class Progress(TQDMProgressBar):
         postfix = ", ".join(f"{name} {value}" for name, value in metrics.items())
         options = {"bar_format": layout, "postfix": postfix, "initial": bar.initial}
         print(Tqdm.format_meter(bar.n, bar.total, elapsed, **options), flush=True)
+
+
+def watch(trainer: Trainer, items: Iterable[T], text: str, total: int | None = None) -> Iterable[T]:
+    """Yields the items, and shows in a terminal how many are done and the time left.
+
+    Args:
+        trainer: Its progress bar says whether a terminal shows progress.
+        items: The parts of some work that takes long.
+        text: The name of the work.
+        total: The number of items; None: their length.
+    """
+    bar = trainer.progress_bar_callback
+    shown = isinstance(bar, Progress) and bar.is_enabled and trainer.is_global_zero
+    return Tqdm(items, desc=text, total=total, leave=False, disable=not shown)
 
 
 def steps_until(trainer: Trainer, updates: int | None = None) -> int:

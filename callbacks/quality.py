@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from callbacks.evaluation_figures import draw_confusion
 from callbacks.figures import figures_folder, new_figure, publish, styled
 from callbacks.judges import FoundJudge, check_judge, find_judge
+from callbacks.progress import watch
 from callbacks.results import class_names, data_of, record, say
 from datamodules.base import Split
 from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Score, Setting
@@ -154,7 +156,7 @@ class Quality(Callback):
         draws = Draws(model, count, model.seed, None, 0, trainer.global_rank, trainer.world_size)
         for images, labels, index in _generate(trainer, model, draws):
             quality.generated.add(*judge.judge(images), labels, index, images)
-        report = quality.compute()
+        report = quality.compute(partial(watch, trainer))
         # Equal on all ranks already; sync_dist only tells Lightning so.
         found = {f"{stage}/{k}": v for k, v in report.scores.items()}
         found |= {f"floor/{k}": v for k, v in report.floor.items()}
@@ -178,7 +180,8 @@ def _with_real_images(
     ).to(model.device)
     for kept, split in ((quality.test_set, test), (quality.train_set, train)):
         blocks = torch.arange(min(count, len(split.targets))).split(Draws.BLOCK)
-        for index in blocks[trainer.global_rank :: trainer.world_size]:
+        own = blocks[trainer.global_rank :: trainer.world_size]
+        for index in watch(trainer, own, "Real images"):
             images, labels = (tensor.to(model.device) for tensor in split.take(index))
             kept.add(*judge.judge(images), labels, index.to(model.device), images)
     return quality
@@ -188,7 +191,7 @@ def _with_real_images(
 def _generate(trainer: Trainer, model: Any, draws: Draws) -> Iterator[Any]:
     """Yields images uint8 (B, C, H, W), their labels and numbers, in the run's precision."""
     with eval_mode(model.sampler), trainer.precision_plugin.forward_context():
-        for draw in draws:
+        for draw in watch(trainer, draws, "Generated images"):
             latents, labels, index = (x if x is None else x.to(model.device) for x in draw)
             yield to_pixels(model(latents, labels)), labels, index
 

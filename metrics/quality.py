@@ -12,9 +12,14 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from metrics.bank import ImageBank, LabelledImages
 from metrics.labels import ModeCounts
-from metrics.score import Found, Score, Sets, Setting
+from metrics.score import Found, Score, Sets, Setting, Watch, silent
 
 Counts = dict[str, int]  # numbers of samples: generated, train, test
+ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+EXPLANATION = (
+    "↑ higher is better, ↓ lower is better. Real images: the score of real images in place of "
+    "generated ones,\nwhich a perfect generator reaches. n: number of images."
+)
 
 
 @dataclass(frozen=True)
@@ -40,31 +45,33 @@ class QualityReport:
 
         Classes have these names, or else their numbers.
         """
-        samples, count_cells = "generated   train    test", "{generated:>9} {train:>7} {test:>7}"
-        lines = [f"{'score':<16}{'reached':>11}{'floor':>11}   {samples}   better"]
+        count_cells = "   {generated:>9} {train:>7} {test:>7}"
+        samples = f"{'n drawn':>12}{'n train':>8}{'n test':>8}"
+        lines = [f"{'score':<18}{'generated':>13}{'real images':>13}{samples}"]
         for score in scores:
             name, counts = score.name, count_cells.format(**self.counts[score.name])
             shown = _cells(score.format, self.scores[name], self.floor.get(name))
-            lines.append(f"{name:<16}{shown}   {counts}   {score.better or '-'}")
+            lines.append(f"{name + ARROWS[score.better]:<18}{shown}{counts}")
         names = names or [str(k) for k in range(len(self.class_counts))]
         width = max(5, *map(len, names)) if self.class_scores else 0
         if self.class_scores:
-            header = "".join(f"{name:>11}{'floor':>11}" for name in self.class_scores)
-            lines += ["", f"{'class':<{width}}{header}   {samples}"]
+            header = "".join(f"{name:>13}{'real images':>13}" for name in self.class_scores)
+            lines += ["", f"{'class':<{width}}{header}{samples}"]
         formats = {score.class_name: score.format for score in scores}
         for k, class_counts in enumerate(self.class_counts):
             shown = ""
             for name, by_class in self.class_scores.items():
                 floor = self.class_floor[name][k] if name in self.class_floor else None
                 shown += _cells(formats[name], by_class[k], floor)
-            lines.append(f"{names[k]:<{width}}{shown}   {count_cells.format(**class_counts)}")
+            lines.append(f"{names[k]:<{width}}{shown}{count_cells.format(**class_counts)}")
+        lines.append(EXPLANATION)
         if any(math.isnan(value) for value in (*self.scores.values(), *self.floor.values())):
             lines.append("nan: too few images for this score")
         return "\n".join(lines)
 
 
 def _cells(spec: str, *values: float | None) -> str:
-    return "".join(f"{'-' if value is None else format(value, spec):>11}" for value in values)
+    return "".join(f"{'-' if value is None else format(value, spec):>13}" for value in values)
 
 
 class SampleSet(MetricCollection):
@@ -138,27 +145,33 @@ class GeneratorQuality(nn.Module):
             bank = ImageBank(len(real[0].images), setting.image_shape, setting.conditional)
             self.generated.add_metrics({"images": bank})
 
-    def compute(self) -> QualityReport:
-        """Computes all scores from the samples of all processes, each of which must call it."""
+    def compute(self, watch: Watch = silent) -> QualityReport:
+        """Computes all scores from the samples of all processes, each of which must call it.
+
+        `watch` shows the progress of the scores, and within those that take long.
+        """
         sets = self.generated, self.train_set, self.test_set
         found = [statistics.compute() for statistics in sets]
         if not (dist.is_available() and dist.is_initialized()):
-            return self._compare(*found)
+            return self._compare(found, watch)
         # A comparison may take long and must be the same for all, so one process makes it.
-        reports = [None if dist.get_rank() else self._compare(*found)]
+        reports = [None if dist.get_rank() else self._compare(found, watch)]
         dist.broadcast_object_list(reports)
         assert reports[0] is not None
         return reports[0]
 
-    def _compare(self, generated: Found, train: Found, test: Found) -> QualityReport:
+    def _compare(self, found: Sequence[Found], watch: Watch) -> QualityReport:
+        generated, train, test = found
         if self.real is not None:
             device = generated["modes"].device
             train["images"], test["images"] = (kept.to(device) for kept in self.real)
         by_name = {"generated": generated, "train": train, "test": test}
-        sets = Sets(generated, train, test)
-        floors = {"train": Sets(train, train, test), "test": Sets(test, train, test)}
+        sets = Sets(generated, train, test, watch)
+        floors = {
+            "train": Sets(train, train, test, watch), "test": Sets(test, train, test, watch)
+        }  # fmt: skip
         report = QualityReport()
-        for score in self.scores:
+        for score in watch(self.scores, "Scores"):
             report.scores[score.name] = score.compare(sets)
             report.counts[score.name] = {name: score.count(s) for name, s in by_name.items()}
             if score.floor:

@@ -1,13 +1,19 @@
 """The base class of a quality score, and what a score is given to compare."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from torchmetrics import Metric
 
 Found = dict[str, Any]  # results of a set's statistics, by name
+Watch = Callable[[Iterable[Any], str], Iterable[Any]]  # yields items, and shows their progress
+
+
+def silent(items: Iterable[Any], text: str) -> Iterable[Any]:
+    """Yields the items of some work and shows nothing."""
+    return items
 
 
 class Setting(NamedTuple):
@@ -25,10 +31,11 @@ class Sets:
 
     `samples` are generated images, or the real ones that take their place for the floor. `train`
     and `test` (or validation) are real. `once` compares a statistic of `samples` and `test` once.
+    `watch(items, text)` yields the items of long work, and shows their progress.
     """
 
-    def __init__(self, samples: Found, train: Found, test: Found) -> None:
-        self.samples, self.train, self.test = samples, train, test
+    def __init__(self, samples: Found, train: Found, test: Found, watch: Watch = silent) -> None:
+        self.samples, self.train, self.test, self.watch = samples, train, test, watch
         self.once: Callable[[Callable[..., Any], str], Any] = cache(
             lambda compare, statistic: compare(samples[statistic], test[statistic])
         )

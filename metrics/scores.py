@@ -100,7 +100,9 @@ class GanTrain(Score):
     def compare(self, sets: Sets) -> float:
         (images, labels), (test_images, test_labels) = sets.samples["images"], sets.test["images"]
         num_classes = len(sets.test["modes"])
-        return gan_train_accuracy(images, labels, test_images, test_labels, num_classes, self.steps)
+        return gan_train_accuracy(
+            images, labels, test_images, test_labels, num_classes, self.steps, watch=sets.watch
+        )
 
     def count(self, found: Found) -> int:
         return len(found["images"].images)

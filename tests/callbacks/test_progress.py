@@ -9,6 +9,7 @@ import pytest
 from lightning import Trainer
 
 from callbacks import Progress
+from callbacks.progress import watch
 from tests.callbacks.runs import Small, digits
 from tests.models.gans import small
 
@@ -59,6 +60,14 @@ def test_a_log_file_gets_ten_lines_over_all_epochs(
     )
     assert re.fullmatch(pattern, lines[4]), lines[4]
     assert lines[9].startswith("Step 80 of 80 (100%)")
+
+
+def test_a_log_file_gets_a_line_after_every_fifty_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"max_steps": 520, "limit_val_batches": 0}
+    found = steps(run(tmp_path, monkeypatch, io.StringIO(), **options))
+    assert [int(step) for step, _ in found] == [*range(50, 501, 50), 520]
 
 
 CASES = {
@@ -117,6 +126,18 @@ def test_other_ranks_print_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Trainer, "is_global_zero", False)
     for out in (io.StringIO(), Terminal()):
         assert run(tmp_path, monkeypatch, out, max_steps=3, limit_val_batches=0) == ""
+
+
+def test_long_work_shows_its_progress_in_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for out, bar in ((io.StringIO(), True), (Terminal(), True), (Terminal(), False)):
+        monkeypatch.setattr("sys.stdout", out)
+        monkeypatch.setattr("sys.stderr", out)
+        callbacks = [Progress()] if bar else []
+        trainer = Trainer(logger=False, callbacks=callbacks, enable_progress_bar=bar)
+        assert [*watch(trainer, range(3), "Scores")] == [0, 1, 2]
+        found.append("Scores: " in out.getvalue())
+    assert found == [False, True, False]
 
 
 def test_validation_alone_has_a_bar_in_a_terminal_only(

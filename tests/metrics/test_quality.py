@@ -80,11 +80,13 @@ def test_counts_are_those_of_the_samples_behind_each_score(report: QualityReport
 
 def test_the_table_shows_scores_floors_and_counts(report: QualityReport) -> None:
     lines = report.table(FROM_FEATURES).splitlines()
+    assert " ".join(lines[0].split()) == "score generated real images n drawn n train n test"
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
     for score in FROM_FEATURES:
         shown = [f"{x:.4g}" for x in (report.scores[score.name], report.floor[score.name])]
         counts = [str(count) for count in report.counts[score.name].values()]
-        assert rows[score.name] == [*shown, *counts, score.better or "-"]
+        arrow = {"higher": ["↑"], "lower": ["↓"], None: []}[score.better]
+        assert rows[score.name] == [*arrow, *shown, *counts]
     assert rows["2"][0] == f"{report.class_scores['accuracy'][2]:.4g}"
     assert rows["2"][-3:] == [str(count) for count in report.class_counts[2].values()]
 
