@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from commands import sweep_space
+from commands import program, sweep_space
 from commands.compare import LOADER, last_logged, print_aligned
 from commands.errors import UserError
 from commands.sweep_figures import draw
@@ -224,6 +225,7 @@ def _write_best(file: Path, source: Trials, best: Any, fit: Sequence[str]) -> No
     own = run_folder(source.folder / f"trial_{best.number}")
     config = yaml.load((own / "config.yaml").read_bytes(), LOADER) if own else {}
     text = yaml.safe_dump(sweep_space.overlay(config, best.params), sort_keys=False)
-    command = f"python cli.py fit {' '.join(fit)} --config {source.folder / 'best.yaml'}"
+    options = shlex.join([*fit, "--config", str(source.folder / "best.yaml")])
+    command = f"{program.cli()} fit {options}"
     head = f"# Trial {best.number}: {source.options.objective} {best.value:.4g}.\n#   {command}\n"
     file.write_text(head + text)
