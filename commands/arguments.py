@@ -97,7 +97,7 @@ def _items(text: str) -> list[str]:
 
 
 def with_config_of_run(args: list[str]) -> list[str]:
-    """Adds the config of the run in `--ckpt_path`, unless a config or a model is given.
+    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given.
 
     A checkpoint outside a run folder has no config. Its model's class is added instead.
     """
@@ -106,10 +106,11 @@ def with_config_of_run(args: list[str]) -> list[str]:
     from runtime.run_folder import run_folder_of
 
     given = dict(values(args))
-    if not given.keys().isdisjoint({*CONFIG, "--model"}) or "--ckpt_path" not in given:
+    option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
+    if not given.keys().isdisjoint({*CONFIG, "--model"}) or option is None:
         return args
     runs = Path(given.get("--trainer.default_root_dir", "runs"))
-    checkpoint, own = checkpoints.resolve(given["--ckpt_path"], runs), own_classes(args)
+    checkpoint, own = checkpoints.resolve(given[option], runs, option=option), own_classes(args)
     folder = run_folder_of(checkpoint)
     if folder is None or not (folder / "config.yaml").is_file():
         saved = saved_in(checkpoint, own)

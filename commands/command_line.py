@@ -28,6 +28,7 @@ from commands.parser import (
     WholeConfig,
     add_options_of,
     add_shared_options,
+    arrange_help,
 )
 from runtime import checkpoints, cluster, lightning_mends
 from runtime.loggers import missing_package
@@ -71,6 +72,7 @@ class CommandLine(LightningCLI):
         super().setup_parser(*args, **kwargs)
         for name in self.subcommands():
             add_options_of(name, self.parser.commands[name])
+            arrange_help(name, self.parser.commands[name])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_shared_options(parser)
@@ -149,10 +151,20 @@ class CommandLine(LightningCLI):
         """Finds the checkpoint. Its hyperparameters take precedence, with a warning."""
         command, wanted = self.config.subcommand, self.options.get("ckpt_path")
         self.checkpoint: Path | None = None
+        self.initial: Path | None = None  # the checkpoint with the first weights of a new run
+        typed_options = dict(arguments.values(list(self.args)))
+        if "--init_from" in typed_options:
+            if "--ckpt_path" in typed_options:
+                raise MisconfigurationException(
+                    "--init_from starts a new run and --ckpt_path continues one: give one of them."
+                )
+            wanted = None  # a run's config names its own
         if command == "fit" and wanted is None and cluster.in_job():
             wanted = checkpoints.newest(self.runs / self.experiment / cluster.run_name())
         if wanted is None:
             self._refuse_random_weights()
+            if command == "fit" and (initial := self.options.init_from):
+                self.initial = checkpoints.resolve(initial, self.runs, option="--init_from")
             return
         resume = command == "fit"
         self.checkpoint = checkpoints.resolve(wanted, self.runs / self.experiment, resume)

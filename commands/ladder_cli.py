@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import shlex
 from typing import Any
 
 from jsonargparse import Namespace
@@ -11,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 import models
 from callbacks import DEFAULT_CALLBACKS, Progress, Summary
-from commands import model_arguments
+from commands import initial_weights, model_arguments, program
 from commands.command_line import CommandLine
 from datamodules.base import InMemoryDataModule
 from runtime import checkpoints, cluster, signals, trust
@@ -66,6 +67,8 @@ class LadderCLI(CommandLine):
     def before_fit(self) -> None:
         cluster.check_strategy(self.trainer, self.model)
         check_monitors(self.trainer, self.datamodule)
+        if self.initial is not None:
+            initial_weights.load_into(self.model, self.initial)
 
     def before_predict(self) -> None:
         """Refuses a GAN, which has nothing to predict."""
@@ -126,9 +129,11 @@ class LadderCLI(CommandLine):
         """Prints where the run is and which command comes next."""
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
         if folder and self.trainer.loggers and not self.options.trainer.fast_dev_run:
-            watch = f"tensorboard --logdir {self.runs} --host localhost"
+            runs = shlex.quote(str(self.runs))
+            watch = f"{program.tensorboard()} --logdir {runs} --host localhost"
             rank_zero_info(f"This run: {folder}\nWatch it: {watch}")
             if self._saves:
                 foreign = any(trust.foreign_classes(self.options.as_dict()))
                 trusting = " --trust true" if foreign else ""  # the user's own classes
-                rank_zero_info(f"Next:     python cli.py test --ckpt_path {folder}{trusting}")
+                run = f"--ckpt_path {shlex.quote(str(folder))}{trusting}"
+                rank_zero_info(f"Next:     {program.cli()} test {run}")

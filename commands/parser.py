@@ -1,5 +1,6 @@
 """The parser of commands that need a Trainer, their options, and the classes it can suggest."""
 
+from argparse import SUPPRESS
 from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ import callbacks
 import datamodules
 import models
 from callbacks import Quality, SampleGrid
-from commands import COMMANDS
+from commands import COMMANDS, typed
 from commands.command_trainer import methods
 from commands.model_arguments import link_to_data
 from runtime.checkpoints import EpochCheckpoint
@@ -25,6 +26,16 @@ from runtime.files import write
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
 CLASSES = [name for module in MODULES for name in module.__all__]
 SECTIONS = {"checkpoint": EpochCheckpoint, "samples": SampleGrid, "quality": Quality}
+TITLES = {  # of the help's groups of options
+    "trainer": "Trainer", "model": "Model", "data": "Data", "checkpoint": "Checkpoints",
+    "samples": "Grids of samples", "quality": "Quality scores",
+}  # fmt: skip
+TEXTS: dict[Any, str] = {  # in place of Lightning's, for all commands or for one
+    "ckpt_path": "The trained weights: a checkpoint, a run folder, `last` or `best`.",
+    ("fit", "ckpt_path"): "Continue a run: a checkpoint, a run folder, or `last` for the newest.",
+    "weights_only": "Refuse a checkpoint that contains more than plain values.",
+    "verbose": "Also print Lightning's own table.",
+}
 
 
 class Parser(LightningArgumentParser):
@@ -69,14 +80,41 @@ def add_shared_options(parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(kind, name, sub_configs=True)
 
 
-def add_options_of(command: str, parser: LightningArgumentParser) -> None:
+def add_options_of(command: str, parser: Parser) -> None:
     """Adds the options that a command has beyond those of its method."""
+    own = (parser.groups or {})[command]
     if command in ("validate", "test"):
         parser.set_defaults({"verbose": False})  # callbacks print tables
     if command in ("validate", "test", "predict"):
         text = "Allow random weights, if there is no --ckpt_path."
-        parser.add_argument("--untrained", type=bool, default=False, help=text)
+        own.add_argument("--untrained", type=bool, default=False, help=text)
+    if command == "fit":
+        text = "Start a new run from the weights of another: a run folder or a checkpoint."
+        own.add_argument("--init_from", type=str | None, default=None, help=text)
+    else:  # the config of a run has this option
+        parser.add_argument("--init_from", type=str | None, default=None, help=SUPPRESS)
     kind = methods().get(command)
     if kind and "weights_only" not in signature(getattr(kind, command)).parameters:
-        text = "Has no effect on this command."  # the config of a run has this option
-        parser.add_argument("--weights_only", type=bool | None, default=None, help=text)
+        parser.add_argument("--weights_only", type=bool | None, default=None, help=SUPPRESS)
+
+
+def arrange_help(command: str, parser: Parser) -> None:
+    """Puts a command's own options first in its help, and shortens titles and texts."""
+    trains = command == "fit"
+    main = "--config FILE" if trains else "--ckpt_path RUN"
+    parser.usage = f"python cli.py {typed(command)} {main} [OPTIONS]"
+    parser.description = f"{COMMANDS[command].summary}."
+    groups = parser.groups or {}
+    own, parts = groups[command], [groups[name] for name in TITLES]
+    own.title = f"Options of {command}"
+    for action in own._group_actions:
+        action.help = TEXTS.get((command, action.dest)) or TEXTS.get(action.dest) or action.help
+    for group, title in zip(parts, TITLES.values(), strict=True):
+        group.title = title
+    source = "A config file gives most of them." if trains else "A run's config.yaml gives them."
+    shared = parser.add_argument_group("Trainer, model and data options", source)
+    general = next(group for group in parser._action_groups if group.title == "options")
+    first = [own, general, shared]
+    others = [group for group in parser._action_groups if group not in [*first, *parts]]
+    # argparse has no public way to order groups
+    vars(parser)["_action_groups"] = [*first, *parts, *others]

@@ -106,14 +106,17 @@ def problem_of(path: Path) -> str:
     return ""
 
 
-def resolve(wanted: str | Path, runs: Path, resume: bool = False) -> Path:
-    """Finds the checkpoint that `--ckpt_path` means.
+def resolve(
+    wanted: str | Path, runs: Path, resume: bool = False, option: str = "--ckpt_path"
+) -> Path:
+    """Finds the checkpoint that `--ckpt_path` or another option means.
 
     Args:
         wanted: A file; a folder, for the newest `checkpoints/last.ckpt` in or below it; `last` or
             `best`, for the newest of that name below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
         resume: The run will go on, for which weights alone are not enough.
+        option: The name of the option, for messages.
     """
     path, found = Path(wanted), None
     if path.name == "best" and not path.exists():
@@ -135,10 +138,10 @@ def resolve(wanted: str | Path, runs: Path, resume: bool = False) -> Path:
             f"below {runs}."
         )
     if found is None:
-        raise MisconfigurationException(f"--ckpt_path {wanted}: {problem}")
+        raise MisconfigurationException(f"{option} {wanted}: {problem}")
     if wrong := problem_of(found):
         raise MisconfigurationException(
-            f"--ckpt_path {wanted}: {wrong}. Give another, or a run folder, for its newest."
+            f"{option} {wanted}: {wrong}. Give another, or a run folder, for its newest."
         )
     if resume and (missing := _missing_to_resume(found)):
         raise MisconfigurationException(

@@ -268,3 +268,21 @@ def test_a_full_disk_is_one_line(
         assert stopped.value.code == 1
         (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
         assert expected.split(" ", 1)[1] in line
+
+
+@pytest.mark.parametrize("command", ["fit", "sample", "maximize"])
+def test_a_commands_own_options_come_first_in_its_help(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(command, "--help")
+    text = capsys.readouterr().out
+    run_or_config = "--config FILE" if command == "fit" else "--ckpt_path RUN"
+    assert text.startswith(f"usage: python cli.py {command} {run_or_config} [OPTIONS]\n")
+    own = {"fit": "--init_from", "sample": "--count", "maximize": "--layer"}[command]
+    places = [text.index(part) for part in (
+        f"\nOptions of {command}:", f"  {own} ", "\noptions:", "\nTrainer, model and data options:",
+        "\nTrainer:", "\nModel:", "\nData:", "\nCheckpoints:", "\nQuality scores:",
+    )]  # fmt: skip
+    assert places == sorted(places)
+    assert ("--init_from" in text) == (command == "fit")
