@@ -1,6 +1,7 @@
 """Lightning callbacks: progress, samples, figures, tables and graphs of a run."""
 
 from callbacks.curves import Curves, LogInterval
+from callbacks.dashboard import Dashboard
 from callbacks.data_figures import DataFigures
 from callbacks.decision_surface import DecisionSurface
 from callbacks.evaluation import Evaluation
@@ -23,6 +24,7 @@ DEFAULT_CALLBACKS = (
     Speed,
     Health,
     Curves,
+    Dashboard,
     NetworkGraph,
     NetworkFigure,
     DataFigures,

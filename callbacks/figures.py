@@ -20,6 +20,7 @@ from torchvision.utils import make_grid
 from callbacks.style import STYLE
 from models.sampling import to_pixels
 from runtime.files import write
+from runtime.run_logs import RunTensorBoardLogger
 
 styled = rc_context(STYLE)  # decorates a function that draws
 LABEL_PX = 18  # height of the letters on pictures of samples
@@ -56,7 +57,8 @@ def output_folder(path: Path) -> Path:
 def tensorboard(trainer: Trainer) -> SummaryWriter | None:
     """Returns TensorBoard's writer, or None on ranks other than zero and in runs without it."""
     loggers = (log for log in trainer.loggers if isinstance(log, TensorBoardLogger))
-    return next((log.experiment for log in loggers if trainer.is_global_zero), None)
+    shown = (log for log in loggers if trainer.is_global_zero and getattr(log, "shows", True))
+    return next((log.experiment for log in shown), None)
 
 
 def publish(trainer: Trainer, folder: Path, name: str, figure: Figure) -> None:
@@ -65,17 +67,32 @@ def publish(trainer: Trainer, folder: Path, name: str, figure: Figure) -> None:
     log_picture(trainer, name, folder / f"{name}.png")
 
 
+def grouped(name: str) -> str:
+    """Puts the name of a picture behind that of its group, under which TensorBoard shows it."""
+    if name.startswith("data_"):
+        return f"data/{name.removeprefix('data_')}"
+    return f"model/{name}" if name == "network" else f"pictures/{name}"
+
+
+def step_of(trainer: Trainer) -> int:
+    """Returns the step of what is logged now: in `test`, the step of the checkpoint."""
+    steps = (log.step for log in trainer.loggers if isinstance(log, RunTensorBoardLogger))
+    return next((step for step in steps if step is not None), trainer.global_step)
+
+
 def log_picture(trainer: Trainer, name: str, path: Path) -> None:
     """Sends a picture to TensorBoard, W&B and MLflow, as far as the run has them.
 
     Call it on rank zero.
     """
-    step = trainer.global_step
     with Image.open(path) as file:
         image = file.convert("RGB")
+    step = step_of(trainer)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
+            if getattr(logger, "shows", True):
+                pixels = np.asarray(image)
+                logger.experiment.add_image(grouped(name), pixels, step, dataformats="HWC")
         elif isinstance(logger, WandbLogger):
             logger.log_image(name, [image], step)
         elif isinstance(logger, MLFlowLogger):

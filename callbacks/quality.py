@@ -17,6 +17,7 @@ from callbacks.evaluation_figures import draw_confusion
 from callbacks.figures import figures_folder, new_figure, publish, styled
 from callbacks.judges import FoundJudge, check_judge, find_judge
 from callbacks.progress import watch
+from callbacks.projector import project
 from callbacks.results import class_names, data_of, record, say
 from datamodules.base import Split
 from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Score, Setting
@@ -72,6 +73,13 @@ class Quality(Callback):
         self._judge: FoundJudge | None = None  # None: nothing is scored
         self._quality: GeneratorQuality | None = None
         self._seconds = 0.0
+
+    def logged(self, model: GAN) -> list[str]:
+        """Returns the names of the scores that training logs for a model."""
+        if self._judge is None or not self.samples:
+            return []
+        scores = (s for s in self.scores.values() if "fit" in s.stages)
+        return [s.name for s in scores if model.conditional or not s.needs_labels]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._judge = self._quality = None
@@ -129,6 +137,8 @@ class Quality(Callback):
             )
         record(trainer, stage, report.as_dict() | {"judge": judge.as_dict()})
         folder = figures_folder(trainer)
+        if folder is not None:
+            project(trainer, model, judge.network, names)
         if folder is None or not model.conditional:
             return
         publish(trainer, folder, f"classes_{stage}", draw_classes(report, quality.scores, names))

@@ -156,6 +156,14 @@ def _missing_to_resume(path: Path) -> str:
     return ", ".join(key for key in RESUMABLE if key not in content)
 
 
+def step_of(path: str | Path | None) -> int | None:
+    """Returns the step at which a checkpoint was saved; None if it does not say."""
+    if path is None or not Path(path).is_file():
+        return None
+    content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    return content.get("global_step")
+
+
 def newest(folder: Path) -> Path | None:
     """Returns the newest checkpoint in or below a folder that is sound; None if there is none.
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from runtime import cluster, files, loggers
+from runtime import checkpoints, cluster, files, loggers
 from runtime.errors import RunFailedError
 from runtime.loggers import LoggerFactory
 from runtime.run_lock import RunLock
@@ -26,8 +27,8 @@ class RunFolder(Callback):
 
     The ranks agree on the folder, so it is made once they can talk to each other.
 
-    TensorBoard and CSV logs come first, because Lightning takes `trainer.log_dir` and the folder of
-    checkpoints from the first logger. Loggers that the trainer already has stay. `others` are made
+    The CSV log comes first, because Lightning takes `trainer.log_dir` and the folder of checkpoints
+    from the first logger. Loggers that the trainer already has stay. `others` are made
     on rank zero alone.
 
     Args:
@@ -59,11 +60,8 @@ class RunFolder(Callback):
             )
             return
         given = [logger for logger in trainer.loggers if logger not in self.loggers]
-        self.loggers = [
-            logger(save_dir=folder.parent, name="", version=folder.name)
-            for logger in (RunTensorBoardLogger, AppendingCSVLogger)
-        ]
-        self.loggers += others
+        tensorboard = RunTensorBoardLogger(folder, TrainerFn(stage).value)
+        self.loggers = [AppendingCSVLogger(folder.parent, "", folder.name), tensorboard, *others]
         trainer.loggers = [*self.loggers, *given]
 
     def _start(self, trainer: Trainer, stage: str) -> tuple[Path | None, list[Logger]]:
@@ -84,6 +82,16 @@ class RunFolder(Callback):
         if reason is not None:
             raise MisconfigurationException(reason)
         return folder, others
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs at the checkpoint's step. Lightning's is zero."""
+        for logger in self.loggers:
+            if isinstance(logger, RunTensorBoardLogger):
+                logger.step = checkpoints.step_of(trainer.ckpt_path)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self.on_test_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets metrics of steps that the run repeats, because it was killed after them."""

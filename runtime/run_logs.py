@@ -2,27 +2,65 @@
 
 import csv
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.logger import _flatten_dict
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from torch.utils.tensorboard.summary import hparams
 
 from runtime import files
 
 
 class RunTensorBoardLogger(TensorBoardLogger):
-    """Lightning's TensorBoard logger, except that it says what a disk refused."""
+    """Lightning's TensorBoard logger, except that it writes only what somebody may look at.
 
-    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
-        with self._named():
-            super().log_metrics(*args, **kwargs)
+    Without a card for the epoch or for a placeholder of hyperparameters. A command that shows
+    nothing there leaves no file. What the disk refuses is said with the folder's name.
+
+    Args:
+        folder: The run's folder.
+        stage: Of the Trainer. `validate` and `test` write into a folder of that name below the
+            run's, which TensorBoard shows as another run, and other commands write nothing.
+    """
+
+    hparams: dict[str, Any]
+
+    def __init__(self, folder: Path, stage: str = "fit") -> None:
+        sub_dir = None if stage == "fit" else stage
+        super().__init__(folder.parent, "", folder.name, default_hp_metric=False, sub_dir=sub_dir)
+        self.shows = stage in ("fit", "validate", "test")
+        self.step: int | None = None  # of all values; None: as given
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        shown = {name: value for name, value in metrics.items() if name != "epoch"}
+        if shown and self.shows:
+            with self._named():
+                super().log_metrics(shown, step if self.step is None else self.step)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        super().log_hyperparams(params, *args, **kwargs)
+        self.hparams = {k: v for k, v in self.hparams.items() if not k.startswith("_")}
+
+    def log_settings(self, seed: int, scores: Sequence[str]) -> None:
+        """Logs the seed and the hyperparameters, to be compared by these scalars."""
+        settings = {"seed": seed, **_flatten_dict(self.hparams)}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        plain = {k: v if isinstance(v, int | float | str) else str(v) for k, v in settings.items()}
+        for summary in hparams(plain, dict.fromkeys(scores, 0.0)):
+            self.experiment._get_file_writer().add_summary(summary)
 
     def save(self) -> None:
+        if self._experiment is None:
+            return
         with self._named():
-            super().save()
+            if self._sub_dir is None:
+                super().save()  # writes the hyperparameters as well
+            else:
+                self.experiment.flush()
 
     def finalize(self, status: str) -> None:
         try:

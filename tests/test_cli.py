@@ -153,7 +153,7 @@ def test_tensorboard_has_scalars_images_and_the_graph(finished: Path) -> None:
 
     events = EventAccumulator(str(finished), size_guidance={"images": 0}).Reload()
     assert {"train/d_loss", "train/g_loss", "val/d_loss"} <= set(events.Tags()["scalars"])
-    assert [image.step for image in events.Images("samples")] == [0, 4, 8]
+    assert [image.step for image in events.Images("pictures/samples")] == [0, 4, 8]
     assert [scalar.step for scalar in events.Scalars("train/d_loss")] == [1, 3, 5, 7]
     assert events.Tags()["graph"]
 

@@ -97,7 +97,7 @@ def test_loggers_are_added_to_the_runs_own(several: bool, tmp_path: Path) -> Non
     folder = tmp_path / "iris" / "version_0"
     assert trainer.log_dir == str(folder)
     assert [type(logger) for logger in trainer.loggers] == [
-        RunTensorBoardLogger, AppendingCSVLogger, *([CSVLogger] if several else []), Remote
+        AppendingCSVLogger, RunTensorBoardLogger, *([CSVLogger] if several else []), Remote
     ]  # fmt: skip
     assert "train/loss" in remote.metrics
     assert list(folder.glob("events.out.tfevents.*"))
