@@ -8,11 +8,13 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from tqdm.std import tqdm
 
 from models.base import is_logging_step
 
 LINES = 10  # Plain lines per run if the output is not a terminal.
 STEPS_PER_LINE = 1000  # If the length of the run is unknown.
+NOTEBOOK_WIDTH = 90  # characters that fit beside a notebook's margin
 LINE = "Step {n:,} of {total:,} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
 LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
 
@@ -20,13 +22,21 @@ LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
 class Progress(TQDMProgressBar):
     """Steps done of the whole run and the time left, over all epochs.
 
-    A terminal gets one line, which is updated. Other outputs, such as a log file, get a plain line
-    after each tenth of the run. `validate`, `test` and `predict` show a bar in a terminal only.
+    A terminal and a notebook get one line, which is updated. Other outputs, such as a log file, get
+    a plain line after each tenth of the run. `validate`, `test` and `predict` show a bar in a
+    terminal only.
     """
 
     @property
     def is_enabled(self) -> bool:
         return super().is_enabled and sys.stdout.isatty()
+
+    def init_train_tqdm(self) -> Any:
+        if not (super().is_enabled and in_notebook()):
+            return super().init_train_tqdm()
+        # Lightning's could be a widget, which a notebook shows only as long as its kernel runs.
+        options = {"smoothing": 0, "bar_format": self.BAR_FORMAT}
+        return tqdm(desc=self.train_description, file=sys.stdout, ncols=NOTEBOOK_WIDTH, **options)
 
     def init_sanity_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)
@@ -36,8 +46,9 @@ class Progress(TQDMProgressBar):
         return Tqdm(disable=True) if fits else super().init_validation_tqdm()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics = trainer.progress_bar_metrics.items()
-        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in metrics}
+        found = trainer.progress_bar_metrics.items()
+        shown = {k: v for k, v in found if not in_notebook() or k.endswith("loss")}  # in its width
+        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in shown.items()}
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_start()
@@ -67,6 +78,11 @@ class Progress(TQDMProgressBar):
         postfix = ", ".join(f"{name} {value}" for name, value in metrics.items())
         options = {"bar_format": layout, "postfix": postfix, "initial": bar.initial}
         print(Tqdm.format_meter(bar.n, bar.total, elapsed, **options), flush=True)
+
+
+def in_notebook() -> bool:
+    """Returns whether the output is a cell of a notebook."""
+    return type(sys.stdout).__module__.startswith("ipykernel")
 
 
 def steps_until(trainer: Trainer, updates: int | None = None) -> int:

@@ -20,6 +20,10 @@ class Terminal(io.StringIO):
         return True
 
 
+class Notebook(io.StringIO):
+    __module__ = "ipykernel.iostream"
+
+
 def run(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -113,9 +117,24 @@ def test_a_terminal_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert re.search(r"Training: 100%\|.*\| 60/60 \[00:\d\d<00:00, .*it/s, loss=[\d.]+", last), last
 
 
+def test_a_notebook_gets_one_line_of_text_with_losses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Progress, "on_train_end", lambda *_: None)  # Lightning prints before it.
+    text = run(tmp_path, monkeypatch, Notebook(), max_epochs=3)
+    assert text.count("\n") == 1
+    last = text.rstrip().rpartition("\r")[2]
+    assert re.fullmatch(r"Training: 100%\|.*\| 60/60 \[.*, loss=[\d.]+\]", last), last
+    assert len(last) <= 90
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[Progress()])
+    monkeypatch.setattr("sys.stdout", out := Notebook())
+    trainer.validate(Small(), datamodule=digits(), verbose=False)
+    assert "\r" not in out.getvalue()
+
+
 def test_other_ranks_print_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "is_global_zero", False)
-    for out in (io.StringIO(), Terminal()):
+    for out in (io.StringIO(), Terminal(), Notebook()):
         assert run(tmp_path, monkeypatch, out, max_steps=3, limit_val_batches=0) == ""
 
 
