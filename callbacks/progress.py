@@ -29,10 +29,10 @@ class Progress(TQDMProgressBar):
 
     @property
     def is_enabled(self) -> bool:
-        return super().is_enabled and sys.stdout.isatty()
+        return super().is_enabled and (sys.stdout.isatty() or in_notebook())
 
     def init_train_tqdm(self) -> Any:
-        if not (super().is_enabled and in_notebook()):
+        if not (self.is_enabled and in_notebook()):
             return super().init_train_tqdm()
         # Lightning's could be a widget, which a notebook shows only as long as its kernel runs.
         options = {"smoothing": 0, "bar_format": self.BAR_FORMAT}
@@ -42,8 +42,14 @@ class Progress(TQDMProgressBar):
         return Tqdm(disable=True)
 
     def init_validation_tqdm(self) -> Tqdm:
-        fits = self.trainer.state.fn == "fit"
-        return Tqdm(disable=True) if fits else super().init_validation_tqdm()
+        hidden = in_notebook() or self.trainer.state.fn == "fit"
+        return Tqdm(disable=True) if hidden else super().init_validation_tqdm()
+
+    def init_test_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True) if in_notebook() else super().init_test_tqdm()
+
+    def init_predict_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True) if in_notebook() else super().init_predict_tqdm()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         found = trainer.progress_bar_metrics.items()

@@ -128,8 +128,21 @@ def test_a_notebook_gets_one_line_of_text_with_losses(
     assert len(last) <= 90
     trainer = Trainer(accelerator="cpu", logger=False, callbacks=[Progress()])
     monkeypatch.setattr("sys.stdout", out := Notebook())
-    trainer.validate(Small(), datamodule=digits(), verbose=False)
-    assert "\r" not in out.getvalue()
+    for evaluate in (trainer.validate, trainer.test):
+        evaluate(Small(), datamodule=digits(), verbose=False)
+    trainer.predict(Small(), datamodule=digits())
+    assert out.getvalue() == ""
+
+
+def test_text_in_a_notebook_gets_its_own_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Speaking(Small):
+        def on_train_start(self) -> None:
+            self.print("hello")
+
+    text = run(tmp_path, monkeypatch, Notebook(), Speaking(), max_steps=2, limit_val_batches=0)
+    assert re.search(r"\rhello\n", text)
 
 
 def test_other_ranks_print_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
