@@ -1,5 +1,6 @@
 """Progress of a run in the terminal, and its speed."""
 
+import io
 import math
 import sys
 import time
@@ -36,7 +37,7 @@ class Progress(TQDMProgressBar):
             return super().init_train_tqdm()
         # Lightning's could be a widget, which a notebook shows only as long as its kernel runs.
         options = {"smoothing": 0, "bar_format": self.BAR_FORMAT}
-        return tqdm(desc=self.train_description, file=sys.stdout, ncols=NOTEBOOK_WIDTH, **options)
+        return tqdm(desc=self.train_description, file=CellLine(), ncols=NOTEBOOK_WIDTH, **options)
 
     def init_sanity_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)
@@ -84,6 +85,25 @@ class Progress(TQDMProgressBar):
         postfix = ", ".join(f"{name} {value}" for name, value in metrics.items())
         options = {"bar_format": layout, "postfix": postfix, "initial": bar.initial}
         print(Tqdm.format_meter(bar.n, bar.total, elapsed, **options), flush=True)
+
+
+class CellLine(io.StringIO):
+    """Shows the newest line that is written to it in the output of a notebook's cell.
+
+    It replaces the line before. Carriage returns would leave every line in a notebook that was
+    executed without a browser.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        from IPython.display import display
+
+        self._shown = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text: str) -> int:
+        if (line := text.strip()) and self._shown is not None:
+            self._shown.update({"text/plain": line}, raw=True)
+        return len(text)
 
 
 def in_notebook() -> bool:

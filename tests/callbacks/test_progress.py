@@ -3,7 +3,7 @@
 import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from lightning import Trainer
@@ -21,7 +21,16 @@ class Terminal(io.StringIO):
 
 
 class Notebook(io.StringIO):
+    """The output of a notebook's cell, and the line that the cell shows."""
+
     __module__ = "ipykernel.iostream"
+    shown: str | None = None
+
+    def display(self, data: dict[str, str], **_: Any) -> Self:
+        self.shown = data["text/plain"]
+        return self
+
+    update = display
 
 
 def run(
@@ -117,32 +126,28 @@ def test_a_terminal_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert re.search(r"Training: 100%\|.*\| 60/60 \[00:\d\d<00:00, .*it/s, loss=[\d.]+", last), last
 
 
-def test_a_notebook_gets_one_line_of_text_with_losses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Progress, "on_train_end", lambda *_: None)  # Lightning prints before it.
-    text = run(tmp_path, monkeypatch, Notebook(), max_epochs=3)
-    assert text.count("\n") == 1
-    last = text.rstrip().rpartition("\r")[2]
-    assert re.fullmatch(r"Training: 100%\|.*\| 60/60 \[.*, loss=[\d.]+\]", last), last
-    assert len(last) <= 90
-    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[Progress()])
-    monkeypatch.setattr("sys.stdout", out := Notebook())
-    for evaluate in (trainer.validate, trainer.test):
-        evaluate(Small(), datamodule=digits(), verbose=False)
-    trainer.predict(Small(), datamodule=digits())
-    assert out.getvalue() == ""
-
-
-def test_text_in_a_notebook_gets_its_own_line(
+def test_a_notebook_shows_one_line_with_losses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Speaking(Small):
         def on_train_start(self) -> None:
             self.print("hello")
 
-    text = run(tmp_path, monkeypatch, Notebook(), Speaking(), max_steps=2, limit_val_batches=0)
-    assert re.search(r"\rhello\n", text)
+    out = Notebook()
+    monkeypatch.setattr("IPython.display.display", out.display)
+    assert run(tmp_path, monkeypatch, out, Speaking(), max_epochs=3) == "hello\n"
+    assert out.shown
+    assert re.fullmatch(r"Training: 100%\|.*\| 60/60 \[.*, loss=[\d.]+\]", out.shown), out.shown
+    assert len(out.shown) <= 90
+
+
+def test_a_notebook_shows_no_bar_of_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[Progress()])
+    monkeypatch.setattr("sys.stdout", out := Notebook())
+    for evaluate in (trainer.validate, trainer.test):
+        evaluate(Small(), datamodule=digits(), verbose=False)
+    trainer.predict(Small(), datamodule=digits())
+    assert out.getvalue() == ""
 
 
 def test_other_ranks_print_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ NOTEBOOK = ROOT / "notebooks" / "lecture.ipynb"
 HOOKS = ROOT / ".githooks"
 LANDMARKS = ("640", "387", "1,027", "138,357,544")  # parameters, as on the slides
 IMAGES = 24  # figures that the notebook shows
+RUNS = 11  # trainings
 CPU_SECONDS = 360
 TOP = ("callbacks", "commands", "configs", "datamodules", "metrics", "models", "runtime")
 
@@ -77,8 +78,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
     place = {"metadata": {"path": str(folder / "notebooks")}}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place,
-                            coalesce_streams=True)  # fmt: skip
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place)
     client.execute(env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     yield folder, notebook, sum(after[:2]) - sum(before[:2])
@@ -100,12 +100,15 @@ def test_it_runs_from_top_to_bottom(executed: tuple[Path, Any, float]) -> None:
     folder, notebook, seconds = executed
     assert [out.text for out in outputs_of(notebook, "stream") if out.name == "stderr"] == []
     text = text_of(notebook)
+    assert "\r" not in text
+    bars = [out.data["text/plain"] for out in outputs_of(notebook, "display_data")]
+    assert len([bar for bar in bars if bar.startswith("Training: 100%|")]) == RUNS
     assert [number for number in LANDMARKS if not re.search(rf"\b{number}\b", text)] == []
     kinds = ("execute_result", "display_data")
     shown = [out for kind in kinds for out in outputs_of(notebook, kind)]
     assert sum("image/png" in out.data for out in shown) == IMAGES
     assert [path for path in folder.rglob("lightning_logs")] == []
-    assert len([*folder.glob("runs/*/version_*")]) == 11
+    assert len([*folder.glob("runs/*/version_*")]) == RUNS
     print(f"{seconds:.0f} CPU-seconds")
     assert 30 < seconds < CPU_SECONDS
 
