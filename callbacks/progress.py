@@ -36,7 +36,7 @@ class Progress(TQDMProgressBar):
         if not (self.is_enabled and in_notebook()):
             return super().init_train_tqdm()
         # Lightning's could be a widget, which a notebook shows only as long as its kernel runs.
-        options = {"smoothing": 0, "bar_format": self.BAR_FORMAT}
+        options = {"smoothing": 0, "ascii": False, "bar_format": self.BAR_FORMAT}
         return tqdm(desc=self.train_description, file=CellLine(), ncols=NOTEBOOK_WIDTH, **options)
 
     def init_sanity_tqdm(self) -> Tqdm:
