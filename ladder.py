@@ -4,6 +4,7 @@ A user's mistake raises `MisconfigurationException` with the line that the comma
 """
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +16,16 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.seed import isolate_rng
+from PIL import Image
 from torch import Tensor
 
 import cli
 from callbacks.figures import mosaic
 from callbacks.network_figure import layers_of
+from commands import COMMANDS, trained
 from commands import predict as prediction
 from commands import sample as generation
-from commands import trained
-from datamodules.frame import Frame
+from datamodules.frame import Frame, as_pixels
 from models import sampling
 from models.base import Module
 from runtime import checkpoints, signals
@@ -45,6 +47,12 @@ class Samples(NamedTuple):
 
     images: np.ndarray  # uint8 (N, H, W), or (N, H, W, 3) in colour
     labels: np.ndarray | None  # (N,); None for an unconditional GAN
+
+
+def quiet() -> None:
+    """Hides what Lightning tells about the machine and the run; warnings still appear."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def train(config: str | Path, options: Options | None = None) -> Path:
@@ -101,12 +109,25 @@ def layers(model: Module) -> "DataFrame":
     return pd.DataFrame(rows, columns=["network", "layer", "output shape", "parameters"])
 
 
-def plot(images: Any, labels: Sequence[Any] | np.ndarray | None = None) -> "Figure":
-    """Plots images (N, H, W) or (N, H, W, 3), each below its label."""
+def plot(
+    images: Any,
+    labels: Sequence[Any] | np.ndarray | None = None,
+    columns: int | None = None,
+    width: float = 1.4,
+) -> "Figure":
+    """Plots images (N, H, W) or (N, H, W, 3), each below its label.
+
+    Args:
+        images: The images.
+        labels: A label for each image; None: no labels.
+        columns: Images per row; None: about as many as rows.
+        width: Width of one image in inches.
+    """
     pixels = torch.as_tensor(np.asarray(images))
     if pixels.dim() == 4:
         pixels = pixels.movedim(-1, 1)
-    return mosaic(pixels, [] if labels is None else [str(label) for label in labels])
+    titles = [] if labels is None else [str(label) for label in labels]
+    return mosaic(pixels, titles, columns, cell=width)
 
 
 def predict(model: Module, images: Any) -> "DataFrame":
@@ -127,7 +148,7 @@ def predict(model: Module, images: Any) -> "DataFrame":
         pixels = prediction.stack(files)
         rows, column = [file.name for file in files], "file"
     else:
-        pixels = _as_pixels(images, classifier.input_shape)
+        pixels = as_pixels(images, classifier.input_shape)
         rows, column = [*map(str, range(len(pixels)))], "index"
     probabilities = prediction.classify(classifier, pixels, frame)
     return prediction.tabulate_images(rows, probabilities, frame, column)
@@ -169,15 +190,46 @@ def curves(run: Run) -> "DataFrame":
     """
     import pandas as pd
 
-    folder: Path | None = Path(run)
-    if folder is None or not (folder / "metrics.csv").is_file():
-        folder = run_folder_of(checkpoints.resolve(run, RUNS))
-    if folder is None or not (folder / "metrics.csv").is_file():
+    folder = _folder(run, "metrics.csv")
+    if not (folder / "metrics.csv").is_file():
         raise MisconfigurationException(
             f"{run}: there is no metrics.csv here: give the folder of a run that logged something, "
             "which a run shorter than trainer.log_every_n_steps does not"
         )
     return pd.read_csv(folder / "metrics.csv").groupby("step").last()
+
+
+def command(name: str, run: Run, options: Options | None = None) -> None:
+    """Runs `predict`, `sample`, `maximize` or `export` on a trained model, as `cli.py` does.
+
+    `figure` opens the pictures that it draws.
+    """
+    known = [key for key, value in COMMANDS.items() if value.path and not value.light]
+    if name not in known:
+        raise MisconfigurationException(f"no such command: {name!r}: one of {', '.join(known)}")
+    _command(name, ["--ckpt_path", str(run), *_arguments(options)])
+
+
+def figure(run: Run, name: str) -> Image.Image:
+    """Opens a picture of a run's folders `figures` and `samples`, such as `curves`.
+
+    A notebook shows the image that a cell ends with.
+    """
+    folder = _folder(run, "figures")
+    files = [*folder.glob("figures/*.png"), *folder.glob("samples/*.png")]
+    found = {path.stem: path for path in sorted(files)}
+    if name not in found:
+        raise MisconfigurationException(f"{run} has no figure {name!r}: one of {', '.join(found)}")
+    with Image.open(found[name]) as image:
+        return image.copy()
+
+
+def _folder(run: Run, content: str) -> Path:
+    """Returns the folder of a run, which usually has this content."""
+    folder = Path(run)
+    if (folder / content).exists():
+        return folder
+    return run_folder_of(checkpoints.resolve(run, RUNS)) or folder
 
 
 def _arguments(options: Options | None) -> list[str]:
@@ -211,31 +263,3 @@ def _process_as_before() -> Iterator[None]:
         os.environ.clear()
         os.environ.update(environment)
         torch.set_flush_denormal(rounds)
-
-
-def _as_pixels(images: Any, shape: tuple[int, ...]) -> Tensor:
-    """Converts images uint8 or in [0, 1], in a usual layout, to (N, C, H, W) in 0..255."""
-    values = images if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))
-    channels, *sides = shape
-    if tuple(values.shape[-3:]) == (*sides, channels) and tuple(values.shape[-3:]) != tuple(shape):
-        values = values.movedim(-1, -3)
-    elif channels == 1 and values.shape[-3:] != shape and [*values.shape[-2:]] == sides:
-        values = values.unsqueeze(-3)
-    if values.dim() not in (3, 4) or not len(values) or tuple(values.shape[-3:]) != tuple(shape):
-        raise MisconfigurationException(
-            f"these images have shape {tuple(values.shape)}, and the model takes {tuple(shape)} "
-            "(channels, height, width): give images of this size, or the paths of image files"
-        )
-    if values.is_floating_point():
-        low, high = float(values.min()), float(values.max())
-        if low < 0 or high > 1:
-            raise MisconfigurationException(
-                f"these images are floats from {low:g} to {high:g}: give floats from 0 to 1, or "
-                "uint8"
-            )
-        values = values * 255
-    elif values.dtype != torch.uint8:
-        raise MisconfigurationException(
-            f"these images are {values.dtype}: give floats from 0 to 1, or uint8"
-        )
-    return values.reshape(-1, *shape)

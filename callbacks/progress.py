@@ -1,5 +1,6 @@
 """Progress of a run, and of long work between its batches, in the terminal; its speed."""
 
+import io
 import math
 import sys
 import time
@@ -9,10 +10,12 @@ from typing import Any, TypeVar
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from tqdm.std import tqdm
 
 from models.base import is_logging_step
 
 STEPS_PER_LINE, LINES = 50, 10  # If the output is not a terminal; short runs get ten lines.
+NOTEBOOK_WIDTH = 90  # characters that fit beside a notebook's margin
 LINE = "Step {n:,} of {total:,} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
 LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
 
@@ -22,25 +25,39 @@ T = TypeVar("T")
 class Progress(TQDMProgressBar):
     """Steps done of the whole run and the time left, over all epochs.
 
-    A terminal gets one line, which is updated. Other outputs, such as a log file, get a plain line
-    after every fifty batches, or after each tenth of a shorter run. `validate`, `test` and
-    `predict` show a bar in a terminal only.
+    A terminal and a notebook get one line, which is updated. Other outputs, such as a log file, get
+    a plain line after every fifty batches, or after each tenth of a shorter run. `validate`, `test`
+    and `predict` show a bar in a terminal only.
     """
 
     @property
     def is_enabled(self) -> bool:
-        return super().is_enabled and sys.stdout.isatty()
+        return super().is_enabled and (sys.stdout.isatty() or in_notebook())
+
+    def init_train_tqdm(self) -> Any:
+        if not (self.is_enabled and in_notebook()):
+            return super().init_train_tqdm()
+        # Lightning's could be a widget, which a notebook shows only as long as its kernel runs.
+        options = {"smoothing": 0, "ascii": False, "bar_format": self.BAR_FORMAT}
+        return tqdm(desc=self.train_description, file=CellLine(), ncols=NOTEBOOK_WIDTH, **options)
 
     def init_sanity_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)
 
     def init_validation_tqdm(self) -> Tqdm:
-        fits = self.trainer.state.fn == "fit"
-        return Tqdm(disable=True) if fits else super().init_validation_tqdm()
+        hidden = in_notebook() or self.trainer.state.fn == "fit"
+        return Tqdm(disable=True) if hidden else super().init_validation_tqdm()
+
+    def init_test_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True) if in_notebook() else super().init_test_tqdm()
+
+    def init_predict_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True) if in_notebook() else super().init_predict_tqdm()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics = trainer.progress_bar_metrics.items()
-        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in metrics}
+        found = trainer.progress_bar_metrics.items()
+        shown = {k: v for k, v in found if not in_notebook() or k.endswith("loss")}  # in its width
+        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in shown.items()}
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_start()
@@ -83,8 +100,33 @@ def watch(trainer: Trainer, items: Iterable[T], text: str, total: int | None = N
         total: The number of items; None: their length.
     """
     bar = trainer.progress_bar_callback
-    shown = isinstance(bar, Progress) and bar.is_enabled and trainer.is_global_zero
-    return Tqdm(items, desc=text, total=total, leave=False, disable=not shown)
+    shown = isinstance(bar, Progress) and bar.is_enabled and not in_notebook()
+    hidden = not (shown and trainer.is_global_zero)
+    return Tqdm(items, desc=text, total=total, leave=False, disable=hidden)
+
+
+class CellLine(io.StringIO):
+    """Shows the newest line that is written to it in the output of a notebook's cell.
+
+    It replaces the line before. Carriage returns would leave every line in a notebook that was
+    executed without a browser.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        from IPython.display import display
+
+        self._shown = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text: str) -> int:
+        if (line := text.strip()) and self._shown is not None:
+            self._shown.update({"text/plain": line}, raw=True)
+        return len(text)
+
+
+def in_notebook() -> bool:
+    """Returns whether the output is a cell of a notebook."""
+    return type(sys.stdout).__module__.startswith("ipykernel")
 
 
 def steps_until(trainer: Trainer, updates: int | None = None) -> int:

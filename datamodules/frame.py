@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from torch import Tensor
 
@@ -110,3 +111,31 @@ def to_frame(image: Image.Image, frame: Frame) -> Framed:
     ink = 0.0 if training_is_light else 255.0
     pixels = frame.background + shown * (ink - frame.background)
     return Framed(torch.from_numpy(pixels.round().astype(np.uint8))[None], note)
+
+
+def as_pixels(images: Any, shape: tuple[int, ...]) -> Tensor:
+    """Converts images uint8 or in [0, 1], in a usual layout, to (N, C, H, W) in 0..255."""
+    values = images if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))
+    channels, *sides = shape
+    if tuple(values.shape[-3:]) == (*sides, channels) and tuple(values.shape[-3:]) != tuple(shape):
+        values = values.movedim(-1, -3)
+    elif channels == 1 and values.shape[-3:] != shape and [*values.shape[-2:]] == sides:
+        values = values.unsqueeze(-3)
+    if values.dim() not in (3, 4) or not len(values) or tuple(values.shape[-3:]) != tuple(shape):
+        raise MisconfigurationException(
+            f"these images have shape {tuple(values.shape)}, and the model takes {tuple(shape)} "
+            "(channels, height, width): give images of this size, or the paths of image files"
+        )
+    if values.is_floating_point():
+        low, high = float(values.min()), float(values.max())
+        if low < 0 or high > 1:
+            raise MisconfigurationException(
+                f"these images are floats from {low:g} to {high:g}: give floats from 0 to 1, or "
+                "uint8"
+            )
+        values = values * 255
+    elif values.dtype != torch.uint8:
+        raise MisconfigurationException(
+            f"these images are {values.dtype}: give floats from 0 to 1, or uint8"
+        )
+    return values.reshape(-1, *shape)

@@ -1,5 +1,6 @@
 """`ladder.py` gives in Python what the commands give."""
 
+import logging
 import os
 import random
 import signal
@@ -160,6 +161,48 @@ def test_curves_have_one_row_for_each_step(tmp_path: Path) -> None:
 def test_curves_of_a_checkpoint_are_those_of_its_run(classifier: Path) -> None:
     found = ladder.curves(classifier / "checkpoints" / "last.ckpt")
     assert found.index.tolist() == ladder.curves(classifier).index.tolist() == [0, 1]
+
+
+def test_a_command_draws_pictures_that_figure_opens(
+    cgan: Path, classifier: Path, tmp_path: Path
+) -> None:
+    before = state_of_the_process()
+    ladder.command("sample", cgan, {"between": [3, 8], "count": 20})
+    assert state_of_the_process() == before
+    with Image.open(cgan / "samples" / "between_3_8.png") as expected:
+        assert np.array_equal(ladder.figure(cgan, "between_3_8"), expected)
+    ladder.command("maximize", classifier, {"steps": 2, "occlusion": 2})
+    assert ladder.figure(classifier / "checkpoints" / "last.ckpt", "occlusion").width > 300
+    with pytest.raises(Refused, match="has no figure 'curve': one of .*curves, .*occlusion"):
+        ladder.figure(classifier, "curve")
+    with pytest.raises(Refused, match="'sampel': one of predict, sample, maximize, export"):
+        ladder.command("sampel", cgan)
+
+
+def test_a_plot_has_the_wanted_columns_and_width() -> None:
+    images = np.ones((4, 8, 8), np.uint8)
+    wide, narrow = (ladder.plot(images, columns=n, width=2).get_size_inches() for n in (4, 2))
+    assert wide[0] == pytest.approx(2 * narrow[0])
+    assert narrow[0] > 4
+
+
+def test_quiet_hides_what_is_no_warning(
+    in_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    options = {"trainer.max_epochs": 1, "trainer.default_root_dir": tmp_path}
+    ladder.train("configs/iris.yaml", options)
+    assert "Watch it" in caplog.text
+    caplog.clear()
+    try:
+        ladder.quiet()
+        ladder.train("configs/iris.yaml", options)
+        assert caplog.records == []
+        assert all(logger.isEnabledFor(logging.WARNING) for logger in loggers)
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def test_training_returns_the_folder_and_leaves_the_process_alone(

@@ -3,7 +3,7 @@
 import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from lightning import Trainer
@@ -19,6 +19,19 @@ EPOCH = 20  # batches of 64 among the digits' training images
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+class Notebook(io.StringIO):
+    """The output of a notebook's cell, and the line that the cell shows."""
+
+    __module__ = "ipykernel.iostream"
+    shown: str | None = None
+
+    def display(self, data: dict[str, str], **_: Any) -> Self:
+        self.shown = data["text/plain"]
+        return self
+
+    update = display
 
 
 def run(
@@ -122,9 +135,33 @@ def test_a_terminal_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert re.search(r"Training: 100%\|.*\| 60/60 \[00:\d\d<00:00, .*it/s, loss=[\d.]+", last), last
 
 
+def test_a_notebook_shows_one_line_with_losses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Speaking(Small):
+        def on_train_start(self) -> None:
+            self.print("hello")
+
+    out = Notebook()
+    monkeypatch.setattr("IPython.display.display", out.display)
+    assert run(tmp_path, monkeypatch, out, Speaking(), max_epochs=3) == "hello\n"
+    assert out.shown
+    assert re.fullmatch(r"Training: 100%\|.*\| 60/60 \[.*, loss=[\d.]+\]", out.shown), out.shown
+    assert len(out.shown) <= 90
+
+
+def test_a_notebook_shows_no_bar_of_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[Progress()])
+    monkeypatch.setattr("sys.stdout", out := Notebook())
+    for evaluate in (trainer.validate, trainer.test):
+        evaluate(Small(), datamodule=digits(), verbose=False)
+    trainer.predict(Small(), datamodule=digits())
+    assert out.getvalue() == ""
+
+
 def test_other_ranks_print_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "is_global_zero", False)
-    for out in (io.StringIO(), Terminal()):
+    for out in (io.StringIO(), Terminal(), Notebook()):
         assert run(tmp_path, monkeypatch, out, max_steps=3, limit_val_batches=0) == ""
 
 
