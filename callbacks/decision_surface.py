@@ -64,7 +64,7 @@ def draw_surface(
         x1, x2 = points[targets == value].T.numpy()
         shown = axes.scatter(x1, x2, 170, color, edgecolor="white", linewidth=2, zorder=3)
         shown.set_label(str(value))
-    axes.legend(title="truth", loc="upper right", framealpha=0.9)
+    axes.legend(title="truth", loc="upper right", frameon=True, framealpha=0.9)
     axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
     axes.locator_params(nbins=5)
     axes.set_title(f"{title}: {found}" if title else found)

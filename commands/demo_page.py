@@ -1,0 +1,91 @@
+"""The page of `demo`: its three tabs, and what they share."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
+
+from callbacks.style import COLOURS
+from commands import demo_digits_tab, demo_gate_tab, demo_generator_tab
+from commands.demo_parts import QUEUE, Shelf
+from commands.demo_training import Training
+
+TITLE = "Ladder: play with trained models"
+CSS = """
+main.fillable { max-width: 1500px !important; padding: 4px 20px !important; }
+h1 { font-size: 1.4rem !important; margin: 0 !important; }
+h2, h3 { margin: 0 0 4px 0 !important; }
+button[role=tab] { font-size: 1.25rem !important; }
+table { font-size: 1.1rem; margin: 0 !important; }
+td, th { padding: 3px 18px !important; }
+"""
+
+
+def theme() -> Any:
+    """Returns the look of the page: large letters of this machine, the figures' blue."""
+    import gradio as gr
+
+    blue = gr.themes.Color(*_shades(COLOURS[0]))
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
+    return gr.themes.Default(primary_hue=blue, text_size="lg", spacing_size="sm", **fonts)
+
+
+def _shades(colour: str) -> list[str]:
+    """Returns eleven shades of a colour, from nearly white to nearly black."""
+    rgb = np.array(to_rgb(colour))
+    light = [1 - (1 - rgb) * share for share in (0.06, 0.12, 0.25, 0.45, 0.7)]
+    dark = [rgb * share for share in (1, 0.85, 0.7, 0.55, 0.4, 0.3)]
+    return [to_hex(tuple(shade)) for shade in light + dark]
+
+
+def build(runs: Path, trust: bool, training: Training) -> Any:
+    """Builds the page."""
+    import gradio as gr
+
+    shelf = Shelf(runs, trust)
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+        gr.Markdown(f"# {TITLE}")
+        with gr.Column(visible=False) as missing:
+            reason = gr.Markdown()
+            button = gr.Button("Train small models now (about a minute)", variant="primary")
+            state = gr.Markdown()
+        with gr.Tabs():
+            with gr.Tab("Classifier"):
+                digits = demo_digits_tab.add(shelf)
+            with gr.Tab("Generator"):
+                generator = demo_generator_tab.add(shelf)
+            with gr.Tab("Logic gate"):
+                gate = demo_gate_tab.add()
+        with gr.Accordion("Left out", open=False, visible=False) as left_out:
+            skipped = gr.Markdown()
+
+        def refresh() -> list[Any]:
+            found = shelf.refresh()
+            kinds = {"classifier of images": found.classifiers, "GAN": found.gans}
+            lacks = " and no ".join(kind for kind, models in kinds.items() if not models)
+            lines = "\n".join(f"- `{line}`" for line in found.skipped)
+            several = f"Left out: {len(found.skipped)} run folders that cannot be used"
+            return [
+                gr.update(visible=bool(lacks)),
+                f"There is no {lacks} in `{runs}`. Small ones learn from scikit-learn's digits.",
+                gr.update(visible=bool(lines), label=several),
+                lines,
+                *digits.refreshed(found),
+                *generator.refreshed(found),
+            ]
+
+        def train(progress: Any = gr.Progress()) -> str:  # noqa: B008  # Gradio's way
+            problem = training.train(lambda share, line: progress(share, desc=line))
+            return f"Training failed: {problem}" if problem else "Trained."
+
+        shown = [missing, reason, left_out, skipped, *digits.choices, *generator.choices]
+        loaded = page.load(refresh, None, shown, **QUEUE, show_progress="hidden")
+        own = {"concurrency_id": "training", "concurrency_limit": 1}
+        trained = button.click(train, None, state, **own, trigger_mode="once")
+        refreshed = trained.then(refresh, None, shown, **QUEUE, show_progress="hidden")
+        gate.begin(loaded)
+        for event in (loaded, refreshed):
+            digits.begin(event)
+            generator.begin(event)
+    return page.queue(default_concurrency_limit=1)
