@@ -90,9 +90,12 @@ class Answer(NamedTuple):
     stride: int  # pixels from one place to the next
 
     @property
+    def best(self) -> str:
+        return self.names[int(self.probabilities.argmax())]
+
+    @property
     def text(self) -> str:
-        best = int(self.probabilities.argmax())
-        return f"{self.names[best]}: {100 * float(self.probabilities[best]):.1f} %"
+        return f"{self.best}: {100 * float(self.probabilities.max()):.1f} %"
 
 
 def answer(one: Trained, pixels: Tensor) -> Answer:
@@ -116,21 +119,22 @@ def draw_answer(found: Answer, wide: bool) -> Figure:
         [["classes", "gets", "map"]] if wide else [["classes", "classes"], ["gets", "map"]]
     )
     axes = figure.subplot_mosaic(places)
-    best = found.probabilities.topk(min(SHOWN, len(found.names))).indices.sort().values.tolist()
-    axes["classes"].barh([found.names[k] for k in best], found.probabilities[best].tolist())
+    shown = found.probabilities.topk(min(SHOWN, len(found.names))).indices.sort().values.tolist()
+    axes["classes"].barh([found.names[k] for k in shown], found.probabilities[shown].tolist())
     axes["classes"].set(xlim=(0, 1), xticks=[0, 0.5, 1], title="probability")
     axes["classes"].invert_yaxis()
     height, width = found.pixels.shape[1:]
     whole: dict[str, Any] = {"cmap": "gray", "extent": (0, width, height, 0), "vmin": 0}
-    for name, title in (("gets", "the network gets"), ("map", "P if covered here")):
+    for name, title in (("gets", "the network gets"), ("map", f"P({found.best}) if covered here")):
         axes[name].imshow(picture(found.pixels, 255.0), **whole)
         axes[name].set(xticks=[], yticks=[], title=title)
+        axes[name].spines[:].set_visible(False)
     start = (found.size - found.stride) / 2  # a place is drawn one stride wide, around its centre
     down, right = (start + found.stride * places for places in found.occlusion.shape)
     options: dict[str, Any] = {"extent": (start, right, down, start), "vmin": 0, "vmax": 1}
-    shown = axes["map"].imshow(found.occlusion.numpy(), "viridis", alpha=0.7, **options)
+    covered = axes["map"].imshow(found.occlusion.numpy(), "viridis", alpha=0.7, **options)
     axes["map"].set(xlim=(0, width), ylim=(height, 0))
-    figure.colorbar(shown, ax=axes["map"], ticks=[0, 0.5, 1], location="right")
+    figure.colorbar(covered, ax=axes["map"], ticks=[0, 0.5, 1], location="right")
     return figure
 
 

@@ -11,6 +11,7 @@ from datamodules.image_files import UnreadableImageError
 
 SIDE_BY_SIDE = 3
 DRAW, UPLOAD = "Draw", "Upload an image"
+NONE_CHOSEN, NONE = "Choose a classifier.", "There is no classifier yet."
 HINTS = {DRAW: "Draw on the white square.", UPLOAD: "Upload an image."}
 
 
@@ -84,7 +85,7 @@ class DigitsTab:
         if source == DRAW:
             drawn = demo_canvas.ink_of(drawing)
         chosen = self._chosen(names)
-        message = "" if chosen else "Choose a classifier."
+        message = "" if chosen else NONE_CHOSEN if self.shelf.found.classifiers else NONE
         parts: list[Any] = []
         for one in chosen:
             try:

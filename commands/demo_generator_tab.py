@@ -128,10 +128,10 @@ class GeneratorTab:
         wish = Wish(int(seed), sliders, label or 0, *ends)
         shown = demo_generator.draw(one, wish, 0.0 if way == STILL else share)
         distances = ", ".join(f"{distance:.1f}" for distance in shown.distances)
-        near = f"The nearest training images, at distances {distances} in pixels of 0..1"
+        near = f"The nearest training images, at a distance of {distances} (pixels are 0 to 1)"
         return [
             shown.image,
-            f"### P(real) = {shown.score:.2f}\nThe discriminator's score; 0.5: it cannot tell.",
+            f"### P(real) = {shown.score:.2f}\nThe discriminator's score. At 0.5 it cannot tell.",
             gr.update(value=shown.path, visible=way != STILL),
             near if distances else "The training images are not on this machine.",
             gr.update(value=shown.neighbors, visible=bool(distances)),

@@ -4,16 +4,17 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from commands.sweep_runs import environment, fit_command, last_error
 
 DIGITS = ("--data=Images", "--data.dataset=digits", "--data.batch_size=64")
 QUIET = ("--samples.min_steps=100000", "--quality.samples=0")  # no figures and scores on the way
-RECIPES = {  # seconds on one core of an x86-64 CPU: 10 and 30
+RECIPES = {  # 20 and 40 seconds on one core of an x86-64 CPU
     "demo-classifier": (
         "--model=ImageClassifier", "--model.network=ResidualConvNet", "--model.network.width=16",
         "--model.shift=2", "--model.rotation=10", "--model.zoom=0.1", "--model.shear=0.15",
@@ -32,44 +33,84 @@ RECIPES = {  # seconds on one core of an x86-64 CPU: 10 and 30
         "--trainer.max_steps=500",
     ),
 }  # fmt: skip
-NAMES = {"demo-classifier": "a classifier", "demo-cgan": "a conditional GAN"}
+NAMES = {"demo-classifier": "classifier of images", "demo-cgan": "GAN"}
 PAUSE = 0.3  # seconds between two looks at the process
 STEP = re.compile(r"Step (\d+) of (\d+)")
-Report = Callable[[float, str], object]  # gets the share that is done, and a line about it
+
+
+Recipes = Mapping[str, Sequence[str]]  # options of `fit`, by the name of the experiment
+
+
+class State(NamedTuple):
+    """How far the training is."""
+
+    share: float
+    line: str
 
 
 class Training:
-    """Trains the models one after the other, each in a process of its own."""
+    """Trains models one after the other, each in a process of its own.
+
+    A thread looks after the processes, so that training goes on if a page is closed or reloaded.
+    """
 
     def __init__(self, runs: Path) -> None:
-        self.runs = runs
-        self.process: subprocess.Popen[bytes] | None = None
+        self.runs, self.state = runs, State(0.0, "")
+        self._lock, self._stopped = threading.Lock(), False
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def train(self, report: Report, recipes: dict[str, tuple[str, ...]] = RECIPES) -> str:
-        """Trains all models and returns why one could not be trained; empty if all are."""
-        started = time.monotonic()
-        for place, (name, options) in enumerate(recipes.items()):
-            place_of_run = (f"--trainer.default_root_dir={self.runs}", f"--experiment={name}")
-            command = fit_command(*options, *DIGITS, *QUIET, *place_of_run)
-            with tempfile.TemporaryFile("w+b") as log:
-                self.process = subprocess.Popen(
-                    command, env=environment(1), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
-                while self.process.poll() is None:
-                    done, text = progress(_read(log))
-                    seconds = time.monotonic() - started
-                    line = f"Training {NAMES.get(name, name)}{text}, {seconds:.0f} s"
-                    report((place + done) / len(recipes), line)
-                    time.sleep(PAUSE)
-                if self.process.returncode:
-                    return last_error(_read(log))
-        return ""
+    def follow(self, recipes: Recipes) -> Iterator[State]:
+        """Starts to train, unless this goes on already, and yields states until the end.
+
+        The last one says why a model could not be trained, if so.
+        """
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._train, args=(recipes,), daemon=True)
+                self._thread.start()
+            thread = self._thread
+        while thread.is_alive():
+            yield self.state
+            time.sleep(PAUSE)
+        yield self.state
 
     def stop(self) -> None:
-        """Ends the process, if one trains."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
+        """Ends the process, if one trains, and starts no other."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None and self._process.poll() is None:
+                self._process.terminate()
+                self._process.wait()
+
+    def _train(self, recipes: Recipes) -> None:
+        started = time.monotonic()
+        for place, (name, options) in enumerate(recipes.items()):
+            with tempfile.TemporaryFile() as log:
+                if not (process := self._start(name, options, log)):
+                    return
+                while process.poll() is None:
+                    done, text = progress(_read(log))
+                    line = f"Training a {NAMES.get(name, name)}: {text}"
+                    share = (place + done) / len(recipes)
+                    self.state = State(share, f"{line}{time.monotonic() - started:.0f} s")
+                    time.sleep(PAUSE)
+                if process.returncode:
+                    self.state = State(0.0, f"Training failed: {last_error(_read(log))}")
+                    return
+        self.state = State(1.0, "Trained.")
+
+    def _start(
+        self, name: str, options: Sequence[str], log: IO[bytes]
+    ) -> "subprocess.Popen[bytes] | None":
+        folder = (f"--trainer.default_root_dir={self.runs}", f"--experiment={name}")
+        command = fit_command(*options, *DIGITS, *QUIET, *folder)
+        with self._lock:
+            if not self._stopped:
+                self._process = subprocess.Popen(
+                    command, env=environment(1), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            return None if self._stopped else self._process
 
 
 def _read(log: IO[bytes]) -> str:
@@ -84,4 +125,4 @@ def progress(output: str) -> tuple[float, str]:
     if not found:
         return 0.0, ""
     step, steps = map(int, found[-1])
-    return step / steps, f": step {step:,} of {steps:,}"
+    return step / steps, f"step {step:,} of {steps:,}, "

@@ -156,7 +156,7 @@ def test_an_answer_has_each_class_and_a_map(classifier: Trained) -> None:
     assert found.occlusion.shape == (12, 12)  # squares of 6 x 6 pixels, every second pixel
     for wide in (True, False):
         titles = [axes.get_title() for axes in draw_answer(found, wide).axes]
-        assert titles[:3] == ["probability", "the network gets", "P if covered here"]
+        assert titles[:3] == ["probability", "the network gets", f"P({best}) if covered here"]
 
 
 def test_preferred_inputs_are_computed_once(classifier: Trained) -> None:
