@@ -17,7 +17,7 @@ LARGEST = 1 << 20  # characters of a data URL
 
 HTML = f"""
 <canvas width="{SIDE}" height="{SIDE}" aria-label="Draw here"></canvas>
-<button type="button">Clear</button>
+<button type="button">Clear the drawing</button>
 """
 CSS = f"""
 canvas {{ display: block; width: {SIDE}px; height: {SIDE}px; background: white;
