@@ -143,5 +143,7 @@ def preferred_inputs(one: Trained) -> Figure:
     """Draws the inputs that excite each class of a classifier most. Computed once per model."""
     network, forward, layer, shape, _ = inspect(one.model)
     options: dict[str, Any] = {"bounds": (0.0, 255 / one.frame.scale), "forward": forward}
-    images = maximize(network, layer, None, shape, STEPS, 0.05, 1, 0.5, 0.02, 0, **options)
-    return mosaic(images, one.classes, min(10, len(images)))
+    names = one.classes[: 2 * SHOWN]
+    units = range(len(names))
+    images = maximize(network, layer, units, shape, STEPS, 0.05, 1, 0.5, 0.02, 0, **options)
+    return mosaic(images, names, min(SHOWN, len(names)))

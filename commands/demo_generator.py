@@ -1,17 +1,19 @@
 """What `demo` computes of a GAN: an image of chosen latents, the path to another, neighbours."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
-from callbacks.figures import tile
+from callbacks.figures import mosaic
 from commands.demo_models import Trained, training_images
-from commands.sample_figures import nearest_images, spherical
+from commands.sample_figures import nearest_images, search_among, spherical
 from models.gan import GAN
 from models.sampling import Draws, sample, to_pixels
 
@@ -35,9 +37,8 @@ class Shown(NamedTuple):
 
     image: Image.Image
     score: float  # the discriminator's P(real)
-    path: Image.Image
-    neighbors: Image.Image | None  # the nearest training images, None if there are none here
-    distances: list[float]
+    path: Figure  # with P(real) of each image
+    neighbors: Figure | None  # the nearest training images with their distances; None: not here
 
 
 def latents_of(gan: GAN, seed: int) -> Tensor:
@@ -86,20 +87,25 @@ def draw(one: Trained, wish: Wish, share: float = 0.0) -> Shown:
     latents, mixtures = inputs_of(gan, wish, shares)
     images = sample(gan, latents, mixtures)
     # D knows whole classes only, so a mixture counts as the class that it contains most of.
-    labels = None if mixtures is None else mixtures[-1:].argmax(dim=1)
-    score = gan.realness(images[-1:], labels).float().sigmoid().item()
+    labels = None if mixtures is None else mixtures.argmax(dim=1)
+    scores = gan.realness(images, labels).float().sigmoid().tolist()
     pixels, train = to_pixels(images), training_images(one)
-    neighbors, distances = None, []
+    path = mosaic(pixels[:-1], [f"P {score:.2f}" for score in scores[:-1]], STEPS, cell=1)
+    neighbors = None
     if train is not None and train.shape[1:] == pixels.shape[1:]:
-        nearest, found = nearest_images(pixels[-1:], train, NEIGHBORS)
-        neighbors, distances = strip(nearest[0]), found[0].tolist()
-    return Shown(enlarged(pixels[-1]), score, strip(pixels[:-1]), neighbors, distances)
+        nearest, distances = nearest_images(
+            pixels[-1:], train, min(NEIGHBORS, len(train)), search(one)
+        )
+        titles = [f"{distance:.1f}" for distance in distances[0].tolist()]
+        neighbors = mosaic(nearest[0], titles, NEIGHBORS, cell=1)
+    return Shown(enlarged(pixels[-1]), scores[-1], path, neighbors)
 
 
-def strip(images: Tensor) -> Image.Image:
-    """Joins images uint8 (N, C, H, W) in a row."""
-    scale = max(1, round(112 / images.shape[2]))
-    return to_pil_image(to_pixels(tile(images.float() / 255, len(images), scale=scale)))
+@cache
+def search(one: Trained) -> Any:
+    """Prepares a search among a model's training images, once per model."""
+    train = training_images(one)
+    return None if train is None else search_among(train)
 
 
 def enlarged(image: Tensor, side: int = 336) -> Image.Image:

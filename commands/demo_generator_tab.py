@@ -5,10 +5,11 @@ from typing import Any
 from commands import demo_generator
 from commands.demo_generator import SLIDERS, Wish
 from commands.demo_models import Found, Trained
-from commands.demo_parts import LATEST, PICTURE, PLAIN, Shelf
+from commands.demo_parts import LATEST, PICTURE, PLAIN, Shelf, as_image
 
 LARGEST_SEED = 999
 STILL, SEEDS, CLASSES = "nothing", "to another seed", "to another class"
+NEAR = "The nearest training images, with their distance (pixels are 0 to 1)"
 HIGH = 5.0  # of a slider before the model is known
 
 
@@ -29,7 +30,7 @@ class GeneratorTab:
             with gr.Column(scale=5, min_width=300):
                 self.sliders = _sliders()
             with gr.Column(scale=4, min_width=260):
-                self.image = gr.Image(**PICTURE, show_label=False, height=270, elem_id="sample")
+                self.image = gr.Image(**PICTURE, show_label=False, height=255, elem_id="sample")
                 self.score = gr.Markdown(elem_id="score")
         with gr.Row():
             with gr.Column(scale=4, min_width=260):
@@ -43,9 +44,9 @@ class GeneratorTab:
                         0, 1, 0, step=0.05, label="Share", visible=False, **PLAIN, min_width=100
                     )
             with gr.Column(scale=9, min_width=560):
-                self.path = gr.Image(**PICTURE, show_label=False, visible=False, height=90)
+                self.path = gr.Image(**PICTURE, show_label=False, visible=False, height=110)
                 self.near = gr.Markdown()
-                self.neighbors = gr.Image(**PICTURE, show_label=False, height=110)
+                self.neighbors = gr.Image(**PICTURE, show_label=False, height=120)
         self._connect()
 
     @property
@@ -127,14 +128,13 @@ class GeneratorTab:
         ends = (int(other_seed) if way == SEEDS else None, other_label if way == CLASSES else None)
         wish = Wish(int(seed), sliders, label or 0, *ends)
         shown = demo_generator.draw(one, wish, 0.0 if way == STILL else share)
-        distances = ", ".join(f"{distance:.1f}" for distance in shown.distances)
-        near = f"The nearest training images, at a distance of {distances} (pixels are 0 to 1)"
+        near = shown.neighbors
         return [
             shown.image,
-            f"### P(real) = {shown.score:.2f}\nThe discriminator's score. At 0.5 it cannot tell.",
-            gr.update(value=shown.path, visible=way != STILL),
-            near if distances else "The training images are not on this machine.",
-            gr.update(value=shown.neighbors, visible=bool(distances)),
+            f"### P(real) = {shown.score:.2f}\nAt 0.5 the discriminator cannot tell.",
+            gr.update(value=as_image(shown.path), visible=way != STILL),
+            "The training images are not on this machine." if near is None else NEAR,
+            gr.update(value=near and as_image(near), visible=near is not None),
         ]
 
 

@@ -59,7 +59,12 @@ def find(runs: Path, trust: bool = False) -> Found:
         trust: Also import classes that are not of this project: see `runtime.trust`.
     """
     found = Found()
-    for folder in list(_run_folders(runs))[:LOOKED_AT]:
+    folders = [*_run_folders(runs)]
+    if len(folders) > LOOKED_AT:
+        found.skipped.append(
+            f"{len(folders) - LOOKED_AT} older ones, behind {LOOKED_AT} newer ones"
+        )
+    for folder in folders[:LOOKED_AT]:
         name = str(folder.relative_to(runs)) if folder != runs else folder.name
         try:
             one = _newest(folder, name, trust)

@@ -61,6 +61,7 @@ def test_an_image_is_the_one_that_sample_draws(
     assert np.array_equal(np.asarray(shown.image)[::12, ::12], expected)
     assert 0 < shown.score < 1
     assert shown.neighbors is None
+    assert [t.get_text() for t in shown.path.axes[0].texts] == [f"P {shown.score:.2f}"] * 10
 
 
 def test_a_path_ends_at_the_other_seed_and_class(gan: ConditionalGAN) -> None:
@@ -94,6 +95,8 @@ def test_the_nearest_training_image_of_a_training_image_is_itself(
     train = torch.cat([others, drawn])
     monkeypatch.setattr(demo_generator, "training_images", lambda one: train)
     shown = draw(as_trained(gan), wish)
-    assert len(shown.distances) == 5
-    assert shown.distances[0] == 0
-    assert shown.distances[1] > 1
+    assert shown.neighbors is not None
+    titles = [text.get_text() for text in shown.neighbors.axes[0].texts]
+    assert len(titles) == 5
+    assert titles[0] == "0.0"
+    assert float(titles[1]) > 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands import demo_models
 from commands.demo_models import find, training_images
 from models import ConditionalGAN
 from tests.commands.test_sample import train
@@ -104,6 +105,14 @@ def test_a_file_of_something_else_is_left_out(runs: Path) -> None:
     (line,) = found.skipped
     assert line.startswith("others: checkpoints/model.ckpt does not say its model's class")
     assert len(found.classifiers) == len(found.gans) == 1
+
+
+def test_only_the_newest_folders_are_looked_at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_models, "LOOKED_AT", 1)
+    date(runs / "imageclassifier/version_0", 1e9)
+    found = find(runs)
+    assert [found.classifiers, [*found.gans]] == [{}, ["conditionalgan/version_0"]]
+    assert found.skipped == ["1 older ones, behind 1 newer ones"]
 
 
 def test_an_empty_and_a_missing_folder_have_no_models(tmp_path: Path) -> None:
