@@ -127,7 +127,8 @@ def draw_answer(found: Answer, wide: bool) -> Figure:
     whole: dict[str, Any] = {"cmap": "gray", "extent": (0, width, height, 0), "vmin": 0}
     for name, title in (("gets", "the network gets"), ("map", f"P({found.best}) if covered here")):
         axes[name].imshow(picture(found.pixels, 255.0), **whole)
-        axes[name].set(xticks=[], yticks=[], title=title)
+        axes[name].set(xticks=[], yticks=[])
+        axes[name].set_title(title, parse_math=False)  # a class may be named $
         axes[name].spines[:].set_visible(False)
     start = (found.size - found.stride) / 2  # a place is drawn one stride wide, around its centre
     down, right = (start + found.stride * places for places in found.occlusion.shape)

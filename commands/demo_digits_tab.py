@@ -46,6 +46,7 @@ class DigitsTab:
 
     @property
     def choices(self) -> list[Any]:
+        """The components that `refreshed` sets."""
         return [self.chosen, self.source]
 
     def refreshed(self, found: Found) -> list[Any]:

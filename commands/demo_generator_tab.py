@@ -44,9 +44,9 @@ class GeneratorTab:
                         0, 1, 0, step=0.05, label="Share", visible=False, **PLAIN, min_width=100
                     )
             with gr.Column(scale=9, min_width=560):
-                self.path = gr.Image(**PICTURE, show_label=False, visible=False, height=110)
+                self.path = gr.Image(**PICTURE, show_label=False, visible=False, height=100)
                 self.near = gr.Markdown()
-                self.neighbors = gr.Image(**PICTURE, show_label=False, height=120)
+                self.neighbors = gr.Image(**PICTURE, show_label=False, height=105)
         self._connect()
 
     @property

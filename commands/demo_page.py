@@ -20,7 +20,8 @@ main.fillable { max-width: 1500px !important; padding: 4px 20px !important; }
 h1 { font-size: 1.4rem !important; margin: 0 !important; }
 h2, h3 { margin: 0 0 4px 0 !important; }
 button[role=tab] { font-size: 1.25rem !important; }
-progress { width: 300px; height: 1rem; accent-color: #0173b2; }
+progress { width: 300px; height: 1rem; }
+progress::-webkit-progress-value, progress::-moz-progress-bar { background: #0173b2; }
 #training { font-size: 1.1rem; }
 table { font-size: 1.1rem; margin: 0 !important; }
 td, th { padding: 3px 18px !important; }

@@ -7,8 +7,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from torchvision.transforms.functional import to_pil_image
 
 from commands.demo_training import DIGITS, QUIET, RECIPES
+from datamodules import Images
 from tests.commands.demo_page import Page
 from tests.commands.test_sample import train
 from tests.models.gans import WIDTH_2
@@ -96,6 +98,17 @@ def test_a_drawn_digit_is_recognized(page: Any) -> None:
     page.get_by_text("Draw on the white square.").wait_for()
     draw(page, ONE)
     wait_for_class(page, "1")
+
+
+def test_an_uploaded_image_is_recognized(page: Any, tmp_path: Path) -> None:
+    data = Images("digits")
+    data.setup()
+    assert data.splits is not None
+    place = int((data.splits.train.targets == 5).nonzero()[0])
+    to_pil_image(data.splits.train.inputs[place]).save(tmp_path / "five.png")
+    page.get_by_role("radio", name="Upload an image").click()
+    page.locator("#upload input[type=file]").set_input_files(tmp_path / "five.png")
+    wait_for_class(page, "5")
 
 
 def test_a_damaged_run_is_named(page: Any) -> None:
