@@ -56,7 +56,7 @@ def add(**options: Any) -> Any:
     """Adds a canvas to the page."""
     import gradio as gr
 
-    parts = {"html_template": HTML, "css_template": CSS, "js_on_load": SCRIPT}
+    parts: dict[str, Any] = {"html_template": HTML, "css_template": CSS, "js_on_load": SCRIPT}
     return gr.HTML("", **parts, apply_default_css=False, **options)
 
 

@@ -33,7 +33,7 @@ def theme() -> Any:
     import gradio as gr
 
     blue = gr.themes.Color(*_shades(COLOURS[0]))
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
     return gr.themes.Default(primary_hue=blue, text_size="lg", spacing_size="sm", **fonts)
 
 
@@ -93,7 +93,7 @@ def build(runs: Path, trust: bool, training: Training) -> Any:
 
         shown = [missing, reason, left_out, skipped, *digits.choices, *generator.choices]
         loaded = page.load(refresh, None, shown, **QUEUE, show_progress="hidden")
-        own = {"concurrency_id": "training", "concurrency_limit": 1}
+        own: dict[str, Any] = {"concurrency_id": "training", "concurrency_limit": 1}
         trained = button.click(
             train, None, state, **own, trigger_mode="once", show_progress="hidden"
         )
