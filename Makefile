@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 EXTRAS_READY := .venv/extras-ready
-EXTRAS := export,sweep,wandb,mlflow
+EXTRAS := export,sweep,wandb,mlflow,demo,browser
 BENCH_READY := .venv-bench/ready
 AUDIT_READY := .venv-audit/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help train test slow test-extras test-faults test-faults-full test-gpu test-slurm lint audit sbom constraints ci bench bench-gpu clean
+.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint audit sbom constraints ci bench bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -17,14 +17,20 @@ help:  ## list the targets
 train: $(READY)  ## set up .venv, then train the conditional GAN (another config: CONFIG=configs/...)
 	$(BIN)/python cli.py fit --config $(CONFIG)
 
+demo: $(EXTRAS_READY)  ## play with trained models in a browser
+	$(BIN)/python cli.py demo
+
 test: $(READY)  ## set up .venv, then run the quick tests
-	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras and not faults"
+	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras and not browser and not faults"
 
 slow: $(READY)  ## run the slow tests
-	$(PYTEST) -m "slow and not slurm and not gpu and not extras and not faults"
+	$(PYTEST) -m "slow and not slurm and not gpu and not extras and not browser and not faults"
 
 test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their tests
 	$(PYTEST) -m extras
+
+test-browser: $(EXTRAS_READY)  ## play with the page of `demo` in Chromium (LADDER_BROWSER=install: install it)
+	$(PYTEST) -m browser tests/browser
 
 test-faults: $(READY)  ## run a few rounds of every fault: kills, damage, full disks
 	$(PYTEST) -m faults tests/faults
@@ -55,7 +61,7 @@ constraints: $(EXTRAS_READY)  ## write the installed versions to constraints.txt
 	$(BIN)/python .ci/constraints.py > constraints.txt.tmp
 	mv constraints.txt.tmp constraints.txt
 
-ci: lint test slow test-extras test-faults test-slurm audit sbom  ## run all checks that must pass before a merge
+ci: lint test slow test-extras test-browser test-faults test-slurm audit sbom  ## run all checks that must pass before a merge
 
 bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -62,6 +62,7 @@ COMMANDS = {
     "sweep": Command(
         "Repeat a run with several seeds, or search settings", "commands.sweep:sweep", True
     ),
+    "demo": Command("Play with trained models in a browser", "commands.demo:demo", True),
 }
 
 

@@ -1,0 +1,47 @@
+"""Debian's Chromium, driven by Playwright. Tests skip, with one line, where one is missing."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+def found() -> str | None:
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+def install() -> str:
+    """Installs Chromium from Debian, and returns what went wrong."""
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if not shutil.which("apt-get") or (sudo and not shutil.which("sudo")):
+        return "there is no apt-get that this user may call"
+    get = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    packages = [*get, "install", "-y", "--no-install-recommends", "chromium"]
+    for command in (packages, [*get, "update"], packages):  # the lists may be absent or old
+        done = subprocess.run(command, capture_output=True, text=True)
+        if found():
+            return ""
+    return " ".join(done.stderr.split())[-200:]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: make test-browser")
+    allowed = os.environ.get("CI") == "true" or os.environ.get("LADDER_BROWSER") == "install"
+    if not found() and not allowed:
+        pytest.skip("needs a Chromium: apt-get install chromium, or set LADDER_BROWSER=install")
+    if not found() and (problem := install()):
+        pytest.skip(f"needs a Chromium, which cannot be installed: {problem}")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found(), args=[*OPTIONS])
+        yield browser
+        browser.close()
