@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 from torchvision.transforms.functional import to_pil_image
 
-from commands.demo_training import DIGITS, QUIET, RECIPES
+from commands.demo.training import DIGITS, QUIET, RECIPES
 from datamodules import Images
-from tests.commands.demo_page import Page
+from tests.commands.demo.page import Page
 from tests.commands.test_sample import train
 from tests.models.gans import WIDTH_2
 from tests.test_cli import run

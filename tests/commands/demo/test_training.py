@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from commands import demo_training
-from commands.demo_training import RECIPES, Training, progress
+from commands.demo import training
+from commands.demo.training import RECIPES, Training, progress
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Replaces `fit` by a script."""
     monkeypatch.setattr(
-        demo_training, "fit_command", lambda *options: [sys.executable, "-c", script, *options]
+        training, "fit_command", lambda *options: [sys.executable, "-c", script, *options]
     )
-    monkeypatch.setattr(demo_training, "PAUSE", 0.02)
+    monkeypatch.setattr(training, "PAUSE", 0.02)
 
 
 def test_the_share_is_read_from_what_fit_prints() -> None:

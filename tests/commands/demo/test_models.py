@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import demo_models
-from commands.demo_models import find, training_images
+from commands.demo import models
+from commands.demo.models import find, training_images
 from models import ConditionalGAN
 from tests.commands.test_sample import train
 from tests.models.gans import WIDTH_2
@@ -108,7 +108,7 @@ def test_a_file_of_something_else_is_left_out(runs: Path) -> None:
 
 
 def test_only_the_newest_folders_are_looked_at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_models, "LOOKED_AT", 1)
+    monkeypatch.setattr(models, "LOOKED_AT", 1)
     date(runs / "imageclassifier/version_0", 1e9)
     found = find(runs)
     assert [found.classifiers, [*found.gans]] == [{}, ["conditionalgan/version_0"]]

@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
 from callbacks.figures import mosaic
-from commands.demo_models import Trained, training_images
+from commands.demo.models import Trained, training_images
 from commands.sample_figures import nearest_images, search_among, spherical
 from models.gan import GAN
 from models.sampling import Draws, sample, to_pixels

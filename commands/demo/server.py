@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from commands.demo import HOST
-from commands.demo_training import Training
+from commands.demo.training import Training
 
 OFFLINE = {  # what Gradio and its hub client read when they are imported
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -46,7 +46,7 @@ def application(runs: Path, trust: bool, training: Training, port: int):  # type
     from fastapi import FastAPI, Request, Response
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from commands.demo_page import CSS, build, theme
+    from commands.demo.page import CSS, build, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     # Other pages in the same browser could otherwise reach this one by a name of their own.

@@ -36,7 +36,7 @@ def demo(args: list[str]) -> None:
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
         print("Starting ...", flush=True)
-        from commands.demo_server import serve
+        from commands.demo.server import serve
 
         serve(options.runs or RUNS, options.trust == "true", listener)
     except KeyboardInterrupt:

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from commands import demo_gate
-from commands.demo_gate import KINDS, LIMIT, WEIGHTS, Gate, by_hand
-from commands.demo_parts import LATEST, PICTURE, PLAIN, as_image
+from commands.demo.gate import KINDS, LIMIT, WEIGHTS, Gate, by_hand, network, surface, truth_table
+from commands.demo.parts import LATEST, PICTURE, PLAIN, as_image
 from datamodules.gates import GATES
 
 FORMULAS = {
@@ -82,14 +81,14 @@ def settings(kind: str, weights: Sequence[float]) -> list[Any]:
 
 def draw(gate: Gate, kind: str, *weights: float) -> list[Any]:
     """Draws the decision surface, and writes the truth table."""
-    model = demo_gate.network(kind, weights)
-    rows = demo_gate.truth_table(model, gate)
+    model = network(kind, weights)
+    rows = truth_table(model, gate)
     right = sum(row.is_right for row in rows)
     lines = [f"### {right} of 4 right", "", f"| x₁ | x₂ | {gate.upper()} | P(1) | |", "|-|-|-|-|-|"]
     for row in rows:
         cells = *row.inputs, row.wanted, f"{row.output:.2f}", "right" if row.is_right else "WRONG"
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return [as_image(demo_gate.surface(model, gate)), "\n".join(lines)]
+    return [as_image(surface(model, gate)), "\n".join(lines)]
 
 
 def _sliders() -> list[Any]:

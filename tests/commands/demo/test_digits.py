@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from commands.demo_canvas import PREFIX, SIDE, ink_of
-from commands.demo_digits import (
+from commands.demo.canvas import PREFIX, SIDE, ink_of
+from commands.demo.digits import (
     answer,
     as_input,
     draw_answer,
@@ -18,7 +18,7 @@ from commands.demo_digits import (
     preferred_inputs,
     takes_drawings,
 )
-from commands.demo_models import Trained
+from commands.demo.models import Trained
 from datamodules import Images
 from datamodules.frame import Frame
 from models import ImageClassifier, ResidualConvNet

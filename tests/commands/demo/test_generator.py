@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import ladder
-from commands import demo_generator
-from commands.demo_generator import (
+from commands.demo import generator
+from commands.demo.generator import (
     SLIDERS,
     Wish,
     draw,
@@ -19,7 +19,7 @@ from commands.demo_generator import (
     slider_range,
     slider_values,
 )
-from commands.demo_models import Trained
+from commands.demo.models import Trained
 from datamodules.frame import Frame
 from models import GAN, ConditionalGAN
 from tests.models.gans import SHAPE, small
@@ -54,7 +54,7 @@ def test_sliders_begin_at_the_seed(gan: ConditionalGAN) -> None:
 def test_an_image_is_the_one_that_sample_draws(
     gan: ConditionalGAN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_generator, "training_images", lambda one: None)
+    monkeypatch.setattr(generator, "training_images", lambda one: None)
     monkeypatch.setattr(ladder, "choose_precision", lambda device: ("32-true", ""))
     shown = draw(as_trained(gan), Wish(seed=5, label=7))
     expected = ladder.sample(gan, 1, [7], seed=5).images[0]
@@ -80,7 +80,7 @@ def test_the_same_seed_stays(gan: ConditionalGAN) -> None:
 
 
 def test_a_gan_without_classes_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_generator, "training_images", lambda one: None)
+    monkeypatch.setattr(generator, "training_images", lambda one: None)
     shown = draw(as_trained(small(GAN).eval()), Wish(0, other_seed=1), 0.5)
     assert isinstance(shown.image, Image.Image)
 
@@ -89,11 +89,11 @@ def test_the_nearest_training_image_of_a_training_image_is_itself(
     gan: ConditionalGAN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wish = Wish(seed=5, label=7)
-    monkeypatch.setattr(demo_generator, "training_images", lambda one: None)
+    monkeypatch.setattr(generator, "training_images", lambda one: None)
     drawn = torch.from_numpy(np.array(draw(as_trained(gan), wish).image)[::12, ::12])[None, None]
     others = torch.randint(256, (9, *SHAPE), dtype=torch.uint8)
     train = torch.cat([others, drawn])
-    monkeypatch.setattr(demo_generator, "training_images", lambda one: train)
+    monkeypatch.setattr(generator, "training_images", lambda one: train)
     shown = draw(as_trained(gan), wish)
     assert shown.neighbors is not None
     titles = [text.get_text() for text in shown.neighbors.axes[0].texts]

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from callbacks.figures import mosaic, picture, styled
-from commands.demo_models import Trained
+from commands.demo.models import Trained
 from commands.maximize import inspect
 from commands.predict import classify
 from datamodules.frame import Frame, to_frame

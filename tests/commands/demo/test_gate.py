@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from callbacks.decision_surface import probability_surface
-from commands.demo_gate import (
+from commands.demo.gate import (
     KINDS,
     LIMIT,
     WEIGHTS,

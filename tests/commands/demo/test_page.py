@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.demo_page import Page
-from tests.commands.test_demo_models import TINY
+from tests.commands.demo.page import Page
+from tests.commands.demo.test_models import TINY
 from tests.commands.test_sample import train
 
 pytestmark = pytest.mark.extras  # Gradio

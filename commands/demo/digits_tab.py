@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from commands import demo_canvas, demo_digits
-from commands.demo_canvas import SIDE
-from commands.demo_models import Found, Trained
-from commands.demo_parts import LATEST, PICTURE, Shelf, as_image
+from commands.demo import canvas, digits
+from commands.demo.canvas import SIDE
+from commands.demo.models import Found, Trained
+from commands.demo.parts import LATEST, PICTURE, Shelf, as_image
 from datamodules.image_files import UnreadableImageError
 
 SIDE_BY_SIDE = 3
@@ -25,7 +25,7 @@ class DigitsTab:
         with gr.Row():
             with gr.Column(scale=0, min_width=SIDE + 20):
                 self.source = gr.Radio([DRAW, UPLOAD], value=DRAW, show_label=False)
-                self.canvas = demo_canvas.add(elem_id="canvas")
+                self.canvas = canvas.add(elem_id="canvas")
                 self.file = gr.Image(
                     label="Image", type="filepath", image_mode=None, sources=["upload"],
                     visible=False, height=SIDE, buttons=[], elem_id="upload",
@@ -54,7 +54,7 @@ class DigitsTab:
         import gradio as gr
 
         names = [*found.classifiers]
-        draws = not names or demo_digits.takes_drawings(found.classifiers[names[0]].frame)
+        draws = not names or digits.takes_drawings(found.classifiers[names[0]].frame)
         return [gr.update(choices=names, value=names[:1]), DRAW if draws else UPLOAD]
 
     def begin(self, event: Any) -> None:
@@ -84,20 +84,20 @@ class DigitsTab:
 
         drawn: Any = Path(file) if file and source == UPLOAD else None
         if source == DRAW:
-            drawn = demo_canvas.ink_of(drawing)
+            drawn = canvas.ink_of(drawing)
         chosen = self._chosen(names)
         message = "" if chosen else NONE_CHOSEN if self.shelf.found.classifiers else NONE
         parts: list[Any] = []
         for one in chosen:
             try:
-                pixels = None if drawn is None else demo_digits.as_input(drawn, one.frame)
+                pixels = None if drawn is None else digits.as_input(drawn, one.frame)
             except UnreadableImageError as error:
                 pixels, message = None, f"This file {error}."
             if pixels is None:
                 message = message or HINTS[source]
                 continue
-            found = demo_digits.answer(one, pixels)
-            view = as_image(demo_digits.draw_answer(found, wide=len(chosen) == 1))
+            found = digits.answer(one, pixels)
+            view = as_image(digits.draw_answer(found, wide=len(chosen) == 1))
             name = one.name if len(chosen) > 1 else ""
             parts += [gr.update(visible=True), name, f"## {found.text}", view]
         hidden = [gr.update(visible=False), "", "", None]
@@ -106,7 +106,7 @@ class DigitsTab:
     def _prefer(self, names: list[str]) -> list[Any]:
         import gradio as gr
 
-        figures = [demo_digits.preferred_inputs(one) for one in self._chosen(names)]
+        figures = [digits.preferred_inputs(one) for one in self._chosen(names)]
         shown = [gr.update(value=as_image(figure), visible=True) for figure in figures]
         return shown + [gr.update(visible=False)] * (SIDE_BY_SIDE - len(shown))
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from commands.demo_models import Found, find
+from commands.demo.models import Found, find
 
 # One event at a time computes with the models; an event that repeats keeps its last occurrence.
 QUEUE: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": 1}

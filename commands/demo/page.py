@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
 from callbacks.style import COLOURS
-from commands import demo_digits_tab, demo_gate_tab, demo_generator_tab
-from commands.demo_models import Found, find
-from commands.demo_parts import QUEUE, Shelf
-from commands.demo_training import NAMES, RECIPES, Training
+from commands.demo import digits_tab, gate_tab, generator_tab
+from commands.demo.models import Found, find
+from commands.demo.parts import QUEUE, Shelf
+from commands.demo.training import NAMES, RECIPES, Training
 
 TITLE = "Ladder: play with trained models"
 CSS = """
@@ -64,11 +64,11 @@ def build(runs: Path, trust: bool, training: Training) -> Any:
             state = gr.HTML(elem_id="training")
         with gr.Tabs():
             with gr.Tab("Classifier"):
-                digits = demo_digits_tab.add(shelf)
+                digits = digits_tab.add(shelf)
             with gr.Tab("Generator"):
-                generator = demo_generator_tab.add(shelf)
+                generator = generator_tab.add(shelf)
             with gr.Tab("Logic gate"):
-                gate = demo_gate_tab.add()
+                gate = gate_tab.add()
         with gr.Accordion("Run folders that cannot be used", visible=False) as left_out:
             skipped = gr.Markdown()
 

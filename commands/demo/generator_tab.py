@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from commands import demo_generator
-from commands.demo_generator import SLIDERS, Wish
-from commands.demo_models import Found, Trained
-from commands.demo_parts import LATEST, PICTURE, PLAIN, Shelf, as_image
+from commands.demo import generator
+from commands.demo.generator import SLIDERS, Wish
+from commands.demo.models import Found, Trained
+from commands.demo.parts import LATEST, PICTURE, PLAIN, Shelf, as_image
 
 LARGEST_SEED = 999
 STILL, SEEDS, CLASSES = "nothing", "to another seed", "to another class"
@@ -92,7 +92,7 @@ class GeneratorTab:
 
     def _values(self, name: str | None, seed: int) -> list[float]:
         one: Any = self._one(name)
-        return [0.0] * SLIDERS if one is None else demo_generator.slider_values(one.model, seed)
+        return [0.0] * SLIDERS if one is None else generator.slider_values(one.model, seed)
 
     def _choose(self, name: str | None, seed: int) -> list[Any]:
         """Sets classes, ways and sliders for a model."""
@@ -100,7 +100,7 @@ class GeneratorTab:
 
         one: Any = self._one(name)
         classes = one.classes if one is not None and one.model.conditional else []
-        low, high = (-HIGH, HIGH) if one is None else demo_generator.slider_range(one.model)
+        low, high = (-HIGH, HIGH) if one is None else generator.slider_range(one.model)
         values = self._values(name, seed)
         known = 0 if one is None else one.model.latent_dim
         return [
@@ -127,7 +127,7 @@ class GeneratorTab:
             return [None, "", hidden, "", hidden]
         ends = (int(other_seed) if way == SEEDS else None, other_label if way == CLASSES else None)
         wish = Wish(int(seed), sliders, label or 0, *ends)
-        shown = demo_generator.draw(one, wish, 0.0 if way == STILL else share)
+        shown = generator.draw(one, wish, 0.0 if way == STILL else share)
         near = shown.neighbors
         return [
             shown.image,
