@@ -1,5 +1,8 @@
 """TensorBoard as a dashboard: curves side by side, and runs compared by their best scores."""
 
+from collections.abc import Mapping
+from inspect import signature
+from pkgutil import resolve_name
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -8,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from callbacks.curves import panels_of
 from callbacks.figures import tensorboard
 from callbacks.quality import Quality
+from callbacks.results import data_of
 from metrics import SCORES
 from models.classifier import Classifier
 from models.gan import GAN
@@ -22,8 +26,8 @@ class Dashboard(Callback):
     """Fills TensorBoard's pages "Custom Scalars" and "HParams".
 
     Custom Scalars has losses, accuracies, each quality score beside that of real images, and the
-    speed. HParams has the settings of each run beside its best validation scores, `best/<score>`,
-    which a sweep's runs are compared by.
+    speed. HParams has the seed and the settings of each run that are not defaults, beside its best
+    validation scores, `best/<score>`, or else its last scores in training.
     """
 
     def __init__(self) -> None:
@@ -41,9 +45,13 @@ class Dashboard(Callback):
             return
         scores = _scores(trainer, pl_module)
         writer.add_custom_scalars(layout(_logged(pl_module, scores)))
+        settings = {"seed": pl_module.seed}
+        for part in (pl_module, data_of(trainer)):
+            settings |= settings_of(type(part), getattr(part, "hparams", {}))
+        kind = "best" if trainer.enable_validation else "train"
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoardLogger):
-                logger.log_settings(pl_module.seed, [f"best/{name}" for name in scores])
+                logger.log_settings(settings, [f"{kind}/{name}" for name in scores])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
@@ -56,6 +64,26 @@ class Dashboard(Callback):
             self.best[name] = choose(float(found), self.best.get(name, float(found)))
             if writer is not None:
                 writer.add_scalar(f"best/{name}", self.best[name], trainer.global_step)
+
+
+def settings_of(kind: type, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the init arguments of a class that are not its defaults, such as `optimizer.lr`."""
+    bases = [base for base in reversed(kind.__mro__) if "__init__" in vars(base)]
+    parameters = [p for base in bases for p in signature(base).parameters.items()]
+    defaults = {name: parameter.default for name, parameter in parameters}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and "class_path" in value:
+            inner = resolve_name(value["class_path"])
+            found[prefix + name] = inner.__name__
+            found |= settings_of(inner, value.get("init_args", {}), f"{prefix}{name}.")
+        elif not name.startswith("_") and _as_list(value) != _as_list(defaults.get(name, value)):
+            found[prefix + name] = value if isinstance(value, int | float) else str(value)
+    return found
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _scores(trainer: Trainer, model: LightningModule) -> list[str]:

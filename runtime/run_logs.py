@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.logger import _flatten_dict
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from torch.utils.tensorboard.summary import hparams
@@ -45,12 +44,9 @@ class RunTensorBoardLogger(TensorBoardLogger):
         super().log_hyperparams(params, *args, **kwargs)
         self.hparams = {k: v for k, v in self.hparams.items() if not k.startswith("_")}
 
-    def log_settings(self, seed: int, scores: Sequence[str]) -> None:
-        """Logs the seed and the hyperparameters, to be compared by these scalars."""
-        settings = {"seed": seed, **_flatten_dict(self.hparams)}
-        settings = {name: value for name, value in settings.items() if value is not None}
-        plain = {k: v if isinstance(v, int | float | str) else str(v) for k, v in settings.items()}
-        for summary in hparams(plain, dict.fromkeys(scores, 0.0)):
+    def log_settings(self, settings: dict[str, Any], scores: Sequence[str]) -> None:
+        """Logs plain hyperparameters, to be compared by these scalars."""
+        for summary in hparams(settings, dict.fromkeys(scores, 0.0)):
             self.experiment._get_file_writer().add_summary(summary)
 
     def save(self) -> None:

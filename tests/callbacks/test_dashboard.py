@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from callbacks.dashboard import Dashboard, layout
+from callbacks.dashboard import Dashboard, layout, settings_of
 from callbacks.figures import grouped
 from models import IrisMLP
 from tests.test_cli import DIGITS, TINY_GAN, run
@@ -67,7 +67,8 @@ def test_settings_are_plain_and_compared_by_the_best_scores(finished: Path) -> N
     metrics = {m.name.tag for m in data["_hparams_/experiment"].experiment.metric_infos}
     assert {"best/frechet", "best/modes"} <= metrics <= set(found.Tags()["scalars"])
     settings = data["_hparams_/session_start_info"].session_start_info.hparams
-    assert {"seed", "batch_size", "trunk/init_args/width"} <= set(settings)
+    assert {"seed", "batch_size", "trunk", "trunk.width"} <= set(settings)
+    assert "initialization" not in settings  # a default
     assert [name for name in settings if name.startswith("_")] == []
     best = [event.value for event in found.Scalars("best/frechet")]
     val = [event.value for event in found.Scalars("val/frechet")]
@@ -124,6 +125,13 @@ def test_the_best_scores_survive_a_resume() -> None:
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     second.on_validation_end(Validated(loss=0.25, accuracy=0.5), IrisMLP())
     assert second.best == {"loss": 0.25, "accuracy": 0.75}
+
+
+def test_settings_are_those_that_are_no_defaults() -> None:
+    optimizer = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1, "betas": [0.9, 0.999]}}
+    values = {"optimizer": optimizer, "ema_decay": 0.0, "_class_path": "models.IrisMLP"}
+    found = settings_of(IrisMLP, values)
+    assert found == {"optimizer": "Adam", "optimizer.lr": 0.1}
 
 
 def test_a_layout_has_a_panel_for_each_score() -> None:
