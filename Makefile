@@ -5,11 +5,12 @@ READY := .venv/ready
 EXTRAS_READY := .venv/extras-ready
 EXTRAS := export,sweep,wandb,mlflow,demo,browser
 BENCH_READY := .venv-bench/ready
+DOCS_READY := .venv-docs/ready
 AUDIT_READY := .venv-audit/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint audit sbom constraints ci bench bench-gpu clean
+.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs audit sbom constraints ci bench bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -24,7 +25,7 @@ test: $(READY)  ## set up .venv, then run the quick tests
 	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras and not browser and not faults"
 
 slow: $(READY)  ## run the slow tests
-	$(PYTEST) -m "slow and not slurm and not gpu and not extras and not browser and not faults"
+	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "slow and not slurm and not gpu and not extras and not browser and not faults"
 
 test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their tests
 	$(PYTEST) -m extras
@@ -49,6 +50,12 @@ lint: $(READY)  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY) $(DOCS_READY) build/lecture.ipynb  ## build the documentation as a site in build/site
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet  # Material advertises its successor
+
+build/lecture.ipynb: notebooks/lecture.ipynb  # executed
+	$(PYTEST) -m slow tests/notebooks
+
 audit: $(READY) $(AUDIT_READY)  ## look for known vulnerabilities in the installed versions
 	$(BIN)/python .ci/audit.py .venv-audit/bin/pip-audit
 
@@ -61,7 +68,7 @@ constraints: $(EXTRAS_READY)  ## write the installed versions to constraints.txt
 	$(BIN)/python .ci/constraints.py > constraints.txt.tmp
 	mv constraints.txt.tmp constraints.txt
 
-ci: lint test slow test-extras test-browser test-faults test-slurm audit sbom  ## run all checks that must pass before a merge
+ci: lint test slow docs test-extras test-browser test-faults test-slurm audit sbom  ## run all checks that must pass before a merge
 
 bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)

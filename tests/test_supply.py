@@ -16,13 +16,14 @@ from packaging.utils import canonicalize_name
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SEPARATE = {"audit", "bench", "docs"}  # extras with an environment of their own
 PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
 
 
 def direct() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
-    assert {"audit", "bench"} < extras.keys()
-    shared = [line for name in extras.keys() - {"audit", "bench"} for line in extras[name]]
+    assert extras.keys() > SEPARATE
+    shared = [line for name in extras.keys() - SEPARATE for line in extras[name]]
     return [Requirement(line) for line in PROJECT["dependencies"] + shared]
 
 

@@ -80,6 +80,8 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place)
     client.execute(env=environment)
+    (ROOT / "build").mkdir(exist_ok=True)
+    nbformat.write(notebook, ROOT / "build/lecture.ipynb")  # which `make docs` shows
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     yield folder, notebook, sum(after[:2]) - sum(before[:2])
     shutil.rmtree(folder)
