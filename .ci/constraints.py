@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-SEPARATE = ("audit", "bench")  # extras that `make` installs elsewhere
+SEPARATE = ("audit", "bench", "docs")  # extras that `make` installs elsewhere
 HEADER = """\
 # Exact versions with which all tests passed, Python {python}.  pip install -c constraints.txt -e .
 # `make constraints` writes this file from the environment. pyproject.toml has the allowed ranges.
