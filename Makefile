@@ -28,7 +28,7 @@ slow: $(READY)  ## run the slow tests
 	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "slow and not slurm and not gpu and not extras and not browser and not faults"
 
 test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their tests
-	$(PYTEST) -m extras
+	$(PYTEST) -n 2 --dist loadfile --durations=10 -m extras
 
 test-browser: $(EXTRAS_READY)  ## play with the page of `demo` in Chromium (LADDER_BROWSER=install: install it)
 	$(PYTEST) -m browser tests/browser

@@ -8,7 +8,6 @@ import numpy as np
 from lightning import Trainer
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from matplotlib import rc_context
 from matplotlib.figure import Figure  # Costs nothing, because torchmetrics imports it anyway.
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -17,12 +16,11 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from callbacks.style import STYLE
+from callbacks.style import styled
 from models.sampling import to_pixels
 from runtime.files import write
 from runtime.run_logs import RunTensorBoardLogger
 
-styled = rc_context(STYLE)  # decorates a function that draws
 LABEL_PX = 18  # height of the letters on pictures of samples
 
 

@@ -1,23 +1,34 @@
-"""Style of all figures: readable from the back row, and by colour-blind eyes."""
+"""The style of all figures, which `style.mplstyle` beside this file defines."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
-from cycler import cycler
+from matplotlib import rc_context, rc_params_from_file
 
-COLOURS = [  # seaborn's palette "colorblind", without yellow and light pink
-    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494",
-]  # fmt: skip
-STYLE: Any = {
-    "font.size": 14,
-    "axes.titlesize": 14,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": cycler(color=COLOURS),
-    "lines.linewidth": 2,
-    "lines.markersize": 5,
-    "legend.frameon": False,
-    "legend.fontsize": 12,
-    "figure.dpi": 110,
-    "svg.fonttype": "none",  # letters stay text
-    "pdf.fonttype": 42,
-}
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@cache
+def style() -> Any:
+    """Returns matplotlib's settings for all figures."""
+    file = Path(__file__).with_suffix(".mplstyle")
+    return rc_params_from_file(file, use_default_template=False)
+
+
+def colours() -> list[str]:
+    """Returns the colours of curves, in their order."""
+    return style()["axes.prop_cycle"].by_key()["color"]
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Decorates a function that draws, so that it draws in this style."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with rc_context(style()):
+            return draw(*args, **kwargs)
+
+    return drawn

@@ -13,6 +13,10 @@ BASES = ("LightningModule", "LightningDataModule", "Callback", "Logger")
 MANY = 8  # choices: of more, only the nearest is named
 LONG = 60  # characters of a value
 A_CLASS = r"a dot import path|valid subclass|a subclass spec"  # an error expects one
+KERAS_LOSSES = {  # of a GAN's head, whose losses are classes
+    "binary_crossentropy": "NonSaturating",
+    "categorical_crossentropy": "the head SoftmaxHead",
+}
 KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -96,10 +100,13 @@ def _wrong_class(message: str, classes: list[str]) -> str:
     match = re.search(r"Expected a dot import path string: ([A-Za-z_][\w.]*)\s", f"{message}\n")
     if not match or (_kinds(message) and not match[1][0].isupper()):  # a number was expected
         return ""
-    if match[1] in classes:
-        return f"{match[1]} is not the kind of class that is needed here."
-    near = difflib.get_close_matches(match[1], classes)
-    return f"there is no class '{match[1]}'.{did_you_mean(near)}"
+    name = match[1].rstrip(".")
+    if name in classes:
+        return f"{name} is not the kind of class that is needed here."
+    if name in KERAS_LOSSES:
+        return f"Keras' {name} is {KERAS_LOSSES[name]} here."
+    near = difflib.get_close_matches(name, classes)
+    return f"there is no class '{name}'.{did_you_mean(near)}"
 
 
 def _missing(names: list[str], path: str, owner: str, args: list[str]) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from commands.compare_figures import STYLE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -10,18 +12,27 @@ if TYPE_CHECKING:
     from commands.sweep_space import Values
 
 COLUMNS = 3
-COLORS = {"COMPLETE": "tab:blue", "PRUNED": "tab:orange"}
+COLORS = {"COMPLETE": "C0", "PRUNED": "C1"}
 
 
 def draw(
     trials: Sequence[Any], objective: str, space: "Mapping[str, Values]", maximize: bool
 ) -> "Figure":
     """Draws the value of each trial and the best so far, and a panel for each option."""
+    from matplotlib import rc_context
+
+    with rc_context(fname=STYLE):
+        return _drawn(trials, objective, space, maximize)
+
+
+def _drawn(
+    trials: Sequence[Any], objective: str, space: "Mapping[str, Values]", maximize: bool
+) -> "Figure":
     from matplotlib.figure import Figure
 
     rows = -(-(1 + len(space)) // COLUMNS)
     columns = min(COLUMNS, 1 + len(space))
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), dpi=110, layout="constrained")
+    figure = Figure(figsize=(5 * columns, 4 * rows), layout="constrained")
     first, *panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     groups = {
         state: [t for t in trials if t.state.name == state and t.value is not None]
@@ -74,5 +85,4 @@ def _draw_option(
 
 def _scatter(axes: "Axes", x: Sequence[Any], trials: Sequence[Any], state: str) -> None:
     y = [trial.value for trial in trials]
-    axes.scatter(x, y, color=COLORS[state], alpha=0.7, label=state.lower(), s=22)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.scatter(x, y, color=COLORS[state], alpha=0.7, label=state.lower(), s=36)

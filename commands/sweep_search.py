@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from commands import program, sweep_space
+from commands import sweep_space
 from commands.compare import LOADER, last_logged, print_aligned
 from commands.errors import UserError
 from commands.sweep_figures import draw
@@ -226,6 +226,6 @@ def _write_best(file: Path, source: Trials, best: Any, fit: Sequence[str]) -> No
     config = yaml.load((own / "config.yaml").read_bytes(), LOADER) if own else {}
     text = yaml.safe_dump(sweep_space.overlay(config, best.params), sort_keys=False)
     options = shlex.join([*fit, "--config", str(source.folder / "best.yaml")])
-    command = f"{program.cli()} fit {options}"
+    command = f"python cli.py fit {options}"  # not this machine's paths, in a file to be shared
     head = f"# Trial {best.number}: {source.options.objective} {best.value:.4g}.\n#   {command}\n"
     file.write_text(head + text)

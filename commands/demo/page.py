@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
-from callbacks.style import COLOURS
+from callbacks.style import colours
 from commands.demo import digits_tab, gate_tab, generator_tab
 from commands.demo.models import Found, find
 from commands.demo.parts import QUEUE, Shelf
@@ -32,7 +32,7 @@ def theme() -> Any:
     """Returns the look of the page: large letters of this machine, the figures' blue."""
     import gradio as gr
 
-    blue = gr.themes.Color(*_shades(COLOURS[0]))
+    blue = gr.themes.Color(*_shades(colours()[0]))
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
     return gr.themes.Default(primary_hue=blue, text_size="lg", spacing_size="sm", **fonts)
 
