@@ -286,3 +286,14 @@ def test_a_commands_own_options_come_first_in_its_help(
     )]  # fmt: skip
     assert places == sorted(places)
     assert ("--init_from" in text) == (command == "fit")
+
+
+def test_srun_outside_of_a_job_is_no_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Lightning would warn on the login node of a cluster, at each start."""
+    (tmp_path / "srun").write_text("#!/bin/sh")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    run("fit", "--model=IrisMLP", "--data=Iris", "--trainer.fast_dev_run=1")
+    assert [str(w.message) for w in recwarn if "srun" in str(w.message)] == []
