@@ -1,4 +1,4 @@
-"""What a save costs a step, in the foreground and in the background, and what its check costs.
+"""Cost of a save for a step, in the foreground and in the background, and of its check.
 
     python -m benchmarks.saving [cgan] [vgg16] [--rounds 9]
 

@@ -1,4 +1,4 @@
-"""What a long run may not use more of with time: memory, files, threads, time, space on a disk."""
+"""Resources that must not grow during a long run: memory, files, threads, time, disk space."""
 
 import csv
 import gc
@@ -30,7 +30,7 @@ LIMITS = {  # the largest growth within SPAN, as a share of the mean
 
 @dataclass
 class Window:
-    """What a process used during some steps, and what it held at their end."""
+    """Resources that a process used during some steps, and held at their end."""
 
     step: int
     seconds: float  # since the start of training

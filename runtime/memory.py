@@ -1,4 +1,4 @@
-"""How much memory this process can still take."""
+"""Memory that this process can still take."""
 
 import math
 from pathlib import Path

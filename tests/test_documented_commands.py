@@ -18,7 +18,7 @@ from tests.models.gans import WIDTH_2
 from tests.test_cli import DIGITS, parsed, run
 from tests.test_configs import EXPERIMENTS, OVERLAYS
 
-# The commands of these pages are run in their order by tests of their own.
+# The commands of these pages are run in their order by other tests.
 OTHERS = {"extending.md": "test_extending.py", "own-data.md": "test_own_data_docs.py"}
 PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "slurm/README.md",
          *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What `demo` computes of a drawing or a picture: classes, occlusion map, preferred inputs."""
+"""Computations of `demo` on a drawing or picture: classes, occlusion map, preferred inputs."""
 
 from functools import cache
 from pathlib import Path
@@ -80,7 +80,7 @@ def as_input(drawn: np.ndarray | Path, frame: Frame) -> Tensor | None:
 
 
 class Answer(NamedTuple):
-    """What a classifier says of an image uint8 (C, H, W)."""
+    """A classifier's answer to an image uint8 (C, H, W)."""
 
     pixels: Tensor
     names: list[str]  # of the classes

@@ -1,4 +1,4 @@
-"""What `demo` computes of a logic gate: a network with the sliders' weights and its surface."""
+"""Computations of `demo` for a logic gate: the network with the sliders' weights, its surface."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, cast

@@ -1,4 +1,4 @@
-"""What `demo` computes of a GAN: an image of chosen latents, the path to another, neighbours."""
+"""Computations of `demo` with a GAN: an image of chosen latents, a path, nearest neighbours."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""What the tabs of `demo` share: the models they show, and the order in which events compute."""
+"""Parts that the tabs of `demo` share: the models they show, and the order of their events."""
 
 from io import BytesIO
 from pathlib import Path

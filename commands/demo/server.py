@@ -14,7 +14,7 @@ OFFLINE = {  # what Gradio and its hub client read when they are imported
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
-# The browser itself refuses whatever a page would load from another host.
+# With this policy the browser loads nothing from another host.
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
     "frame-ancestors 'none'; form-action 'self'"
@@ -49,7 +49,7 @@ def application(runs: Path, trust: bool, training: Training, port: int):  # type
     from commands.demo.page import CSS, build, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    # Other pages in the same browser could otherwise reach this one by a name of their own.
+    # Otherwise a foreign page in the same browser could reach this one under its own host name.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
 
     @app.middleware("http")

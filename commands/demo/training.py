@@ -42,14 +42,14 @@ Recipes = Mapping[str, Sequence[str]]  # options of `fit`, by the name of the ex
 
 
 class State(NamedTuple):
-    """How far the training is."""
+    """Progress of the training."""
 
     share: float
     line: str
 
 
 class Training:
-    """Trains models one after the other, each in a process of its own.
+    """Trains models one after the other, each in its own process.
 
     A thread looks after the processes, so that training goes on if a page is closed or reloaded.
     """
