@@ -38,9 +38,9 @@ class Job:
         self, cluster: Cluster, runs: Path, time: str, flags: list[str], nodes: int = 2
     ) -> None:
         self.cluster = cluster
-        self.output = runs.with_suffix(".out")
-        options = [f"--nodes={nodes}", "--cpus-per-task=1", f"--output={self.output}"]
+        options = [f"--nodes={nodes}", "--cpus-per-task=1", f"--output={runs}_%j.out"]
         self.id = cluster.submit(*options, *time.split(), "slurm/train.sbatch", *flags)
+        self.output = Path(f"{runs}_{self.id}.out")
         experiment = Path(flags[0]).stem
         self.last = runs / experiment / f"job_{self.id}" / "checkpoints" / "last.ckpt"
 
@@ -58,10 +58,14 @@ class Job:
 
         def come() -> bool:
             state = self.cluster.job(self.id)["JobState"]
-            assert state not in OVER, f"{state}: {self.output.read_text()[-3000:]}"
+            assert state not in OVER, self.end()
             return condition()
 
         wait_for(what, come, 90)
+
+    def end(self) -> str:
+        """Its state, and the end of what it printed."""
+        return f"{self.cluster.job(self.id)}\n{self.output.read_text()[-3000:]}"
 
     def interrupt(self, how: Callable[["Job"], None]) -> None:
         """Interrupts it once it has trained, and waits until it runs again."""
@@ -120,7 +124,7 @@ def test_interrupted_runs_go_on_to_the_bit(
     assert output.count("Restored all states") == 4, output
     steps = torch.load(job.last, weights_only=True)["global_step"]
     whole = Job(cluster, runs, "--time=5", [*TINY, f"--trainer.max_steps={steps}"])
-    assert cluster.wait_over(whole.id) == "COMPLETED", whole.output.read_text()
+    assert cluster.wait_over(whole.id) == "COMPLETED", whole.end()
     assert whole.restarts == 0
     assert weights_hash(job.last) == weights_hash(whole.last)
     print(f"{steps} steps over 4 requeues; weights {weights_hash(job.last)[:16]}")
@@ -140,7 +144,7 @@ def test_a_run_of_two_nodes_goes_on_with_one(cluster: Cluster, runs: Path) -> No
     one = Job(cluster, runs, "--time=5", [*DENSE, *end, f"--ckpt_path={two.last}"], nodes=1)
     whole = Job(cluster, runs, "--time=5", [*DENSE, *end], nodes=1)
     for job in (one, whole):
-        assert cluster.wait_over(job.id) == "COMPLETED", job.output.read_text()
+        assert cluster.wait_over(job.id) == "COMPLETED", job.end()
     ours, theirs = (torch.load(job.last, weights_only=True) for job in (two, whole))
     assert ours["global_step"] == theirs["global_step"] == steps + 100
     differences = [
