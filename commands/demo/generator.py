@@ -38,7 +38,8 @@ class Shown(NamedTuple):
     image: Image.Image
     score: float  # the discriminator's P(real)
     path: Figure  # with P(real) of each image
-    neighbors: Figure | None  # the nearest training images with their distances; None: not here
+    neighbors: Figure | None  # the nearest training images with their distances
+    missing: str  # why there are none
 
 
 def latents_of(gan: GAN, seed: int) -> Tensor:
@@ -89,22 +90,22 @@ def draw(one: Trained, wish: Wish, share: float = 0.0) -> Shown:
     # D knows whole classes only, so a mixture counts as the class that it contains most of.
     labels = None if mixtures is None else mixtures.argmax(dim=1)
     scores = gan.realness(images, labels).float().sigmoid().tolist()
-    pixels, train = to_pixels(images), training_images(one)
+    pixels, (train, missing) = to_pixels(images), training_images(one)
     path = mosaic(pixels[:-1], [f"P {score:.2f}" for score in scores[:-1]], STEPS, cell=1)
     neighbors = None
-    if train is not None and train.shape[1:] == pixels.shape[1:]:
+    if train is not None:
         nearest, distances = nearest_images(
             pixels[-1:], train, min(NEIGHBORS, len(train)), search(one)
         )
         titles = [f"{distance:.1f}" for distance in distances[0].tolist()]
         neighbors = mosaic(nearest[0], titles, NEIGHBORS, cell=1)
-    return Shown(enlarged(pixels[-1]), scores[-1], path, neighbors)
+    return Shown(enlarged(pixels[-1]), scores[-1], path, neighbors, missing)
 
 
 @cache
 def search(one: Trained) -> Any:
     """Prepares a search among a model's training images, once per model."""
-    train = training_images(one)
+    train, _ = training_images(one)
     return None if train is None else search_among(train)
 
 

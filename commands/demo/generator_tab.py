@@ -133,7 +133,7 @@ class GeneratorTab:
             shown.image,
             f"### P(real) = {shown.score:.2f}\nAt 0.5 the discriminator cannot tell.",
             gr.update(value=as_image(shown.path), visible=way != STILL),
-            "The training images are not on this machine." if near is None else NEAR,
+            shown.missing if near is None else NEAR,
             gr.update(value=near and as_image(near), visible=near is not None),
         ]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -110,32 +111,52 @@ def _shows_images(model: Module) -> bool:
 
 def _reason(error: Exception, folder: Path) -> str:
     """Returns an error in one line, which does not repeat where the folder is."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _one_line(error)
     for path in (folder.resolve(), folder):
         text = text.replace(f"{path}/", "")
+    return text
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
+class TrainingImages(NamedTuple):
+    """The images that a model was trained on."""
+
+    images: Tensor | None  # uint8 (N, C, H, W)
+    missing: str = ""  # why there are none, in one sentence
+
+
 @cache
-def training_images(one: Trained) -> Tensor | None:
-    """Returns the images uint8 (N, C, H, W) that a model was trained on; None if they are absent.
+def training_images(one: Trained) -> TrainingImages:
+    """Reads the images that a model was trained on, or says why they cannot be shown.
 
     Nothing is downloaded. Other images than those of the training run do not count.
     """
+    try:
+        return TrainingImages(_training_images(one))
+    except Exception as error:  # files that others made can fail in any way
+        return TrainingImages(None, f"The training images cannot be shown: {_one_line(error)}")
+
+
+def _training_images(one: Trained) -> Tensor:
     content = torch.load(one.checkpoint, map_location="meta", weights_only=True, mmap=True)
     saved = dict(content.get("datamodule_hyper_parameters") or {})
-    try:
-        check_trust(saved, str(one.checkpoint))
-        kind = resolve_name(saved.get("_class_path", ""))
-        if not issubclass(kind, InMemoryDataModule):
-            return None
-        given = {name: value for name, value in saved.items() if not name.startswith("_")}
-        found = given.pop("dataset_found", None)  # what `auto` meant in the training run
-        data = kind(**(given | ({"dataset": found} if found else {})))
-        data.setup("fit")
-        if data.splits is None or data.identity() != content[kind.__name__]["identity"]:
-            return None
-    except Exception:  # no files here, an old checkpoint, a class of the user's own
-        return None
+    check_trust(saved, str(one.checkpoint))
+    if "_class_path" not in saved:
+        raise ValueError("the checkpoint does not say what they were.")
+    kind = resolve_name(saved["_class_path"])
+    if not issubclass(kind, InMemoryDataModule):
+        raise ValueError(f"{kind.__name__} does not keep them in memory.")
+    given = {name: value for name, value in saved.items() if not name.startswith("_")}
+    found = given.pop("dataset_found", None)  # what `auto` meant in the training run
+    data = kind(**(given | ({"dataset": found} if found else {})))
+    data.setup("fit")
+    if data.splits is None or data.identity() != content[kind.__name__]["identity"]:
+        raise ValueError(f"what {kind.__name__} finds on this machine are others.")
     images = data.splits.train.inputs
-    return images if images.dtype == torch.uint8 and images.dim() == 4 else None
+    if images.dtype != torch.uint8 or images.dim() != 4:
+        raise ValueError(f"{kind.__name__} has no images of whole numbers.")
+    return images

@@ -19,12 +19,13 @@ from commands.demo.generator import (
     slider_range,
     slider_values,
 )
-from commands.demo.models import Trained
+from commands.demo.models import Trained, TrainingImages
 from datamodules.frame import Frame
 from models import GAN, ConditionalGAN
 from tests.models.gans import SHAPE, small
 
 ENDS = torch.tensor([0.0, 1.0])
+ABSENT = TrainingImages(None, "They are gone.")
 
 
 @pytest.fixture
@@ -54,13 +55,13 @@ def test_sliders_begin_at_the_seed(gan: ConditionalGAN) -> None:
 def test_an_image_is_the_one_that_sample_draws(
     gan: ConditionalGAN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generator, "training_images", lambda one: None)
+    monkeypatch.setattr(generator, "training_images", lambda one: ABSENT)
     monkeypatch.setattr(ladder, "choose_precision", lambda device: ("32-true", ""))
     shown = draw(as_trained(gan), Wish(seed=5, label=7))
     expected = ladder.sample(gan, 1, [7], seed=5).images[0]
     assert np.array_equal(np.asarray(shown.image)[::12, ::12], expected)
     assert 0 < shown.score < 1
-    assert shown.neighbors is None
+    assert (shown.neighbors, shown.missing) == (None, "They are gone.")
     assert [t.get_text() for t in shown.path.axes[0].texts] == [f"P {shown.score:.2f}"] * 10
 
 
@@ -80,7 +81,7 @@ def test_the_same_seed_stays(gan: ConditionalGAN) -> None:
 
 
 def test_a_gan_without_classes_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generator, "training_images", lambda one: None)
+    monkeypatch.setattr(generator, "training_images", lambda one: ABSENT)
     shown = draw(as_trained(small(GAN).eval()), Wish(0, other_seed=1), 0.5)
     assert isinstance(shown.image, Image.Image)
 
@@ -89,11 +90,11 @@ def test_the_nearest_training_image_of_a_training_image_is_itself(
     gan: ConditionalGAN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wish = Wish(seed=5, label=7)
-    monkeypatch.setattr(generator, "training_images", lambda one: None)
+    monkeypatch.setattr(generator, "training_images", lambda one: ABSENT)
     drawn = torch.from_numpy(np.array(draw(as_trained(gan), wish).image)[::12, ::12])[None, None]
     others = torch.randint(256, (9, *SHAPE), dtype=torch.uint8)
     train = torch.cat([others, drawn])
-    monkeypatch.setattr(generator, "training_images", lambda one: train)
+    monkeypatch.setattr(generator, "training_images", lambda one: TrainingImages(train))
     shown = draw(as_trained(gan), wish)
     assert shown.neighbors is not None
     titles = [text.get_text() for text in shown.neighbors.axes[0].texts]

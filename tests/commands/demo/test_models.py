@@ -123,8 +123,9 @@ def test_an_empty_and_a_missing_folder_have_no_models(tmp_path: Path) -> None:
 
 def test_training_images_are_those_of_the_run(runs: Path) -> None:
     (one,) = find(runs).gans.values()
-    images = training_images(one)
+    images, missing = training_images(one)
     assert images is not None
+    assert missing == ""
     assert images.dtype == torch.uint8
     assert images.shape == (1317, 1, 28, 28)  # without the validation split
 
@@ -135,4 +136,19 @@ def test_other_data_do_not_count_as_training_images(runs: Path) -> None:
         Images={"identity": {"dataset": "mnist", "val_fraction": 1 / 12, "split_seed": 0}},
     )
     (one,) = find(runs).gans.values()
-    assert training_images(one) is None
+    images, missing = training_images(one)
+    assert images is None
+    assert missing == (
+        "The training images cannot be shown: what Images finds on this machine are others."
+    )
+
+
+def test_training_images_of_a_foreign_class_are_refused_by_name(runs: Path) -> None:
+    rewrite(
+        runs / "conditionalgan/version_0",
+        datamodule_hyper_parameters={"_class_path": "somewhere.Else"},
+    )
+    (one,) = find(runs).gans.values()
+    images, missing = training_images(one)
+    assert images is None
+    assert "names the class somewhere.Else, which is not of this project" in missing
