@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from callbacks.figures import figures_folder, new_figure, styled
 from metrics import SCORES
-from runtime.files import write
+from runtime.files import write_figure
 from runtime.trainer import LadderTrainer
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class LogInterval(Callback):
 
 
 class Curves(Callback):
-    """Draws `figures/curves.png` from metrics.csv, which includes the past of a resumed run."""
+    """Draws `figures/curves.png` and `.svg` from metrics.csv, which has a resumed run's past."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (folder := figures_folder(trainer)) is None:
@@ -56,7 +56,7 @@ class Curves(Callback):
             logger.save()
         metrics = folder.parent / "metrics.csv"
         if metrics.is_file():
-            write(folder / "curves.png", draw_curves(metrics).savefig)
+            write_figure(folder / "curves.png", draw_curves(metrics), vector=True)
 
 
 @styled

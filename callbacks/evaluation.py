@@ -63,6 +63,6 @@ class Evaluation(Callback):
         else:  # an earlier evaluation's figure would be out of date
             (folder / f"mistakes_{stage}.png").unlink(missing_ok=True)
         for name, figure in figures.items():
-            publish(trainer, folder, f"{name}_{stage}", figure)
+            publish(trainer, folder, f"{name}_{stage}", figure, vector=name != "mistakes")
 
     on_test_end = on_train_end

@@ -18,7 +18,7 @@ from torchvision.utils import make_grid
 
 from callbacks.style import styled
 from models.sampling import to_pixels
-from runtime.files import write
+from runtime.files import write, write_figure
 from runtime.run_logs import RunTensorBoardLogger
 
 LABEL_PX = 18  # height of the letters on pictures of samples
@@ -59,9 +59,11 @@ def tensorboard(trainer: Trainer) -> SummaryWriter | None:
     return next((log.experiment for log in shown), None)
 
 
-def publish(trainer: Trainer, folder: Path, name: str, figure: Figure) -> None:
-    """Writes `<folder>/<name>.png` and sends the picture to the run's loggers."""
-    write(folder / f"{name}.png", figure.savefig)
+def publish(
+    trainer: Trainer, folder: Path, name: str, figure: Figure, vector: bool = False
+) -> None:
+    """Writes `<folder>/<name>.png` as `write_figure` does; sends it to the run's loggers."""
+    write_figure(folder / f"{name}.png", figure, vector)
     log_picture(trainer, name, folder / f"{name}.png")
 
 

@@ -41,7 +41,7 @@ class FunctionFit(Callback):
         else:
             side = len(points[:, 0].unique())
             figure = draw_heat_maps(*(v.view(side, side) for v in (points[:, 1], truth, fit)))
-        publish(trainer, folder, "function_fit", figure)
+        publish(trainer, folder, "function_fit", figure, vector=points.shape[1] == 1)
 
 
 def _errors(truth: Tensor, fit: Tensor) -> str:

@@ -15,14 +15,14 @@ ROW, BOX = 0.62, 0.42  # inches from layer to layer, and of a box
 
 
 class NetworkFigure(Callback):
-    """Draws `network.png` of a new run's networks."""
+    """Draws `network.png` and `.svg` of a new run's networks."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = figures_folder(trainer)
         if folder is None or trainer.ckpt_path:
             return
         if networks := layers_of(pl_module):
-            publish(trainer, folder, "network", draw_networks(networks))
+            publish(trainer, folder, "network", draw_networks(networks), vector=True)
 
 
 def layers_of(model: LightningModule) -> dict[str, list[Layer]]:

@@ -144,7 +144,8 @@ class Quality(Callback):
         publish(trainer, folder, f"classes_{stage}", draw_classes(report, quality.scores, names))
         confusion = quality.generated.compute()["confusion"].cpu()
         title, axes = "Generated images that show their class:", ("requested", "seen by the judge")
-        publish(trainer, folder, f"asked_{stage}", draw_confusion(confusion, names, title, *axes))
+        figure = draw_confusion(confusion, names, title, *axes)
+        publish(trainer, folder, f"asked_{stage}", figure, vector=True)
 
     def _score(
         self, trainer: Trainer, model: Any, stage: str, count: int

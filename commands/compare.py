@@ -19,7 +19,7 @@ from commands import COMMANDS
 from commands.compare_figures import draw
 from commands.errors import UserError
 from runtime.errors import FULL
-from runtime.files import METRICS, read_json, write
+from runtime.files import METRICS, read_json, write, write_figure
 
 STAGES = {"val": "validate", "test": "test"}  # and the commands that write their scores
 UNRELATED = ("trainer.default_root_dir", "ckpt_path", "experiment")  # not to the results
@@ -62,7 +62,7 @@ def report(runs: Sequence[Run], out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         write(out / "comparison.csv", lambda file: _write_csv(file, runs, settings, scores))
-        write(out / "comparison.png", draw(runs, scores).savefig)
+        write_figure(out / "comparison.png", draw(runs, scores), vector=True)
     except OSError as error:
         if error.errno in FULL:
             raise

@@ -17,7 +17,7 @@ from commands.sweep_figures import draw
 from commands.sweep_folder import prepare, scores_line
 from commands.sweep_runs import LOG, Outcome, Run, locked, run_folder, say, train
 from runtime import study as studies
-from runtime.files import write
+from runtime.files import write, write_figure
 
 if TYPE_CHECKING:
     import optuna
@@ -192,7 +192,7 @@ def report(source: Trials, fit: Sequence[str]) -> None:
             rows.append([str(trial.number), f"{trial.value:.4g}", *_shown(trial.params)])
         print_aligned(rows)
         figure = draw(trials, objective, source.space, maximize)
-        write(folder / "trials.png", figure.savefig)
+        write_figure(folder / "trials.png", figure, vector=True)
         write(folder / "best.yaml", lambda file: _write_best(file, source, complete[0], fit))
         written += [folder / "trials.png", folder / "best.yaml"]
     counts = {s.name.lower(): sum(t.state == s for t in trials) for s in TrialState}

@@ -117,6 +117,7 @@ def test_a_run_folder_says_everything(finished: Path) -> None:
     figures = {path.name for path in (finished / "figures").iterdir()}
     steps = {f"samples_{step:07d}.png" for step in (0, 4, 8)}
     drawn = {"data_examples.png", "network.png", "samples.png", "curves.png"}
+    drawn |= {"network.svg", "curves.svg"}  # lines and text also as vectors
     assert figures == drawn | steps
     checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
     assert checkpoints == {"last.ckpt", "best.ckpt"} | {
