@@ -96,6 +96,7 @@ class CommandLine(LightningCLI):
         args = arguments.normalized(arguments.with_config_of_run(args))
         self.files = arguments.given_files(args)
         config_files.check(self.files)
+        config_files.check_one_model(self.files)
         try:
             with lightning_mends.defaults_of_the_new_class():
                 return self.parser.parse_args(config_files.without_old_names(args))

@@ -136,12 +136,24 @@ class LadderCLI(CommandLine):
         return run_folder_of(self.checkpoint) if self.checkpoint else None
 
     def after_validate(self) -> None:
-        """Names the pictures that the command has written."""
+        """Refuses data that had nothing to validate on, and names the new pictures."""
+        data = self.datamodule
+        if isinstance(data, InMemoryDataModule) and data.splits and data.splits.val is None:
+            again = "train again with --data.val_fraction 0.2"
+            remedy = f", or {again}" if "val_fraction" in data.hparams else ""
+            raise MisconfigurationException(
+                "the data have no validation split: use `python cli.py test --ckpt_path RUN`"
+                f"{remedy}."
+            )
+        self._name_pictures()
+
+    def after_test(self) -> None:
+        self._name_pictures()
+
+    def _name_pictures(self) -> None:
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
         if folder and self.trainer.loggers:
             self._print(last_words.new_pictures(Path(folder), self._pictures))
-
-    after_test = after_validate
 
     def after_fit(self) -> None:
         """Prints where the run and its pictures are, and which command comes next."""
