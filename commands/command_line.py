@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from lightning import LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from commands import (
     COMMANDS,
@@ -169,6 +169,8 @@ class CommandLine(LightningCLI):
             return
         resume = command == "fit"
         self.checkpoint = checkpoints.resolve(wanted, self.runs / self.experiment, resume)
+        if several := checkpoints.choice(wanted, self.runs / self.experiment, self.checkpoint):
+            rank_zero_info(several)
         self.options.ckpt_path = None  # until Lightning has looked for hyperparameters in it
         given = self.options.model or Namespace(class_path=None, init_args=Namespace())
         if saved := model_arguments.saved_in(self.checkpoint, self.own_classes):

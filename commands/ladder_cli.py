@@ -121,7 +121,8 @@ class LadderCLI(CommandLine):
         if config.enable_model_summary is not False:
             chosen.append(Summary())
         if self._saves:
-            chosen.append(Preemption(config.max_time))
+            command = f"{program.cli()} fit{self._trusting}"
+            chosen.append(Preemption(config.max_time, command))
         if self._keeps_checkpoints:
             chosen += [options.checkpoint, checkpoints.BestCheckpoint()]
         return chosen
@@ -170,9 +171,12 @@ class LadderCLI(CommandLine):
 
     def _as_option(self, folder: str) -> str:
         """Returns the options that name a run to other commands."""
+        return f"--ckpt_path {shlex.quote(folder)}{self._trusting}"
+
+    @property
+    def _trusting(self) -> str:
         foreign = any(trust.foreign_classes(self.options.as_dict()))
-        trusting = " --trust true" if foreign else ""  # the user's own classes
-        return f"--ckpt_path {shlex.quote(folder)}{trusting}"
+        return " --trust true" if foreign else ""  # the user's own classes
 
     @staticmethod
     def _print(lines: list[str]) -> None:
