@@ -92,7 +92,8 @@ def named(args: list[str]) -> list[str]:
     if not callable(found if light else getattr(found, name, None)):
         wanted = "a function" if light else f"a class with a method '{name}'"
         raise UserError(f"there is no command '{path}': it is not {wanted}.")
-    summary = (found.__doc__ or path).strip().splitlines()[0]
+    doc = found.__doc__ if light else getattr(found, name).__doc__ or found.__doc__
+    summary = (doc or path).strip().splitlines()[0].rstrip(".")
     command = Command(summary, path, light)
     if COMMANDS.get(name, command).path != path:
         raise UserError(f"{path}: there is a command '{name}' already. Give yours another name.")

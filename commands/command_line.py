@@ -72,7 +72,8 @@ class CommandLine(LightningCLI):
         super().setup_parser(*args, **kwargs)
         for name in self.subcommands():
             add_options_of(name, self.parser.commands[name])
-            arrange_help(name, self.parser.commands[name])
+            if isinstance(self.args, list) and {"-h", "--help"} & {*self.args}:
+                arrange_help(name, self.parser.commands[name], whole="all" in self.args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_shared_options(parser)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning import LightningModule
 from PIL import Image
 
 import cli
@@ -305,7 +306,13 @@ def test_a_commands_own_options_come_first_in_its_help(
 ) -> None:
     with pytest.raises(SystemExit):
         run(command, "--help")
+    assert "\nTrainer:" not in (short := capsys.readouterr().out)
+    assert f"`python cli.py {command} --help all`" in " ".join(short.split())
+    with pytest.raises(SystemExit):
+        run(command, "--help", "all")
     text = capsys.readouterr().out
+    for jargon in ("Annotated", "Linked arguments", "for `RunFolder`"):
+        assert jargon not in text
     run_or_config = "--config FILE" if command == "fit" else "--ckpt_path RUN"
     assert text.startswith(f"usage: python cli.py {command} {run_or_config} [OPTIONS]\n")
     own = {"fit": "--init_from", "sample": "--count", "maximize": "--layer"}[command]
@@ -315,6 +322,26 @@ def test_a_commands_own_options_come_first_in_its_help(
     )]  # fmt: skip
     assert places == sorted(places)
     assert ("--init_from" in text) == (command == "fit")
+
+
+class Shout:
+    """Adds a command."""
+
+    def shout(self, model: LightningModule, loud: bool = False) -> None:
+        """Prints a word.
+
+        Args:
+            loud: Print it in capitals.
+        """
+
+
+def test_a_users_command_is_described_by_its_method(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        run(f"{__name__}.Shout", "--help")
+    del COMMANDS["shout"]
+    assert "\n\nPrints a word.\n\n" in capsys.readouterr().out
 
 
 def test_srun_outside_of_a_job_is_no_news(
