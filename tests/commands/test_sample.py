@@ -13,7 +13,8 @@ from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
-from commands.sample import Generation, _save
+import ladder
+from commands.sample import Generation, _save, numbers_of
 from commands.sample_figures import (
     draw_animation,
     draw_grid,
@@ -25,6 +26,7 @@ from commands.sample_figures import (
 from models import ConditionalGAN
 from tests.callbacks.runs import NAMES_PX, SHAPES, TITLE_PX, Pictures, trainer
 from tests.conftest import ROOT
+from tests.datamodules.pictures import write_classes
 from tests.models.gans import WIDTH_2, small
 from tests.test_cli import DIGITS, fails, run
 
@@ -100,6 +102,27 @@ def test_classes_are_drawn_in_the_order_asked_for(cgan: Path, tmp_path: Path) ->
     labels = np.load(tmp_path / "samples.npz")["labels"]
     assert labels.tolist() == [3, 1] * 4
     assert Image.open(tmp_path / "grid.png").size == (NAMES_PX + 4 * 60 + 4, 2 * 60 + 4)
+
+
+def test_classes_are_chosen_and_shown_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_classes(tmp_path / "pets", count=16)
+    data = [f"--data.path={tmp_path / 'pets'}", "--data.size=28", "--data.batch_size=8"]
+    steps = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", *QUIET]
+    own = ["--model=ConditionalGAN", *WIDTH_2, "--data=ImageFolder", *data, *steps]
+    run("fit", *own, f"--trainer.default_root_dir={tmp_path}")
+    ckpt = tmp_path / "conditionalgan" / "version_0"
+    drawn = sample(ckpt, tmp_path / "out", "--count=4", "--classes", "dog", "cat")
+    assert drawn["labels"].tolist() == [1, 0, 1, 0]
+    sample(ckpt, tmp_path / "out", "--count=4", "--classes=[1]", "--between", "cat", "dog")
+    assert (tmp_path / "out" / "between_0_1.png").exists()
+    line = fails(capsys, "sample", f"--ckpt_path={ckpt}", "--classes", "cow", *QUIET)
+    assert line == "error: --classes: cow is not one of 0 to 1 or cat, dog"
+    model = ladder.load(ckpt)
+    assert ladder.sample(model, 2, ["dog"]).labels.tolist() == [1, 1]  # type: ignore[union-attr]
+    assert numbers_of("classes", ["dog", 0], model) == [1, 0]
 
 
 def test_every_picture_can_be_asked_for(cgan: Path, tmp_path: Path) -> None:
