@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import PowerNorm
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -27,29 +28,42 @@ def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
 
 @styled
 def draw_confusion(
-    counts: Tensor, names: list[str], title: str, rows: str = "true", columns: str = "predicted"
+    counts: Tensor,
+    names: Sequence[str],
+    title: str,
+    rows: str = "true class",
+    columns: str = "predicted class",
 ) -> Figure:
     """Draws counts (K, K) and their shares of the row; the title ends with the diagonal's share.
 
-    The colours follow a power of the share, so that 0.1 % can be seen. Zeros are left out.
+    Zeros are white and left out. More than ten classes have counts alone, and more than 20 colours.
     """
     import seaborn as sns
 
-    size = 2.6 + 0.8 * max(len(names), 3)
-    figure, axes = new_figure(size + 1, size)
+    classes = len(names)
+    width = min(3.6 + 0.085 * max(map(len, names)) + 0.85 * classes, 12.4)
+    height = min(2 + 0.75 * classes, 6.5)
+    title = f"{title} {percent(counts.diagonal().sum(), counts.sum())}"
+    figure, axes = new_figure(max(width, 0.115 * len(title)), max(height, 4.2))
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    text = "{0:,}\n{1:.1%}" if classes <= 10 else "{0:,}" if classes <= 20 else ""
     cells = [
-        [f"{count:,}\n{share:.1%}" if count else "" for count, share in zip(*row, strict=True)]
+        [text.format(count, share) if count else "" for count, share in zip(*row, strict=True)]
         for row in zip(counts.tolist(), shares.tolist(), strict=True)
     ]
-    ticks = [0, 0.01, 0.1, 0.5, 1]
-    bar = {"label": "share of the row", "shrink": 0.8, "ticks": ticks, "format": "{x:.0%}"}
-    colours = {"cmap": "Blues", "norm": PowerNorm(0.35, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
-    labels = {"xticklabels": names, "yticklabels": names, "fmt": "", "annot_kws": {"size": 11}}
-    sns.heatmap(shares.numpy(), annot=np.array(cells), square=True, ax=axes, **colours, **labels)
+    # The smallest share is blue already, so that one in a thousand differs from white.
+    tones = colormaps["Blues"](np.linspace(0.1, 1, 256))
+    blues = ListedColormap(tones).with_extremes(bad="white")
+    ticks = [0.01, 0.1, 0.25, 0.5, 0.75, 1]
+    bar = {"label": "share of the row (white: none)", "ticks": ticks, "format": "{x:.0%}"}
+    size = {"size": 13 if classes <= 6 else 10.5}
+    colours = {"cmap": blues, "norm": PowerNorm(0.6, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
+    labels = {"xticklabels": names, "yticklabels": names, "fmt": "", "annot_kws": size}
+    missing = (counts == 0).numpy()
+    sns.heatmap(shares.numpy(), mask=missing, annot=np.array(cells), ax=axes, **colours, **labels)
     axes.tick_params(axis="y", rotation=0)
-    axes.set(xlabel=f"{columns} class", ylabel=f"{rows} class")
-    axes.set_title(f"{title} {percent(counts.diagonal().sum(), counts.sum())}")
+    axes.set(xlabel=columns, ylabel=rows)
+    figure.suptitle(title, fontsize=14)  # above the colour bar as well, which has room for it
     return figure
 
 

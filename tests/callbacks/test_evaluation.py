@@ -61,7 +61,7 @@ def test_a_test_run_counts_every_image_once(
     assert re.search(rf"\n  7 +[\d.]+ % \({row[7]} of {row.sum()}\)\n", printed)
     folder = tmp_path / "run" / "figures"
     pictures = {"confusion_test.png", "mistakes_test.png", "reliability_test.png"}
-    assert {path.name for path in folder.iterdir()} == pictures
+    assert {path.name for path in folder.glob("*.png")} == pictures
 
 
 def test_the_end_of_fit_reports_its_last_validation_alone(tmp_path: Path, seen: list[Any]) -> None:
@@ -108,10 +108,22 @@ def test_the_heat_map_has_counts_and_colours_by_row() -> None:
     figure = draw_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
     axes = figure.axes[0]
     texts = [text.get_text() for text in axes.texts]
-    assert texts == ["3\n75.0%", "1\n25.0%", "", "1\n100.0%"]  # a zero is left out
-    assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, 0.0, 1.0]
+    assert texts == ["3\n75.0%", "1\n25.0%", "1\n100.0%"]  # a zero is left out
+    assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, None, 1.0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    assert axes.get_title() == "Test: accuracy 80.00 % (4 of 5)"
+    assert figure.get_suptitle() == "Test: accuracy 80.00 % (4 of 5)"
+    assert figure.axes[1].get_ylabel() == "share of the row (white: none)"
+
+
+@pytest.mark.parametrize(("classes", "text"), [(2, "3\n100.0%"), (12, "3"), (30, None)])
+def test_a_matrix_of_any_size_fits_a_slide(classes: int, text: str | None) -> None:
+    names = [f"class {k}" for k in range(classes)]
+    figure = draw_confusion(3 * torch.eye(classes, dtype=torch.int64), names, "A title " * 9)
+    width, height = figure.get_size_inches()
+    assert height * figure.dpi <= 720
+    assert width > height
+    texts = {cell.get_text() for cell in figure.axes[0].texts} - {""}
+    assert texts == ({text} if text else set())
 
 
 def test_one_in_a_thousand_is_visible() -> None:
@@ -120,6 +132,12 @@ def test_one_in_a_thousand_is_visible() -> None:
     mesh = figure.axes[0].collections[0]
     red, zero = (255 * mesh.to_rgba(mesh.get_array()).reshape(2, 2, 4)[k, 1 - k, 0] for k in (0, 1))
     assert zero - red > 10
+
+
+def test_half_a_row_differs_from_the_whole_row() -> None:
+    mesh = draw_confusion(torch.tensor([[2, 0], [1, 1]]), ["a", "b"], "").axes[0].collections[0]
+    whole, half = mesh.to_rgba(np.array([1.0, 0.5]))[:, 2]
+    assert half - whole > 0.25
 
 
 def test_the_interval_of_a_share_contains_it_and_narrows() -> None:
@@ -193,5 +211,5 @@ def test_images_of_two_channels_have_no_figure_of_mistakes(tmp_path: Path) -> No
     test = data.splits.test
     data.splits = data.splits._replace(test=test._replace(inputs=test.inputs.repeat(1, 2, 1, 1)))
     trainer(tmp_path, Evaluation()).test(Small((2, 28, 28)), datamodule=data, verbose=False)
-    pictures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    pictures = {path.name for path in (tmp_path / "run" / "figures").glob("*.png")}
     assert pictures == {"confusion_test.png", "reliability_test.png"}
