@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import mosaic, new_figure, styled
+from callbacks.figures import mosaic, new_figure, styled, text_width
 from callbacks.results import percent
 from callbacks.tally import Calibration, Evaluated, Mistakes
 
@@ -69,14 +69,15 @@ def draw_confusion(
 
 def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> Figure:
     """Draws the worst mistakes, each under `true -> predicted` and the latter's probability."""
+    between = "\n" if max(map(len, names)) > 4 else " "  # two long names need two lines
     titles = [
-        f"{names[true]} \N{RIGHTWARDS ARROW} {names[predicted]}\np = {probability:.4f}"
+        f"{names[true]}{between}\N{RIGHTWARDS ARROW} {names[predicted]}\np = {probability:.4f}"
         for true, predicted, probability in zip(*mistakes[1:], strict=True)
     ]
-    count = len(titles)
+    count, columns = len(titles), max(1, int(12.4 / max(1.5, text_width(titles, 13) + 0.1)))
     heading = f"{title}: the {count} worst mistakes" if count > 1 else f"{title}: the worst mistake"
     heading += "\ntrue \N{RIGHTWARDS ARROW} predicted, p: probability of the predicted class"
-    return mosaic(mistakes.images, titles, min(8, count), heading)
+    return mosaic(mistakes.images, titles, min(columns, count), heading)
 
 
 @styled

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningModule
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from callbacks import evaluation
@@ -151,6 +152,20 @@ def test_mistakes_are_titled_true_then_predicted() -> None:
     mistakes = Mistakes(torch.rand(1, 1, 4, 4), [1], [0], [0.75])
     (text,) = draw_mistakes(mistakes, ["cat", "dog"], "Test").axes[0].texts
     assert text.get_text() == "dog \N{RIGHTWARDS ARROW} cat\np = 0.7500"
+
+
+@pytest.mark.parametrize(
+    "names", [["0", "1"], ["circle", "square"], ["handwriting", "photographs"]]
+)
+def test_titles_of_mistakes_are_apart(names: list[str]) -> None:
+    mistakes = Mistakes(torch.rand(24, 1, 28, 28), [1] * 24, [0] * 24, [0.75] * 24)
+    figure = draw_mistakes(mistakes, names, "Test")
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    rows = [b for b in boxes if b.y0 == boxes[0].y0]
+    assert 1 < len(rows) <= 8
+    assert all(left.x1 + 3 < right.x0 for left, right in zip(rows, rows[1:], strict=False))
+    assert figure.get_size_inches()[0] < 13
 
 
 def test_a_figure_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
