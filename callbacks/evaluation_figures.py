@@ -90,16 +90,16 @@ def draw_reliability(calibration: Calibration, title: str) -> Figure:
     counts, confidence, accuracy = (values.numpy() for values in calibration[:3])
     width, full = 1 / len(counts), counts > 0
     centres = (np.arange(len(counts)) + 0.5) * width
-    figure, (upper, lower) = new_figure(6.4, 7.4, 2, sharex=True, height_ratios=[3, 1])
-    upper.bar(centres[full], accuracy[full], width * 0.94, alpha=0.6, label="accuracy")
-    upper.plot([0, 1], [0, 1], "--", color="black", label="perfect calibration")
+    figure, (upper, lower) = new_figure(8.4, 6.5, 2, sharex=True, height_ratios=[3, 1])
+    upper.bar(centres[full], accuracy[full], width * 0.94, alpha=0.6, label="share that is right")
+    upper.plot([0, 1], [0, 1], "--", color="black", label="as it should be: the probability")
     bars = wilson_interval(accuracy[full], counts[full])
     lengths = np.abs(np.stack(bars) - accuracy[full])
-    points = {"color": "C3", "capsize": 4, "label": "at the mean probability, 95 % interval"}
+    points = {"color": "C3", "capsize": 4, "label": "its 95 % confidence interval"}
     upper.errorbar(confidence[full], accuracy[full], lengths, fmt="o", **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    upper.legend(loc="upper left")
-    upper.set_title(f"{title}: expected calibration error {calibration.error:.4f}")
+    figure.legend(loc="outside upper left")
+    figure.suptitle(f"{title}: expected calibration error {calibration.error:.4f}", fontsize=14)
     bins = lower.bar(centres, counts, width * 0.94, color="0.6")
     lower.bar_label(bins, [f"{count:,}" if count else "" for count in counts], fontsize=10)
     lower.set(xlabel="probability of the predicted class", ylabel="examples", yscale="symlog")

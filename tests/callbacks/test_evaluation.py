@@ -13,11 +13,17 @@ from matplotlib.figure import Figure
 
 from callbacks import evaluation
 from callbacks.evaluation import Evaluation
-from callbacks.evaluation_figures import draw_confusion, draw_mistakes, wilson_interval
+from callbacks.evaluation_figures import (
+    draw_confusion,
+    draw_mistakes,
+    draw_reliability,
+    wilson_interval,
+)
 from callbacks.figures import publish
 from callbacks.results import percent
-from callbacks.tally import Evaluated, Mistakes
-from datamodules import Iris
+from callbacks.tally import Calibration, Evaluated, Mistakes
+from datamodules import Gates, Iris
+from models import GateMLP
 from runtime.files import read_json
 from tests.callbacks.runs import Small, digits, probabilities, trainer
 from tests.models.gans import small
@@ -92,7 +98,10 @@ def test_other_models_and_trial_runs_draw_nothing(tmp_path: Path, seen: list[Any
     assert not (tmp_path / "run" / "figures").exists()
 
 
-@pytest.mark.filterwarnings("ignore:Experiment logs directory .* exists and is not empty")
+EXISTS = "ignore:Experiment logs directory .* exists and is not empty"
+
+
+@pytest.mark.filterwarnings(EXISTS)
 def test_species_have_names_and_flowers_no_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +112,31 @@ def test_species_have_names_and_flowers_no_pictures(
     trainer(tmp_path, Evaluation()).test(model, datamodule=Iris(), verbose=False)
     assert "versicolor" in capsys.readouterr().out
     assert not stale.exists()
+    assert stale.with_name("reliability_test.png").is_file()  # of 30 flowers
+
+
+@pytest.mark.filterwarnings(EXISTS)
+def test_four_points_have_no_reliability_diagram(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "figures"
+    folder.mkdir(parents=True)
+    stale = [folder / f"reliability_test.{suffix}" for suffix in ("png", "svg")]
+    for file in stale:
+        file.touch()
+    trainer(tmp_path, Evaluation()).test(GateMLP(), datamodule=Gates(), verbose=False)
+    assert (folder / "confusion_test.png").is_file()
+    assert not any(file.exists() for file in stale)
+
+
+def test_the_legend_of_a_reliability_diagram_lies_above_it() -> None:
+    counts, shares = torch.tensor([0, 30]), torch.tensor([float("nan"), 0.9])
+    figure = draw_reliability(Calibration(counts, shares, shares, 0.01), "Test")
+    assert figure.axes[0].get_legend() is None
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == [
+        "as it should be: the probability",
+        "share that is right",
+        "its 95 % confidence interval",
+    ]
 
 
 def test_the_heat_map_has_counts_and_colours_by_row() -> None:
