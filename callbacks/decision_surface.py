@@ -60,7 +60,8 @@ def draw_surface(
     figure.colorbar(heights, label="probability of 1", shrink=0.9, ticks=[0, 0.25, 0.5, 0.75, 1])
     found = "no 0.5 line"
     if max(p.max() - 0.5, 0.5 - p.min()) < UNDECIDED:  # its 0.5 line would be rounding errors
-        found = f"undecided, P(1) is {p.min():.2f} to {p.max():.2f} everywhere"
+        ends = dict.fromkeys([f"{p.min():.2f}", f"{p.max():.2f}"])
+        found = f"undecided, P(1) is {' to '.join(ends)} everywhere"
     elif p.min() < 0.5 < p.max():
         axes.contour(x, x, p, levels=[0.5], colors="black", linewidths=2)
         found = "0.5 along the black line"

@@ -98,7 +98,7 @@ def draw_reliability(calibration: Calibration, title: str) -> Figure:
     points = {"color": "C3", "capsize": 4, "label": "its 95 % confidence interval"}
     upper.errorbar(confidence[full], accuracy[full], lengths, fmt="o", **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    figure.legend(loc="outside upper left")
+    upper.legend(loc="lower left", bbox_to_anchor=(0, 1.01))
     figure.suptitle(f"{title}: expected calibration error {calibration.error:.4f}", fontsize=14)
     bins = lower.bar(centres, counts, width * 0.94, color="0.6")
     lower.bar_label(bins, [f"{count:,}" if count else "" for count in counts], fontsize=10)

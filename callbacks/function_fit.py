@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from callbacks.figures import figures_folder, new_figure, publish, styled
 from callbacks.results import data_of, record, say
+from callbacks.style import colours
 from models.base import eval_mode
 from models.networks import FeedForward
 from models.regressor import FunctionMLP
@@ -70,9 +71,10 @@ def draw_curve(
     """Draws truth and fit (N,) at x (N,), and the training data: inputs and targets (M, 1)."""
     figure, axes = new_figure(9.6, 5.2)
     axes.plot(x, truth, color="black", linewidth=8, alpha=0.2, label="truth")
+    blue, red = colours()[0], colours()[3]
     size, label = 5 if len(inputs) < 300 else 3, f"data ({len(inputs):,} points)"
-    axes.plot(inputs, targets, "o", color="C0", markersize=size, zorder=2.5, label=label)
-    axes.plot(x, fit, color="C1", linewidth=2, zorder=3, label="fit")
+    axes.plot(inputs, targets, "o", color=blue, markersize=size, zorder=2.5, label=label)
+    axes.plot(x, fit, color=red, linewidth=2, zorder=3, label="fit")
     figure.legend(loc="outside right upper")
     axes.set(xlabel="$x$", ylabel="$f(x)$")
     axes.set_title(_errors(truth, fit, title))

@@ -120,6 +120,8 @@ def test_an_undecided_surface_says_so_and_has_no_line(low: float, drawn: bool) -
     undecided = "XOR: undecided, P(1) is 0.46 to 0.52 everywhere"
     assert axes.get_title() == ("XOR: 0.5 along the black line" if drawn else undecided)
     assert any(isinstance(part, QuadContourSet) for part in axes.collections) == drawn
+    same = draw_surface(axis, torch.full((5, 5), 0.501), points, targets).axes[0]
+    assert same.get_title() == "undecided, P(1) is 0.50 everywhere"
 
 
 def test_gates_end_with_their_surface_and_flowers_do_not(tmp_path: Path) -> None:

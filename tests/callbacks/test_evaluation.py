@@ -130,8 +130,12 @@ def test_four_points_have_no_reliability_diagram(tmp_path: Path) -> None:
 def test_the_legend_of_a_reliability_diagram_lies_above_it() -> None:
     counts, shares = torch.tensor([0, 30]), torch.tensor([float("nan"), 0.9])
     figure = draw_reliability(Calibration(counts, shares, shares, 0.01), "Test")
-    assert figure.axes[0].get_legend() is None
-    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    assert axes.bbox.y1 < legend.get_window_extent().y0
+    assert legend.get_window_extent().y1 < figure._suptitle.get_window_extent().y0  # type: ignore
+    texts = [text.get_text() for text in legend.get_texts()]
     assert texts == [
         "as it should be: the probability",
         "share that is right",
