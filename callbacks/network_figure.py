@@ -15,7 +15,7 @@ from models.layer_table import Layer, list_layers
 ROW, BOX = 0.52, 0.36  # inches from layer to layer, and of a box
 MARGIN, WIDTH = 0.7, 4.5  # inches to the left of a column, for arrows, and of its boxes
 LANE = 0.11  # inches between arrows beside a column
-LONGEST = 16  # rows of a column
+LONGEST, COLUMNS = 16, 6  # rows of a column; columns, which are longer if these do not suffice
 PAD, GREY = 0.02, "#555555"
 
 
@@ -85,7 +85,7 @@ def draw_networks(networks: dict[str, list[Layer]]) -> Figure:
 
 def _parts(layers: Sequence[Layer]) -> Iterator[tuple[int, int]]:
     """Yields the first layer of each column of a network, and the one behind its last."""
-    rows = -(-len(layers) // -(-len(layers) // LONGEST))
+    rows = -(-len(layers) // min(COLUMNS, -(-len(layers) // LONGEST)))
     for start in range(0, len(layers), rows):
         yield start, min(start + rows, len(layers))
 

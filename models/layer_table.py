@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from models.base import eval_mode
 
@@ -61,8 +62,8 @@ class _Flow(TorchFunctionMode):
         super().__init__()
         self.found: list[Layer] = []
         self._inputs = inputs
-        # The layers' places, or an input's name, of each tensor. It is kept, so its id is unique.
-        self._sources: dict[int, tuple[Tensor, Sources]] = {}
+        # The layers' places, or an input's name, of each tensor that still exists.
+        self._sources = WeakTensorKeyDictionary()
         for name, tensor in inputs.items():
             self._set([tensor], {name})
         self._depth = 0  # of layers without modules inside, whose operations are their own matter
@@ -114,11 +115,11 @@ class _Flow(TorchFunctionMode):
         )
 
     def _of(self, tensors: Iterable[Tensor]) -> Sources:
-        known = (self._sources.get(id(tensor)) for tensor in tensors)
-        return set().union(*(entry[1] for entry in known if entry))
+        return set().union(*(self._sources.get(tensor, ()) for tensor in tensors))
 
     def _set(self, tensors: Iterable[Tensor], sources: Sources) -> None:
-        self._sources |= {id(tensor): (tensor, sources) for tensor in tensors}
+        for tensor in tensors:
+            self._sources[tensor] = sources
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

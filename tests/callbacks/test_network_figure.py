@@ -93,6 +93,13 @@ def test_a_deep_network_has_several_columns() -> None:
     assert len(rows) == 3  # the long arrow passes all columns
 
 
+def test_a_very_deep_network_has_longer_columns() -> None:
+    layers = [Layer("", "ReLU", (1,), 0)] * (7 * LONGEST)
+    axes = draw_networks({"network": layers}).axes[0]
+    assert len({box.get_x() for box in axes.patches}) == 6
+    assert len(axes.patches) == len(layers)
+
+
 def test_a_new_run_draws_its_networks(tmp_path: Path) -> None:
     trainer(tmp_path, NetworkFigure()).fit(IrisMLP(), Iris())
     assert [*tmp_path.glob("**/network.png")]
