@@ -83,6 +83,7 @@ clean:  ## remove caches and .venv, but not runs/ or data/
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
+	@echo "Setting up .venv: two to three minutes, 1.7 GB"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@

@@ -68,22 +68,22 @@ def load(run: Run, trust: bool = False) -> Module:
     this project's are imported, which runs their code.
     """
     with isolate_rng():
-        return trained.load(checkpoints.resolve(run, RUNS), trust)
+        return trained.load(checkpoints.resolve(run, RUNS, option="run"), trust)
 
 
 def sample(
-    model: Module, count: int = 25, classes: Sequence[int] | None = None, seed: int = 0
+    model: Module, count: int = 25, classes: Sequence[int | str] | None = None, seed: int = 0
 ) -> Samples:
     """Draws images from a GAN, the same as `cli.py sample` with this seed on this device.
 
     Args:
         model: A GAN.
         count: Number of images. A conditional GAN draws every class equally often, in turn.
-        classes: The classes to draw; None: all.
+        classes: The classes to draw, by number or name; None: all.
         seed: Seed of the latents.
     """
-    chosen = None if classes is None else [*classes]
-    gan = generation.check(model, generation.Wanted(count, chosen, seed, 0.0, 1.0, 1), None)
+    chosen = generation.numbers_of("classes", classes, model)
+    gan = generation.check(model, generation.Wanted(count, chosen, seed, 0.0, 1.0, 1))
     half = "bf16" in choose_precision(gan.device.type)[0]
     draws = sampling.Draws(gan, count, seed, chosen)
     images: list[Tensor] = []
@@ -229,7 +229,7 @@ def _folder(run: Run, content: str) -> Path:
     folder = Path(run)
     if (folder / content).exists():
         return folder
-    return run_folder_of(checkpoints.resolve(run, RUNS)) or folder
+    return run_folder_of(checkpoints.resolve(run, RUNS, option="run")) or folder
 
 
 def _arguments(options: Options | None) -> list[str]:

@@ -27,7 +27,7 @@ def main() -> None:
     )
     parser.add_argument("--function", default="abs(x)")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/pictures/approximation.png"))
+    parser.add_argument("--out", type=Path, default=Path("runs/approximation.png"))
     options = parser.parse_args()
 
     data = Functions(function=options.function, num_train=1024, sampling="grid")
@@ -41,6 +41,7 @@ def main() -> None:
         listed = ", ".join(f"{error:.4f}" for error in found)
         print(f"N = {width:3}: largest errors of {options.seeds} seeds: {listed}", flush=True)
     widths = [width for width in WIDTHS for _ in range(options.seeds)]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     write(options.out, draw_error_against_width(widths, errors).savefig)
     print(f"Drawn: {options.out}")
 

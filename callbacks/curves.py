@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from callbacks.figures import figures_folder, new_figure, styled
 from metrics import SCORES
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 NAMES = {
     "d_loss": "discriminator",
     "g_loss": "generator",
-    "acc_real": "real images taken for real",
-    "acc_fake": "generated images taken for generated",
+    "acc_real": "real images recognized",
+    "acc_fake": "generated images recognized",
     "acc_class": "class of real images",
     "acc_generator": "generated images that pass",
-    "d_accuracy": "real images taken for real",
+    "d_accuracy": "real images recognized",
     "sup_error": "largest error",
 }
-TITLES = {"frechet": "Frechet distance"}
+TITLES = {"frechet": "Frechet distance", "calibration_error": "expected calibration error"}
 STAGES = {"train": "training", "val": "validation", "floor": "real images"}
-
+WIDTH, DECADES = 12.4, 100  # inches of several panels; a wider range of losses gets a log axis
 
 POINTS, LONGEST = 50, 50  # points of a curve at least, and steps between two at most
 
@@ -65,19 +66,23 @@ def draw_curves(metrics: Path) -> Figure:
     import pandas as pd
 
     table = pd.read_csv(metrics).groupby("step").last()
+    table.index += 1  # Lightning counts steps from 0, but files and the console from 1.
     panels = panels_of([name for name in table if table[name].notna().any()])
+    panels = {label: names for label, names in panels.items() if _differs(table, names)}
     if not panels:
         return Figure()
-    columns = min(2, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = new_figure(7.2 * columns, 5.4 * rows, rows, columns, squeeze=False)
+    size = WIDTH if columns > 1 else 7.2, 5.0 if rows == 1 else 3.8 * rows
+    figure, grid = new_figure(*size, rows, columns, squeeze=False)
     for axes, (label, names) in zip(grid.flat, panels.items(), strict=False):
         for name in names:
             _draw_curve(axes, table, name)
         if any("acc_" in name or "d_accuracy" in name for name in names):
             axes.axhline(0.5, color="black", linewidth=1, linestyle=":", label="undecided D")
-        axes.set(xlabel="step", ylabel=label)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01))  # above, where no curve is
+        _scale(axes, table[names].stack().dropna(), label)
+        axes.set(xlabel="step", ylabel=label, xlim=(0, 1.03 * table.index[-1]))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), fontsize=11)  # where no curve is
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     return figure
@@ -89,9 +94,9 @@ def panels_of(names: list[str]) -> dict[str, list[str]]:
     scores = {score.name for score in SCORES}
     for name in names:
         stage, _, quantity = name.partition("/")
-        if stage not in STAGES:
+        if stage not in STAGES or quantity.startswith(("accuracy/", "accuracy_")):  # by class
             continue
-        if quantity in scores or f"floor/{quantity}" in names:
+        if quantity in scores or quantity in TITLES or f"floor/{quantity}" in names:
             panel = TITLES.get(quantity, quantity.replace("_", " "))
         elif quantity.endswith(("loss", "error")):
             panel = quantity.rpartition("_")[2]
@@ -104,6 +109,21 @@ def panels_of(names: list[str]) -> dict[str, list[str]]:
     return {panel: panels[panel] for panel in [*first, *sorted(panels.keys() - first)]}
 
 
+def _differs(table: "DataFrame", names: list[str]) -> bool:
+    """Returns False for a score that always equals its floor, such as ten modes of ten."""
+    scored = any(name.startswith("floor/") for name in names)
+    return not scored or table[names].stack().nunique() > 1
+
+
+def _scale(axes: Any, values: Any, label: str) -> None:
+    """Sets a log axis for losses over decades, and ticks at whole numbers for steps and counts."""
+    if label in ("loss", "error") and values.min() > 0 and values.max() > DECADES * values.min():
+        axes.set_yscale("log")
+    elif (values == values.round()).all() and values.max() > 1:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
 def _draw_curve(axes: Any, table: "DataFrame", name: str) -> None:
     stage, _, quantity = name.partition("/")
     values = table[name].dropna()
@@ -114,4 +134,6 @@ def _draw_curve(axes: Any, table: "DataFrame", name: str) -> None:
         )
         return
     text = f"{label}, {STAGES[stage]}" if label else STAGES[stage]
-    axes.plot(values.index, values, label=text, marker="o" if len(values) < 30 else "")
+    # A validation's curve is jumpy, so it is thin and does not hide the training's.
+    style = {"linewidth": 1.2, "zorder": 1.9} if stage == "val" else {}
+    axes.plot(values.index, values, label=text, marker="o" if len(values) < 30 else "", **style)

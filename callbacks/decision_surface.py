@@ -10,6 +10,8 @@ from callbacks.results import data_of
 from models.base import eval_mode
 from models.classifier import Classifier
 
+UNDECIDED = 0.05  # a surface that is nowhere farther from 0.5 separates nothing
+
 
 class DecisionSurface(Callback):
     """Draws `decision_surface.png` after training, for two inputs and two classes (the gates).
@@ -57,7 +59,10 @@ def draw_surface(
     heights = axes.pcolormesh(x, x, p, cmap="RdBu", vmin=0, vmax=1, shading="gouraud")
     figure.colorbar(heights, label="probability of 1", shrink=0.9, ticks=[0, 0.25, 0.5, 0.75, 1])
     found = "no 0.5 line"
-    if p.min() < 0.5 < p.max():
+    if max(p.max() - 0.5, 0.5 - p.min()) < UNDECIDED:  # its 0.5 line would be rounding errors
+        ends = dict.fromkeys([f"{p.min():.2f}", f"{p.max():.2f}"])
+        found = f"undecided, P(1) is {' to '.join(ends)} everywhere"
+    elif p.min() < 0.5 < p.max():
         axes.contour(x, x, p, levels=[0.5], colors="black", linewidths=2)
         found = "0.5 along the black line"
     for value, color in ((0, "#b2182b"), (1, "#2166ac")):  # The lecture's red and blue.

@@ -12,6 +12,8 @@ from callbacks.results import class_names, data_of, record, say
 from callbacks.tally import Evaluated, WorstMistakes, calibration_of
 from models.classifier import Classifier
 
+FEWEST = 30  # examples of a reliability diagram; with fewer its bins are nearly empty
+
 
 class Evaluation(Callback):
     """Prints loss and accuracies, and draws `confusion_*`, `mistakes_*` and `reliability_*.png`.
@@ -56,12 +58,14 @@ class Evaluation(Callback):
         if (folder := figures_folder(trainer)) is None:
             return
         figures = {"confusion": draw_confusion(counts, names, f"{title}: accuracy")}
-        figures["reliability"] = draw_reliability(found.calibration, title)
+        if found.examples >= FEWEST:
+            figures["reliability"] = draw_reliability(found.calibration, title)
         images = mistakes.images
         if len(images) and images.dim() == 4 and images.shape[1] in (1, 3):
             figures["mistakes"] = draw_mistakes(mistakes, names, title)
-        else:  # an earlier evaluation's figure would be out of date
-            (folder / f"mistakes_{stage}.png").unlink(missing_ok=True)
+        for name in {"reliability", "mistakes"} - figures.keys():
+            for suffix in ("png", "svg"):  # an earlier evaluation's figure would be out of date
+                (folder / f"{name}_{stage}.{suffix}").unlink(missing_ok=True)
         for name, figure in figures.items():
             publish(trainer, folder, f"{name}_{stage}", figure, vector=name != "mistakes")
 

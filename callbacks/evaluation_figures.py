@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import PowerNorm
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import mosaic, new_figure, styled
+from callbacks.figures import mosaic, new_figure, styled, text_width
 from callbacks.results import percent
 from callbacks.tally import Calibration, Evaluated, Mistakes
 
@@ -35,42 +36,56 @@ def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
 
 @styled
 def draw_confusion(
-    counts: Tensor, names: list[str], title: str, rows: str = "true", columns: str = "predicted"
+    counts: Tensor,
+    names: Sequence[str],
+    title: str,
+    rows: str = "true class",
+    columns: str = "predicted class",
 ) -> Figure:
     """Draws counts (K, K) and their shares of the row; the title ends with the diagonal's share.
 
-    The colours follow a power of the share, so that 0.1 % can be seen. Zeros are left out.
+    Zeros are white and left out. More than ten classes have counts alone, and more than 20 colours.
     """
     import seaborn as sns
 
-    size = 2.6 + 0.8 * max(len(names), 3)
-    figure, axes = new_figure(size + 1, size)
+    classes = len(names)
+    width = min(3.6 + 0.085 * max(map(len, names)) + 0.85 * classes, 12.4)
+    height = min(2 + 0.75 * classes, 6.5)
+    title = f"{title} {percent(counts.diagonal().sum(), counts.sum())}"
+    figure, axes = new_figure(max(width, 0.115 * len(title)), max(height, 4.2))
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    text = "{0:,}\n{1:.1%}" if classes <= 10 else "{0:,}" if classes <= 20 else ""
     cells = [
-        [f"{count:,}\n{share:.1%}" if count else "" for count, share in zip(*row, strict=True)]
+        [text.format(count, share) if count else "" for count, share in zip(*row, strict=True)]
         for row in zip(counts.tolist(), shares.tolist(), strict=True)
     ]
-    ticks = [0, 0.01, 0.1, 0.5, 1]
-    bar = {"label": "share of the row", "shrink": 0.8, "ticks": ticks, "format": "{x:.0%}"}
-    colours = {"cmap": "Blues", "norm": PowerNorm(0.35, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
-    labels = {"xticklabels": names, "yticklabels": names, "fmt": "", "annot_kws": {"size": 11}}
-    sns.heatmap(shares.numpy(), annot=np.array(cells), square=True, ax=axes, **colours, **labels)
+    # The smallest share is blue already, so that one in a thousand differs from white.
+    tones = colormaps["Blues"](np.linspace(0.1, 1, 256))
+    blues = ListedColormap(tones).with_extremes(bad="white")
+    ticks = [0.01, 0.1, 0.25, 0.5, 0.75, 1]
+    bar = {"label": "share of the row (white: none)", "ticks": ticks, "format": "{x:.0%}"}
+    size = {"size": 13 if classes <= 6 else 10.5}
+    colours = {"cmap": blues, "norm": PowerNorm(0.6, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
+    labels = {"xticklabels": names, "yticklabels": names, "fmt": "", "annot_kws": size}
+    missing = (counts == 0).numpy()
+    sns.heatmap(shares.numpy(), mask=missing, annot=np.array(cells), ax=axes, **colours, **labels)
     axes.tick_params(axis="y", rotation=0)
-    axes.set(xlabel=f"{columns} class", ylabel=f"{rows} class")
-    axes.set_title(f"{title} {percent(counts.diagonal().sum(), counts.sum())}")
+    axes.set(xlabel=columns, ylabel=rows)
+    figure.suptitle(title, fontsize=14)  # above the colour bar as well, which has room for it
     return figure
 
 
 def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> Figure:
     """Draws the worst mistakes, each under `true -> predicted` and the latter's probability."""
+    between = "\n" if max(map(len, names)) > 4 else " "  # two long names need two lines
     titles = [
-        f"{names[true]} \N{RIGHTWARDS ARROW} {names[predicted]}\np = {probability:.4f}"
+        f"{names[true]}{between}\N{RIGHTWARDS ARROW} {names[predicted]}\np = {probability:.4f}"
         for true, predicted, probability in zip(*mistakes[1:], strict=True)
     ]
-    count = len(titles)
+    count, columns = len(titles), max(1, int(12.4 / max(1.5, text_width(titles, 13) + 0.1)))
     heading = f"{title}: the {count} worst mistakes" if count > 1 else f"{title}: the worst mistake"
     heading += "\ntrue \N{RIGHTWARDS ARROW} predicted, p: probability of the predicted class"
-    return mosaic(mistakes.images, titles, min(8, count), heading)
+    return mosaic(mistakes.images, titles, min(columns, count), heading)
 
 
 @styled
@@ -83,16 +98,16 @@ def draw_reliability(calibration: Calibration, title: str) -> Figure:
     counts, confidence, accuracy = (values.numpy() for values in calibration[:3])
     width, full = 1 / len(counts), counts > 0
     centres = (np.arange(len(counts)) + 0.5) * width
-    figure, (upper, lower) = new_figure(6.4, 7.4, 2, sharex=True, height_ratios=[3, 1])
-    upper.bar(centres[full], accuracy[full], width * 0.94, alpha=0.6, label="accuracy")
-    upper.plot([0, 1], [0, 1], "--", color="black", label="perfect calibration")
+    figure, (upper, lower) = new_figure(8.4, 6.5, 2, sharex=True, height_ratios=[3, 1])
+    upper.bar(centres[full], accuracy[full], width * 0.94, alpha=0.6, label="share that is right")
+    upper.plot([0, 1], [0, 1], "--", color="black", label="as it should be: the probability")
     bars = wilson_interval(accuracy[full], counts[full])
     lengths = np.abs(np.stack(bars) - accuracy[full])
-    points = {"color": "C3", "capsize": 4, "label": "at the mean probability, 95 % interval"}
+    points = {"color": "C3", "capsize": 4, "label": "its 95 % confidence interval"}
     upper.errorbar(confidence[full], accuracy[full], lengths, fmt="o", **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    upper.legend(loc="upper left")
-    upper.set_title(f"{title}: expected calibration error {calibration.error:.4f}")
+    upper.legend(loc="lower left", bbox_to_anchor=(0, 1.01))
+    figure.suptitle(f"{title}: expected calibration error {calibration.error:.4f}", fontsize=14)
     bins = lower.bar(centres, counts, width * 0.94, color="0.6")
     lower.bar_label(bins, [f"{count:,}" if count else "" for count in counts], fontsize=10)
     lower.set(xlabel="probability of the predicted class", ylabel="examples", yscale="symlog")

@@ -115,6 +115,15 @@ def picture(image: Tensor, largest: float) -> np.ndarray:
     return (image[0] if len(image) == 1 else colour).numpy()
 
 
+def text_width(texts: Sequence[str], letters: float) -> float:
+    """Estimates the width in inches of the longest line of texts, in letters of this size."""
+    return (
+        0.0088
+        * letters
+        * max((len(line) for text in texts for line in text.split("\n")), default=0)
+    )
+
+
 @styled
 def mosaic(
     images: Tensor,
@@ -123,8 +132,11 @@ def mosaic(
     heading: str = "",
     signed: bool = False,
     cell: float = 1.4,
+    letters: float = 13,
 ) -> Figure:
     """Draws images row by row in one figure, each below its title.
+
+    Images are as far apart as their titles need.
 
     Args:
         images: (N, H, W), or (N, C, H, W) with one or three channels.
@@ -132,6 +144,7 @@ def mosaic(
         signed: Show values around 0 in two colours with a colour bar. Otherwise images of one
             channel are grey, from 0 to the largest value of all images.
         cell: Width of one image in inches.
+        letters: Size of the titles in points.
     """
     images = (images if images.dim() == 4 else images[:, None]).detach().float().cpu()
     columns = min(columns or round(1.2 * len(images) ** 0.5), len(images))
@@ -139,12 +152,13 @@ def mosaic(
     white = limit if images.shape[1] == 3 else float("nan")
     inch = images.shape[3] / cell  # In pixels of the images.
     lines = max((title.count("\n") + 1 for title in titles), default=0)
-    strip, gap = round(0.25 * lines * inch), max(1, round(0.03 * inch))
-    tiles = pad(images, (gap, gap, gap + strip, gap), value=white)
+    strip, gap = round(0.25 * lines * letters / 13 * inch), max(1, round(0.03 * inch))
+    side = max(gap, round((text_width(titles, letters) + 0.1 - cell) / 2 * inch))
+    tiles = pad(images, (side, side, gap + strip, gap), value=white)
     grid = make_grid(tiles, columns, padding=0, pad_value=white)[: images.shape[1]]
 
     height, width = grid.shape[1] / inch + 0.45 * bool(heading), grid.shape[2] / inch + signed
-    figure, axes = new_figure(max(width, 0.115 * len(heading)), height)
+    figure, axes = new_figure(max(width, text_width([heading], 14)), height)
     figure.suptitle(heading, fontsize=14)
     axes.axis("off")
     low, cmap = (-limit, "RdBu_r") if signed else (0.0, "gray")
@@ -152,7 +166,7 @@ def mosaic(
     for place, title in enumerate(titles):
         x = (place % columns + 0.5) * tiles.shape[3]
         y = place // columns * tiles.shape[2] + strip - 0.02 * inch
-        axes.text(x, y, title, fontsize=13, ha="center", va="bottom")
+        axes.text(x, y, title, fontsize=letters, ha="center", va="bottom")
     if signed:
         figure.colorbar(shown, ax=axes, shrink=0.8)
     return figure
@@ -191,8 +205,9 @@ def beside(image: Image.Image, rows: Sequence[str]) -> Image.Image:
 
 def below_title(image: Image.Image, title: str) -> Image.Image:
     """Writes a title above a picture, in black on white."""
-    page = Image.new(image.mode, (image.width, image.height + 2 * LABEL_PX), "white")
-    page.paste(image, (0, 2 * LABEL_PX))
     font = ImageFont.load_default(LABEL_PX)
+    width = max(image.width, round(font.getlength(title)) + LABEL_PX)
+    page = Image.new(image.mode, (width, image.height + 2 * LABEL_PX), "white")
+    page.paste(image, ((width - image.width) // 2, 2 * LABEL_PX))
     ImageDraw.Draw(page).text((page.width / 2, LABEL_PX), title, "black", font, anchor="mm")
     return page

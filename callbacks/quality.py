@@ -1,7 +1,7 @@
 """Quality scores of a GAN's images: a few during training, all of them in `validate` and `test`."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,13 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from matplotlib.figure import Figure
 
 from callbacks.evaluation_figures import draw_confusion
-from callbacks.figures import figures_folder, new_figure, publish, styled
+from callbacks.figures import figures_folder, publish
 from callbacks.judges import FoundJudge, check_judge, find_judge
 from callbacks.progress import watch
 from callbacks.projector import project
+from callbacks.quality_figures import draw_classes
 from callbacks.results import class_names, data_of, record, say
 from datamodules.base import Split
 from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Score, Setting
@@ -28,6 +28,8 @@ from models.gan import GAN
 from models.sampling import Draws, to_pixels
 from runtime.ranges import NonNegative, Positive, check_ranges
 from runtime.schedule import epoch_is_due, is_over
+
+SEEN = "class that the judge sees"
 
 
 class Quality(Callback):
@@ -146,7 +148,7 @@ class Quality(Callback):
             return
         publish(trainer, folder, f"classes_{stage}", draw_classes(report, quality.scores, names))
         confusion = quality.generated.compute()["confusion"].cpu()
-        title, axes = "Generated images that show their class:", ("requested", "seen by the judge")
+        title, axes = "Generated images that show their class:", ("requested class", SEEN)
         figure = draw_confusion(confusion, names, title, *axes)
         publish(trainer, folder, f"asked_{stage}", figure, vector=True)
 
@@ -212,25 +214,3 @@ def _generate(trainer: Trainer, model: Any, draws: Draws) -> Iterator[Any]:
         for draw in watch(trainer, draws, "Generated images"):
             latents, labels, index = (x if x is None else x.to(model.device) for x in draw)
             yield to_pixels(model(latents, labels)), labels, index
-
-
-@styled
-def draw_classes(report: QualityReport, scores: Sequence[Score], names: Sequence[str]) -> Figure:
-    """Draws a panel for each score by class: a bar for each class, and a line at its floor."""
-    by_class = report.class_scores
-    directions = {score.class_name: score.better for score in scores}
-    figure, panels = new_figure(7 * len(by_class), 4.6, 1, len(by_class), squeeze=False)
-    for axes, (name, values) in zip(panels[0], by_class.items(), strict=True):
-        places = range(len(values))
-        axes.bar(places, values, alpha=0.75, label="generated images")
-        floor = report.class_floor.get(name, [])
-        axes.plot(places[: len(floor)], floor, "k_", markersize=16, label="real images")
-        axes.set_xticks(places, names, rotation=0 if max(map(len, names)) < 3 else 45)
-        lowest = min([*values, *floor])
-        if lowest > 0.5:  # from zero on, shares near 1 would all look alike
-            axes.set_ylim(lowest - 0.3 * (1 - lowest) - 1e-3, 1)
-        better = f" ({directions[name]} is better)" if directions[name] else ""
-        axes.set_title(f"{name.replace('_', ' ')} by class{better}")
-        axes.set_xlabel("class")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from lightning import LightningModule, Trainer
@@ -21,7 +21,7 @@ from commands.export_formats import (
     quiet,
     require_libraries,
 )
-from commands.export_readme import readme
+from commands.export_readme import TITLES, readme
 from datamodules.frame import Frame
 from models.exportable import Exportable, programs_of
 from models.gan import GAN
@@ -104,11 +104,28 @@ def _export(folder: Path, wanted: Sequence[Format], model: Exportable, metadata:
         text = f"{size / 1e6:.1f} MB" if size > 1e6 else f"{size / 1e3:.0f} kB"
         print(f"{file.name}: {text}, largest difference from PyTorch {difference:.1e}")
     if written:
-        text = readme(written, metadata)
+        every = files_of(get_args(Format), model, programs, metadata)
+        text = readme(_to_describe(folder, written, every, metadata), metadata)
         write(folder / "README.md", lambda path: path.write_text(text))
         print(f"How to run {'it' if len(written) == 1 else 'them'}: {folder / 'README.md'}")
     if problems:
         raise MisconfigurationException("; ".join(problems))
+
+
+def _to_describe(
+    folder: Path, written: list[File], every: list[File], metadata: Metadata
+) -> list[File]:
+    """Adds the files in the folder that an earlier call has written from the same checkpoint."""
+    earlier = folder / "README.md"
+    text = earlier.read_text() if earlier.is_file() else ""
+    known = text if metadata["checkpoint_sha256"] in text else ""
+    names = {file.name for file in written}
+    return [
+        file
+        for file in every
+        if file.name in names
+        or (TITLES[file.name.rpartition(".")[2]] in known and (folder / file.name).is_file())
+    ]
 
 
 def _write(folder: Path, file: File) -> float:

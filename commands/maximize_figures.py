@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from callbacks.figures import mosaic, new_figure, picture, styled
@@ -33,24 +34,50 @@ def draw_occlusion(
     images: Tensor, maps: Tensor, titles: Sequence[str], size: int, stride: int
 ) -> Figure:
     """Draws images, each above its probability map as a square covers each place of the image."""
-    count, (height, width) = len(images), images.shape[-2:]
-    figure, grid = new_figure(1.8 * max(count, 4) + 1.6, 5, 2, count, squeeze=False)
-    start = (size - stride) / 2  # A place is drawn one stride wide, around its centre.
-    down, right = (start + stride * places for places in maps.shape[1:])
-    extent = (start, right, down, start)
-    whole: dict[str, Any] = {"cmap": "gray", "extent": (0, width, height, 0), "vmin": 0}
+    count, (low, high) = len(images), probability_range(maps)
+    figure, grid = new_figure(1.4 * max(count, 5) + 1.6, 4.8, 2, count, squeeze=False)
     for above, below, image, values, title in zip(*grid, images, maps, titles, strict=True):
-        array = picture(image, float(images.max()) or 1.0)
-        above.imshow(array, **whole)
+        above.imshow(picture(image, float(images.max()) or 1.0), "gray", vmin=0)
         above.set_title(title)
-        below.imshow(array, **whole)
-        scale: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1}
-        shown = below.imshow(values.cpu().numpy(), extent=extent, alpha=0.7, **scale)
-        for axes in (above, below):
-            axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+        above.axis("off")
+        shown = draw_map(below, image, values, size, stride, low, high)
     square = Rectangle((1, 1), size, size, color="0.5", label=f"the {size} x {size} square")
     grid[0, 0].add_patch(square)
-    figure.legend(handles=[square], loc="outside lower left")
-    figure.colorbar(shown, ax=grid[1, :], label="probability", ticks=[0, 0.5, 1])
-    figure.suptitle("Probability of the true class: uncovered, and with the square at each place")
+    edge = Patch(fc="white", ec="0.5", label="white: the square's centre cannot be there")
+    figure.legend(handles=[square, edge], loc="outside lower left", ncols=2)
+    ticks = [low, (low + high) / 2, high]
+    bar: dict[str, Any] = {"label": "probability", "ticks": ticks, "format": "{x:.2f}"}
+    figure.colorbar(shown, ax=grid[1, :], **bar)
+    figure.suptitle(
+        "Probability of the true class: uncovered, and with the square at each place", fontsize=14
+    )
     return figure
+
+
+def probability_range(maps: Tensor) -> tuple[float, float]:
+    """Returns the range of the colours: that of the maps, but not less than 0.05."""
+    low, high = float(maps.min()), float(maps.max())
+    missing = max(0.0, 0.05 - (high - low))
+    return max(0.0, low - missing), max(high, 0.05)
+
+
+def draw_map(
+    axes: Any, image: Tensor, values: Tensor, size: int, stride: int, low: float, high: float
+) -> Any:
+    """Draws an occlusion map (H', W') with the outlines of its image (C, H, W); dark lowers P.
+
+    A place is drawn one stride wide, around the square's centre. Returns what a colour bar needs.
+    """
+    height, width = image.shape[-2:]
+    start = (size - stride) / 2
+    down, right = (start + stride * places for places in values.shape)
+    extent = (start, right, down, start)
+    shown = axes.imshow(values.cpu().numpy(), "YlOrRd_r", extent=extent, vmin=low, vmax=high)
+    grey = image.detach().float().mean(dim=0).cpu()
+    level = float(grey.min() + grey.max()) / 2
+    if grey.min() < level and min(grey.shape) > 1:
+        x, y = (np.arange(length) + 0.5 for length in (width, height))
+        axes.contour(x, y, grey.numpy(), [level], colors="black", linewidths=1)
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+    axes.axis("off")
+    return shown

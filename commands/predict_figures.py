@@ -1,6 +1,8 @@
 """Figure of `predict --files`: each file beside what the network gets, and its classes."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -13,7 +15,8 @@ from callbacks.figures import mosaic
 SHOWN = 24  # Files.
 CELL = 160  # Pixels of each side of a picture; a file and the network's input are two.
 TOP = 3  # Classes.
-LETTERS = 30  # Of a file's name.
+FRAME = 150  # Grey of the line around a picture, which may be white.
+LETTERS, SIZE = 28, 11  # Of a file's name; points.
 
 
 def draw_files(
@@ -41,17 +44,21 @@ def draw_files(
             *(part.tolist() for part in row.topk(min(TOP, len(row)))), strict=True
         )
         second = ", ".join(f"{names[k]} {100 * p:.1f} %" for p, k in others)
-        titles.append(f"{_short(name)}\n{names[best[1]]}: {100 * best[0]:.1f} %\n{second}")
+        titles.append(
+            f"{_short(Path(name).name)}\n{names[best[1]]}: {100 * best[0]:.1f} %\n{second}"
+        )
     which = f"The first {len(files)} of {total:,} files" if total > len(files) else "Each file"
     heading = f"{which}, beside what the network gets"
-    return mosaic(torch.stack(tiles), titles, min(4, len(files)), heading, cell=2.2)
+    options: dict[str, Any] = {"cell": 2.7, "letters": SIZE}
+    return mosaic(torch.stack(tiles), titles, min(4, len(files)), heading, **options)
 
 
 def _square(image: Image.Image, colour: bool) -> Tensor:
-    """Pads a picture to a white square; a small one is enlarged without smoothing."""
+    """Pads a framed picture to a white square; a small one is enlarged without smoothing."""
     image = image.convert("RGB" if colour else "L")
     method = Image.Resampling.NEAREST if max(image.size) < CELL else Image.Resampling.BICUBIC
     inner = ImageOps.contain(image, (CELL - 8, CELL - 8), method)
+    inner = ImageOps.expand(inner, 2, FRAME if inner.mode == "L" else (FRAME,) * 3)
     page = Image.new(inner.mode, (CELL, CELL), "white")
     page.paste(inner, ((CELL - inner.width) // 2, (CELL - inner.height) // 2))
     return pil_to_tensor(page)

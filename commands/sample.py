@@ -1,6 +1,7 @@
 """Samples of a trained generator: the Trainer's method `sample`."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -15,6 +16,7 @@ from torch import Tensor
 from callbacks.figures import output_folder
 from callbacks.results import class_names, gather
 from commands.sample_figures import draw_animation, draw_grid, draw_neighbors, draw_paths
+from commands.trained import frame_of
 from models.gan import GAN
 from models.sampling import Draws
 from runtime.files import write
@@ -31,7 +33,7 @@ class Wanted:
     """The images to draw, and the limits of the discriminator's P(real) for them."""
 
     count: int
-    classes: list[int] | None
+    classes: list[int] | None  # numbers of classes
     seed: int
     min_score: float
     max_score: float
@@ -55,13 +57,13 @@ class Generation:
         weights_only: bool | None = None,
         count: Annotated[int, Range(1, 1_000_000)] = 100,
         out: str | Path | None = None,
-        classes: list[int] | None = None,
+        classes: list[int | str] | None = None,
         seed: Seed = 0,
         min_score: Probability = 0.0,
         max_score: Probability = 1.0,
         max_tries: Positive = 100,
         interpolate: Literal["linear", "spherical"] | None = None,
-        between: list[int] | None = None,
+        between: list[int | str] | None = None,
         neighbors: NonNegative = 0,
         gif: bool = False,
     ) -> None:
@@ -78,7 +80,7 @@ class Generation:
             weights_only: Refuse a checkpoint that contains more than plain values.
             count: Number of images; a conditional model draws every class equally often.
             out: Folder of the files; by default `samples` in the run's folder.
-            classes: Classes to draw, one row each: `--classes 3 1 4`.
+            classes: Classes to draw, one row each, by number or name: `--classes 3 1 4`.
             seed: Seed of the latents.
             min_score: Keep only images that D scores as real with at least this probability.
             max_score: Keep only images that D scores as real with at most this probability.
@@ -92,8 +94,15 @@ class Generation:
         """
         check_ranges(Generation.sample, locals(), "--")
         trainer = cast(Trainer, self)
-        wanted = Wanted(count, classes, seed, min_score, max_score, max_tries)
-        gan = check(model, wanted, between)
+        if ckpt_path and isinstance(model, GAN):
+            saved = torch.load(ckpt_path, "cpu", weights_only=True, mmap=True)
+            model.frame = frame_of(model, saved)
+        chosen = numbers_of("--classes", classes, model)
+        ends = numbers_of("--between", between, model)
+        wanted = Wanted(count, chosen, seed, min_score, max_score, max_tries)
+        gan = check(model, wanted)
+        if ends is not None and len(ends) != 2:
+            raise MisconfigurationException("--between takes two classes, such as --between 3 8")
         if count < trainer.world_size:
             raise MisconfigurationException(
                 f"--count {count} cannot be shared by {trainer.world_size} processes: draw more, "
@@ -104,14 +113,14 @@ class Generation:
         if trainer.is_global_zero:
             output_folder(folder)
         if gan.num_classes is not None:
-            classes = wanted.classes = [*dict.fromkeys(classes or range(gan.num_classes))]
+            wanted.classes = [*dict.fromkeys(chosen or range(gan.num_classes))]
         drawn = _draw(trainer, gan, wanted, {"ckpt_path": ckpt_path, "weights_only": weights_only})
         if not trainer.is_global_zero:
             return
         names = class_names(gan.frame, gan.num_classes or 0)
-        written = [_save(folder, drawn, seed), draw_grid(folder, drawn, classes, names)]
-        if interpolate or between:
-            written += draw_paths(folder, gan, seed, interpolate, between, classes)
+        written = [_save(folder, drawn, seed), draw_grid(folder, drawn, wanted.classes, names)]
+        if interpolate or ends:
+            written += draw_paths(folder, gan, seed, interpolate, ends, wanted.classes)
         if neighbors:
             written.append(draw_neighbors(folder, drawn["images"][:neighbors], datamodule))
         if gif:
@@ -120,7 +129,30 @@ class Generation:
         print(f"{len(drawn['images']):,} images. Wrote into {folder}: {files}")
 
 
-def check(model: LightningModule, wanted: Wanted, between: list[int] | None) -> GAN:
+def numbers_of(
+    option: str, classes: Sequence[int | str] | None, model: LightningModule
+) -> list[int] | None:
+    """Returns the numbers of classes that are given by number or by name."""
+    if classes is None or not isinstance(model, GAN):
+        return None
+    if model.num_classes is None:
+        raise MisconfigurationException(
+            f"{option} selects classes, but {type(model).__name__} is unconditional: "
+            "leave it out, or sample a ConditionalGAN"
+        )
+    names = class_names(model.frame, model.num_classes)
+    numbers = {name: number for number, name in enumerate(names)}
+    found = [numbers.get(str(k), k) for k in classes]
+    for k in found:
+        if not isinstance(k, int) or not 0 <= k < model.num_classes:
+            one_of = f"0 to {model.num_classes - 1}"
+            if names != [str(number) for number in range(model.num_classes)]:
+                one_of += f" or {', '.join(names)}"
+            raise MisconfigurationException(f"{option}: {k} is not one of {one_of}")
+    return cast(list[int], found)
+
+
+def check(model: LightningModule, wanted: Wanted) -> GAN:
     check_ranges(Generation.sample, vars(wanted), "--")
     if wanted.min_score > wanted.max_score:
         raise MisconfigurationException(
@@ -138,19 +170,6 @@ def check(model: LightningModule, wanted: Wanted, between: list[int] | None) -> 
             f"--count {wanted.count} needs {gigabytes(needed)} of memory, and {gigabytes(free)} "
             f"are free: set it to {int(wanted.count * free / needed):,} or less"
         )
-    for option, chosen in {"--classes": wanted.classes, "--between": between}.items():
-        if chosen is None:
-            continue
-        if model.num_classes is None:
-            raise MisconfigurationException(
-                f"{option} selects classes, but {type(model).__name__} is unconditional: "
-                "leave it out, or sample a ConditionalGAN"
-            )
-        last = model.num_classes - 1
-        if wrong := [k for k in chosen if not 0 <= k <= last]:
-            raise MisconfigurationException(f"{option}: {wrong[0]} is not one of 0 to {last}")
-    if between is not None and len(between) != 2:
-        raise MisconfigurationException("--between takes two classes, such as --between 3 8")
     return model
 
 

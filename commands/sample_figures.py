@@ -12,11 +12,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import one_hot
+from torchvision.transforms.functional import to_pil_image
 
-from callbacks.figures import below_title, mosaic, tile, write_png
+from callbacks.figures import below_title, beside, mosaic, tile, write_png
+from callbacks.results import class_names
 from datamodules.base import InMemoryDataModule
 from models.gan import GAN
-from models.sampling import Draws, sample
+from models.sampling import Draws, sample, to_pixels
 from runtime.files import write
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 Classes = list[int] | None
 COLUMNS = 10
+PATHS = 5  # Rows of paths without classes.
+SLIDE_PX, CELL_PX = (1200, 640), 168  # Width and height of a grid; of an image of a small one.
 NEIGHBORS = 5  # Training images per sample.
 FRAME_MS, LAST_FRAME_MS = 300, 2000
 
@@ -46,34 +50,52 @@ def draw_grid(
         images = torch.cat([torch.cat([row, blank])[:columns] for row in rows])
     path = folder / "grid.png"
     names_of_rows = [names[k] for k in classes or []]
-    write_png(path, tile(images.float() / 255, columns), names_of_rows)
+    write_png(path, _slide(images.float() / 255, columns), names_of_rows)
     return path
+
+
+def _slide(images: Tensor, columns: int) -> Tensor:
+    """Joins images (N, C, H, W) row by row, as large as a slide permits."""
+    rows, (height, width) = -(-len(images) // columns), images.shape[2:]
+    sizes = columns * (width + 2), rows * (height + 2)
+    fits = min(SLIDE_PX[0] // sizes[0], SLIDE_PX[1] // sizes[1], CELL_PX // height)
+    return tile(images, columns, scale=max(1, fits))
 
 
 def draw_paths(
     folder: Path, model: GAN, seed: int, way: str | None, between: Classes, classes: Classes
 ) -> list[Path]:
     """Draws `interpolation.png`, from latent to latent, and `between_A_B.png`, class to class."""
-    rows = len(classes) if classes else COLUMNS
+    rows = len(classes) if classes else PATHS
+    names = class_names(model.frame, model.num_classes or 0)
     draws = Draws(model, max(2 * rows, COLUMNS), seed)
     latents = torch.cat([draw.latents for draw in draws])
     shares = torch.linspace(0, 1, COLUMNS)
-    pictures = {}
+    written = []
+
+    def draw(name: str, path: Tensor, labels: Tensor | None, title: str, rows: list[str]) -> None:
+        picture = to_pil_image(to_pixels(_slide(sample(model, path, labels), COLUMNS)).cpu())
+        page = below_title(beside(picture, rows) if rows else picture, title)
+        write(folder / f"{name}.png", page.save)
+        written.append(folder / f"{name}.png")
+
     if way:
         mix = spherical if way == "spherical" else torch.lerp
         start, end = latents[:rows], latents[rows : 2 * rows]
         path = torch.stack([mix(start, end, share) for share in shares], dim=1)
         labels = torch.tensor(classes).repeat_interleave(COLUMNS) if classes else None
-        pictures["interpolation"] = sample(model, path.flatten(0, 1), labels)
+        line = "on a great circle" if way == "spherical" else "on a straight line"
+        title = f"From one noise vector (left) to another (right), {line}"
+        draw("interpolation", path.flatten(0, 1), labels, title, [names[k] for k in classes or []])
     if between:
         first, last = one_hot(torch.tensor(between), model.num_classes or -1).float()
         mixtures = torch.stack([torch.lerp(first, last, share) for share in shares])
-        path = latents[:COLUMNS].repeat_interleave(COLUMNS, dim=0)  # A row keeps its latent.
+        path = latents[:PATHS].repeat_interleave(COLUMNS, dim=0)
+        left, right = (names[k] for k in between)
+        title = f"From {left} (left) to {right} (right); each row keeps its noise"
         name = f"between_{between[0]}_{between[1]}"
-        pictures[name] = sample(model, path, mixtures.repeat(COLUMNS, 1))
-    for name, images in pictures.items():
-        write_png(folder / f"{name}.png", tile(images, COLUMNS))
-    return [folder / f"{name}.png" for name in pictures]
+        draw(name, path, mixtures.repeat(PATHS, 1), title, [])
+    return written
 
 
 def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
@@ -88,7 +110,10 @@ def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def draw_neighbors(folder: Path, images: Tensor, data: LightningDataModule | None) -> Path:
-    """Draws `neighbors.png`: each sample (uint8), then its nearest training images in pixels."""
+    """Draws `neighbors.png`: each sample (uint8), then its nearest training images in pixels.
+
+    More than five samples make two columns, so that the picture fits a slide.
+    """
     if not isinstance(data, InMemoryDataModule):
         raise MisconfigurationException("--neighbors needs training images: give --data as well")
     data.prepare_data()
@@ -101,11 +126,20 @@ def draw_neighbors(folder: Path, images: Tensor, data: LightningDataModule | Non
             f"with samples of shape {tuple(images.shape[1:])}: give the --data of the training run"
         )
     nearest, distances = nearest_images(images, train, NEIGHBORS)
-    shown = torch.cat([images[:, None], nearest], dim=1).flatten(0, 1)
-    titles = [t for row in distances.tolist() for t in ("sample", *(f"{x:.1f}" for x in row))]
-    heading = "Samples and their nearest training images (distance in pixels of 0..1)"
+    rows = [*torch.cat([images[:, None], nearest], dim=1)]
+    titles = [["sample", *(f"{x:.1f}" for x in row)] for row in distances.tolist()]
+    blank = torch.full_like(images[:1], 255)
+    columns = 1 + NEIGHBORS
+    if len(rows) > PATHS:  # a row of two samples, with a gap between them
+        ends = [torch.cat([blank, row]) for row in [*rows[1::2], blank.repeat(columns, 1, 1, 1)]]
+        rows = [torch.cat(pair) for pair in zip(rows[::2], ends, strict=False)]
+        ends_of_titles = [["", *row] for row in [*titles[1::2], [""] * columns]]
+        titles = [a + b for a, b in zip(titles[::2], ends_of_titles, strict=False)]
+        columns = 2 * columns + 1
+    heading = "Samples and their nearest training images\nDistance: Euclidean, pixels in [0, 1]"
     path = folder / "neighbors.png"
-    write(path, mosaic(shown, titles, 1 + NEIGHBORS, heading).savefig)
+    every = [title for row in titles for title in row]
+    write(path, mosaic(torch.cat(rows), every, columns, heading, cell=0.92).savefig)
     return path
 
 

@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     state: str  # done, failed or stopped
     seconds: float
     error: str = ""
+    code: int = 0  # exit code
 
 
 @dataclass
@@ -159,7 +160,7 @@ class Child:
         if code in STOPPED:
             return Outcome("stopped", seconds)
         error = self._error(code)
-        outcome = Outcome("failed" if error else "done", seconds, error)
+        outcome = Outcome("failed" if error else "done", seconds, error, code)
         write_json(self.run.folder / STATUS, outcome._asdict())
         return outcome
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAXIMIZED = ("accuracy", "precision", "recall", "density", "coverage")  # in a metric's name
 BEST = 5  # trials to print
+WRONG_INPUT = 2  # exit code of `fit`: most likely the same for all values of the space
 
 
 def search(options: Namespace, fit: list[str]) -> None:
@@ -160,6 +161,8 @@ class Trials:
         self.study.tell(trial.number, state=TrialState.FAIL)
         if outcome.state == "done" and value is None:
             raise UserError(self._never_logged(logged))
+        if outcome.code == WRONG_INPUT and self._none_has_ended():
+            raise UserError(f"{run.name}: {outcome.error} {self._another()}")
         return f"failed: {outcome.error} (log: {run.folder / LOG})"
 
     def _never_logged(self, logged: Mapping[str, float]) -> str:
@@ -169,9 +172,16 @@ class Trials:
             hint = " There is no validation split: see the data's options."
         return (
             f"--objective {self.options.objective}: the run has not logged it. It has logged "
-            f"{', '.join(names) or 'nothing'}.{hint} Delete {self.folder} before another search, "
-            "or give --out."
+            f"{', '.join(names) or 'nothing'}.{hint} {self._another()}"
         )
+
+    def _none_has_ended(self) -> bool:
+        from optuna.trial import TrialState
+
+        return not self.study.get_trials(False, (TrialState.COMPLETE, TrialState.PRUNED))
+
+    def _another(self) -> str:
+        return f"Delete {self.folder} before another search, or give --out."
 
 
 def report(source: Trials, fit: Sequence[str]) -> None:

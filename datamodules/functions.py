@@ -57,6 +57,7 @@ class Functions(InMemoryDataModule):
                 f"dimensions: set --data.num_eval to {3**dimensions} or more"
             )
         self.function, self.dimensions = function, dimensions
+        self.title = NAMED_FUNCTIONS.get(function, function)
         self.num_train, self.sampling = num_train, sampling
         self.noise, self.data_seed = noise, data_seed
         self.grid_size = _per_axis(num_eval, dimensions)  # test points on each axis

@@ -1,11 +1,13 @@
 """Image files of any size and mode, brought to one shape."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -69,13 +71,23 @@ def read_image(path: Path) -> Image.Image:
     if image.mode == "F":
         raise UnreadableImageError("has floating-point pixels: convert it to 8 bits a channel")
     if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
-        values = np.asarray(image).astype(np.int64) // 257
-        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+        values = np.asarray(image).astype(np.int64)
+        if 0 < values.max(initial=0) < 4096:
+            _warn_of_dark_images(path.parent)
+        image = Image.fromarray((values // 257).clip(0, 255).astype(np.uint8))
     mode = "L" if _is_grey(image.mode) else "RGB"
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert(mode)
+
+
+@cache
+def _warn_of_dark_images(folder: Path) -> None:
+    rank_zero_warn(
+        f"{folder} has 16-bit images without a value above 4,095 of 65,535, as 12-bit cameras "
+        "write them. They are nearly black: multiply their values by 16 first."
+    )
 
 
 def _is_grey(mode: str) -> bool:

@@ -63,6 +63,11 @@ class Classifier(Module):
                 f"{type(self).__name__} needs data with classes: choose such a data set, or the "
                 "model FunctionMLP"
             )
+        if num_classes == 1:
+            raise MisconfigurationException(
+                f"{type(self).__name__} needs at least two classes, and the data have one. A GAN "
+                "without classes, such as configs/own/gan.yaml, takes them"
+            )
         if scheduler is not None and (schedule != "constant" or warmup > 0):
             raise MisconfigurationException(
                 "model.scheduler replaces model.schedule and model.warmup: leave out the one or "

@@ -68,7 +68,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gan = ["--model=ConditionalGAN", *WIDTH_2, "--samples.min_steps=0"]
         run("fit", *gan, *DIGITS, *short, "--experiment=cgan")
         run("fit", "--model=ImageClassifier", "--model.network.width=2", *DIGITS, *short,
-            "--experiment=cnn")  # fmt: skip
+            "--experiment=mnist_cnn")  # fmt: skip
         run("fit", "--config=configs/iris.yaml", *short)
         run("test", "--ckpt_path=runs/iris/version_0")
     return folder
@@ -129,7 +129,7 @@ def _check_cli(command: str, *options: str) -> None:
             run("demo", *options, "--help")
         assert not stopped.value.code
     else:
-        kind = "cgan" if command in ("sample", "test", "export") else "cnn"
+        kind = "cgan" if command in ("sample", "test", "export") else "mnist_cnn"
         given = [f"runs/{kind}/version_0" if word == "RUN" else word for word in options]
         if command == "export":  # its tests need optional libraries
             parsed(command, *given)

@@ -238,7 +238,7 @@ def test_mistakes_are_explained_in_one_line(
         "which cannot be imported": lambda: ladder.load(tmp_path / "foreign.ckpt", trust=True),
         "os.getcwd, which is no": lambda: ladder.load(tmp_path / "function.ckpt", trust=True),
         "sample draws from a GAN": lambda: ladder.sample(model),
-        "--classes: 12 is not one of 0 to 9": lambda: ladder.sample(ladder.load(cgan), 4, [12]),
+        "classes: 12 is not one of 0 to 9": lambda: ladder.sample(ladder.load(cgan), 4, [12]),
         "--count is 0": lambda: ladder.sample(ladder.load(cgan), 0),
         "but this model is FunctionMLP": lambda: ladder.predict(FunctionMLP(), images),
         "this IrisMLP have shape": lambda: ladder.predict(IrisMLP(), images),

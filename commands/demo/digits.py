@@ -13,6 +13,7 @@ from torch import Tensor
 from callbacks.figures import mosaic, picture, styled
 from commands.demo.models import Trained
 from commands.maximize import inspect
+from commands.maximize_figures import draw_map, probability_range
 from commands.predict import classify
 from datamodules.frame import Frame, to_frame
 from datamodules.image_files import read_image
@@ -123,19 +124,15 @@ def draw_answer(found: Answer, wide: bool) -> Figure:
     axes["classes"].barh([found.names[k] for k in shown], found.probabilities[shown].tolist())
     axes["classes"].set(xlim=(0, 1), xticks=[0, 0.5, 1], title="probability")
     axes["classes"].invert_yaxis()
-    height, width = found.pixels.shape[1:]
-    whole: dict[str, Any] = {"cmap": "gray", "extent": (0, width, height, 0), "vmin": 0}
+    axes["gets"].imshow(picture(found.pixels, 255.0), "gray", vmin=0)
+    low, high = probability_range(found.occlusion)
+    options = found.size, found.stride, low, high
+    covered = draw_map(axes["map"], found.pixels, found.occlusion, *options)
     for name, title in (("gets", "the network gets"), ("map", f"P({found.best}) if covered here")):
-        axes[name].imshow(picture(found.pixels, 255.0), **whole)
         axes[name].set(xticks=[], yticks=[])
         axes[name].set_title(title, parse_math=False)  # a class may be named $
         axes[name].spines[:].set_visible(False)
-    start = (found.size - found.stride) / 2  # a place is drawn one stride wide, around its centre
-    down, right = (start + found.stride * places for places in found.occlusion.shape)
-    options: dict[str, Any] = {"extent": (start, right, down, start), "vmin": 0, "vmax": 1}
-    covered = axes["map"].imshow(found.occlusion.numpy(), "viridis", alpha=0.7, **options)
-    axes["map"].set(xlim=(0, width), ylim=(height, 0))
-    figure.colorbar(covered, ax=axes["map"], ticks=[0, 0.5, 1], location="right")
+    figure.colorbar(covered, ax=axes["map"], ticks=[low, high], format="{x:.2f}", location="right")
     return figure
 
 

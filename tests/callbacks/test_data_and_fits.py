@@ -7,15 +7,17 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from matplotlib.contour import QuadContourSet
 from torch import nn
 
 from callbacks import data_figures
 from callbacks.data_figures import DataFigures, draw_head, draw_pairs
 from callbacks.decision_surface import DecisionSurface, draw_surface, probability_surface
 from callbacks.figures import mosaic
-from callbacks.function_fit import FunctionFit, draw_curve, draw_heat_maps
+from callbacks.function_fit import FunctionFit, draw_curve, draw_heat_maps, fit_title
 from datamodules import Functions, Gates, Iris
 from models import FunctionMLP, GateLogistic, GateMLP
+from models.networks import FeedForward
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, trainer
 
 TABLE = pd.DataFrame(
@@ -29,7 +31,7 @@ class Tabled(Iris):
 
 
 def figures(folder: Path) -> set[str]:
-    return {path.name for path in (folder / "run" / "figures").glob("*")}
+    return {path.name for path in (folder / "run" / "figures").glob("*.png")}
 
 
 def test_a_new_run_shows_an_image_of_each_class_once(
@@ -110,6 +112,18 @@ def test_the_decision_surface_has_the_first_input_to_the_right() -> None:
     assert flat.axes[0].get_title() == "no 0.5 line"
 
 
+@pytest.mark.parametrize(("low", "drawn"), [(0.46, False), (0.4, True)])
+def test_an_undecided_surface_says_so_and_has_no_line(low: float, drawn: bool) -> None:
+    axis, surface = torch.linspace(-0.5, 1.5, 5), torch.linspace(low, 0.52, 25).view(5, 5)
+    points, targets = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1])
+    axes = draw_surface(axis, surface, points, targets, "XOR").axes[0]
+    undecided = "XOR: undecided, P(1) is 0.46 to 0.52 everywhere"
+    assert axes.get_title() == ("XOR: 0.5 along the black line" if drawn else undecided)
+    assert any(isinstance(part, QuadContourSet) for part in axes.collections) == drawn
+    same = draw_surface(axis, torch.full((5, 5), 0.501), points, targets).axes[0]
+    assert same.get_title() == "undecided, P(1) is 0.50 everywhere"
+
+
 def test_gates_end_with_their_surface_and_flowers_do_not(tmp_path: Path) -> None:
     trainer(tmp_path / "gate", DecisionSurface()).fit(GateMLP(), datamodule=Gates())
     assert figures(tmp_path / "gate") == {"decision_surface.png"}
@@ -128,6 +142,26 @@ def test_a_curve_names_its_largest_error() -> None:
     x = torch.linspace(0, 1, 5)
     axes = draw_curve(x, x, x + torch.tensor([0, 0, -0.5, 0, 0.1]), x[:, None], x[:, None]).axes[0]
     assert axes.get_title() == f"largest error 0.5, root mean square {math.sqrt(0.26 / 5):.3g}"
+
+
+def test_a_curve_has_a_title_and_visible_data() -> None:
+    x = torch.linspace(0, 1, 5)
+    figure = draw_curve(x, x, x + 1, x[:, None], x[:, None] + 0.25, "x1, 7 hidden units")
+    axes = figure.axes[0]
+    assert axes.get_title().splitlines()[0] == "x1, 7 hidden units"
+    data = {line.get_label(): line for line in axes.lines}["data (5 points)"]
+    truth = {line.get_label(): line for line in axes.lines}["truth"]
+    assert data.get_zorder() > truth.get_zorder()
+    assert axes.get_legend() is None  # beside the axes, where no curve is
+    assert figure.legends
+
+
+def test_a_fit_names_the_function_and_the_hidden_units() -> None:
+    title = Functions(function="abs").title
+    assert fit_title(title, FeedForward((1,), 1, [5, 6])) == "abs(x1), 5 + 6 hidden units"
+    assert fit_title(title, FeedForward((1,), 1, 1)) == "abs(x1), 1 hidden unit"
+    assert fit_title("", FeedForward((1,), 1, 0)) == "no hidden units"
+    assert fit_title(title, nn.Linear(1, 1)) == "abs(x1)"
 
 
 def test_heat_maps_have_the_first_variable_to_the_right() -> None:

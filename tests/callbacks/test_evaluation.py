@@ -8,15 +8,23 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningModule
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from callbacks import evaluation
 from callbacks.evaluation import Evaluation
-from callbacks.evaluation_figures import draw_confusion, draw_mistakes, table, wilson_interval
+from callbacks.evaluation_figures import (
+    draw_confusion,
+    draw_mistakes,
+    draw_reliability,
+    table,
+    wilson_interval,
+)
 from callbacks.figures import publish
 from callbacks.results import percent
 from callbacks.tally import Calibration, Evaluated, Mistakes
-from datamodules import Iris
+from datamodules import Gates, Iris
+from models import GateMLP
 from runtime.files import read_json
 from tests.callbacks.runs import Small, digits, probabilities, trainer
 from tests.models.gans import small
@@ -73,7 +81,7 @@ def test_a_test_run_counts_every_image_once(
     assert re.search(rf"\n  class 7 +[\d.]+ % \({row[7]} of {row.sum()}\)\n", printed)
     folder = tmp_path / "run" / "figures"
     pictures = {"confusion_test.png", "mistakes_test.png", "reliability_test.png"}
-    assert {path.name for path in folder.iterdir()} == pictures
+    assert {path.name for path in folder.glob("*.png")} == pictures
 
 
 def test_the_end_of_fit_reports_its_last_validation_alone(tmp_path: Path, seen: list[Any]) -> None:
@@ -103,7 +111,10 @@ def test_other_models_and_trial_runs_draw_nothing(tmp_path: Path, seen: list[Any
     assert not (tmp_path / "run" / "figures").exists()
 
 
-@pytest.mark.filterwarnings("ignore:Experiment logs directory .* exists and is not empty")
+EXISTS = "ignore:Experiment logs directory .* exists and is not empty"
+
+
+@pytest.mark.filterwarnings(EXISTS)
 def test_species_have_names_and_flowers_no_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,16 +125,57 @@ def test_species_have_names_and_flowers_no_pictures(
     trainer(tmp_path, Evaluation()).test(model, datamodule=Iris(), verbose=False)
     assert "versicolor" in capsys.readouterr().out
     assert not stale.exists()
+    assert stale.with_name("reliability_test.png").is_file()  # of 30 flowers
+
+
+@pytest.mark.filterwarnings(EXISTS)
+def test_four_points_have_no_reliability_diagram(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "figures"
+    folder.mkdir(parents=True)
+    stale = [folder / f"reliability_test.{suffix}" for suffix in ("png", "svg")]
+    for file in stale:
+        file.touch()
+    trainer(tmp_path, Evaluation()).test(GateMLP(), datamodule=Gates(), verbose=False)
+    assert (folder / "confusion_test.png").is_file()
+    assert not any(file.exists() for file in stale)
+
+
+def test_the_legend_of_a_reliability_diagram_lies_above_it() -> None:
+    counts, shares = torch.tensor([0, 30]), torch.tensor([float("nan"), 0.9])
+    figure = draw_reliability(Calibration(counts, shares, shares, 0.01), "Test")
+    FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    assert axes.bbox.y1 < legend.get_window_extent().y0
+    assert legend.get_window_extent().y1 < figure._suptitle.get_window_extent().y0  # type: ignore
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == [
+        "as it should be: the probability",
+        "share that is right",
+        "its 95 % confidence interval",
+    ]
 
 
 def test_the_heat_map_has_counts_and_colours_by_row() -> None:
     figure = draw_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
     axes = figure.axes[0]
     texts = [text.get_text() for text in axes.texts]
-    assert texts == ["3\n75.0%", "1\n25.0%", "", "1\n100.0%"]  # a zero is left out
-    assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, 0.0, 1.0]
+    assert texts == ["3\n75.0%", "1\n25.0%", "1\n100.0%"]  # a zero is left out
+    assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, None, 1.0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    assert axes.get_title() == "Test: accuracy 80.00 % (4 of 5)"
+    assert figure.get_suptitle() == "Test: accuracy 80.00 % (4 of 5)"
+    assert figure.axes[1].get_ylabel() == "share of the row (white: none)"
+
+
+@pytest.mark.parametrize(("classes", "text"), [(2, "3\n100.0%"), (12, "3"), (30, None)])
+def test_a_matrix_of_any_size_fits_a_slide(classes: int, text: str | None) -> None:
+    names = [f"class {k}" for k in range(classes)]
+    figure = draw_confusion(3 * torch.eye(classes, dtype=torch.int64), names, "A title " * 9)
+    width, height = figure.get_size_inches()
+    assert height * figure.dpi <= 720
+    assert width > height
+    texts = {cell.get_text() for cell in figure.axes[0].texts} - {""}
+    assert texts == ({text} if text else set())
 
 
 def test_one_in_a_thousand_is_visible() -> None:
@@ -132,6 +184,12 @@ def test_one_in_a_thousand_is_visible() -> None:
     mesh = figure.axes[0].collections[0]
     red, zero = (255 * mesh.to_rgba(mesh.get_array()).reshape(2, 2, 4)[k, 1 - k, 0] for k in (0, 1))
     assert zero - red > 10
+
+
+def test_half_a_row_differs_from_the_whole_row() -> None:
+    mesh = draw_confusion(torch.tensor([[2, 0], [1, 1]]), ["a", "b"], "").axes[0].collections[0]
+    whole, half = mesh.to_rgba(np.array([1.0, 0.5]))[:, 2]
+    assert half - whole > 0.25
 
 
 def test_the_interval_of_a_share_contains_it_and_narrows() -> None:
@@ -145,6 +203,20 @@ def test_mistakes_are_titled_true_then_predicted() -> None:
     mistakes = Mistakes(torch.rand(1, 1, 4, 4), [1], [0], [0.75])
     (text,) = draw_mistakes(mistakes, ["cat", "dog"], "Test").axes[0].texts
     assert text.get_text() == "dog \N{RIGHTWARDS ARROW} cat\np = 0.7500"
+
+
+@pytest.mark.parametrize(
+    "names", [["0", "1"], ["circle", "square"], ["handwriting", "photographs"]]
+)
+def test_titles_of_mistakes_are_apart(names: list[str]) -> None:
+    mistakes = Mistakes(torch.rand(24, 1, 28, 28), [1] * 24, [0] * 24, [0.75] * 24)
+    figure = draw_mistakes(mistakes, names, "Test")
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    rows = [b for b in boxes if b.y0 == boxes[0].y0]
+    assert 1 < len(rows) <= 8
+    assert all(left.x1 + 3 < right.x0 for left, right in zip(rows, rows[1:], strict=False))
+    assert figure.get_size_inches()[0] < 13
 
 
 def test_a_figure_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
@@ -205,5 +277,5 @@ def test_images_of_two_channels_have_no_figure_of_mistakes(tmp_path: Path) -> No
     test = data.splits.test
     data.splits = data.splits._replace(test=test._replace(inputs=test.inputs.repeat(1, 2, 1, 1)))
     trainer(tmp_path, Evaluation()).test(Small((2, 28, 28)), datamodule=data, verbose=False)
-    pictures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    pictures = {path.name for path in (tmp_path / "run" / "figures").glob("*.png")}
     assert pictures == {"confusion_test.png", "reliability_test.png"}

@@ -8,7 +8,7 @@ from pathlib import Path
 known = {
     "--config": "", "--seed_everything": "0", "--ckpt_path": "", "--experiment": "",
     "--trainer.default_root_dir": "", "--trainer.callbacks+": "", "--x": "0", "--layers": "[1]",
-    "--fails_if_x": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
+    "--fails_if_x": "", "--refuses": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
 }  # fmt: skip
 given = dict(known)
 name = ""
@@ -34,6 +34,9 @@ x = given["--seed_everything"] if given["--x"] == "0" else given["--x"]
 )
 with (run.parent / "calls").open("a") as calls:
     calls.write(f"{given['--ckpt_path']}\n")
+if given["--refuses"]:
+    print(f"error: {given['--refuses']}", file=sys.stderr)
+    sys.exit(2)
 if x == given["--fails_if_x"]:
     raise RuntimeError("out of luck")
 for _ in range(round(float(given["--seconds"]) * 50)):

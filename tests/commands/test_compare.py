@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from matplotlib.image import imread
 
+from callbacks import dashboard
 from commands import compare
+from commands.compare_figures import BETTER, HIGHER, LOWER, draw, shared
 from runtime.files import read_json
 from tests.test_cli import fails, run
 
@@ -184,3 +186,27 @@ def test_a_broken_config_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("{")
     assert read_json(tmp_path / "metrics.json") == {}
+
+
+def test_the_picture_has_scores_that_two_runs_share(tmp_path: Path) -> None:
+    text = "step,val/loss,val/accuracy,val/accuracy_class_0\n1,{},0.5,0.5\n"
+    logs = [logged(tmp_path / name, text.format(loss)) for name, loss in (("a", 1), ("b", 3))]
+    runs = compare.load([*logs, results(tmp_path / "gan", 0.3)])
+    names = ["val/loss", "val/accuracy", "val/accuracy_class_0", "test/frechet"]
+    assert shared(runs, names) == names[:2]
+    assert shared(runs[2:], names) == ["test/frechet"]
+    loss, accuracy = draw(runs, names).axes
+    assert (loss.get_title(), accuracy.get_title()) == (
+        f"val/loss {LOWER}",
+        f"val/accuracy {HIGHER}",
+    )
+    dots, mean = loss.lines
+    assert list(dots.get_xdata())[:2] == [1, 3]
+    assert mean.get_xdata() == [2, 2]
+    assert [tick.get_text() for tick in loss.get_yticklabels()] == ["a", "b", "gan"]
+
+
+def test_the_better_direction_is_that_of_the_scores() -> None:
+    arrows = {"lower": LOWER, "higher": HIGHER}
+    known = {name: arrows[better] for name, better in dashboard.BETTER.items() if better}
+    assert BETTER.items() >= known.items()

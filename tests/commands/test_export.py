@@ -190,6 +190,16 @@ def test_a_torch_program_says_what_it_takes_and_computes_what_the_model_computes
     assert f"How to run it: {out / 'README.md'}" in printed
 
 
+def test_the_readme_describes_all_files_of_a_checkpoint(tmp_path: Path) -> None:
+    model = GateMLP()
+    for formats in ("safetensors", "torch"):
+        text = (export(model, tmp_path, formats) / "README.md").read_text()
+    assert "## Run with PyTorch alone" in text
+    assert "## Run with Ladder" in text  # from the call before
+    text = (export(shaken(model), tmp_path, "torch") / "README.md").read_text()
+    assert "## Run with Ladder" not in text  # model.safetensors is of other weights
+
+
 def test_a_file_has_no_weights_that_it_does_not_use(tmp_path: Path) -> None:
     model = small(ConditionalGAN, ema_decay=0.9)
     out = export(model, tmp_path, "torch")

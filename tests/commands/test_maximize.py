@@ -10,12 +10,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands import maximize as command
 from commands.maximize import Maximization, inspect
-from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
+from commands.maximize_figures import (
+    draw_filters,
+    draw_maximized,
+    draw_occlusion,
+    probability_range,
+)
 from models import ConditionalGAN, GateMLP
 from models.activation_maximization import activations, maximize
 from models.gan_heads import Head, NormalizedSigmoidHead, ProjectionHead, SoftmaxHead
 from runtime.run_folder import RunFolder
-from tests.callbacks.runs import SHAPES, Pictures, Small, digits, trainer
+from tests.callbacks.runs import SHAPES, Pictures, Small, digits, probabilities, trainer
 from tests.models.classifiers import convnet
 from tests.models.gans import small
 
@@ -135,6 +140,43 @@ def test_titles_name_units_and_the_map_lies_on_the_image() -> None:
     assert [text.get_text() for text in axes.texts] == ["cat\n1.5", "dog\n-2"]
     maps = torch.rand(2, 3, 3)  # squares of 4 at 0, 2, 4 have their centres at 2, 4, 6
     figure = draw_occlusion(images, maps, ["cat: 0.9", "dog: 0.8"], size=4, stride=2)
-    left, right, bottom, top = figure.axes[2].images[1].get_extent()
+    left, right, bottom, top = figure.axes[2].images[0].get_extent()
     assert (left, right, bottom, top) == (1, 7, 7, 1)
     assert figure.axes[1].get_title() == "dog: 0.8"
+
+
+def test_colours_span_the_probabilities_that_are_there() -> None:
+    maps = torch.tensor([0.6, 0.7, 0.75, 0.8]).view(1, 2, 2)
+    figure = draw_occlusion(torch.rand(1, 1, 6, 6), maps, ["cat"], size=3, stride=3)
+    shown = figure.axes[1].images[0]
+    assert shown.get_clim() == pytest.approx((0.6, 0.8))
+    assert shown.get_alpha() is None  # the colours are those of the colour bar
+    ticks = [tick.get_text() for tick in figure.axes[2].get_yticklabels()]
+    assert ticks == ["0.60", "0.70", "0.80"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [((0.2, 0.9), (0.2, 0.9)), ((0.999, 1.0), (0.95, 1.0)), ((0, 0), (0, 0.05))],
+)
+def test_a_flat_map_looks_flat(values: Any, expected: Any) -> None:
+    assert probability_range(torch.tensor(values)) == pytest.approx(expected)
+
+
+def test_the_least_certain_of_the_images_that_are_right_are_occluded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        command, "draw_occlusion", lambda *args: seen.append(args) or draw_occlusion(*args)
+    )
+    model, data = Small(), digits()
+    run(tmp_path).maximize(model, data, steps=1, occlusion=3, out=tmp_path / "out")
+    targets, p = probabilities(model, data)
+    right = p.argmax(1) == targets
+    least = p[right].max(dim=1).values.sort().values[:3]
+    ((_, _, titles, size, _),) = seen
+    assert [float(title.split("\n")[1]) for title in titles] == pytest.approx(
+        least.tolist(), abs=6e-3
+    )
+    assert size == 14  # an untrained network hardly notices: the largest square

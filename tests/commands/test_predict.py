@@ -165,9 +165,20 @@ def test_other_models_are_refused(
 def test_the_figure_takes_files_of_any_kind(channels: int) -> None:
     pixels = torch.zeros(channels, 8, 12, dtype=torch.uint8)
     image = Image.new("L" if channels == 1 else "RGB", (30, 10), "red" if channels == 3 else 99)
-    files = [("a/very/long/name/of/a/folder/with/a/file.png", image, pixels)] * 2
+    files = [("a/folder/file.png", image, pixels), (f"a/{'very-' * 9}long.png", image, pixels)]
     names = class_names(None, 2)
     figure = draw_files(files, torch.tensor([[0.25, 0.75]] * 30), names, total=30)
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == ["…e/of/a/folder/with/a/file.png\n1: 75.0 %\n0 25.0 %"] * 2
+    names = ["file.png", "…ery-very-very-very-long.png"]
+    assert texts == [f"{name}\n1: 75.0 %\n0 25.0 %" for name in names]
     assert figure._suptitle.get_text().startswith("The first 2 of 30 files")  # type: ignore
+
+
+def test_a_white_picture_has_a_frame() -> None:
+    pixels = torch.full((1, 8, 8), 255, dtype=torch.uint8)
+    image = Image.new("L", (30, 10), "white")
+    figure = draw_files([("a.png", image, pixels)], torch.ones(1, 1), ["a"], total=1)
+    shown = np.nan_to_num(figure.axes[0].images[0].get_array().data, nan=255)
+    grey = shown == 150
+    assert grey.any(axis=0).sum() > 300  # over both pictures
+    assert grey.mean() < 0.06

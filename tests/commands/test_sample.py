@@ -13,7 +13,10 @@ from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
-from commands.sample import Generation, _save
+import ladder
+from callbacks.figures import mosaic
+from commands import sample_figures
+from commands.sample import Generation, _save, numbers_of
 from commands.sample_figures import (
     draw_animation,
     draw_grid,
@@ -25,6 +28,7 @@ from commands.sample_figures import (
 from models import ConditionalGAN
 from tests.callbacks.runs import NAMES_PX, SHAPES, TITLE_PX, Pictures, trainer
 from tests.conftest import ROOT
+from tests.datamodules.pictures import write_classes
 from tests.models.gans import WIDTH_2, small
 from tests.test_cli import DIGITS, fails, run
 
@@ -99,7 +103,28 @@ def test_classes_are_drawn_in_the_order_asked_for(cgan: Path, tmp_path: Path) ->
         "--out", str(tmp_path), *QUIET)  # fmt: skip
     labels = np.load(tmp_path / "samples.npz")["labels"]
     assert labels.tolist() == [3, 1] * 4
-    assert Image.open(tmp_path / "grid.png").size == (NAMES_PX + 4 * 60 + 4, 2 * 60 + 4)
+    assert Image.open(tmp_path / "grid.png").size == (NAMES_PX + 6 * (4 * 30 + 2), 6 * (2 * 30 + 2))
+
+
+def test_classes_are_chosen_and_shown_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_classes(tmp_path / "pets", count=16)
+    data = [f"--data.path={tmp_path / 'pets'}", "--data.size=28", "--data.batch_size=8"]
+    steps = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", *QUIET]
+    own = ["--model=ConditionalGAN", *WIDTH_2, "--data=ImageFolder", *data, *steps]
+    run("fit", *own, f"--trainer.default_root_dir={tmp_path}")
+    ckpt = tmp_path / "conditionalgan" / "version_0"
+    drawn = sample(ckpt, tmp_path / "out", "--count=4", "--classes", "dog", "cat")
+    assert drawn["labels"].tolist() == [1, 0, 1, 0]
+    sample(ckpt, tmp_path / "out", "--count=4", "--classes=[1]", "--between", "cat", "dog")
+    assert (tmp_path / "out" / "between_0_1.png").exists()
+    line = fails(capsys, "sample", f"--ckpt_path={ckpt}", "--classes", "cow", *QUIET)
+    assert line == "error: --classes: cow is not one of 0 to 1 or cat, dog"
+    model = ladder.load(ckpt)
+    assert ladder.sample(model, 2, ["dog"]).labels.tolist() == [1, 1]  # type: ignore[union-attr]
+    assert numbers_of("classes", ["dog", 0], model) == [1, 0]
 
 
 def test_every_picture_can_be_asked_for(cgan: Path, tmp_path: Path) -> None:
@@ -219,14 +244,16 @@ def test_images_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> Non
         ("grid.png", 3, 2),
         ("training.gif", 3, 2),
         ("interpolation.png", 10, 2),
-        ("between_0_3.png", 10, 10),
+        ("between_0_3.png", 10, 5),
     ):
         with Image.open(tmp_path / name) as picture:
-            scale = max(1, round(56 / shape[1]))
             width, height = columns * (shape[2] + 2) + 2, rows * (shape[1] + 2) + 2
-            names = NAMES_PX * (name in ("grid.png", "training.gif"))
-            title = TITLE_PX * (name == "training.gif")
-            assert picture.size == (names + scale * width, title + scale * height)
+            names = NAMES_PX * (name != "between_0_3.png")
+            title = TITLE_PX * (name != "grid.png")
+            scale = (picture.height - title) // height
+            assert picture.height == title + scale * height
+            assert picture.width >= names + scale * width
+            assert picture.height < 760
 
 
 def test_colours_reach_the_file(tmp_path: Path) -> None:
@@ -238,7 +265,30 @@ def test_colours_reach_the_file(tmp_path: Path) -> None:
 def test_a_path_between_many_classes(tmp_path: Path) -> None:
     model = small(ConditionalGAN, num_classes=300)
     draw_paths(tmp_path, model, 0, "linear", None, list(range(300)))
-    assert Image.open(tmp_path / "interpolation.png").size[1] == 2 * (300 * 30 + 2)
+    assert Image.open(tmp_path / "interpolation.png").size[1] == TITLE_PX + 300 * 30 + 2
+
+
+def test_many_neighbors_make_two_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        sample_figures, "mosaic", lambda *args, **kw: drawn.append(args) or mosaic(*args, **kw)
+    )
+    data = Pictures((1, 28, 28))
+    data.setup()
+    assert data.splits is not None
+    images = data.splits.train.inputs
+    for count in (3, 7):
+        draw_neighbors(tmp_path, images[:count], data)
+    (one, titles, columns, _), (two, more, wide, heading) = drawn
+    assert (len(one), columns, wide, len(two)) == (18, 6, 13, 4 * 13)
+    assert torch.equal(one[6], images[1])
+    assert torch.equal(two[7], images[1])
+    assert titles[:2] == more[:2] == more[7:9] == ["sample", "0.0"]
+    assert (two[-7:] == 255).all()  # no eighth sample
+    assert more[-7:] == [""] * 7
+    assert "Distance: Euclidean, pixels in [0, 1]" in heading
+    width, height = Image.open(tmp_path / "neighbors.png").size
+    assert width > height
 
 
 def test_neighbors_need_images_of_the_same_shape(tmp_path: Path) -> None:
@@ -279,4 +329,4 @@ def test_a_number_that_is_too_small_is_one_line(
 def test_twenty_five_images_make_a_square_of_five(tmp_path: Path) -> None:
     images = torch.zeros(25, 1, 28, 28, dtype=torch.uint8)
     path = draw_grid(tmp_path, {"images": images}, None, [])
-    assert Image.open(path).size == (5 * 60 + 4, 5 * 60 + 4)
+    assert Image.open(path).size == (4 * (5 * 30 + 2), 4 * (5 * 30 + 2))

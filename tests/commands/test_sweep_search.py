@@ -87,6 +87,15 @@ def test_a_failing_trial_is_recorded(sweep: Sweep, tmp_path: Path) -> None:
 
 
 @extras
+def test_wrong_input_of_the_first_trial_ends_the_search(
+    sweep: Sweep, space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, *sweep.args(*flags(space, 5, "--refuses=data.val_fraction is 0")))
+    assert line.startswith("error: trial_0: data.val_fraction is 0 Delete ")
+    assert not (sweep.out / "trial_1").exists()
+
+
+@extras
 def test_no_trial_with_a_value_is_an_error(
     sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

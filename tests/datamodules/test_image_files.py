@@ -143,3 +143,13 @@ def test_channels_and_sides_are_those_wanted(shape: tuple[int, int, int]) -> Non
     assert torch.equal(same[0], torch.from_numpy(GRADIENT))
     red = to_tensor(Image.new("RGB", (3, 3), RED), (3, 2, 2))
     assert red[:, 0, 0].tolist() == [255, 0, 0]  # channels first
+
+
+def test_a_12_bit_image_is_read_with_a_warning(tmp_path: Path) -> None:
+    """Its values end at 4,095 of 65,535."""
+    for name in ("a.tif", "b.tif"):
+        Image.fromarray(np.full((2, 2), 4000, np.uint16)).save(tmp_path / name)
+    with pytest.warns(UserWarning, match="nearly black: multiply their values by 16") as caught:
+        images = [read_image(tmp_path / name) for name in ("a.tif", "b.tif")]
+    assert len(caught) == 1  # of the folder
+    assert [image.getpixel((0, 0)) for image in images] == [15, 15]

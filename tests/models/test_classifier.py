@@ -252,3 +252,8 @@ def test_the_average_follows_each_step_and_is_what_is_evaluated() -> None:
     assert torch.equal(model.eval()(inputs), model.ema.network(inputs))
     assert torch.equal(model.train()(inputs), model.network(inputs))
     assert not torch.allclose(model.network(inputs), model.ema.network(inputs))
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(MisconfigurationException, match="needs at least two classes"):
+        ImageClassifier((1, 16, 16), 1)
