@@ -63,7 +63,7 @@ def fit_title(function: str, network: nn.Module) -> str:
     return f"{function}, {units} hidden unit{'s' * (units != '1')}".removeprefix(", ")
 
 
-def _errors(truth: Tensor, fit: Tensor, title: str) -> str:
+def _errors(truth: Tensor, fit: Tensor, title: str = "") -> str:
     error = (fit - truth).double()
     rms = error.square().mean().sqrt()
     errors = f"largest error {error.abs().max():.3g}, root mean square {rms:.3g}"
