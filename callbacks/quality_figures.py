@@ -1,5 +1,6 @@
 """Figure of the quality of generated images, class by class."""
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -23,8 +24,9 @@ def draw_classes(report: QualityReport, scores: Sequence[Score], names: Sequence
         axes.plot(places, values, "o", markersize=8, label="generated images")
         axes.set_xticks(places, names, rotation=0 if max(map(len, names)) < 3 else 45)
         axes.margins(x=0.06, y=0.1)
-        if directions[name] == "lower":  # a distance, whose best value is 0
-            axes.set_ylim(bottom=min(-0.05 * max([*values, *floor]), axes.get_ylim()[0]))
+        known = [value for value in (*values, *floor) if math.isfinite(value)]
+        if directions[name] == "lower" and known:  # a distance, whose best value is 0
+            axes.set_ylim(bottom=min(-0.05 * max(known), axes.get_ylim()[0]))
         axes.grid(axis="y", alpha=0.4)
         title = TITLES.get(name, name.replace("_", " "))
         better = f"\n({directions[name]} is better)" if directions[name] else ""
