@@ -12,18 +12,26 @@ from callbacks.figures import mosaic, new_figure, styled, text_width
 from callbacks.results import percent
 from callbacks.tally import Calibration, Evaluated, Mistakes
 
+CALIBRATED = 30  # examples
+
 
 def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
-    """Formats loss, accuracies overall and by class, and calibration error as lines of text."""
+    """Formats loss, accuracies overall and by class, and calibration error as lines of text.
+
+    Fewer than `CALIBRATED` examples do not fill the bins, so their error says nothing.
+    """
     accuracy = percent(evaluated.hits, evaluated.examples)
     rows = [("loss", f"{evaluated.loss:.4f}"), ("accuracy", accuracy)]
     for k, (name, counts) in enumerate(zip(names, evaluated.confusion, strict=True)):
-        rows.append((name, percent(counts[k], counts.sum())))
+        shown = f"class {name}" if name.isdecimal() else name
+        rows.append((shown, percent(counts[k], counts.sum())))
     width = max(len(name) for name, _ in rows)
     lines = [f"{title}, {evaluated.examples:,} examples"]
     lines += [f"  {name:<{width}}  {value}" for name, value in rows]
-    error, bins = evaluated.calibration.error, len(evaluated.calibration.counts)
-    return "\n".join([*lines, f"  expected calibration error {error:.4f}, in {bins} bins"])
+    if evaluated.examples >= CALIBRATED:
+        error, bins = evaluated.calibration.error, len(evaluated.calibration.counts)
+        lines.append(f"  expected calibration error {error:.4f}, in {bins} bins")
+    return "\n".join(lines)
 
 
 @styled

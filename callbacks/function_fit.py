@@ -13,17 +13,22 @@ from models.base import eval_mode
 from models.networks import FeedForward
 from models.regressor import FunctionMLP
 
+WORDS = {"loss": "mean squared error", "sup_error": "largest error"}
+
 
 class FunctionFit(Callback):
-    """Draws `function_fit.png` of one or two variables after training; tests print the errors."""
+    """Prints the errors, and draws `function_fit.png` of one or two variables after training."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING or not isinstance(pl_module, FunctionMLP):
             return
         stage, title = ("test", "Test") if trainer.testing else ("val", "Validation")
-        found = {k: float(v) for k, v in trainer.callback_metrics.items() if stage in k}
-        say(trainer, "\n".join([title, *(f"  {k}  {v:.4g}" for k, v in found.items())]))
-        record(trainer, stage, {"scores": {k.split("/")[-1]: v for k, v in found.items()}})
+        found = trainer.callback_metrics.items()
+        scores = {k.split("/")[-1]: float(v) for k, v in found if stage in k}
+        width = max(len(WORDS.get(name, name)) for name in scores)
+        rows = [f"  {WORDS.get(k, k):<{width}}  {v:.4g}" for k, v in scores.items()]
+        say(trainer, "\n".join([title, *rows]))
+        record(trainer, stage, {"scores": scores})
 
     on_test_end = on_validation_end
 
@@ -32,10 +37,11 @@ class FunctionFit(Callback):
         if not isinstance(pl_module, FunctionMLP) or data is None or data.splits is None:
             return
         points, truth = data.splits.test
-        if points.shape[1] > 2:
-            return
         with eval_mode(pl_module), torch.no_grad():  # On every rank: weights may be sharded.
             fit = pl_module(points.to(pl_module.device)).view_as(truth).float().cpu()
+        say(trainer, f"Fit at {len(points):,} points: {_errors(truth, fit)}.")
+        if points.shape[1] > 2:
+            return
         if (folder := figures_folder(trainer)) is None:
             return
         title = fit_title(data.title, pl_module.network)
@@ -57,7 +63,7 @@ def fit_title(function: str, network: nn.Module) -> str:
     return f"{function}, {units} hidden unit{'s' * (units != '1')}".removeprefix(", ")
 
 
-def _errors(truth: Tensor, fit: Tensor, title: str) -> str:
+def _errors(truth: Tensor, fit: Tensor, title: str = "") -> str:
     error = (fit - truth).double()
     rms = error.square().mean().sqrt()
     errors = f"largest error {error.abs().max():.3g}, root mean square {rms:.3g}"

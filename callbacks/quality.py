@@ -74,6 +74,7 @@ class Quality(Callback):
             self.scores[score.name] = score
         self._judge: FoundJudge | None = None  # None: nothing is scored
         self._quality: GeneratorQuality | None = None
+        self._newest: QualityReport | None = None  # of training
         self._seconds = 0.0
 
     def logged(self, model: GAN) -> list[str]:
@@ -84,7 +85,7 @@ class Quality(Callback):
         return [s.name for s in scores if model.conditional or not s.needs_labels]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._judge = self._quality = None
+        self._judge = self._quality = self._newest = None
         if not isinstance(pl_module, GAN) or stage == "predict":
             return
         data = data_of(trainer)
@@ -111,10 +112,13 @@ class Quality(Callback):
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if last or (due and epoch_is_due(trainer, self.min_steps)):
             start = time.perf_counter()
-            self._score(trainer, pl_module, "val", self.samples)
+            _, self._newest = self._score(trainer, pl_module, "val", self.samples)
             self._seconds += time.perf_counter() - start
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._newest is not None and self._quality is not None:
+            heading = self._heading("the validation split")
+            say(trainer, f"{heading}\n{self._newest.summary(self._quality.scores)}")
         if self._seconds:
             share = self._seconds / (time.perf_counter() - self._started)
             say(trainer, f"Scoring samples took {self._seconds:.1f} s: {share:.1%} of training.")
@@ -126,16 +130,15 @@ class Quality(Callback):
         if self._judge is None or not self.final_samples:
             return
         quality, report = self._score(trainer, model, stage, self.final_samples)
-        against = {"val": "the validation split", "test": "the test images"}[stage]
+        heading = self._heading({"val": "the validation split", "test": "the test images"}[stage])
         judge, names = self._judge, class_names(data_of(trainer), self._judge.network.num_classes)
-        heading = f"Quality of generated images against {against}, by the judge {judge.name}"
         say(trainer, f"{heading}\n{report.table(quality.scores, names)}")
         features, references = judge.network.num_features, report.counts["frechet"]["test"]
         if references <= features:
             say(
                 trainer,
                 f"Distances are uncertain: {references} real images are few for {features} "
-                "features. Compare a score with its floor, not with other data sets.",
+                "features. Compare a score with that of real images, not with other data sets.",
             )
         record(trainer, stage, report.as_dict() | {"judge": judge.as_dict()})
         folder = figures_folder(trainer)
@@ -148,6 +151,10 @@ class Quality(Callback):
         title, axes = "Generated images that show their class:", ("requested class", SEEN)
         figure = draw_confusion(confusion, names, title, *axes)
         publish(trainer, folder, f"asked_{stage}", figure, vector=True)
+
+    def _heading(self, against: str) -> str:
+        assert self._judge is not None
+        return f"Quality of generated images against {against}, by the judge {self._judge.name}"
 
     def _score(
         self, trainer: Trainer, model: Any, stage: str, count: int

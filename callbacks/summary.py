@@ -18,6 +18,7 @@ class Summary(Callback):
         self.max_depth = max_depth
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _ = trainer.estimated_stepping_batches  # a batch size that cannot be is an error before
         rank_zero_info(table(summarize(pl_module, self.max_depth)))  # Every rank runs the model.
 
 

@@ -15,10 +15,15 @@ name. The method of a class `Report` is then `report`.
 import difflib
 import pkgutil
 import sys
+import tomllib
 from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from commands.errors import UserError, did_you_mean
+
+ROOT = Path(__file__).parent.parent
 
 
 class Command(NamedTuple):
@@ -66,6 +71,11 @@ COMMANDS = {
 }
 
 
+ELSEWHERE = {  # what some expect to be a command
+    "plot": "a run's pictures are in RUN/figures, and `ladder.plot` draws a network in Python.",
+}
+
+
 def named(args: list[str]) -> list[str]:
     """Replaces the import path of a command by its name, under which it joins the table."""
     path = args[0] if args else ""
@@ -82,7 +92,8 @@ def named(args: list[str]) -> list[str]:
     if not callable(found if light else getattr(found, name, None)):
         wanted = "a function" if light else f"a class with a method '{name}'"
         raise UserError(f"there is no command '{path}': it is not {wanted}.")
-    summary = (found.__doc__ or path).strip().splitlines()[0]
+    doc = found.__doc__ if light else getattr(found, name).__doc__ or found.__doc__
+    summary = (doc or path).strip().splitlines()[0].rstrip(".")
     command = Command(summary, path, light)
     if COMMANDS.get(name, command).path != path:
         raise UserError(f"{path}: there is a command '{name}' already. Give yours another name.")
@@ -104,6 +115,8 @@ def find(name: str) -> Command:
     """
     if name in COMMANDS:
         return COMMANDS[name]
+    if name in ELSEWHERE:
+        raise UserError(f"there is no command '{name}': {ELSEWHERE[name]}")
     verbs = {command.summary.split()[0].lower(): known for known, command in COMMANDS.items()}
     words = verbs | {known: known for known in COMMANDS}
     near = dict.fromkeys(words[word] for word in difflib.get_close_matches(name, words))
@@ -119,8 +132,16 @@ def help_text() -> str:
     return (
         f"usage: python cli.py COMMAND [OPTIONS]\n\ncommands:\n{lines}\n\n"
         "Options of a command:  python cli.py COMMAND --help\n"
+        "Versions:              python cli.py --version\n"
         "A first run:           python cli.py fit --config configs/gates.yaml"
     )
+
+
+def version_text() -> str:
+    """Returns the versions of this project, PyTorch and Lightning."""
+    own = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    packages = (f"{package} {version(package)}" for package in ("torch", "lightning"))
+    return f"Ladder {own} ({', '.join(packages)})"
 
 
 def run_light(args: list[str]) -> bool:
@@ -130,6 +151,8 @@ def run_light(args: list[str]) -> bool:
         raise SystemExit(2)
     if args[0] in ("-h", "--help", "help"):
         print(help_text())
+    elif args[0] in ("-V", "--version"):
+        print(version_text())
     elif args[0].startswith("-") and not args[0].startswith("--print_"):
         command = next((arg for arg in args if arg in COMMANDS), "fit")
         example = f"such as `python cli.py {command} {args[0]} ...`"

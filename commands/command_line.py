@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from lightning import LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from commands import (
     COMMANDS,
@@ -72,7 +72,8 @@ class CommandLine(LightningCLI):
         super().setup_parser(*args, **kwargs)
         for name in self.subcommands():
             add_options_of(name, self.parser.commands[name])
-            arrange_help(name, self.parser.commands[name])
+            if isinstance(self.args, list) and {"-h", "--help"} & {*self.args}:
+                arrange_help(name, self.parser.commands[name], whole="all" in self.args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_shared_options(parser)
@@ -96,6 +97,7 @@ class CommandLine(LightningCLI):
         args = arguments.normalized(arguments.with_config_of_run(args))
         self.files = arguments.given_files(args)
         config_files.check(self.files)
+        config_files.check_one_model(self.files)
         try:
             with lightning_mends.defaults_of_the_new_class():
                 return self.parser.parse_args(config_files.without_old_names(args))
@@ -168,6 +170,8 @@ class CommandLine(LightningCLI):
             return
         resume = command == "fit"
         self.checkpoint = checkpoints.resolve(wanted, self.runs / self.experiment, resume)
+        if several := checkpoints.choice(wanted, self.runs / self.experiment, self.checkpoint):
+            rank_zero_info(several)
         self.options.ckpt_path = None  # until Lightning has looked for hyperparameters in it
         given = self.options.model or Namespace(class_path=None, init_args=Namespace())
         if saved := model_arguments.saved_in(self.checkpoint, self.own_classes):

@@ -22,6 +22,8 @@ from runtime.errors import FULL
 from runtime.files import METRICS, read_json, write, write_figure
 
 STAGES = {"val": "validate", "test": "test"}  # and the commands that write their scores
+RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run
+SEED = "seed_everything"
 UNRELATED = ("trainer.default_root_dir", "ckpt_path", "experiment")  # not to the results
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it is there
 
@@ -33,6 +35,7 @@ class Run(NamedTuple):
     config: dict[str, str]  # values by their dotted names
     scores: dict[str, float | None]  # by stage and name: `test/frechet`; None: not computable
     floors: dict[str, float | None]
+    folder: Path = Path()
 
 
 class LightParser(ArgumentParser):
@@ -43,16 +46,50 @@ class LightParser(ArgumentParser):
 
 
 def compare(args: list[str]) -> None:
-    """Prints a table of the runs' results, and writes `comparison.csv` and `comparison.png`."""
+    """Prints a table of the runs' results, and writes `comparison.csv` and `comparison.png`.
+
+    Of a folder with several runs, the newest counts.
+    """
     parser = LightParser(
         "cli.py compare", description=COMMANDS["compare"].summary, allow_abbrev=False
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a run")
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        type=Path,
+        help="folder of a run, or of an experiment, for its newest run",
+    )
     parser.add_argument("--stage", choices=STAGES, help="scores of this stage alone")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder to write to")
+    text = "folder to write to (default: the one that contains all these runs)"
+    parser.add_argument("--out", type=Path, help=text)
     options = parser.parse_args(args)
 
-    report(load(options.runs, options.stage), options.out)
+    runs = load(options.runs, options.stage)
+    report(runs, options.out or _common_folder(run.folder for run in runs))
+
+
+def _common_folder(runs: Iterable[Path]) -> Path:
+    """Returns the folder that contains all runs, relative to the current folder if it is inside."""
+    folder, here = Path(os.path.commonpath([run.parent for run in runs])), Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def newest_run(folder: Path) -> Path:
+    """Returns the newest run below a folder that is no run, by the dates of its checkpoints.
+
+    A run without checkpoints is older than the others. Without runs, returns the folder.
+    """
+
+    def age(run: Path) -> tuple[bool, float]:
+        saved = [path.lstat().st_mtime for path in run.glob("checkpoints/[!.]*.ckpt")]
+        written = [(run / name).stat().st_mtime for name in RECORDS if (run / name).is_file()]
+        return bool(saved), max(saved or written)
+
+    if any((folder / name).is_file() for name in RECORDS):
+        return folder
+    runs = {path.parent for name in RECORDS for path in folder.glob(f"**/{name}")}
+    return max(sorted(runs), key=age, default=folder)
 
 
 def report(runs: Sequence[Run], out: Path) -> None:
@@ -75,7 +112,7 @@ def load(folders: Iterable[Path], stage: str | None = None) -> list[Run]:
     """Reads the runs that have results of a stage or any; names the others on standard error."""
     stages = [stage] if stage else list(STAGES)
     found, missing = {}, []
-    for folder in dict.fromkeys(folders):
+    for folder in dict.fromkeys(map(newest_run, folders)):
         scores, floors = scores_of(folder, stages)
         if scores:
             found[Path(os.path.abspath(folder))] = scores, floors
@@ -90,7 +127,7 @@ def load(folders: Iterable[Path], stage: str | None = None) -> list[Run]:
     if missing:
         print(f"Skipped: {', '.join(missing)}", file=sys.stderr)
     root = os.path.commonpath([folder.parent for folder in found])
-    return [Run(str(run.relative_to(root)), config_of(run), *found[run]) for run in found]
+    return [Run(str(run.relative_to(root)), config_of(run), *found[run], run) for run in found]
 
 
 def scores_of(
@@ -153,19 +190,27 @@ def differences(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def table(runs: Sequence[Run], settings: Sequence[str], scores: Sequence[str]) -> list[list[str]]:
-    """Returns a header and a row for each run; for several runs also their mean and deviation.
+def repeat_one_setting(runs: Sequence[Run]) -> bool:
+    """Returns whether the runs differ in nothing but their seeds."""
+    names = _names(run.config for run in runs)
+    same = (name for name in names if name not in (*UNRELATED, SEED))
+    return all(len({run.config.get(name) for run in runs}) == 1 for name in same)
 
-    The deviation is the standard deviation of the sample (n - 1). A floor follows its score in
-    parentheses.
+
+def table(runs: Sequence[Run], settings: Sequence[str], scores: Sequence[str]) -> list[list[str]]:
+    """Returns a header and a row for each run.
+
+    Runs that differ in nothing but their seeds also have their mean and deviation: an average over
+    models, data or settings would mean nothing. The deviation is the standard deviation of the
+    sample (n - 1). The score of real images follows a score in parentheses.
     """
     with_floor = _names(run.floors for run in runs)
-    headers = [f"{name} (floor)" if name in with_floor else name for name in scores]
+    headers = [f"{name} (real images)" if name in with_floor else name for name in scores]
     rows = [["run", *settings, *headers]]
     for run in runs:
         cells = [_cell(run.scores.get(name), run.floors.get(name)) for name in scores]
         rows.append([run.name, *(run.config[name] for name in settings), *cells])
-    if len(runs) > 1:
+    if len(runs) > 1 and repeat_one_setting(runs):
         columns = [[v for r in runs if (v := r.scores.get(name)) is not None] for name in scores]
         means = [fmean(column) if column else None for column in columns]
         deviations = [stdev(column) if len(column) > 1 else None for column in columns]
@@ -199,12 +244,12 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _write_csv(
     file: Path, runs: Sequence[Run], settings: Sequence[str], scores: Sequence[str]
 ) -> None:
-    """Writes a line for each run with all digits; floors are the last columns."""
-    floors = [f"{name} (floor)" for name in _names(run.floors for run in runs)]
+    """Writes a line for each run with all digits; scores of real images are the last columns."""
+    floors = [f"{name} (real images)" for name in _names(run.floors for run in runs)]
     with file.open("w", newline="") as lines:
         header = ["run", *settings, *scores, *floors]
         writer = csv.DictWriter(lines, header, extrasaction="ignore")
         writer.writeheader()
         for run in runs:
-            with_floors = {f"{name} (floor)": value for name, value in run.floors.items()}
+            with_floors = {f"{name} (real images)": value for name, value in run.floors.items()}
             writer.writerow(run.config | run.scores | with_floors | {"run": run.name})

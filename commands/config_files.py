@@ -57,6 +57,23 @@ def check(files: Iterable[Path]) -> None:
             raise MisconfigurationException(problem) from None
 
 
+def check_one_model(files: Iterable[Path]) -> None:
+    """Refuses two configs of different models, of which the last would silently win."""
+    named: dict[str, Path] = {}
+    for file in files:
+        model = yaml.safe_load(file.read_text(encoding="utf-8")).get("model")
+        class_path = model.get("class_path") if isinstance(model, dict) else model
+        if isinstance(class_path, str):
+            named.setdefault(class_path.rpartition(".")[2], file)
+    if len(named) > 1:
+        first, second = [*named.values()][:2]
+        raise MisconfigurationException(
+            f"--config {first} and --config {second} are two whole configs, of the models "
+            f"{' and '.join([*named][:2])}: give one of them, and overlays such as "
+            "configs/trainer/gpu.yaml."
+        )
+
+
 def _size_of(node: yaml.Node | None, known: dict[int, float] | None = None) -> float:
     """Counts the values that a node stands for, with those of aliases; infinite for a cycle."""
     known = {} if known is None else known

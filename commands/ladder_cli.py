@@ -3,6 +3,7 @@
 import atexit
 import gc
 import shlex
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
@@ -12,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 import models
 from callbacks import DEFAULT_CALLBACKS, Progress, Summary
-from commands import initial_weights, model_arguments, program
+from commands import initial_weights, last_words, model_arguments, program
 from commands.command_line import CommandLine
 from datamodules.base import InMemoryDataModule
 from runtime import checkpoints, cluster, signals, trust
@@ -98,7 +99,7 @@ class LadderCLI(CommandLine):
         config = self.config_init[self.subcommand].trainer
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
-            resumed = run_folder_of(self.checkpoint) if self.checkpoint else None
+            resumed = self._folder_of_checkpoint
             given = [] if config.logger in (None, True) else config.logger
             others = given if isinstance(given, list) else [given]
             chosen.insert(0, RunFolder(self.runs, self.experiment, resumed, others))
@@ -120,20 +121,64 @@ class LadderCLI(CommandLine):
         if config.enable_model_summary is not False:
             chosen.append(Summary())
         if self._saves:
-            chosen.append(Preemption(config.max_time))
+            command = f"{program.cli()} fit{self._trusting}"
+            chosen.append(Preemption(config.max_time, command))
         if self._keeps_checkpoints:
             chosen += [options.checkpoint, checkpoints.BestCheckpoint()]
         return chosen
 
-    def after_fit(self) -> None:
-        """Prints where the run is and which command comes next."""
+    def before_validate(self) -> None:
+        self._pictures = last_words.written_at(self._folder_of_checkpoint)
+
+    before_test = before_validate
+
+    @property
+    def _folder_of_checkpoint(self) -> Path | None:
+        return run_folder_of(self.checkpoint) if self.checkpoint else None
+
+    def after_validate(self) -> None:
+        """Refuses data that had nothing to validate on, and names the new pictures."""
+        data = self.datamodule
+        if isinstance(data, InMemoryDataModule) and data.splits and data.splits.val is None:
+            again = "train again with --data.val_fraction 0.2"
+            remedy = f", or {again}" if "val_fraction" in data.hparams else ""
+            raise MisconfigurationException(
+                "the data have no validation split: use `python cli.py test --ckpt_path RUN`"
+                f"{remedy}."
+            )
+        self._name_pictures()
+
+    def after_test(self) -> None:
+        self._name_pictures()
+
+    def _name_pictures(self) -> None:
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
-        if folder and self.trainer.loggers and not self.options.trainer.fast_dev_run:
-            runs = shlex.quote(str(self.runs))
-            watch = f"{program.tensorboard()} --logdir {runs} --host localhost"
-            rank_zero_info(f"This run: {folder}\nWatch it: {watch}")
-            if self._saves:
-                foreign = any(trust.foreign_classes(self.options.as_dict()))
-                trusting = " --trust true" if foreign else ""  # the user's own classes
-                run = f"--ckpt_path {shlex.quote(str(folder))}{trusting}"
-                rank_zero_info(f"Next:     {program.cli()} test {run}")
+        if folder and self.trainer.loggers:
+            self._print(last_words.new_pictures(Path(folder), self._pictures))
+
+    def after_fit(self) -> None:
+        """Prints where the run and its pictures are, and which command comes next."""
+        folder = self.trainer.log_dir  # a broadcast, so every rank takes part
+        if not folder or not self.trainer.loggers or self.options.trainer.fast_dev_run:
+            return
+        lines = [f"This run: {folder}", *last_words.pictures_of_training(Path(folder))]
+        lines.append(last_words.watching(self.runs))
+        if self._saves:
+            run = self._as_option(folder)
+            lines = last_words.missing_validation(self.trainer, self.datamodule, run) + lines
+            lines.append(f"Next:     {program.cli()} test {run}")
+        self._print(lines)
+
+    def _as_option(self, folder: str) -> str:
+        """Returns the options that name a run to other commands."""
+        return f"--ckpt_path {shlex.quote(folder)}{self._trusting}"
+
+    @property
+    def _trusting(self) -> str:
+        foreign = any(trust.foreign_classes(self.options.as_dict()))
+        return " --trust true" if foreign else ""  # the user's own classes
+
+    @staticmethod
+    def _print(lines: list[str]) -> None:
+        for line in lines:
+            rank_zero_info(line)

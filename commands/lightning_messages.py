@@ -21,8 +21,13 @@ REWORDED = {  # pattern: a line, in which {0} is the pattern's first group
         "trainer.accumulate_grad_batches is not for GANs: set --model.accumulate_grad_batches "
         "instead."
     ),
-    r"No supported gpu backend found|accelerator can not run on your system": (
-        "trainer.accelerator: this machine has no such device. Leave it out, or set it to cpu."
+    r"No supported gpu backend found|`CUDAAccelerator` can not run": (
+        "trainer.accelerator: this machine has no GPU that PyTorch can use. Leave it out, or set "
+        "it to cpu; several processes on the CPU: --config configs/trainer/ddp_cpu.yaml."
+    ),
+    r"`(\w+)Accelerator` can not run on your system": (
+        "trainer.accelerator: this machine has no device of type {0}. Leave it out, or set it to "
+        "cpu."
     ),
     r"torch_xla": (
         "trainer.accelerator: TPUs need the package torch_xla, which is not installed. Leave it "

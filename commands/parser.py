@@ -1,12 +1,13 @@
 """The parser of commands that need a Trainer, their options, and the classes it can suggest."""
 
-from argparse import SUPPRESS
+import re
+from argparse import SUPPRESS, Action
 from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from jsonargparse import ActionSubCommands
+from jsonargparse import ActionSubCommands, DefaultHelpFormatter
 from lightning import LightningModule, Trainer
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch import loggers
@@ -33,13 +34,27 @@ TITLES = {  # of the help's groups of options
 TEXTS: dict[Any, str] = {  # in place of Lightning's, for all commands or for one
     "ckpt_path": "The trained weights: a checkpoint, a run folder, `last` or `best`.",
     ("fit", "ckpt_path"): "Continue a run: a checkpoint, a run folder, or `last` for the newest.",
+    "seed_everything": "Seed of all that is random; true: a new one for each run.",
     "weights_only": "Refuse a checkpoint that contains more than plain values.",
     "verbose": "Also print Lightning's own table.",
 }
 
 
+class HelpText(DefaultHelpFormatter):
+    """Formats help in plain words: `int, 1 or more` instead of `Annotated[int, 1 or more]`."""
+
+    def _expand_help(self, action: Action) -> str:
+        text = super()._expand_help(action)  # before it is wrapped, which has no public way
+        text = re.sub(r"Annotated\[(\w+), (.+?)\]", r"\1, \2", text)
+        required = action.dest == "ckpt_path"  # by most commands
+        return text.replace(", default: null)", ")") if required else text
+
+
 class Parser(LightningArgumentParser):
     """A parser that raises its errors, and knows the light commands by name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"formatter_class": HelpText} | kwargs)
 
     def add_subcommands(self, *args: Any, **kwargs: Any) -> ActionSubCommands:
         """Adds the light commands, for the help and for shell completion."""
@@ -98,8 +113,13 @@ def add_options_of(command: str, parser: Parser) -> None:
         parser.add_argument("--weights_only", type=bool | None, default=None, help=SUPPRESS)
 
 
-def arrange_help(command: str, parser: Parser) -> None:
-    """Puts a command's own options first in its help, and shortens titles and texts."""
+def arrange_help(command: str, parser: Parser, whole: bool) -> None:
+    """Puts a command's own options first in its help, and shortens titles and texts.
+
+    The parser can then do nothing but print its help, because it builds what its groups name. The
+    options of the Trainer, the model and the other parts fill ten screens, so only the whole
+    help lists them.
+    """
     trains = command == "fit"
     main = "--config FILE" if trains else "--ckpt_path RUN"
     parser.usage = f"python cli.py {typed(command)} {main} [OPTIONS]"
@@ -107,14 +127,15 @@ def arrange_help(command: str, parser: Parser) -> None:
     groups = parser.groups or {}
     own, parts = groups[command], [groups[name] for name in TITLES]
     own.title = f"Options of {command}"
-    for action in own._group_actions:
+    general = next(group for group in parser._action_groups if group.title == "options")
+    for action in (*own._group_actions, *general._group_actions):
         action.help = TEXTS.get((command, action.dest)) or TEXTS.get(action.dest) or action.help
     for group, title in zip(parts, TITLES.values(), strict=True):
         group.title = title
     source = "A config file gives most of them." if trains else "A run's config.yaml gives them."
+    if not whole:
+        names = ", ".join(f"--{name}.* ({title})" for name, title in TITLES.items())
+        source = f"{names}. {source} `python cli.py {typed(command)} --help all` lists them."
     shared = parser.add_argument_group("Trainer, model and data options", source)
-    general = next(group for group in parser._action_groups if group.title == "options")
-    first = [own, general, shared]
-    others = [group for group in parser._action_groups if group not in [*first, *parts]]
-    # argparse has no public way to order groups
-    vars(parser)["_action_groups"] = [*first, *parts, *others]
+    # argparse has no public way to order groups, nor to leave out what no user can set
+    vars(parser)["_action_groups"] = [own, general, shared, *(parts if whole else [])]

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal, get_args
 
+from lightning import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
@@ -78,7 +80,10 @@ class Images(InMemoryDataModule):
         key = "mnist" if files else "digits"
         if self.trainer is not None:  # One node may lack the files.
             key = self.trainer.strategy.broadcast(key)
-        if key == "digits":
+        trainer = self.trainer
+        if key == "digits" and trainer is not None and not _begins_training(trainer):
+            rank_zero_warn("MNIST was not found, so these are scikit-learn's 1,797 small digits.")
+        elif key == "digits":
             rank_zero_warn(
                 "MNIST WAS NOT FOUND: THIS RUN USES SCIKIT-LEARN'S 1,797 SMALL DIGITS INSTEAD. "
                 f"Tried {'; '.join(tried)}; download ({self._download_error}). For MNIST, set "
@@ -96,3 +101,8 @@ class Images(InMemoryDataModule):
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"dataset": self.dataset_found}
+
+
+def _begins_training(trainer: Trainer) -> bool:
+    """Returns whether this is a new run, so that the choice of its data is news."""
+    return trainer.state.fn == TrainerFn.FITTING and trainer.ckpt_path is None

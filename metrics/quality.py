@@ -18,7 +18,7 @@ Counts = dict[str, int]  # numbers of samples: generated, train, test
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 EXPLANATION = (
     "↑ higher is better, ↓ lower is better. Real images: the score of real images in place of "
-    "generated ones,\nwhich a perfect generator reaches. n: number of images."
+    "generated ones,\nwhich a perfect generator reaches."
 )
 
 
@@ -41,17 +41,13 @@ class QualityReport:
         return {**vars(self)}
 
     def table(self, scores: Sequence[Score], names: Sequence[str] | None = None) -> str:
-        """Formats a line for each score and for each class: value, floor, and sample counts.
+        """Formats `summary` and a line for each class: values, floors, and sample counts.
 
         Classes have these names, or else their numbers.
         """
         count_cells = "   {generated:>9} {train:>7} {test:>7}"
         samples = f"{'n drawn':>12}{'n train':>8}{'n test':>8}"
-        lines = [f"{'score':<18}{'generated':>13}{'real images':>13}{samples}"]
-        for score in scores:
-            name, counts = score.name, count_cells.format(**self.counts[score.name])
-            shown = _cells(score.format, self.scores[name], self.floor.get(name))
-            lines.append(f"{name + ARROWS[score.better]:<18}{shown}{counts}")
+        lines = [self.summary(scores)]
         names = names or [str(k) for k in range(len(self.class_counts))]
         width = max(5, *map(len, names)) if self.class_scores else 0
         if self.class_scores:
@@ -68,6 +64,24 @@ class QualityReport:
         if any(math.isnan(value) for value in (*self.scores.values(), *self.floor.values())):
             lines.append("nan: too few images for this score")
         return "\n".join(lines)
+
+    def summary(self, scores: Sequence[Score]) -> str:
+        """Formats a line for each score: value, floor, and name in words; then sample counts."""
+        lines = [f"{'score':<18}{'generated':>13}{'real images':>13}"]
+        for score in scores:
+            name = score.name
+            shown = _cells(score.format, self.scores[name], self.floor.get(name))
+            lines.append(f"{name + ARROWS[score.better]:<18}{shown}  {score.title}".rstrip())
+        return "\n".join([*lines, self._numbers(scores)])
+
+    def _numbers(self, scores: Sequence[Score]) -> str:
+        """Says the numbers of images once for all scores that share them."""
+        groups: dict[str, list[str]] = {}
+        for score in scores:
+            counts = "{generated:,} generated, {train:,} training and {test:,} held-out images"
+            groups.setdefault(counts.format(**self.counts[score.name]), []).append(score.name)
+        (most, _), *others = sorted(groups.items(), key=lambda item: -len(item[1]))
+        return "\n".join([f"Of {most}."] + [f"{', '.join(n)}: {text}." for text, n in others])
 
 
 def _cells(spec: str, *values: float | None) -> str:

@@ -45,6 +45,7 @@ class Score(ABC):
     """One quality score of generated samples."""
 
     name: str  # in the table, in `metrics.json` and, as `test/<name>`, in the log
+    title: str = ""  # the name in words, if it needs them
     better: Literal["higher", "lower"] | None = None
     # The real images that are scored like generated ones as the floor; None: no floor.
     floor: Literal["train", "test"] | None = "train"

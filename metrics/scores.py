@@ -37,6 +37,7 @@ class StatisticScore(Score):
     field: str | None = None  # of the tuple that the function returns
     better: Literal["higher", "lower"] | None = None
     stages: tuple[str, ...] = Score.stages
+    title: str = ""
 
     def statistics(self, setting: Setting) -> dict[str, Metric]:
         names = {self.statistic} & STATISTICS.keys()  # every set has the others
@@ -69,6 +70,7 @@ class LabelAccuracy(Score):
     """
 
     name, better, class_name = "label_accuracy", "higher", "accuracy"
+    title = "share of images that show their class"
     floor, stages, needs_labels = "test", ALWAYS, True
 
     def compare(self, sets: Sets) -> float:
@@ -79,7 +81,10 @@ class LabelAccuracy(Score):
 
 
 class Memorization(StatisticScore):
-    """Distance to training samples over distance to test samples; near 0 for copies."""
+    """Distance to training samples over distance to test samples; near 0 for copies.
+
+    Best near the value of real images, so neither higher nor lower is better.
+    """
 
     def compare(self, sets: Sets) -> float:
         train, test = sets.train["bank"], sets.test["bank"]
@@ -92,6 +97,7 @@ class GanTrain(Score):
     """Accuracy on all test images of a classifier that learns from generated images alone."""
 
     name, better = "gan_train", "higher"
+    title = "accuracy of a classifier trained on generated images"
     stages, needs_labels, keeps_images = ("test",), True, True
 
     def __init__(self, steps: int = 500) -> None:
@@ -110,20 +116,43 @@ class GanTrain(Score):
 
 SCORES: tuple[Score, ...] = (
     # Heusel et al. 2017
-    StatisticScore("frechet", "moments", frechet_of_sets, better="lower", stages=ALWAYS),
-    IntraFrechet("intra_frechet", "moments", frechet_by_class, better="lower"),
+    StatisticScore(
+        "frechet", "moments", frechet_of_sets, None, "lower", ALWAYS, title="Frechet distance"
+    ),
+    IntraFrechet(
+        "intra_frechet", "moments", frechet_by_class, better="lower",
+        title="Frechet distance, mean of the classes",
+    ),
     LabelAccuracy(),
-    # Binkowski et al. 2018; an unbiased estimate, which may be below 0
-    StatisticScore("kid", "kernel", kernel_distance, "estimate", "lower"),
-    StatisticScore("kid_error", "kernel", kernel_distance, "error"),
+    # Binkowski et al. 2018
+    StatisticScore(
+        "kid", "kernel", kernel_distance, "estimate", "lower",
+        title="kernel distance; by chance below 0 if images are good",
+    ),
+    StatisticScore(
+        "kid_error", "kernel", kernel_distance, "error", title="standard error of kid"
+    ),
     # Kynkaanniemi et al. 2019, Naeem et al. 2020
-    StatisticScore("precision", "bank", manifold_scores, "precision", "higher"),
-    StatisticScore("recall", "bank", manifold_scores, "recall", "higher"),
+    StatisticScore(
+        "precision", "bank", manifold_scores, "precision", "higher",
+        title="share of generated images near real ones",
+    ),
+    StatisticScore(
+        "recall", "bank", manifold_scores, "recall", "higher",
+        title="share of real images near generated ones",
+    ),
     StatisticScore("density", "bank", manifold_scores, "density", "higher"),
     StatisticScore("coverage", "bank", manifold_scores, "coverage", "higher"),
     # Metz et al. 2017; the divergence is in nats
-    StatisticScore("modes", "modes", mode_coverage, "modes", "higher", ALWAYS),
-    StatisticScore("modes_kl", "modes", mode_coverage, "kl", "lower"),
-    Memorization("memorization", "bank", memorization_ratio, better="higher"),
+    StatisticScore(
+        "modes", "modes", mode_coverage, "modes", "higher", ALWAYS, title="classes that appear"
+    ),
+    StatisticScore(
+        "modes_kl", "modes", mode_coverage, "kl", "lower", title="imbalance of the classes"
+    ),
+    Memorization(
+        "memorization", "bank", memorization_ratio,
+        title="best near the value of real images; 0 for copies of them",
+    ),
     GanTrain(),
-)
+)  # fmt: skip

@@ -1,5 +1,6 @@
 """When a run saves checkpoints, and how to find one."""
 
+import difflib
 import os
 import re
 import time
@@ -133,10 +134,11 @@ def resolve(
     elif path.is_file() or path.is_symlink():
         found = path
     else:
-        problem = (
-            "no such file or folder. Give a checkpoint, a run folder, or 'last' for the newest run "
-            f"below {runs}."
-        )
+        there = [other.name for other in path.parent.glob("[!.]*")]
+        near = difflib.get_close_matches(path.name, there, n=1)
+        remedy = f"Give a checkpoint, a run folder, or 'last' for the newest run below {runs}."
+        remedy = f"Did you mean {path.parent / near[0]}?" if near else remedy
+        problem = f"no such file or folder. {remedy}"
     if found is None:
         raise MisconfigurationException(f"{option} {wanted}: {problem}")
     if wrong := problem_of(found):
@@ -149,6 +151,18 @@ def resolve(
             "it. Use it with test, sample or predict, or give a checkpoint of a run."
         )
     return found
+
+
+def choice(wanted: str | Path, runs: Path, found: Path) -> str:
+    """Says which run a folder or `last` means, of several; empty if there is no choice."""
+    folder = runs if wanted == "last" else Path(wanted)
+    several = {path.parent for path in folder.glob("**/[!.]*.ckpt")}
+    if len(several) < 2:
+        return ""
+    run = found.parent.parent if found.parent.name == "checkpoints" else found.parent
+    step = step_of(found)
+    at = "" if step is None else f", step {step:,}"
+    return f"{folder} has {len(several)} runs: {run.relative_to(folder)}, the newest{at}."
 
 
 def _missing_to_resume(path: Path) -> str:

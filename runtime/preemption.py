@@ -1,5 +1,6 @@
 """Pre-emption: a run that is told to stop saves itself and resumes bit-exactly."""
 
+import shlex
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -27,12 +28,18 @@ class Preemption(Checkpoint):
     Args:
         max_time: Stop after this long, in the formats of `Trainer(max_time=...)`. Lightning's
             own timer ends the epoch it falls in, so that a resumed run never sees the rest of it.
+        command: Start of the command that continues the run.
     """
 
     _agreement: "Agreement"
 
-    def __init__(self, max_time: str | timedelta | dict[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        max_time: str | timedelta | dict[str, int] | None = None,
+        command: str = "python cli.py fit",
+    ) -> None:
         super().__init__()
+        self._command = command
         self._timer = Timer(max_time)
         self._stepped = False  # an optimizer, in this batch
 
@@ -71,8 +78,7 @@ class Preemption(Checkpoint):
         remaining = self._timer.time_remaining()
         return signals.stop_requested() or (remaining is not None and remaining <= 0)
 
-    @staticmethod
-    def _stop(trainer: Trainer) -> None:
+    def _stop(self, trainer: Trainer) -> None:
         signals.ignore()  # SLURM may send several
         folder = trainer.log_dir  # a broadcast, so every rank asks
         if folder is None:
@@ -83,6 +89,7 @@ class Preemption(Checkpoint):
         trainer.save_checkpoint(path, weights_only=False)  # not given, Lightning says so
         background.flush(trainer)
         rank_zero_info(f"Told to stop after step {trainer.global_step}; saved {path}.")
+        rank_zero_info(f"Continue: {self._command} --ckpt_path {shlex.quote(folder)}")
         # Lightning's launcher kills all ranks when one of those it started exits with an error.
         sys.exit(TRY_AGAIN if trainer.is_global_zero else 0)
 

@@ -14,7 +14,8 @@ from runtime.loggers import LoggerFactory
 from runtime.precision import choose_precision
 from runtime.ranges import Range, check_values
 
-# In this order, because jsonargparse writes a value as the first type that takes it.
+# Functions that make loggers, for `RunFolder` to call once the folder is known. In this order,
+# because jsonargparse writes a value as the first type that takes it.
 Loggers = bool | list[LoggerFactory] | LoggerFactory | None
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
@@ -37,8 +38,7 @@ class LadderTrainer(Trainer):
     """A Trainer that chooses its precision, writes checkpoints atomically and corrects Lightning.
 
     Args:
-        logger: Loggers beside the run folder's CSV and TensorBoard; False: no logs, no folder. The
-            command line gives functions that make them, for `RunFolder` to call.
+        logger: Loggers beside the run folder's CSV and TensorBoard; False: no logs, no folder.
         precision: Like Lightning's. `auto` is bf16-mixed if the hardware multiplies bf16
             natively, otherwise 32-true. The choice is printed.
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning import LightningModule
 from PIL import Image
 
 import cli
@@ -60,6 +62,7 @@ HEAVY = "print([name for name in ('torch', 'lightning', 'pandas') if name in sys
     ("args", "code", "expected"),
     [
         (["--help"], 0, "usage: python cli.py"),
+        (["--version"], 0, "Ladder 0."),
         ([], 2, "usage: python cli.py"),
         (["tain"], 2, "error: there is no command 'tain': one of fit, "),
         (["compare", "nothing"], 2, "error: there is nothing to compare in nothing"),
@@ -72,7 +75,7 @@ def test_light_commands_import_nothing_heavy(args: list[str], code: int, expecte
     assert (done.stderr or done.stdout).startswith(expected)
     assert done.stdout.endswith("[]\n")
     for name in COMMANDS:
-        assert name in done.stdout + done.stderr or args[:1] == ["compare"]
+        assert name in done.stdout + done.stderr or args[:1] in (["compare"], ["--version"])
 
 
 def test_a_call_from_python_restores_all_filters(in_root: Path) -> None:
@@ -159,6 +162,31 @@ def test_tensorboard_has_scalars_images_and_the_graph(finished: Path) -> None:
     assert events.Tags()["graph"]
 
 
+def test_the_run_that_is_chosen_of_several_is_said(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = tmp_path / "tiny"
+    shutil.copytree(finished, runs / "version_0")
+    run("sample", f"--ckpt_path={runs}", "--count=10")
+    assert "runs:" not in caplog.text  # there is no choice
+    shutil.copytree(finished, runs / "version_1")
+    last = runs / "version_0" / "checkpoints" / "last.ckpt"
+    os.utime(last, (2e9, 2e9), follow_symlinks=False)
+    os.utime(last, (1.7e9, 1.7e9))
+    for path in (runs / "version_1").glob("checkpoints/*"):
+        os.utime(path, (1.6e9, 1.6e9), follow_symlinks=False)
+    run("sample", f"--ckpt_path={runs}", "--count=10")
+    assert f"{runs} has 2 runs: version_0, the newest, step 8." in caplog.messages
+
+
+def test_a_batch_size_that_cannot_be_is_said_before_the_summary(
+    in_root: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    line = fails(capsys, "fit", "--config=configs/iris.yaml", "--data.batch_size=200")
+    assert "batch_size 200 is larger than the 120 training examples" in line
+    assert "parameters" not in caplog.text
+
+
 def test_hyperparameters_of_the_checkpoint_win_with_a_warning(finished: Path) -> None:
     with pytest.warns(UserWarning, match="model.latent_dim.*4.*9 is not used"):
         run("validate", "--model=GAN", "--model.latent_dim=9", *DIGITS,
@@ -170,6 +198,7 @@ def test_random_weights_are_used_only_on_request(
     command: str, in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [f"--trainer.default_root_dir={tmp_path}", "--config=configs/iris.yaml"]
+    flags.append("--data.val_fraction=0.2")
     line = fails(capsys, command, *flags)
     assert f"`python cli.py {command} --ckpt_path RUN`, or --untrained true." in line
     assert not list(tmp_path.iterdir())
@@ -277,7 +306,13 @@ def test_a_commands_own_options_come_first_in_its_help(
 ) -> None:
     with pytest.raises(SystemExit):
         run(command, "--help")
+    assert "\nTrainer:" not in (short := capsys.readouterr().out)
+    assert f"`python cli.py {command} --help all`" in " ".join(short.split())
+    with pytest.raises(SystemExit):
+        run(command, "--help", "all")
     text = capsys.readouterr().out
+    for jargon in ("Annotated", "Linked arguments", "for `RunFolder`"):
+        assert jargon not in text
     run_or_config = "--config FILE" if command == "fit" else "--ckpt_path RUN"
     assert text.startswith(f"usage: python cli.py {command} {run_or_config} [OPTIONS]\n")
     own = {"fit": "--init_from", "sample": "--count", "maximize": "--layer"}[command]
@@ -287,6 +322,26 @@ def test_a_commands_own_options_come_first_in_its_help(
     )]  # fmt: skip
     assert places == sorted(places)
     assert ("--init_from" in text) == (command == "fit")
+
+
+class Shout:
+    """Adds a command."""
+
+    def shout(self, model: LightningModule, loud: bool = False) -> None:
+        """Prints a word.
+
+        Args:
+            loud: Print it in capitals.
+        """
+
+
+def test_a_users_command_is_described_by_its_method(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        run(f"{__name__}.Shout", "--help")
+    del COMMANDS["shout"]
+    assert "\n\nPrints a word.\n\n" in capsys.readouterr().out
 
 
 def test_srun_outside_of_a_job_is_no_news(

@@ -48,7 +48,7 @@ def demo(args: list[str]) -> None:
 
 def require_gradio() -> None:
     if importlib.util.find_spec("gradio") is None:
-        raise UserError("demo needs Gradio: pip install 'ladder-lightning[demo]'")
+        raise UserError('demo needs Gradio: pip install -e ".[demo]"')
 
 
 def listen(port: int) -> socket.socket:

@@ -17,6 +17,7 @@ from callbacks.evaluation_figures import (
     draw_confusion,
     draw_mistakes,
     draw_reliability,
+    table,
     wilson_interval,
 )
 from callbacks.figures import publish
@@ -43,6 +44,18 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evaluated, str]]:
     return reported
 
 
+def test_few_examples_have_no_calibration_error() -> None:
+    """They would not fill its bins."""
+    for examples in (29, 30):
+        counts = torch.tensor([[examples, 0], [0, 0]])
+        bins = Calibration(*torch.zeros(3, 15), error=0.2)
+        evaluated = Evaluated(0.5, counts, bins, Mistakes(torch.zeros(0, 0), [], [], []))
+        lines = table(evaluated, ["0", "cat"], "Test").splitlines()
+        assert lines[3].startswith("  class 0 ")
+        assert lines[4].startswith("  cat ")
+        assert ("calibration" in lines[-1]) is (examples == 30)
+
+
 def test_a_test_run_counts_every_image_once(
     tmp_path: Path, seen: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,7 +78,7 @@ def test_a_test_run_counts_every_image_once(
     assert re.search(rf"loss +{loss:.4f}\n", printed)
     assert re.search(rf"accuracy +{100 * hits / 360:.2f} % \({hits} of 360\)\n", printed)
     row = confusion[7]
-    assert re.search(rf"\n  7 +[\d.]+ % \({row[7]} of {row.sum()}\)\n", printed)
+    assert re.search(rf"\n  class 7 +[\d.]+ % \({row[7]} of {row.sum()}\)\n", printed)
     folder = tmp_path / "run" / "figures"
     pictures = {"confusion_test.png", "mistakes_test.png", "reliability_test.png"}
     assert {path.name for path in folder.glob("*.png")} == pictures

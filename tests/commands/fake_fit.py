@@ -29,7 +29,9 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 run = Path(given["--trainer.default_root_dir"]) / given["--experiment"] / "version_0"
 x = given["--seed_everything"] if given["--x"] == "0" else given["--x"]
 (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-(run / "config.yaml").write_text(f"seed_everything: {given['--seed_everything']}\nx: {x}\n")
+(run / "config.yaml").write_text(
+    f"seed_everything: {given['--seed_everything']}\nx: {given['--x']}\n"
+)
 with (run.parent / "calls").open("a") as calls:
     calls.write(f"{given['--ckpt_path']}\n")
 if given["--refuses"]:

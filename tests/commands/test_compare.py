@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def test_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     runs = [results(tmp_path / str(i), value, seed=i) for i, value in enumerate([0.5, 2.0])]
     run("compare", *map(str, runs), "--out", str(tmp_path / "out"))
     rows = rows_of(capsys.readouterr().out)
-    assert rows["run"] == ["seed_everything", "test/frechet(floor)", "test/recall"]
+    assert rows["run"] == ["seed_everything", "test/frechet(real", "images)", "test/recall"]
     assert rows["0"] == ["0", "0.5(0.1)", "-"]
     assert rows["1"] == ["1", "2(0.1)", "-"]
     assert rows["mean"] == ["1.25", "-"]
@@ -50,10 +51,38 @@ def test_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["test/frechet"] for row in table] == ["0.5", "2.0"]
-    assert [row["test/frechet (floor)"] for row in table] == ["0.1", "0.1"]
+    assert [row["test/frechet (real images)"] for row in table] == ["0.1", "0.1"]
     assert [row["test/recall"] for row in table] == ["", ""]
     assert [row["seed_everything"] for row in table] == ["0", "1"]
     assert imread(tmp_path / "out" / "comparison.png").shape[0] > 50
+
+
+def test_runs_of_different_settings_have_no_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A setting that only one of them has counts as well."""
+    first = results(tmp_path / "a", 0.5)
+    for second in (results(tmp_path / "b", 2.0, extra=1), results(tmp_path / "c", 2.0, width=9)):
+        run("compare", str(first), str(second))
+        assert rows_of(capsys.readouterr().out).keys() == {"run", "a", second.name, "Wrote"}
+
+
+def test_an_experiment_stands_for_its_newest_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [results(tmp_path / f"runs/iris/version_{i}", 1.0) for i in range(3)]
+    for folder, time in zip(runs, (2, 3), strict=False):  # the last one was never saved
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints/last.ckpt").touch()
+        os.utime(folder / "checkpoints/last.ckpt", (time, time))
+    other = results(tmp_path / "runs/gates/version_0", 2.0)
+    run("compare", "runs/iris", str(other))
+    rows = rows_of(capsys.readouterr().out)
+    assert rows.keys() == {"run", "iris/version_1", "gates/version_0", "mean", "std", "Wrote"}
+    assert rows["Wrote"] == ["runs/comparison.csv,", "runs/comparison.png"]
+    assert (tmp_path / "runs/comparison.csv").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_one_run_has_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,8 +36,8 @@ def test_seeds_and_their_table(sweep: Sweep, capsys: pytest.CaptureFixture[str])
     printed = capsys.readouterr().out
     assert re.search(r"seed_2 done after \d+ s: val/loss 4\n", printed)
     rows = [line.split() for line in printed.splitlines()]
-    assert ["run", "seed_everything", "x", "val/loss"] in rows
-    assert ["seed_1", "1", "1", "1"] in rows
+    assert ["run", "seed_everything", "val/loss"] in rows
+    assert ["seed_1", "1", "1"] in rows
     assert ["mean", "4.667"] in rows  # (1 + 4 + 9) / 3
     assert ["std", "4.041"] in rows
     with (sweep.out / "comparison.csv").open(newline="") as file:

@@ -44,6 +44,16 @@ def test_auto_falls_back_to_digits_loudly_and_on_the_record(tmp_path: Path) -> N
     assert data.identity()["dataset"] == data.judge == "digits"
 
 
+def test_the_fallback_is_one_line_where_it_is_no_news(tmp_path: Path) -> None:
+    run = Trainer(max_steps=1, logger=False, enable_checkpointing=False, accelerator="cpu",
+                  enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    data = Images("auto", str(tmp_path))
+    for command, message in ((run.fit, "MNIST WAS NOT FOUND"), (run.test, "MNIST was not found")):
+        data.splits = None
+        with pytest.warns(UserWarning, match=message):
+            command(Nothing(), datamodule=data)
+
+
 class Nothing(LightningModule):
     """Trains a single number and ignores the images."""
 
@@ -60,6 +70,9 @@ class Nothing(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def test_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+        pass
 
 
 @pytest.mark.filterwarnings("ignore")

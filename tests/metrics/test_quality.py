@@ -80,13 +80,15 @@ def test_counts_are_those_of_the_samples_behind_each_score(report: QualityReport
 
 def test_the_table_shows_scores_floors_and_counts(report: QualityReport) -> None:
     lines = report.table(FROM_FEATURES).splitlines()
-    assert " ".join(lines[0].split()) == "score generated real images n drawn n train n test"
+    assert lines[0].split() == ["score", "generated", "real", "images"]
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
     for score in FROM_FEATURES:
         shown = [f"{x:.4g}" for x in (report.scores[score.name], report.floor[score.name])]
-        counts = [str(count) for count in report.counts[score.name].values()]
         arrow = {"higher": ["↑"], "lower": ["↓"], None: []}[score.better]
-        assert rows[score.name] == [*arrow, *shown, *counts]
+        assert rows[score.name] == [*arrow, *shown, *score.title.split()]
+    assert "Of 300 generated, 400 training and 350 held-out images." in lines
+    bank = "200 generated, 200 training and 200 held-out images."
+    assert f"{', '.join(NEIGHBOURS)}: {bank}" in lines
     assert rows["2"][0] == f"{report.class_scores['accuracy'][2]:.4g}"
     assert rows["2"][-3:] == [str(count) for count in report.class_counts[2].values()]
 
@@ -102,7 +104,7 @@ def test_an_unconditional_generator_has_modes_but_no_labels() -> None:
     )
     assert report.scores["modes"] == CLASSES
     assert report.class_scores == report.class_floor == {}
-    assert "class" not in report.table(quality.scores)
+    assert "\nclass" not in report.table(quality.scores)
 
 
 def test_a_conditional_generator_was_asked_for_classes() -> None:

@@ -1,5 +1,6 @@
 """Pre-emption: the ranks agree to stop, and a stopped run loses nothing."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,22 @@ from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2, small
 from tests.runtime.skewed_signals import trial
 from tests.test_resume import Kill, logged_steps
+
+
+def test_a_stopped_run_says_the_command_that_continues_it(
+    tmp_path: Path, in_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = ["--trainer.max_steps=5", "--trainer.max_time=00:00:00:00"]
+    place = f"--trainer.default_root_dir={tmp_path / 'my runs'}"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["fit", "--config=configs/iris.yaml", *short, place])
+    assert stopped.value.code == TRY_AGAIN
+    (line,) = (text for text in caplog.messages if text.startswith("Continue: "))
+    _, script, *args = shlex.split(line.removeprefix("Continue: "))
+    assert Path(script).name == "cli.py"
+    cli.main([*args, "--trainer.max_time=null"])
+    (folder,) = (tmp_path / "my runs" / "iris").iterdir()
+    assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def test_a_missing_library_is_named_with_its_remedy(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     line = fails(capsys, "demo", f"--runs={tmp_path}")
-    assert line == "error: demo needs Gradio: pip install 'ladder-lightning[demo]'"
+    assert line == 'error: demo needs Gradio: pip install -e ".[demo]"'
 
 
 def test_a_port_that_is_taken_is_named_with_the_next(

@@ -1,0 +1,78 @@
+"""Messages and warnings in the terminal: those that ask nothing of the user are hidden.
+
+Imports nothing heavy.
+"""
+
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+IRRELEVANT_WARNINGS = (
+    "is not supported by the model summary",  # the summary guesses sizes in megabytes
+    "isinstance\\(treespec, LeafSpec\\)",  # Lightning's use of torch
+    "Found .* module\\(s\\) in eval mode",  # the moving average stays in eval mode on purpose
+    "is smaller than the logging interval",  # means continue across epochs
+    "Total length of .list. across ranks is zero",  # there is no validation split
+    "The dirpath has changed",  # a command draws or scores outside the run's folder
+    "Checkpoint directory .* exists and is not empty",  # a resumed run uses its own folder
+    "The .srun. command is available",  # `runtime.cluster` refuses a job that is started without it
+)
+IRRELEVANT_MESSAGES = re.compile(
+    "litlogger"  # an advertisement
+    "|Seed set to|[GT]PU available: False"  # what the config and most machines say already
+    "|Automatic Mixed Precision"  # `runtime.trainer` says the precision and why
+    "|to estimate number of stepping batches"
+    "|Loaded model weights|Restored all states"  # "Restoring" has named the checkpoint
+)
+LOGGERS = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning.fabric.utilities.seed",
+)
+
+
+@contextmanager
+def without_irrelevant_messages() -> Iterator[None]:
+    """Hides messages that ask nothing of the user, and afterwards restores all filters."""
+
+    def is_relevant(record: logging.LogRecord) -> bool:
+        return not IRRELEVANT_MESSAGES.search(record.getMessage())
+
+    def report(args: threading.ExceptHookArgs) -> None:
+        if type(args.thread).__module__.split(".")[0] != "tensorboard":  # the main thread reports
+            threading.__excepthook__(args)
+
+    threading.excepthook = report
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.addFilter(is_relevant)
+    try:
+        with warnings.catch_warnings():
+            for message in IRRELEVANT_WARNINGS:
+                warnings.filterwarnings("ignore", message=f".*{message}")
+            yield
+    finally:
+        threading.excepthook = threading.__excepthook__
+        for logger in loggers:
+            logger.removeFilter(is_relevant)
+
+
+@contextmanager
+def short_warnings() -> Iterator[None]:
+    """Prints each warning in one line, like an error.
+
+    Lightning replaces the format when it is imported, so import it before.
+    """
+    before = warnings.formatwarning
+    try:
+        warnings.formatwarning = _one_line
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> str:
+    return f"warning: {' '.join(str(message).split())}\n"
