@@ -98,7 +98,7 @@ def sample(
 
 
 def layers(model: Module) -> "DataFrame":
-    """Lists inputs, layers and joining operations of a model's networks, with their output shapes."""
+    """Lists a model's inputs, layers and joining operations, with their output shapes."""
     import pandas as pd
 
     rows = [

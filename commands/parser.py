@@ -72,11 +72,18 @@ class Parser(LightningArgumentParser):
 
 
 class WholeConfig(SaveConfigCallback):
-    """Writes a run's `config.yaml` whole or not at all. Lightning empties the file first."""
+    """Writes a run's `config.yaml` whole or not at all. Lightning empties the file first.
+
+    A run that goes on writes it only when nothing can refuse its checkpoint any more.
+    """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._folder = Path(trainer.log_dir or ".")  # a broadcast, so every rank asks
-        super().setup(trainer, pl_module, stage)
+        if self.config.get("ckpt_path") is None:
+            super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().setup(trainer, pl_module, "fit")
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

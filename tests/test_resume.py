@@ -16,6 +16,7 @@ from callbacks import DEFAULT_CALLBACKS
 from commands import ladder_cli
 from commands.parser import Parser
 from runtime.preemption import TRY_AGAIN
+from tests.test_cli import fails, run
 
 KINDS = {
     "GAN": ["--model", "GAN"],
@@ -138,3 +139,17 @@ def test_a_kill_while_the_config_is_written_leaves_the_old_one(
     cli.main([*args, "--trainer.max_epochs=2", f"--ckpt_path={folder}"])
     assert seen == {before}
     assert (folder / "config.yaml").read_text() != before
+
+
+def test_a_refused_resume_changes_no_file_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = f"--trainer.default_root_dir={tmp_path}"
+    run("fit", "--config=configs/iris.yaml", "--trainer.max_steps=4", root)
+    folder = tmp_path / "iris" / "version_0"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    line = fails(capsys, "fit", f"--ckpt_path={folder}", "--data.val_fraction=0.3", root)
+    assert "the checkpoint was trained with data.val_fraction" in line
+    assert {path: path.read_bytes() for path in before} == before
+    run("fit", f"--ckpt_path={folder}", "--trainer.max_steps=8", root)
+    assert "max_steps: 8" in (folder / "config.yaml").read_text()  # of the run that went on
