@@ -72,7 +72,7 @@ COMMANDS = {
 
 
 ELSEWHERE = {  # what some expect to be a command
-    "plot": "a run's pictures are in RUN/figures, and `ladder.plot` draws a network in Python.",
+    "plot": "a run's pictures are in RUN/figures, and `ladder.figure(run, 'network')` shows one in Python.",
 }
 
 

@@ -73,4 +73,4 @@ def test_the_surface_follows_the_weights() -> None:
     titles = [
         surface(network(KINDS[0], w), "or").axes[0].get_title() for w in [(9, 9, -4), (0, 0, 0)]
     ]
-    assert titles == ["OR: 0.5 along the black line", "OR: no 0.5 line"]
+    assert titles == ["OR: 0.5 along the black line", "OR: undecided, P(1) is 0.50 everywhere"]
