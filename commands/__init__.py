@@ -72,7 +72,8 @@ COMMANDS = {
 
 
 ELSEWHERE = {  # what some expect to be a command
-    "plot": "a run's pictures are in RUN/figures, and `ladder.figure(run, 'network')` shows one in Python.",
+    "plot": "a run's pictures are in RUN/figures, and `ladder.figure(run, 'network')` shows one in "
+    "Python.",
 }
 
 
