@@ -1,6 +1,8 @@
 """Generated and real images as points in TensorBoard's projector."""
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from lightning import Trainer
@@ -29,7 +31,10 @@ def project(trainer: Trainer, model: GAN, judge: JudgeNetwork, names: Sequence[s
     features, predicted = judge.judge(images)
     kinds = ["generated"] * len(generated) + ["real"] * len(real)
     points = [[kind, names[k]] for kind, k in zip(kinds, predicted.tolist(), strict=True)]
+    step = step_of(trainer)
+    # of an earlier test; torch would print a warning
+    shutil.rmtree(Path(writer.get_logdir(), f"{step:05d}", "features"), ignore_errors=True)
     writer.add_embedding(
-        features, points, images.float() / 255, step_of(trainer), "features",
+        features, points, images.float() / 255, step, "features",
         metadata_header=["image", "class"],
     )  # fmt: skip

@@ -137,3 +137,11 @@ def test_settings_are_those_that_are_no_defaults() -> None:
 def test_a_layout_has_a_panel_for_each_score() -> None:
     names = ["train/loss", "val/loss", "val/frechet", "floor/frechet"]
     assert list(layout(names)["Run"]) == ["loss", "Frechet distance", "examples per second"]
+
+
+def test_a_second_test_replaces_the_points(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("test", f"--ckpt_path={finished}")
+    assert (finished / "test/00008/features/sprite.png").is_file()
+    assert "Embedding dir exists" not in capsys.readouterr().out
