@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator
 
 from benchmarks.approximation import approximation_error
+from callbacks.figures import new_figure
+from callbacks.style import colours, styled
 from datamodules import Functions
-from runtime.files import write
+from runtime.files import write_figure
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -42,32 +44,36 @@ def main() -> None:
         print(f"N = {width:3}: largest errors of {options.seeds} seeds: {listed}", flush=True)
     widths = [width for width in WIDTHS for _ in range(options.seeds)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write(options.out, draw_error_against_width(widths, errors).savefig)
+    figure = draw_error_against_width(widths, errors, options.function)
+    write_figure(options.out, figure)
     print(f"Drawn: {options.out}")
 
 
-def draw_error_against_width(widths: Sequence[int], errors: Sequence[float]) -> Figure:
+@styled
+def draw_error_against_width(
+    widths: Sequence[int], errors: Sequence[float], function: str = "f(x)"
+) -> Figure:
     """Draws the sup-norm error of fits against their number N of hidden units, on log scales.
 
     Args:
         widths: Hidden units of each fit. A width may occur several times, for several seeds.
         errors: Largest absolute error of each fit. A line connects the medians of the widths.
+        function: The formula of the function that is approximated.
     """
     medians = pd.Series(errors).groupby(list(widths)).median()
-    figure = Figure(figsize=(5.6, 4), layout="constrained", dpi=110)
-    axes = figure.subplots()
-    axes.loglog(widths, errors, "o", color="tab:red", alpha=0.5)
-    axes.loglog(medians.index, medians, color="tab:red", label="median")
-    axes.legend(frameon=False)
+    figure, axes = new_figure(8, 5)
+    colour = colours()[0]
+    axes.loglog(widths, errors, "o", color=colour, alpha=0.5, label="one training run")
+    axes.loglog(medians.index, medians, color=colour, label="median of the runs")
+    axes.legend()
     axes.set_xticks(medians.index, [f"{width:,}" for width in medians.index])
     axes.minorticks_off()
-    if max(errors) < 100 * min(errors):  # Few powers of ten: label more values.
+    if max(errors) < 1000 * min(errors):  # few powers of ten: label more values
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.grid(axis="y", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set(xlabel="hidden units $N$", ylabel=r"$\max_x |F(x) - f(x)|$")
-    axes.set_title("Universal approximation: error against width", fontsize=11)
+    axes.set(xlabel="hidden units", ylabel="largest error")
+    axes.set_title(f"Approximation of {function} by one hidden layer")
     return figure
 
 
