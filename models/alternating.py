@@ -7,10 +7,11 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from models.base import Module
 from models.distributed import average_gradients
-from models.optimizers import build_optimizer
+from models.optimizers import Schedule, build_optimizer, learning_rate_factor
 
 Factories = tuple[OptimizerCallable, LRSchedulerCallable | None]
 
@@ -26,6 +27,7 @@ class AlternatingOptimization(Module):
             that to a learning-rate schedule or None. The order is that of `self.optimizers()`.
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
         accumulate_grad_batches: Batches whose gradients make one update.
+        schedule: Learning rate of each optimizer that has no schedule itself, over the whole run.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class AlternatingOptimization(Module):
         factories: dict[str, Factories],
         gradient_clip_val: float | None,
         accumulate_grad_batches: int,
+        schedule: Schedule = "constant",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.factories = factories
         self.gradient_clip_val = gradient_clip_val
         self.accumulate_grad_batches = accumulate_grad_batches
+        self.schedule: Schedule = schedule
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip_val is not None:  # here, because 16-mixed has unscaled them by now
@@ -46,10 +50,22 @@ class AlternatingOptimization(Module):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         configs: Any = tuple(
-            build_optimizer(getattr(self, name).parameters(), *factories, None, f"{name}_scheduler")
-            for name, factories in self.factories.items()
-        )
+            build_optimizer(
+                getattr(self, name).parameters(), make, schedule or self._schedule(),
+                None, f"{name}_scheduler",
+            )
+            for name, (make, schedule) in self.factories.items()
+        )  # fmt: skip
         return configs
+
+    def _schedule(self) -> LRSchedulerCallable | None:
+        if self.schedule == "constant":
+            return None
+        factor = learning_rate_factor(self.trainer, self.schedule, warmup=0.0)
+        # of the run's step: networks may take unequally many
+        return lambda optimizer: LambdaLR(
+            optimizer, lambda own: factor(own and self.global_step + 1)
+        )
 
     def add_gradients(self, name: str, loss: Tensor, complete: bool) -> None:
         """Runs backward; if that completes the gradients of network `name`, averages over ranks."""

@@ -1,26 +1,30 @@
 """A GAN that is told which class to draw: what conditioning adds to `GAN`, and nothing else."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor
+from torch import Tensor, nn
 
+from models.conditioning import Conditioning, EmbeddedClass
 from models.gan import GAN
 from models.gan_heads import HeadCallable, ProjectionHead
-from models.gan_networks import ImageShape
-from runtime.ranges import NonNegative
+from models.gan_networks import GeneratorCallable, ImageShape
+from runtime.ranges import NonNegative, Positive
 
 
 class ConditionalGAN(GAN):
-    """The generator gets the class, one-hot, beside its noise, and must draw that class.
+    """The generator gets the class beside its noise, and must draw that class.
 
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes.
         head: From (trunk, num_features, num_classes) to the discriminator with its losses.
         pretrain_epochs: Epochs in which only D learns; the fakes are the untrained generator's.
+        conditioning: How the generator gets the class: as a `one_hot` vector beside the latents, as
+            an `embedding` beside them, or through its `batch_norm`s.
+        embedding_dim: Size of the embedding.
         **gan: As for `GAN`.
     """
 
@@ -30,6 +34,8 @@ class ConditionalGAN(GAN):
         num_classes: int,
         head: HeadCallable = ProjectionHead,
         pretrain_epochs: NonNegative = 0,
+        conditioning: Conditioning = "one_hot",
+        embedding_dim: Positive = 64,
         **gan: Any,
     ) -> None:
         if not num_classes:
@@ -39,7 +45,26 @@ class ConditionalGAN(GAN):
         # plain values, which GAN's constructor reads back through the methods below
         self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
         self.grid_rows = num_classes
+        self.conditioning, self.embedding_dim = conditioning, embedding_dim
         super().__init__(image_shape, head=head, **gan)
+
+    def build_generator(self, generator: GeneratorCallable) -> nn.Module:
+        assert self.num_classes is not None
+        if self.conditioning == "embedding":
+            inner = generator(self.latent_dim + self.embedding_dim, self.image_shape)
+            return EmbeddedClass(inner, self.num_classes, self.embedding_dim)
+        inputs = self.latent_dim + self.num_classes
+        if self.conditioning == "one_hot":
+            return generator(inputs, self.image_shape)
+        try:
+            return cast(Any, generator)(inputs, self.image_shape, num_classes=self.num_classes)
+        except TypeError as error:
+            if "num_classes" not in str(error):
+                raise
+            raise MisconfigurationException(
+                "model.conditioning batch_norm needs a generator that takes num_classes, such as "
+                "ModernGenerator: choose that one, or another conditioning"
+            ) from error
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         latents, _ = super().draw(count, random)

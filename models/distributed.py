@@ -31,13 +31,18 @@ _sets = 1  # of examples in one batch, one behind the other
 
 @contextmanager
 def stacked(sets: int) -> Iterator[None]:
-    """Tells `share_of` that batches consist of so many sets of examples, such as real and fake."""
+    """Says that batches consist of so many sets of examples, such as real and fake ones."""
     global _sets
     before, _sets = _sets, sets
     try:
         yield
     finally:
         _sets = before
+
+
+def split_sets(batch: Tensor) -> Tensor:
+    """Returns a batch (B, ...) as (sets, B / sets, ...): a set is never compared with another."""
+    return batch.unflatten(0, (_sets, len(batch) // _sets))
 
 
 def share_of(draw: Callable[..., Tensor], count: int, *shape: int, **kwargs: Any) -> Tensor:

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from models.classifier import Classifier
 from models.gan import GAN
+from models.layers import MinibatchStd, Pack
 from models.regressor import FunctionMLP
 
 EXAMPLES = 64  # random inputs that a program is tried on
@@ -148,12 +150,21 @@ class Discriminator(Program):
 def programs_of(model: Exportable, scale: float | None) -> list[Program]:
     """Returns the programs of a trained model, in the order in which data flow through them.
 
+    A discriminator that compares the images of a batch is none: its answer for an image would
+    depend on the others.
+
     Args:
         model: The model, in float32 on the CPU.
         scale: Divisor of the pixels in the training data; None: unknown, so that a classifier of
             images takes floats as in training.
     """
     if isinstance(model, GAN):
+        if any(isinstance(layer, MinibatchStd | Pack) for layer in model.discriminator.modules()):
+            rank_zero_warn(
+                "The discriminator is left out, because it compares the images of a batch "
+                "(model.trunk.minibatch_std or packing)."
+            )
+            return [Generator(model)]
         return [Generator(model), Discriminator(model)]
     if isinstance(model, Classifier):
         if len(model.input_shape) == 3 and scale is not None:

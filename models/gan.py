@@ -20,9 +20,11 @@ from models.gan_networks import (
     TrunkCallable,
     count_features,
 )
-from models.layers import Initialization, initialize_
-from models.losses import r1_penalty
+from models.layers import Initialization, initialize_, spectral_normalize_
+from models.optimizers import Schedule, rescaled
+from models.penalties import Penalties
 from models.sampling import Draw, to_pixels
+from models.views import View, ViewCallable
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Share
 
 
@@ -41,8 +43,15 @@ class GAN(AlternatingOptimization):
         reuse_fakes: Train both networks on the same fakes, which saves a forward pass per batch.
         fakes_in_eval_mode: Generate D's fakes in eval mode, as the slides' `generate.predict` does.
         ema_decay: Keep a moving average of the generator's weights and sample from it; 0: do not.
+        ema_half_life: The same, as the number of images in which an old weight counts half.
+        view: Augmentations and noise of all that the discriminator sees in training.
+        spectral_norm: Divide D's weights by their largest singular value.
         r1_gamma: Weight of the R1 gradient penalty on real images; 0: none.
-        r1_every: Batches from one R1 penalty to the next; the penalty is multiplied by this.
+        r2_gamma: Weight of the R2 gradient penalty, R1 on generated images; 0: none.
+        r1_every: Batches from one R1 and R2 to the next; they are multiplied by this.
+        gradient_penalty: Weight of the gradient penalty of WGAN-GP; 0: none.
+        lazy_rescaling: Lower D's learning rate and betas to fit `r1_every` (Karras et al. 2020, B).
+        schedule: Learning rates of both networks: `constant`, `cosine` or `linear` to 0 at the end.
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
         accumulate_grad_batches: Batches whose gradients make one update, as in one large batch.
         generator_optimizer: From parameters to an optimizer.
@@ -69,8 +78,15 @@ class GAN(AlternatingOptimization):
         reuse_fakes: bool = False,
         fakes_in_eval_mode: bool = False,
         ema_decay: Share = 0.0,
+        ema_half_life: NonNegativeFloat = 0.0,
+        view: ViewCallable = View,
+        spectral_norm: bool = False,
         r1_gamma: NonNegativeFloat = 0.0,
+        r2_gamma: NonNegativeFloat = 0.0,
         r1_every: Positive = 8,
+        gradient_penalty: NonNegativeFloat = 0.0,
+        lazy_rescaling: bool = False,
+        schedule: Schedule = "constant",
         gradient_clip_val: PositiveFloat | None = None,
         accumulate_grad_batches: Positive = 1,
         generator_optimizer: OptimizerCallable = torch.optim.Adam,
@@ -80,11 +96,17 @@ class GAN(AlternatingOptimization):
     ) -> None:
         super().__init__(
             {
-                "discriminator": (discriminator_optimizer, discriminator_scheduler),
+                "discriminator": (
+                    rescaled(discriminator_optimizer, r1_every)
+                    if lazy_rescaling
+                    else discriminator_optimizer,
+                    discriminator_scheduler,
+                ),
                 "generator": (generator_optimizer, generator_scheduler),
             },
             gradient_clip_val,
             accumulate_grad_batches,
+            schedule,
         )
         self.save_hyperparameters()
         if not image_shape:
@@ -101,14 +123,18 @@ class GAN(AlternatingOptimization):
         self.latent_dim, self.latent = latent_dim, latent
         self.discriminator_steps = discriminator_steps
         self.reuse_fakes, self.fakes_in_eval_mode = reuse_fakes, fakes_in_eval_mode
-        self.r1_gamma, self.r1_every = r1_gamma, r1_every
+        self.penalties = Penalties(r1_gamma, r2_gamma, r1_every, gradient_penalty)
+        self.view = view()
 
-        self.generator = generator(latent_dim + (self.num_classes or 0), image_shape)
+        self.generator = self.build_generator(generator)
         initialize_(self.generator, initialization)
         features = trunk(image_shape)
         self.discriminator = head(features, count_features(features, image_shape), self.num_classes)
         initialize_(self.discriminator, initialization)
-        self.ema = MovingAverage(self.generator, ema_decay) if ema_decay else None
+        if spectral_norm:
+            spectral_normalize_(self.discriminator)
+        averages = ema_decay or ema_half_life
+        self.ema = MovingAverage(self.generator, ema_decay, ema_half_life) if averages else None
         latents, labels = self.draw_grid(torch.Generator().manual_seed(self.seed))
         self.register_buffer("grid_latents", latents)
         self.register_buffer("grid_labels", labels)
@@ -117,6 +143,10 @@ class GAN(AlternatingOptimization):
     @property
     def conditional(self) -> bool:
         return self.num_classes is not None
+
+    def build_generator(self, generator: GeneratorCallable) -> nn.Module:
+        """Builds the network that takes `generator_input`."""
+        return generator(self.latent_dim, self.image_shape)
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draws on the CPU: latents (count, latent_dim) and, if conditional, labels (count,)."""
@@ -143,11 +173,13 @@ class GAN(AlternatingOptimization):
         with mode, torch.set_grad_enabled(self.reuse_fakes and updates_generator):
             fake = self.generator(self.generator_input(latents, labels))
         with discriminator_optimizer.toggle_model(sync_grad=False):
+            seen, seen_fake = (self.view.of(x, self.global_step) for x in (real, fake.detach()))
             loss, stats = self.discriminator.discriminator_loss(
-                real, real_labels, fake.detach(), labels
+                seen, real_labels, seen_fake, labels
             )
-            if self.r1_gamma and self.global_step % self.r1_every == 0:
-                loss = loss + self._r1(real, real_labels)
+            loss = loss + self.penalties(
+                self.realness, seen, real_labels, seen_fake, labels, self.global_step
+            )
             self.add_gradients("discriminator", loss, complete=update)
             if update:
                 self.update_network(discriminator_optimizer)
@@ -159,11 +191,14 @@ class GAN(AlternatingOptimization):
                     if not self.reuse_fakes:
                         latents, labels = self.draw_share(len(real), random)
                         fake = self.generator(self.generator_input(latents, labels))
-                    loss, fooled = self.discriminator.generator_loss(fake, labels)
+                    seen_fake = self.view.of(fake, self.global_step)
+                    pair = (seen, real_labels) if self.discriminator.pairs else None
+                    loss, fooled = self.discriminator.generator_loss(seen_fake, labels, pair)
                     self.add_gradients("generator", loss, complete=turn == window - 1)
                 self.update_network(generator_optimizer)
             if self.ema is not None:
-                self.ema.update(self.generator, self.global_step)
+                images = len(real) * window * self.trainer.world_size
+                self.ema.update(self.generator, self.global_step, images)
             stats |= {"g_loss": loss.detach(), **fooled}
         self.log_means(stats)
         self.count_steps(1)
@@ -191,10 +226,6 @@ class GAN(AlternatingOptimization):
         if labels is not None:
             labels = labels[share].to(self.device, non_blocking=True)
         return latents, labels
-
-    def _r1(self, real: Tensor, labels: Tensor) -> Tensor:
-        real = real.detach().requires_grad_()
-        return self.r1_gamma / 2 * self.r1_every * r1_penalty(self.realness(real, labels), real)
 
     @property
     def sampler(self) -> nn.Module:

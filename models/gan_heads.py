@@ -18,6 +18,7 @@ from models.losses import LossCallable, NonSaturating, normalized_sigmoid_cross_
 from runtime.ranges import NonNegativeFloat
 
 Stats = dict[str, Tensor]
+Examples = tuple[Tensor, Tensor]  # images (B, C, H, W), labels (B,)
 FAKE = 0  # the class of generated images among the lecture's 1 + num_classes
 
 
@@ -31,6 +32,7 @@ class Head(nn.Module, ABC):
     """
 
     takes_classes = True
+    pairs = False  # the generator's loss needs real images as well
 
     def __init__(self, trunk: nn.Module, num_features: int, num_classes: int | None) -> None:
         super().__init__()
@@ -49,8 +51,13 @@ class Head(nn.Module, ABC):
         """Computes the loss on as many real as fake images, and D's accuracy on each."""
 
     @abstractmethod
-    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Stats]:
-        """Computes the generator's loss on its images, and how many of them D takes for real."""
+    def generator_loss(
+        self, fake: Tensor, labels: Tensor | None, real: Examples | None = None
+    ) -> tuple[Tensor, Stats]:
+        """Computes the generator's loss on its images, and how many of them D takes for real.
+
+        Real images are given only to a head that `pairs`.
+        """
 
     @abstractmethod
     def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -78,29 +85,35 @@ class PlainHead(Head):
     ) -> None:
         super().__init__(trunk, num_features, num_classes)
         self.loss = loss()
+        self.pairs = self.loss.pairs
         self.realness = nn.Linear(num_features, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) -> logits (B,)."""
         return full_precision(self.realness(self.trunk(images)).squeeze(1))
 
-    real_logits = forward
-
     def discriminator_loss(
         self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor | None
     ) -> tuple[Tensor, Stats]:
         with stacked(2):
             real_logits, fake_logits = self(torch.cat([real, fake])).chunk(2)
-        stats = {"acc_real": share(real_logits > 0), "acc_fake": share(fake_logits < 0)}
+        limit = self.loss.threshold
+        stats = {"acc_real": share(real_logits > limit), "acc_fake": share(fake_logits < limit)}
         return self.loss.discriminator(real_logits, fake_logits), stats
 
-    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Stats]:
-        logits = self(fake)
-        return self.loss.generator(logits), {"acc_generator": share(logits > 0)}
+    def generator_loss(
+        self, fake: Tensor, labels: Tensor | None, real: Examples | None = None
+    ) -> tuple[Tensor, Stats]:
+        logits, real_logits = self(fake), [] if real is None else [self(*real)]
+        hits = share(logits > self.loss.threshold)
+        return self.loss.generator(logits, *real_logits), {"acc_generator": hits}
+
+    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self(images) - self.loss.threshold
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = self(images)
-        return self.loss.evaluation(logits), share(logits > 0)
+        return self.loss.evaluation(logits), share(logits > self.loss.threshold)
 
 
 class SoftmaxHead(Head):
@@ -132,7 +145,9 @@ class SoftmaxHead(Head):
         stats = {"acc_real": acc_real.mean(), "acc_fake": acc_fake.mean()}
         return self.cross_entropy(logits, target), stats
 
-    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Stats]:
+    def generator_loss(
+        self, fake: Tensor, labels: Tensor | None, real: Examples | None = None
+    ) -> tuple[Tensor, Stats]:
         assert labels is not None
         logits, target = self(fake), labels + 1
         hits = share(logits.argmax(dim=1) == target)
@@ -175,6 +190,7 @@ class AuxiliaryHead(Head):
     ) -> None:
         super().__init__(trunk, num_features, num_classes)
         self.loss, self.class_weight = loss(), class_weight
+        self.pairs = self.loss.pairs
         self.realness = nn.Linear(num_features, 1)
         self.classes = nn.Linear(num_features, num_classes or 0)
 
@@ -199,24 +215,28 @@ class AuxiliaryHead(Head):
         real_classes = classes.chunk(2)[0]  # D need not recognize what a bad fake shows
         loss = self.loss.discriminator(real_logits, fake_logits)
         return loss + self.class_weight * F.cross_entropy(real_classes, real_labels), {
-            "acc_real": share(real_logits > 0),
-            "acc_fake": share(fake_logits < 0),
+            "acc_real": share(real_logits > self.loss.threshold),
+            "acc_fake": share(fake_logits < self.loss.threshold),
             "acc_class": share(real_classes.argmax(dim=1) == real_labels),
         }
 
-    def generator_loss(self, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Stats]:
+    def generator_loss(
+        self, fake: Tensor, labels: Tensor | None, real: Examples | None = None
+    ) -> tuple[Tensor, Stats]:
         assert labels is not None
         realness, classes = self(fake, labels)
-        loss = self.loss.generator(realness) + self.class_weight * F.cross_entropy(classes, labels)
-        return loss, {"acc_generator": share(realness > 0)}
+        real_logits = [] if real is None else [self(*real)[0]]
+        loss = self.loss.generator(realness, *real_logits)
+        loss = loss + self.class_weight * F.cross_entropy(classes, labels)
+        return loss, {"acc_generator": share(realness > self.loss.threshold)}
 
     def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        return self(images, labels)[0]
+        return self(images, labels)[0] - self.loss.threshold
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         realness, classes = self(images, labels)
         class_loss = F.cross_entropy(classes, labels)
-        hits = (realness > 0) & (classes.argmax(dim=1) == labels)
+        hits = (realness > self.loss.threshold) & (classes.argmax(dim=1) == labels)
         return self.loss.evaluation(realness) + self.class_weight * class_loss, share(hits)
 
 

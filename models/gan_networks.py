@@ -10,9 +10,18 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.base import eval_mode
-from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d, use_channels_last_
+from models.conditioning import ConditionalBatchNorm2d, split
+from models.layers import (
+    Dropout,
+    MaxPool2d,
+    MinibatchStd,
+    Pack,
+    Unflatten,
+    UpsampleConv2d,
+    use_channels_last_,
+)
 from models.networks import activation_layer
-from runtime.ranges import Positive
+from runtime.ranges import NonNegative, Positive
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
 GeneratorCallable = Callable[[int, ImageShape], nn.Module]
@@ -42,25 +51,53 @@ class LectureGenerator(nn.Sequential):
 class ModernGenerator(nn.Sequential):
     """Features (B, input_dim) -> images (B, C, H, W) in [0, 1]; batch norm and ReLU.
 
-    Images have 1 or 3 channels, and sides that are multiples of 4 from 16 to 64. `width` is the
-    number of channels at half the height and width.
+    Images have 1 or 3 channels, and sides that are multiples of 4 from 16 to 64.
+
+    Args:
+        input_dim: Number of features.
+        image_shape: (C, H, W).
+        width: Channels at half the height and width.
+        num_classes: So many of the last features are the weights of classes, which only the batch
+            norms get. `ConditionalGAN` sets it for `conditioning: batch_norm`.
     """
 
-    def __init__(self, input_dim: int, image_shape: ImageShape, width: Positive = 64) -> None:
+    def __init__(
+        self,
+        input_dim: int,
+        image_shape: ImageShape,
+        width: Positive = 64,
+        num_classes: NonNegative = 0,
+    ) -> None:
         _check_modern_shape(image_shape, "generator: ModernGenerator")
         channels, height, rows = image_shape[0], image_shape[1] // 4, image_shape[2] // 4
+
+        def norm(channels: int) -> nn.Module:
+            if num_classes:
+                return ConditionalBatchNorm2d(channels, num_classes)
+            return nn.BatchNorm2d(channels)
+
         super().__init__(
-            nn.Linear(input_dim, 2 * width * height * rows, bias=False),
+            nn.Linear(input_dim - num_classes, 2 * width * height * rows, bias=False),
             Unflatten(1, (2 * width, height, rows)),
-            nn.BatchNorm2d(2 * width),
+            norm(2 * width),
             nn.ReLU(),
             UpsampleConv2d(2 * width, width, 5),  # half the size
-            nn.BatchNorm2d(width),
+            norm(width),
             nn.ReLU(),
             UpsampleConv2d(width, channels, 5),
             nn.Sigmoid(),
         )
+        self.num_classes = num_classes
         use_channels_last_(self)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.num_classes:
+            return super().forward(features)
+        images, classes = split(features, self.num_classes)
+        for layer in self:
+            conditional = isinstance(layer, ConditionalBatchNorm2d)
+            images = layer(images, classes) if conditional else layer(images)
+        return images
 
 
 class LectureTrunk(nn.Sequential):
@@ -93,20 +130,36 @@ class LectureTrunk(nn.Sequential):
 class ModernTrunk(nn.Sequential):
     """Three strided convolutions without normalization: (B, C, H, W) -> features (B, F).
 
-    Takes the images of `ModernGenerator`. `width` is the number of channels of the first layer.
+    Takes the images of `ModernGenerator`.
+
+    Args:
+        image_shape: (C, H, W).
+        width: Channels of the first layer.
+        minibatch_std: Tell the last convolution how much images of a batch differ.
+        packing: Show the first layer so many images at once; 1: only the image itself.
     """
 
-    def __init__(self, image_shape: ImageShape, width: Positive = 64) -> None:
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        width: Positive = 64,
+        minibatch_std: bool = False,
+        packing: Positive = 1,
+    ) -> None:
         _check_modern_shape(image_shape, "trunk: ModernTrunk")
+        more = 1 if minibatch_std else 0
         super().__init__(
-            nn.Conv2d(image_shape[0], width, 4, stride=2, padding=1),
+            nn.Conv2d(packing * image_shape[0], width, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+            *([MinibatchStd()] if minibatch_std else []),
+            nn.Conv2d(2 * width + more, 4 * width, 3, stride=2, padding=1),
             nn.LeakyReLU(0.2),
             nn.Flatten(),
         )
+        if packing > 1:
+            self.insert(0, Pack(packing))
         use_channels_last_(self)
 
 

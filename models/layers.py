@@ -6,8 +6,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-from models.distributed import share_of
+from models.distributed import share_of, split_sets
 
 Initialization = Literal["torch", "glorot", "normal"]
 
@@ -108,6 +109,50 @@ class _MaxPool(torch.autograd.Function):
         (positions,) = ctx.saved_tensors
         with torch.autocast("cpu", enabled=False):  # it would make float32 of bf16 here
             return torch.ops.aten.max_unpool2d(gradient, positions, ctx.shape), None
+
+
+class MinibatchStd(nn.Module):
+    """Adds a channel: how much a few images of a batch differ (Karras et al. 2018, section 3).
+
+    So a discriminator sees that generated images are too much alike. Groups consist of images that
+    follow each other in a process's own batch.
+    """
+
+    GROUP = 4
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C + 1, H, W)."""
+        sets = split_sets(features)
+        group = next(g for g in range(self.GROUP, 0, -1) if sets.shape[1] % g == 0)
+        groups = features.float().unflatten(0, (len(features) // group, group))
+        differ = (groups.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        channel = differ.repeat_interleave(group).to(features.dtype)
+        shape = (len(features), 1, *features.shape[2:])
+        return torch.cat([features, channel.view(-1, 1, 1, 1).expand(shape)], dim=1)
+
+
+class Pack(nn.Module):
+    """Joins each image with the next ones of its batch as channels (Lin et al. 2018, PacGAN).
+
+    So a discriminator sees several images at once. The batch is a process's own.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, count * C, H, W)."""
+        sets = split_sets(images)
+        turned = [sets.roll(-step, dims=1).flatten(0, 1) for step in range(self.count)]
+        return torch.cat(turned, dim=1)
+
+
+def spectral_normalize_(network: nn.Module) -> None:
+    """Divides the weights of each layer by their largest singular value (Miyato et al. 2018)."""
+    for layer in [*network.modules()]:
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            spectral_norm(layer)
 
 
 def use_channels_last_(network: nn.Module) -> None:

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,7 +10,13 @@ from runtime.ranges import Share
 
 
 class AdversarialLoss(ABC):
-    """The two sides of one game. All arguments are logits (B,), all results scalars."""
+    """The two sides of one game. All arguments are logits (B,), all results scalars.
+
+    Logits above `threshold` mean "real".
+    """
+
+    threshold = 0.0
+    pairs = False  # `generator(fake, real)`
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -19,7 +24,7 @@ class AdversarialLoss(ABC):
 
     @abstractmethod
     def generator(self, fake: Tensor) -> Tensor:
-        """Computes the generator's loss."""
+        """Computes the generator's loss; a loss that `pairs` gets the logits of real images too."""
 
     @abstractmethod
     def evaluation(self, real: Tensor) -> Tensor:
@@ -54,6 +59,80 @@ class NonSaturating(AdversarialLoss):
         return F.softplus(-real).mean()
 
 
+class Minimax(NonSaturating):
+    """The same game with the generator's loss of its theory, log(1 - D(G(z))) (section 3).
+
+    Where D is certain, its gradient vanishes.
+    """
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return -F.softplus(fake).mean()
+
+
+class LeastSquares(AdversarialLoss):
+    """Squared distance to 1 (real) and 0 (fake): Mao et al. 2017, equation 9."""
+
+    threshold = 0.5
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return (fake - 1).square().mean() / 2
+
+    def evaluation(self, real: Tensor) -> Tensor:
+        return (real - 1).square().mean() / 2
+
+
+class Hinge(AdversarialLoss):
+    """D learns only from images within its margin of 1 (Lim and Ye 2017; Miyato et al. 2018)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return -fake.mean()
+
+    def evaluation(self, real: Tensor) -> Tensor:
+        return F.relu(1 - real).mean()
+
+
+class Wasserstein(AdversarialLoss):
+    """Difference of the means (Arjovsky et al. 2017). Use it with `model.gradient_penalty` 10.
+
+    Only differences of its logits have a meaning, so the accuracies that are logged have none.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return fake.mean() - real.mean()
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return -fake.mean()
+
+    def evaluation(self, real: Tensor) -> Tensor:
+        return -real.mean()
+
+
+class Relativistic(AdversarialLoss):
+    """Each real image against one fake image (Jolicoeur-Martineau 2019; Huang et al. 2024, 2.1).
+
+    Use it with `model.r1_gamma` and `model.r2_gamma`. Only differences of its logits have a
+    meaning, so the accuracies that are logged have none.
+    """
+
+    pairs = True
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(fake - real).mean()
+
+    def generator(self, fake: Tensor, real: Tensor) -> Tensor:  # type: ignore[override]
+        return F.softplus(real - fake).mean()
+
+    def evaluation(self, real: Tensor) -> Tensor:
+        """As if each image met one whose logit is 0."""
+        return F.softplus(-real).mean()
+
+
 def normalized_sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """-log p[target] with p = sigmoid(logits) / sum(sigmoid(logits)); logits (B, C), target (B,).
 
@@ -62,12 +141,3 @@ def normalized_sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     log_sigmoid = F.logsigmoid(logits)
     log_probability = log_sigmoid - log_sigmoid.logsumexp(dim=1, keepdim=True)
     return F.nll_loss(log_probability, target)
-
-
-def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
-    """Mean squared gradient norm of D at real images, (B, C, H, W) that require grad.
-
-    R1 of Mescheder et al. 2018, equation 9, without its factor gamma / 2.
-    """
-    (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
-    return gradient.float().square().sum(dim=(1, 2, 3)).mean()

@@ -8,6 +8,7 @@ from lightning import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 Schedule = Literal["constant", "cosine", "linear"]
@@ -42,6 +43,24 @@ def build_optimizer(
             )
         config |= {"interval": "epoch", "monitor": monitor}
     return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+def rescaled(make_optimizer: OptimizerCallable, every: int) -> OptimizerCallable:
+    """Fits an optimizer to a penalty in every k-th batch only (Karras et al. 2020, appendix B).
+
+    The learning rate is multiplied by c = k / (k + 1), and each of Adam's betas becomes beta^c.
+    """
+    share = every / (every + 1)
+
+    def make(parameters: Iterable[nn.Parameter]) -> Optimizer:
+        optimizer = make_optimizer(parameters)
+        for group in optimizer.param_groups:
+            group["lr"] *= share
+            if "betas" in group:
+                group["betas"] = tuple(beta**share for beta in group["betas"])
+        return optimizer
+
+    return make
 
 
 def learning_rate_factor(

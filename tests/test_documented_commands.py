@@ -115,7 +115,11 @@ def test_a_documented_command_works(line: str) -> None:
 
 
 def _check_cli(command: str, *options: str) -> None:
-    if command == "fit":
+    if "--help" in options:
+        with pytest.raises(SystemExit) as printed:
+            run(command, *options)
+        assert not printed.value.code
+    elif command == "fit":
         _check_fit(*options)
     elif command == "sweep":
         _, fit = sweep._parse([*options])

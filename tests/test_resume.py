@@ -21,7 +21,13 @@ from tests.test_cli import fails, run
 KINDS = {
     "GAN": ["--model", "GAN"],
     "ConditionalGAN": ["--model", "ConditionalGAN", "--model.head=AuxiliaryHead"],
-}
+    "penalties": [
+        "--model=GAN", "--model.head.loss=Relativistic", "--model.spectral_norm=true",
+        "--model.r1_gamma=1", "--model.r2_gamma=1", "--model.r1_every=2",
+        "--model.gradient_penalty=1", "--model.view.translation=0.1", "--model.view.noise=0.1",
+        "--model.view.noise_steps=12", "--model.schedule=cosine", "--model.ema_half_life=100",
+    ],
+}  # fmt: skip
 SMALL = [
     # The generator has batch norm, the trunk dropout: both must go on as they were.
     "--model.generator.width=2", "--model.trunk=LectureTrunk", "--model.trunk.channels=2",

@@ -15,8 +15,11 @@ from torch import nn
 
 from datamodules import Images
 from models import ImageClassifier
+from models.gan_heads import PlainHead
 from models.layers import Dropout
+from models.losses import Relativistic
 from models.networks import FeedForward
+from models.views import View
 from tests import ranks
 from tests.models.classifiers import SHAPE, convnet, dense
 from tests.models.gans import modern, sgd, small
@@ -47,6 +50,16 @@ def gan() -> Any:
     )  # fmt: skip
 
 
+def penalized_gan() -> Any:
+    """Every penalty and view, the pairs of Relativistic, and a schedule."""
+    return small(
+        **modern(4), head=partial(PlainHead, loss=Relativistic), spectral_norm=True,
+        r1_gamma=1.0, r2_gamma=1.0, r1_every=2, gradient_penalty=1.0, ema_half_life=100,
+        view=partial(View, translation=0.125, cutout=0.25, noise=0.1, noise_steps=4),
+        schedule="linear", generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
+    )  # fmt: skip
+
+
 def with_dropout(model: Any) -> Any:
     """The same GAN, whose discriminator has dropout behind its features, as the lecture's has."""
     model.discriminator.trunk.append(Dropout(0.5))
@@ -68,6 +81,7 @@ EQUAL = {
             4, 0.2, optimizer=sgd(), shift=2, rotation=10, zoom=0.1, shear=0.1, flip=True, erase=6
         )
     ),
+    "GAN, penalties": lambda: without_batch_norm(penalized_gan()),
     "GAN, dropout": lambda: with_dropout(without_batch_norm(gan())),
 }
 DIFFERENT = {

@@ -36,6 +36,7 @@ from models import (
     SoftmaxHead,
 )
 from models.exportable import programs_of
+from models.gan_networks import ModernTrunk
 from tests.models.classifiers import SHAPE, convnet, dense, iris, trainer
 from tests.models.gans import DROPOUT, LECTURE, small
 from tests.test_cli import fails, run
@@ -111,6 +112,8 @@ MODELS: dict[str, Any] = {
     "sigmoid": partial(small, ConditionalGAN, head=NormalizedSigmoidHead),
     "auxiliary": partial(small, ConditionalGAN, head=AuxiliaryHead),
     "projection": partial(small, ConditionalGAN, head=ProjectionHead, ema_decay=0.9),
+    "batch-norm": partial(small, ConditionalGAN, conditioning="batch_norm"),
+    "embedding": partial(small, ConditionalGAN, conditioning="embedding", spectral_norm=True),
 }
 
 
@@ -188,6 +191,13 @@ def test_a_torch_program_says_what_it_takes_and_computes_what_the_model_computes
     printed = capsys.readouterr().out
     assert re.search(r"^classifier.pt2: \d+ kB, largest difference from PyTorch 0", printed, re.M)
     assert f"How to run it: {out / 'README.md'}" in printed
+
+
+def test_a_discriminator_that_compares_images_is_left_out(tmp_path: Path) -> None:
+    trunk = partial(ModernTrunk, width=2, minibatch_std=True)
+    with pytest.warns(UserWarning, match="discriminator is left out, because it compares"):
+        out = export(small(trunk=trunk), tmp_path, "torch")
+    assert names(out) == {"generator.pt2", "README.md"}
 
 
 def test_the_readme_describes_all_files_of_a_checkpoint(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The moving average of weights."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -51,3 +52,12 @@ def test_it_rests_in_eval_mode_and_learns_nothing() -> None:
     average = MovingAverage(nn.BatchNorm1d(2), decay=0.5)
     assert not average.train().network.training
     assert not any(p.requires_grad for p in average.parameters())
+
+
+def test_a_half_life_means_the_same_for_every_batch_size() -> None:
+    average = MovingAverage(nn.Linear(1, 1), decay=0.0, half_life=1000)
+    late = 10**6
+    assert average.decay_at(late, 1000) == pytest.approx(0.5)
+    assert average.decay_at(late, 250) ** 4 == pytest.approx(0.5)
+    # at most a twentieth of the images so far: after 100 of 10 images, half in 50
+    assert average.decay_at(99, 10) ** 5 == pytest.approx(0.5)

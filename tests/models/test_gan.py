@@ -1,5 +1,6 @@
 """Invariants of adversarial training, and one step worked out by hand."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from datamodules import Images
 from models import GAN, ConditionalGAN
+from models import penalties as penalties_module
 from models.gan_heads import AuxiliaryHead
 from tests.models.gans import DROPOUT, KINDS, fit, same, sgd, small, state
 
@@ -135,6 +137,33 @@ def test_gradients_are_clipped_one_network_at_a_time() -> None:
     torch.testing.assert_close(norm.detach(), torch.tensor(1e-3), rtol=1e-2, atol=0)
 
 
+def test_a_schedule_ends_at_zero_for_both_networks() -> None:
+    class Rates(Callback):
+        def __init__(self) -> None:
+            self.seen: list[list[float]] = []
+
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            self.seen.append([o.param_groups[0]["lr"] for o in trainer.optimizers])
+
+    rates = Rates()
+    optimizers = {"generator_optimizer": sgd(1.0), "discriminator_optimizer": sgd(1.0)}
+    fit(small(schedule="linear", discriminator_steps=2, **optimizers), rates, max_steps=4)
+    # after each batch; G, which learns in every other, is on the same line
+    assert [d for d, _ in rates.seen] == pytest.approx([0.75, 0.5, 0.25, 0])
+    assert [g for _, g in rates.seen] == pytest.approx([1, 0.5, 0.5, 0])
+
+
+def test_lazy_rescaling_fits_the_discriminators_adam() -> None:
+    model = small(r1_gamma=1.0, r1_every=4, lazy_rescaling=True, **{
+        f"{name}_optimizer": partial(torch.optim.Adam, lr=0.01, betas=(0.5, 0.99))
+        for name in ("generator", "discriminator")
+    })  # fmt: skip
+    trainer = fit(model, max_steps=1)
+    d, g = (optimizer.param_groups[0] for optimizer in trainer.optimizers)
+    assert (d["lr"], *d["betas"]) == pytest.approx((0.008, 0.5**0.8, 0.99**0.8))
+    assert (g["lr"], *g["betas"]) == pytest.approx((0.01, 0.5, 0.99))
+
+
 def test_schedules_step_with_their_own_network() -> None:
     def halve(optimizer: Any) -> Any:
         return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
@@ -223,8 +252,12 @@ def test_rounds_and_penalties_go_on_over_short_epochs(monkeypatch: pytest.Monkey
     model = small(discriminator_steps=3, r1_gamma=1.0, r1_every=4)
     penalties: list[int] = []
     updates: list[int] = []
-    r1, due = model._r1, model.generator_is_due
-    monkeypatch.setattr(model, "_r1", lambda *a: penalties.append(model.global_step) or r1(*a))
+    slope, due = penalties_module.squared_slope, model.generator_is_due
+    monkeypatch.setattr(
+        penalties_module,
+        "squared_slope",
+        lambda *a: penalties.append(model.global_step) or slope(*a),
+    )
     monkeypatch.setattr(
         model, "generator_is_due", lambda i: due(i) and (updates.append(model.global_step) or True)
     )

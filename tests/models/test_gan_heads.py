@@ -19,7 +19,15 @@ from models.gan_heads import (
     ProjectionHead,
     SoftmaxHead,
 )
-from models.losses import NonSaturating
+from models.losses import (
+    AdversarialLoss,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Relativistic,
+    Wasserstein,
+)
 from tests.models.gans import fit, same, small, state
 
 CONDITIONAL = [SoftmaxHead, NormalizedSigmoidHead, AuxiliaryHead, ProjectionHead]
@@ -135,3 +143,35 @@ def test_a_head_with_classes_is_refused_by_a_gan_without(head: type[Head]) -> No
 def test_a_plain_head_is_refused_by_a_conditional_gan() -> None:
     with pytest.raises(MisconfigurationException, match="PlainHead is for model.class_path GAN"):
         small(ConditionalGAN, head=PlainHead)
+
+
+@pytest.mark.parametrize("loss", [Minimax, LeastSquares, Hinge, Wasserstein, Relativistic])
+@pytest.mark.parametrize("kind", [GAN, ConditionalGAN])
+def test_every_loss_trains_both_networks(loss: type[AdversarialLoss], kind: type[GAN]) -> None:
+    head = ProjectionHead if kind is ConditionalGAN else PlainHead
+    model = small(kind, head=partial(head, loss=loss), r1_gamma=0.1, r2_gamma=0.1)
+    before = state(model)
+    fit(model, max_steps=2)
+    assert not same(before, state(model))
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_a_pair_of_real_images_reaches_the_generators_loss() -> None:
+    """log(1 + e^(D(real) - D(fake))), with D the sum of an image."""
+    head = PlainHead(nn.Flatten(), 1, None, loss=Relativistic)
+    head.realness = nn.Identity()  # type: ignore[assignment]
+    fake, real = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0])
+    shape = (2, 1, 1, 1)
+    loss, _ = head.generator_loss(fake.view(shape), None, (real.view(shape), torch.zeros(2)))
+    torch.testing.assert_close(loss, torch.log1p((real - fake).exp()).mean())
+    assert head.pairs
+
+
+def test_least_squares_calls_real_what_is_nearer_to_one() -> None:
+    head = PlainHead(nn.Flatten(), 1, None, loss=LeastSquares)
+    head.realness = nn.Identity()  # type: ignore[assignment]
+    images = torch.tensor([0.4, 0.6, 1.2]).view(3, 1, 1, 1)
+    assert (head.real_logits(images, None) > 0).tolist() == [False, True, True]
+    assert head.evaluate(images, torch.zeros(3))[1] == pytest.approx(2 / 3)
+    _, stats = head.generator_loss(images, None)
+    assert stats["acc_generator"] == pytest.approx(2 / 3)

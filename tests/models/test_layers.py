@@ -8,7 +8,16 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.layers import Dropout, MaxPool2d, Unflatten, UpsampleConv2d
+from models.distributed import stacked
+from models.layers import (
+    Dropout,
+    MaxPool2d,
+    MinibatchStd,
+    Pack,
+    Unflatten,
+    UpsampleConv2d,
+    spectral_normalize_,
+)
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7])
@@ -141,3 +150,45 @@ def test_dropout_at_its_ends_and_in_evaluation_is_torchs() -> None:
     ones = torch.ones(10)
     assert torch.equal(Dropout(0.5).eval()(ones), ones)
     assert torch.equal(Dropout(1.0)(ones), torch.zeros(10))
+
+
+def test_minibatch_std_of_a_group_by_hand() -> None:
+    features = torch.randn(8, 3, 2, 2, dtype=torch.float64)
+    found = MinibatchStd()(features)
+    assert torch.equal(found[:, :3], features)
+    for group in (slice(0, 4), slice(4, 8)):
+        expected = features[group].std(dim=0, unbiased=False).mean()
+        torch.testing.assert_close(found[group, 3], expected.expand(4, 2, 2), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "group"), [(6, 3), (5, 1), (2, 2)])
+def test_minibatch_std_takes_the_largest_group_that_fits(count: int, group: int) -> None:
+    features = torch.randn(count, 1, 1, 1)
+    values = MinibatchStd()(features)[:, 1].flatten().view(-1, group)
+    expected = features.view(-1, group).std(dim=1, unbiased=False)
+    torch.testing.assert_close(values, expected[:, None].expand_as(values), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("layer", [MinibatchStd(), Pack(3)])
+def test_real_and_fake_images_are_not_compared_with_each_other(layer: nn.Module) -> None:
+    real, fake = torch.randn(2, 6, 1, 4, 4).unbind()
+    with stacked(2):
+        together = layer(torch.cat([real, fake]))
+    torch.testing.assert_close(together, torch.cat([layer(real), layer(fake)]))
+
+
+def test_a_pack_is_an_image_and_the_next_ones() -> None:
+    images = torch.arange(4.0).view(4, 1, 1, 1)
+    packed = Pack(2)(images)
+    assert packed.view(4, 2).tolist() == [[0, 1], [1, 2], [2, 3], [3, 0]]
+
+
+def test_spectral_norm_makes_the_largest_singular_value_one() -> None:
+    network = nn.Sequential(nn.Conv2d(2, 5, 3), nn.Flatten(), nn.Linear(20, 3))
+    spectral_normalize_(network)
+    with torch.no_grad():
+        for _ in range(50):  # of the power method, one each time it trains
+            network(torch.zeros(1, 2, 4, 4))
+    for layer in (network[0], network[2]):
+        norm = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
+        torch.testing.assert_close(norm, torch.tensor(1.0), rtol=1e-3, atol=0)

@@ -5,7 +5,17 @@ import math
 import torch
 from torch.nn import functional as F
 
-from models.losses import NonSaturating, normalized_sigmoid_cross_entropy, r1_penalty
+from models.losses import (
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Relativistic,
+    Wasserstein,
+    normalized_sigmoid_cross_entropy,
+)
+
+REAL, FAKE = torch.tensor([2.0, -1.0]), torch.tensor([-3.0, 0.5])
 
 
 def test_discriminator_loss_is_cross_entropy_over_both_halves() -> None:
@@ -39,8 +49,51 @@ def test_normalized_sigmoid_is_what_keras_computes() -> None:
     torch.testing.assert_close(normalized_sigmoid_cross_entropy(logits, target), expected)
 
 
-def test_r1_of_a_linear_discriminator_is_its_squared_weight() -> None:
-    weight = torch.randn(1, 4, 4)
-    images = torch.rand(5, 1, 4, 4, requires_grad=True)
-    logits = (weight * images).sum(dim=(1, 2, 3))
-    torch.testing.assert_close(r1_penalty(logits, images), weight.square().sum())
+def mean(*values: float) -> torch.Tensor:
+    return torch.tensor(sum(values) / len(values))
+
+
+def softplus(value: float) -> float:
+    return math.log1p(math.exp(value))
+
+
+def test_minimax_is_the_value_of_the_game() -> None:
+    """D and G share log(1 - D(G(z))), with opposite signs."""
+    expected = mean(-softplus(-3.0), -softplus(0.5))
+    torch.testing.assert_close(Minimax().generator(FAKE), expected)
+    torch.testing.assert_close(
+        Minimax().discriminator(REAL, FAKE), NonSaturating().discriminator(REAL, FAKE)
+    )
+    logit = torch.tensor([-30.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad(Minimax().generator(logit), logit)
+    assert gradient.abs() < 1e-12  # it vanishes where D is certain
+
+
+def test_least_squares_is_half_the_squared_distance_to_the_labels() -> None:
+    loss = LeastSquares()
+    torch.testing.assert_close(
+        loss.discriminator(REAL, FAKE), mean(1.0, 4.0) / 2 + mean(9.0, 0.25) / 2
+    )
+    torch.testing.assert_close(loss.generator(FAKE), mean(16.0, 0.25) / 2)
+    torch.testing.assert_close(loss.evaluation(REAL), mean(1.0, 4.0) / 2)
+
+
+def test_hinge_ignores_images_beyond_the_margin() -> None:
+    torch.testing.assert_close(Hinge().discriminator(REAL, FAKE), mean(0.0, 2.0) + mean(0.0, 1.5))
+    torch.testing.assert_close(Hinge().generator(FAKE), mean(3.0, -0.5))
+    torch.testing.assert_close(Hinge().evaluation(REAL), mean(0.0, 2.0))
+
+
+def test_wasserstein_is_the_difference_of_means() -> None:
+    torch.testing.assert_close(Wasserstein().discriminator(REAL, FAKE), torch.tensor(-1.75))
+    torch.testing.assert_close(Wasserstein().generator(FAKE), torch.tensor(1.25))
+    torch.testing.assert_close(Wasserstein().evaluation(REAL), torch.tensor(-0.5))
+
+
+def test_relativistic_compares_pairs_and_ignores_what_both_share() -> None:
+    loss = Relativistic()
+    expected = mean(softplus(-5.0), softplus(1.5))
+    torch.testing.assert_close(loss.discriminator(REAL, FAKE), expected)
+    torch.testing.assert_close(loss.discriminator(REAL + 7, FAKE + 7), expected)
+    torch.testing.assert_close(loss.generator(FAKE, REAL), mean(softplus(5.0), softplus(-1.5)))
+    torch.testing.assert_close(loss.evaluation(torch.zeros(3)), torch.tensor(math.log(2)))
