@@ -95,7 +95,7 @@ CONTRACT: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
             "judge": None,
         },
     ),
-    (Functions("x1", 3), {"input_shape": (3,), "num_classes": None, "title": "", "scale": 1.0}),
+    (Functions("x1", 3), {"input_shape": (3,), "num_classes": None, "title": "x1", "scale": 1.0}),
     (Iris(), {"input_shape": (4,), "num_classes": 3, "mirrors": False, "splits": None}),
 ]
 
