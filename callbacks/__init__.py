@@ -5,6 +5,7 @@ from callbacks.dashboard import Dashboard
 from callbacks.data_figures import DataFigures
 from callbacks.decision_surface import DecisionSurface
 from callbacks.evaluation import Evaluation
+from callbacks.fallback import FallbackSteps
 from callbacks.finite import FiniteLoss
 from callbacks.function_fit import FunctionFit
 from callbacks.graph import NetworkGraph
@@ -36,7 +37,7 @@ DEFAULT_CALLBACKS = (
 
 __all__ = [
     "DEFAULT_CALLBACKS",
-    "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FiniteLoss", "FunctionFit", "Health",
-    "LogInterval", "NetworkFigure", "NetworkGraph", "Predictions", "Progress", "Pruning", "Quality",
-    "SampleGrid", "Speed", "Summary",
+    "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps", "FiniteLoss",
+    "FunctionFit", "Health", "LogInterval", "NetworkFigure", "NetworkGraph", "Predictions",
+    "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip

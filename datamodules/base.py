@@ -97,6 +97,7 @@ class InMemoryDataModule(LightningDataModule):
     fit: Fit = "crop"  # how image files of other sizes are brought to `image_shape`
     mirrors: bool = False  # the left-right mirror image of an example is an equally valid example
     judge: str | None = None  # scores generated images of this data set; known after `setup`
+    fell_back: bool = False  # another data set than the one wanted; known after `setup`
     title: str = ""  # heading of figures that show this data set
     unit: str = ""  # of the numbers in `table()`
     # Init arguments that do not decide which examples are loaded
@@ -216,7 +217,8 @@ class InMemoryDataModule(LightningDataModule):
         for key, value in state_dict["identity"].items():
             here = self.identity().get(key)
             if here != value:
-                remedy = f"with --data.{key} {value}" if key in self.hparams else "on the same data"
+                other = key in self.hparams and self.hparams[key] != value
+                remedy = f"with --data.{key} {value}" if other else "on the same data"
                 raise MisconfigurationException(
                     f"the checkpoint was trained with data.{key} {value!r}, this run has "
                     f"{here!r}: resume {remedy}, or leave out --ckpt_path"

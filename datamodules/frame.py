@@ -13,7 +13,7 @@ from datamodules.image_files import Fit, to_tensor
 from datamodules.scans import border, find_figure, place
 
 MEASURED = 1000  # Images, evenly spaced over the training split.
-UNIFORM = 0.6  # Share of border pixels at the background's level; the 8 x 8 digits reach 0.72.
+UNIFORM = 0.6  # Least share of border pixels at the background's level.
 NEAR = 16  # Grey levels from the background that still belong to it.
 VISIBLE = 32  # Grey levels from the background that belong to the figure.
 

@@ -8,11 +8,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
+from datamodules.digits import load_digits
 from datamodules.download import download
-from datamodules.sources import DATASETS, IMAGE_SHAPE, find_files, load_digits, load_idx_dataset
+from datamodules.sources import DATASETS, IMAGE_SHAPE, find_files, load_idx_dataset
 from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
 ImageDataset = Literal["auto", "mnist", "fashion", "kmnist", "qmnist", "emnist-digits", "digits"]
+IDENTITIES = {"digits": "digits in MNIST's frame"}  # version 0.1 had them as a blur
 
 
 class Images(InMemoryDataModule):
@@ -23,7 +25,7 @@ class Images(InMemoryDataModule):
 
     Args:
         dataset: The data set. `auto` is `mnist` if it is found or can be downloaded, and otherwise
-            `digits`: scikit-learn's embedded 8 x 8 digits, resized to MNIST's size. The
+            `digits`: scikit-learn's embedded 8 x 8 digits, redrawn in MNIST's frame. The
             hyperparameter `dataset_found` says which.
         data_dir: The folder that contains `MNIST/raw`, `FashionMNIST/raw` and so on.
         batch_size: Images per batch, summed over all processes.
@@ -80,10 +82,10 @@ class Images(InMemoryDataModule):
         key = "mnist" if files else "digits"
         if self.trainer is not None:  # One node may lack the files.
             key = self.trainer.strategy.broadcast(key)
-        trainer = self.trainer
-        if key == "digits" and trainer is not None and not _begins_training(trainer):
+        trainer, self.fell_back = self.trainer, key == "digits"
+        if self.fell_back and trainer is not None and not _begins_training(trainer):
             rank_zero_warn("MNIST was not found, so these are scikit-learn's 1,797 small digits.")
-        elif key == "digits":
+        elif self.fell_back:
             rank_zero_warn(
                 "MNIST WAS NOT FOUND: THIS RUN USES SCIKIT-LEARN'S 1,797 SMALL DIGITS INSTEAD. "
                 f"Tried {'; '.join(tried)}; download ({self._download_error}). For MNIST, set "
@@ -100,7 +102,8 @@ class Images(InMemoryDataModule):
             self.class_names, self.mirrors, self.judge = spec.class_names, spec.mirrors, spec.judge
 
     def identity(self) -> dict[str, Any]:
-        return super().identity() | {"dataset": self.dataset_found}
+        found = self.dataset_found or ""
+        return super().identity() | {"dataset": IDENTITIES.get(found, self.dataset_found)}
 
 
 def _begins_training(trainer: Trainer) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
-from torch.nn import functional as F
 
 from datamodules.base import Split
 
@@ -166,18 +165,3 @@ def _load_split(spec: IdxDataset, image_file: Path, label_file: Path, count: int
     if spec.transposed:
         images = images.transpose(1, 2).contiguous()
     return Split(images.unsqueeze(1), labels)  # (N, H, W) -> (N, 1, H, W)
-
-
-def load_digits() -> tuple[Split, Split]:
-    """Loads scikit-learn's 8 x 8 digits, resized to 28 x 28: 1,437 to train and 360 to test."""
-    from sklearn.datasets import load_digits as load
-    from sklearn.model_selection import train_test_split
-
-    digits = load()
-    small = torch.from_numpy(digits.images).float().unsqueeze(1)  # (N, 1, 8, 8), values 0..16
-    large = F.interpolate(small * (255 / 16), IMAGE_SHAPE[1:], mode="bilinear")
-    images, labels = large.round().to(torch.uint8), torch.from_numpy(digits.target).long()
-    train, test, train_labels, test_labels = train_test_split(
-        images, labels, test_size=0.2, random_state=0, stratify=digits.target
-    )
-    return Split(train, train_labels), Split(test, test_labels)

@@ -30,7 +30,7 @@ def test_nothing_listens_on_all_addresses() -> None:
 def test_each_command_of_tensorboard_names_the_host() -> None:
     """Otherwise TensorBoard suggests to serve the whole network."""
     found = [(path, line) for path in TEXTS for line in TENSORBOARD.findall(path.read_text())]
-    assert {"README.md", "slurm/README.md", "commands/ladder_cli.py"} <= {
+    assert {"README.md", "slurm/README.md", "commands/last_words.py"} <= {
         str(path.relative_to(ROOT)) for path, _ in found
     }
     assert [line for _, line in found if "--host localhost" not in line] == []

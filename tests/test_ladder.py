@@ -61,7 +61,7 @@ def test_a_trained_model_is_loaded_as_the_commands_use_it(classifier: Path) -> N
     assert model.ema is not None
     assert not model.training
     assert model.frame == Images("digits").frame()._replace(
-        background=0.0, extent=1.0, centre=model.frame.centre
+        background=0.0, extent=20 / 28, centre=model.frame.centre
     )
     alone = ladder.load(str(classifier / "checkpoints" / "last.ckpt"))
     assert torch.equal(model(torch.ones(1, 1, 28, 28)), alone(torch.ones(1, 1, 28, 28)))

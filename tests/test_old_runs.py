@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch.nn.functional import interpolate
 
 import cli
 import ladder
+from datamodules.base import Split
 from models import ConditionalGAN
 from tests.conftest import ROOT
+from tests.test_cli import fails
 
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")  # these are copies
 # Batch norm removes this bias. Its gradient is rounding alone, which Adam scales to a step.
@@ -32,8 +37,30 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(source, tmp_path / request.param / "version_0", symlinks=True))
 
 
+def blurred_digits() -> tuple[Split, Split]:
+    """The small digits as version 0.1 resized them."""
+    digits = load_digits()
+    small = torch.from_numpy(digits.images).float().unsqueeze(1) * (255 / 16)
+    images = interpolate(small, (28, 28), mode="bilinear").round().to(torch.uint8)
+    labels = torch.from_numpy(digits.target).long()
+    train, test, train_labels, test_labels = train_test_split(
+        images, labels, test_size=0.2, random_state=0, stratify=digits.target
+    )
+    return Split(train, train_labels), Split(test, test_labels)
+
+
+@pytest.mark.parametrize("old", ["cgan"], indirect=True)
+def test_a_run_on_the_blurred_digits_does_not_go_on_with_others(
+    old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, "fit", f"--ckpt_path={old}", "--trainer.max_steps=8")
+    assert "trained with data.dataset 'digits', this run has" in line
+
+
 @pytest.mark.parametrize("old", OLD, indirect=True)
-def test_a_run_goes_on_as_it_would_have(old: Path) -> None:
+def test_a_run_goes_on_as_it_would_have(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datamodules.images.load_digits", blurred_digits)
+    monkeypatch.setattr("datamodules.images.IDENTITIES", {})
     root = f"--trainer.default_root_dir={old.parent.parent}"
     cli.main(["fit", f"--ckpt_path={old}", "--trainer.max_steps=8", root])
     (new,) = (old / "checkpoints").glob("*step=0000008.ckpt")

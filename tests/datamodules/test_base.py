@@ -15,11 +15,11 @@ from metrics.judge import load_judge
 IDENTITIES: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
     (
         Images("digits", "some/folder", batch_size=7, scale=256.0),
-        {"dataset": "digits", "val_fraction": 1 / 12, "split_seed": 0},
+        {"dataset": "digits in MNIST's frame", "val_fraction": 1 / 12, "split_seed": 0},
     ),
     (
         Images("digits", val_fraction=0.25, split_seed=3),
-        {"dataset": "digits", "val_fraction": 0.25, "split_seed": 3},
+        {"dataset": "digits in MNIST's frame", "val_fraction": 0.25, "split_seed": 3},
     ),
     (Gates(), {"gate": "xor", "repeat": 1, "noise": 0.0, "noise_seed": 0}),
     (
@@ -95,7 +95,7 @@ CONTRACT: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
             "judge": None,
         },
     ),
-    (Functions("x1", 3), {"input_shape": (3,), "num_classes": None, "title": "", "scale": 1.0}),
+    (Functions("x1", 3), {"input_shape": (3,), "num_classes": None, "title": "x1", "scale": 1.0}),
     (Iris(), {"input_shape": (4,), "num_classes": 3, "mirrors": False, "splits": None}),
 ]
 

@@ -56,7 +56,7 @@ def test_a_data_set_measures_its_training_images_without_random_numbers() -> Non
     state = torch.get_rng_state()
     data.setup()
     assert data.frame().background == 0.0
-    assert data.frame().extent == 1.0
+    assert data.frame().extent == 20 / 28
     assert torch.equal(torch.get_rng_state(), state)
     flowers = Iris()
     flowers.setup()

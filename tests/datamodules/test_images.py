@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import Images, Split, images
 from datamodules.base import cut_validation
-from datamodules.sources import load_digits
+from datamodules.digits import load_digits
 
 
 def as_set(split: Split) -> set[bytes]:
@@ -41,7 +41,9 @@ def test_auto_falls_back_to_digits_loudly_and_on_the_record(tmp_path: Path) -> N
     assert data.hparams["dataset_found"] == "digits"
     assert data.hparams_initial["dataset_found"] == "digits"  # for loggers
     assert data.hparams["dataset"] == "auto"
-    assert data.identity()["dataset"] == data.judge == "digits"
+    assert data.identity()["dataset"] == "digits in MNIST's frame"
+    assert data.judge == "digits"
+    assert data.fell_back
 
 
 def test_the_fallback_is_one_line_where_it_is_no_news(tmp_path: Path) -> None:

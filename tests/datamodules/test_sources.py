@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import download, sources
-from datamodules.sources import DATASETS, find_files, load_digits, load_idx_dataset, read_idx
+from datamodules.sources import DATASETS, find_files, load_idx_dataset, read_idx
 from tests.datamodules.conftest import idx_bytes, write_idx
 
 IMAGES = np.arange(2 * 28 * 28, dtype=np.int32).astype(np.uint8).reshape(2, 28, 28)
@@ -221,19 +221,3 @@ def test_specs_name_the_files_that_torchvision_downloads() -> None:
     spec = sources.DATASETS["qmnist"]
     urls = [url for part in ("train", "test") for url, _ in datasets.QMNIST.resources[part]]
     assert urls == [f"{spec.url}{name}.gz" for name in (*spec.train, *spec.test)]
-
-
-def test_digits_are_resized_in_range_and_split_evenly() -> None:
-    train, test = load_digits()
-    assert train.inputs.shape == (1437, 1, 28, 28)
-    assert test.inputs.shape == (360, 1, 28, 28)
-    assert train.inputs.dtype == torch.uint8
-    assert train.inputs.max() == 255
-    assert train.inputs.min() == 0
-    assert 34 <= test.targets.bincount().min() <= test.targets.bincount().max() <= 38
-    again = load_digits()
-    assert torch.equal(again[1].inputs, test.inputs)
-    both = torch.cat([train.inputs, test.inputs]).flatten(1)
-    assert len(both.unique(dim=0)) == 1797  # disjoint: every digit once
-    # Bilinear resizing keeps the mean brightness: the 8 x 8 originals average 4.884 of 16.
-    assert both.float().mean().item() == pytest.approx(4.884 * 255 / 16, rel=0.02)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.sources import load_digits
+from datamodules.digits import load_digits
 from metrics import judge
 from metrics.export import export
 from metrics.gan_train import gan_train_accuracy
@@ -72,7 +72,7 @@ def test_weights_and_their_order_are_those_of_the_plain_layers() -> None:
         assert state[f"trunk.{place + 1}.running_mean"].shape == (out,)
     assert torch.equal(state["classes.weight"], torch.nn.Linear(3, 10).weight)
     with np.load(judge.WEIGHTS / "digits.npz") as arrays:
-        assert list(state) == arrays.files
+        assert [*state, "image_shape"] == arrays.files
 
 
 def test_images_of_another_shape_are_refused_in_one_line() -> None:
