@@ -123,7 +123,7 @@ def test_interrupted_runs_go_on_to_the_bit(
     output = job.output.read_text()
     assert job.restarts == 4
     assert output.count("Told to stop after step") >= 4, output  # at a node's loss, if it can
-    assert output.count("Restored all states") == 4, output
+    assert output.count("Restoring states") == 4, output
     steps = torch.load(job.last, weights_only=True)["global_step"]
     whole = Job(cluster, runs, "--time=5", [*TINY, f"--trainer.max_steps={steps}"])
     assert cluster.wait_over(whole.id) == "COMPLETED", whole.end()
