@@ -200,6 +200,7 @@ def test_a_discriminator_that_compares_images_is_left_out(tmp_path: Path) -> Non
     assert names(out) == {"generator.pt2", "README.md"}
 
 
+@pytest.mark.extras
 def test_the_readme_describes_all_files_of_a_checkpoint(tmp_path: Path) -> None:
     model = GateMLP()
     for formats in ("safetensors", "torch"):
