@@ -7,6 +7,7 @@ import importlib.util
 import signal
 import socket
 from argparse import ArgumentTypeError
+from contextlib import suppress
 from pathlib import Path
 
 from commands import COMMANDS
@@ -36,10 +37,10 @@ def demo(args: list[str]) -> None:
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
         print("Starting ...", flush=True)
-        from commands.demo.server import serve
+        with suppress(KeyboardInterrupt):  # or the server notices it first, and returns
+            from commands.demo.server import serve
 
-        serve(options.runs or RUNS, options.trust == "true", listener)
-    except KeyboardInterrupt:
+            serve(options.runs or RUNS, options.trust == "true", listener)
         print("\nStopped.")
     finally:
         listener.close()
