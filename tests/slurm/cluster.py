@@ -30,7 +30,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=60
+AuthInfo=socket={folder}/munge.sock,cred_expire=20
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -50,9 +50,9 @@ ReturnToService=2
 KillWait=10
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-# cred_expire: a step that a busy machine launches later than this fails. A requeued job waits as
-# long, unless `start_now` is called. sched_interval is how often the queue is looked at (default:
-# 60 s). config_overrides: believe the number of CPUs below, not the hardware.
+# cred_expire: a step that a busy machine launches later than this fails, and a requeued job waits
+# as long before it runs again (default: 120 s). sched_interval is how often the queue is looked at
+# (default: 60 s). config_overrides: believe the number of CPUs below, not the hardware.
 
 
 def missing() -> str | None:
@@ -222,10 +222,6 @@ class Cluster:
         """Returns the fields of a job, as the controller reports them."""
         words = self.run("scontrol", "-o", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
-
-    def start_now(self, job: str) -> None:
-        """Lets a requeued job run again at once."""
-        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def wait_over(self, job: str, seconds: float = 180) -> str:
         """Waits until a job is over, requeued or not; returns its state."""

@@ -73,7 +73,6 @@ class Job:
         self.wait(f"an epoch after step {step}", lambda: self.step() > step)
         how(self)
         self.wait("the requeue", lambda: self.restarts > restarts)
-        self.cluster.start_now(self.id)
 
     def tasks(self) -> Iterator[tuple[int, str]]:
         """Process id and rank of each of its tasks."""
@@ -111,7 +110,6 @@ def test_interrupted_runs_go_on_to_the_bit(
     job = Job(cluster, runs, "--time=1 --signal=USR1@45", [*TINY, *ENDLESS])
     job.wait("the requeue at its time limit", lambda: job.restarts == 1)
     cluster.run("scontrol", "update", f"JobId={job.id}", "TimeLimit=10")
-    cluster.start_now(job.id)
     for how in (signal_all, terminate_second_node, lose_second_node):
         job.interrupt(how)
     step = job.step()
