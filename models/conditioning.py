@@ -1,4 +1,4 @@
-"""How a generator is told the class: as more inputs, or through its batch norms.
+"""Ways to tell a generator the class: as more inputs, or through its batch norms.
 
 Its input is a tensor (B, latent_dim + num_classes): latents, then the weight of each class. A class
 has weight 1 and the others 0; a mixture of classes, which `sample --between` draws, several.

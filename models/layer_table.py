@@ -31,7 +31,7 @@ def list_layers(
 ) -> list[Layer]:
     """Lists the layers that `compute` passes through, in their order, each input before its use.
 
-    A layer is a module without modules inside, or one with parameters of its own. An operation
+    A layer is a module without modules inside, or one that has parameters itself. An operation
     between layers is listed if it joins outputs of different layers, such as an addition.
 
     Args:

@@ -17,7 +17,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def steps_of(folder: Path, dataset: Any, **options: Any) -> int:
-    """How many steps a run takes with at most 3 on the small digits."""
+    """Counts the steps of a run with at most 3 on the small digits."""
     data = Images(dataset, str(folder / "data"), batch_size=16)
     run = trainer(folder, FallbackSteps(3), limit_val_batches=0, **options)
     run.fit(small(schedule="linear"), datamodule=data)

@@ -1,4 +1,4 @@
-"""What the discriminator sees of an image in training."""
+"""Views: moved, covered and noisy images for the discriminator."""
 
 import pytest
 import torch
