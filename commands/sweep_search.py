@@ -100,8 +100,13 @@ class Trials:
 
     def _continue(self, number: int) -> Run | None:
         """Returns a trial that has not ended, unless a process trains it."""
+        from optuna.trial import TrialState
+
         trial = studies.unfinished_trial(self.study, number)
         run = self._claim(trial)
+        if run is not None and self.study.trials[number].state != TrialState.RUNNING:
+            run.release()  # another process has recorded it since its state was read
+            return None
         if run is not None and studies.PRUNED in trial.user_attrs:  # it only was not recorded
             say(f"{run.name} {self.record(run, Outcome('done', 0.0))}")
             run.release()

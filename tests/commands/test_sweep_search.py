@@ -12,7 +12,8 @@ import yaml
 from matplotlib.image import imread
 
 from commands import sweep_space
-from commands.sweep_search import _direction
+from commands.sweep import _parse
+from commands.sweep_search import Trials, _direction
 from tests.commands.sweeps import Sweep, fake_sweep
 from tests.commands.test_sweep import wait_for
 from tests.test_cli import fails, run
@@ -84,6 +85,16 @@ def test_a_failing_trial_is_recorded(sweep: Sweep, tmp_path: Path) -> None:
         ("2", "fail", "RuntimeError: out of luck"),
     }
     assert len(trials) == 6
+
+
+@extras
+def test_a_trial_that_ended_meanwhile_is_not_continued(sweep: Sweep, space: Path) -> None:
+    """Another process may record it after its state was read, and before it is claimed."""
+    sweep.run(*flags(space, 1))
+    options, _ = _parse(sweep.args(*flags(space, 1))[1:])
+    source = Trials(options, sweep_space.read(space), "minimize")
+    assert source._continue(0) is None
+    assert sweep.calls("trial_0") == [""]
 
 
 @extras
