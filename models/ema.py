@@ -10,9 +10,10 @@ class MovingAverage(nn.Module):
     """A copy of `network` that follows it: average <- decay * average + (1 - decay) * network.
 
     The decay is given per update, or by a half-life in images (Karras et al. 2018, appendix F),
-    which means the same for every batch size. It ramps up, so that a short run is not an average
-    over its untrained start: as min(decay, (1 + step) / (10 + step)), or with a half-life of at
-    most `RAMP_UP` of the images so far. Buffers (batch norm statistics) are averaged as well.
+    which means the same for every batch size. Both are smaller at the start, so that a short run
+    does not average over untrained weights: the decay is at most (1 + step) / (10 + step), the
+    half-life at most `RAMP_UP` of the images so far. Buffers (batch norm statistics) are averaged
+    as well.
     Lightning's callback would copy the whole module, not only the generator of a GAN. Torch's
     `AveragedModel` reads the step from the device, and here the caller passes it. The copy is part
     of the state dict.
