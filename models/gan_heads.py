@@ -247,11 +247,28 @@ class ProjectionHead(AuxiliaryHead):
         self, trunk: nn.Module, num_features: int, num_classes: int | None, **options: Any
     ) -> None:
         super().__init__(trunk, num_features, num_classes, **options)
-        self.embedding = nn.Embedding(num_classes or 0, num_features)
-        nn.init.zeros_(self.embedding.weight)  # starts as a discriminator blind to the class
+        self.embedding = ClassProjection(num_features, num_classes or 0)
 
     def match(self, features: Tensor, labels: Tensor) -> Tensor:
-        return (self.embedding(labels) * features).sum(dim=1)
+        return full_precision(self.embedding(features, labels))
+
+
+class ClassProjection(nn.Module):
+    """Multiplies features by an embedding of the class. It starts at 0: blind to the class.
+
+    Args:
+        num_features: Number of features F.
+        num_classes: Number of classes.
+    """
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_classes, num_features))
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Features (B, F), labels (B,) -> products (B,)."""
+        # All classes in one matrix product take less time than a gradient for each image's vector.
+        return F.linear(features, self.weight).gather(1, labels[:, None]).squeeze(1)
 
 
 def full_precision(logits: Tensor) -> Tensor:

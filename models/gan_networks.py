@@ -13,6 +13,7 @@ from models.base import eval_mode
 from models.conditioning import ConditionalBatchNorm2d, split
 from models.layers import (
     Dropout,
+    Flatten,
     MaxPool2d,
     MinibatchStd,
     Pack,
@@ -120,7 +121,7 @@ class LectureTrunk(nn.Sequential):
             MaxPool2d(2),  # 5 x 5
             activation_layer(activation),
             Dropout(0.5),
-            nn.Flatten(),
+            Flatten(),
             nn.Linear(2 * channels * 5 * 5, 1024),
             nn.Tanh(),
         )
@@ -156,7 +157,7 @@ class ModernTrunk(nn.Sequential):
             *([MinibatchStd()] if minibatch_std else []),
             nn.Conv2d(2 * width + more, 4 * width, 3, stride=2, padding=1),
             nn.LeakyReLU(0.2),
-            nn.Flatten(),
+            Flatten(),
         )
         if packing > 1:
             self.insert(0, Pack(packing))

@@ -88,12 +88,10 @@ def test_an_input_comes_before_its_use_and_only_if_it_is_used() -> None:
     layers = list_layers(model.discriminator, lambda: model.realness(*inputs.values()), inputs)
     kinds = [layer.kind for layer in layers]
     place = kinds.index("class")
-    assert kinds[place : place + 2] == ["class", "Embedding"]
-    assert layers[place + 1].inputs == (place,)
-    multiply, add = kinds.index("multiply"), kinds.index("add")
-    features = kinds.index("Linear") - 1
-    assert layers[multiply].inputs == (features, place + 1)
-    assert layers[add].inputs == (features + 1, multiply)
+    assert kinds[place : place + 2] == ["class", "ClassProjection"]
+    features, add = kinds.index("Linear") - 1, kinds.index("add")
+    assert layers[place + 1].inputs == (features, place)
+    assert layers[add].inputs == (features + 1, place + 1)
     only = list_layers(
         model.discriminator.trunk, lambda: model.discriminator.trunk(inputs["image"]), inputs
     )

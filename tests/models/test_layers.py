@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from models.distributed import stacked
 from models.layers import (
     Dropout,
+    Flatten,
     MaxPool2d,
     MinibatchStd,
     Pack,
@@ -39,6 +40,21 @@ def test_upsample_conv_equals_upsampling_then_convolving(kernel_size: int) -> No
         results.append((output, *gradients))
     for fast_result, plain_result in zip(*results, strict=True):
         torch.testing.assert_close(fast_result, plain_result, rtol=1e-12, atol=1e-12)
+
+
+def test_flattening_returns_gradients_in_the_layout_of_the_images() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last).requires_grad_()
+    weights = torch.randn(60)
+    results = []
+    for layer in (Flatten(), nn.Flatten()):
+        inside = images * 2
+        values = (layer(inside) @ weights).tanh()
+        first = torch.autograd.grad(values.sum(), inside, create_graph=True)[0]
+        second = torch.autograd.grad(first.square().sum(), images)[0]
+        results.append((values, first, second))
+    torch.testing.assert_close(*results)
+    assert results[0][1].is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
