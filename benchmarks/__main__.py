@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import data_path, growth, limits, startup, steps, tax, training
+from benchmarks import classifiers, data_path, growth, limits, startup, steps, tax, training
 from benchmarks.context import Context, find_mnist
 from benchmarks.report import Section, cores, cpu_name, file_name, heading
 from benchmarks.worker import ROOT
@@ -17,6 +17,7 @@ from runtime.precision import choose_precision
 
 SECTIONS: dict[str, Callable[[Context], list[Section]]] = {
     "steps": steps.run,
+    "classifiers": classifiers.run,
     "limits": limits.run,  # uses the results of `steps`
     "tax": tax.run,
     "data": data_path.run,

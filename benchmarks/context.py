@@ -29,18 +29,30 @@ class Context:
     seconds: dict[str, list[float]] = field(default_factory=dict)  # per step, one value a round
     versions: dict[str, str] = field(default_factory=dict)
 
-    def command(self, callback: str, config: str, *args: str) -> list[str]:
+    def command(self, callback: str | None, config: str, *args: str) -> list[str]:
         """Returns the command line of a run of `configs/<config>.yaml` under `pacing.<callback>`.
 
-        `Fit` and `Bare` train until the parent closes the line.
+        `Fit` and `Bare` train until the parent closes the line. Without a callback it is the run
+        that a user starts.
         """
-        path = json.dumps({"class_path": f"benchmarks.pacing.{callback}"})
         command = [sys.executable, "cli.py", "fit", "--config", f"configs/{config}.yaml", *args]
         if "iris" not in config:
             command += ["--data.data_dir", str(self.data_dir)]
         command += ENDLESS if callback in ("Fit", "Bare") else ()
         command += ["--trainer.default_root_dir", str(self.scratch)]
+        if callback is None:
+            return command
+        path = json.dumps({"class_path": f"benchmarks.pacing.{callback}"})
         return [*command, "--trainer.callbacks+", path]
+
+    @property
+    def has_keras(self) -> bool:
+        return self.keras_python.exists()
+
+    @property
+    def no_keras(self) -> str:
+        """Says why Keras' column is empty."""
+        return f"Keras: not run, {self.keras_python} is missing (`make bench`)."
 
     @contextmanager
     def workers(self, commands: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Worker]]:

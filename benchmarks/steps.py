@@ -51,9 +51,9 @@ def on_cpu(context: Context, kind: str) -> Section:
         "Keras and the plain loop do what the slides do: D's fakes by `predict` (eval mode), fresh "
         "noise for G, fp32. Keras' G step was checked to leave D's weights unchanged."
     )
-    if not context.keras_python.exists():
+    if not context.has_keras:
         del contenders["Keras"]
-        note = f"Keras: not run, {context.keras_python} is missing (`make bench`)."
+        note = context.no_keras
     if softmax:
         note += " All take the softmax cross-entropy of the logits, as this Keras was seen to do."
     result = race(context, kind, contenders, STEPS, {"Keras": "Keras", "plain PyTorch": PLAIN})
@@ -82,7 +82,7 @@ def loss_of_keras(context: Context) -> str:
 
     Without Keras it is `normalized`, the loss of `configs/lecture/cgan.yaml`.
     """
-    if not context.keras_python.exists():
+    if not context.has_keras:
         return "normalized"
     command = [str(context.keras_python), "benchmarks/keras_worker.py", "loss"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]

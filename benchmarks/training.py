@@ -1,33 +1,18 @@
-"""Training as a user sees it: the lecture's epoch, and the time to 99 % of MNIST's test images."""
+"""Time to 99 % of MNIST's test images."""
 
 from contextlib import closing
 
 from benchmarks.context import Context
 from benchmarks.report import Section
-from benchmarks.timing import digits, spread
+from benchmarks.timing import digits
 from benchmarks.worker import Worker
 
-SLIDE_SECONDS = 65.0
-EPOCH_STEPS = 60_000 // 32
-TIMED_STEPS = EPOCH_STEPS // 5  # per round; all steps of an epoch are alike
 STEPS = 240  # half an epoch of batches of 128
 SEEDS = (0, 1, 2)
 
 
 def run(context: Context) -> list[Section]:
-    return [epoch(context), to_99_percent(context)]
-
-
-def epoch(context: Context) -> Section:
-    name = "lecture CNN"
-    context.race({name: context.command("Fit", "lecture/mnist_cnn")}, TIMED_STEPS)
-    seconds = spread([EPOCH_STEPS * step for step in context.seconds[name]])
-    return Section(
-        "The lecture's convolutional network: one epoch of 60,000 images, batch 32, Trainer.fit",
-        ["", "s"],
-        [("the slide", digits(SLIDE_SECONDS)), ("Ladder", seconds.text())],
-        [f"A round times {TIMED_STEPS} steps and scales them to {EPOCH_STEPS:,}."],
-    )
+    return [to_99_percent(context)]
 
 
 def to_99_percent(context: Context) -> Section:
