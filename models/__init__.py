@@ -17,6 +17,7 @@ from models.iris import IrisMLP
 from models.losses import NonSaturating
 from models.networks import FeedForward, LectureConvNet, OneHiddenLayer, ResidualConvNet
 from models.regressor import FunctionMLP
+from models.self_conditioned import SelfConditionedGAN
 from models.vgg import VGG16
 
 __all__ = [
@@ -42,5 +43,6 @@ __all__ = [
     "PlainHead",
     "ProjectionHead",
     "ResidualConvNet",
+    "SelfConditionedGAN",
     "SoftmaxHead",
 ]

@@ -129,7 +129,9 @@ class GAN(AlternatingOptimization):
         self.generator = self.build_generator(generator)
         initialize_(self.generator, initialization)
         features = trunk(image_shape)
-        self.discriminator = head(features, count_features(features, image_shape), self.num_classes)
+        self.discriminator = head(
+            features, count_features(features, image_shape), self.num_conditions
+        )
         initialize_(self.discriminator, initialization)
         if spectral_norm:
             spectral_normalize_(self.discriminator)
@@ -143,6 +145,11 @@ class GAN(AlternatingOptimization):
     @property
     def conditional(self) -> bool:
         return self.num_classes is not None
+
+    @property
+    def num_conditions(self) -> int | None:
+        """Number of classes that the discriminator is told; None: it is told none."""
+        return self.num_classes
 
     def build_generator(self, generator: GeneratorCallable) -> nn.Module:
         """Builds the network that takes `generator_input`."""
@@ -161,8 +168,12 @@ class GAN(AlternatingOptimization):
         """Returns what the generator gets: latents (B, latent_dim) and, if conditional, classes."""
         return latents
 
+    def condition(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
+        """Returns the classes (B,) that the discriminator is told for images (B, C, H, W)."""
+        return labels
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        real, real_labels = batch
+        real, real_labels = batch[0], cast(Tensor, self.condition(*batch))
         discriminator_optimizer, generator_optimizer = cast(Any, self.optimizers())
         random, window = self.batch_generator(batch_idx), self.accumulate_grad_batches
         update = (batch_idx + 1) % window == 0 or self.trainer.is_last_batch
@@ -178,7 +189,7 @@ class GAN(AlternatingOptimization):
                 seen, real_labels, seen_fake, labels
             )
             loss = loss + self.penalties(
-                self.realness, seen, real_labels, seen_fake, labels, self.global_step
+                self._real_logits, seen, real_labels, seen_fake, labels, self.global_step
             )
             self.add_gradients("discriminator", loss, complete=update)
             if update:
@@ -238,7 +249,10 @@ class GAN(AlternatingOptimization):
 
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Computes the discriminator's logits (B,) for "these images (B, C, H, W) are real"."""
-        return self.discriminator.real_logits(images.to(self.dtype), labels)
+        return self._real_logits(images, self.condition(images, labels))
+
+    def _real_logits(self, images: Tensor, classes: Tensor | None) -> Tensor:
+        return self.discriminator.real_logits(images.to(self.dtype), classes)
 
     def whole(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Generates images from latents and labels, and computes the logits "real" for them."""
@@ -260,6 +274,6 @@ class GAN(AlternatingOptimization):
         self._evaluate(batch, "test")
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
-        loss, accuracy = self.discriminator.evaluate(*batch)
+        loss, accuracy = self.discriminator.evaluate(batch[0], cast(Tensor, self.condition(*batch)))
         values = {f"{stage}/d_loss": loss, f"{stage}/d_accuracy": accuracy}
         self.log_means_of_examples(values, len(batch[0]))

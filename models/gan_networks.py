@@ -3,7 +3,8 @@
 A generator is called as `generator(input_dim, image_shape)`, a trunk as `trunk(image_shape)`.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -58,6 +59,8 @@ class ModernGenerator(nn.Sequential):
         input_dim: Number of features.
         image_shape: (C, H, W).
         width: Channels at half the height and width.
+        hidden: Units of each dense layer between the features and the first small images. Without
+            one, an image's class and style can only be added, not combined.
         num_classes: So many of the last features are the weights of classes, which only the batch
             norms get. `ConditionalGAN` sets it for `conditioning: batch_norm`.
     """
@@ -67,6 +70,7 @@ class ModernGenerator(nn.Sequential):
         input_dim: int,
         image_shape: ImageShape,
         width: Positive = 64,
+        hidden: Sequence[Positive] = (),
         num_classes: NonNegative = 0,
     ) -> None:
         _check_modern_shape(image_shape, "generator: ModernGenerator")
@@ -77,8 +81,13 @@ class ModernGenerator(nn.Sequential):
                 return ConditionalBatchNorm2d(channels, num_classes)
             return nn.BatchNorm2d(channels)
 
+        sizes = [input_dim - num_classes, *hidden]
+        dense: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            dense += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out), nn.ReLU()]
         super().__init__(
-            nn.Linear(input_dim - num_classes, 2 * width * height * rows, bias=False),
+            *dense,
+            nn.Linear(sizes[-1], 2 * width * height * rows, bias=False),
             Unflatten(1, (2 * width, height, rows)),
             norm(2 * width),
             nn.ReLU(),

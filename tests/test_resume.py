@@ -21,6 +21,7 @@ from tests.test_cli import fails, run
 KINDS = {
     "GAN": ["--model", "GAN"],
     "ConditionalGAN": ["--model", "ConditionalGAN", "--model.head=AuxiliaryHead"],
+    "SelfConditionedGAN": ["--model", "SelfConditionedGAN", "--model.clusters=8"],
     "penalties": [
         "--model=GAN", "--model.head.loss=Relativistic", "--model.spectral_norm=true",
         "--model.r1_gamma=1", "--model.r2_gamma=1", "--model.r1_every=2",

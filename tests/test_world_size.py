@@ -14,7 +14,7 @@ from lightning import Callback, Trainer
 from torch import nn
 
 from datamodules import Images
-from models import ImageClassifier
+from models import ImageClassifier, SelfConditionedGAN
 from models.gan_heads import PlainHead
 from models.layers import Dropout
 from models.losses import Relativistic
@@ -60,6 +60,13 @@ def penalized_gan() -> Any:
     )  # fmt: skip
 
 
+def clustered_gan() -> Any:
+    return small(
+        SelfConditionedGAN, **modern(4), clusters=8, r1_gamma=1.0, r1_every=2,
+        generator_optimizer=sgd(1.0), discriminator_optimizer=sgd(1.0),
+    )  # fmt: skip
+
+
 def with_dropout(model: Any) -> Any:
     """The same GAN, whose discriminator has dropout behind its features, as the lecture's has."""
     model.discriminator.trunk.append(Dropout(0.5))
@@ -82,6 +89,7 @@ EQUAL = {
         )
     ),
     "GAN, penalties": lambda: without_batch_norm(penalized_gan()),
+    "GAN, clusters": lambda: without_batch_norm(clustered_gan()),
     "GAN, dropout": lambda: with_dropout(without_batch_norm(gan())),
 }
 DIFFERENT = {

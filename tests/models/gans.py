@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from datamodules import Images
-from models import GAN, ConditionalGAN
+from models import GAN, ConditionalGAN, SelfConditionedGAN
 from models.gan_networks import LectureGenerator, LectureTrunk, ModernGenerator, ModernTrunk
 
 SHAPE = (1, 28, 28)
@@ -45,7 +45,7 @@ def small(kind: type[GAN] = GAN, **kwargs: Any) -> Any:
     return kind(**(shapes | {"latent_dim": 4} | modern(2) | kwargs))
 
 
-KINDS = [GAN, ConditionalGAN]
+KINDS = [GAN, ConditionalGAN, SelfConditionedGAN]
 
 
 def fit(
