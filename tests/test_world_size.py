@@ -63,7 +63,7 @@ def penalized_gan() -> Any:
 def clustered_gan() -> Any:
     return small(
         SelfConditionedGAN, **modern(4), clusters=8, r1_gamma=1.0, r1_every=2,
-        generator_optimizer=sgd(1.0), discriminator_optimizer=sgd(1.0),
+        generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip
 
 
