@@ -87,6 +87,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 CASES = [("ConditionalGAN", stop, False) for stop in STOPS]
 CASES += [("GAN", "mid-epoch", False), ("ConditionalGAN", "mid-epoch", True)]
+CASES += [("SelfConditionedGAN", "mid-epoch", False)]
 LATER = [stop for stop in STOPS if stop != "mid-epoch"]
 REST = [("GAN", stop, False) for stop in LATER] + [("ConditionalGAN", s, True) for s in LATER]
 
