@@ -26,7 +26,8 @@ class Clusters(nn.Module):
     def __init__(self, count: int, image_shape: tuple[int, int, int], uniform: bool) -> None:
         super().__init__()
         self.count, self.uniform = count, uniform
-        size = small_copies(torch.zeros(1, *image_shape)).shape[1]
+        self.factor = max(1, min(image_shape[1:]) // SIDE)
+        size = self.small_copies(torch.zeros(1, *image_shape)).shape[1]
         self.register_buffer("centres", torch.zeros(count, size))
         self.register_buffer("limits", self._limits(torch.ones(count)))
 
@@ -48,10 +49,14 @@ class Clusters(nn.Module):
         self.centres.copy_(torch.from_numpy(means.cluster_centers_))
         self.limits.copy_(self._limits(nearest.long().bincount(minlength=self.count)))
 
+    def small_copies(self, images: Tensor) -> Tensor:
+        """Shrinks images (B, C, H, W) by a whole number, to vectors (B, D) of float32."""
+        return F.avg_pool2d(images.detach().float(), self.factor).flatten(1)
+
     def of_images(self, images: Tensor) -> Tensor:
         """Returns the cluster (B,) whose centre is nearest to each image (B, C, H, W)."""
         with torch.autocast(images.device.type, enabled=False):
-            products = small_copies(images) @ self.centres.T  # (B, K)
+            products = self.small_copies(images) @ self.centres.T  # (B, K)
             return (self.centres.square().sum(dim=1) - 2 * products).argmin(dim=1)
 
     def of_noise(self, noise: Tensor) -> Tensor:
@@ -65,9 +70,3 @@ class Clusters(nn.Module):
     def _limits(self, sizes: Tensor) -> Tensor:
         ends = (sizes.double().cumsum(0) / sizes.sum())[:-1]
         return (ends if self.uniform else torch.special.ndtri(ends)).float()
-
-
-def small_copies(images: Tensor) -> Tensor:
-    """Shrinks images (B, C, H, W) by a whole number, to vectors (B, D) of float32."""
-    factor = max(1, min(images.shape[2:]) // SIDE)
-    return F.avg_pool2d(images.detach().float(), factor).flatten(1)

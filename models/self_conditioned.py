@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from models.clusters import Clusters, small_copies
+from models.clusters import Clusters
 from models.gan import GAN
 from models.gan_heads import HeadCallable, ProjectionHead
 from models.gan_networks import GeneratorCallable, ImageShape
@@ -59,7 +59,7 @@ class SelfConditionedGAN(GAN):
         copies = []
         for batch in copy(cast(Any, self.trainer.train_dataloader)):
             images, _ = self.trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-            copies.append(cast(Tensor, self.all_gather(small_copies(images))))
+            copies.append(cast(Tensor, self.all_gather(self.clusters.small_copies(images))))
         return torch.cat([part.flatten(0, -2) for part in copies])
 
     def condition(self, images: Tensor, labels: Tensor | None) -> Tensor:

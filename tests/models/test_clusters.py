@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from models.clusters import Clusters, small_copies
+from models.clusters import Clusters
 
 SHAPE = (1, 28, 28)
 
@@ -19,7 +19,7 @@ def groups() -> torch.Tensor:
 @pytest.fixture(params=[False, True], ids=["normal", "uniform"])
 def clusters(request: pytest.FixtureRequest) -> Clusters:
     found = Clusters(2, SHAPE, uniform=request.param)
-    found.learn(small_copies(groups()), seed=0)
+    found.learn(found.small_copies(groups()), seed=0)
     return found
 
 
@@ -50,11 +50,11 @@ def test_vectors_name_the_cluster(clusters: Clusters) -> None:
 
 def test_copies_are_means_of_squares() -> None:
     images = torch.arange(2 * 56 * 28, dtype=torch.float32).view(1, 2, 56, 28)
-    copies = small_copies(images).view(2, 28, 14)
+    copies = Clusters(2, (2, 56, 28), False).small_copies(images).view(2, 28, 14)
     assert copies[1, 3, 5] == images[0, 1, 6:8, 10:12].mean()
-    assert small_copies(torch.zeros(3, 1, 8, 8)).shape == (3, 64)
+    assert Clusters(2, (1, 16, 16), False).centres.shape == (2, 256)
 
 
 def test_fewer_images_than_clusters_are_refused() -> None:
     with pytest.raises(MisconfigurationException, match=r"model\.clusters is 8, and there are 5"):
-        Clusters(8, SHAPE, uniform=False).learn(small_copies(torch.rand(5, *SHAPE)), seed=0)
+        Clusters(8, SHAPE, uniform=False).learn(torch.rand(5, 196), seed=0)
