@@ -37,7 +37,7 @@ class Head(nn.Module, ABC):
     def __init__(self, trunk: nn.Module, num_features: int, num_classes: int | None) -> None:
         super().__init__()
         if self.takes_classes != (num_classes is not None):
-            model = "ConditionalGAN" if self.takes_classes else "GAN"
+            model = "ConditionalGAN or SelfConditionedGAN" if self.takes_classes else "GAN"
             raise MisconfigurationException(
                 f"model.head: {type(self).__name__} is for model.class_path {model}: choose that "
                 "model or another head"
