@@ -10,7 +10,7 @@ AUDIT_READY := .venv-audit/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs audit sbom constraints ci bench bench-gpu clean
+.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs audit sbom constraints ci bench bench-gpu bench-quality reproduce-quality clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -77,6 +77,12 @@ bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and t
 
 bench-gpu: $(READY)  ## measure speed on a GPU
 	$(BIN)/python -m benchmarks --only gpu $(BENCH)
+
+bench-quality: $(READY)  ## compare image quality with public conditional GANs (BENCH="--cpu-seconds 60")
+	$(BIN)/python -m benchmarks.quality $(BENCH)
+
+reproduce-quality: $(READY)  ## repeat published scores (PART=cgan; without PART: list the parts; BENCH="--seeds 0 1")
+	$(BIN)/python -m benchmarks.reproduce $(PART) $(BENCH)
 
 clean:  ## remove caches and .venv, but not runs/ or data/
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info build

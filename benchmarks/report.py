@@ -49,12 +49,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def heading(rounds: int, extra_versions: dict[str, str], precision: str) -> str:
-    """Describes the conditions of every number below it."""
+def conditions(extra_versions: dict[str, str], precision: str) -> list[str]:
+    """Returns a title and lines on date, hardware and versions, for every number below them."""
     bf16 = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
     versions = {"Python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES} | extra_versions
-    lines = [
+    return [
         f"# Benchmark, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n",
         f"- **CPU** {cpu_name()}, {cores()} cores, {torch.get_num_threads()} threads; "
         f"bf16 by {', '.join(bf16) or 'emulation'}",
@@ -62,11 +62,17 @@ def heading(rounds: int, extra_versions: dict[str, str], precision: str) -> str:
         f"- **System** {platform.system()} {platform.release().partition('-')[0]}",
         f"- **Versions** {', '.join(f'{name} {version}' for name, version in versions.items())}",
         f"- **Precision** {precision}",
+    ]
+
+
+def heading(rounds: int, extra_versions: dict[str, str], precision: str) -> str:
+    """Describes the conditions of a comparison in rounds."""
+    note = (
         f"- Medians over {rounds} rounds, quartiles in brackets; contenders take turns within a "
         "round, each in its own process unless a section says otherwise. A ratio is the median "
-        "over rounds of the quotient.",
-    ]
-    return "\n".join(lines)
+        "over rounds of the quotient."
+    )
+    return "\n".join([*conditions(extra_versions, precision), note])
 
 
 def file_name(hardware: str, count: int, sections: Sequence[str]) -> str:
