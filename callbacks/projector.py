@@ -9,13 +9,13 @@ from lightning import Trainer
 
 from callbacks.figures import step_of, tensorboard
 from callbacks.results import data_of
-from metrics.judge import JudgeNetwork
+from metrics.judge import Judge
 from models.gan import GAN
 from models.sampling import Draws, sample, to_pixels
 
 
 @torch.no_grad()
-def project(trainer: Trainer, model: GAN, judge: JudgeNetwork, names: Sequence[str]) -> None:
+def project(trainer: Trainer, model: GAN, judge: Judge, names: Sequence[str]) -> None:
     """Writes the judge's features of 500 generated and 500 real images, with thumbnails.
 
     Each point says whether its image is generated or real, and which class the judge sees.

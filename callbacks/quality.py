@@ -14,14 +14,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from callbacks.evaluation_figures import draw_confusion
 from callbacks.figures import figures_folder, publish
-from callbacks.judges import FoundJudge, check_judge, find_judge
+from callbacks.judges import FoundJudge, by_channel, check_judge, find_judge
 from callbacks.progress import watch
 from callbacks.projector import project
 from callbacks.quality_figures import draw_classes
 from callbacks.results import class_names, data_of, record, say
 from datamodules.base import Split
 from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Score, Setting
-from metrics.judge import JudgeNetwork
+from metrics.judge import Judge
 from metrics.scores import GanTrain
 from models.base import eval_mode
 from models.gan import GAN
@@ -96,8 +96,11 @@ class Quality(Callback):
                 "and set --quality.judge to its run."
             )
             return
-        self._judge = find_judge(wanted)
-        check_judge(self._judge, data)
+        judge = find_judge(wanted)
+        if data.stacked and judge.network.image_shape[0] == 1:
+            judge = by_channel(judge, data.input_shape[0])
+        check_judge(judge, data)
+        self._judge = judge
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
@@ -140,6 +143,9 @@ class Quality(Callback):
                 f"Distances are uncertain: {references} real images are few for {features} "
                 "features. Compare a score with that of real images, not with other data sets.",
             )
+        if quality.left_out:
+            left_out = ", ".join(quality.left_out)
+            say(trainer, f"Left out, because {features} features make them too costly: {left_out}.")
         record(trainer, stage, report.as_dict() | {"judge": judge.as_dict()})
         folder = figures_folder(trainer)
         if folder is not None:
@@ -185,7 +191,7 @@ class Quality(Callback):
 
 
 def _with_real_images(
-    trainer: Trainer, model: Any, judge: JudgeNetwork, scores: dict[str, Score], count: int
+    trainer: Trainer, model: Any, judge: Judge, scores: dict[str, Score], count: int
 ) -> GeneratorQuality:
     data, stage = data_of(trainer), trainer.state.fn
     assert data is not None

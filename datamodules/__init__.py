@@ -9,6 +9,7 @@ from datamodules.image_folder import ImageFolder
 from datamodules.images import Images
 from datamodules.iris import Iris
 from datamodules.loader import BatchLoader
+from datamodules.stacked import StackedImages
 
 __all__ = [
     "BatchLoader",
@@ -22,4 +23,5 @@ __all__ = [
     "Iris",
     "Split",
     "Splits",
+    "StackedImages",
 ]

@@ -97,6 +97,7 @@ class InMemoryDataModule(LightningDataModule):
     fit: Fit = "crop"  # how image files of other sizes are brought to `image_shape`
     mirrors: bool = False  # the left-right mirror image of an example is an equally valid example
     judge: str | None = None  # scores generated images of this data set; known after `setup`
+    stacked: bool = False  # each channel is a grey image, which the judge sees alone
     fell_back: bool = False  # another data set than the one wanted; known after `setup`
     title: str = ""  # heading of figures that show this data set
     unit: str = ""  # of the numbers in `table()`

@@ -36,7 +36,7 @@ class Images(InMemoryDataModule):
     """
 
     image_shape = IMAGE_SHAPE
-    num_classes = 10
+    num_classes: int | None = 10
     not_in_identity = InMemoryDataModule.not_in_identity | {"dataset_found"}
 
     def __init__(

@@ -149,7 +149,9 @@ class GeneratorQuality(nn.Module):
         real: tuple[LabelledImages, LabelledImages] | None = None,
     ) -> None:
         super().__init__()
-        self.scores = [s for s in scores if setting.conditional or not s.needs_labels]
+        fitting = [s for s in scores if setting.conditional or not s.needs_labels]
+        self.scores = [s for s in fitting if setting.num_features <= s.max_features]
+        self.left_out = [s.name for s in fitting if s not in self.scores]
         sets = (SampleSet(self.scores, setting) for _ in range(3))
         self.generated, self.train_set, self.test_set = sets
         self.real = None

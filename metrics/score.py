@@ -1,5 +1,6 @@
 """The base class of a quality score, and what a score is given to compare."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -52,6 +53,7 @@ class Score(ABC):
     # "fit" is for scores that are cheap and steady with few samples.
     stages: tuple[str, ...] = ("validate", "test")
     needs_labels: bool = False  # only a conditional generator has this score
+    max_features: float = math.inf  # with more features D of the judge, the score is left out
     # `compare` finds `LabelledImages` under `images`: the generated ones, at most as many as there
     # are training images, the training images, and all test images.
     keeps_images: bool = False

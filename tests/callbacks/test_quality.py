@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.judges import FoundJudge
 from callbacks.quality import Quality
+from datamodules import StackedImages
 from metrics.judge import JudgeNetwork
 from models import GAN, ConditionalGAN
 from models.sampling import Draws, sample, to_pixels
@@ -78,6 +79,32 @@ def test_real_images_in_place_of_generated_ones_score_as_the_floor_does(
     for name in ("frechet", "kid", "precision", "recall", "coverage", "intra_frechet"):
         assert found["scores"][name] == pytest.approx(found["floor"][name], abs=1e-9)
     assert found["scores"]["label_accuracy"] > 0.99
+
+
+def test_real_stacks_in_place_of_generated_ones_reach_as_many_modes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = StackedImages("digits", num_train=600)
+    data.setup()
+    assert data.splits is not None
+    images, modes = data.splits.train.take(torch.arange(500))
+
+    def replay(trainer: Any, model: Any, draws: Draws) -> Any:
+        yield images, None, torch.arange(500)
+
+    monkeypatch.setattr("callbacks.quality._generate", replay)
+    run = trainer(tmp_path, Quality(final_samples=500))
+    run.test(small(image_shape=(3, 28, 28)), datamodule=data, verbose=False)
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert found["judge"]["name"] == "digits, by channel"
+    for name in ("frechet", "precision", "recall", "modes"):
+        assert found["scores"][name] == pytest.approx(found["floor"][name], abs=1e-9)
+    assert found["scores"]["modes_kl"] is None  # 500 test stacks lack modes, so it is infinite
+    assert found["scores"]["memorization"] < 1e-3 < 0.9 < found["floor"]["memorization"]
+    assert found["scores"]["modes"] == pytest.approx(len(modes.unique()), abs=5)
+    assert found["class_scores"] == {}
+    assert "kid" not in found["scores"]
+    assert "192 features make them too costly: kid, kid_error." in capsys.readouterr().out
 
 
 def test_no_judge_is_said_once_and_nothing_is_scored(

@@ -8,7 +8,16 @@ from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from datamodules import Functions, Gates, Images, InMemoryDataModule, Iris, Split, Splits
+from datamodules import (
+    Functions,
+    Gates,
+    Images,
+    InMemoryDataModule,
+    Iris,
+    Split,
+    Splits,
+    StackedImages,
+)
 from metrics.judge import load_judge
 
 # Checkpoints hold these: with another key or value an old run would not resume.
@@ -20,6 +29,15 @@ IDENTITIES: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
     (
         Images("digits", val_fraction=0.25, split_seed=3),
         {"dataset": "digits in MNIST's frame", "val_fraction": 0.25, "split_seed": 3},
+    ),
+    (
+        StackedImages("digits", split_seed=3, num_train=50),
+        {
+            "dataset": "digits in MNIST's frame",
+            "val_fraction": 1 / 12,
+            "split_seed": 3,
+            "num_train": 50,
+        },
     ),
     (Gates(), {"gate": "xor", "repeat": 1, "noise": 0.0, "noise_seed": 0}),
     (
@@ -86,6 +104,10 @@ CONTRACT: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
     (Images("fashion"), {"mirrors": True, "judge": "fashion", "scale": 255.0}),
     (Images("digits", scale=1.0), {"mirrors": False, "judge": "digits", "class_names": None}),
     (
+        StackedImages("mnist"),
+        {"image_shape": (3, 28, 28), "num_classes": None, "judge": "mnist", "stacked": True},
+    ),
+    (
         Gates("xnor"),
         {
             "input_shape": (2,),
@@ -111,7 +133,14 @@ def test_the_contract_is_known_before_any_data_is_read(
 
 
 @pytest.mark.parametrize(
-    "data", [Images("digits"), Gates(), Functions(dimensions=2, function="x1"), Iris()]
+    "data",
+    [
+        Images("digits"),
+        StackedImages("digits", num_train=50),
+        Gates(),
+        Functions(dimensions=2, function="x1"),
+        Iris(),
+    ],
 )
 def test_the_declared_shape_is_that_of_the_examples(data: InMemoryDataModule) -> None:
     data.setup()

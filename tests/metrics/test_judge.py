@@ -10,7 +10,15 @@ from datamodules.digits import load_digits
 from metrics import judge
 from metrics.export import export
 from metrics.gan_train import gan_train_accuracy
-from metrics.judge import JudgeNetwork, load_judge, recipes, save_judge, sha256
+from metrics.judge import (
+    ChannelJudge,
+    Judge,
+    JudgeNetwork,
+    load_judge,
+    recipes,
+    save_judge,
+    sha256,
+)
 from runtime.files import write_json
 
 NAMES = sorted(path.stem for path in judge.WEIGHTS.glob("*.npz"))
@@ -81,6 +89,28 @@ def test_images_of_another_shape_are_refused_in_one_line() -> None:
         network.judge(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
     with pytest.raises(ValueError, match="needs images of 3 x 3 or more, not 2 x 9"):
         JudgeNetwork((1, 2, 9), 2)
+
+
+class Levels(Judge):
+    """Sees the class of a grey image in its first pixel, and its features in the others."""
+
+    image_shape, num_features, num_classes = (1, 1, 3), 2, 10
+
+    def judge(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.check(images.shape[1:])
+        return images[:, 0, 0, 1:].float(), images[:, 0, 0, 0].long()
+
+
+def test_channels_are_judged_alone_and_their_classes_are_the_digits_of_a_number() -> None:
+    judge = ChannelJudge(Levels(), 3)
+    assert (judge.image_shape, judge.num_features, judge.num_classes) == ((3, 1, 3), 6, 1000)
+    red, green, blue = ([[9, 1, 2]], [[0, 3, 4]], [[5, 5, 6]])
+    images = torch.tensor([[red, green, blue], [blue, red, green]], dtype=torch.uint8)
+    features, classes = judge.judge(images)
+    assert features.tolist() == [[1, 2, 3, 4, 5, 6], [5, 6, 1, 2, 3, 4]]
+    assert classes.tolist() == [905, 590]
+    with pytest.raises(ValueError, match=r"images of shape \(3, 1, 3\) .* \(2, 1, 3\): train"):
+        judge.judge(images[:, :2])
 
 
 def test_other_weights_are_refused(own_weights: Path) -> None:

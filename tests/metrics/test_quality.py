@@ -121,6 +121,20 @@ def test_scores_during_training_are_cheap() -> None:
     assert sorted(quality.generated.keys()) == ["confusion", "modes", "moments"]
 
 
+def test_a_score_that_many_features_make_too_costly_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for score in FROM_FEATURES:
+        if score.name in ("kid", "kid_error"):
+            assert score.max_features == 128
+            monkeypatch.setattr(score, "max_features", FEATURES - 1)
+    quality = filled()
+    assert quality.left_out == ["kid", "kid_error"]
+    assert "kernel" not in quality.generated
+    assert sorted(quality.compute().scores) == sorted({*LIGHT, *NEIGHBOURS} - {"kid", "kid_error"})
+    assert filled(conditional=False).left_out == ["kid", "kid_error"]
+
+
 def test_generated_samples_are_judged_anew_and_real_ones_stay(report: QualityReport) -> None:
     quality = filled()
     quality.compute()
