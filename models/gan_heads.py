@@ -250,7 +250,7 @@ class ProjectionHead(AuxiliaryHead):
         self.embedding = ClassProjection(num_features, num_classes or 0)
 
     def match(self, features: Tensor, labels: Tensor) -> Tensor:
-        return full_precision(self.embedding(features, labels))
+        return self.embedding(features, labels)
 
 
 class ClassProjection(nn.Module):
@@ -268,7 +268,10 @@ class ClassProjection(nn.Module):
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Features (B, F), labels (B,) -> products (B,)."""
         # All classes in one matrix product take less time than a gradient for each image's vector.
-        return F.linear(features, self.weight).gather(1, labels[:, None]).squeeze(1)
+        # In bf16 the products of many images would be the same number.
+        with torch.autocast(features.device.type, enabled=False):
+            products = F.linear(features.to(self.weight.dtype), self.weight)
+        return products.gather(1, labels[:, None]).squeeze(1)
 
 
 def full_precision(logits: Tensor) -> Tensor:

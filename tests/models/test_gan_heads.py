@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from models import GAN, ConditionalGAN
 from models.gan_heads import (
     AuxiliaryHead,
+    ClassProjection,
     Head,
     NormalizedSigmoidHead,
     PlainHead,
@@ -122,6 +123,17 @@ def test_projection_judges_realness_by_the_class_asked_for() -> None:
     total = image[0].sum().item()
     torch.testing.assert_close(changed - realness, torch.tensor([0.0, total, 0.0]))
     torch.testing.assert_close(classes, same_classes)
+
+
+def test_a_projection_is_exact_in_mixed_precision() -> None:
+    """So that it distinguishes images whose other logits are the same number in bf16."""
+    torch.manual_seed(0)
+    projection = ClassProjection(64, 3)
+    nn.init.normal_(projection.weight)
+    features, labels = torch.randn(20, 64), torch.arange(20) % 3
+    with torch.autocast("cpu", torch.bfloat16):
+        products = projection(features, labels)
+    torch.testing.assert_close(products, (projection.weight[labels] * features).sum(dim=1))
 
 
 def test_a_head_evaluates_real_images_by_its_own_loss() -> None:
