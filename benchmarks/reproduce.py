@@ -45,7 +45,7 @@ PARTS = {
     "gan": Part("gan.yaml", MNIST),
     "long": Part("recipes/long.yaml", MNIST),
     "fashion": Part("recipes/fashion.yaml"),
-    "stacked": Part("recipes/stacked.yaml"),
+    "stacked": Part("recipes/stacked.yaml", MNIST),
     "classifier": Part("recipes/mnist_best.yaml", MNIST),
     "fashion-classifier": Part("recipes/fashion_best.yaml"),
     "lecture-gan": Part("lecture/gan.yaml"),
