@@ -52,10 +52,10 @@ def _my_file(
     (tmp_path / "my_file.py").write_text(EXAMPLES[kind].python)
     (tmp_path / "my.yaml").write_text(EXAMPLES[kind].yaml)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_file", raising=False)
     monkeypatch.chdir(ROOT)
     before = [*COMMANDS]
     yield
+    sys.modules.pop("my_file", None)
     for name in COMMANDS.keys() - before:
         del COMMANDS[name]
 
