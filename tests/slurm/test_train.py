@@ -17,7 +17,7 @@ from tests.test_world_size import ROUNDING
 pytestmark = [pytest.mark.slurm, pytest.mark.ddp]
 
 TINY = [
-    "configs/cgan.yaml", *WIDTH_2, "--trainer.precision=32-true",
+    "configs/cgan.yaml", *WIDTH_2, "--model.schedule=constant", "--trainer.precision=32-true",
     "--data.dataset=digits", "--data.batch_size=32", "--trainer.limit_val_batches=1",
     "--checkpoint.min_steps=0", "--samples.min_steps=1000000",
 ]  # fmt: skip
