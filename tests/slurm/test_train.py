@@ -61,7 +61,7 @@ class Job:
             assert state not in OVER, self.end()
             return condition()
 
-        wait_for(what, come, 90)
+        wait_for(what, come, 150)
 
     def end(self) -> str:
         """Its state, and the end of what it printed."""
@@ -107,7 +107,9 @@ def lose_second_node(job: Job) -> None:
 def test_interrupted_runs_go_on_to_the_bit(
     cluster: Cluster, runs: Path, weights_hash: Callable[[Path], str]
 ) -> None:
-    job = Job(cluster, runs, "--time=1 --signal=USR1@45", [*TINY, *ENDLESS])
+    # SLURM may send it up to 60 s early (sbatch's manual), here 15 s after the start. A signal in
+    # the first seconds would find no task, and would be lost.
+    job = Job(cluster, runs, "--time=2 --signal=USR1@45", [*TINY, *ENDLESS])
     job.wait("the requeue at its time limit", lambda: job.restarts == 1)
     cluster.run("scontrol", "update", f"JobId={job.id}", "TimeLimit=10")
     for how in (signal_all, terminate_second_node, lose_second_node):
