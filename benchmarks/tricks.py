@@ -8,12 +8,12 @@ already are not repeated. docs/quality/tricks.md is the table.
 """
 
 import argparse
-import statistics
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.quality import spread_of
 from benchmarks.report import Section
 from benchmarks.scored_run import Trial, train_and_score
 from benchmarks.worker import ROOT
@@ -92,15 +92,6 @@ def table(logs: Sequence[Log]) -> Section:
         cells = [spread_of([floors[0][key]]) for key in SCORES]
         section.rows.append(["real images", "", "", *cells])
     return section
-
-
-def spread_of(values: Sequence[float | None]) -> str:
-    """Formats mean and standard deviation; a missing value is infinite or not a number."""
-    found = [value for value in values if value is not None]
-    if not found:
-        return "-"
-    deviation = f" ± {statistics.stdev(found):.2g}" if len(found) > 1 else ""
-    return f"{statistics.fmean(found):.3g}{deviation}"
 
 
 def parser() -> argparse.ArgumentParser:
