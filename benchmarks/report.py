@@ -50,7 +50,7 @@ def cores() -> int:
 
 
 def conditions(extra_versions: dict[str, str], precision: str) -> list[str]:
-    """Returns a title and lines on date, hardware and versions, for every number below them."""
+    """Returns the title, date, hardware and versions of a report, as lines."""
     bf16 = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
     versions = {"Python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES} | extra_versions

@@ -43,11 +43,7 @@ class Part(NamedTuple):
 PARTS = {
     "cgan": Part("cgan.yaml", MNIST),
     "gan": Part("gan.yaml", MNIST),
-    "long": Part("recipes/long.yaml", MNIST),
-    "fashion": Part("recipes/fashion.yaml"),
     "stacked": Part("recipes/stacked.yaml", MNIST),
-    "classifier": Part("recipes/mnist_best.yaml", MNIST),
-    "fashion-classifier": Part("recipes/fashion_best.yaml"),
     "lecture-gan": Part("lecture/gan.yaml"),
     "lecture-cgan": Part("lecture/cgan.yaml", seeds=(0, 1, 2)),  # 100 minutes each
 }

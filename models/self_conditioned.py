@@ -55,7 +55,7 @@ class SelfConditionedGAN(GAN):
                 buffer.copy_(cast(Any, self.trainer.strategy).broadcast(buffer))
 
     def _training_images(self) -> Tensor:
-        """Returns small copies of an epoch's images, in the same order for every world size."""
+        """Returns small copies of one epoch's images, in an order that no world size changes."""
         copies = []
         for batch in copy(cast(Any, self.trainer.train_dataloader)):
             images, _ = self.trainer.strategy.batch_to_device(batch, dataloader_idx=0)
