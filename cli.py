@@ -10,6 +10,7 @@ from commands.errors import is_lightnings, user_errors
 from commands.lightning_messages import reworded
 from runtime import signals
 from runtime.errors import LOST_PROCESS, RunFailedError, announce, explain, is_lost_process
+from runtime.imports import without_unused_modules
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -59,7 +60,8 @@ def run_lightning(args: "ArgsType", own_process: bool = False) -> "LadderCLI":
             signals.install()  # before imports that take seconds
     with terminal.without_irrelevant_messages():
         try:
-            from commands.ladder_cli import LadderCLI
+            with without_unused_modules():
+                from commands.ladder_cli import LadderCLI
 
             with terminal.short_warnings():
                 return LadderCLI(args)

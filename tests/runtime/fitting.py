@@ -4,17 +4,25 @@ from typing import Any
 
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loops import training_epoch_loop
 from lightning.pytorch.trainer import call
 
 from datamodules import Iris
-from runtime.lightning_hooks import HOOK_CALLS
+from runtime.lightning_hooks import HOOK_CALLS, SIGNATURE_CHECK
 
-LIGHTNINGS_OWN = {name: getattr(call, name) for name in HOOK_CALLS}
+
+def functions() -> list[Any]:
+    """Returns the functions that cheap hooks replace."""
+    return [*(getattr(call, name) for name in HOOK_CALLS),
+            getattr(training_epoch_loop, SIGNATURE_CHECK)]  # fmt: skip
+
+
+LIGHTNINGS_OWN = functions()
 
 
 def lightnings_own() -> bool:
     """Returns whether Lightning calls hooks with its own functions."""
-    return all(getattr(call, name) is own for name, own in LIGHTNINGS_OWN.items())
+    return functions() == LIGHTNINGS_OWN
 
 
 def fit(kind: type[Trainer], model: Any, *callbacks: Callback, **kwargs: Any) -> Trainer:
