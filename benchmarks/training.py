@@ -1,14 +1,15 @@
-"""Time to 99 % of MNIST's test images."""
+"""CPU-seconds to 99 % of MNIST's test images."""
 
 from contextlib import closing
+from statistics import fmean
 
 from benchmarks.context import Context
 from benchmarks.report import Section
 from benchmarks.timing import digits
 from benchmarks.worker import Worker
 
-STEPS = 240  # half an epoch of batches of 128
-SEEDS = (0, 1, 2)
+CONFIG = "recipes/mnist_fast"
+SEEDS = (0, 1, 2, 3, 4)
 
 
 def run(context: Context) -> list[Section]:
@@ -17,30 +18,26 @@ def run(context: Context) -> list[Section]:
 
 def to_99_percent(context: Context) -> Section:
     result = Section(
-        f"MNIST: is 99 % of the test images reached in {STEPS} steps? configs/mnist_cnn.yaml",
-        ["run", "training s", "CPU-s", "test accuracy"],
+        f"MNIST: 99 % of the test images, configs/{CONFIG}.yaml",
+        ["run", "CPU-seconds of training", "test accuracy"],
     )
     if not context.real_mnist:
         result.notes.append("Not run: no MNIST here; set its folder by `--data-dir`.")
         return result
-    for seed in SEEDS:
-        found = train(context, seed)
-        times = [digits(found[key]) for key in ("seconds", "cpu_seconds")]
-        result.rows.append((f"seed {seed}", *times, f"{found['accuracy']:.2%}"))
+    found = [train(context, seed) for seed in SEEDS]
+    for seed, run in zip(SEEDS, found, strict=True):
+        result.rows.append((f"seed {seed}", digits(run["cpu_seconds"]), f"{run['accuracy']:.2%}"))
+    seconds, accuracy = (fmean(run[key] for run in found) for key in ("cpu_seconds", "accuracy"))
+    result.rows.append(("mean", digits(seconds), f"{accuracy:.2%}"))
     result.notes.append(
-        f"Always {STEPS} steps, and every seed is shown; CPU-seconds are summed over all cores. "
-        "The test images are read once per run, after training."
+        "One thread; the start of the process does not count. The number of steps was chosen on "
+        "validation images. The test images are read once per run, after training."
     )
     return result
 
 
 def train(context: Context, seed: int) -> dict[str, float]:
-    options = {
-        "--data.val_fraction": 0,
-        "--seed_everything": seed,
-        "--trainer.max_steps": STEPS,
-    }
-    args = [str(part) for option in options.items() for part in option]
-    command = context.command("TestAccuracy", "mnist_cnn", *args)
+    fit = context.command("TestAccuracy", CONFIG, "--seed_everything", str(seed))
+    command = ["env", "OMP_NUM_THREADS=1", *fit]
     with closing(Worker(f"accuracy {seed}", command, context.scratch, wait=False)) as worker:
         return worker.answer()
