@@ -27,6 +27,7 @@ class Context:
     scratch: Path  # a temporary folder for runs and logs
     keras_python: Path = ROOT / ".venv-bench/bin/python"
     seconds: dict[str, list[float]] = field(default_factory=dict)  # per step, one value a round
+    peak_mb: dict[str, float] = field(default_factory=dict)  # memory of each contender's process
     versions: dict[str, str] = field(default_factory=dict)
 
     def command(self, callback: str | None, config: str, *args: str) -> list[str]:
@@ -68,12 +69,13 @@ class Context:
                 worker.close()
 
     def race(self, commands: Mapping[str, Sequence[str]], steps: int) -> None:
-        """Measures the seconds per step of each contender, round by round, into `seconds`."""
+        """Measures seconds per step, round by round, and memory into `seconds` and `peak_mb`."""
         with self.workers(commands) as workers:
             contenders = {name: partial(worker.run, steps) for name, worker in workers.items()}
             self.seconds |= interleave(contenders, self.rounds)
-            for worker in workers.values():
+            for name, worker in workers.items():
                 self.versions |= worker.hello
+                self.peak_mb[name] = worker.peak_mb
 
 
 def find_mnist(data_dir: Path, scratch: Path) -> tuple[Path, bool]:

@@ -109,12 +109,14 @@ def race(
     """
     context.race({f"{prefix}: {name}": command for name, command in contenders.items()}, steps)
     found = {name: context.seconds[f"{prefix}: {name}"] for name in contenders}
-    result = Section("", ["contender", "ms per step", "images/s", *(f"x {peer}" for peer in peers)])
+    columns = ["contender", "ms per step", "images/s", *(f"x {peer}" for peer in peers)]
+    result = Section("", [*columns, "peak memory of the process, MB"])
     for name, seconds in found.items():
         step = spread(seconds)
         times = [
             ratio(found[peer], seconds).text() if peer in found else "not run"
             for peer in peers.values()
         ]
-        result.rows.append((name, step.text(1e3), digits(BATCH / step.median), *times))
+        memory = digits(context.peak_mb[f"{prefix}: {name}"])
+        result.rows.append((name, step.text(1e3), digits(BATCH / step.median), *times, memory))
     return result
