@@ -8,7 +8,17 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import classifiers, data_path, growth, limits, startup, steps, tax, training
+from benchmarks import (
+    classifiers,
+    data_path,
+    growth,
+    limits,
+    startup,
+    steps,
+    tax,
+    training,
+    whole_runs,
+)
 from benchmarks.context import Context, find_mnist
 from benchmarks.report import Section, cores, cpu_name, file_name, heading
 from benchmarks.worker import ROOT
@@ -18,6 +28,7 @@ from runtime.precision import choose_precision
 SECTIONS: dict[str, Callable[[Context], list[Section]]] = {
     "steps": steps.run,
     "classifiers": classifiers.run,
+    "whole": whole_runs.run,  # uses the results of both
     "limits": limits.run,  # uses the results of `steps`
     "tax": tax.run,
     "data": data_path.run,

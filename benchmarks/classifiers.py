@@ -1,25 +1,21 @@
-"""The lecture's classifiers against Keras: a training step, and a whole run from process start."""
-
-import subprocess
-from functools import partial
+"""A training step of the lecture's classifiers, against Keras."""
 
 from benchmarks.context import Context
 from benchmarks.report import Section
 from benchmarks.timing import digits, ratio, spread
-from benchmarks.worker import ROOT, seconds_of
 
 BF16 = ("--trainer.precision", "bf16-mixed")
 KERAS = "benchmarks/keras_classifiers.py"
-SYSTEMS = {  # name in Keras -> title, config, steps per round, the slides' epochs
-    "iris": ("iris, batch 1", "lecture/iris", 1200, 15),
-    "dense": ("dense, batch 32", "lecture/mnist_dense", 375, 3),
-    "cnn": ("CNN, batch 32", "lecture/mnist_cnn", 375, 4),
+SYSTEMS = {  # name in Keras -> title, config, steps per round
+    "iris": ("iris, batch 1", "lecture/iris", 1200),
+    "dense": ("dense, batch 32", "lecture/mnist_dense", 375),
+    "cnn": ("CNN, batch 32", "lecture/mnist_cnn", 100),
 }
 EPOCH_STEPS = 60_000 // 32
 
 
 def run(context: Context) -> list[Section]:
-    return [steps(context), whole_runs(context)]
+    return [steps(context)]
 
 
 def steps(context: Context) -> Section:
@@ -35,7 +31,7 @@ def steps(context: Context) -> Section:
     )
     if not context.has_keras:
         section.notes.append(context.no_keras)
-    for name, (title, config, count, _) in SYSTEMS.items():
+    for name, (title, config, count) in SYSTEMS.items():
         commands = {
             f"{name}: Keras": [str(context.keras_python), KERAS, name],
             f"{name}: Ladder": context.command("Fit", config),
@@ -70,26 +66,3 @@ def epoch(context: Context) -> str:
         if name.startswith("cnn: ")
     ]
     return f"An epoch of the CNN, {EPOCH_STEPS:,} steps: the slide 65 s, {', '.join(times)}."
-
-
-def whole_runs(context: Context) -> Section:
-    """Measures whole processes once: imports, data, tracing, the slides' epochs, results."""
-    section = Section(
-        "The lecture's classifiers: from process start to the end of the slides' epochs",
-        ["system", "epochs", "Keras, s", "Ladder, s", "x Keras"],
-        notes=[
-            "One run each. Ladder's time contains reading the data, its logs, checkpoints and "
-            "pictures. Keras trains on noise that it draws, and writes nothing."
-        ],
-    )
-    call = partial(subprocess.run, check=True, cwd=ROOT, capture_output=True)
-    for name, (title, config, _, epochs) in SYSTEMS.items():
-        limit = ("--trainer.max_epochs", str(epochs))
-        ladder = seconds_of(partial(call, context.command(None, config, *limit)))
-        if not context.has_keras:
-            section.rows.append((title, str(epochs), "not run", digits(ladder), "not run"))
-            continue
-        keras = seconds_of(partial(call, [str(context.keras_python), KERAS, name, "whole"]))
-        cells = digits(keras), digits(ladder), digits(keras / ladder)
-        section.rows.append((title, str(epochs), *cells))
-    return section

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Context:
     scratch: Path  # a temporary folder for runs and logs
     keras_python: Path = ROOT / ".venv-bench/bin/python"
     seconds: dict[str, list[float]] = field(default_factory=dict)  # per step, one value a round
+    starts: dict[str, float] = field(default_factory=dict)  # seconds from process start to step 1
     peak_mb: dict[str, float] = field(default_factory=dict)  # memory of each contender's process
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -61,8 +63,10 @@ class Context:
         started: dict[str, Worker] = {}
         try:
             for name, command in commands.items():
+                began = time.perf_counter()
                 started[name] = Worker(name, command, self.scratch)
                 started[name].run(1)  # Compiles, traces and allocates what is needed once.
+                self.starts[name] = time.perf_counter() - began
             yield started
         finally:
             for worker in started.values():

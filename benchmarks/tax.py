@@ -11,7 +11,7 @@ CASES = {  # name -> config, steps per round
     "MNIST CNN, batch 128": ("mnist_cnn", 50),
     "iris MLP, batch 1": ("lecture/iris", 400),
 }
-PROCESSES = 3  # The placement of memory makes some processes several percent slower than others.
+PROCESSES = 2  # The placement of memory makes some processes several percent slower than others.
 
 
 def run(context: Context) -> list[Section]:
