@@ -3,6 +3,7 @@
 import atexit
 import gc
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ class LadderCLI(CommandLine):
             self.options.ckpt_path = str(self.checkpoint)
         if not gc.isenabled():
             gc.freeze()  # no collection looks through what was imported, in training neither
-            atexit.register(gc.unfreeze)  # else triton reports it as leaked, at length
+            if "triton" in sys.modules:  # it would report that as leaked, at length
+                atexit.register(gc.unfreeze)  # the look through it at the end takes a second
             gc.enable()
         take_subnormal_numbers_as_zero()  # a model may start torch's threads, before its trainer
         if not self._saves:
