@@ -75,7 +75,7 @@ class Context:
     def race(self, commands: Mapping[str, Sequence[str]], steps: int) -> None:
         """Measures seconds per step, round by round, and memory into `seconds` and `peak_mb`."""
         with self.workers(commands) as workers:
-            contenders = {name: partial(worker.run, steps) for name, worker in workers.items()}
+            contenders = {name: partial(worker.run_warm, steps) for name, worker in workers.items()}
             self.seconds |= interleave(contenders, self.rounds)
             for name, worker in workers.items():
                 self.versions |= worker.hello

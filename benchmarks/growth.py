@@ -13,7 +13,7 @@ from benchmarks.worker import seconds_of
 from datamodules.loader import BatchLoader
 from datamodules.sources import IMAGE_SHAPE
 
-BATCHES = (25, 50, 100, 200, 400, 800, 1600)
+BATCHES = (25, 50, 100, 200, 400, 800)
 SIZES = (15_000, 60_000, 240_000)
 OVERLAYS = {"1 process": (), "2 processes": ("--config", "configs/trainer/ddp_cpu.yaml")}
 
@@ -33,7 +33,7 @@ def batch_size(context: Context) -> Section:
     )
     with context.workers(commands) as workers:
         found = interleave(
-            {name: partial(worker.run, 1) for name, worker in workers.items()}, context.rounds
+            {name: partial(worker.run_warm, 1) for name, worker in workers.items()}, context.rounds
         )
         for name, worker in workers.items():
             step = spread(found[name])

@@ -7,7 +7,7 @@ from benchmarks.report import Section
 from benchmarks.timing import interleave, ratio, spread
 
 CASES = {  # name -> config, steps per round
-    "lecture GAN, batch 100": ("lecture/gan", 10),
+    "lecture GAN, batch 100": ("lecture/gan", 5),
     "MNIST CNN, batch 128": ("mnist_cnn", 50),
     "iris MLP, batch 1": ("lecture/iris", 400),
 }

@@ -57,6 +57,15 @@ class Worker:
         self.peak_mb = answer["peak_mb"]
         return answer["seconds"] / abs(steps)
 
+    def run_warm(self, steps: int) -> float:
+        """Does the same after a step that does not count.
+
+        During the turns of others, this process has lost caches and perhaps pages of memory. That
+        costs all contenders the same time, and so a fast one a larger share of it.
+        """
+        self.run(1)
+        return self.run(steps)
+
     def answer(self) -> dict[str, Any]:
         """Returns the contender's next message.
 
