@@ -14,6 +14,7 @@ from torch import Tensor
 from datamodules.frame import Frame, measure
 from datamodules.image_files import Fit
 from datamodules.loader import BatchLoader
+from datamodules.stratify import stratified_cut
 from runtime.ranges import Positive, PositiveFloat, check_ranges
 
 if TYPE_CHECKING:
@@ -57,12 +58,8 @@ def cut_validation(
     n, size = len(train.targets), round(len(train.targets) * fraction)
     classes, counts = train.targets.unique(return_counts=True)
     if len(classes) <= size <= n - len(classes) and counts.min() > 1:
-        from sklearn.model_selection import train_test_split
-
-        parts = train_test_split(
-            range(n), test_size=size, random_state=seed, stratify=train.targets.numpy()
-        )
-        kept, cut = (train.take(torch.tensor(sorted(rows))) for rows in parts)
+        parts = stratified_cut(train.targets, size, seed)
+        kept, cut = (train.take(torch.tensor(rows)) for rows in parts)
         if len(kept.targets.unique()) == len(cut.targets.unique()) == len(classes):
             return kept, cut
     rarest, fewest = int(classes[counts.argmin()]), int(counts.min())
