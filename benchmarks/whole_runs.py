@@ -40,7 +40,7 @@ def run(context: Context) -> list[Section]:
             f"iris, dense: whole processes, {ROUNDS} rounds. Ladder reads its data, validates, and "
             "writes logs, checkpoints and pictures; Keras trains on noise that it draws, and "
             "writes nothing. The others are calculated: start to the end of the first step, and "
-            "the slides' steps at the median of the sections `steps` and `classifiers`."
+            "the slides' steps at the rate of each round of `steps` and `classifiers`."
         ],
     )
     if not context.has_keras:
