@@ -19,7 +19,7 @@ from models.gan_networks import (
     ModernTrunk,
     count_features,
 )
-from models.layers import Unflatten
+from models.layers import Unflatten, initialize_
 from tests.models.gans import LECTURE, LECTURE_CGAN, SHAPE
 
 
@@ -87,8 +87,26 @@ def test_hidden_layers_combine_features() -> None:
         one, two = torch.randn(2, 1, 6)
         sums = first(one) + first(two) - first(torch.zeros(1, 6))
         assert torch.allclose(first(one + two), sums, atol=1e-5) == additive
-        units = [layer.out_features for layer in first if isinstance(layer, nn.Linear)]
+        units = [layer.out_features for layer in first.modules() if isinstance(layer, nn.Linear)]
         assert units[:-1] == [*hidden]
+
+
+def test_features_also_go_around_the_hidden_layers() -> None:
+    generator = ModernGenerator(6, (1, 28, 28), width=2, hidden=(16, 8)).eval()
+    layers, last = generator[0], generator[1]
+    nn.init.zeros_(layers[0].weight)  # so the hidden layers say nothing
+    features = torch.randn(3, 6)
+    around = features @ last.weight[:, 8:].T
+    assert torch.allclose(last(layers(features)), around + last(layers(torch.zeros(1, 6))))
+
+
+def test_a_transposed_convolution_doubles_the_size_and_starts_as_glorot_says() -> None:
+    plain, transposed = (ModernGenerator(6, SHAPE, width=2, transposed=t) for t in (False, True))
+    assert plain(torch.randn(2, 6)).shape == transposed(torch.randn(2, 6)).shape == (2, *SHAPE)
+    (layer,) = (part for part in transposed if isinstance(part, nn.ConvTranspose2d))
+    initialize_(transposed, "glorot")
+    assert not layer.bias.any()
+    assert 0.9 < layer.weight.abs().max() / (6 / ((4 + 2) * 16)) ** 0.5 <= 1
 
 
 @pytest.mark.parametrize("shape", [(2, 28, 28), (1, 30, 28), (1, 12, 28), (1, 28, 68)])
