@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from callbacks.progress import watch
 from callbacks.projector import project
 from callbacks.quality_figures import draw_classes
 from callbacks.results import class_names, data_of, record, say
+from callbacks.worst import draw_worst
 from datamodules.base import Split
 from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Score, Setting
 from metrics.judge import Judge
@@ -150,6 +151,10 @@ class Quality(Callback):
         folder = figures_folder(trainer)
         if folder is not None:
             project(trainer, model, judge.network, names)
+            if "bank" in quality.generated:
+                real = getattr(cast(Any, data_of(trainer)).splits, stage)
+                worst = draw_worst(model, judge.network, quality, real, names)
+                publish(trainer, folder, f"worst_{stage}", worst)
         if folder is None or not model.conditional:
             return
         publish(trainer, folder, f"classes_{stage}", draw_classes(report, quality.scores, names))

@@ -84,6 +84,14 @@ def memorization_floor(train: Tensor, test: Tensor) -> float:
     return memorization_ratio(train[: len(test)], train, test, leave_one_out=True)
 
 
+def farthest(samples: Tensor, references: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Returns the samples (count,) farthest from all references, and their nearest references."""
+    parts = [torch.cdist(rows, references).min(dim=1) for rows in samples.split(CHUNK)]
+    distances, nearest = (torch.cat(found) for found in zip(*parts, strict=True))
+    places = distances.topk(min(count, len(samples))).indices
+    return places, nearest[places]
+
+
 def _mean_nearest(samples: Tensor, references: Tensor, leave_one_out: bool) -> Tensor:
     """Computes the mean distance of samples (M, D) to the nearest reference (N, D)."""
     if len(samples) == 0 or len(references) <= int(leave_one_out):

@@ -59,7 +59,7 @@ def test_test_prints_the_table_with_floors_and_writes_it(
     assert found["scores"]["frechet"] > 10 * found["floor"]["frechet"]
     assert found["scores"].keys() == found["floor"].keys()
     figures = {path.name for path in (tmp_path / "run" / "figures").glob("*.png")}
-    assert figures == {"asked_test.png", "classes_test.png"}
+    assert figures == {"asked_test.png", "classes_test.png", "worst_test.png"}
 
 
 def test_real_images_in_place_of_generated_ones_score_as_the_floor_does(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metrics import neighbours
 from metrics.bank import FeatureBank
-from metrics.neighbours import manifold_scores
+from metrics.neighbours import farthest, manifold_scores
 
 
 def cloud(count: int, scale: float = 1.0, seed: int = 0) -> Tensor:
@@ -82,3 +82,16 @@ def test_the_bank_keeps_the_lowest_indices_in_their_order() -> None:
     kept = features[seen[seen < 30]].float().double()
     assert 0 < len(kept) < 30  # some slots stay empty
     assert torch.equal(bank.compute(), kept)
+
+
+@pytest.mark.parametrize("chunk", [2, 512])
+def test_the_farthest_samples_and_their_nearest_references(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "CHUNK", chunk)
+    samples = torch.tensor([0.0, 7.0, 1.2, -3.0, 9.0])[:, None]  # 0, 3.5, 0.2, 3 and 1.5 away
+    references = torch.tensor([0.0, 1.0, 10.5])[:, None]
+    places, nearest = farthest(samples, references, 2)
+    assert places.tolist() == [1, 3]
+    assert nearest.tolist() == [2, 0]
+    assert len(farthest(samples, references, 20)[0]) == 5

@@ -1,0 +1,22 @@
+"""The picture of the worst images shows the images that were scored."""
+
+import torch
+
+from callbacks.worst import images_at
+from models import GAN, ConditionalGAN
+from models.sampling import Draws, sample
+from tests.models.gans import small
+
+
+def test_images_are_drawn_again_by_their_numbers() -> None:
+    places = torch.tensor([7, 503, 2])
+    for kind in (GAN, ConditionalGAN):
+        model = small(kind)
+        scored = [(sample(model, *draw[:2]), draw.labels) for draw in Draws(model, 510, model.seed)]
+        images, labels = images_at(model, places)
+        assert torch.allclose(images, torch.cat([part for part, _ in scored])[places], atol=1e-6)
+        if kind is GAN:
+            assert labels is None
+        else:
+            assert labels is not None
+            assert torch.equal(labels, torch.cat([part for _, part in scored])[places])
