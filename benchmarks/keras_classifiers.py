@@ -1,12 +1,15 @@
 """The lecture's classifiers as on its slides, in Keras: keras_classifiers.py iris|dense|cnn [whole]
 
-With `whole` the process trains for the slides' epochs and ends. Otherwise it takes requested steps.
+With `whole` the process is the slides' whole program: it imports what they import, draws their
+pictures of the data, trains for their epochs and ends. Otherwise it takes requested steps.
 """
 
 import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
@@ -83,12 +86,38 @@ def fit_steps(model: Sequential, data: Arrays, batch: int, steps: int) -> float:
     return (time.perf_counter() - start) * steps * batch / (epochs * len(inputs))
 
 
+def prepare(name: str, images: np.ndarray, folder: Path) -> None:
+    """Imports and draws what the slides do before training; seaborn's flowers are a download."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+    from sklearn.datasets import load_iris
+    from sklearn.model_selection import train_test_split
+
+    if name == "iris":
+        flowers = load_iris(as_frame=True)
+        table = flowers.data.assign(species=flowers.target_names[flowers.target])
+        sns.pairplot(table, hue="species").savefig(folder / "iris.png")
+        train_test_split(table.to_numpy(), train_size=0.8, random_state=0)
+        return
+    for place in range(6):
+        plt.subplot(1, 6, place + 1)
+        plt.imshow(images[place].reshape(28, 28), cmap="gray")
+    plt.gcf().set_size_inches((14, 2))
+    plt.savefig(folder / "mnist-examples.png")
+
+
 def main() -> None:
     name, line = sys.argv[1], Line()
     if threads := os.environ.get("OMP_NUM_THREADS"):  # the same number as torch
         tf.config.threading.set_intra_op_parallelism_threads(int(threads))
         tf.config.threading.set_inter_op_parallelism_threads(int(threads))
     model, data, batch = MODELS[name](), noise(name), BATCHES[name]
+    if "whole" in sys.argv:
+        with TemporaryDirectory() as folder:
+            prepare(name, data[0], Path(folder))
     model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
     if "whole" in sys.argv:
         model.fit(*data, epochs=EPOCHS[name], batch_size=batch, verbose=1)

@@ -38,9 +38,10 @@ def run(context: Context) -> list[Section]:
         ["system", "epochs", "Keras, s", "Ladder, s", "x Keras"],
         notes=[
             f"iris, dense: whole processes, {ROUNDS} rounds. Ladder reads its data, validates, and "
-            "writes logs, checkpoints and pictures; Keras trains on noise that it draws, and "
-            "writes nothing. The others are calculated: start to the end of the first step, and "
-            "the slides' steps at the rate of each round of `steps` and `classifiers`."
+            "writes logs, checkpoints and pictures; Keras is the slides' program, with their "
+            "imports and pictures of the data, and trains on noise that it draws. The others are "
+            "calculated: start to the end of the first step, and the slides' steps at the rate of "
+            "each round of `steps` and `classifiers`."
         ],
     )
     if not context.has_keras:
