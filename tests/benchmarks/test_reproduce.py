@@ -13,16 +13,6 @@ from tests.conftest import ROOT
 from tests.test_cli import parsed
 
 
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeLaunch:
-    """The project's folder is another, with the configs only."""
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for module in (reproduce, scored_run):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(scored_run, "launch", found := FakeLaunch())
-    return found
-
-
 def main(folder: Path, *args: str) -> None:
     own, fit = scored_run.split_options(args)
     reproduce.main([*own, "--runs", str(folder / "runs"), "--", *fit])

@@ -16,13 +16,6 @@ TRIAL = Trial("configs/cgan.yaml", 3, ("--trainer.max_steps", "7"))
 TINY = ("--data.dataset=digits", "--data.batch_size=8", "--trainer.max_steps=2", *WIDTH_2)
 
 
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeLaunch:
-    found = FakeLaunch()
-    monkeypatch.setattr(scored_run, "launch", found)
-    return found
-
-
 def test_options_after_two_dashes_are_those_of_fit() -> None:
     assert split_options(["cgan", "--", "--a", "1"]) == (["cgan"], ["--a", "1"])
     assert split_options(["cgan"]) == (["cgan"], [])

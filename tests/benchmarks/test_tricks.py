@@ -5,21 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scored_run, tricks
+from benchmarks import tricks
 from benchmarks.scored_run import Ended
 from tests.benchmarks.fake_launch import FakeLaunch
 from tests.conftest import ROOT
 from tests.test_cli import parsed
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeLaunch:
-    """The project's folder is another, with the configs only."""
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for module in (tricks, scored_run):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(scored_run, "launch", found := FakeLaunch())
-    return found
 
 
 @pytest.mark.parametrize("name", tricks.TRICKS)
