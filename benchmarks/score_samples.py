@@ -3,7 +3,9 @@
     python cli.py sample --ckpt_path RUN --count 10000 --out DIR
     python -m benchmarks.score_samples DIR/samples.npz [--dataset mnist] [--data_dir data]
 
-Computes the Frechet distance with NumPy's covariances and SciPy's matrix square root.
+Computes the Frechet distance with NumPy's covariances and SciPy's matrix square root. `sample`
+draws each class equally often, so some samples are left out: the others have the class frequencies
+of the training images, which `test` asks for.
 """
 
 import argparse
@@ -12,9 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.linalg import sqrtm
+from torch import Tensor
 
 from datamodules import Images
 from metrics.judge import load_judge
+
+
+def as_often_as(wanted: Tensor, labels: Tensor) -> Tensor:
+    """Returns rows of labels (N,), as many as possible with the class frequencies of `wanted`."""
+    shares = wanted.bincount() / len(wanted)
+    count = (labels.bincount(minlength=len(shares)) / shares).min()
+    rows = [(labels == k).nonzero()[:, 0] for k in range(len(shares))]
+    kept = (count * shares).int().tolist()
+    return torch.cat([found[:number] for found, number in zip(rows, kept, strict=True)])
 
 
 def main() -> None:
@@ -31,6 +43,9 @@ def main() -> None:
     judge = load_judge(data.judge or "mnist")
     with np.load(options.samples, allow_pickle=False) as arrays:
         images, labels = torch.from_numpy(arrays["images"])[:, None], arrays.get("labels")
+    if labels is not None:
+        kept = as_often_as(data.splits.train.targets, torch.from_numpy(labels))
+        images, labels = images[kept], labels[kept]
     features, classes = judge.judge(images)
     real = judge.judge(data.splits.test.inputs)[0]
 

@@ -39,7 +39,8 @@ class Quality(Callback):
     In training: against the validation split, at the end of epochs, logged as `val/frechet`,
     `val/label_accuracy` and so on. In `validate` and `test`: all scores and their floors, printed,
     and written to `metrics.json` and `figures/`. Every process scores its share. There are never
-    more generated images than training images, so that the floor has as many.
+    more generated images than training images, so that the floor has as many. A conditional
+    generator gets the classes of these training images, so that a perfect one reaches the floor.
 
     Args:
         judge: A run folder or a checkpoint of configs/judge/own.yaml, or a judge of this project
@@ -152,8 +153,9 @@ class Quality(Callback):
         if folder is not None:
             project(trainer, model, judge.network, names)
             if "bank" in quality.generated:
-                real = getattr(cast(Any, data_of(trainer)).splits, stage)
-                worst = draw_worst(model, judge.network, quality, real, names)
+                splits = cast(Any, data_of(trainer)).splits
+                sets = splits.train.targets, getattr(splits, stage)
+                worst = draw_worst(model, judge.network, quality, *sets, names)
                 publish(trainer, folder, f"worst_{stage}", worst)
         if folder is None or not model.conditional:
             return
@@ -184,7 +186,8 @@ class Quality(Callback):
         if trainer.world_size > 1:  # each process has its own batch norm statistics in training
             for buffer in model.sampler.buffers():
                 dist.broadcast(buffer, 0)  # rank zero's are those that checkpoints keep
-        draws = Draws(model, count, model.seed, None, 0, trainer.global_rank, trainer.world_size)
+        ranks, labels = (trainer.global_rank, trainer.world_size), data.splits.train.targets
+        draws = Draws(model, count, model.seed, labels, 0, *ranks)
         for images, labels, index in _generate(trainer, model, draws):
             quality.generated.add(*judge.judge(images), labels, index, images)
         report = quality.compute(partial(watch, trainer))

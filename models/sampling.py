@@ -50,13 +50,13 @@ class Draws:
     """Latents and labels of many images, block by block, as a function of seed and place.
 
     Image number i does not depend on how many images are drawn or on which process draws it.
-    Labels cycle through the classes, so every class is drawn equally often.
+    Labels cycle through the classes that are given, so each of them is drawn equally often.
 
     Args:
         model: The GAN to draw for.
         count: Number of images over all processes together.
         seed: Seed of the latents.
-        classes: The classes to draw; None: all.
+        classes: The classes to draw, in turn; None: all.
         first: The place of the first image, a multiple of `BLOCK`.
         rank: This process among `world_size`, which share the blocks or, if these are few, images.
         world_size: The number of processes.
@@ -69,7 +69,7 @@ class Draws:
         model: Sampled,
         count: int,
         seed: int = 0,
-        classes: Sequence[int] | None = None,
+        classes: Sequence[int] | Tensor | None = None,
         first: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -82,7 +82,8 @@ class Draws:
         self.starts = blocks if few else blocks[rank::world_size]
         self.rows = slice(rank, None, world_size) if few else slice(None)
         known = model.num_classes
-        self.classes = None if known is None else torch.tensor(classes or range(known))
+        turns = range(known or 0) if classes is None or not len(classes) else classes
+        self.classes = None if known is None else torch.as_tensor(turns).cpu()
 
     def __len__(self) -> int:
         return sum(len(self._places(start)) > 0 for start in self.starts)

@@ -102,14 +102,13 @@ class Flat(nn.Module):
 
 
 @pytest.mark.parametrize("kind", [Dcgan, Mlp])
-def test_samples_are_pixels_of_classes_in_turn(kind: type[Peer]) -> None:
+def test_samples_are_pixels_of_their_classes(kind: type[Peer]) -> None:
     peer = kind()
     low = peer.low
     peer.g = Flat([low, 1.0, (low + 1) / 2, *[low] * 7])
-    images, labels = sample(peer, 23)
+    images = sample(peer, torch.arange(23) % 10)
     assert images.shape == (23, 28, 28)
     assert images.dtype == torch.uint8
-    assert labels.tolist() == [*range(10), *range(10), *range(3)]
     assert images[10:13, 0, 0].tolist() == [0, 255, 128]
 
 

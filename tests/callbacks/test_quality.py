@@ -58,6 +58,8 @@ def test_test_prints_the_table_with_floors_and_writes_it(
     assert found["floor"]["label_accuracy"] == 1.0  # the judge knows these digits
     assert found["scores"]["frechet"] > 10 * found["floor"]["frechet"]
     assert found["scores"].keys() == found["floor"].keys()
+    counts = found["class_counts"]  # a perfect generator reaches the floor: it has these labels
+    assert [c["generated"] for c in counts] == [c["train"] for c in counts]
     figures = {path.name for path in (tmp_path / "run" / "figures").glob("*.png")}
     assert figures == {"asked_test.png", "classes_test.png", "worst_test.png"}
 
