@@ -61,8 +61,8 @@ class ModernGenerator(nn.Sequential):
         image_shape: (C, H, W).
         width: Channels at half the height and width.
         hidden: Units of each dense layer between the features and the first small images. Without
-            one, an image's class and style can only be added, not combined. The features also go
-            on beside the last layer's output.
+            one, an image's class and style can only be added, not combined.
+        skip: The features also go around the hidden layers, on beside their output.
         transposed: Double the size first by a transposed 4 x 4 convolution, not by upsampling and a
             5 x 5 convolution: a training step of `configs/cgan.yaml` takes a tenth less time.
         num_classes: So many of the last features are the weights of classes, which only the batch
@@ -75,6 +75,7 @@ class ModernGenerator(nn.Sequential):
         image_shape: ImageShape,
         width: Positive = 64,
         hidden: Sequence[Positive] = (),
+        skip: bool = False,
         transposed: bool = False,
         num_classes: NonNegative = 0,
     ) -> None:
@@ -90,10 +91,17 @@ class ModernGenerator(nn.Sequential):
         dense: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise([features, *hidden]):
             dense += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out), nn.ReLU()]
-        joined = features + hidden[-1] if hidden else features
+        if skip and not hidden:
+            raise MisconfigurationException(
+                "model.generator.skip leads around the hidden layers, and there are none: set "
+                "model.generator.hidden, to [256] for example"
+            )
+        if skip:
+            dense = [WithInput(*dense)]
+        units = [features, *hidden][-1] + skip * features
         super().__init__(
-            *([WithInput(*dense)] if hidden else []),
-            nn.Linear(joined, 2 * width * height * rows, bias=False),
+            *dense,
+            nn.Linear(units, 2 * width * height * rows, bias=False),
             Unflatten(1, (2 * width, height, rows)),
             norm(2 * width),
             nn.ReLU(),

@@ -91,13 +91,18 @@ def test_hidden_layers_combine_features() -> None:
         assert units[:-1] == [*hidden]
 
 
-def test_features_also_go_around_the_hidden_layers() -> None:
-    generator = ModernGenerator(6, (1, 28, 28), width=2, hidden=(16, 8)).eval()
+def test_features_may_also_go_around_the_hidden_layers() -> None:
+    generator = ModernGenerator(6, SHAPE, width=2, hidden=(16, 8), skip=True).eval()
     layers, last = generator[0], generator[1]
     nn.init.zeros_(layers[0].weight)  # so the hidden layers say nothing
     features = torch.randn(3, 6)
     around = features @ last.weight[:, 8:].T
     assert torch.allclose(last(layers(features)), around + last(layers(torch.zeros(1, 6))))
+
+
+def test_a_way_around_no_layers_is_refused() -> None:
+    with pytest.raises(MisconfigurationException, match=r"set model\.generator\.hidden"):
+        ModernGenerator(6, SHAPE, skip=True)
 
 
 def test_a_transposed_convolution_doubles_the_size_and_starts_as_glorot_says() -> None:
