@@ -43,6 +43,7 @@ class Part(NamedTuple):
 PARTS = {
     "cgan": Part("cgan.yaml", MNIST),
     "gan": Part("gan.yaml", MNIST),
+    "fashion": Part("recipes/fashion.yaml"),
     "stacked": Part("recipes/stacked.yaml", MNIST),
     "lecture-gan": Part("lecture/gan.yaml"),
     "lecture-cgan": Part("lecture/cgan.yaml", seeds=(0, 1, 2)),  # 100 minutes each
