@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import ladder
 from benchmarks import quality, scored_run
 from benchmarks.quality import Result, parser, run_ladder, run_peer, runs, score, summary
 from benchmarks.scored_run import Ended
@@ -44,17 +45,17 @@ def test_real_images_score_as_the_floor_does(digits: Images) -> None:
 
 
 def test_scores_are_those_of_test(digits: Images, tmp_path: Path, in_root: Path) -> None:
-    """Of the same images, which `sample` draws."""
+    """Of the same images, in the classes of the training images."""
     short = ["--trainer.max_steps=2", "--trainer.limit_val_batches=0", "--seed_everything=0"]
     place = [f"--trainer.default_root_dir={tmp_path}", "--experiment=e"]
     count = ["--quality.final_samples=150"]
     run("fit", "--model=ConditionalGAN", *WIDTH_2, *DIGITS, *short, *place, *count)
     run("test", f"--ckpt_path={tmp_path}/e")
     found = json.loads((tmp_path / "e/version_0/metrics.json").read_text())["test"]
-    run("sample", f"--ckpt_path={tmp_path}/e", "--count=150")
-    with np.load(tmp_path / "e/version_0/samples/samples.npz") as arrays:
-        images, labels = (torch.from_numpy(arrays[key]) for key in ("images", "labels"))
-    report = score(images[:, None], labels, digits)
+    assert digits.splits is not None
+    classes = digits.splits.train.targets[:150].tolist()
+    drawn = ladder.sample(ladder.load(tmp_path / "e"), 150, classes)
+    report = score(torch.from_numpy(drawn.images)[:, None], torch.tensor(classes), digits)
     assert report.scores.keys() == found["scores"].keys()
     for name in quality.COLUMNS:
         assert report.scores[name] == pytest.approx(found["scores"][name], abs=1e-4), name
