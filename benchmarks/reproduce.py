@@ -44,6 +44,8 @@ PARTS = {
     "cgan": Part("cgan.yaml", MNIST),
     "gan": Part("gan.yaml", MNIST),
     "fashion": Part("recipes/fashion.yaml"),
+    "mnist-best": Part("recipes/mnist_best.yaml"),
+    "fashion-best": Part("recipes/fashion_best.yaml"),
     "stacked": Part("recipes/stacked.yaml", MNIST),
     "lecture-gan": Part("lecture/gan.yaml"),
     "lecture-cgan": Part("lecture/cgan.yaml", seeds=(0, 1, 2)),  # 100 minutes each

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import torch.nn.functional as F
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
@@ -25,6 +26,8 @@ class ImageClassifier(Classifier):
         shear: Largest slant, in columns per row.
         flip: Mirror every other image, left to right; `auto`: follow `mirrors`.
         flip_in_evaluation: With `flip`, average the logits of each image and its mirror image.
+        shift_in_evaluation: Average the logits of each image and its copies that are moved by up to
+            so many pixels; 1: of nine, which takes nine times as long.
         erase: Side in pixels of a square set to 0.
         mirrors: The data set's answer to `flip: auto`: yes for clothes, no for digits.
         **classifier: As for `Classifier`.
@@ -41,6 +44,7 @@ class ImageClassifier(Classifier):
         shear: NonNegativeFloat = 0.0,
         flip: bool | Literal["auto"] = False,
         flip_in_evaluation: bool = False,
+        shift_in_evaluation: NonNegative = 0,
         erase: NonNegative = 0,
         mirrors: bool = False,
         **classifier: Any,
@@ -51,15 +55,32 @@ class ImageClassifier(Classifier):
                 f"{tuple(input_shape)}: choose a data set of images, or the model Classifier"
             )
         super().__init__(input_shape, num_classes, network, **classifier)
-        self.flip_in_evaluation = flip_in_evaluation
         mirrored = mirrors if flip == "auto" else bool(flip)
         self.augmentation = Augmentation(shift, rotation, zoom, shear, mirrored, erase)
+        self.flip_in_evaluation = flip_in_evaluation and mirrored
+        self.shift_in_evaluation = shift_in_evaluation
 
     def forward(self, inputs: Tensor) -> Tensor:
-        logits = super().forward(inputs)
-        if self.training or not (self.flip_in_evaluation and self.augmentation.flip):
-            return logits
-        return (logits + super().forward(inputs.flip(3))) / 2
+        """Images (B, C, H, W) -> logits (B, K); in evaluation, the mean over an image's views."""
+        if self.training:
+            return super().forward(inputs)
+        views = [moved for image in self._mirrored(inputs) for moved in self._moved(image)]
+        total = super().forward(views[0])
+        for view in views[1:]:
+            total = total + super().forward(view)
+        return total / len(views)
+
+    def _mirrored(self, images: Tensor) -> list[Tensor]:
+        return [images, images.flip(3)] if self.flip_in_evaluation else [images]
+
+    def _moved(self, images: Tensor) -> list[Tensor]:
+        """Returns images (B, C, H, W) at all shifts, with zeros where nothing moves in."""
+        largest = self.shift_in_evaluation
+        if not largest:
+            return [images]
+        height, width = images.shape[2:]
+        padded, steps = F.pad(images, [largest] * 4), range(2 * largest + 1)
+        return [padded[:, :, y : y + height, x : x + width] for y in steps for x in steps]
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self.augmentation(inputs)

@@ -99,6 +99,7 @@ def image_classifier(network: Any, **kwargs: Any) -> ImageClassifier:
 
 MODELS: dict[str, Any] = {
     "residual": partial(convnet, ema_decay=0.9, flip=True, flip_in_evaluation=True),
+    "residual_moved": partial(convnet, shift_in_evaluation=1),
     "vgg": partial(image_classifier, partial(VGG16, width=0.03)),
     "lecture": partial(image_classifier, LectureConvNet, loss="bce"),
     "dense": partial(image_classifier, partial(FeedForward, dropout=0.5, batch_norm=True)),

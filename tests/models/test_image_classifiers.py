@@ -103,6 +103,22 @@ def test_flip_in_evaluation_makes_the_logits_those_of_the_mirror_image() -> None
         assert same is flip
 
 
+def test_shift_in_evaluation_averages_the_logits_of_nine_moved_images() -> None:
+    model = convnet(shift_in_evaluation=1).eval()
+    images = torch.rand(2, 1, 28, 28)
+    wide = torch.zeros(2, 1, 30, 30)
+    wide[:, :, 1:29, 1:29] = images
+    moved = [wide[:, :, y : y + 28, x : x + 28] for y in range(3) for x in range(3)]
+    expected = torch.stack([model.network(view) for view in moved]).mean(dim=0)
+    torch.testing.assert_close(model(images), expected)
+    assert not torch.allclose(model(images), model.network(images))
+    model.train()
+    torch.manual_seed(0)
+    once = model(images)
+    torch.manual_seed(0)
+    torch.testing.assert_close(once, model.network(images))
+
+
 def test_clothes_have_names_and_digits_are_their_own() -> None:
     names = Images(dataset="fashion").class_names
     assert names is not None
