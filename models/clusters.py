@@ -1,15 +1,26 @@
 """Clusters of images, the discrete part of a generator's latent."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-SIDE = 14  # at least, of the small copies that are compared
+SIDE = 28  # images are shrunk towards this side before their edges are described
+CELL = 4  # pixels
+DIRECTIONS = 8
+CENTRES, IMAGES_PER_CENTRE = 1000, 8
+NEIGHBOURS = 3
 
 
 class Clusters(nn.Module):
-    """The K clusters that k-means finds among small copies of the training images.
+    """K clusters of the training images, which need not be round.
+
+    An image is described by the directions of its edges. k-means finds many small clusters of
+    these descriptions. Two of them are as close as there are images between their centres, and
+    spectral clustering joins close ones until K are left (landmarks as in Chen and Cai 2011,
+    "Large scale spectral clustering with landmark-based representation").
 
     One number of the latent decides the cluster of an image that is generated. Each cluster gets a
     range of that number, as probable as the cluster is frequent among the training images.
@@ -20,44 +31,82 @@ class Clusters(nn.Module):
         uniform: The number is uniform on [0, 1), not normal.
     """
 
-    centres: Tensor  # (K, D), small copies
+    centres: Tensor  # (M, D), descriptions; some may be repeated
+    cluster_of_centre: Tensor  # (M,)
     limits: Tensor  # (K - 1,), where one range ends and the next begins
 
     def __init__(self, count: int, image_shape: tuple[int, int, int], uniform: bool) -> None:
         super().__init__()
         self.count, self.uniform = count, uniform
         self.factor = max(1, min(image_shape[1:]) // SIDE)
-        size = self.small_copies(torch.zeros(1, *image_shape)).shape[1]
-        self.register_buffer("centres", torch.zeros(count, size))
+        size = self.describe(torch.zeros(1, *image_shape)).shape[1]
+        self.register_buffer("centres", torch.zeros(max(CENTRES, 4 * count), size))
+        self.register_buffer("cluster_of_centre", torch.zeros(len(self.centres), dtype=torch.long))
         self.register_buffer("limits", self._limits(torch.ones(count)))
 
-    def learn(self, copies: Tensor, seed: int) -> None:
-        """Finds the clusters of small copies (N, D) of images.
+    def learn(self, descriptions: Tensor, seed: int) -> None:
+        """Finds the clusters of images by their descriptions (N, D).
 
         Raises:
-            MisconfigurationException: There are fewer images than clusters.
+            MisconfigurationException: There are fewer different images than clusters.
         """
-        if len(copies) < self.count:
+        centres = self._small_clusters(descriptions, seed)
+        centres = centres[_nearest(descriptions, centres, 1).unique()]
+        if len(centres) < self.count:
             raise MisconfigurationException(
-                f"model.clusters is {self.count}, and there are {len(copies)} training images: "
-                "set it to fewer, a tenth of them for example"
+                f"model.clusters is {self.count}, and there are {len(centres)} different training "
+                "images: set it to fewer, a tenth of them for example"
             )
+        nearest = _nearest(descriptions, centres, NEIGHBOURS + 1)
+        labels = self._join(_closeness(nearest, len(centres)), seed)
+        rows = torch.arange(len(self.centres), device=labels.device) % len(centres)
+        self.centres.copy_(centres[rows])
+        self.cluster_of_centre.copy_(labels[rows])
+        self.limits.copy_(self._limits(labels[nearest[:, 0]].bincount(minlength=self.count)))
+
+    def _small_clusters(self, descriptions: Tensor, seed: int) -> Tensor:
+        """Returns the centres (M, D) of many small clusters: of few images, the images."""
+        images = len(descriptions)
+        count = min(len(self.centres), max(4 * self.count, images // IMAGES_PER_CENTRE))
+        if count >= images:
+            return descriptions
         from sklearn.cluster import MiniBatchKMeans  # takes a second to import
 
-        means = MiniBatchKMeans(self.count, batch_size=2048, n_init=3, random_state=seed)
-        nearest = torch.from_numpy(means.fit_predict(copies.cpu().numpy()))
-        self.centres.copy_(torch.from_numpy(means.cluster_centers_))
-        self.limits.copy_(self._limits(nearest.long().bincount(minlength=self.count)))
+        means = MiniBatchKMeans(count, init="random", n_init=1, batch_size=4096, random_state=seed)
+        means.fit(descriptions.cpu().numpy())
+        return torch.from_numpy(means.cluster_centers_).to(descriptions)
 
-    def small_copies(self, images: Tensor) -> Tensor:
-        """Shrinks images (B, C, H, W) by a whole number, to vectors (B, D) of float32."""
-        return F.avg_pool2d(images.detach().float(), self.factor).flatten(1)
+    def _join(self, closeness: Tensor, seed: int) -> Tensor:
+        """Returns the cluster (M,) of each centre from the closeness (M, M) of all pairs."""
+        if len(closeness) == self.count:
+            return torch.arange(self.count, device=closeness.device)
+        from sklearn.cluster import SpectralClustering
+
+        spectral = SpectralClustering(self.count, affinity="precomputed", random_state=seed)
+        found = spectral.fit_predict(closeness.cpu().numpy())
+        return torch.from_numpy(found).to(closeness.device, torch.long)
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Describes images (B, C, H, W) by the directions of their edges, as vectors (B, D).
+
+        The strength of each direction, averaged over cells of the image (histograms of oriented
+        gradients: Dalal and Triggs 2005). The vectors have length 1, whatever the contrast is.
+        """
+        images = F.avg_pool2d(images.detach().float(), self.factor)
+        across = F.pad(images[..., :, 2:] - images[..., :, :-2], (1, 1))[:, :, None]
+        down = F.pad(images[..., 2:, :] - images[..., :-2, :], (0, 0, 1, 1))[:, :, None]
+        angles = torch.arange(DIRECTIONS, device=images.device)[:, None, None] * (
+            math.tau / DIRECTIONS
+        )
+        parts = (across * angles.cos() + down * angles.sin()).clamp(min=0)  # (B, C, 8, H, W)
+        parts = parts.square() / (across.square() + down.square() + 1e-6).sqrt()
+        cells = F.avg_pool2d(parts.flatten(1, 2), CELL + 2, stride=CELL, padding=1)
+        return F.normalize(cells.flatten(1), dim=1)
 
     def of_images(self, images: Tensor) -> Tensor:
-        """Returns the cluster (B,) whose centre is nearest to each image (B, C, H, W)."""
+        """Returns the clusters (B,) of images (B, C, H, W): those of the nearest centres."""
         with torch.autocast(images.device.type, enabled=False):
-            products = self.small_copies(images) @ self.centres.T  # (B, K)
-            return (self.centres.square().sum(dim=1) - 2 * products).argmin(dim=1)
+            return self.cluster_of_centre[_nearest(self.describe(images), self.centres, 1)[:, 0]]
 
     def of_noise(self, noise: Tensor) -> Tensor:
         """Returns the clusters (B,) that numbers (B,) of latents decide."""
@@ -70,3 +119,29 @@ class Clusters(nn.Module):
     def _limits(self, sizes: Tensor) -> Tensor:
         ends = (sizes.double().cumsum(0) / sizes.sum())[:-1]
         return (ends if self.uniform else torch.special.ndtri(ends)).float()
+
+
+def _nearest(points: Tensor, centres: Tensor, count: int) -> Tensor:
+    """Returns the numbers (N, count) of the centres nearest to points (N, D), nearest first."""
+    count, sizes = min(count, len(centres)), centres.square().sum(dim=1)
+    parts = (sizes - 2 * part @ centres.T for part in points.split(4096))
+    return torch.cat([part.topk(count, largest=False).indices for part in parts])
+
+
+def _closeness(nearest: Tensor, count: int) -> Tensor:
+    """Returns how close centres are, (M, M): the share of images that two of them have in common.
+
+    Args:
+        nearest: The numbers (N, 4) of the centres nearest to each image.
+        count: Number of centres M.
+    """
+    first, *others = nearest.T
+    shared, ones = (
+        nearest.new_zeros(count, count, dtype=torch.float),
+        torch.ones_like(first).float(),
+    )
+    for other in others:
+        shared.index_put_((first, other), ones, accumulate=True)
+    sizes = first.bincount(minlength=count).clamp(min=1).sqrt()
+    shared = (shared + shared.T) / (sizes[:, None] * sizes)
+    return shared + 1e-4 * shared.mean()  # so that no part is without a way to another

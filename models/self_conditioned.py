@@ -55,11 +55,11 @@ class SelfConditionedGAN(GAN):
                 buffer.copy_(cast(Any, self.trainer.strategy).broadcast(buffer))
 
     def _training_images(self) -> Tensor:
-        """Returns small copies of one epoch's images, in an order that no world size changes."""
+        """Returns descriptions of one epoch's images, in an order that no world size changes."""
         copies = []
         for batch in copy(cast(Any, self.trainer.train_dataloader)):
             images, _ = self.trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-            copies.append(cast(Tensor, self.all_gather(self.clusters.small_copies(images))))
+            copies.append(cast(Tensor, self.all_gather(self.clusters.describe(images))))
         return torch.cat([part.flatten(0, -2) for part in copies])
 
     def condition(self, images: Tensor, labels: Tensor | None) -> Tensor:

@@ -10,16 +10,18 @@ SHAPE = (1, 28, 28)
 
 
 def groups() -> torch.Tensor:
-    """300 dark images and 100 bright ones, each with a little noise."""
-    level = torch.cat([torch.full((300,), 0.1), torch.full((100,), 0.9)])
+    """300 images with a flat bar and 100 with an upright one, all with a little noise."""
     random = torch.Generator().manual_seed(0)
-    return level[:, None, None, None] + 0.02 * torch.randn(400, *SHAPE, generator=random)
+    images = 0.02 * torch.randn(400, *SHAPE, generator=random)
+    images[:300, 0, 13:15, 4:24] += 0.9
+    images[300:, 0, 4:24, 13:15] += 0.9
+    return images
 
 
 @pytest.fixture(params=[False, True], ids=["normal", "uniform"])
 def clusters(request: pytest.FixtureRequest) -> Clusters:
     found = Clusters(2, SHAPE, uniform=request.param)
-    found.learn(found.small_copies(groups()), seed=0)
+    found.learn(found.describe(groups()), seed=0)
     return found
 
 
@@ -27,16 +29,30 @@ def test_each_group_is_a_cluster(clusters: Clusters) -> None:
     numbers = clusters.of_images(groups())
     assert len(numbers[:300].unique()) == len(numbers[300:].unique()) == 1
     assert numbers[0] != numbers[-1]
-    levels = clusters.centres.mean(dim=1).sort().values
-    torch.testing.assert_close(levels, torch.tensor([0.1, 0.9]), rtol=0, atol=0.01)
+
+
+def test_a_cluster_need_not_be_round() -> None:
+    """Bars at all angles but for two gaps: k-means would cut across them, neighbours do not."""
+    random = torch.Generator().manual_seed(0)
+    share = torch.rand(600, generator=random)
+    long = torch.arange(600) < 450  # 30 to 150 degrees, the others 165 to 195
+    angles = torch.where(long, 30 + 120 * share, 165 + 30 * share) * torch.pi / 180
+    places = torch.arange(28) - 13.5
+    distance = places[:, None] * angles.cos()[:, None, None] - places * angles.sin()[:, None, None]
+    images = (2 - distance.abs()).clamp(0, 1)[:, None]
+    found = Clusters(2, SHAPE, uniform=False)
+    found.learn(found.describe(images), seed=0)
+    numbers = found.of_images(images)
+    assert len(numbers[:450].unique()) == len(numbers[450:].unique()) == 1
+    assert numbers[0] != numbers[-1]
 
 
 def test_a_cluster_is_drawn_as_often_as_it_occurs(clusters: Clusters) -> None:
     random = torch.Generator().manual_seed(1)
     draw = torch.rand if clusters.uniform else torch.randn
     drawn = clusters.of_noise(draw(40_000, generator=random))
-    dark = int(clusters.of_images(groups()[:1]))
-    share = (drawn == dark).double().mean().item()
+    flat = int(clusters.of_images(groups()[:1]))
+    share = (drawn == flat).double().mean().item()
     assert share == pytest.approx(0.75, abs=0.01)  # 4.6 standard deviations
 
 
@@ -48,13 +64,33 @@ def test_vectors_name_the_cluster(clusters: Clusters) -> None:
     assert torch.equal(vectors.sum(dim=1), torch.ones(9))
 
 
-def test_copies_are_means_of_squares() -> None:
-    images = torch.arange(2 * 56 * 28, dtype=torch.float32).view(1, 2, 56, 28)
-    copies = Clusters(2, (2, 56, 28), False).small_copies(images).view(2, 28, 14)
-    assert copies[1, 3, 5] == images[0, 1, 6:8, 10:12].mean()
-    assert Clusters(2, (1, 16, 16), False).centres.shape == (2, 256)
+def test_descriptions_are_strengths_of_directions() -> None:
+    ramp = torch.arange(28.0).expand(1, 1, 28, 28) / 28  # brighter to the right
+    found = Clusters(2, SHAPE, False)
+    cells = found.describe(ramp).view(8, 7, 7)[:, 1:-1, 1:-1]
+    right, diagonal = cells[0], cells[1]
+    torch.testing.assert_close(diagonal / right, torch.full((5, 5), 0.5))  # cos(45 degrees) squared
+    torch.testing.assert_close(cells[2:7], torch.zeros(5, 5, 5))
+    torch.testing.assert_close(found.describe(ramp).norm(), torch.tensor(1.0))
+    torch.testing.assert_close(
+        found.describe(ramp), found.describe(ramp * 0.3), rtol=1e-3, atol=1e-4
+    )
+    assert not found.describe(torch.zeros(1, *SHAPE)).any()
+    assert Clusters(2, (3, 16, 56), False).centres.shape == (1000, 3 * 8 * 4 * 14)
 
 
-def test_fewer_images_than_clusters_are_refused() -> None:
-    with pytest.raises(MisconfigurationException, match=r"model\.clusters is 8, and there are 5"):
-        Clusters(8, SHAPE, uniform=False).learn(torch.rand(5, 196), seed=0)
+@pytest.mark.parametrize(
+    ("count", "images"), [(8, torch.rand(5, 392)), (2, torch.ones(9, 392))], ids=["few", "equal"]
+)
+def test_fewer_images_than_clusters_are_refused(count: int, images: torch.Tensor) -> None:
+    message = rf"model\.clusters is {count}, and there are \d different training images"
+    with pytest.raises(MisconfigurationException, match=message):
+        Clusters(count, SHAPE, uniform=False).learn(images, seed=0)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_as_many_clusters_as_images_or_one(count: int) -> None:
+    found = Clusters(count, SHAPE, uniform=False)
+    images = groups()[:5]
+    found.learn(found.describe(images), seed=0)
+    assert len(found.of_images(images).unique()) == count
