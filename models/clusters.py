@@ -57,7 +57,7 @@ class Clusters(nn.Module):
                 f"model.clusters is {self.count}, and there are {len(centres)} different training "
                 "images: set it to fewer, a tenth of them for example"
             )
-        nearest = _nearest(descriptions, centres, NEIGHBOURS + 1)
+        nearest = _nearest(descriptions, centres, min(NEIGHBOURS + 1, len(centres)))
         labels = self._join(_closeness(nearest, len(centres)), seed)
         rows = torch.arange(len(self.centres), device=labels.device) % len(centres)
         self.centres.copy_(centres[rows])
@@ -93,15 +93,15 @@ class Clusters(nn.Module):
         gradients: Dalal and Triggs 2005). The vectors have length 1, whatever the contrast is.
         """
         images = F.avg_pool2d(images.detach().float(), self.factor)
-        across = F.pad(images[..., :, 2:] - images[..., :, :-2], (1, 1))[:, :, None]
-        down = F.pad(images[..., 2:, :] - images[..., :-2, :], (0, 0, 1, 1))[:, :, None]
-        angles = torch.arange(DIRECTIONS, device=images.device)[:, None, None] * (
-            math.tau / DIRECTIONS
-        )
-        parts = (across * angles.cos() + down * angles.sin()).clamp(min=0)  # (B, C, 8, H, W)
-        parts = parts.square() / (across.square() + down.square() + 1e-6).sqrt()
-        cells = F.avg_pool2d(parts.flatten(1, 2), CELL + 2, stride=CELL, padding=1)
-        return F.normalize(cells.flatten(1), dim=1)
+        across = F.pad(images[..., :, 2:] - images[..., :, :-2], (1, 1))
+        down = F.pad(images[..., 2:, :] - images[..., :-2, :], (0, 0, 1, 1))
+        length = (across.square() + down.square() + 1e-6).sqrt()
+        cells = []
+        for angle in (math.tau * k / DIRECTIONS for k in range(DIRECTIONS)):
+            part = (across * math.cos(angle)).add_(down, alpha=math.sin(angle)).clamp_(min=0)
+            part = part.square_().div_(length)
+            cells.append(F.avg_pool2d(part, CELL + 2, stride=CELL, padding=1))
+        return F.normalize(torch.cat(cells, dim=1).flatten(1), dim=1)
 
     def of_images(self, images: Tensor) -> Tensor:
         """Returns the clusters (B,) of images (B, C, H, W): those of the nearest centres."""
@@ -123,7 +123,7 @@ class Clusters(nn.Module):
 
 def _nearest(points: Tensor, centres: Tensor, count: int) -> Tensor:
     """Returns the numbers (N, count) of the centres nearest to points (N, D), nearest first."""
-    count, sizes = min(count, len(centres)), centres.square().sum(dim=1)
+    sizes = centres.square().sum(dim=1)
     parts = (sizes - 2 * part @ centres.T for part in points.split(4096))
     return torch.cat([part.topk(count, largest=False).indices for part in parts])
 
