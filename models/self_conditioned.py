@@ -32,7 +32,7 @@ class SelfConditionedGAN(GAN):
     def __init__(
         self,
         image_shape: ImageShape,
-        clusters: Positive = 64,
+        clusters: Positive = 20,
         head: HeadCallable = ProjectionHead,
         **gan: Any,
     ) -> None:
