@@ -1,6 +1,7 @@
 """Clusters of images, the discrete part of a generator's latent."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +91,8 @@ class Clusters(nn.Module):
         """Describes images (B, C, H, W) by the directions of their edges, as vectors (B, D).
 
         The strength of each direction, averaged over cells of the image (histograms of oriented
-        gradients: Dalal and Triggs 2005). The vectors have length 1, whatever the contrast is.
+        gradients: Dalal and Triggs 2005). A vector has length 1, so contrast does not count. The
+        vector of a blank image is 0.
         """
         images = F.avg_pool2d(images.detach().float(), self.factor)
         across = F.pad(images[..., :, 2:] - images[..., :, :-2], (1, 1))
@@ -116,6 +118,15 @@ class Clusters(nn.Module):
         """Returns these clusters as vectors (B, K)."""
         return F.one_hot(self.of_noise(noise), self.count).to(noise.dtype)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        names = (f"{prefix}{name}" in state_dict for name in ("centres", "cluster_of_centre"))
+        if tuple(names) == (True, False):
+            raise MisconfigurationException(
+                "the run's clusters are of a version of Ladder before edges described images, and "
+                "this one cannot read them: use the version that trained the run, or train anew"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _limits(self, sizes: Tensor) -> Tensor:
         ends = (sizes.double().cumsum(0) / sizes.sum())[:-1]
         return (ends if self.uniform else torch.special.ndtri(ends)).float()
@@ -136,10 +147,8 @@ def _closeness(nearest: Tensor, count: int) -> Tensor:
         count: Number of centres M.
     """
     first, *others = nearest.T
-    shared, ones = (
-        nearest.new_zeros(count, count, dtype=torch.float),
-        torch.ones_like(first).float(),
-    )
+    shared = torch.zeros(count, count, device=nearest.device)
+    ones = torch.ones(len(first), device=nearest.device)
     for other in others:
         shared.index_put_((first, other), ones, accumulate=True)
     sizes = first.bincount(minlength=count).clamp(min=1).sqrt()

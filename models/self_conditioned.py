@@ -56,11 +56,11 @@ class SelfConditionedGAN(GAN):
 
     def _training_images(self) -> Tensor:
         """Returns descriptions of one epoch's images, in an order that no world size changes."""
-        copies = []
+        descriptions = []
         for batch in copy(cast(Any, self.trainer.train_dataloader)):
             images, _ = self.trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-            copies.append(cast(Tensor, self.all_gather(self.clusters.describe(images))))
-        return torch.cat([part.flatten(0, -2) for part in copies])
+            descriptions.append(cast(Tensor, self.all_gather(self.clusters.describe(images))))
+        return torch.cat([part.flatten(0, -2) for part in descriptions])
 
     def condition(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return self.clusters.of_images(images)

@@ -94,3 +94,9 @@ def test_as_many_clusters_as_images_or_one(count: int) -> None:
     images = groups()[:5]
     found.learn(found.describe(images), seed=0)
     assert len(found.of_images(images).unique()) == count
+
+
+def test_clusters_of_an_earlier_version_are_refused() -> None:
+    earlier = {"centres": torch.zeros(2, 196), "limits": torch.zeros(1)}
+    with pytest.raises(MisconfigurationException, match="use the version that trained the run"):
+        Clusters(2, SHAPE, uniform=False).load_state_dict(earlier)
