@@ -13,7 +13,7 @@ from benchmarks.worker import seconds_of
 from datamodules.loader import BatchLoader
 from datamodules.sources import IMAGE_SHAPE
 
-BATCHES = (25, 50, 100, 200, 400, 800)
+BATCHES = (25, 50, 100, 200, 400)
 SIZES = (15_000, 60_000, 240_000)
 OVERLAYS = {"1 process": (), "2 processes": ("--config", "configs/trainer/ddp_cpu.yaml")}
 

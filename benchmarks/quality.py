@@ -197,13 +197,13 @@ def main(args: list[str] | None = None) -> None:
     own, fit = split_options(sys.argv[1:] if args is None else args)
     options = parser().parse_args(own)
     torch.set_num_threads(int(threads()))
+    precision = f"ladder {' because '.join(choose_precision('cpu'))}; peers fp32, except dcgan-bf16"
+    top = conditions({}, precision)
     try:
         results = compare(options, fit)
     except user_errors() as error:
         announce(error)
         raise SystemExit(2) from None
-    precision = f"ladder {' because '.join(choose_precision('cpu'))}; peers fp32, except dcgan-bf16"
-    top = conditions({}, precision)
     top.append(
         f"- **Settings** peers {options.cpu_seconds:g} CPU-seconds, seeds {options.seeds}, "
         f"data {options.dataset}; ladder `{' '.join([options.config, *fit])}`"

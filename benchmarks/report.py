@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.worker import ROOT
 from runtime.precision import cpu_flags
 
 PACKAGES = ("torch", "torchvision", "lightning", "numpy")
@@ -49,6 +51,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def commit() -> str:
+    """Returns the checked-out commit, with a `+` if tracked code or configs differ from it."""
+
+    def git(*args: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
+
+    try:
+        found = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+        changed = git("diff", "--quiet", "HEAD", "--", "*.py", "*.yaml").returncode == 1
+    except OSError:  # Git is not installed
+        return ""
+    return found + "+" * changed
+
+
 def conditions(extra_versions: dict[str, str], precision: str) -> list[str]:
     """Returns the title, date, hardware and versions of a report, as lines."""
     bf16 = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
@@ -61,6 +77,7 @@ def conditions(extra_versions: dict[str, str], precision: str) -> list[str]:
         f"- **GPU** {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}",
         f"- **System** {platform.system()} {platform.release().partition('-')[0]}",
         f"- **Versions** {', '.join(f'{name} {version}' for name, version in versions.items())}",
+        f"- **Commit** {commit() or 'unknown'}",
         f"- **Precision** {precision}",
     ]
 

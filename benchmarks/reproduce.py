@@ -43,6 +43,8 @@ class Part(NamedTuple):
 PARTS = {
     "cgan": Part("cgan.yaml", MNIST),
     "gan": Part("gan.yaml", MNIST),
+    "long": Part("recipes/long.yaml", seeds=(0, 1, 2)),  # an hour each
+    "collapse": Part("cgan.yaml", (*MNIST, "--trainer.max_steps", "500"), seeds=(*range(20),)),
     "fashion": Part("recipes/fashion.yaml"),
     "mnist-best": Part("recipes/mnist_best.yaml"),
     "fashion-best": Part("recipes/fashion_best.yaml"),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from benchmarks.report import PACKAGES, cores, cpu_name
+from benchmarks.report import PACKAGES, commit, cores, cpu_name
 from benchmarks.worker import ROOT
 from commands.errors import UserError
 from commands.sweep_runs import last_error
@@ -143,17 +143,3 @@ def _facts(trial: Trial) -> dict[str, Any]:
         },
         "versions": {"Python": platform.python_version(), **versions},
     }
-
-
-def commit() -> str:
-    """Returns the checked-out commit, with a `+` if tracked code or configs differ from it."""
-
-    def git(*args: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
-
-    try:
-        found = git("rev-parse", "--short=12", "HEAD").stdout.strip()
-        changed = git("diff", "--quiet", "HEAD", "--", "*.py", "*.yaml").returncode == 1
-    except OSError:  # Git is not installed
-        return ""
-    return found + "+" * changed

@@ -7,8 +7,8 @@ from benchmarks.report import Section
 from benchmarks.timing import interleave, ratio, spread
 
 CASES = {  # name -> config, steps per round
-    "lecture GAN, batch 100": ("lecture/gan", 5),
-    "MNIST CNN, batch 128": ("mnist_cnn", 50),
+    "lecture GAN, batch 100": ("lecture/gan", 3),
+    "MNIST CNN, batch 128": ("mnist_cnn", 20),
     "iris MLP, batch 1": ("lecture/iris", 400),
 }
 PROCESSES = 2  # The placement of memory makes some processes several percent slower than others.

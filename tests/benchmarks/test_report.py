@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from benchmarks.report import Section, cpu_name, file_name
+import pytest
+
+from benchmarks.report import Section, commit, conditions, cpu_name, file_name
+from tests.conftest import ROOT
 
 
 def test_a_section_is_a_title_a_table_and_notes() -> None:
@@ -31,3 +34,9 @@ def test_the_processor_is_named(tmp_path: Path) -> None:
     file.write_text("vendor_id\t: X\nmodel name\t: A CPU\n\nmodel name\t: A CPU\n")
     assert cpu_name(file) == "A CPU"
     assert cpu_name(tmp_path / "missing")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_a_report_names_its_commit() -> None:
+    assert commit().removesuffix("+").isalnum()
+    assert f"- **Commit** {commit()}" in conditions({}, "fp32")

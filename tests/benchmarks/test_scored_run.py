@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scored_run
 from benchmarks.scored_run import Ended, Trial, launch, split_options, train_and_score
 from commands.errors import UserError
 from tests.benchmarks.fake_launch import FakeLaunch
-from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
 
 TRIAL = Trial("configs/cgan.yaml", 3, ("--trainer.max_steps", "7"))
@@ -86,11 +84,6 @@ def test_a_mistake_is_no_run(fake: FakeLaunch, tmp_path: Path) -> None:
     fake.ends["fit", "seed_3"] = Ended(2, 1.0, "exit code 2: there is no MNIST")
     with pytest.raises(UserError, match="^configs/cgan.yaml: there is no MNIST$"):
         train_and_score(TRIAL, Path("data"), tmp_path)
-
-
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
-def test_the_commit_is_known() -> None:
-    assert scored_run.commit().removesuffix("+").isalnum()
 
 
 @pytest.mark.slow
