@@ -26,7 +26,7 @@ def project(trainer: Trainer, model: GAN, judge: Judge, names: Sequence[str]) ->
     latents, labels, _ = next(iter(Draws(model, Draws.BLOCK, model.seed)))
     labels = labels if labels is None else labels.to(model.device)
     generated = to_pixels(sample(model, latents.to(model.device), labels))
-    real = data.splits.train.inputs[: Draws.BLOCK].to(model.device)
+    real = data.excerpt(data.splits.train, Draws.BLOCK).inputs.to(model.device)
     images = torch.cat([generated, real])
     features, predicted = judge.judge(images)
     kinds = ["generated"] * len(generated) + ["real"] * len(real)

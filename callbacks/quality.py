@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -76,6 +76,8 @@ class Quality(Callback):
             self.scores[score.name] = score
         self._judge: FoundJudge | None = None  # None: nothing is scored
         self._quality: GeneratorQuality | None = None
+        self._train: Split  # what the scores are of: as many training images as generated ones
+        self._held_out: Split  # and at most as many of the validation or test images
         self._newest: QualityReport | None = None  # of training
         self._seconds = 0.0
 
@@ -153,9 +155,8 @@ class Quality(Callback):
         if folder is not None:
             project(trainer, model, judge.network, names)
             if "bank" in quality.generated:
-                splits = cast(Any, data_of(trainer)).splits
-                sets = splits.train.targets, getattr(splits, stage)
-                worst = draw_worst(model, judge.network, quality, *sets, names)
+                labels, held_out = self._train.targets, self._held_out
+                worst = draw_worst(model, judge.network, quality, labels, held_out, names)
                 publish(trainer, folder, f"worst_{stage}", worst)
         if folder is None or not model.conditional:
             return
@@ -180,14 +181,25 @@ class Quality(Callback):
         assert data.splits is not None
         count = min(count, len(data.splits.train.targets))
         if self._quality is None:
-            self._quality = _with_real_images(trainer, model, judge, self.scores, count)
+            whole = data.splits.test if stage == "test" else data.splits.val
+            assert whole is not None
+            self._train = data.excerpt(data.splits.train, count)
+            self._held_out = data.excerpt(whole, count)
+            self._quality = GeneratorQuality(
+                [score for score in self.scores.values() if trainer.state.fn in score.stages],
+                Setting(
+                    judge.image_shape, judge.num_features, judge.num_classes, model.conditional
+                ),
+                real=(LabelledImages(*self._train), LabelledImages(*whole)),
+            ).to(model.device)
+            self._add_real_images(trainer, judge, model.device)
         quality = self._quality
         quality.generated.reset()
         if trainer.world_size > 1:  # each process has its own batch norm statistics in training
             for buffer in model.sampler.buffers():
                 dist.broadcast(buffer, 0)  # rank zero's are those that checkpoints keep
-        ranks, labels = (trainer.global_rank, trainer.world_size), data.splits.train.targets
-        draws = Draws(model, count, model.seed, labels, 0, *ranks)
+        ranks = trainer.global_rank, trainer.world_size
+        draws = Draws(model, count, model.seed, self._train.targets, 0, *ranks)
         for images, labels, index in _generate(trainer, model, draws):
             quality.generated.add(*judge.judge(images), labels, index, images)
         report = quality.compute(partial(watch, trainer))
@@ -197,28 +209,15 @@ class Quality(Callback):
         model.log_dict(found, sync_dist=True)
         return quality, report
 
-
-def _with_real_images(
-    trainer: Trainer, model: Any, judge: Judge, scores: dict[str, Score], count: int
-) -> GeneratorQuality:
-    data, stage = data_of(trainer), trainer.state.fn
-    assert data is not None
-    assert data.splits is not None
-    train = Split(*(tensor[:count] for tensor in data.splits.train))
-    test = data.splits.test if stage == TrainerFn.TESTING else data.splits.val
-    assert test is not None
-    quality = GeneratorQuality(
-        [score for score in scores.values() if stage in score.stages],
-        Setting(judge.image_shape, judge.num_features, judge.num_classes, model.conditional),
-        real=(LabelledImages(*train), LabelledImages(*test)),
-    ).to(model.device)
-    for kept, split in ((quality.test_set, test), (quality.train_set, train)):
-        blocks = torch.arange(min(count, len(split.targets))).split(Draws.BLOCK)
-        own = blocks[trainer.global_rank :: trainer.world_size]
-        for index in watch(trainer, own, "Real images"):
-            images, labels = (tensor.to(model.device) for tensor in split.take(index))
-            kept.add(*judge.judge(images), labels, index.to(model.device), images)
-    return quality
+    def _add_real_images(self, trainer: Trainer, judge: Judge, device: torch.device) -> None:
+        assert self._quality is not None
+        sets = (self._quality.test_set, self._held_out), (self._quality.train_set, self._train)
+        for kept, split in sets:
+            blocks = torch.arange(len(split.targets)).split(Draws.BLOCK)
+            own = blocks[trainer.global_rank :: trainer.world_size]
+            for index in watch(trainer, own, "Real images"):
+                images, labels = (part.to(device) for part in split.take(index))
+                kept.add(*judge.judge(images), labels, index.to(device), images)
 
 
 @torch.no_grad()

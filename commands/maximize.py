@@ -171,7 +171,8 @@ def _occlusion(
     data.prepare_data()
     data.setup("test")
     assert data.splits is not None
-    rows = tuple(part[:CANDIDATES].to(model.device) for part in data.splits.test)
+    candidates = data.excerpt(data.splits.test, CANDIDATES)
+    rows = tuple(part.to(model.device) for part in candidates)
     images, targets = data.on_after_batch_transfer(rows, 0)
     with torch.no_grad(), frozen(network):
         uncovered = torch.cat([model.probabilities(network(x).float()) for x in images.split(250)])

@@ -94,6 +94,7 @@ class InMemoryDataModule(LightningDataModule):
     fit: Fit = "crop"  # how image files of other sizes are brought to `image_shape`
     mirrors: bool = False  # the left-right mirror image of an example is an equally valid example
     judge: str | None = None  # scores generated images of this data set; known after `setup`
+    random_order: bool = False  # of the examples; False: they may be in the order of their classes
     stacked: bool = False  # each channel is a grey image, which the judge sees alone
     fell_back: bool = False  # another data set than the one wanted; known after `setup`
     title: str = ""  # heading of figures that show this data set
@@ -119,6 +120,16 @@ class InMemoryDataModule(LightningDataModule):
     def load_splits(self) -> Splits:
         """Reads or generates the examples, on the CPU. Called once per process."""
         raise NotImplementedError
+
+    def excerpt(self, split: Split, count: int) -> Split:
+        """Returns `count` examples that stand for all of a split, the same ones at each call.
+
+        A split that has no more is returned whole, but also in random order.
+        """
+        if self.random_order:
+            return Split(*(tensor[:count] for tensor in split))
+        random = torch.Generator().manual_seed(0)
+        return split.take(torch.randperm(len(split.targets), generator=random)[:count])
 
     def table(self) -> "DataFrame | None":
         """Returns the data set as a table whose last column is the class; None if it has none."""

@@ -37,6 +37,7 @@ class Images(InMemoryDataModule):
 
     image_shape = IMAGE_SHAPE
     num_classes: int | None = 10
+    random_order = True
     not_in_identity = InMemoryDataModule.not_in_identity | {"dataset_found"}
 
     def __init__(

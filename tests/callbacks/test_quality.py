@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from callbacks.judges import FoundJudge
 from callbacks.quality import Quality
 from datamodules import StackedImages
+from datamodules.base import InMemoryDataModule, Splits
 from metrics.judge import JudgeNetwork
 from models import GAN, ConditionalGAN
 from models.sampling import Draws, sample, to_pixels
@@ -81,6 +82,30 @@ def test_real_images_in_place_of_generated_ones_score_as_the_floor_does(
     for name in ("frechet", "kid", "precision", "recall", "coverage", "intra_frechet"):
         assert found["scores"][name] == pytest.approx(found["floor"][name], abs=1e-9)
     assert found["scores"]["label_accuracy"] > 0.99
+
+
+class SortedDigits(InMemoryDataModule):
+    """Digits in the order of their classes, as a folder of files has them."""
+
+    image_shape, num_classes, judge = (1, 28, 28), 10, "digits"
+
+    def load_splits(self) -> Splits:
+        found = digits().splits
+        assert found is not None
+        train, test = (s.take(s.targets.argsort(stable=True)) for s in (found.train, found.test))
+        return Splits(train, test, test)
+
+
+def test_few_samples_have_all_classes_though_the_data_are_in_their_order(tmp_path: Path) -> None:
+    run = trainer(tmp_path, Quality(final_samples=100, gan_train=False))
+    run.test(small(ConditionalGAN), datamodule=SortedDigits(64, 255.0), verbose=False)
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    for counts in found["class_counts"]:
+        assert counts["generated"] == counts["train"]
+        assert 3 < counts["train"] < 25
+        assert 3 < counts["test"] < 25
+    assert found["floor"]["label_accuracy"] > 0.95
+    assert (tmp_path / "run" / "figures" / "worst_test.png").exists()
 
 
 def test_real_stacks_in_place_of_generated_ones_reach_as_many_modes(

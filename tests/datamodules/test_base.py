@@ -191,3 +191,25 @@ def test_a_wrong_declaration_is_refused() -> None:
     data.image_shape = (1, 2, 3)
     with pytest.raises(MisconfigurationException, match=r"\(1, 2, 3\).*\(2, 3\).*image_shape"):
         data.setup()
+
+
+def test_an_excerpt_stands_for_a_split_in_the_order_of_its_classes() -> None:
+    class Sorted(InMemoryDataModule):
+        pass
+
+    split = Split(torch.arange(3000), torch.arange(3000) // 1000)
+    found = Sorted(batch_size=1).excerpt(split, 300)
+    shares = found.targets.bincount() / 300
+    assert torch.allclose(shares, torch.full((3,), 1 / 3), atol=0.1)
+    assert torch.equal(found.inputs // 1000, found.targets)
+    assert len(found.inputs.unique()) == 300
+    assert torch.equal(Sorted(batch_size=2).excerpt(split, 300).inputs, found.inputs)
+    whole = Sorted(batch_size=1).excerpt(split, 9999)
+    assert torch.equal(whole.inputs.sort().values, split.inputs)
+    assert len(whole.targets[:300].unique()) == 3
+
+
+def test_an_excerpt_of_data_in_random_order_is_their_beginning() -> None:
+    split = Split(torch.arange(50), torch.zeros(50))
+    assert torch.equal(Images("digits").excerpt(split, 20).inputs, torch.arange(20))
+    assert torch.equal(Images("digits").excerpt(split, 90).inputs, torch.arange(50))
