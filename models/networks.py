@@ -16,6 +16,7 @@ from torch.nn.modules import activation as torch_activations
 from torchvision.ops import Conv2dNormActivation as ConvBlock
 
 from models.base import eval_mode
+from models.dense import Linear
 from models.layers import Dropout, MaxPool2d, use_channels_last_
 from runtime.ranges import NonNegative, Positive, Share
 
@@ -99,13 +100,13 @@ class FeedForward(nn.Sequential):
             raise MisconfigurationException(f"every layer needs a unit, but the sizes are {sizes}")
         layers: list[nn.Module] = [nn.Flatten()]  # (B, ...) -> (B, sizes[0])
         for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
-            layers.append(nn.Linear(fan_in, fan_out))
+            layers.append(Linear(fan_in, fan_out))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(fan_out))
             layers.append(activation_layer(activation))
             if dropout:
                 layers.append(Dropout(dropout))
-        super().__init__(*layers, nn.Linear(sizes[-2], sizes[-1]))
+        super().__init__(*layers, Linear(sizes[-2], sizes[-1]))
 
 
 class OneHiddenLayer(FeedForward):
@@ -158,7 +159,7 @@ class LectureConvNet(nn.Sequential):
             nn.Conv2d(1, 32, 3),  # 26 x 26
             nn.ReLU(inplace=True),
             nn.Flatten(),
-            nn.Linear(32 * 26 * 26, 128),
+            Linear(32 * 26 * 26, 128),
             nn.Sigmoid(),
             nn.Linear(128, num_outputs),
         )

@@ -26,8 +26,20 @@ def choose_precision(accelerator: str) -> tuple[str, str]:
     return "32-true", "this CPU has neither AVX512-BF16 nor AMX"
 
 
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> set[str]:
     """Returns the features of the first processor on Linux, and nothing on other systems."""
+    return set(_entry("flags", cpuinfo).split())
+
+
+def cpu_vendor(cpuinfo: Path = CPUINFO) -> str:
+    """Returns the maker of the first processor on Linux, and nothing on other systems."""
+    return _entry("vendor_id", cpuinfo)
+
+
+def _entry(key: str, cpuinfo: Path) -> str:
     text = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    match = re.search(r"^flags\s*:(.*)", text, re.MULTILINE)
-    return set(match[1].split()) if match else set()
+    match = re.search(rf"^{key}\s*:(.*)", text, re.MULTILINE)
+    return match[1].strip() if match else ""

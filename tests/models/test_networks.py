@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from models.base import NetworkCallable
+from models.dense import Linear
 from models.layers import Dropout
 from models.networks import (
     FeedForward,
@@ -87,8 +88,8 @@ def test_layer_without_units_is_refused(sizes: list[int]) -> None:
 
 def test_dropout_and_batch_norm_stand_where_they_should() -> None:
     kinds = [type(layer) for layer in FeedForward((2,), 1, 3, "relu", dropout=0.5, batch_norm=True)]
-    hidden = [nn.Linear, nn.BatchNorm1d, nn.ReLU, Dropout]
-    assert kinds == [nn.Flatten, *hidden, nn.Linear]
+    hidden = [Linear, nn.BatchNorm1d, nn.ReLU, Dropout]
+    assert kinds == [nn.Flatten, *hidden, Linear]
 
 
 def test_lecture_convnet_has_the_slides_parameters() -> None:

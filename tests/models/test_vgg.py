@@ -13,6 +13,7 @@ from torch import nn
 
 from datamodules import Images
 from models import VGG16, ImageClassifier
+from models.dense import Linear
 from models.layers import MaxPool2d
 from models.vgg import PadTo
 from tests.models.classifiers import SHAPE, count_parameters, fit
@@ -31,7 +32,7 @@ def test_it_has_13_convolutions_and_3_dense_layers() -> None:
     network = VGG16(SHAPE, 10, width=1 / 64)
     kinds = [type(layer) for layer in network]
     assert kinds.count(nn.Conv2d) == kinds.count(nn.BatchNorm2d) == 13
-    assert kinds.count(nn.Linear) == 3
+    assert kinds.count(Linear) == 3
     assert kinds.count(MaxPool2d) == 5
     assert network[1].out_channels == 1
 

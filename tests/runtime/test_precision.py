@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from runtime import precision
-from runtime.precision import choose_precision, cpu_flags
+from runtime.precision import choose_precision, cpu_flags, cpu_vendor
 from runtime.trainer import LadderTrainer
 
-CPUINFO = "processor : 0\nflags\t\t: fpu avx512f {}\nprocessor : 1\nflags\t\t: other\n"
+CPUINFO = (
+    "processor : 0\nvendor_id : Some Maker\nflags\t\t: fpu avx512f {}\n"
+    "processor : 1\nflags\t\t: other\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -22,12 +25,14 @@ def test_cpus_are_judged_by_their_flags(
     (tmp_path / "cpuinfo").write_text(CPUINFO.format(flag))
     flags = cpu_flags(tmp_path / "cpuinfo")
     assert flags == {"fpu", "avx512f", flag}
+    assert cpu_vendor(tmp_path / "cpuinfo") == "Some Maker"
     monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
     assert choose_precision("cpu")[0] == expected
 
 
 def test_without_cpuinfo_it_is_fp32(tmp_path: Path) -> None:
     assert cpu_flags(tmp_path / "nothing") == set()
+    assert cpu_vendor(tmp_path / "nothing") == ""
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16-mixed"), ((7, 5), "32-true")])
