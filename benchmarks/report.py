@@ -38,12 +38,12 @@ class Section:
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Returns the processor's model name."""
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+    """Returns the processor's name, with family and model: clouds call several kinds the same."""
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)", text, re.MULTILINE))
+    name = found.get("model name") or platform.processor() or platform.machine()
+    kind = ", family {cpu family}, model {model}" if len(found) == 3 else ""
+    return name + kind.format(**found)
 
 
 def cores() -> int:

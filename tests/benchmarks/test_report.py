@@ -33,6 +33,8 @@ def test_the_processor_is_named(tmp_path: Path) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text("vendor_id\t: X\nmodel name\t: A CPU\n\nmodel name\t: A CPU\n")
     assert cpu_name(file) == "A CPU"
+    file.write_text("cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: A CPU\n")
+    assert cpu_name(file) == "A CPU, family 26, model 2"
     assert cpu_name(tmp_path / "missing")
 
 
