@@ -29,6 +29,7 @@ class Linear(nn.Linear):
         return (
             self.weight.numel() >= SMALLEST
             and inputs.dim() == 2
+            and len(inputs) > 0
             and inputs.dtype == self.weight.dtype == torch.float32
             and inputs.device.type == self.weight.device.type == "cpu"
             and not torch.is_autocast_enabled("cpu")

@@ -66,6 +66,7 @@ def test_the_lectures_convolutional_network_uses_it(forced: list[tuple[int, ...]
 def test_small_layers_and_other_types_are_plain(forced: list[tuple[int, ...]]) -> None:
     large = Linear(1024, 512)
     Linear(64, 64)(torch.rand(2, 64))
+    large(torch.rand(0, 1024))
     large.double()(torch.rand(2, 1024, dtype=torch.float64))
     with torch.autocast("cpu", torch.bfloat16):
         large.float()(torch.rand(2, 1024))
