@@ -26,6 +26,8 @@ class Linear(nn.Linear):
         return products if self.bias is None else products + self.bias
 
     def _suits(self, inputs: Tensor) -> bool:
+        if torch.jit.is_tracing():  # before sizes, which a trace takes for tensors
+            return False
         return (
             self.weight.numel() >= SMALLEST
             and inputs.dim() == 2
@@ -34,7 +36,6 @@ class Linear(nn.Linear):
             and inputs.device.type == self.weight.device.type == "cpu"
             and not torch.is_autocast_enabled("cpu")
             and not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
             and onednn_is_faster()
         )
 

@@ -1,5 +1,6 @@
 """Dense layers by oneDNN compute what `nn.Linear` does."""
 
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -71,7 +72,15 @@ def test_small_layers_and_other_types_are_plain(forced: list[tuple[int, ...]]) -
     with torch.autocast("cpu", torch.bfloat16):
         large.float()(torch.rand(2, 1024))
     torch.export.export(large, (torch.rand(2, 1024),))
-    torch.jit.trace(large, torch.rand(2, 1024), check_trace=False)
+    assert forced == []
+
+
+def test_a_trace_is_made_of_the_plain_layer_without_a_warning(
+    forced: list[tuple[int, ...]],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", torch.jit.TracerWarning)
+        torch.jit.trace(Linear(1024, 512), torch.rand(2, 1024), check_trace=False)
     assert forced == []
 
 
