@@ -26,8 +26,8 @@ class Linear(nn.Linear):
         return products if self.bias is None else products + self.bias
 
     def _suits(self, inputs: Tensor) -> bool:
-        if torch.jit.is_tracing():  # before sizes, which a trace takes for tensors
-            return False
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return False  # before sizes, which a trace records
         return (
             self.weight.numel() >= SMALLEST
             and inputs.dim() == 2
@@ -35,7 +35,6 @@ class Linear(nn.Linear):
             and inputs.dtype == self.weight.dtype == torch.float32
             and inputs.device.type == self.weight.device.type == "cpu"
             and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
             and onednn_is_faster()
         )
 

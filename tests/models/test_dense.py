@@ -71,8 +71,16 @@ def test_small_layers_and_other_types_are_plain(forced: list[tuple[int, ...]]) -
     large.double()(torch.rand(2, 1024, dtype=torch.float64))
     with torch.autocast("cpu", torch.bfloat16):
         large.float()(torch.rand(2, 1024))
-    torch.export.export(large, (torch.rand(2, 1024),))
     assert forced == []
+
+
+def test_it_is_exported_as_the_plain_layer_for_any_batch(forced: list[tuple[int, ...]]) -> None:
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(
+        Linear(1024, 512), (torch.rand(3, 1024),), dynamic_shapes=(batch,)
+    ).module()
+    assert forced == []
+    assert program(torch.rand(7, 1024)).shape == (7, 512)
 
 
 def test_a_trace_is_made_of_the_plain_layer_without_a_warning(
