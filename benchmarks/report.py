@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.worker import ROOT
-from runtime.precision import cpu_flags
+from runtime.precision import CPUINFO, cpu_entry, cpu_flags
 
 PACKAGES = ("torch", "torchvision", "lightning", "numpy")
 
@@ -37,13 +37,11 @@ class Section:
         return "\n\n".join(parts + self.notes)
 
 
-def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+def cpu_name(cpuinfo: Path = CPUINFO) -> str:
     """Returns the processor's name, with family and model: clouds call several kinds the same."""
-    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)", text, re.MULTILINE))
-    name = found.get("model name") or platform.processor() or platform.machine()
-    kind = ", family {cpu family}, model {model}" if len(found) == 3 else ""
-    return name + kind.format(**found)
+    name, family, model = (cpu_entry(k, cpuinfo) for k in ("model name", "cpu family", "model"))
+    kind = f", family {family}, model {model}" if family and model else ""
+    return (name or platform.processor() or platform.machine()) + kind
 
 
 def cores() -> int:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def choose_precision(accelerator: str) -> tuple[str, str]:
     """Returns the precision for `precision: auto`, and the reason as text.
@@ -26,20 +28,18 @@ def choose_precision(accelerator: str) -> tuple[str, str]:
     return "32-true", "this CPU has neither AVX512-BF16 nor AMX"
 
 
-CPUINFO = Path("/proc/cpuinfo")
-
-
 def cpu_flags(cpuinfo: Path = CPUINFO) -> set[str]:
     """Returns the features of the first processor on Linux, and nothing on other systems."""
-    return set(_entry("flags", cpuinfo).split())
+    return set(cpu_entry("flags", cpuinfo).split())
 
 
 def cpu_vendor(cpuinfo: Path = CPUINFO) -> str:
     """Returns the maker of the first processor on Linux, and nothing on other systems."""
-    return _entry("vendor_id", cpuinfo)
+    return cpu_entry("vendor_id", cpuinfo)
 
 
-def _entry(key: str, cpuinfo: Path) -> str:
+def cpu_entry(key: str, cpuinfo: Path = CPUINFO) -> str:
+    """Returns what Linux says of the first processor under this key, or nothing."""
     text = cpuinfo.read_text() if cpuinfo.is_file() else ""
     match = re.search(rf"^{key}\s*:(.*)", text, re.MULTILINE)
     return match[1].strip() if match else ""
