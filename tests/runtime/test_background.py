@@ -32,9 +32,11 @@ class HeldIO(AtomicCheckpointIO):
     """Writes each file only after a permit."""
 
     def __init__(self) -> None:
+        self.requests = threading.Semaphore(0)  # all earlier jobs are done
         self.permits = threading.Semaphore(0)
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self.requests.release()
         assert self.permits.acquire(timeout=SECONDS), "nobody permitted the write"
         super().save_checkpoint(*args, **kwargs)
 
@@ -150,7 +152,7 @@ class Epochs(Callback):
         self.weights[trainer.global_step] = {name: w.clone() for name, w in state.items()}
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step - 2 in self.weights:
+        if trainer.is_global_zero and trainer.global_step - 2 in self.weights:
             self.permit(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -160,6 +162,7 @@ class Epochs(Callback):
 
     def permit(self, trainer: Trainer) -> None:
         io: Any = trainer.strategy.checkpoint_io
+        assert io.io.requests.acquire(timeout=SECONDS), "nothing is to be written"
         self.files.append({path.name for path in self.folder.glob("*.ckpt") if path.is_file()})
         io.io.permits.release()
 
