@@ -17,13 +17,15 @@ from typing import Any, NamedTuple
 
 from benchmarks.quality import spread_of
 from benchmarks.report import Section
-from benchmarks.scored_run import Trial, train_and_score
+from benchmarks.scored_run import Trial, config_sha256, train_and_score
 from benchmarks.worker import ROOT
 from commands.errors import UserError
 from runtime.errors import announce
 from runtime.files import read_json, write, write_json
 
 NONE = "none"  # the config as it is
+KEPT = ("status", "reason", "seed", "date", "commit", "config_sha256", "options", "hardware",
+        "cpu_seconds")  # fmt: skip
 Log = dict[str, Any]
 
 
@@ -42,6 +44,10 @@ class Study(NamedTuple):
     options: tuple[str, ...]  # of all runs
     scores: tuple[str, ...]
     changes: dict[str, Change]
+
+    def trial(self, name: str, seed: int) -> Trial:
+        """Returns the run of a change with a seed."""
+        return Trial(self.config, seed, self.options + self.changes[name].options, "val")
 
 
 def change(text: str, options: str = "") -> Change:
@@ -163,7 +169,28 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--only", nargs="+", metavar="CHANGE", help="of the study; default: all")
     found.add_argument("--data-dir", type=Path, default=Path("data"), help="contains MNIST/raw")
     found.add_argument("--out", type=Path, default=ROOT / "docs/quality/ablations", help="a folder")
+    found.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the runs")
     return found
+
+
+def read_logs(path: Path, study: Study) -> list[Log]:
+    """Returns the runs that are kept in a file.
+
+    Raises:
+        UserError: One of them is not of the study as it is now.
+    """
+    logs: list[Log] = read_json(path) if path.exists() else []
+    sha = config_sha256(study.config)
+    for log in logs:
+        name, seed = log["change"], log["seed"]
+        options = [*study.trial(name, seed).options] if name in study.changes else None
+        if (log["config_sha256"], log["options"]) != (sha, options):
+            raise UserError(
+                f"{path}: the run of {name!r} with seed {seed} has another config or other "
+                "options than today's: remove the file to run all again, or give --out another "
+                "folder"
+            )
+    return logs
 
 
 def run(options: argparse.Namespace) -> None:
@@ -176,16 +203,15 @@ def run(options: argparse.Namespace) -> None:
             f"{', '.join(study.changes)}"
         )
     path = options.out / f"{options.study}.json"
-    logs: list[Log] = read_json(path) if path.exists() else []
+    logs = read_logs(path, study)
     known = {(log["change"], log["seed"]) for log in logs}
     for seed in options.seeds:
         for name in options.only or study.changes:
             if (name, seed) in known:
                 continue
-            trial = Trial(study.config, seed, study.options + study.changes[name].options, "val")
-            log = train_and_score(trial, options.data_dir, ROOT / "runs" / options.study / name)
-            kept = ("status", "reason", "seed", "date", "commit", "hardware", "cpu_seconds")
-            log = {key: log[key] for key in kept if key in log} | {
+            folder = options.runs / options.study / name
+            log = train_and_score(study.trial(name, seed), options.data_dir, folder)
+            log = {key: log[key] for key in KEPT if key in log} | {
                 key: {score: log[key].get(score) for score in study.scores}
                 for key in ("scores", "real_images")
                 if key in log

@@ -125,15 +125,20 @@ def train_and_score(trial: Trial, data_dir: Path, folder: Path) -> dict[str, Any
     return record | {new: found[key] for key, new in KEPT.items() if key in found}
 
 
+def config_sha256(config: str) -> str:
+    """Returns the hash of a config by its path below the project's folder; comments do not count."""
+    content = yaml.safe_load((ROOT / config).read_text())
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _facts(trial: Trial) -> dict[str, Any]:
     """Returns what the numbers of a run hold for."""
-    config = yaml.safe_load((ROOT / trial.config).read_text())  # comments do not count
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "commands": trial.commands(),
         "options": [*trial.options],
-        "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        "config_sha256": config_sha256(trial.config),
         "commit": commit(),
         "hardware": {
             "cpu": cpu_name(),

@@ -48,6 +48,26 @@ def test_runs_are_kept_and_not_repeated(fake: FakeLaunch, args: list[str], tmp_p
     assert any(line.startswith("| real images |") and "0.5" in line for line in lines)
 
 
+@pytest.mark.parametrize("key", ["config_sha256", "options", "change"])
+def test_runs_of_another_config_are_not_mixed_in(
+    key: str, fake: FakeLaunch, args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ablations.main([*args, "--seeds", "0"])
+    path = tmp_path / "tricks.json"
+    logs = json.loads(path.read_text())
+    logs[1][key] = "other"
+    path.write_text(json.dumps(logs))
+    first = len(fake.commands)
+    with pytest.raises(SystemExit) as error:
+        ablations.main([*args, "--seeds", "0", "1"])
+    assert error.value.code == 2
+    said = capsys.readouterr().err
+    assert "tricks.json: the run of" in said
+    assert "seed 0 has another config or other options" in said
+    assert len(fake.commands) == first
+    assert json.loads(path.read_text()) == logs
+
+
 def test_options_of_a_study_reach_all_its_runs(fake: FakeLaunch, tmp_path: Path) -> None:
     ablations.main(["cgan", "--only", "none", "r1", "--seeds", "0", "--out", str(tmp_path)])
     fits = [command for command in fake.commands if "fit" in command]
