@@ -126,7 +126,7 @@ def train_and_score(trial: Trial, data_dir: Path, folder: Path) -> dict[str, Any
 
 
 def config_sha256(config: str) -> str:
-    """Returns the hash of a config by its path below the project's folder; comments do not count."""
+    """Returns the hash of a config below the project's folder; comments do not count."""
     content = yaml.safe_load((ROOT / config).read_text())
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
