@@ -1,10 +1,9 @@
-"""No file of a run holds a secret of the environment, the user's name, home folder or host."""
+"""No file of a run holds a secret, the user's name, home folder or host."""
 
 import os
 import socket
 import sqlite3
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,11 @@ import numpy as np
 import pytest
 from lightning import Callback
 
+from runtime.loggers import secret_in
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
-from tests.test_cli import run
+from tests.runtime.test_loggers import end_wandb
+from tests.test_cli import fails, run
 
 SECRETS = {
     "WANDB_API_KEY": "0123456789abcdef" * 2 + "01234567",
@@ -159,10 +160,10 @@ def test_no_search_writes_a_secret(work: Path) -> None:
 @extras
 @pytest.mark.parametrize("overlay", ["wandb", "mlflow"])
 def test_no_logger_writes_a_secret(overlay: str, work: Path) -> None:
-    if wandb := sys.modules.get("wandb"):
-        wandb.teardown()  # an earlier test's session knows another folder
+    end_wandb()  # an earlier test's session knows another folder
     root = f"--trainer.default_root_dir={overlay}"
     fit(*GAN, f"--config={ROOT}/configs/logger/{overlay}.yaml", root)
+    end_wandb()
     files = [*(work / overlay).glob("tiny/*/wandb/offline-run-*/*.wandb"),
              *(work / overlay).glob("mlruns/*/*/tags/mlflow.user")]  # fmt: skip
     assert len(files) == 1
@@ -200,3 +201,31 @@ def test_the_check_finds_what_is_planted(work: Path) -> None:
     assert any(name.endswith(".ckpt") for name in names)
     with pytest.raises(AssertionError):
         check(folder)
+
+
+@pytest.mark.parametrize(("options", "name"), [
+    ({"api_key": "planted"}, "api_key"),
+    ({"settings": {"api_key": "planted"}}, "settings.api_key"),
+    ({"aws_secret_access_key": "planted"}, "aws_secret_access_key"),
+    ({"headers": [{"Token": "planted"}]}, "headers.0.Token"),
+    ({"tracking_uri": "https://me:planted@example.org:5000/x"}, "tracking_uri"),
+    ({"api_key": None, "experiment_key": "a", "token": "", "tokens": 3}, ""),
+    ({"tracking_uri": "http://example.org:5000/me@x:1", "notes": "a secret: the password"}, ""),
+])  # fmt: skip
+def test_a_secret_among_options_is_named(options: dict[str, Any], name: str) -> None:
+    assert secret_in(options) == name
+
+
+@extras
+def test_a_secret_in_a_loggers_options_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, "fit", *GATES, "--trainer.logger=MLFlowLogger",
+                 "--trainer.logger.tracking_uri=https://me:planted@example.org",
+                 f"--trainer.default_root_dir={tmp_path}")  # fmt: skip
+    assert line == (
+        "error: trainer.logger.tracking_uri: the run's config.yaml would hold this secret. Leave "
+        "it out and set the variable that the service reads, such as WANDB_API_KEY, COMET_API_KEY "
+        "or MLFLOW_TRACKING_PASSWORD."
+    )
+    assert not list(tmp_path.iterdir())

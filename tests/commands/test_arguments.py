@@ -26,6 +26,12 @@ def test_an_experiment_without_a_config_is_named_after_its_model() -> None:
     assert experiment_name([], "models.cgan.ConditionalGAN") == "conditionalgan"
 
 
+def test_an_overlay_is_not_the_experiment() -> None:
+    overlays = [Path("configs/logger/wandb.yaml"), Path("configs/trainer/cpu.yaml")]
+    assert experiment_name([*overlays, Path("configs/gan.yaml")], "models.GAN") == "gan"
+    assert experiment_name(overlays, "models.GAN") == "gan"
+
+
 def test_files_are_found_among_arguments() -> None:
     args = ["fit", "--config", "a.yaml", "-c", "b.yaml", "--trainer.max_steps", "3"]
     assert given_files(args) == [Path("a.yaml"), Path("b.yaml")]

@@ -1,4 +1,4 @@
-"""Writes tiny IDX files, and keeps tests from the network and from a seed of other tests."""
+"""Writes tiny data sets, and keeps tests from the network, the user's cache and earlier seeds."""
 
 import gzip
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from datamodules import download, sources
+from tests.datamodules.pictures import write_classes
 
 
 def idx_bytes(values: np.ndarray) -> bytes:
@@ -59,3 +60,14 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(download, "_connect", refuse)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten images of each of two classes."""
+    return write_classes(tmp_path / "photos")

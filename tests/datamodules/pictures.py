@@ -1,10 +1,13 @@
-"""Small image files in folders, one for each class."""
+"""Small image files in folders, one for each class, and what is loaded of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from datamodules import ImageFolder, Split
 
 
 def write_images(
@@ -27,3 +30,19 @@ def write_classes(
     for name in names:
         write_images(root / name, count, mode)
     return root
+
+
+def loaded(path: Path, **options: Any) -> ImageFolder:
+    data = ImageFolder(str(path), **({"size": 8, "val_fraction": 0.2} | options))
+    data.setup()
+    return data
+
+
+def rows(split: Split | None) -> set[bytes]:
+    assert split is not None
+    return {image.numpy().tobytes() for image in split.inputs}
+
+
+def parts(data: ImageFolder) -> list[set[bytes]]:
+    assert data.splits is not None
+    return [rows(split) for split in data.splits]

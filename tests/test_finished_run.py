@@ -1,0 +1,95 @@
+"""The folder of a finished run: what is in it, and what can be done with it alone."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from tests.test_cli import DIGITS, TINY_GAN, run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run."""
+    root = tmp_path_factory.mktemp("runs")
+    run("fit", *TINY_GAN, *DIGITS, "--trainer.max_steps=8", "--trainer.log_every_n_steps=2",
+        "--trainer.limit_train_batches=4", f"--trainer.default_root_dir={root}",
+        "--samples.min_steps=0", "--checkpoint.min_steps=0", "--experiment=tiny",
+        "--quality.samples=100", "--quality.final_samples=100")  # fmt: skip
+    return root / "tiny" / "version_0"
+
+
+def test_a_run_folder_says_everything(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.yaml", "metrics.csv", "checkpoints", "figures"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    figures = {path.name for path in (finished / "figures").iterdir()}
+    steps = {f"samples_{step:07d}.png" for step in (0, 4, 8)}
+    drawn = {"data_examples.png", "network.png", "samples.png", "curves.png"}
+    drawn |= {"network.svg", "curves.svg"}  # lines and text also as vectors
+    assert figures == drawn | steps
+    checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
+    assert checkpoints == {"last.ckpt", "best.ckpt"} | {
+        f"epoch={e:03d}-step={4 * e + 4:07d}.ckpt" for e in (0, 1)
+    }
+    assert yaml.safe_load((finished / "config.yaml").read_text())["trainer"]["max_steps"] == 8
+
+
+def test_checkpoints_hold_both_networks_and_plain_values(finished: Path) -> None:
+    checkpoint = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 8
+    networks = {name.split(".")[0] for name in checkpoint["state_dict"]}
+    assert {"generator", "discriminator", "grid_latents"} <= networks
+    assert checkpoint["hyper_parameters"]["trunk"]["init_args"]["width"] == 2
+    assert checkpoint["datamodule_hyper_parameters"]["dataset_found"] == "digits"
+
+
+def test_the_last_checkpoint_is_used_with_nothing_but_the_run(
+    finished: Path, tmp_path: Path
+) -> None:
+    before = (finished / "config.yaml").read_text()
+    run("validate", f"--ckpt_path={finished}")
+    run("test", f"--ckpt_path={finished}")
+    assert (finished / "config.yaml").read_text() == before
+
+
+def test_pictures_have_a_place_for_each_sample(finished: Path) -> None:
+    with Image.open(finished / "figures" / "samples.png") as picture:
+        assert picture.size == (2 * (5 * 30 + 2), 2 * (5 * 30 + 2))
+
+
+def test_tensorboard_has_scalars_images_and_the_graph(finished: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished), size_guidance={"images": 0}).Reload()
+    assert {"train/d_loss", "train/g_loss", "val/d_loss"} <= set(events.Tags()["scalars"])
+    assert [image.step for image in events.Images("pictures/samples")] == [0, 4, 8]
+    assert [scalar.step for scalar in events.Scalars("train/d_loss")] == [1, 3, 5, 7]
+    assert events.Tags()["graph"]
+
+
+def test_the_run_that_is_chosen_of_several_is_said(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = tmp_path / "tiny"
+    shutil.copytree(finished, runs / "version_0")
+    run("sample", f"--ckpt_path={runs}", "--count=10")
+    assert "runs:" not in caplog.text  # there is no choice
+    shutil.copytree(finished, runs / "version_1")
+    last = runs / "version_0" / "checkpoints" / "last.ckpt"
+    os.utime(last, (2e9, 2e9), follow_symlinks=False)
+    os.utime(last, (1.7e9, 1.7e9))
+    for path in (runs / "version_1").glob("checkpoints/*"):
+        os.utime(path, (1.6e9, 1.6e9), follow_symlinks=False)
+    run("sample", f"--ckpt_path={runs}", "--count=10")
+    assert f"{runs} has 2 runs: version_0, the newest, step 8." in caplog.messages
+
+
+def test_hyperparameters_of_the_checkpoint_win_with_a_warning(finished: Path) -> None:
+    with pytest.warns(UserWarning, match="model.latent_dim.*4.*9 is not used"):
+        run("validate", "--model=GAN", "--model.latent_dim=9", *DIGITS,
+            "--quality.final_samples=0", f"--ckpt_path={finished}")  # fmt: skip
