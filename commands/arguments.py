@@ -3,6 +3,7 @@
 Imports nothing heavy before a checkpoint must be read.
 """
 
+import itertools
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +23,8 @@ CONFIG = ("--config", "-c")
 
 def values(args: list[str]) -> list[tuple[str, str]]:
     """Returns each option with its value, written as `--option value` or `--option=value`."""
-    return list(pairwise(part for arg in args for part in arg.split("=", 1)))
+    parts = (arg.split("=", 1) if arg.startswith("-") else [arg] for arg in args)
+    return list(pairwise(itertools.chain.from_iterable(parts)))
 
 
 def given_files(args: list[str]) -> list[Path]:

@@ -57,6 +57,13 @@ def test_the_last_checkpoint_is_used_with_nothing_but_the_run(
     assert (finished / "config.yaml").read_text() == before
 
 
+def test_an_earlier_checkpoint_is_used_by_its_name(finished: Path, tmp_path: Path) -> None:
+    """The name has equals signs, as options have."""
+    earlier = finished / "checkpoints" / "epoch=000-step=0000004.ckpt"
+    for option in (["--ckpt_path", str(earlier)], [f"--ckpt_path={earlier}"]):
+        run("sample", *option, "--count=10", f"--out={tmp_path}")
+
+
 def test_pictures_have_a_place_for_each_sample(finished: Path) -> None:
     with Image.open(finished / "figures" / "samples.png") as picture:
         assert picture.size == (2 * (5 * 30 + 2), 2 * (5 * 30 + 2))

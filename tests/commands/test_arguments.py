@@ -36,6 +36,8 @@ def test_files_are_found_among_arguments() -> None:
     args = ["fit", "--config", "a.yaml", "-c", "b.yaml", "--trainer.max_steps", "3"]
     assert given_files(args) == [Path("a.yaml"), Path("b.yaml")]
     assert given_files(["fit", "--config=c.yaml"]) == [Path("c.yaml")]
+    for args in (["--config=lr=1.yaml"], ["--config", "lr=1.yaml"]):
+        assert given_files(["fit", *args]) == [Path("lr=1.yaml")]
     assert given_files([]) == []
 
 
