@@ -67,11 +67,12 @@ def test_lecture_images_have_the_size_and_range_of_mnist() -> None:
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (3, 16, 64), (1, 64, 64), (3, 32, 32), (3, 20, 36)])
-def test_modern_networks_take_images_of_any_allowed_shape(shape: ImageShape) -> None:
-    images = ModernGenerator(7, shape, width=2)(torch.randn(3, 7))
+@pytest.mark.parametrize("detail", [0, 3])
+def test_modern_networks_take_images_of_any_allowed_shape(shape: ImageShape, detail: int) -> None:
+    images = ModernGenerator(7, shape, width=2, detail=detail)(torch.randn(3, 7))
     assert images.shape == (3, *shape)
     assert 0 <= images.min() < images.max() <= 1
-    trunk = ModernTrunk(shape, width=2)
+    trunk = ModernTrunk(shape, width=2, detail=detail)
     features = 4 * 2 * math.ceil(shape[1] / 8) * math.ceil(shape[2] / 8)
     assert count_features(trunk, shape) == features
     assert trunk(images).shape == (3, features)
@@ -112,6 +113,24 @@ def test_a_transposed_convolution_doubles_the_size_and_starts_as_glorot_says() -
     initialize_(transposed, "glorot")
     assert not layer.bias.any()
     assert 0.9 < layer.weight.abs().max() / (6 / ((4 + 2) * 16)) ** 0.5 <= 1
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_detail_adds_a_convolution_after_each_doubling(transposed: bool) -> None:
+    generator = ModernGenerator(6, SHAPE, width=2, transposed=transposed, detail=5)
+    images, seen = torch.randn(2, 6), []
+    for layer in generator:
+        images = layer(images)
+        if isinstance(layer, nn.Conv2d):
+            assert layer.kernel_size == (3, 3)
+            seen.append((layer.in_channels, *images.shape[1:]))
+    assert seen == [(2, 2, 14, 14), (5, 1, 28, 28)]
+
+
+def test_a_trunk_with_detail_begins_at_full_size() -> None:
+    first = ModernTrunk(SHAPE, width=2, detail=5, packing=2)
+    assert (first[1].in_channels, first[1].out_channels, first[1].stride) == (2, 5, (1, 1))
+    assert first[3].in_channels == 5
 
 
 @pytest.mark.parametrize("shape", [(2, 28, 28), (1, 30, 28), (1, 12, 28), (1, 28, 68)])
