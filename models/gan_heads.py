@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
+from models.class_evidence import ClassProjection, nearness_within_classes
 from models.distributed import stacked
 from models.losses import LossCallable, NonSaturating, normalized_sigmoid_cross_entropy
-from runtime.ranges import NonNegativeFloat
+from runtime.ranges import NonNegative, NonNegativeFloat
 
 Stats = dict[str, Tensor]
 Examples = tuple[Tensor, Tensor]  # images (B, C, H, W), labels (B,)
@@ -241,37 +242,35 @@ class AuxiliaryHead(Head):
 
 
 class ProjectionHead(AuxiliaryHead):
-    """Adds features . class embedding to the realness (Miyato and Koyama 2018, equation 4)."""
+    """Adds features . class embedding to the realness (Miyato and Koyama 2018, equation 4).
+
+    Args:
+        nearness: So many learned measures of how near an image is to the others of its class in the
+            batch count for its realness: a generator whose images of a class are too much alike is
+            found out (Salimans et al. 2016, minibatch discrimination, here within each class).
+    """
 
     def __init__(
-        self, trunk: nn.Module, num_features: int, num_classes: int | None, **options: Any
+        self,
+        trunk: nn.Module,
+        num_features: int,
+        num_classes: int | None,
+        nearness: NonNegative = 0,
+        **options: Any,
     ) -> None:
         super().__init__(trunk, num_features, num_classes, **options)
         self.embedding = ClassProjection(num_features, num_classes or 0)
+        self.measures = None
+        if nearness:
+            self.measures = nn.Linear(num_features, nearness, bias=False)
+            self.nearness = ClassProjection(nearness, num_classes or 0)
 
     def match(self, features: Tensor, labels: Tensor) -> Tensor:
-        return self.embedding(features, labels)
-
-
-class ClassProjection(nn.Module):
-    """Multiplies features by an embedding of the class. It starts at 0: blind to the class.
-
-    Args:
-        num_features: Number of features F.
-        num_classes: Number of classes.
-    """
-
-    def __init__(self, num_features: int, num_classes: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(num_classes, num_features))
-
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Features (B, F), labels (B,) -> products (B,)."""
-        # All classes in one matrix product take less time than a gradient for each image's vector.
-        # In bf16 the products of many images would be the same number.
-        with torch.autocast(features.device.type, enabled=False):
-            products = F.linear(features.to(self.weight.dtype), self.weight)
-        return products.gather(1, labels[:, None]).squeeze(1)
+        matches: Tensor = self.embedding(features, labels)
+        if self.measures is None:
+            return matches
+        near = nearness_within_classes(full_precision(self.measures(features)), labels)
+        return matches + self.nearness(near, labels)
 
 
 def full_precision(logits: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The heads: their losses in closed form, and what each refuses."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import GAN, ConditionalGAN
+from models.class_evidence import ClassProjection, nearness_within_classes
+from models.distributed import stacked
 from models.gan_heads import (
     AuxiliaryHead,
-    ClassProjection,
     Head,
     NormalizedSigmoidHead,
     PlainHead,
@@ -32,11 +34,12 @@ from models.losses import (
 from tests.models.gans import fit, same, small, state
 
 CONDITIONAL = [SoftmaxHead, NormalizedSigmoidHead, AuxiliaryHead, ProjectionHead]
+NEAR = partial(ProjectionHead, nearness=4)
 IMAGES = torch.zeros(2, 1, 1, 1)
 
 
-@pytest.mark.parametrize("head", CONDITIONAL)
-def test_every_head_trains_both_networks(head: type[Head]) -> None:
+@pytest.mark.parametrize("head", [*CONDITIONAL, NEAR])
+def test_every_head_trains_both_networks(head: Callable[..., Head]) -> None:
     model = small(ConditionalGAN, head=head)
     generator, discriminator = state(model.generator), state(model.discriminator)
     fit(model, max_steps=2)
@@ -134,6 +137,39 @@ def test_a_projection_is_exact_in_mixed_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         products = projection(features, labels)
     torch.testing.assert_close(products, (projection.weight[labels] * features).sum(dim=1))
+
+
+def test_nearness_is_the_mean_over_the_others_of_a_class() -> None:
+    measures = torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 4.0], [9.0, 9.0]])
+    labels = torch.tensor([2, 2, 2, 0])
+    e = [math.exp(-distance) for distance in range(4)]
+    expected = torch.tensor(
+        [
+            [(e[1] + e[3]) / 2, (e[0] + e[1]) / 2],
+            [(e[1] + e[2]) / 2, (e[0] + e[1]) / 2],
+            [(e[3] + e[2]) / 2, e[1]],
+            [0.0, 0.0],  # alone in its class
+        ]
+    )
+    torch.testing.assert_close(nearness_within_classes(measures, labels), expected)
+    with stacked(2):  # real images are not compared with generated ones
+        both = nearness_within_classes(torch.cat([measures, measures + 7]), labels.repeat(2))
+    torch.testing.assert_close(both, expected.repeat(2, 1))
+
+
+def test_a_discriminator_sees_that_images_of_a_class_are_alike() -> None:
+    torch.manual_seed(0)
+    head = ProjectionHead(nn.Flatten(), 9, num_classes=2, nearness=4)
+    images, labels = torch.rand(4, 1, 3, 3), torch.tensor([0, 0, 1, 1])
+    plain = head(images, labels)[0]
+    with torch.no_grad():
+        head.nearness.weight[0] = 1.0
+    alike = torch.cat([images[:1], images[:1], images[2:]])
+    changed = head(images, labels)[0] - plain
+    assert (changed[:2] > 0).all()
+    assert not changed[2:].any()
+    expected = plain[0].item() + 4.0  # exp(0) for each measure
+    assert head(alike, labels)[0][0].item() == pytest.approx(expected)
 
 
 def test_a_head_evaluates_real_images_by_its_own_loss() -> None:
