@@ -162,7 +162,8 @@ class MinibatchStd(nn.Module):
         sets = split_sets(features)
         group = next(g for g in range(self.GROUP, 0, -1) if sets.shape[1] % g == 0)
         groups = features.float().unflatten(0, (len(features) // group, group))
-        differ = (groups.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        centered = groups - groups.mean(dim=1, keepdim=True)  # `var` takes three times as long here
+        differ = (centered.square().mean(dim=1) + 1e-8).sqrt().mean(dim=(1, 2, 3))
         channel = differ.repeat_interleave(group).to(features.dtype)
         shape = (len(features), 1, *features.shape[2:])
         return torch.cat([features, channel.view(-1, 1, 1, 1).expand(shape)], dim=1)
