@@ -1,4 +1,4 @@
-"""What a discriminator is told about a class: how features fit it, and how near its images are."""
+"""Parts of a head that know the class: a projection, and the nearness of images of a class."""
 
 import torch
 import torch.nn.functional as F
