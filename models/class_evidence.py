@@ -42,5 +42,5 @@ def nearness_within_classes(measures: Tensor, labels: Tensor) -> Tensor:
     near = (-(sets[:, :, None] - sets[:, None]).abs()).exp()  # (S, N, N, M)
     others = (classes[:, :, None] == classes[:, None]).to(near.dtype)
     others = others - torch.eye(others.shape[1], dtype=near.dtype, device=near.device)
-    total = torch.einsum("snk,snkm->snm", others, near)
+    total = (near * others[..., None]).sum(dim=2)  # a matrix product would be in bf16 precision
     return (total / others.sum(dim=2, keepdim=True).clamp(min=1)).flatten(0, 1)

@@ -157,6 +157,14 @@ def test_nearness_is_the_mean_over_the_others_of_a_class() -> None:
     torch.testing.assert_close(both, expected.repeat(2, 1))
 
 
+def test_nearness_is_exact_in_mixed_precision() -> None:
+    torch.manual_seed(0)
+    measures, labels = torch.randn(20, 8), torch.arange(20) % 3
+    with torch.autocast("cpu", torch.bfloat16):
+        found = nearness_within_classes(measures, labels)
+    torch.testing.assert_close(found, nearness_within_classes(measures, labels))
+
+
 def test_a_discriminator_sees_that_images_of_a_class_are_alike() -> None:
     torch.manual_seed(0)
     head = ProjectionHead(nn.Flatten(), 9, num_classes=2, nearness=4)
