@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.alternating import AlternatingOptimization
 from models.base import eval_mode
 from models.ema import MovingAverage
-from models.gan_heads import HeadCallable, PlainHead
+from models.gan_heads import PlainHead
 from models.gan_networks import (
     GeneratorCallable,
     ImageShape,
@@ -20,6 +20,7 @@ from models.gan_networks import (
     TrunkCallable,
     count_features,
 )
+from models.head import HeadCallable
 from models.layers import Initialization, initialize_, spectral_normalize_
 from models.optimizers import Schedule, rescaled
 from models.penalties import Penalties

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from models.clusters import Clusters
 from models.gan import GAN
-from models.gan_heads import HeadCallable, ProjectionHead
+from models.gan_heads import ProjectionHead
 from models.gan_networks import GeneratorCallable, ImageShape
+from models.head import HeadCallable
 from runtime.ranges import Positive
 
 

@@ -18,7 +18,8 @@ from commands.maximize_figures import (
 )
 from models import ConditionalGAN, GateMLP
 from models.activation_maximization import activations, maximize
-from models.gan_heads import Head, NormalizedSigmoidHead, ProjectionHead, SoftmaxHead
+from models.gan_heads import NormalizedSigmoidHead, ProjectionHead, SoftmaxHead
+from models.head import Head
 from runtime.run_folder import RunFolder
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, probabilities, trainer
 from tests.models.classifiers import convnet
