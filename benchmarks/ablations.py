@@ -112,7 +112,7 @@ CGAN = Study(
         ),
         "class_loss": change("no class loss", "--model.head.class_weight 0"),
         "projection": change(
-            "no projection", "--model.head AuxiliaryHead --model.head.class_weight 0.1"
+            "no projection", "--model.head AuxiliaryHead --model.head.class_weight 0.05"
         ),
         "r1": change("no R1 penalty", "--model.r1_gamma 0"),
         "schedule": change("no schedule", "--model.schedule constant"),
