@@ -98,7 +98,7 @@ TRICKS = Study(
 CGAN = Study(
     "Parts of the conditional GAN, one at a time",
     "configs/cgan.yaml",
-    ("--data.dataset", "mnist", "--trainer.max_steps", "1000"),
+    ("--data.dataset", "mnist", "--trainer.max_steps", "600"),
     ("frechet", "precision", "recall", "label_accuracy"),
     {
         NONE: change("no change"),
