@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-Schedule = Literal["constant", "cosine", "linear"]
+Schedule = Literal["constant", "flat_cosine", "cosine", "linear"]
 
 
 def build_optimizer(
@@ -66,7 +66,11 @@ def rescaled(make_optimizer: OptimizerCallable, every: int) -> OptimizerCallable
 def learning_rate_factor(
     trainer: Trainer, schedule: Schedule, warmup: float
 ) -> Callable[[int], float]:
-    """Returns the factor on the learning rate as a function of the step, for `LambdaLR`."""
+    """Returns the factor on the learning rate as a function of the step, for `LambdaLR`.
+
+    `cosine` and `linear` fall to 0 at the run's end. `flat_cosine` is constant for three quarters
+    of the run, then falls as a cosine (fastai's `fit_flat_cos`).
+    """
     total = trainer.estimated_stepping_batches
     if math.isinf(total):
         raise MisconfigurationException(
@@ -79,7 +83,9 @@ def learning_rate_factor(
         if step < rise:
             return (step + 1) / (rise + 1)
         fraction = min(1.0, (step - rise) / (total - rise))
-        if schedule == "cosine":
+        if schedule == "flat_cosine":
+            fraction = max(0.0, 4 * fraction - 3)
+        if schedule in ("cosine", "flat_cosine"):
             return (1 + math.cos(math.pi * fraction)) / 2
         return 1 - fraction if schedule == "linear" else 1.0
 
