@@ -28,6 +28,7 @@ class AlternatingOptimization(Module):
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
         accumulate_grad_batches: Batches whose gradients make one update.
         schedule: Learning rate of each optimizer that has no schedule itself, over the whole run.
+        hold: Share of the run before the learning rate begins to fall.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class AlternatingOptimization(Module):
         gradient_clip_val: float | None,
         accumulate_grad_batches: int,
         schedule: Schedule = "constant",
+        hold: float = 0.0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -43,6 +45,7 @@ class AlternatingOptimization(Module):
         self.gradient_clip_val = gradient_clip_val
         self.accumulate_grad_batches = accumulate_grad_batches
         self.schedule: Schedule = schedule
+        self.hold = hold
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip_val is not None:  # here, because 16-mixed has unscaled them by now
@@ -61,7 +64,7 @@ class AlternatingOptimization(Module):
     def _schedule(self) -> LRSchedulerCallable | None:
         if self.schedule == "constant":
             return None
-        factor = learning_rate_factor(self.trainer, self.schedule, warmup=0.0)
+        factor = learning_rate_factor(self.trainer, self.schedule, hold=self.hold)
         # of the run's step: networks may take unequally many
         return lambda optimizer: LambdaLR(
             optimizer, lambda own: factor(own and self.global_step + 1)

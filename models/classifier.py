@@ -35,8 +35,7 @@ class Classifier(Module):
         initialization: Weights as torch initializes them; `glorot`, as Keras does; or `normal`.
         ema_decay: Evaluate a moving average of the weights with this decay; 0: the weights.
         optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run: constant, or falling to 0 as a cosine or a line,
-            or, with `flat_cosine`, as a cosine in the last quarter.
+        schedule: The learning rate over the run: constant, or falling to 0 as a cosine or a line.
         warmup: Share of the run in which the learning rate first rises from 0.
         scheduler: One of torch's schedules, stepped every batch, instead of the two above.
     """

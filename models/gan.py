@@ -52,8 +52,8 @@ class GAN(AlternatingOptimization):
         r1_every: Batches from one R1 and R2 to the next; they are multiplied by this.
         gradient_penalty: Weight of the gradient penalty of WGAN-GP; 0: none.
         lazy_rescaling: Lower D's learning rate and betas to fit `r1_every` (Karras et al. 2020, B).
-        schedule: Learning rates of both networks: `constant`, or falling to 0 at the end: `cosine`,
-            `linear`, or `flat_cosine`, which is constant for three quarters of the run.
+        schedule: Learning rates of both networks: `constant`, `cosine` or `linear` to 0 at the end.
+        hold: Share of the run before they begin to fall.
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
         accumulate_grad_batches: Batches whose gradients make one update, as in one large batch.
         generator_optimizer: From parameters to an optimizer.
@@ -89,6 +89,7 @@ class GAN(AlternatingOptimization):
         gradient_penalty: NonNegativeFloat = 0.0,
         lazy_rescaling: bool = False,
         schedule: Schedule = "constant",
+        hold: Share = 0.0,
         gradient_clip_val: PositiveFloat | None = None,
         accumulate_grad_batches: Positive = 1,
         generator_optimizer: OptimizerCallable = torch.optim.Adam,
@@ -109,6 +110,7 @@ class GAN(AlternatingOptimization):
             gradient_clip_val,
             accumulate_grad_batches,
             schedule,
+            hold,
         )
         self.save_hyperparameters()
         if not image_shape:

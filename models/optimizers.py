@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-Schedule = Literal["constant", "flat_cosine", "cosine", "linear"]
+Schedule = Literal["constant", "cosine", "linear"]
 
 
 def build_optimizer(
@@ -64,12 +64,12 @@ def rescaled(make_optimizer: OptimizerCallable, every: int) -> OptimizerCallable
 
 
 def learning_rate_factor(
-    trainer: Trainer, schedule: Schedule, warmup: float
+    trainer: Trainer, schedule: Schedule, warmup: float = 0.0, hold: float = 0.0
 ) -> Callable[[int], float]:
     """Returns the factor on the learning rate as a function of the step, for `LambdaLR`.
 
-    `cosine` and `linear` fall to 0 at the run's end. `flat_cosine` is constant for three quarters
-    of the run, then falls as a cosine (fastai's `fit_flat_cos`).
+    It rises during the share `warmup` of the run, stays at 1 during the share `hold`, and then
+    follows the schedule.
     """
     total = trainer.estimated_stepping_batches
     if math.isinf(total):
@@ -77,15 +77,13 @@ def learning_rate_factor(
             f"model.schedule {schedule} needs to know when the run ends: set "
             "--trainer.max_epochs or --trainer.max_steps"
         )
-    rise = warmup * total
+    rise, start = warmup * total, (warmup + hold) * total
 
     def factor(step: int) -> float:
         if step < rise:
             return (step + 1) / (rise + 1)
-        fraction = min(1.0, (step - rise) / (total - rise))
-        if schedule == "flat_cosine":
-            fraction = max(0.0, 4 * fraction - 3)
-        if schedule in ("cosine", "flat_cosine"):
+        fraction = min(1.0, max(0.0, step - start) / (total - start))
+        if schedule == "cosine":
             return (1 + math.cos(math.pi * fraction)) / 2
         return 1 - fraction if schedule == "linear" else 1.0
 

@@ -137,7 +137,16 @@ def test_gradients_are_clipped_one_network_at_a_time() -> None:
     torch.testing.assert_close(norm.detach(), torch.tensor(1e-3), rtol=1e-2, atol=0)
 
 
-def test_a_schedule_ends_at_zero_for_both_networks() -> None:
+@pytest.mark.parametrize(
+    ("hold", "discriminator", "generator"),
+    [
+        (0.0, [0.75, 0.5, 0.25, 0], [1, 0.5, 0.5, 0]),  # after each batch; G learns in every other
+        (0.5, [1, 1, 0.5, 0], [1, 1, 1, 0]),
+    ],
+)
+def test_a_schedule_ends_at_zero_for_both_networks(
+    hold: float, discriminator: list[float], generator: list[float]
+) -> None:
     class Rates(Callback):
         def __init__(self) -> None:
             self.seen: list[list[float]] = []
@@ -146,11 +155,11 @@ def test_a_schedule_ends_at_zero_for_both_networks() -> None:
             self.seen.append([o.param_groups[0]["lr"] for o in trainer.optimizers])
 
     rates = Rates()
+    options = {"schedule": "linear", "hold": hold, "discriminator_steps": 2}
     optimizers = {"generator_optimizer": sgd(1.0), "discriminator_optimizer": sgd(1.0)}
-    fit(small(schedule="linear", discriminator_steps=2, **optimizers), rates, max_steps=4)
-    # after each batch; G, which learns in every other, is on the same line
-    assert [d for d, _ in rates.seen] == pytest.approx([0.75, 0.5, 0.25, 0])
-    assert [g for _, g in rates.seen] == pytest.approx([1, 0.5, 0.5, 0])
+    fit(small(**options, **optimizers), rates, max_steps=4)
+    assert [d for d, _ in rates.seen] == pytest.approx(discriminator)
+    assert [g for _, g in rates.seen] == pytest.approx(generator)
 
 
 def test_lazy_rescaling_fits_the_discriminators_adam() -> None:
