@@ -73,8 +73,8 @@ def test_options_of_a_study_reach_all_its_runs(fake: FakeLaunch, tmp_path: Path)
     fits = [command for command in fake.commands if "fit" in command]
     assert len(fits) == 2
     for command in fits:
-        assert command[command.index("--trainer.max_steps") + 1] == "1000"
-    assert "1000" in (tmp_path / "cgan.md").read_text()
+        assert command[command.index("--trainer.max_steps") + 1] == "600"
+    assert "600" in (tmp_path / "cgan.md").read_text()
 
 
 def test_an_unknown_change_is_named(
