@@ -1,4 +1,4 @@
-"""What a head of a GAN's discriminator must do, and what all heads share."""
+"""Base class of a discriminator's heads, and the parts that heads share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
