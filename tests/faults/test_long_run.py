@@ -55,7 +55,7 @@ def test_a_long_run_does_not_grow(system: str, tmp_path: Path, ledger: Ledger) -
 class Leak(Callback):
     """Keeps a tensor, an open file and a thread of each step.
 
-    The tensor has pages of its own, so it cannot fill memory that the process has kept.
+    The tensor gets new pages. Otherwise it could reuse freed memory, and the leak would not show.
     """
 
     def __init__(self) -> None:
