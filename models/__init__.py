@@ -15,7 +15,13 @@ from models.gates import GateLogistic, GateMLP
 from models.image_classifiers import ImageClassifier
 from models.iris import IrisMLP
 from models.losses import NonSaturating
-from models.networks import FeedForward, LectureConvNet, OneHiddenLayer, ResidualConvNet
+from models.networks import (
+    FeedForward,
+    LectureConvNet,
+    OneHiddenLayer,
+    ResidualConvNet,
+    ResNet9,
+)
 from models.regressor import FunctionMLP
 from models.self_conditioned import SelfConditionedGAN
 from models.vgg import VGG16
@@ -42,6 +48,7 @@ __all__ = [
     "OneHiddenLayer",
     "PlainHead",
     "ProjectionHead",
+    "ResNet9",
     "ResidualConvNet",
     "SelfConditionedGAN",
     "SoftmaxHead",

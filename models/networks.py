@@ -196,11 +196,7 @@ class ResidualConvNet(nn.Sequential):
         width: Positive = 32,
         dropout: Share = 0.0,
     ) -> None:
-        if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-            raise MisconfigurationException(
-                f"model.network: ResidualConvNet takes images of 8 x 8 pixels or more, and the "
-                f"data have shape {tuple(input_shape)}: use FeedForward"
-            )
+        _check_images(input_shape, "ResidualConvNet")
         middle, last = 3 * width, 6 * width
         super().__init__(
             *ConvBlock(input_shape[0], width, kernel_size=5, stride=2),
@@ -214,3 +210,48 @@ class ResidualConvNet(nn.Sequential):
             nn.Linear(last, num_outputs),
         )
         use_channels_last_(self)
+
+
+class ResNet9(nn.Sequential):
+    """A residual network that begins at full size, for fabrics and other fine parts.
+
+    After Page 2018, "How to train your ResNet": images (B, C, H, W) -> logits (B, num_outputs)
+    through eight convolutions and a dense layer.
+
+    Args:
+        input_shape: (C, H, W), at least 8 x 8 pixels.
+        num_outputs: Number of outputs.
+        width: Channels of the first layer. They double with each halving of height and width.
+        dropout: Share of the features that a training step sets to 0 before the last layer.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        num_outputs: int,
+        width: Positive = 24,
+        dropout: Share = 0.0,
+    ) -> None:
+        _check_images(input_shape, "ResNet9")
+        half, quarter, eighth = 2 * width, 4 * width, 8 * width
+        super().__init__(
+            *ConvBlock(input_shape[0], width),
+            *pooled_block(width, half),
+            Residual(*ConvBlock(half, half), *ConvBlock(half, half)),
+            *pooled_block(half, quarter),
+            *pooled_block(quarter, eighth),
+            Residual(*ConvBlock(eighth, eighth), *ConvBlock(eighth, eighth)),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+            Dropout(dropout),
+            nn.Linear(eighth, num_outputs),
+        )
+        use_channels_last_(self)
+
+
+def _check_images(input_shape: tuple[int, ...], network: str) -> None:
+    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
+        raise MisconfigurationException(
+            f"model.network: {network} takes images of 8 x 8 pixels or more, and the data have "
+            f"shape {tuple(input_shape)}: use FeedForward"
+        )

@@ -16,6 +16,7 @@ from models.networks import (
     FeedForward,
     LectureConvNet,
     ResidualConvNet,
+    ResNet9,
     activation_layer,
 )
 from models.vgg import VGG16
@@ -110,20 +111,35 @@ def test_residual_convnet_has_the_parameters_of_its_layers() -> None:
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
+def test_resnet9_has_the_parameters_of_its_layers_and_begins_at_full_size() -> None:
+    w = 4
+    channels = [(1, w), (w, 2 * w), (2 * w, 2 * w), (2 * w, 2 * w), (2 * w, 4 * w),
+                (4 * w, 8 * w), (8 * w, 8 * w), (8 * w, 8 * w)]  # fmt: skip
+    expected = sum(9 * into * out + 2 * out for into, out in channels) + (8 * w + 1) * 10
+    network = ResNet9((1, 28, 28), 10, width=w)
+    assert count_parameters(network) == expected
+    assert network[0](torch.rand(2, 1, 28, 28)).shape == (2, w, 28, 28)
+    assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
 @pytest.mark.parametrize("shape", [(3, 16, 64), (1, 64, 64), (3, 30, 17)])
-@pytest.mark.parametrize("network", [FeedForward, ResidualConvNet, partial(VGG16, width=1 / 64)])
+@pytest.mark.parametrize(
+    "network", [FeedForward, ResidualConvNet, ResNet9, partial(VGG16, width=1 / 64)]
+)
 def test_networks_take_images_of_any_shape(network: NetworkCallable, shape: Any) -> None:
     assert network(shape, 5)(torch.rand(2, *shape)).shape == (2, 5)
 
 
-@pytest.mark.parametrize("network", [LectureConvNet, ResidualConvNet, VGG16])
+@pytest.mark.parametrize("network", [LectureConvNet, ResidualConvNet, ResNet9, VGG16])
 def test_inputs_that_do_not_fit_are_refused_in_one_line(network: NetworkCallable) -> None:
     with pytest.raises(MisconfigurationException, match="the data have") as caught:
         network((4,), 3)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("make", [LectureConvNet, ResidualConvNet, partial(VGG16, width=1 / 16)])
+@pytest.mark.parametrize(
+    "make", [LectureConvNet, ResidualConvNet, ResNet9, partial(VGG16, width=1 / 16)]
+)
 def test_channels_last_changes_no_loss_and_no_gradient(make: NetworkCallable) -> None:
     torch.manual_seed(0)
     shape = (1, 28, 28) if make is LectureConvNet else (1, 32, 32)
