@@ -179,6 +179,11 @@ def pooled_block(in_channels: int, out_channels: int) -> list[nn.Module]:
     return [convolution, MaxPool2d(2), *rest]  # it normalizes a quarter of the values
 
 
+def residual_block(channels: int) -> nn.Module:
+    """Returns two convolutions whose output is added to their input."""
+    return Residual(*ConvBlock(channels, channels), *ConvBlock(channels, channels))
+
+
 class ResidualConvNet(nn.Sequential):
     """A small residual network: images (B, C, H, W) -> logits (B, num_outputs).
 
@@ -201,9 +206,9 @@ class ResidualConvNet(nn.Sequential):
         super().__init__(
             *ConvBlock(input_shape[0], width, kernel_size=5, stride=2),
             *pooled_block(width, middle),
-            Residual(*ConvBlock(middle, middle), *ConvBlock(middle, middle)),
+            residual_block(middle),
             *pooled_block(middle, last),
-            Residual(*ConvBlock(last, last), *ConvBlock(last, last)),
+            residual_block(last),
             nn.AdaptiveMaxPool2d(1),
             nn.Flatten(),
             Dropout(dropout),
@@ -237,10 +242,10 @@ class ResNet9(nn.Sequential):
         super().__init__(
             *ConvBlock(input_shape[0], width),
             *pooled_block(width, half),
-            Residual(*ConvBlock(half, half), *ConvBlock(half, half)),
+            residual_block(half),
             *pooled_block(half, quarter),
             *pooled_block(quarter, eighth),
-            Residual(*ConvBlock(eighth, eighth), *ConvBlock(eighth, eighth)),
+            residual_block(eighth),
             nn.AdaptiveMaxPool2d(1),
             nn.Flatten(),
             Dropout(dropout),
