@@ -194,7 +194,7 @@ def read_logs(path: Path, study: Study) -> list[Log]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs what is missing, seed by seed, and writes the table after each run."""
+    """Runs what is missing, seed by seed; writes the table after each run and at the end."""
     study = STUDIES[options.study]
     unknown = set(options.only or ()) - study.changes.keys()
     if unknown:
@@ -219,9 +219,15 @@ def run(options: argparse.Namespace) -> None:
             logs.append({"change": name} | log)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, logs)
-            text = table(study, logs).markdown() + "\n"
-            write(path.with_suffix(".md"), partial(Path.write_text, data=text))
+            write_table(path.with_suffix(".md"), study, logs)
             print(name, seed, log["status"], log.get("scores", log.get("reason")), flush=True)
+    if logs:
+        write_table(path.with_suffix(".md"), study, logs)
+
+
+def write_table(path: Path, study: Study, logs: Sequence[Log]) -> None:
+    text = table(study, logs).markdown() + "\n"
+    write(path, partial(Path.write_text, data=text))
 
 
 def main(args: list[str] | None = None) -> None:

@@ -48,6 +48,17 @@ def test_runs_are_kept_and_not_repeated(fake: FakeLaunch, args: list[str], tmp_p
     assert any(line.startswith("| real images |") and "0.5" in line for line in lines)
 
 
+def test_the_table_is_written_when_no_run_is_missing(
+    fake: FakeLaunch, args: list[str], tmp_path: Path
+) -> None:
+    ablations.main([*args, "--seeds", "0"])
+    path = tmp_path / "tricks.md"
+    table = path.read_text()
+    path.unlink()
+    ablations.main([*args, "--seeds", "0"])
+    assert path.read_text() == table
+
+
 @pytest.mark.parametrize("key", ["config_sha256", "options", "change"])
 def test_runs_of_another_config_are_not_mixed_in(
     key: str, fake: FakeLaunch, args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
