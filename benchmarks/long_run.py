@@ -30,7 +30,7 @@ SYSTEMS = {
     "classifier": ("mnist_cnn", "--model.network.width", "4"),
 }
 PANELS = {
-    "memory_mb": "resident memory, MB",
+    "memory_mb": "memory in use, MB",
     "objects": "Python objects",
     "files": "open files",
     "threads": "threads",

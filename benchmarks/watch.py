@@ -1,6 +1,7 @@
 """Resources that must not grow during a long run: memory, files, threads, time, disk space."""
 
 import csv
+import ctypes
 import gc
 import os
 import time
@@ -38,7 +39,7 @@ class Window:
     step_cpu_ms: float  # median, of all threads, so that other processes matter less
     mean_cpu_ms: float  # with validation, checkpoints and figures, per step
     rss_mb: float  # resident memory, as it is
-    memory_mb: float  # resident memory, after a collection of garbage
+    memory_mb: float  # memory in use, after a collection of garbage
     objects: int  # of Python, after the collection
     files: int  # open file descriptors
     threads: int
@@ -87,7 +88,7 @@ class Watch(Callback):
         mean_cpu_ms = 1e3 * (self.mark[1] - self.window) / len(self.cpus)
         self.walls.clear()
         self.cpus.clear()
-        rss = resident_mb()
+        rss = memory_mb("VmRSS")
         gc.collect()
         if writer := tensorboard(trainer):
             writer.flush()
@@ -103,7 +104,7 @@ class Watch(Callback):
             step_cpu_ms=round(step_cpu_ms, 4),
             mean_cpu_ms=round(mean_cpu_ms, 4),
             rss_mb=rss,
-            memory_mb=resident_mb(),
+            memory_mb=in_use_mb(),
             objects=len(gc.get_objects()),
             files=len(os.listdir("/proc/self/fd")),
             threads=len(os.listdir("/proc/self/task")),
@@ -114,10 +115,21 @@ class Watch(Callback):
         )
 
 
-def resident_mb() -> float:
-    """Returns the resident memory of this process in 10^6 bytes; Linux only."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+def memory_mb(*kinds: str) -> float:
+    """Returns this process's memory of some kinds of /proc/self/status, in 10^6 bytes."""
+    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    return sum(int(words[1]) * 1024 / 1e6 for words in lines if words[0].rstrip(":") in kinds)
+
+
+def in_use_mb() -> float:
+    """Returns the memory that this process's objects take, in 10^6 bytes; Linux with glibc only.
+
+    Freed memory goes back to the system first: a process keeps some of it, hundreds of MB after
+    data were read, and gives it back at any time. Pages of files do not count: the system drops
+    them and reads them again as it likes. Either would hide a leak.
+    """
+    ctypes.CDLL(None).malloc_trim(0)
+    return memory_mb("RssAnon", "RssShmem", "VmSwap")
 
 
 def read(file: Path) -> list[Window]:
