@@ -178,10 +178,10 @@ def test_offline_is_said_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_download_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_CONNECT_SECONDS", 0.1)
-    monkeypatch.setattr(download, "_connect", lambda url: time.sleep(3))
+    monkeypatch.setattr(download, "_connect", lambda url: time.sleep(60))
     start = time.monotonic()
     assert "not done within" in download.download("mnist", tmp_path)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize("key", ["mnist", "emnist-digits"])
