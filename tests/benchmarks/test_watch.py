@@ -1,5 +1,6 @@
 """Memory in use is told apart from what a process keeps or can read again."""
 
+import gc
 import mmap
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import torch
 from benchmarks.watch import in_use_mb, memory_mb
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux")
+
+
+@pytest.fixture(autouse=True)
+def _without_garbage() -> None:
+    """Frees what other tests left, so that no collection does so in between."""
+    gc.collect()
 
 
 def test_tensors_count_until_they_are_freed() -> None:
