@@ -88,7 +88,7 @@ class Watch(Callback):
         mean_cpu_ms = 1e3 * (self.mark[1] - self.window) / len(self.cpus)
         self.walls.clear()
         self.cpus.clear()
-        rss = memory_mb("VmRSS")
+        rss = status_mb("VmRSS")
         gc.collect()
         if writer := tensorboard(trainer):
             writer.flush()
@@ -115,7 +115,7 @@ class Watch(Callback):
         )
 
 
-def memory_mb(*kinds: str) -> float:
+def status_mb(*kinds: str) -> float:
     """Returns this process's memory of some kinds of /proc/self/status, in 10^6 bytes."""
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     return sum(int(words[1]) * 1024 / 1e6 for words in lines if words[0].rstrip(":") in kinds)
@@ -129,7 +129,7 @@ def in_use_mb() -> float:
     them and reads them again as it likes. Either would hide a leak.
     """
     ctypes.CDLL(None).malloc_trim(0)
-    return memory_mb("RssAnon", "RssShmem", "VmSwap")
+    return status_mb("RssAnon", "RssShmem", "VmSwap")
 
 
 def read(file: Path) -> list[Window]:

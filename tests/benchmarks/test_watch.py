@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.watch import in_use_mb, memory_mb
+from benchmarks.watch import in_use_mb, status_mb
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux")
 
@@ -31,8 +31,8 @@ def test_tensors_count_until_they_are_freed() -> None:
 def test_pages_of_files_do_not_count(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(50_000_000))
-    used, resident = in_use_mb(), memory_mb("VmRSS")
+    used, resident = in_use_mb(), status_mb("VmRSS")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
         assert not any(pages[:: mmap.PAGESIZE])
-        assert memory_mb("VmRSS") - resident == pytest.approx(50, abs=5)
+        assert status_mb("VmRSS") - resident == pytest.approx(50, abs=5)
         assert in_use_mb() - used == pytest.approx(0, abs=5)
