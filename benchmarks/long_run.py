@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ from benchmarks.timing import digits
 from benchmarks.watch import LIMITS, Window, growing, growth, read
 from benchmarks.worker import ROOT
 from callbacks.figures import new_figure
+from runtime.files import write
 
 NARROW_GAN = ("--model.generator.width", "4", "--model.trunk.width", "4")
 SYSTEMS = {
@@ -112,7 +114,7 @@ def main() -> None:
     files = {name: options.out.resolve() / f"long-run-{name.lower()}.csv" for name in SYSTEMS}
     with tempfile.TemporaryDirectory(prefix="ladder-long-") as runs:
         for name in options.systems:
-            train(name, options.steps, options.every, files[name], Path(runs))
+            write(files[name], partial(train, name, options.steps, options.every, runs=Path(runs)))
     found = {name: read(file) for name, file in files.items() if file.is_file()}
     print(table(found).markdown())
     draw(found).savefig(options.figure, dpi=80)
