@@ -8,7 +8,7 @@ import commands
 from commands import terminal
 from commands.errors import is_lightnings, user_errors
 from commands.lightning_messages import reworded
-from runtime import signals
+from runtime import signals, threads
 from runtime.errors import LOST_PROCESS, RunFailedError, announce, explain, is_lost_process
 from runtime.imports import without_unused_modules
 
@@ -54,6 +54,7 @@ def main(args: "ArgsType" = None) -> None:
 
 def run_lightning(args: "ArgsType", own_process: bool = False) -> "LadderCLI":
     """Runs a command that needs a Trainer, and returns it."""
+    threads.sleep_soon()
     if own_process:
         gc.disable()  # imports make a million objects that stay; each look through them takes 0.2 s
         if "fit" in sys.argv[1:]:  # saves when it is told to stop

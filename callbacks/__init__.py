@@ -1,5 +1,6 @@
 """Lightning callbacks: progress, samples, figures, tables and graphs of a run."""
 
+from callbacks.contention import Contention
 from callbacks.curves import Curves, LogInterval
 from callbacks.dashboard import Dashboard
 from callbacks.data_figures import DataFigures
@@ -24,6 +25,7 @@ DEFAULT_CALLBACKS = (
     FiniteLoss,
     Speed,
     Health,
+    Contention,
     Curves,
     Dashboard,
     NetworkGraph,
@@ -37,7 +39,7 @@ DEFAULT_CALLBACKS = (
 
 __all__ = [
     "DEFAULT_CALLBACKS",
-    "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps", "FiniteLoss",
-    "FunctionFit", "Health", "LogInterval", "NetworkFigure", "NetworkGraph", "Predictions",
-    "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
+    "Contention", "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps",
+    "FiniteLoss", "FunctionFit", "Health", "LogInterval", "NetworkFigure", "NetworkGraph",
+    "Predictions", "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip
