@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from commands.errors import UserError
-from runtime import signals
+from runtime import signals, threads
 from runtime.files import read_json, write_json
 
 CLI = Path(__file__).resolve().parent.parent / "cli.py"
@@ -189,10 +189,8 @@ def last_error(output: str) -> str:
 
 def environment(jobs: int) -> dict[str, str]:
     """Returns the environment of children, which share the threads of this process."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(threads) if threads.isdecimal() else os.cpu_count() or 1
-    if not threads.isdecimal() and hasattr(os, "sched_getaffinity"):  # on Linux
-        cores = len(os.sched_getaffinity(0))
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    cores = int(given) if given.isdecimal() else threads.allowed()
     shared = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} if jobs > 1 else {}
     return os.environ | shared | {"PYTHONUNBUFFERED": "1"}  # so that errors come last in the log
 
