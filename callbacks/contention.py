@@ -15,9 +15,9 @@ class Contention(Callback):
     """Warns once if a training on a CPU has more threads than free cores.
 
     torch divides each operation among its threads and waits for the last one. Beside one other
-    program, two threads on two cores can take 37 times as long, and one thread hardly longer than
-    without (docs/speed.md). The number of threads is not changed, because results depend on it
-    to rounding.
+    program, two threads on two cores can take 32 times as long as alone, one thread hardly longer
+    (docs/speed.md). The number of threads is not changed, because results depend on it to
+    rounding.
     """
 
     def __init__(self) -> None:
