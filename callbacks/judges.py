@@ -74,7 +74,8 @@ def _of_run(path: Path) -> FoundJudge:
 def by_channel(judge: FoundJudge, channels: int) -> FoundJudge:
     """Returns the judge of stacks whose channels a judge of grey images sees one by one."""
     network = ChannelJudge(judge.network, channels)
-    return judge._replace(network=network, name=f"{judge.name}, by channel", class_names=None)
+    names = tuple(f"{mode:0{channels}}" for mode in range(network.num_classes))  # 080: 0, 8 and 0
+    return judge._replace(network=network, name=f"{judge.name}, by channel", class_names=names)
 
 
 def check_judge(judge: FoundJudge, data: InMemoryDataModule) -> None:

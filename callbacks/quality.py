@@ -138,7 +138,8 @@ class Quality(Callback):
             return
         quality, report = self._score(trainer, model, stage, self.final_samples)
         heading = self._heading({"val": "the validation split", "test": "the test images"}[stage])
-        judge, names = self._judge, class_names(data_of(trainer), self._judge.network.num_classes)
+        judge = self._judge
+        names = judge.class_names or class_names(data_of(trainer), judge.network.num_classes)
         say(trainer, f"{heading}\n{report.table(quality.scores, names)}")
         features, references = judge.network.num_features, report.counts["frechet"]["test"]
         if references <= features:

@@ -135,7 +135,8 @@ def test_a_judge_of_grey_images_judges_stacks_and_knows_their_splits(
     judge = by_channel(grey, 3)
     check_judge(judge, data)
     assert not recwarn.list
-    assert judge.class_names is None
+    assert judge.class_names is not None
+    assert (judge.class_names[7], judge.class_names[80]) == ("007", "080")
     assert judge.as_dict() == grey.as_dict() | {"name": "digits, by channel"}
     images, modes = data.splits.test.take(torch.arange(1000))
     features, seen = judge.network.judge(images)

@@ -120,10 +120,13 @@ def test_real_stacks_in_place_of_generated_ones_reach_as_many_modes(
         yield images, None, torch.arange(500)
 
     monkeypatch.setattr("callbacks.quality._generate", replay)
+    named: list[str] = []
+    monkeypatch.setattr("callbacks.quality.project", lambda *args: named.append(args[-1][80]))
     run = trainer(tmp_path, Quality(final_samples=500))
     run.test(small(image_shape=(3, 28, 28)), datamodule=data, verbose=False)
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert found["judge"]["name"] == "digits, by channel"
+    assert named == ["080"]
     for name in ("frechet", "precision", "recall", "modes"):
         assert found["scores"][name] == pytest.approx(found["floor"][name], abs=1e-9)
     assert found["scores"]["modes_kl"] is None  # 500 test stacks lack modes, so it is infinite
