@@ -24,7 +24,8 @@ class Contention(Callback):
         self._before: threads.Usage | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.strategy.root_device.type == "cpu":
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        if on_cpu and trainer.is_global_zero and torch.get_num_threads() > 1:
             self._before = threads.usage()
 
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:

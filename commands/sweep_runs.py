@@ -189,9 +189,11 @@ def last_error(output: str) -> str:
 
 def environment(jobs: int) -> dict[str, str]:
     """Returns the environment of children, which share the threads of this process."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(given) if given.isdecimal() else threads.allowed()
-    shared = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} if jobs > 1 else {}
+    shared = {}
+    if jobs > 1:
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        cores = int(given) if given.isdecimal() else threads.allowed()
+        shared["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
     return os.environ | shared | {"PYTHONUNBUFFERED": "1"}  # so that errors come last in the log
 
 

@@ -30,7 +30,10 @@ def sleep_soon() -> None:
 
 
 def allowed() -> int:
-    """Returns how many cores this process may use at a time, also in a container with a limit."""
+    """Returns how many cores this process may use at a time, also in a container with a limit.
+
+    joblib's own variable LOKY_MAX_CPU_COUNT is such a limit, too.
+    """
     import joblib  # takes half a second
 
     return joblib.cpu_count()
@@ -57,7 +60,7 @@ def advice(threads: int, cores: int, allowed: int, others: float) -> str:
     """Returns what to do if threads wait for a core; an empty text if they need not.
 
     Args:
-        threads: Number of threads among which each operation is divided.
+        threads: Number of threads among which each operation is divided, two or more.
         cores: Number of cores on which the process may run.
         allowed: Number of cores that it may use at a time; a container's limit can be lower.
         others: Number of cores that other programs use.
@@ -67,7 +70,7 @@ def advice(threads: int, cores: int, allowed: int, others: float) -> str:
             f"This training has {threads} threads for {allowed} core(s). They wait for each other, "
             f"so it is slow: start it again with OMP_NUM_THREADS={allowed}."
         )
-    if threads > 1 and threads + others > cores + 0.5:
+    if threads + others > cores + 0.5:
         free = max(1, cores - round(others))
         return (
             f"Other programs use {others:.1f} of the {cores} cores. The {threads} threads of this "

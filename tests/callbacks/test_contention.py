@@ -52,6 +52,7 @@ def test_is_silent_if_no_thread_waits(
 def test_waits_for_a_window_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[Usage | None] = []
     usage = threads.usage
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(threads, "usage", lambda: measured.append(usage()))
     trainer(tmp_path, Contention(), max_steps=3).fit(Small(), datamodule=digits())
     assert len(measured) == 1
@@ -60,6 +61,7 @@ def test_waits_for_a_window_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_another_system_than_linux_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(threads, "usage", lambda: None)
     monkeypatch.setattr(contention, "SECONDS", 0)
     monkeypatch.setattr(contention, "rank_zero_warn", pytest.fail)

@@ -44,11 +44,13 @@ def test_the_command_line_sets_it_before_torch_is_imported() -> None:
 def test_no_number_changes() -> None:
     """A step of a convolutional network on two threads, with either length of wait."""
     script = (
-        "import torch\ntorch.manual_seed(0)\n"
+        "import hashlib, torch\ntorch.manual_seed(0)\n"
         "net = torch.nn.Sequential(torch.nn.Conv2d(1, 32, 5), torch.nn.ReLU(),"
         "torch.nn.Flatten(), torch.nn.Linear(32 * 24 * 24, 10))\n"
         "net(torch.randn(64, 1, 28, 28)).square().mean().backward()\n"
-        "print(torch.get_num_threads(), [p.grad.double().sum().item() for p in net.parameters()])"
+        "gradients = torch.cat([p.grad.flatten() for p in net.parameters()])\n"
+        "assert gradients.count_nonzero() > 100_000\n"
+        "print(hashlib.sha256(gradients.numpy().tobytes()).hexdigest())"
     )
     found = []
     for spins in ("300000", threads.SPINS):
@@ -56,7 +58,6 @@ def test_no_number_changes() -> None:
         command = [sys.executable, "-c", script]
         found.append(subprocess.check_output(command, env=environment, text=True))
     assert found[0] == found[1]
-    assert "0.0," not in found[0]
 
 
 def test_others_use_what_this_process_does_not() -> None:
@@ -66,7 +67,7 @@ def test_others_use_what_this_process_does_not() -> None:
 
 
 @needs_proc
-def test_a_busy_program_is_seen_and_ones_own_work_is_not() -> None:
+def test_another_program_and_this_one_are_counted() -> None:
     """Compared with its own measured use, because other programs run beside the tests."""
     loop = "import time\nend = time.perf_counter() + 2\nwhile time.perf_counter() < end: pass\n"
     report = f"{loop}print(time.process_time())"
@@ -95,7 +96,6 @@ def test_a_limit_of_the_container_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         (2, 2, 2, 0.4, ""),
         (2, 2, 2, 0.6, "OMP_NUM_THREADS=1"),
-        (1, 2, 2, 2.0, ""),  # one thread waits for none
         (4, 8, 8, 4.0, ""),
         (4, 8, 8, 5.0, "OMP_NUM_THREADS=3"),
         (8, 8, 8, 9.0, "OMP_NUM_THREADS=1"),
