@@ -1,6 +1,6 @@
 """Ladder in Python and in notebooks: each function is a thin layer over a command of `cli.py`.
 
-A user's mistake raises `MisconfigurationException` with the line that the command prints.
+A user's mistake raises `UserError` with the line that the command prints.
 """
 
 import json
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import Tensor
@@ -29,6 +28,7 @@ from datamodules.frame import Frame, as_pixels
 from models import sampling
 from models.base import Module
 from runtime import checkpoints, signals
+from runtime.errors import UserError
 from runtime.files import METRICS, read_json
 from runtime.precision import choose_precision
 from runtime.run_folder import run_folder_of
@@ -166,7 +166,7 @@ def score(
 
     names = {"val": "validate", "test": "test"}
     if split not in names:
-        raise MisconfigurationException(f"there is no split {split!r}: one of {', '.join(names)}")
+        raise UserError(f"there is no split {split!r}: one of {', '.join(names)}")
     trainer = _command(names[split], ["--ckpt_path", str(run), *_arguments(options)]).trainer
     scores = {
         name.removeprefix(f"{split}/"): float(value)
@@ -174,7 +174,7 @@ def score(
         if name.startswith(f"{split}/")
     }
     if not scores:
-        raise MisconfigurationException(
+        raise UserError(
             f"{run}: nothing was scored: its data have no {split} split (data.val_fraction), "
             f"or trainer.limit_{split}_batches is 0; options can change either"
         )
@@ -192,7 +192,7 @@ def curves(run: Run) -> "DataFrame":
 
     folder = _folder(run, "metrics.csv")
     if not (folder / "metrics.csv").is_file():
-        raise MisconfigurationException(
+        raise UserError(
             f"{run}: there is no metrics.csv here: give the folder of a run that logged something, "
             "which a run shorter than trainer.log_every_n_steps does not"
         )
@@ -206,7 +206,7 @@ def command(name: str, run: Run, options: Options | None = None) -> None:
     """
     known = [key for key, value in COMMANDS.items() if value.path and not value.light]
     if name not in known:
-        raise MisconfigurationException(f"no such command: {name!r}: one of {', '.join(known)}")
+        raise UserError(f"no such command: {name!r}: one of {', '.join(known)}")
     _command(name, ["--ckpt_path", str(run), *_arguments(options)])
 
 
@@ -219,7 +219,7 @@ def figure(run: Run, name: str) -> Image.Image:
     files = [*folder.glob("figures/*.png"), *folder.glob("samples/*.png")]
     found = {path.stem: path for path in sorted(files)}
     if name not in found:
-        raise MisconfigurationException(f"{run} has no figure {name!r}: one of {', '.join(found)}")
+        raise UserError(f"{run} has no figure {name!r}: one of {', '.join(found)}")
     with Image.open(found[name]) as image:
         return image.copy()
 

@@ -19,8 +19,7 @@ from benchmarks.quality import spread_of
 from benchmarks.report import Section
 from benchmarks.scored_run import Trial, config_sha256, train_and_score
 from benchmarks.worker import ROOT
-from commands.errors import UserError
-from runtime.errors import announce
+from runtime.errors import UserError, announce
 from runtime.files import read_json, write, write_json
 
 NONE = "none"  # the config as it is

@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 from benchmarks.report import Section
 from benchmarks.scored_run import Trial, split_options, train_and_score
 from benchmarks.worker import ROOT
-from commands.errors import UserError
 from metrics import SCORES
 from metrics.quality import ARROWS
-from runtime.errors import announce
+from runtime.errors import UserError, announce
 from runtime.files import read_json, write, write_json
 
 MNIST = ("--data.dataset", "mnist")  # a config may say `auto`, which falls back to small digits

@@ -17,9 +17,9 @@ import yaml
 
 from benchmarks.report import PACKAGES, commit, cores, cpu_name
 from benchmarks.worker import ROOT
-from commands.errors import UserError
 from commands.sweep_runs import last_error
 from runtime.checkpoints import newest, step_of
+from runtime.errors import UserError
 from runtime.files import METRICS, read_json
 from runtime.precision import choose_precision
 

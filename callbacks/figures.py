@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from lightning import Trainer
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from matplotlib.figure import Figure  # Costs nothing, because torchmetrics imports it anyway.
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -18,6 +17,7 @@ from torchvision.utils import make_grid
 
 from callbacks.style import styled
 from models.sampling import to_pixels
+from runtime.errors import UserError
 from runtime.files import write, write_figure
 from runtime.run_logs import RunTensorBoardLogger
 
@@ -46,7 +46,7 @@ def output_folder(path: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise MisconfigurationException(
+        raise UserError(
             f"--out {path}: cannot be written to ({error.strerror}). Give another folder."
         ) from error
     return path

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules import Frame, InMemoryDataModule
@@ -19,6 +18,7 @@ from metrics.judge import (
     sha256,
 )
 from runtime.checkpoints import newest, problem_of
+from runtime.errors import UserError
 
 TRAIN = "train one with `python cli.py fit --config configs/judge/own.yaml --data.path FOLDER`"
 
@@ -41,14 +41,14 @@ def find_judge(wanted: str) -> FoundJudge:
     """Loads a judge of this project by its name, or that of a run folder or checkpoint file.
 
     Raises:
-        MisconfigurationException: If there is none, or it is not a `JudgeNetwork`.
+        UserError: If there is none, or it is not a `JudgeNetwork`.
     """
     try:
         if wanted in recipes() or not Path(wanted).exists():
             return FoundJudge(load_judge(wanted), wanted, sha256(WEIGHTS / f"{wanted}.npz"))
         return _of_run(Path(wanted))
     except ValueError as error:
-        raise MisconfigurationException(f"quality.judge: {error}") from None
+        raise UserError(f"quality.judge: {error}") from None
 
 
 def _of_run(path: Path) -> FoundJudge:
@@ -82,21 +82,21 @@ def check_judge(judge: FoundJudge, data: InMemoryDataModule) -> None:
     """Refuses a judge of other images or classes, and warns if it knows other training images.
 
     Raises:
-        MisconfigurationException: If the judge cannot score these data.
+        UserError: If the judge cannot score these data.
     """
     try:
         judge.network.check(data.input_shape)
     except ValueError as error:
-        raise MisconfigurationException(f"quality.judge: {error}") from None
+        raise UserError(f"quality.judge: {error}") from None
     name, found = f"quality.judge: {judge.name}", judge.network.num_classes
     if data.num_classes not in (None, found):
-        raise MisconfigurationException(
+        raise UserError(
             f"{name} knows {found} classes, and the data have {data.num_classes}: {TRAIN}"
         )
     known, names = judge.class_names, data.class_names
     if known and names and tuple(known) != tuple(names):
         wrong, right = next(pair for pair in zip(known, names, strict=True) if pair[0] != pair[1])
-        raise MisconfigurationException(
+        raise UserError(
             f"{name} was trained with a class {wrong!r} where the data have {right!r}: {TRAIN}"
         )
     identity = data.identity()

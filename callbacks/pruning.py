@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from runtime.errors import UserError
 
 
 class Pruning(Callback):
@@ -44,7 +45,7 @@ class Pruning(Callback):
         try:
             import optuna
         except ImportError:
-            raise MisconfigurationException(
+            raise UserError(
                 'trainer.callbacks: Pruning needs Optuna: pip install -e ".[sweep]"'
             ) from None
         from runtime.study import open_study, unfinished_trial

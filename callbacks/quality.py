@@ -9,7 +9,6 @@ import torch
 import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from callbacks.evaluation_figures import draw_confusion
@@ -27,6 +26,7 @@ from metrics.scores import GanTrain
 from models.base import eval_mode
 from models.gan import GAN
 from models.sampling import Draws, to_pixels
+from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive, check_ranges
 from runtime.schedule import epoch_is_due, is_over
 
@@ -70,7 +70,7 @@ class Quality(Callback):
         self.scores = {s.name: s for s in SCORES if gan_train or not isinstance(s, GanTrain)}
         for score in [extra_scores] if isinstance(extra_scores, Score) else extra_scores or []:
             if score.name in self.scores:
-                raise MisconfigurationException(
+                raise UserError(
                     f"quality.extra_scores: there is a score {score.name!r} already: rename yours"
                 )
             self.scores[score.name] = score

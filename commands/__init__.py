@@ -21,7 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from commands.errors import UserError, did_you_mean
+from commands.errors import did_you_mean
+from runtime.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from commands.errors import UserError
+from runtime.errors import UserError
 
 # Options that take several values, and the type of one
 LISTS = {"--classes": int, "--between": int, "--format": str, "--files": str}

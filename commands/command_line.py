@@ -8,7 +8,6 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning import LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from commands import (
@@ -31,6 +30,7 @@ from commands.parser import (
     arrange_help,
 )
 from runtime import checkpoints, cluster, lightning_mends
+from runtime.errors import UserError
 from runtime.loggers import missing_package
 from runtime.ranges import SEEDS, check_ranges, check_values
 from runtime.trainer import RANGES as TRAINER_RANGES
@@ -101,13 +101,13 @@ class CommandLine(LightningCLI):
         try:
             with lightning_mends.defaults_of_the_new_class():
                 return self.parser.parse_args(config_files.without_old_names(args))
-        except MisconfigurationException as error:
+        except UserError as error:
             options = self.parser.commands.get(args[0], self.parser).get_defaults().keys()
             # Without its package, a logger lacks the options that it passes on to it.
             text = missing_package(re.findall(r"\w+", str(error)))
             text = text or explanations.explain(str(error), args, options, CLASSES)
             text = text.replace(f"cli.py {args[0]} ", f"cli.py {typed(args[0])} ")
-            raise MisconfigurationException(text) from None
+            raise UserError(text) from None
 
     @property
     def options(self) -> Namespace:
@@ -130,9 +130,7 @@ class CommandLine(LightningCLI):
         for name in ("trainer", *SECTIONS):
             if not isinstance(value := self.options[name], Namespace):
                 place = config_files.place_of(name, list(self.args))
-                raise MisconfigurationException(
-                    f"{place}{name}: expected options by name, got '{value}'."
-                )
+                raise UserError(f"{place}{name}: expected options by name, got '{value}'.")
 
     def _check_ranges(self) -> None:
         """Refuses values outside of their ranges, before any data are read or networks built."""
@@ -157,7 +155,7 @@ class CommandLine(LightningCLI):
         typed_options = dict(arguments.values(list(self.args)))
         if "--init_from" in typed_options:
             if "--ckpt_path" in typed_options:
-                raise MisconfigurationException(
+                raise UserError(
                     "--init_from starts a new run and --ckpt_path continues one: give one of them."
                 )
             wanted = None  # a run's config names its own
@@ -179,7 +177,7 @@ class CommandLine(LightningCLI):
         model = self.options.model
         if given.class_path not in (None, model.class_path):
             here, there = (path.rpartition(".")[2] for path in (given.class_path, model.class_path))
-            raise MisconfigurationException(
+            raise UserError(
                 f"--ckpt_path {wanted} is of {there}, but the model given is {here}: leave out the "
                 f"model and its config, or give a checkpoint of {here}."
             )
@@ -196,7 +194,7 @@ class CommandLine(LightningCLI):
         command, untrained = self.config.subcommand, self.options.get("untrained")
         if untrained is False or COMMANDS[command].needs_checkpoint:
             permission = "" if untrained is None else ", or --untrained true"
-            raise MisconfigurationException(
+            raise UserError(
                 f"{command} without --ckpt_path would use random weights: give a checkpoint or a "
                 f"run folder, `python cli.py {command} --ckpt_path RUN`{permission}."
             )
@@ -210,7 +208,7 @@ class CommandLine(LightningCLI):
         if not COMMANDS[command].needs_data(self.options):
             self.options.data = None
         elif self.options.get("data") is None:
-            raise MisconfigurationException(
+            raise UserError(
                 f"missing: --data. {command} needs a data set: give --data, such as --data Images, "
                 "or a config file that names one, such as --config configs/cgan.yaml."
             )

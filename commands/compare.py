@@ -17,8 +17,7 @@ import yaml
 
 from commands import COMMANDS
 from commands.compare_figures import draw
-from commands.errors import UserError
-from runtime.errors import FULL
+from runtime.errors import FULL, UserError
 from runtime.files import METRICS, read_json, write, write_figure
 
 STAGES = {"val": "validate", "test": "test"}  # and the commands that write their scores

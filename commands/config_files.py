@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands.arguments import given_files
 from commands.errors import did_you_mean
 from models.legacy import translate_config
+from runtime.errors import UserError
 
 LOGGING = ("fit", "validate", "test")  # commands that log metrics
 
@@ -23,10 +23,10 @@ def check(files: Iterable[Path]) -> None:
     """Refuses files that YAML's loader accepts by mistake or reports without their name."""
     for file in files:
         if file.is_dir():
-            raise MisconfigurationException(f"--config {file}: is a folder. Give a file in it.")
+            raise UserError(f"--config {file}: is a folder. Give a file in it.")
         if not file.is_file():
             near = difflib.get_close_matches(str(file), map(str, Path("configs").glob("**/*.yaml")))
-            raise MisconfigurationException(f"--config {file}: no such file.{did_you_mean(near)}")
+            raise UserError(f"--config {file}: no such file.{did_you_mean(near)}")
         try:
             text = file.read_text(encoding="utf-8")
             root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -34,27 +34,27 @@ def check(files: Iterable[Path]) -> None:
                 problem = (
                     f"its aliases (&, *) stand for {size:.3g} values, {LARGEST:,} are allowed."
                 )
-                raise MisconfigurationException(f"{file}: {problem}")
+                raise UserError(f"{file}: {problem}")
             yaml.safe_load(text)
             _check_form(root, file)
             list(_keys_of(root, "", file))
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
             problem = f"{file}:{line}: not valid YAML, {error.problem}."
-            raise MisconfigurationException(problem) from None
+            raise UserError(problem) from None
         except RecursionError:
-            raise MisconfigurationException(f"{file}: its values are nested too deep.") from None
+            raise UserError(f"{file}: its values are nested too deep.") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
             problem = f"{file}: not a YAML file in UTF-8 ({reason}). Save it as UTF-8."
-            raise MisconfigurationException(problem) from None
+            raise UserError(problem) from None
         except OSError as error:
             problem = f"--config {file}: cannot be read ({error.strerror})."
-            raise MisconfigurationException(problem) from None
+            raise UserError(problem) from None
         # PyYAML's constructors raise these for values such as the date 2001-99-99.
         except (ValueError, TypeError, AttributeError, LookupError) as error:
             problem = f"{file}: a value that YAML cannot read ({error}). Put it in quotes."
-            raise MisconfigurationException(problem) from None
+            raise UserError(problem) from None
 
 
 def check_one_model(files: Iterable[Path]) -> None:
@@ -67,7 +67,7 @@ def check_one_model(files: Iterable[Path]) -> None:
             named.setdefault(class_path.rpartition(".")[2], file)
     if len(named) > 1:
         first, second = [*named.values()][:2]
-        raise MisconfigurationException(
+        raise UserError(
             f"--config {first} and --config {second} are two whole configs, of the models "
             f"{' and '.join([*named][:2])}: give one of them, and overlays such as "
             "configs/trainer/gpu.yaml."
@@ -126,7 +126,7 @@ def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[
         name, line = f"{prefix}{key.value}", key.start_mark.line + 1
         if name in seen:
             problem = f"the key '{name}' appears twice, first on line {seen[name]}; keep one."
-            raise MisconfigurationException(f"{file}:{line}: {problem}")
+            raise UserError(f"{file}:{line}: {problem}")
         seen[name] = line
         yield name, line
         yield from _keys_of(value, f"{name}.", file)
@@ -136,11 +136,11 @@ def _check_form(root: yaml.Node | None, file: Path) -> None:
     """Refuses a file that is no mapping, and classes whose arguments are in the wrong place."""
     if not isinstance(root, yaml.MappingNode):
         problem = "expected options by name, such as `trainer: {max_steps: 100}`"
-        raise MisconfigurationException(f"{file}: {problem}, got {_kind_of(root)}.")
+        raise UserError(f"{file}: {problem}, got {_kind_of(root)}.")
     for key, _ in root.value:
         if key.tag != "tag:yaml.org,2002:str":
             line, problem = key.start_mark.line + 1, f"the key {key.value} is not an option's name"
-            raise MisconfigurationException(f"{file}:{line}: {problem}. Put quotes around a name.")
+            raise UserError(f"{file}:{line}: {problem}. Put quotes around a name.")
     nodes: list[yaml.Node] = [root]
     for node in nodes:  # grows
         for item in node.value if isinstance(node, yaml.CollectionNode) else ():
@@ -154,10 +154,10 @@ def _check_class(pairs: Mapping[Any, tuple[yaml.Node, yaml.Node]], file: Path) -
         place = f"{file}:{key.start_mark.line + 1}"
         if "class_path" in pairs and name not in OF_A_CLASS:
             problem = f"'{name}' is an argument of the class, so it belongs below init_args."
-            raise MisconfigurationException(f"{place}: {problem}")
+            raise UserError(f"{place}: {problem}")
         if name == "init_args" and not isinstance(value, yaml.MappingNode):
             problem = f"init_args: expected arguments by name, got {_kind_of(value)}."
-            raise MisconfigurationException(f"{place}: {problem}")
+            raise UserError(f"{place}: {problem}")
 
 
 def _kind_of(node: yaml.Node | None) -> str:

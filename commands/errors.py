@@ -3,12 +3,7 @@
 import sys
 from collections.abc import Iterable
 
-
-class UserError(Exception):
-    """A mistake of the user: `main` prints it in one line and exits with 2.
-
-    Code that has Lightning loaded anyway raises Lightning's MisconfigurationException instead.
-    """
+from runtime.errors import UserError
 
 
 def user_errors() -> tuple[type[Exception], ...]:

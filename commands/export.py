@@ -9,7 +9,6 @@ from typing import Any, cast, get_args
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.figures import output_folder
 from commands.export_formats import (
@@ -25,7 +24,7 @@ from commands.export_readme import TITLES, readme
 from datamodules.frame import Frame
 from models.exportable import Exportable, programs_of
 from models.gan import GAN
-from runtime.errors import FULL
+from runtime.errors import FULL, UserError
 from runtime.files import write
 from runtime.run_folder import run_folder_of
 
@@ -59,12 +58,12 @@ class Export:
         if not trainer.is_global_zero:
             return  # one process is enough
         if ckpt_path is None:
-            raise MisconfigurationException(
+            raise UserError(
                 "export without --ckpt_path would use random weights: give a checkpoint or a run "
                 "folder, `python cli.py export --ckpt_path RUN`"
             )
         if not isinstance(model, Exportable):
-            raise MisconfigurationException(
+            raise UserError(
                 f"export knows classifiers, regressors and GANs, not {type(model).__name__}"
             )
         wanted = [*dict.fromkeys(format)]
@@ -109,7 +108,7 @@ def _export(folder: Path, wanted: Sequence[Format], model: Exportable, metadata:
         write(folder / "README.md", lambda path: path.write_text(text))
         print(f"How to run {'it' if len(written) == 1 else 'them'}: {folder / 'README.md'}")
     if problems:
-        raise MisconfigurationException("; ".join(problems))
+        raise UserError("; ".join(problems))
 
 
 def _to_describe(

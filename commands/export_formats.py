@@ -17,11 +17,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import instantiate_module
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.exportable import EXAMPLES, Exportable, Program, programs_of
 from runtime import lightning_mends
+from runtime.errors import UserError
 from runtime.files import write_json
 
 Format = Literal["onnx", "torch", "safetensors"]
@@ -44,7 +44,7 @@ def require_libraries(formats: Sequence[str]) -> None:
             try:
                 import_module(library)
             except ImportError as error:
-                raise MisconfigurationException(
+                raise UserError(
                     f"--format {name} needs the library {library}, which cannot be imported: "
                     'install it with pip install -e ".[export]", or give another format'
                 ) from error
@@ -79,7 +79,7 @@ def save_onnx(program: Program, metadata: Metadata, path: Path) -> float:
     """Writes one file with graph and weights, and runs it with ONNX Runtime."""
     size = sum(tensor.nbytes for tensor in program.state_dict().values())
     if size > LARGEST_ONNX:
-        raise MisconfigurationException(
+        raise UserError(
             f"its weights take {size / 1e9:.1f} GB, and an ONNX file holds 2 GB; use --format torch"
         )
     shapes, names = program.dynamic_shapes, list(program.outputs)
@@ -158,7 +158,7 @@ def largest_difference(program: Program, run: Run) -> float:
         The largest absolute difference.
 
     Raises:
-        MisconfigurationException: If a difference is larger, or a shape differs.
+        UserError: If a difference is larger, or a shape differs.
     """
     largest = 0.0
     for size in SIZES:
@@ -166,7 +166,7 @@ def largest_difference(program: Program, run: Run) -> float:
         wanted, found = program(**inputs), run(**inputs)
         peak = max(float(value.abs().max()) for value in wanted.values())
         if not all(value.isfinite().all() for value in wanted.values()):
-            raise MisconfigurationException(
+            raise UserError(
                 "the model's outputs are not finite numbers, so it did not learn: train it again"
             )
         limit = TOLERANCE * max(1.0, peak)
@@ -174,10 +174,10 @@ def largest_difference(program: Program, run: Run) -> float:
             given = found[name]
             if given.shape != expected.shape:
                 shapes = f"{tuple(given.shape)} instead of {tuple(expected.shape)}"
-                raise MisconfigurationException(f"'{name}' of {size} inputs has shape {shapes}")
+                raise UserError(f"'{name}' of {size} inputs has shape {shapes}")
             difference = float((given - expected).abs().max())
             if not difference <= limit:  # also if it is not a number
-                raise MisconfigurationException(
+                raise UserError(
                     f"'{name}' of {size} inputs differs from PyTorch's by {difference:.1e}, and "
                     f"{limit:.1e} is allowed"
                 )
@@ -207,7 +207,7 @@ def explain(error: BaseException, programs: list[Program]) -> str:
     for cause in _causes(error):
         reason = cause
         layer = next(filter(None, (_layer(cause, program) for program in programs)), layer)
-    if isinstance(reason, MisconfigurationException):
+    if isinstance(reason, UserError):
         return str(reason)
     text = " ".join(str(reason).split())[:200] or type(reason).__name__
     if not layer:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from runtime.errors import UserError
 
 
 def load_into(model: LightningModule, checkpoint: Path) -> None:
@@ -15,13 +16,13 @@ def load_into(model: LightningModule, checkpoint: Path) -> None:
     have other classes.
 
     Raises:
-        MisconfigurationException: If none are the same.
+        UserError: If none are the same.
     """
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     own = model.state_dict()
     same = {name: w for name, w in saved.items() if name in own and own[name].shape == w.shape}
     if not same:
-        raise MisconfigurationException(
+        raise UserError(
             f"--init_from {checkpoint}: no weights have the name and shape of one in "
             f"{type(model).__name__}. Give a run of the same kind of model."
         )

@@ -9,7 +9,6 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning import Callback, LightningDataModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 import models
@@ -19,6 +18,7 @@ from commands.command_line import CommandLine
 from datamodules.base import InMemoryDataModule
 from runtime import checkpoints, cluster, signals, trust
 from runtime.cpu import take_subnormal_numbers_as_zero
+from runtime.errors import UserError
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 
@@ -32,7 +32,7 @@ def check_monitors(trainer: Trainer, data: LightningDataModule | None) -> None:
             data.setup()
             if data.splits is not None and data.splits.val is None:
                 name = type(callback).__name__
-                raise MisconfigurationException(
+                raise UserError(
                     f"trainer.callbacks: {name} watches {watched}, and the data have no "
                     "validation split: set --data.val_fraction 0.2, or watch train/loss."
                 )
@@ -76,7 +76,7 @@ class LadderCLI(CommandLine):
     def before_predict(self) -> None:
         """Refuses a GAN, which has nothing to predict."""
         if isinstance(self.model, models.GAN):
-            raise MisconfigurationException(
+            raise UserError(
                 "predict is for classifiers and regressors; draw from a GAN with "
                 f"`python cli.py sample --ckpt_path {self.checkpoint or 'RUN'}`."
             )
@@ -90,7 +90,7 @@ class LadderCLI(CommandLine):
             model_arguments.keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
             cause: BaseException = error
-            while not isinstance(cause, MisconfigurationException):
+            while not isinstance(cause, UserError):
                 if (inner := cause.__cause__ or cause.__context__) is None:
                     break
                 cause = inner
@@ -144,7 +144,7 @@ class LadderCLI(CommandLine):
         if isinstance(data, InMemoryDataModule) and data.splits and data.splits.val is None:
             again = "train again with --data.val_fraction 0.2"
             remedy = f", or {again}" if "val_fraction" in data.hparams else ""
-            raise MisconfigurationException(
+            raise UserError(
                 "the data have no validation split: use `python cli.py test --ckpt_path RUN`"
                 f"{remedy}."
             )

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from models.activation_maximization import (
 from models.classifier import Classifier
 from models.gan import GAN
 from models.occlusion import occlusion_map
+from runtime.errors import UserError
 from runtime.ranges import (
     NonNegative,
     NonNegativeFloat,
@@ -59,11 +59,11 @@ def inspect(model: LightningModule) -> Inspected:
         layer, shape = "classes" if model.conditional else "realness", model.image_shape
         return Inspected(model.discriminator, forward, layer, shape, model.num_classes)
     if not isinstance(model, Classifier):
-        raise MisconfigurationException(
+        raise UserError(
             f"maximize inspects a classifier or a GAN's discriminator, not {type(model).__name__}"
         )
     if len(model.input_shape) != 3:
-        raise MisconfigurationException(
+        raise UserError(
             f"maximize draws images, but the inputs of {type(model).__name__} have shape "
             f"{model.input_shape}"
         )

@@ -10,10 +10,10 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from models.legacy import translate_hyperparameters
 from runtime import trust
+from runtime.errors import UserError
 
 FROM_DATA = ("input_shape", "image_shape", "num_classes", "mirrors")  # the data decide these
 
@@ -37,13 +37,11 @@ def check_against_data(model: Namespace, data: LightningDataModule, trained: boo
             continue
         has = f"{_plain(given)}, and data {type(data).__name__} has {_plain(decided)}"
         if trained:
-            raise MisconfigurationException(
+            raise UserError(
                 f"the checkpoint's model was trained with {name} {has}: choose data like those "
                 "that it was trained on, or another checkpoint."
             )
-        raise MisconfigurationException(
-            f"model.{name} is {has}: leave out --model.{name}, which the data decide."
-        )
+        raise UserError(f"model.{name} is {has}: leave out --model.{name}, which the data decide.")
 
 
 def keep_own_hyperparameters(model: LightningModule) -> None:

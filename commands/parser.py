@@ -12,7 +12,6 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch import loggers
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import callbacks
 import datamodules
@@ -22,6 +21,7 @@ from commands import COMMANDS, typed
 from commands.command_trainer import methods
 from commands.model_arguments import link_to_data
 from runtime.checkpoints import EpochCheckpoint
+from runtime.errors import UserError
 from runtime.files import write
 
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
@@ -68,7 +68,7 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # one of jsonargparse's own parsers, which catch this
             super().error(message, ex)
-        raise MisconfigurationException(message)
+        raise UserError(message)
 
 
 class WholeConfig(SaveConfigCallback):

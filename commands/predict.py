@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
 from torch import Tensor
@@ -20,6 +19,7 @@ from datamodules.frame import Frame, to_frame
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
 from models.base import eval_mode
 from models.classifier import Classifier
+from runtime.errors import UserError
 from runtime.files import write
 from runtime.run_folder import run_folder_of
 
@@ -72,7 +72,7 @@ class Prediction:
         """
         if files is None:
             if out is not None:
-                raise MisconfigurationException(
+                raise UserError(
                     "--out is for the predictions of --files: leave it out, or give --files"
                 )
             data = dataloaders, datamodule, return_predictions, ckpt_path, weights_only
@@ -126,7 +126,7 @@ def find_files(given: Iterable[str | Path]) -> list[Path]:
         if path.is_dir():
             inside = list(find_images(path))
             if not inside:
-                raise MisconfigurationException(
+                raise UserError(
                     f"--files {path}: there is no image in or below this folder "
                     f"({', '.join(SUFFIXES)})"
                 )
@@ -134,9 +134,9 @@ def find_files(given: Iterable[str | Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise MisconfigurationException(f"--files {path}: there is no such file or folder")
+            raise UserError(f"--files {path}: there is no such file or folder")
     if not found:
-        raise MisconfigurationException(
+        raise UserError(
             "--files names no file: give image files or folders, such as --files a.png scans/"
         )
     return found
@@ -146,7 +146,7 @@ def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
     """Reads image files and brings them to the frame; warns of those that cannot be read.
 
     Raises:
-        MisconfigurationException: If none can be read.
+        UserError: If none can be read.
     """
     images, problems = [], []
     for path in paths:
@@ -159,9 +159,7 @@ def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
         image.thumbnail((THUMBNAIL, THUMBNAIL))
         images.append(ImageFile(str(path), image, pixels, note))
     if not images:
-        raise MisconfigurationException(
-            f"--files: no file can be read as an image: {_listed(problems)}"
-        )
+        raise UserError(f"--files: no file can be read as an image: {_listed(problems)}")
     if problems:
         rank_zero_warn(
             f"{len(problems)} of {len(paths)} files cannot be read and are left out: "

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, cast
 import numpy as np
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from commands.sample_figures import draw_animation, draw_grid, draw_neighbors, d
 from commands.trained import frame_of
 from models.gan import GAN
 from models.sampling import Draws
+from runtime.errors import UserError
 from runtime.files import write
 from runtime.memory import available_memory, gigabytes
 from runtime.ranges import NonNegative, Positive, Probability, Range, Seed, check_ranges
@@ -102,9 +102,9 @@ class Generation:
         wanted = Wanted(count, chosen, seed, min_score, max_score, max_tries)
         gan = check(model, wanted)
         if ends is not None and len(ends) != 2:
-            raise MisconfigurationException("--between takes two classes, such as --between 3 8")
+            raise UserError("--between takes two classes, such as --between 3 8")
         if count < trainer.world_size:
-            raise MisconfigurationException(
+            raise UserError(
                 f"--count {count} cannot be shared by {trainer.world_size} processes: draw more, "
                 f"or set --trainer.devices to {count}"
             )
@@ -136,7 +136,7 @@ def numbers_of(
     if classes is None or not isinstance(model, GAN):
         return None
     if model.num_classes is None:
-        raise MisconfigurationException(
+        raise UserError(
             f"{option} selects classes, but {type(model).__name__} is unconditional: "
             "leave it out, or sample a ConditionalGAN"
         )
@@ -148,25 +148,25 @@ def numbers_of(
             one_of = f"0 to {model.num_classes - 1}"
             if names != [str(number) for number in range(model.num_classes)]:
                 one_of += f" or {', '.join(names)}"
-            raise MisconfigurationException(f"{option}: {k} is not one of {one_of}")
+            raise UserError(f"{option}: {k} is not one of {one_of}")
     return cast(list[int], found)
 
 
 def check(model: LightningModule, wanted: Wanted) -> GAN:
     check_ranges(Generation.sample, vars(wanted), "--")
     if wanted.min_score > wanted.max_score:
-        raise MisconfigurationException(
+        raise UserError(
             f"--min_score {wanted.min_score} is above --max_score {wanted.max_score}, so no image "
             "can pass: exchange them, or leave one out"
         )
     if not isinstance(model, GAN):
-        raise MisconfigurationException(
+        raise UserError(
             f"sample draws from a GAN, but this checkpoint is of {type(model).__name__}: give "
             "--ckpt_path a GAN's run"
         )
     needed = wanted.count * math.prod(model.image_shape) * COPIES
     if needed > (free := available_memory()):
-        raise MisconfigurationException(
+        raise UserError(
             f"--count {wanted.count} needs {gigabytes(needed)} of memory, and {gigabytes(free)} "
             f"are free: set it to {int(wanted.count * free / needed):,} or less"
         )
@@ -208,7 +208,7 @@ def _draw(
         f"or set --max_tries above {wanted.max_tries}."
     )
     if not len(found["images"]):
-        raise MisconfigurationException(f"no image passes {wanted.limits} {remedy}")
+        raise UserError(f"no image passes {wanted.limits} {remedy}")
     count = f"{len(found['images']):,} of the {wanted.count:,} images wanted pass"
     rank_zero_warn(f"Only {count} {wanted.limits} {remedy}")
     return found

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -19,6 +18,7 @@ from callbacks.results import class_names
 from datamodules.base import InMemoryDataModule
 from models.gan import GAN
 from models.sampling import Draws, sample, to_pixels
+from runtime.errors import UserError
 from runtime.files import write
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ def draw_neighbors(folder: Path, images: Tensor, data: LightningDataModule | Non
     More than five samples make two columns, so that the picture fits a slide.
     """
     if not isinstance(data, InMemoryDataModule):
-        raise MisconfigurationException("--neighbors needs training images: give --data as well")
+        raise UserError("--neighbors needs training images: give --data as well")
     data.prepare_data()
     data.setup("fit")
     assert data.splits is not None
     train = data.splits.train.inputs
     if train.shape[1:] != images.shape[1:]:
-        raise MisconfigurationException(
+        raise UserError(
             f"--neighbors: training examples of shape {tuple(train.shape[1:])} cannot be compared "
             f"with samples of shape {tuple(images.shape[1:])}: give the --data of the training run"
         )
@@ -170,7 +170,7 @@ def draw_animation(folder: Path, run: Path | None) -> Path:
     grids = sorted((run / "figures").glob("samples_*.png")) if run else []
     if not grids:
         where = run / "figures" if run else "the checkpoint's run folder"
-        raise MisconfigurationException(f"--gif: there are no samples_*.png in {where}")
+        raise UserError(f"--gif: there are no samples_*.png in {where}")
     steps = [int(grid.stem.rpartition("_")[2]) for grid in grids]
     pictures = [Image.open(grid) for grid in grids]
     frames = [

@@ -12,10 +12,10 @@ from commands import COMMANDS
 from commands.arguments import experiment_name, given_files
 from commands.compare import LightParser, config_of, report
 from commands.compare import Run as Compared
-from commands.errors import UserError
 from commands.sweep_folder import by_name, prepare, scores_in, scores_line
 from commands.sweep_runs import LOG, Outcome, Run, is_done, locked, run_folder, say, train
 from runtime import signals
+from runtime.errors import UserError
 
 RESERVED = ("--ckpt_path",)  # options of `fit` that the sweep sets
 SEARCH = {  # options of a search with their defaults; None: derived

@@ -14,9 +14,10 @@ from typing import Any
 
 from commands.arguments import given_files
 from commands.compare import scores_of
-from commands.errors import UserError, did_you_mean
+from commands.errors import did_you_mean
 from commands.sweep_runs import TRY_AGAIN, environment, fit_command, last_error, locked, run_folder
 from runtime import signals
+from runtime.errors import UserError
 from runtime.files import read_json, write_json
 
 SETTINGS = "sweep.json"

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from commands.errors import UserError
 from runtime import signals, threads
+from runtime.errors import UserError
 from runtime.files import read_json, write_json
 
 CLI = Path(__file__).resolve().parent.parent / "cli.py"

@@ -12,11 +12,11 @@ import yaml
 
 from commands import sweep_space
 from commands.compare import LOADER, last_logged, print_aligned
-from commands.errors import UserError
 from commands.sweep_figures import draw
 from commands.sweep_folder import prepare, scores_line
 from commands.sweep_runs import LOG, Outcome, Run, locked, run_folder, say, train
 from runtime import study as studies
+from runtime.errors import UserError
 from runtime.files import write, write_figure
 
 if TYPE_CHECKING:

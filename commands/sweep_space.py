@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from commands.errors import UserError, did_you_mean
+from commands.errors import did_you_mean
+from runtime.errors import UserError
 
 RANGE = ("low", "high", "log", "step")
 RESERVED = ("ckpt_path", "config", "experiment", "trainer.callbacks", "trainer.default_root_dir")

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from commands.model_arguments import saved_in
 from datamodules.frame import Frame
 from models.base import Module
 from models.classifier import Classifier
+from runtime.errors import UserError
 
 
 def load(path: Path, trust: bool = False) -> Module:
@@ -24,12 +24,12 @@ def load(path: Path, trust: bool = False) -> Module:
         trust: Import the classes that it names, whoever wrote it: see `runtime.trust`.
 
     Raises:
-        MisconfigurationException: If the checkpoint does not say its model's class, or the class is
+        UserError: If the checkpoint does not say its model's class, or the class is
             not one of this project's kind.
     """
     saved = saved_in(path, own=None if trust else [])
     if saved is None:
-        raise MisconfigurationException(
+        raise UserError(
             f"{path} does not say its model's class, because it is not from `cli.py fit`: load it "
             "with the class's method load_from_checkpoint"
         )
@@ -37,12 +37,12 @@ def load(path: Path, trust: bool = False) -> Module:
     try:
         found = resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise MisconfigurationException(
+        raise UserError(
             f"{path} is of model {name}, which cannot be imported ({error}): put its file on "
             "Python's path"
         ) from None
     if not (isinstance(found, type) and issubclass(found, Module)):
-        raise MisconfigurationException(f"{path} is of {name}, which is no models.base.Module")
+        raise UserError(f"{path} is of {name}, which is no models.base.Module")
     model = found.load_from_checkpoint(path, trust=trust).eval()
     model.frame = frame_of(model, torch.load(path, "cpu", weights_only=True, mmap=True))
     return model
@@ -52,10 +52,10 @@ def check_classifies_images(model: object) -> Classifier:
     """Refuses a model that cannot classify image files."""
     wanted = "image files are for a classifier of images"
     if not isinstance(model, Classifier):
-        raise MisconfigurationException(f"{wanted}, but this model is {type(model).__name__}")
+        raise UserError(f"{wanted}, but this model is {type(model).__name__}")
     if len(model.input_shape) != 3:
         shape = tuple(model.input_shape)
-        raise MisconfigurationException(
+        raise UserError(
             f"{wanted}, but the inputs of this {type(model).__name__} have shape {shape}"
         )
     return model

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from datamodules.frame import Frame, measure
 from datamodules.image_files import Fit
 from datamodules.loader import BatchLoader
 from datamodules.stratify import stratified_cut
+from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat, check_ranges
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def cut_validation(
         low = math.ceil(100 / fewest) / 100  # the share of the rarest class is an example or more
         zero = "0 or " if option == "val_fraction" else ""
         remedy = f"set --data.{option} to {zero}from {low} to 0.5, or {remedy}"
-    raise MisconfigurationException(
+    raise UserError(
         f"{option} {fraction} of {n} examples does not leave each of the {len(classes)} classes an "
         f"example on both sides: {remedy}"
     )
@@ -164,7 +164,7 @@ class InMemoryDataModule(LightningDataModule):
         self.splits = self.load_splits()
         found = tuple(self.splits.train.inputs.shape[1:])
         if found != self.input_shape:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{type(self).__name__} declares examples of shape {self.input_shape}, but its "
                 f"training split has {found}: correct its image_shape or input_shape"
             )
@@ -228,7 +228,7 @@ class InMemoryDataModule(LightningDataModule):
             if here != value:
                 other = key in self.hparams and self.hparams[key] != value
                 remedy = f"with --data.{key} {value}" if other else "on the same data"
-                raise MisconfigurationException(
+                raise UserError(
                     f"the checkpoint was trained with data.{key} {value!r}, this run has "
                     f"{here!r}: resume {remedy}, or leave out --ckpt_path"
                 )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from runtime.errors import UserError
 
 _OPERATORS: dict[type, Any] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.UAdd: operator.pos, ast.USub: operator.neg,
@@ -32,9 +33,9 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
     """
     names = {**_CONSTANTS, **variables}
 
-    def refusal(node: ast.AST, why: str) -> MisconfigurationException:
+    def refusal(node: ast.AST, why: str) -> UserError:
         part = ast.get_source_segment(expression.strip(), node) or type(node).__name__
-        return MisconfigurationException(
+        return UserError(
             f"function {_short(expression)}: {_short(part)} {why}: correct --data.function"
         )
 
@@ -79,7 +80,7 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         problem = f"function {_short(expression)} is not a formula ({error})"
         remedy = "set --data.function to something like 'sin(x)'"
-        raise MisconfigurationException(f"{problem}: {remedy}") from error
+        raise UserError(f"{problem}: {remedy}") from error
     return np.broadcast_to(np.asarray(values, np.float64), next(iter(variables.values())).shape)
 
 

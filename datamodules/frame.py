@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from torch import Tensor
 
 from datamodules.image_files import Fit, to_tensor
 from datamodules.scans import border, find_figure, place
+from runtime.errors import UserError
 
 MEASURED = 1000  # Images, evenly spaced over the training split.
 UNIFORM = 0.6  # Least share of border pixels at the background's level.
@@ -122,20 +122,18 @@ def as_pixels(images: Any, shape: tuple[int, ...]) -> Tensor:
     elif channels == 1 and values.shape[-3:] != shape and [*values.shape[-2:]] == sides:
         values = values.unsqueeze(-3)
     if values.dim() not in (3, 4) or not len(values) or tuple(values.shape[-3:]) != tuple(shape):
-        raise MisconfigurationException(
+        raise UserError(
             f"these images have shape {tuple(values.shape)}, and the model takes {tuple(shape)} "
             "(channels, height, width): give images of this size, or the paths of image files"
         )
     if values.is_floating_point():
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > 1:
-            raise MisconfigurationException(
+            raise UserError(
                 f"these images are floats from {low:g} to {high:g}: give floats from 0 to 1, or "
                 "uint8"
             )
         values = values * 255
     elif values.dtype != torch.uint8:
-        raise MisconfigurationException(
-            f"these images are {values.dtype}: give floats from 0 to 1, or uint8"
-        )
+        raise UserError(f"these images are {values.dtype}: give floats from 0 to 1, or uint8")
     return values.reshape(-1, *shape)

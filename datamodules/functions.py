@@ -5,10 +5,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.base import InMemoryDataModule, Split, Splits
 from datamodules.expressions import evaluate
+from runtime.errors import UserError
 from runtime.ranges import Count, NonNegativeFloat, Positive, Seed
 
 BUMP = "exp(-(x1**2 + x2**2))"
@@ -48,11 +48,11 @@ class Functions(InMemoryDataModule):
     ) -> None:
         super().__init__(batch_size)
         if sampling not in ("uniform", "grid"):
-            raise MisconfigurationException(
+            raise UserError(
                 f"there is no sampling {sampling!r}: set --data.sampling to uniform or grid"
             )
         if num_eval < 3**dimensions:
-            raise MisconfigurationException(
+            raise UserError(
                 f"num_eval {num_eval} gives fewer than 3 grid points to each of {dimensions} "
                 f"dimensions: set --data.num_eval to {3**dimensions} or more"
             )
@@ -96,7 +96,7 @@ class Functions(InMemoryDataModule):
         values = self.target(points)
         if not np.isfinite(values).all():
             where = ", ".join(f"{x:.4g}" for x in points[~np.isfinite(values[:, 0])][0])
-            raise MisconfigurationException(
+            raise UserError(
                 f"function {self.function!r} has no finite value at ({where}): set --data.function "
                 "to one that is finite on [-pi, pi]"
             )

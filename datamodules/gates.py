@@ -3,9 +3,9 @@
 from typing import Literal
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.base import InMemoryDataModule, Split, Splits
+from runtime.errors import UserError
 from runtime.ranges import NonNegativeFloat, Positive, Seed
 
 GATES = {"or": (0, 1, 1, 1), "and": (0, 0, 0, 1), "xor": (0, 1, 1, 0), "xnor": (1, 0, 0, 1)}
@@ -37,7 +37,7 @@ class Gates(InMemoryDataModule):
     ) -> None:
         super().__init__(batch_size)
         if gate not in GATES:
-            raise MisconfigurationException(
+            raise UserError(
                 f"there is no gate {gate!r}: set --data.gate to one of {', '.join(GATES)}"
             )
         self.gate, self.repeat = gate, repeat

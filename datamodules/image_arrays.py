@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from datamodules.base import Split, Splits
 from datamodules.own_images import OwnImages
+from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
 
@@ -56,7 +56,7 @@ class ImageArrays(OwnImages):
         self.parts = self._read_parts()
         shapes = {_image_shape(part.inputs) for part in self.parts.values()}
         if len(shapes) > 1:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{self.file} has images of shapes {', '.join(map(str, sorted(shapes)))} (C, H, W) "
                 "in its splits: give all the same shape"
             )
@@ -88,7 +88,7 @@ class ImageArrays(OwnImages):
         if name not in arrays:
             found = ", ".join(arrays) or "nothing"
             remedy = remedy or "name the array of images so"
-            raise MisconfigurationException(f"{self.file} has no {name!r} but {found}: {remedy}")
+            raise UserError(f"{self.file} has no {name!r} but {found}: {remedy}")
 
     def _labels(self, arrays: Mapping[str, np.ndarray], name: str, count: int) -> Tensor:
         if self.labels == "none":
@@ -102,11 +102,11 @@ class ImageArrays(OwnImages):
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         if labels.ndim != 1 or labels.dtype.kind not in "iub":
-            raise MisconfigurationException(
+            raise UserError(
                 f"{where} has shape {labels.shape} of {labels.dtype}: labels are integers (N,)"
             )
         if len(labels) != count:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{where} has {len(labels)} labels for {count} images: give each image one label"
             )
         return torch.from_numpy(labels.astype(np.int64))
@@ -124,7 +124,7 @@ class ImageArrays(OwnImages):
                 else "number the classes of the training images 0, 1, ... without gaps, or name all"
                 " classes with --data.class_names"
             )
-            raise MisconfigurationException(f"{self.file} has the labels {listed}: {remedy}")
+            raise UserError(f"{self.file} has the labels {listed}: {remedy}")
         return count
 
 
@@ -137,7 +137,7 @@ def _load(file: Path, option: str) -> dict[str, np.ndarray]:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
-        raise MisconfigurationException(
+        raise UserError(
             f"there is no file {file}: set --data.{option} to an .npz or .npy file"
         ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -146,7 +146,7 @@ def _load(file: Path, option: str) -> dict[str, np.ndarray]:
             reason = "it holds Python objects"
         elif "pickle" in reason:  # numpy's guess of what else it may be
             reason = "not such a file"
-        raise MisconfigurationException(
+        raise UserError(
             f"{file} cannot be read as numpy arrays ({reason}): write it with np.savez of arrays "
             "of numbers"
         ) from error
@@ -159,7 +159,7 @@ def _pixels(array: np.ndarray, where: str) -> Tensor:
     if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape:
         first = array.ndim == 4 and array.shape[1] in (1, 3)
         hint = " (transpose it with images.transpose(0, 2, 3, 1))" if first else ""
-        raise MisconfigurationException(
+        raise UserError(
             f"{where} has shape {array.shape}: images are N x H x W or N x H x W x C with 1 or 3 "
             f"channels{hint}"
         )
@@ -168,11 +168,11 @@ def _pixels(array: np.ndarray, where: str) -> Tensor:
     elif array.dtype.kind in "iub":
         limit, scaled = 255, array
     else:
-        raise MisconfigurationException(f"{where} has values of {array.dtype}: use uint8")
+        raise UserError(f"{where} has values of {array.dtype}: use uint8")
     low, high = array.min(), array.max()
     if not 0 <= low <= high <= limit:  # also if NaN
         kind = "floating-point" if limit == 1 else "integer"
-        raise MisconfigurationException(
+        raise UserError(
             f"{where} has values from {low:g} to {high:g}: {kind} images are in 0..{limit}"
         )
     pixels = (scaled.round() if limit == 1 else scaled).astype(np.uint8)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import Split
@@ -12,6 +11,7 @@ from datamodules.image_cache import Decoded, decode
 from datamodules.image_files import Fit, UnreadableImageError, count_channels
 from datamodules.image_layout import find_layout
 from datamodules.own_images import OwnImages
+from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
 
@@ -68,9 +68,7 @@ class ImageFolder(OwnImages):
         ):
             if given not in known:
                 options = ", ".join(map(str, known))
-                raise MisconfigurationException(
-                    f"{name} is {given!r}: set --data.{name} to one of {options}"
-                )
+                raise UserError(f"{name} is {given!r}: set --data.{name} to one of {options}")
         self.root = Path(path).expanduser()
         self.layout = find_layout(self.root, labelled=labels == "folders")
         self.files = [file for part in self.layout.parts.values() for file in part.files]
@@ -90,7 +88,7 @@ class ImageFolder(OwnImages):
             except UnreadableImageError:
                 continue  # `setup` reports it.
         if len(examples) == 2:
-            raise MisconfigurationException(
+            raise UserError(
                 f"mixed modes: {examples[1]} is grey and {examples[3]} is in colour: set "
                 "--data.channels to 1 or 3"
             )
@@ -126,7 +124,7 @@ class ImageFolder(OwnImages):
         more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
         problem = f"{len(listed)} image(s) cannot be read: {', '.join(listed[:3])}{more}"
         if not self.skip_unreadable:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{problem}: replace them, or set --data.skip_unreadable true to leave them out"
             )
         rank_zero_warn(f"{problem}. They are left out.")

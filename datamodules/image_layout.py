@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.image_files import SUFFIXES, find_files, is_image
+from runtime.errors import UserError
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 EXPECTED = "one sub-folder for each class, or train/ and test/ with such sub-folders"
@@ -35,7 +35,7 @@ def find_layout(root: Path, labelled: bool) -> Layout:
     Files that are no images are counted in a warning.
 
     Raises:
-        MisconfigurationException: If the folder is not laid out like that.
+        UserError: If the folder is not laid out like that.
     """
     _require_folder(root)
     folders = _split_folders(root)
@@ -57,7 +57,7 @@ def find_layout(root: Path, labelled: bool) -> Layout:
     for classes in found.values():
         for folder, files in classes.items():
             if not files:
-                raise MisconfigurationException(
+                raise UserError(
                     f"{folder} has no images: remove it, or put images ({' '.join(SUFFIXES)}) there"
                 )
     return Layout({name: _part(classes.values()) for name, classes in found.items()}, names)
@@ -76,13 +76,13 @@ def _require_folder(root: Path) -> None:
         archive = root.suffix in (".zip", ".tar", ".gz", ".tgz")
         arrays = "; for arrays use --data ImageArrays" if root.suffix in (".npz", ".npy") else ""
         hint = "unpack it, and " if archive else ""
-        raise MisconfigurationException(f"{root} is a file, not a folder: {hint}{remedy}{arrays}")
+        raise UserError(f"{root} is a file, not a folder: {hint}{remedy}{arrays}")
     parent = next(folder for folder in root.absolute().parents if folder.is_dir())
     siblings = [folder.name for folder in _subfolders(parent)]
     missing = root.absolute().relative_to(parent).parts[0]
     near = [str(parent / name) for name in difflib.get_close_matches(missing, siblings)]
     question = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise MisconfigurationException(f"there is no folder {root}: {remedy}.{question}")
+    raise UserError(f"there is no folder {root}: {remedy}.{question}")
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -98,14 +98,14 @@ def _split_folders(root: Path) -> dict[str, Path]:
     if len(splits) < len(folders):
         other = next(folder for folder in folders if folder.name not in SPLITS)
         names = ", ".join(f"{folder.name}/" for folder in splits)
-        raise MisconfigurationException(
+        raise UserError(
             f"{root} has {names} and also {other.name}/: keep either splits or classes there"
         )
     found: dict[str, Path] = {}
     for folder in splits:
         if (first := found.setdefault(SPLITS[folder.name], folder)) != folder:
             problem = f"{first} and {folder} are both for validation: remove one"
-            raise MisconfigurationException(problem)
+            raise UserError(problem)
     return found
 
 
@@ -121,16 +121,16 @@ def _by_class(folder: Path, others: Counter[str]) -> dict[Path, list[Path]]:
     direct = [path for path in sorted(folder.iterdir()) if is_image(path)]
     classes = _subfolders(folder)
     if direct:
-        raise MisconfigurationException(
+        raise UserError(
             f"{folder} has images outside of class folders, such as {direct[0].name}: it needs "
             f"{EXPECTED}; or set --data.labels none for images without classes"
         )
     if not classes:
-        raise MisconfigurationException(f"{folder} is empty: it needs {EXPECTED}")
+        raise UserError(f"{folder} is empty: it needs {EXPECTED}")
     found = {path: _images(path, others) for path in classes}
     inner = _subfolders(classes[0])
     if len(classes) == 1 and inner and not any(map(is_image, classes[0].iterdir())):
-        raise MisconfigurationException(
+        raise UserError(
             f"{folder} has a single sub-folder, {classes[0].name}, which again has only "
             f"sub-folders: set --data.path {classes[0]} if those are the classes"
         )
@@ -143,7 +143,7 @@ def _require_equal_classes(folders: dict[str, Path], found: dict[str, dict[Path,
         names = {folder.name for folder in classes}
         for wrong in sorted(names ^ expected):
             has, lacks = ("train", name) if wrong in expected else (name, "train")
-            raise MisconfigurationException(
+            raise UserError(
                 f"{folders[has]} has the class {wrong!r} and {folders[lacks]} has not: all splits "
                 "need the same sub-folders"
             )

@@ -4,13 +4,13 @@ from typing import Any, Literal, get_args
 
 from lightning import Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
 from datamodules.digits import load_digits
 from datamodules.download import download
 from datamodules.sources import DATASETS, IMAGE_SHAPE, find_files, load_idx_dataset
+from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
 ImageDataset = Literal["auto", "mnist", "fashion", "kmnist", "qmnist", "emnist-digits", "digits"]
@@ -51,7 +51,7 @@ class Images(InMemoryDataModule):
     ) -> None:
         super().__init__(batch_size, scale)
         if dataset not in get_args(ImageDataset):
-            raise MisconfigurationException(
+            raise UserError(
                 f"there is no data set {dataset!r}: set --data.dataset to one of "
                 f"{', '.join(get_args(ImageDataset))}"
             )

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
+from runtime.errors import UserError
 from runtime.ranges import Positive, Range, Seed, Share
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Iris(InMemoryDataModule):
         super().__init__(batch_size)
         if fold is not None and not 0 <= fold < folds:
             remedy = f"set --data.fold to 0..{folds - 1}"
-            raise MisconfigurationException(f"there is no fold {fold} of {folds}: {remedy}")
+            raise UserError(f"there is no fold {fold} of {folds}: {remedy}")
         self.standardize = standardize
         self.val_fraction, self.split_seed = val_fraction, split_seed
         self.fold, self.folds, self.fold_seed = fold, folds, fold_seed

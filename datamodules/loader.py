@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import SequentialSampler
+
+from runtime.errors import UserError
 
 
 class BatchLoader:
@@ -58,17 +59,17 @@ class BatchLoader:
         if size < 1 or size % world_size:
             fewer = max((n for n in range(1, world_size) if size > 0 and size % n == 0), default=0)
             processes = f"use {fewer} (--trainer.devices {fewer}), or " if fewer else ""
-            raise MisconfigurationException(
+            raise UserError(
                 f"batch_size {size} cannot be shared equally by {world_size} processes: {processes}"
                 f"set --data.batch_size to a positive multiple of {world_size}"
             )
         if self.shuffle and size > n:
-            raise MisconfigurationException(
+            raise UserError(
                 f"batch_size {size} is larger than the {n} training examples: "
                 f"set --data.batch_size to {n} or less"
             )
         if n < world_size:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{n} examples cannot be shared by {world_size} processes: "
                 f"set --trainer.devices to {max(n, 1)} or less"
             )
@@ -127,7 +128,7 @@ class BatchLoader:
         position, size = state["position"], state["batch_size"]
         unfinished = 0 < position < self.num_examples // size
         if unfinished and size != self.batch_size:
-            raise MisconfigurationException(
+            raise UserError(
                 f"the checkpoint stopped within an epoch of batch_size {size}, this run has "
                 f"{self.batch_size}: resume with --data.batch_size {size}"
             )

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
+from runtime.errors import UserError
 
 
 class OwnImages(InMemoryDataModule):
@@ -51,7 +51,7 @@ class OwnImages(InMemoryDataModule):
         if test is None:
             train, test = self._cut(train, "test_fraction")
         if test is None:
-            raise MisconfigurationException(
+            raise UserError(
                 "test_fraction is 0 and there are no test images: set --data.test_fraction to 0.1, "
                 "or add test images"
             )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from datamodules.base import Split
+from runtime.errors import UserError
 
 IMAGE_SHAPE = (1, 28, 28)  # (C, H, W) of every data set here
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -97,8 +97,8 @@ def read_idx(path: str | Path, dims: int) -> Tensor:
     return torch.from_numpy(values.astype(dtype.newbyteorder("=")))  # a writable copy
 
 
-def _broken(path: Path, what: str) -> MisconfigurationException:
-    return MisconfigurationException(f"{path} {what}: delete it, or put a good copy in its place")
+def _broken(path: Path, what: str) -> UserError:
+    return UserError(f"{path} {what}: delete it, or put a good copy in its place")
 
 
 def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
@@ -141,7 +141,7 @@ def load_idx_dataset(
     spec = DATASETS[key]
     files, tried = find_files(key, data_dir)
     if not files:
-        raise MisconfigurationException(
+        raise UserError(
             f"{spec.name} is in none of: {'; '.join(tried)}; download from {spec.url} "
             f"({download_error}). Go online, or set --data.data_dir to a folder with "
             f"{spec.name}/raw and its four files in it, or --data.dataset digits"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
+
+from runtime.errors import UserError
 
 Forward = Callable[[Tensor], object]
 CHUNK = 128  # independent inputs, optimized as one batch
@@ -65,7 +66,7 @@ def maximize(
         wanted = torch.tensor(range(count) if units is None else list(units), device=device)
         for unit in wanted.tolist():
             if not 0 <= unit < count:
-                raise MisconfigurationException(
+                raise UserError(
                     f"layer {layer_name!r} has no unit {unit}: choose one of 0..{count - 1}"
                 )
         images = []
@@ -87,15 +88,15 @@ def _check(
 ) -> None:
     for name, value in (("jitter", jitter), ("blur", blur)):
         if value < 0:
-            raise MisconfigurationException(f"{name} is {value}: set it to 0 or more")
+            raise UserError(f"{name} is {value}: set it to 0 or more")
         if value and len(input_shape) != 3:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{name} is for images (C, H, W), and inputs are {tuple(input_shape)}: set it to 0"
             )
     if steps < 1 or lr <= 0:
-        raise MisconfigurationException(f"steps {steps} and lr {lr}: set both above 0")
+        raise UserError(f"steps {steps} and lr {lr}: set both above 0")
     if not 0 <= l2 < 1:
-        raise MisconfigurationException(f"l2 is {l2}: set it to 0 or more and below 1")
+        raise UserError(f"l2 is {l2}: set it to 0 or more and below 1")
 
 
 def _ascent(
@@ -105,7 +106,7 @@ def _ascent(
     image = image.detach().requires_grad_()
     activation = _record(network, layer_name, image, run)  # (U, units)
     if not activation.requires_grad:
-        raise MisconfigurationException(f"layer {layer_name!r} does not depend on the input")
+        raise UserError(f"layer {layer_name!r} does not depend on the input")
     (gradient,) = torch.autograd.grad(activation.gather(1, units[:, None]).sum(), image)
     norm = gradient.flatten(1).norm(dim=1) / math.sqrt(gradient[0].numel())
     return gradient / norm.clamp(min=1e-30).view(-1, *[1] * (image.dim() - 1))
@@ -144,16 +145,14 @@ def _record(network: nn.Module, layer_name: str, inputs: Tensor, run: Forward) -
     finally:
         hook.remove()
     names = _names(network, layer_name)
-    raise MisconfigurationException(
-        f"layer {layer_name!r} gives no features of a batch: choose one of {names}"
-    )
+    raise UserError(f"layer {layer_name!r} gives no features of a batch: choose one of {names}")
 
 
 def find_layer(network: nn.Module, layer_name: str) -> nn.Module:
     """Returns the submodule of this name."""
     layers = dict(network.named_modules())
     if not layer_name or layer_name not in layers:
-        raise MisconfigurationException(
+        raise UserError(
             f"the network has no layer {layer_name!r}: choose one of {_names(network, layer_name)}"
         )
     return layers[layer_name]
@@ -171,7 +170,7 @@ def last_layer(network: nn.Module) -> str:
     layers = network.named_modules()
     names = [name for name, layer in layers if name and list(layer.parameters(recurse=False))]
     if not names:
-        raise MisconfigurationException("the network has no layer with weights")
+        raise UserError("the network has no layer with weights")
     return names[-1]
 
 
@@ -186,9 +185,7 @@ def first_layer_filters(network: nn.Module, input_shape: Sequence[int]) -> Tenso
             return layer.weight.detach().float().mean(dim=1)
         if isinstance(layer, nn.Linear) and layer.in_features == math.prod(input_shape):
             return layer.weight.detach().float().unflatten(1, tuple(input_shape)).mean(dim=1)
-    raise MisconfigurationException(
-        "no convolution or fully connected layer of the network gets the image"
-    )
+    raise UserError("no convolution or fully connected layer of the network gets the image")
 
 
 @contextmanager

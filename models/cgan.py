@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.conditioning import Conditioning, EmbeddedClass
@@ -12,6 +11,7 @@ from models.gan import GAN
 from models.gan_heads import ProjectionHead
 from models.gan_networks import GeneratorCallable, ImageShape
 from models.head import HeadCallable
+from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
 
@@ -40,7 +40,7 @@ class ConditionalGAN(GAN):
         **gan: Any,
     ) -> None:
         if not num_classes:
-            raise MisconfigurationException(
+            raise UserError(
                 "ConditionalGAN needs data with classes: choose such a data set, or the model GAN"
             )
         # plain values, which GAN's constructor reads back through the methods below
@@ -62,7 +62,7 @@ class ConditionalGAN(GAN):
         except TypeError as error:
             if "num_classes" not in str(error):
                 raise
-            raise MisconfigurationException(
+            raise UserError(
                 "model.conditioning batch_norm needs a generator that takes num_classes, such as "
                 "ModernGenerator: choose that one, or another conditioning"
             ) from error

@@ -5,7 +5,6 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
@@ -17,6 +16,7 @@ from models.ema import MovingAverage
 from models.layers import Initialization, initialize_
 from models.networks import FeedForward, check_fit
 from models.optimizers import Schedule, build_optimizer, learning_rate_factor
+from runtime.errors import UserError
 from runtime.ranges import Share
 
 Batch = tuple[Tensor, Tensor]
@@ -59,17 +59,17 @@ class Classifier(Module):
         super().__init__()
         self.save_hyperparameters()
         if not num_classes:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{type(self).__name__} needs data with classes: choose such a data set, or the "
                 "model FunctionMLP"
             )
         if num_classes == 1:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{type(self).__name__} needs at least two classes, and the data have one. A GAN "
                 "without classes, such as configs/own/gan.yaml, takes them"
             )
         if scheduler is not None and (schedule != "constant" or warmup > 0):
-            raise MisconfigurationException(
+            raise UserError(
                 "model.scheduler replaces model.schedule and model.warmup: leave out the one or "
                 "the others"
             )

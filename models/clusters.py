@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+
+from runtime.errors import UserError
 
 SIDE = 28  # images are shrunk towards this side before their edges are described
 CELL = 4  # pixels
@@ -49,12 +50,12 @@ class Clusters(nn.Module):
         """Finds the clusters of images by their descriptions (N, D).
 
         Raises:
-            MisconfigurationException: There are fewer different images than clusters.
+            UserError: There are fewer different images than clusters.
         """
         centres = self._small_clusters(descriptions, seed)
         centres = centres[_nearest(descriptions, centres, 1).unique()]
         if len(centres) < self.count:
-            raise MisconfigurationException(
+            raise UserError(
                 f"model.clusters is {self.count}, and there are {len(centres)} different training "
                 "images: set it to fewer, a tenth of them for example"
             )
@@ -121,7 +122,7 @@ class Clusters(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         names = (f"{prefix}{name}" in state_dict for name in ("centres", "cluster_of_centre"))
         if tuple(names) == (True, False):
-            raise MisconfigurationException(
+            raise UserError(
                 "the run's clusters are of a version of Ladder before edges described images, and "
                 "this one cannot read them: use the version that trained the run, or train anew"
             )

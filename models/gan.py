@@ -5,7 +5,6 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.alternating import AlternatingOptimization
@@ -26,6 +25,7 @@ from models.optimizers import Schedule, rescaled
 from models.penalties import Penalties
 from models.sampling import Draw, to_pixels
 from models.views import View, ViewCallable
+from runtime.errors import UserError
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Share
 
 
@@ -114,12 +114,12 @@ class GAN(AlternatingOptimization):
         )
         self.save_hyperparameters()
         if not image_shape:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{type(self).__name__} generates images, and the data have none: choose a data "
                 "set of images, such as --data Images, or another model"
             )
         if reuse_fakes and (fakes_in_eval_mode or accumulate_grad_batches > 1):
-            raise MisconfigurationException(
+            raise UserError(
                 "model.reuse_fakes needs fakes drawn in train mode for each update: leave out "
                 "fakes_in_eval_mode and accumulate_grad_batches, or reuse_fakes."
             )
@@ -221,7 +221,7 @@ class GAN(AlternatingOptimization):
     def on_train_start(self) -> None:
         window, batches = self.accumulate_grad_batches, self.trainer.num_training_batches
         if window > 1 and self.discriminator_steps * window > batches:
-            raise MisconfigurationException(
+            raise UserError(
                 f"model.discriminator_steps x accumulate_grad_batches is more than the {batches} "
                 "batches of an epoch, so the generator would never learn: lower one of them, "
                 "or data.batch_size"

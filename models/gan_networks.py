@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.base import eval_mode
@@ -24,6 +23,7 @@ from models.layers import (
     use_channels_last_,
 )
 from models.networks import activation_layer
+from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
@@ -101,7 +101,7 @@ class ModernGenerator(nn.Sequential):
         for fan_in, fan_out in itertools.pairwise([features, *hidden]):
             dense += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out), nn.ReLU()]
         if skip and not hidden:
-            raise MisconfigurationException(
+            raise UserError(
                 "model.generator.skip leads around the hidden layers, and there are none: set "
                 "model.generator.hidden, to [256] for example"
             )
@@ -205,7 +205,7 @@ def count_features(trunk: nn.Module, image_shape: ImageShape) -> int:
     with torch.no_grad(), eval_mode(trunk):  # eval mode draws no random numbers
         features: Tensor = trunk(torch.zeros(1, *image_shape))
     if features.dim() != 2:
-        raise MisconfigurationException(
+        raise UserError(
             f"model.trunk: {type(trunk).__name__} returns shape {tuple(features.shape)} for one "
             "image: it must return features (B, F), so end it with nn.Flatten()"
         )
@@ -215,7 +215,7 @@ def count_features(trunk: nn.Module, image_shape: ImageShape) -> int:
 def _check_modern_shape(image_shape: ImageShape, argument: str) -> None:
     channels, *sides = image_shape
     if channels not in (1, 3) or any(side % 4 or not 16 <= side <= 64 for side in sides):
-        raise MisconfigurationException(
+        raise UserError(
             f"model.{argument} takes images of 1 or 3 channels whose height and width are "
             f"multiples of 4 from 16 to 64, and the data have {_text(image_shape)}: resize them, "
             "or give your own network"
@@ -224,7 +224,7 @@ def _check_modern_shape(image_shape: ImageShape, argument: str) -> None:
 
 def _check_lecture_shape(image_shape: ImageShape, argument: str, other: str) -> None:
     if tuple(image_shape) != (1, 28, 28):
-        raise MisconfigurationException(
+        raise UserError(
             f"model.{argument} is the slides' network for 1 x 28 x 28 images, and the data have "
             f"{_text(image_shape)}: use {other}"
         )

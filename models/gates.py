@@ -4,13 +4,13 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from models.base import NetworkCallable
 from models.classifier import Classifier
 from models.classifier_losses import ClassifierLossName
 from models.networks import FeedForward
+from runtime.errors import UserError
 
 
 class Gate(Classifier):
@@ -28,7 +28,7 @@ class Gate(Classifier):
         **classifier: Any,
     ) -> None:
         if num_classes != 2 or len(input_shape) != 1:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{type(self).__name__} has one output, for two classes of numbers, and the data "
                 f"have {num_classes} classes of shape {tuple(input_shape)}: choose --data Gates, "
                 "or the model Classifier"

@@ -4,8 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+
+from runtime.errors import UserError
 
 Stats = dict[str, Tensor]
 Examples = tuple[Tensor, Tensor]  # images (B, C, H, W), labels (B,)
@@ -27,7 +28,7 @@ class Head(nn.Module, ABC):
         super().__init__()
         if self.takes_classes != (num_classes is not None):
             model = "ConditionalGAN or SelfConditionedGAN" if self.takes_classes else "GAN"
-            raise MisconfigurationException(
+            raise UserError(
                 f"model.head: {type(self).__name__} is for model.class_path {model}: choose that "
                 "model or another head"
             )

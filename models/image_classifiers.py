@@ -3,13 +3,13 @@
 from typing import Any, Literal
 
 import torch.nn.functional as F
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from models.augmentation import Augmentation
 from models.base import NetworkCallable
 from models.classifier import Classifier
 from models.networks import ResidualConvNet
+from runtime.errors import UserError
 from runtime.ranges import NonNegative, NonNegativeFloat, Share
 
 
@@ -50,7 +50,7 @@ class ImageClassifier(Classifier):
         **classifier: Any,
     ) -> None:
         if len(input_shape) != 3:
-            raise MisconfigurationException(
+            raise UserError(
                 f"ImageClassifier takes images (C, H, W), and the data have shape "
                 f"{tuple(input_shape)}: choose a data set of images, or the model Classifier"
             )

@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from models.base import NetworkCallable
 from models.classifier import Classifier
 from models.networks import FeedForward
+from runtime.errors import UserError
 from runtime.ranges import NonNegativeFloat
 
 
@@ -33,7 +33,7 @@ class IrisMLP(Classifier):
         **classifier: Any,
     ) -> None:
         if len(input_shape) != 1:
-            raise MisconfigurationException(
+            raise UserError(
                 f"IrisMLP takes lists of numbers, and the data have shape {tuple(input_shape)}: "
                 "choose --data Iris, or a model of images, such as ImageClassifier"
             )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.modules import activation as torch_activations
 from torchvision.ops import Conv2dNormActivation as ConvBlock
@@ -18,6 +17,7 @@ from torchvision.ops import Conv2dNormActivation as ConvBlock
 from models.base import eval_mode
 from models.dense import Linear
 from models.layers import Dropout, MaxPool2d, use_channels_last_
+from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive, Share
 
 LECTURE_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -38,13 +38,13 @@ def check_fit(network: nn.Module, input_shape: Sequence[int], num_outputs: int) 
             outputs = network(torch.zeros(2, *shape))
     except (RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:100]
-        raise MisconfigurationException(
+        raise UserError(
             f"model.network: {name} cannot take inputs of shape {shape} ({reason}): correct it, or "
             "choose another network or other data"
         ) from error
     found = tuple(getattr(outputs, "shape", ()))
     if found != (2, num_outputs):
-        raise MisconfigurationException(
+        raise UserError(
             f"model.network: {name} returns shape {found} for two inputs: it must return "
             f"{(2, num_outputs)}, a row of {num_outputs} for each input"
         )
@@ -59,7 +59,7 @@ def activation_layer(name: str) -> nn.Module:
         return known[key]()
     near = difflib.get_close_matches(key, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(known)}."
-    raise MisconfigurationException(f"there is no activation {name!r}: {hint}")
+    raise UserError(f"there is no activation {name!r}: {hint}")
 
 
 def _torch_activations() -> dict[str, Callable[[], nn.Module]]:
@@ -97,7 +97,7 @@ class FeedForward(nn.Sequential):
         units = ([hidden] if hidden else []) if isinstance(hidden, int) else hidden
         sizes = [math.prod(input_shape), *units, num_outputs]
         if min(sizes) < 1:
-            raise MisconfigurationException(f"every layer needs a unit, but the sizes are {sizes}")
+            raise UserError(f"every layer needs a unit, but the sizes are {sizes}")
         layers: list[nn.Module] = [nn.Flatten()]  # (B, ...) -> (B, sizes[0])
         for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
             layers.append(Linear(fan_in, fan_out))
@@ -151,7 +151,7 @@ class LectureConvNet(nn.Sequential):
 
     def __init__(self, input_shape: tuple[int, ...], num_outputs: int) -> None:
         if tuple(input_shape) != (1, 28, 28):
-            raise MisconfigurationException(
+            raise UserError(
                 "model.network: LectureConvNet is the slides' network for 1 x 28 x 28 images, and "
                 f"the data have {' x '.join(map(str, input_shape))}: use ResidualConvNet"
             )
@@ -256,7 +256,7 @@ class ResNet9(nn.Sequential):
 
 def _check_images(input_shape: tuple[int, ...], network: str) -> None:
     if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        raise MisconfigurationException(
+        raise UserError(
             f"model.network: {network} takes images of 8 x 8 pixels or more, and the data have "
             f"shape {tuple(input_shape)}: use FeedForward"
         )

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.activation_maximization import frozen
+from runtime.errors import UserError
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def occlusion_map(
     """
     height, width = images.shape[-2:]
     if not 1 <= size <= min(height, width) or stride < 1:
-        raise MisconfigurationException(
+        raise UserError(
             f"a square of size {size} and stride {stride} cannot scan {height} x {width} images: "
             f"choose a size of 1..{min(height, width)} and a stride of 1 or more"
         )

@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from lightning import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from runtime.errors import UserError
 
 Schedule = Literal["constant", "cosine", "linear"]
 
@@ -30,14 +31,14 @@ def build_optimizer(
         optimizer = make_optimizer(parameters)
     except ValueError as error:  # such as "Invalid learning rate: -1"
         option = f"model.{name.replace('scheduler', 'optimizer')}"
-        raise MisconfigurationException(f"{option}: {error}. Give it another value.") from error
+        raise UserError(f"{option}: {error}. Give it another value.") from error
     if make_scheduler is None:
         return {"optimizer": optimizer}
     scheduler = make_scheduler(optimizer)
     config: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
     if isinstance(scheduler, ReduceLROnPlateau):
         if monitor is None:
-            raise MisconfigurationException(
+            raise UserError(
                 f"model.{name}: ReduceLROnPlateau needs a falling loss to watch, and a GAN has "
                 "none; choose a schedule of steps, such as CosineAnnealingLR."
             )
@@ -73,7 +74,7 @@ def learning_rate_factor(
     """
     total = trainer.estimated_stepping_batches
     if math.isinf(total):
-        raise MisconfigurationException(
+        raise UserError(
             f"model.schedule {schedule} needs to know when the run ends: set "
             "--trainer.max_epochs or --trainer.max_steps"
         )

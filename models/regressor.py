@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torchmetrics import MaxMetric
@@ -12,6 +11,7 @@ from torchmetrics import MaxMetric
 from models.base import Module, NetworkCallable
 from models.networks import OneHiddenLayer, check_fit
 from models.optimizers import build_optimizer
+from runtime.errors import UserError
 
 
 class FunctionMLP(Module):
@@ -40,7 +40,7 @@ class FunctionMLP(Module):
         super().__init__()
         self.save_hyperparameters()
         if num_classes is not None:
-            raise MisconfigurationException(
+            raise UserError(
                 f"FunctionMLP learns the values of a function, and the data have {num_classes} "
                 "classes: choose --data Functions, or the model Classifier"
             )

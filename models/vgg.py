@@ -1,10 +1,10 @@
 """VGG-16, the lecture's example of a realistic network."""
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.layers import MaxPool2d, use_channels_last_
 from models.networks import FeedForward
+from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat, Share
 
 # Channels of the 13 convolutions; "M" halves height and width by max pooling.
@@ -35,12 +35,12 @@ class VGG16(nn.Sequential):
         pad_to_multiple_of: Positive = 32,
     ) -> None:
         if len(input_shape) != 3:
-            raise MisconfigurationException(
+            raise UserError(
                 "model.network: VGG16 takes images (C, H, W), and the data have shape "
                 f"{tuple(input_shape)}: use FeedForward"
             )
         if pad_to_multiple_of < 32:  # five poolings
-            raise MisconfigurationException(
+            raise UserError(
                 f"model.network.pad_to_multiple_of is {pad_to_multiple_of}, of which the poolings "
                 "leave nothing: set it to 32"
             )

@@ -10,8 +10,9 @@ import torch
 from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.apply_func import apply_to_collection
+
+from runtime.errors import UserError
 
 PENDING = 2  # copies in memory: the one that is being written, and the next
 
@@ -106,7 +107,7 @@ def start(trainer: Trainer) -> None:
     strategy = trainer.strategy
     if isinstance(strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy):
         name = type(strategy).__name__.removesuffix("Strategy")
-        raise MisconfigurationException(
+        raise UserError(
             f"checkpoint.background: {name} writes its checkpoints itself, with all processes. "
             "Leave it out, or use --trainer.strategy ddp."
         )

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from runtime import files
-from runtime.errors import RunFailedError
+from runtime.errors import RunFailedError, UserError
 
 FORMAT = 1  # of the checkpoints of this version; files without a number are older
 FORMAT_KEY = "ladder_format"
@@ -20,7 +19,7 @@ DOS_FOLDER = 0x10  # attribute of a record of a zip archive, which torch then re
 _sound: set[tuple[str, int, int]] = set()  # files that this process has verified
 
 
-class BadCheckpointError(MisconfigurationException):
+class BadCheckpointError(UserError):
     """A file that is no checkpoint, is damaged, or has weights that are not finite."""
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from runtime import background
 from runtime.checkpoint_files import RESUMABLE, BadCheckpointError, link, verify
+from runtime.errors import UserError
 from runtime.ranges import NonNegative, check_ranges
 from runtime.schedule import epoch_is_due
 
@@ -41,7 +41,7 @@ class EpochCheckpoint(_AtEpochs):
     ) -> None:
         check_ranges(EpochCheckpoint, locals(), "checkpoint.")
         if keep_last < -1 or keep_last == 0:
-            raise MisconfigurationException(
+            raise UserError(
                 f"checkpoint.keep_last is {keep_last}: set it to 1 or more, or to -1 to keep all; "
                 "--trainer.enable_checkpointing false writes no checkpoint"
             )
@@ -140,13 +140,13 @@ def resolve(
         remedy = f"Did you mean {path.parent / near[0]}?" if near else remedy
         problem = f"no such file or folder. {remedy}"
     if found is None:
-        raise MisconfigurationException(f"{option} {wanted}: {problem}")
+        raise UserError(f"{option} {wanted}: {problem}")
     if wrong := problem_of(found):
-        raise MisconfigurationException(
+        raise UserError(
             f"{option} {wanted}: {wrong}. Give another, or a run folder, for its newest."
         )
     if resume and (missing := _missing_to_resume(found)):
-        raise MisconfigurationException(
+        raise UserError(
             f"--ckpt_path {wanted}: it has weights but no {missing}, so the run cannot go on from "
             "it. Use it with test, sample or predict, or give a checkpoint of a run."
         )

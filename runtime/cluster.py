@@ -7,7 +7,8 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from runtime.errors import UserError
 
 
 def in_job() -> bool:
@@ -37,7 +38,7 @@ def check_launch() -> None:
     if TorchElasticEnvironment.detect():
         return
     if _in_shell() and _number("SLURM_STEP_NUM_TASKS") > 1:
-        raise MisconfigurationException(
+        raise UserError(
             f"SLURM: srun started {_number('SLURM_STEP_NUM_TASKS')} tasks in a job named "
             f"'{os.environ['SLURM_JOB_NAME']}', which Lightning takes for a shell, so each would "
             "train alone: give the job another name, `salloc --job-name=train`."
@@ -46,17 +47,17 @@ def check_launch() -> None:
     if not in_job() or tasks == 1:
         return
     if "SLURM_STEP_ID" not in os.environ:
-        raise MisconfigurationException(
+        raise UserError(
             f"SLURM: the job has {tasks} tasks, but this process was started without srun and "
             "would wait forever for the others: `srun python cli.py ...`."
         )
     if "SLURM_NTASKS_PER_NODE" not in os.environ:
-        raise MisconfigurationException(
+        raise UserError(
             f"SLURM: the job was requested with --ntasks={tasks} alone, which leaves open how "
             "many go to a node: ask for --nodes and --ntasks-per-node."
         )
     if "SLURM_GPUS_PER_TASK" in os.environ:
-        raise MisconfigurationException(
+        raise UserError(
             "SLURM: --gpus-per-task hides a node's other GPUs from each task, but NCCL and "
             "Lightning want to see all of them: ask for --gpus-per-node."
         )
@@ -66,7 +67,7 @@ def check_shape(trainer: Trainer) -> None:
     """Refuses a trainer whose processes are not those that SLURM started, or that starts alone."""
     launched = in_job() or TorchElasticEnvironment.detect()
     if not launched and trainer.num_nodes > 1 and "MASTER_ADDR" not in os.environ:
-        raise MisconfigurationException(
+        raise UserError(
             f"trainer.num_nodes is {trainer.num_nodes}, but this process is alone and would wait "
             "for the other nodes: start it with `sbatch slurm/train.sbatch` or `torchrun`."
         )
@@ -82,7 +83,7 @@ def check_shape(trainer: Trainer) -> None:
     else:
         remedy = f"set --trainer.num_nodes {nodes} --trainer.devices {tasks // nodes}, or {remedy}"
     alone = ", and each would train alone" if devices * wanted_nodes == 1 else ""
-    raise MisconfigurationException(
+    raise UserError(
         f"SLURM started {tasks} task(s) on {nodes} node(s), but trainer.num_nodes is "
         f"{wanted_nodes} with {devices} device(s) each{alone}: {remedy}"
     )
@@ -95,7 +96,7 @@ def check_cores(trainer: Trainer, oversubscribe: bool) -> None:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > (cores or 1):
-        raise MisconfigurationException(
+        raise UserError(
             f"trainer.devices is {trainer.num_devices}, and this machine has {cores} CPU cores: "
             f"set --trainer.devices to {cores} or less, or --trainer.oversubscribe true."
         )
@@ -107,7 +108,7 @@ def check_strategy(trainer: Trainer, model: LightningModule) -> None:
     sharded = isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy)
     if sharded and not model.automatic_optimization:
         name = type(trainer.strategy).__name__.removesuffix("Strategy")
-        raise MisconfigurationException(
+        raise UserError(
             f"trainer.strategy: {name} cannot train {type(model).__name__}, whose networks take "
             "turns with an optimizer each: use --trainer.strategy ddp, these networks fit any GPU."
         )

@@ -29,6 +29,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 LOST = (errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE)
 
 
+class UserError(Exception):
+    """A mistake of the user: `main` prints it in one line and exits with 2."""
+
+
 class RunFailedError(RuntimeError):
     """A run that cannot go on: `main` prints the reason in one line and exits with 1."""
 

@@ -11,10 +11,10 @@ from secrets import token_hex
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from runtime import lightning_mends
+from runtime.errors import UserError
 from runtime.files import read_json, write_json
 
 # The command line makes a function of a logger's class and arguments. It is called when the run's
@@ -40,13 +40,13 @@ def check(factories: Sequence[LoggerFactory]) -> None:
     """Refuses a logger whose package is not installed, or whose options contain a secret."""
     for make in factories:
         if name := secret_in(getattr(make, "keywords", {})):
-            raise MisconfigurationException(
+            raise UserError(
                 f"trainer.logger.{name}: the run's config.yaml would hold this secret. Leave it "
                 "out and set the variable that the service reads, such as WANDB_API_KEY, "
                 "COMET_API_KEY or MLFLOW_TRACKING_PASSWORD."
             )
         if text := missing_package(base.__name__ for base in class_of(make).__mro__):
-            raise MisconfigurationException(text)
+            raise UserError(text)
 
 
 def secret_in(options: Any, name: str = "") -> str:
@@ -99,7 +99,7 @@ def start(factories: Sequence[LoggerFactory], folder: Path) -> list[Logger]:
             logger, run = _start(make, folder, ids.get(key))
         except Exception as error:
             text = f"trainer.logger: {name} cannot start: {error}"
-            raise MisconfigurationException(text) from error
+            raise UserError(text) from error
         loggers.append(logger)
         if run is not None and run != ids.get(key):
             ids[key] = run

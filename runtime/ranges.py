@@ -10,7 +10,7 @@ from functools import cache
 from pkgutil import resolve_name
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from runtime.errors import UserError
 
 
 class Range(NamedTuple):
@@ -71,7 +71,7 @@ def check_ranges(owner: Callable[..., Any], values: Mapping[str, Any], prefix: s
 def _check_value(name: str, value: Any, allowed: Range) -> None:
     for number in value if isinstance(value, list | tuple) else [value]:
         if isinstance(number, int | float) and number not in allowed:
-            raise MisconfigurationException(f"{name} is {number}: set it to {allowed}")
+            raise UserError(f"{name} is {number}: set it to {allowed}")
 
 
 @cache

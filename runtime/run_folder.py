@@ -10,11 +10,10 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from runtime import checkpoints, cluster, files, loggers
-from runtime.errors import RunFailedError
+from runtime.errors import RunFailedError, UserError
 from runtime.loggers import LoggerFactory
 from runtime.run_lock import RunLock
 from runtime.run_logs import AppendingCSVLogger, RunTensorBoardLogger
@@ -80,7 +79,7 @@ class RunFolder(Callback):
         if failure:
             raise failure
         if reason is not None:
-            raise MisconfigurationException(reason)
+            raise UserError(reason)
         return folder, others
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -154,11 +153,11 @@ class RunFolder(Callback):
         try:
             holder = self._lock.acquire(folder)
         except OSError as error:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{folder} cannot be written to ({error.strerror}): make it writable, or copy it"
             ) from error
         if holder:
-            raise MisconfigurationException(
+            raise UserError(
                 f"{folder} is being trained by {holder}: wait for its end or stop it. Without "
                 "--ckpt_path this is a new run."
             )
@@ -182,7 +181,7 @@ class RunFolder(Callback):
                     continue
         except OSError as error:
             reason = f"cannot be created ({error.strerror})"
-            raise MisconfigurationException(
+            raise UserError(
                 f"the run's folder in {parent} {reason}: set --trainer.default_root_dir"
             ) from error
 

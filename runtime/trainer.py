@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from runtime import cluster, lightning_mends
 from runtime.checkpoint_files import AtomicCheckpointIO
 from runtime.cpu import keep_freed_memory, take_subnormal_numbers_as_zero
+from runtime.errors import UserError
 from runtime.loggers import LoggerFactory
 from runtime.precision import choose_precision
 from runtime.ranges import Range, check_values
@@ -69,7 +70,7 @@ class LadderTrainer(Trainer):
         try:
             super().__init__(*args, **kwargs)
         except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
-            raise MisconfigurationException(f"trainer: {error}") from error
+            raise UserError(f"trainer: {error}") from error
         cluster.check_shape(self)
         cluster.check_cores(self, oversubscribe)
         lightning_mends.mend(self)
@@ -81,7 +82,7 @@ class LadderTrainer(Trainer):
         """Trains a model."""
         for name in NO_TRAINING:
             if getattr(self, name) == 0:
-                raise MisconfigurationException(
+                raise UserError(
                     f"trainer.{name} is 0, so nothing would be trained: set it to more, or leave "
                     "it out"
                 )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from runtime.errors import UserError
 
 PROJECT = ("models", "datamodules", "callbacks", "commands", "metrics", "runtime")
 TRUSTED = frozenset({*PROJECT, "lightning", "pytorch_lightning", "torch", "torchmetrics"})
@@ -30,9 +30,9 @@ def check_trust(values: Any, source: str, own: Iterable[str] = ()) -> None:
         own: Import paths that the user named; their modules are trusted as well.
     """
     if isinstance(values, Mapping) and values.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
-        raise MisconfigurationException(f"{source} names another _instantiator than {INSTANTIATOR}")
+        raise UserError(f"{source} names another _instantiator than {INSTANTIATOR}")
     for path in foreign_classes(values, own):
-        raise MisconfigurationException(
+        raise UserError(
             f"{source} names the class {path}, which is not of this project, and importing it "
             "runs its code. If you know who made it, add --trust true."
         )

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
 import ladder
 from datamodules import Images
 from models import FunctionMLP, ImageClassifier, IrisMLP
 from models.networks import FeedForward
+from runtime.errors import UserError
 from runtime.files import METRICS, read_json
 from tests.commands.test_predict import NETWORK, predict, rows_of
 from tests.commands.test_sample import sample, train
 from tests.models.gans import WIDTH_2, small
 
-Refused = MisconfigurationException
+Refused = UserError
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from commands import COMMANDS
 from commands.compare import LightParser
-from commands.errors import UserError
+from runtime.errors import UserError
 
 HOST = "127.0.0.1"  # nobody else on the network can see the page
 RUNS, PORT = Path("runs"), 7860

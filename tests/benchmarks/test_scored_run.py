@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scored_run import Ended, Trial, launch, split_options, train_and_score
-from commands.errors import UserError
+from runtime.errors import UserError
 from tests.benchmarks.fake_launch import FakeLaunch
 from tests.models.gans import WIDTH_2
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cli
 from callbacks.judges import FoundJudge, by_channel, check_judge, find_judge
@@ -14,6 +13,7 @@ from callbacks.quality import Quality
 from datamodules import Images, Splits, StackedImages
 from metrics.judge import JudgeNetwork, recipes, sha256
 from models import ConditionalGAN
+from runtime.errors import UserError
 from tests.callbacks.runs import Pictures, trainer
 from tests.models.gans import small
 
@@ -83,7 +83,7 @@ def test_what_is_no_judge_is_refused_with_the_remedy(run: Path, tmp_path: Path) 
         "other.ckpt": "other.ckpt is not of a JudgeNetwork: train one",
         "scaled.ckpt": "trained with data.scale 1: .*--data.scale 255",
     }.items():
-        with pytest.raises(MisconfigurationException, match=f"^quality.judge: .*{problem}"):
+        with pytest.raises(UserError, match=f"^quality.judge: .*{problem}"):
             find_judge(str(tmp_path / name))
 
 
@@ -109,7 +109,7 @@ def test_a_judge_of_other_images_or_classes_is_refused(recwarn: pytest.WarningsR
         Pictures((3, 16, 16), 5): "j knows 4 classes, and the data have 5: train one",
         renamed: "j was trained with a class 'kind 1' where the data have 'kind 2': train one",
     }.items():
-        with pytest.raises(MisconfigurationException, match=f"^quality.judge: .*{problem}"):
+        with pytest.raises(UserError, match=f"^quality.judge: .*{problem}"):
             check_judge(judge, other)
 
 

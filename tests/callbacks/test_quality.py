@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.judges import FoundJudge
 from callbacks.quality import Quality
@@ -16,6 +15,7 @@ from datamodules.base import InMemoryDataModule, Splits
 from metrics.judge import JudgeNetwork
 from models import GAN, ConditionalGAN
 from models.sampling import Draws, sample, to_pixels
+from runtime.errors import UserError
 from tests.callbacks.runs import Small, digits, trainer
 from tests.metrics.brightness import Brightness
 from tests.models.gans import KINDS, small
@@ -154,7 +154,7 @@ def test_images_that_the_judge_was_not_trained_on_are_refused_before_training(
 ) -> None:
     judge = FoundJudge(JudgeNetwork((3, 32, 32), 10), "mine", "")
     monkeypatch.setattr("callbacks.quality.find_judge", lambda name: judge)
-    with pytest.raises(MisconfigurationException, match=r"shape \(3, 32, 32\) .* \(1, 28, 28\)"):
+    with pytest.raises(UserError, match=r"shape \(3, 32, 32\) .* \(1, 28, 28\)"):
         trainer(tmp_path, Quality()).fit(small(), datamodule=digits())
 
 
@@ -178,7 +178,7 @@ def test_an_extra_score_is_logged_recorded_and_printed(
 
 
 def test_two_scores_of_one_name_are_refused() -> None:
-    with pytest.raises(MisconfigurationException, match="a score 'brightness' already: rename"):
+    with pytest.raises(UserError, match="a score 'brightness' already: rename"):
         Quality(extra_scores=[Brightness(), Brightness()])
 
 
@@ -242,5 +242,5 @@ def test_no_samples_at_the_end_means_no_scores(tmp_path: Path) -> None:
 
 
 def test_no_epochs_between_scorings_is_refused() -> None:
-    with pytest.raises(MisconfigurationException, match="every_n_epochs is 0"):
+    with pytest.raises(UserError, match="every_n_epochs is 0"):
         Quality(every_n_epochs=0)

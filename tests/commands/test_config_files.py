@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands import config_files
+from runtime.errors import UserError
 from tests.test_cli import fails
 
 
@@ -20,14 +20,14 @@ from tests.test_cli import fails
 def test_broken_files_are_refused(text: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    with pytest.raises(MisconfigurationException) as error:
+    with pytest.raises(UserError) as error:
         config_files.check([path])
     assert str(path) in str(error.value)
     assert expected in str(error.value)
 
 
 def test_a_missing_file_suggests_a_near_one(in_root: Path) -> None:
-    with pytest.raises(MisconfigurationException, match="Did you mean configs/cgan.yaml"):
+    with pytest.raises(UserError, match="Did you mean configs/cgan.yaml"):
         config_files.check([Path("configs/cgann.yaml")])
 
 

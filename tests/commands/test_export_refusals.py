@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from commands import export_formats
@@ -16,6 +15,7 @@ from models import (
     GateMLP,
 )
 from models.exportable import programs_of
+from runtime.errors import UserError
 from tests.commands.exports import Custom, ExportingTrainer, export, image_classifier, names
 from tests.models.classifiers import dense, trainer
 from tests.test_cli import fails
@@ -52,26 +52,26 @@ def test_a_missing_library_is_named_with_its_remedy(
         monkeypatch.setitem(sys.modules, name, torch)
     monkeypatch.setitem(sys.modules, library, None)
     remedy = rf'--format {format} needs the library {library}, .*pip install -e "\.\[export\]"'
-    with pytest.raises(MisconfigurationException, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         export(GateMLP(), tmp_path, format)
     assert names(tmp_path) == {"model.ckpt"}
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
-    with pytest.raises(MisconfigurationException, match=r"--out .*/out: cannot be written to"):
+    with pytest.raises(UserError, match=r"--out .*/out: cannot be written to"):
         export(GateMLP(), tmp_path, "torch")
 
 
 def test_weights_and_models_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     exporter: Any = trainer(kind=ExportingTrainer)
-    with pytest.raises(MisconfigurationException, match="without --ckpt_path"):
+    with pytest.raises(UserError, match="without --ckpt_path"):
         exporter.export(GateMLP())
-    with pytest.raises(MisconfigurationException, match="GANs, not BoringModel"):
+    with pytest.raises(UserError, match="GANs, not BoringModel"):
         exporter.export(BoringModel(), tmp_path / "model.ckpt")
     diverged = GateMLP()
     nn.init.constant_(next(diverged.parameters()), float("nan"))
-    with pytest.raises(MisconfigurationException, match="not finite numbers"):
+    with pytest.raises(UserError, match="not finite numbers"):
         export(diverged, tmp_path, "torch")
     assert names(tmp_path) == {"model.ckpt"}
 
@@ -97,9 +97,7 @@ def test_a_file_that_computes_something_else_is_not_kept(
             return lambda **inputs: {k: change(v) for k, v in self.program(**inputs).items()}
 
     monkeypatch.setattr(torch.export, "load", Changed)
-    with pytest.raises(
-        MisconfigurationException, match=f"classifier.pt2 is not written: {problem}"
-    ):
+    with pytest.raises(UserError, match=f"classifier.pt2 is not written: {problem}"):
         export(dense((4,)), tmp_path, "torch")
     assert names(tmp_path) == {"model.ckpt"}
 
@@ -113,14 +111,14 @@ def test_large_outputs_may_differ_by_as_much_as_float32_does() -> None:
 
     difference = export_formats.largest_difference(program, moved(5e-3))
     assert difference == pytest.approx(5e-3, rel=0.05)
-    with pytest.raises(MisconfigurationException, match=r"1\.0e-02 is allowed"):
+    with pytest.raises(UserError, match=r"1\.0e-02 is allowed"):
         export_formats.largest_difference(program, moved(2e-2))
 
 
 def test_a_layer_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
     model = image_classifier(partial(Custom, layer="Branching"))
     wanted = r"classifier.pt2 is not written: layer network.2 \(Branching\) cannot be expressed"
-    with pytest.raises(MisconfigurationException, match=wanted):
+    with pytest.raises(UserError, match=wanted):
         export(model, tmp_path, "torch")
     assert names(tmp_path) == {"model.ckpt"}
 
@@ -128,7 +126,7 @@ def test_a_layer_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
 @pytest.mark.extras
 def test_a_layer_that_onnx_lacks_is_named_and_other_formats_are_kept(tmp_path: Path) -> None:
     wanted = r"^classifier.onnx is not written: layer network.2 \(Sorting\) cannot be .*svd"
-    with pytest.raises(MisconfigurationException, match=wanted) as caught:
+    with pytest.raises(UserError, match=wanted) as caught:
         export(image_classifier(Custom), tmp_path, "onnx", "torch", "safetensors")
     assert "\n" not in str(caught.value)
     out = tmp_path / "out"
@@ -140,5 +138,5 @@ def test_weights_too_large_for_onnx_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_formats, "LARGEST_ONNX", 10)
-    with pytest.raises(MisconfigurationException, match="an ONNX file holds 2 GB"):
+    with pytest.raises(UserError, match="an ONNX file holds 2 GB"):
         export(GateMLP(), tmp_path, "onnx")

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands.initial_weights import load_into
 from models import IrisMLP
+from runtime.errors import UserError
 from tests.test_cli import fails, run
 
 IRIS = ["--model=IrisMLP", "--data=Iris", "--trainer.max_epochs=1", "--data.batch_size=32"]
@@ -64,7 +64,7 @@ def test_weights_of_other_shapes_keep_their_initial_values_with_a_warning(tmp_pa
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"other": torch.zeros(3)}}, tmp_path / "x.ckpt")
-    with pytest.raises(MisconfigurationException, match="Give a run of the same kind of model"):
+    with pytest.raises(UserError, match="Give a run of the same kind of model"):
         load_into(IrisMLP(), tmp_path / "x.ckpt")
 
 

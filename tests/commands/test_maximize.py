@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands import maximize as command
 from commands.maximize import Maximization, inspect
@@ -20,6 +19,7 @@ from models import ConditionalGAN, GateMLP
 from models.activation_maximization import activations, maximize
 from models.gan_heads import NormalizedSigmoidHead, ProjectionHead, SoftmaxHead
 from models.head import Head
+from runtime.errors import UserError
 from runtime.run_folder import RunFolder
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, probabilities, trainer
 from tests.models.classifiers import convnet
@@ -125,13 +125,13 @@ def test_averaged_weights_are_the_ones_looked_into() -> None:
 
 
 def test_what_has_no_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MisconfigurationException, match=r"inputs of GateMLP have shape \(2,\)"):
+    with pytest.raises(UserError, match=r"inputs of GateMLP have shape \(2,\)"):
         run(tmp_path).maximize(GateMLP())
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(MisconfigurationException, match="--out .*file/in: cannot be written to"):
+    with pytest.raises(UserError, match="--out .*file/in: cannot be written to"):
         run(tmp_path).maximize(convnet(), digits(), steps=1, out=tmp_path / "file" / "in")
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from lightning import Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
 from callbacks.figures import mosaic
@@ -23,6 +22,7 @@ from commands.sample_figures import (
     spherical,
 )
 from models import ConditionalGAN
+from runtime.errors import UserError
 from tests.callbacks.runs import NAMES_PX, SHAPES, TITLE_PX, Pictures, trainer
 from tests.models.gans import small
 
@@ -110,9 +110,9 @@ def test_many_neighbors_make_two_columns(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_neighbors_need_images_of_the_same_shape(tmp_path: Path) -> None:
     images = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
-    with pytest.raises(MisconfigurationException, match=r"shape \(3, 32, 32\) cannot be compared"):
+    with pytest.raises(UserError, match=r"shape \(3, 32, 32\) cannot be compared"):
         draw_neighbors(tmp_path, images, Pictures())
-    with pytest.raises(MisconfigurationException, match="give --data as well"):
+    with pytest.raises(UserError, match="give --data as well"):
         draw_neighbors(tmp_path, images, None)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from commands import sweep_space
-from commands.errors import UserError
+from runtime.errors import UserError
 
 BAD_SPACES = {
     "": "not a space. It needs a line for each option",

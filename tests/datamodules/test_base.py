@@ -6,7 +6,6 @@ import pytest
 import torch
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringModel
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import (
     Functions,
@@ -19,6 +18,7 @@ from datamodules import (
     StackedImages,
 )
 from metrics.judge import load_judge
+from runtime.errors import UserError
 
 # Checkpoints hold these: with another key or value an old run would not resume.
 IDENTITIES: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
@@ -189,7 +189,7 @@ def test_a_shape_that_is_not_declared_is_read_from_the_examples() -> None:
 def test_a_wrong_declaration_is_refused() -> None:
     data = Undeclared(batch_size=1)
     data.image_shape = (1, 2, 3)
-    with pytest.raises(MisconfigurationException, match=r"\(1, 2, 3\).*\(2, 3\).*image_shape"):
+    with pytest.raises(UserError, match=r"\(1, 2, 3\).*\(2, 3\).*image_shape"):
         data.setup()
 
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import Functions, Splits
 from datamodules.expressions import evaluate
+from runtime.errors import UserError
 
 X = np.array([-2.0, -0.5, 0.0, 1.5])
 
@@ -74,14 +74,14 @@ def test_formulas_have_their_values(formula: str, expected: object) -> None:
     ],
 )
 def test_anything_else_is_refused_in_one_line(formula: str, part: str) -> None:
-    with pytest.raises(MisconfigurationException, match=part) as caught:
+    with pytest.raises(UserError, match=part) as caught:
         evaluate(formula, {"x": X})
     assert "--data.function" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_an_error_cites_the_start_of_a_long_formula() -> None:
-    with pytest.raises(MisconfigurationException, match="'y' is unknown") as error:
+    with pytest.raises(UserError, match="'y' is unknown") as error:
         evaluate("x + " * 900 + "y", {"x": X})
     assert len(str(error.value)) < 200
 
@@ -116,9 +116,9 @@ def test_named_functions() -> None:
     np.testing.assert_allclose(values["abs"], [1, 0, 2])
     bump = Functions("bump", dimensions=2).target(points)[:, 0]
     np.testing.assert_allclose(bump, np.exp([-1, 0, -5]))
-    with pytest.raises(MisconfigurationException, match="'x2' is unknown"):
+    with pytest.raises(UserError, match="'x2' is unknown"):
         Functions("bump")
-    with pytest.raises(MisconfigurationException, match=r"'x' is unknown \(known: e, pi, x1, x2\)"):
+    with pytest.raises(UserError, match=r"'x' is unknown \(known: e, pi, x1, x2\)"):
         Functions("sin(x)", dimensions=2)
 
 
@@ -140,7 +140,7 @@ def test_a_grid_holds_at_most_so_many_points(num: int, dimensions: int, found: i
 
 
 def test_a_function_without_finite_values_is_refused() -> None:
-    with pytest.raises(MisconfigurationException, match=r"log\(x\).*no finite value at \(-"):
+    with pytest.raises(UserError, match=r"log\(x\).*no finite value at \(-"):
         splits("log(x)")
 
 
@@ -155,5 +155,5 @@ def test_a_function_without_finite_values_is_refused() -> None:
     ],
 )
 def test_nonsense_is_refused_by_its_key(kwargs: dict[str, object]) -> None:
-    with pytest.raises(MisconfigurationException, match=f"data.{next(iter(kwargs))}"):
+    with pytest.raises(UserError, match=f"data.{next(iter(kwargs))}"):
         Functions(**kwargs)  # type: ignore[arg-type]

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import Gates, Splits
+from runtime.errors import UserError
 
 TRUTH: dict[str, Callable[[bool, bool], bool]] = {
     "or": operator.or_,
@@ -59,7 +59,7 @@ def test_noise_is_seeded_and_for_training_alone() -> None:
 
 @pytest.mark.parametrize("kwargs", [{"gate": "nand"}, {"repeat": 0}, {"noise": -1.0}])
 def test_nonsense_is_refused_by_its_key(kwargs: dict[str, object]) -> None:
-    with pytest.raises(MisconfigurationException, match=f"data.{next(iter(kwargs))}"):
+    with pytest.raises(UserError, match=f"data.{next(iter(kwargs))}"):
         Gates(**kwargs)  # type: ignore[arg-type]
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import ImageArrays
+from runtime.errors import UserError
 from tests.test_cli import fails
 
 RANDOM = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def test_a_plain_array_takes_its_labels_from_another_file(tmp_path: Path) -> Non
     data = loaded(f"{tmp_path}/x.npy", labels=f"{tmp_path}/y.npy")
     assert data.num_classes == 4
     assert loaded(f"{tmp_path}/x.npy", labels="none").num_classes is None
-    with pytest.raises(MisconfigurationException, match="no file .*z.npy: set --data.labels to"):
+    with pytest.raises(UserError, match="no file .*z.npy: set --data.labels to"):
         loaded(f"{tmp_path}/x.npy", labels=f"{tmp_path}/z.npy")
 
 
@@ -138,7 +138,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 def test_mistakes_are_named_with_a_remedy(mistake: str, tmp_path: Path) -> None:
     arrays, options, message = MISTAKES[mistake]
     path = archive(tmp_path, **arrays)
-    with pytest.raises(MisconfigurationException, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         loaded(path, **options)
     assert "\n" not in str(caught.value)
     assert mistake == "rare" or path in str(caught.value)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import ImageFolder
+from runtime.errors import UserError
 from tests.datamodules.pictures import loaded, parts, write_classes, write_images
 from tests.test_cli import fails
 
@@ -24,9 +24,7 @@ def test_unreadable_images_are_named_or_left_out(photos: Path) -> None:
     broken(photos, 5)
     message = r"5 image\(s\) cannot be read: .*dog/0.png \(not an image .*dog/2.png .*\) and 2 more"
     for _ in range(2):  # the second time from the cache
-        with pytest.raises(
-            MisconfigurationException, match=message + ".*--data.skip_unreadable true"
-        ):
+        with pytest.raises(UserError, match=message + ".*--data.skip_unreadable true"):
             loaded(photos)
     with pytest.warns(UserWarning, match=message):
         data = loaded(photos, skip_unreadable=True)
@@ -121,7 +119,7 @@ def test_mistakes_are_named_with_a_remedy(mistake: str, photos: Path) -> None:
     change, options, message = MISTAKES[mistake]
     if change:
         change(photos)
-    with pytest.raises(MisconfigurationException, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         loaded(photos, **options)
     assert "\n" not in str(caught.value)
 

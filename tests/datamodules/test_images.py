@@ -9,11 +9,11 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import Images, Split, images
 from datamodules.base import cut_validation
 from datamodules.digits import load_digits
+from runtime.errors import UserError
 
 
 def as_set(split: Split) -> set[bytes]:
@@ -96,7 +96,7 @@ def test_logger_and_checkpoint_carry_what_was_found(tmp_path: Path) -> None:
 def test_a_named_data_set_is_never_replaced(tmp_path: Path) -> None:
     data = Images("mnist", str(tmp_path))
     data.prepare_data()
-    with pytest.raises(MisconfigurationException, match=r"MNIST is in none of.*tests are offline"):
+    with pytest.raises(UserError, match=r"MNIST is in none of.*tests are offline"):
         data.setup("fit")
 
 
@@ -112,7 +112,7 @@ def test_the_network_is_asked_only_for_what_is_missing(
 
 
 def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(MisconfigurationException, match="'cifar'.*--data.dataset.*kmnist"):
+    with pytest.raises(UserError, match="'cifar'.*--data.dataset.*kmnist"):
         Images("cifar")  # type: ignore[arg-type]
 
 
@@ -161,7 +161,7 @@ def test_no_validation_is_no_loader() -> None:
 
 @pytest.mark.parametrize("fraction", [0.003, 0.999, 1.5, -0.1])
 def test_a_fraction_that_empties_a_class_is_refused(fraction: float) -> None:
-    with pytest.raises(MisconfigurationException, match="val_fraction "):
+    with pytest.raises(UserError, match="val_fraction "):
         Images("digits", val_fraction=fraction).setup()
 
 
@@ -178,5 +178,5 @@ def test_pixels_are_divided_by_the_scale(scale: float, largest: float) -> None:
 
 
 def test_a_scale_of_zero_is_refused() -> None:
-    with pytest.raises(MisconfigurationException, match="data.scale is 0"):
+    with pytest.raises(UserError, match="data.scale is 0"):
         Images("digits", scale=0)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 
 from datamodules import Iris, Splits
+from runtime.errors import UserError
 
 
 def splits(**kwargs: object) -> Splits:
@@ -67,7 +67,7 @@ def test_folds_partition_the_flowers_by_species() -> None:
 
 @pytest.mark.parametrize("kwargs", [{"fold": 5}, {"fold": -1}, {"folds": 1}])
 def test_nonsense_is_refused_by_its_key(kwargs: dict[str, int]) -> None:
-    with pytest.raises(MisconfigurationException, match=f"data.{next(iter(kwargs))}"):
+    with pytest.raises(UserError, match=f"data.{next(iter(kwargs))}"):
         Iris(**kwargs)  # type: ignore[arg-type]
 
 

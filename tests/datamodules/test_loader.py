@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from datamodules import BatchLoader, InMemoryDataModule, Split, Splits
+from runtime.errors import UserError
 
 
 def loader(n: int = 23, batch_size: int = 4, **kwargs: Any) -> BatchLoader:
@@ -86,7 +86,7 @@ def test_a_remainder_smaller_than_the_ranks_joins_the_batch_before() -> None:
     ],
 )
 def test_impossible_batches_are_refused(kwargs: dict[str, Any], message: str) -> None:
-    with pytest.raises(MisconfigurationException, match=message):
+    with pytest.raises(UserError, match=message):
         loader(**kwargs)
 
 
@@ -130,7 +130,7 @@ def test_state_of_a_finished_epoch_starts_at_the_first_batch() -> None:
 def test_a_position_does_not_survive_another_batch_size() -> None:
     whole = loader()
     next(iter(whole))
-    with pytest.raises(MisconfigurationException, match="--data.batch_size 4"):
+    with pytest.raises(UserError, match="--data.batch_size 4"):
         loader(batch_size=5).load_state_dict(whole.state_dict())
     batches(whole)
     loader(batch_size=5).load_state_dict(whole.state_dict())  # Between epochs, it may change.
@@ -244,7 +244,7 @@ def test_a_twice_resumed_trainer_sees_exactly_the_remaining_batches(
 @pytest.mark.filterwarnings("ignore")
 def test_training_does_not_resume_on_other_data(tmp_path: Path) -> None:
     fit(Numbers(), callbacks=[SaveEverywhere(tmp_path)], max_steps=1)
-    with pytest.raises(MisconfigurationException, match="data.offset 0, this run has 1"):
+    with pytest.raises(UserError, match="data.offset 0, this run has 1"):
         fit(Numbers(offset=1), tmp_path / "batch1.ckpt", max_steps=2)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import download, sources
 from datamodules.sources import DATASETS, find_files, load_idx_dataset, read_idx
+from runtime.errors import UserError
 from tests.datamodules.conftest import idx_bytes, write_idx
 
 IMAGES = np.arange(2 * 28 * 28, dtype=np.int32).astype(np.uint8).reshape(2, 28, 28)
@@ -55,7 +55,7 @@ def test_a_broken_file_is_named_in_one_line(tmp_path: Path, case: str) -> None:
     name, data, message = BROKEN[case]
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(MisconfigurationException, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         read_idx(path, dims=3)
     assert str(caught.value).startswith(str(path))
     assert "delete it" in str(caught.value)
@@ -112,7 +112,7 @@ def test_nothing_found_names_places_and_remedies_in_one_line(
 ) -> None:
     spec = replace(DATASETS["fashion"], system_folder=str(tmp_path / "system"))
     monkeypatch.setitem(DATASETS, "fashion", spec)  # This machine may have the real one.
-    with pytest.raises(MisconfigurationException) as caught:
+    with pytest.raises(UserError) as caught:
         load_idx_dataset("fashion", tmp_path, "no route to host")
     message = str(caught.value)
     places = (f"{tmp_path}/FashionMNIST/raw", "http://fashion-mnist", "no route to host")
@@ -126,7 +126,7 @@ def test_a_missing_file_is_named(tmp_path: Path, tiny: Callable[..., None]) -> N
     raw = tmp_path / "MNIST" / "raw"
     tiny(raw)
     (raw / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(MisconfigurationException, match=r"no t10k-labels-idx1-ubyte\[.gz\]"):
+    with pytest.raises(UserError, match=r"no t10k-labels-idx1-ubyte\[.gz\]"):
         load_idx_dataset("mnist", tmp_path)
 
 
@@ -167,7 +167,7 @@ def test_files_that_are_not_this_data_set_are_refused(
     raw = tmp_path / "MNIST" / "raw"
     tiny(raw)
     damage(raw)
-    with pytest.raises(MisconfigurationException, match=message):
+    with pytest.raises(UserError, match=message):
         load_idx_dataset("mnist", tmp_path)
 
 

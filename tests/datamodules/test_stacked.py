@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import Images, Split, Splits, StackedImages
 from datamodules.stacked import NUM_EVAL, make_stacks
 from metrics.labels import mode_coverage
+from runtime.errors import UserError
 
 
 def splits_of(data: Images) -> Splits:
@@ -127,5 +127,5 @@ def test_no_validation_images_are_no_validation_stacks() -> None:
 
 
 def test_no_training_stacks_are_refused() -> None:
-    with pytest.raises(MisconfigurationException, match="data.num_train is 0: set it to 1 or more"):
+    with pytest.raises(UserError, match="data.num_train is 0: set it to 1 or more"):
         StackedImages(num_train=0)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from commands import config_files
 from datamodules.expressions import evaluate
+from runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.faults.ledger import Ledger, rounds
 from tests.faults.mutations import mutated, run
@@ -100,14 +100,14 @@ def test_damaged_configs(ledger: Ledger, tmp_path: Path) -> None:
         path.write_bytes(data)
         try:
             config_files.check([path])
-        except MisconfigurationException as error:
+        except UserError as error:
             check_refusal(error, str(path))
             return
         yaml.load(data.decode(), Loader=WithoutDuplicates)
         if random.random() < 0.02:
             try:
                 parsed("fit", "--config", str(path))
-            except MisconfigurationException as error:
+            except UserError as error:
                 check_refusal(error, "")
 
     run(ledger, "mutated YAML file", rounds(10_000, 300), one_round)
@@ -213,7 +213,7 @@ def check_formula(random: Random) -> None:
             text = with_token(text, FORMULA_TOKENS, random)
         try:
             found = evaluate(text, X)
-        except MisconfigurationException as error:
+        except UserError as error:
             check_refusal(error, "function")
             if damaged:
                 return

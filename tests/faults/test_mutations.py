@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import sources
 from runtime import checkpoint_files
 from runtime.checkpoint_files import AtomicCheckpointIO
 from runtime.checkpoints import newest
+from runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.faults.ledger import Ledger, rounds
 from tests.faults.mutations import mutated, run
@@ -84,7 +84,7 @@ def read_one_idx(random: Random, folder: Path) -> None:
     path.write_bytes(data)
     try:
         tensor = sources.read_idx(path, dims)
-    except MisconfigurationException as error:
+    except UserError as error:
         check_refusal(error, path.name)
         return
     shape, values, kind = expected_of(unpacked(data) if packed else data, dims)
@@ -112,7 +112,7 @@ def load_one_data_set(random: Random, folder: Path) -> None:
         (folder / "MNIST" / "raw" / path).write_bytes(data)
     try:
         splits = sources.load_idx_dataset("mnist", folder)
-    except MisconfigurationException as error:
+    except UserError as error:
         check_refusal(error, *files)
         return
     for split, (images, labels) in zip(splits, (SPEC.train, SPEC.test), strict=True):
@@ -192,7 +192,7 @@ def test_damaged_checkpoints(ledger: Ledger, tmp_path: Path) -> None:
             found = newest(path.parent)
         try:
             loaded = AtomicCheckpointIO().load_checkpoint(path)
-        except MisconfigurationException as error:
+        except UserError as error:
             assert found is None
             check_refusal(error, str(path))
             return

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.activation_maximization import (
@@ -15,6 +14,7 @@ from models.activation_maximization import (
     last_layer,
     maximize,
 )
+from runtime.errors import UserError
 
 SHAPE = (1, 8, 8)
 
@@ -136,7 +136,7 @@ def test_activations_are_those_before_an_activation_in_place() -> None:
 
 
 def refused(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(MisconfigurationException, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
 

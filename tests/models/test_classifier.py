@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
@@ -14,6 +13,7 @@ from torch.testing import assert_close
 from datamodules import Gates, Images, Iris
 from models import GateLogistic, GateMLP, ImageClassifier, IrisMLP
 from models.networks import LectureConvNet
+from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, convnet, dense, fit, iris, trainer
 
 EVERY = [
@@ -202,7 +202,7 @@ def test_learning_rate_rises_then_follows_its_schedule(schedule: str) -> None:
 
 
 def test_a_schedule_needs_to_know_its_end() -> None:
-    with pytest.raises(MisconfigurationException, match="set --trainer.max_epochs"):
+    with pytest.raises(UserError, match="set --trainer.max_epochs"):
         fit(IrisMLP(schedule="cosine"), Iris(), max_epochs=-1)
 
 
@@ -213,7 +213,7 @@ def test_torchs_schedulers_step_every_batch_and_exclude_our_own() -> None:
     model = IrisMLP(scheduler=steps, optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
     made = fit(model, Iris(batch_size=40), max_epochs=1)  # 3 steps
     assert made.optimizers[0].param_groups[0]["lr"] == 1 / 8
-    with pytest.raises(MisconfigurationException, match="replaces model.schedule and"):
+    with pytest.raises(UserError, match="replaces model.schedule and"):
         IrisMLP(scheduler=steps, warmup=0.1)
 
 
@@ -227,7 +227,7 @@ def test_plateau_scheduler_watches_the_validation_loss() -> None:
 
 @pytest.mark.parametrize("argument", ["label_smoothing", "warmup"])
 def test_shares_outside_0_to_1_are_refused(argument: str) -> None:
-    with pytest.raises(MisconfigurationException, match=f"model.{argument} is 1.5"):
+    with pytest.raises(UserError, match=f"model.{argument} is 1.5"):
         IrisMLP(**{argument: 1.5})
 
 
@@ -255,5 +255,5 @@ def test_the_average_follows_each_step_and_is_what_is_evaluated() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    with pytest.raises(MisconfigurationException, match="needs at least two classes"):
+    with pytest.raises(UserError, match="needs at least two classes"):
         ImageClassifier((1, 16, 16), 1)

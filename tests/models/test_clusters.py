@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from models.clusters import Clusters
+from runtime.errors import UserError
 
 SHAPE = (1, 28, 28)
 
@@ -84,7 +84,7 @@ def test_descriptions_are_strengths_of_directions() -> None:
 )
 def test_fewer_images_than_clusters_are_refused(count: int, images: torch.Tensor) -> None:
     message = rf"model\.clusters is {count}, and there are \d different training images"
-    with pytest.raises(MisconfigurationException, match=message):
+    with pytest.raises(UserError, match=message):
         Clusters(count, SHAPE, uniform=False).learn(images, seed=0)
 
 
@@ -98,5 +98,5 @@ def test_as_many_clusters_as_images_or_one(count: int) -> None:
 
 def test_clusters_of_an_earlier_version_are_refused() -> None:
     earlier = {"centres": torch.zeros(2, 196), "limits": torch.zeros(1)}
-    with pytest.raises(MisconfigurationException, match="use the version that trained the run"):
+    with pytest.raises(UserError, match="use the version that trained the run"):
         Clusters(2, SHAPE, uniform=False).load_state_dict(earlier)

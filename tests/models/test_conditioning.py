@@ -4,12 +4,12 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from models import ConditionalGAN
 from models.conditioning import ConditionalBatchNorm2d, EmbeddedClass
 from models.gan_networks import LectureGenerator, ModernGenerator
+from runtime.errors import UserError
 from tests.models.gans import SHAPE, fit, same, small, state
 
 
@@ -53,7 +53,7 @@ def test_the_class_changes_what_is_drawn(conditioning: str) -> None:
 
 
 def test_batch_norm_needs_a_generator_that_has_it_by_class() -> None:
-    with pytest.raises(MisconfigurationException, match="choose that one, or another conditioning"):
+    with pytest.raises(UserError, match="choose that one, or another conditioning"):
         ConditionalGAN(SHAPE, 10, generator=LectureGenerator, conditioning="batch_norm")
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from datamodules import Images
 from models import GAN, ConditionalGAN
 from models import penalties as penalties_module
 from models.gan_heads import AuxiliaryHead
+from runtime.errors import UserError
 from tests.models.gans import DROPOUT, KINDS, fit, same, sgd, small, state
 
 
@@ -190,13 +190,13 @@ def test_a_schedule_that_waits_for_a_loss_is_refused() -> None:
     def plateau(optimizer: Any) -> Any:
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
 
-    with pytest.raises(MisconfigurationException, match="generator_scheduler"):
+    with pytest.raises(UserError, match="generator_scheduler"):
         fit(small(generator_scheduler=plateau))
 
 
 def test_reusing_fakes_excludes_what_it_cannot_do() -> None:
     for option in ({"accumulate_grad_batches": 2}, {"fakes_in_eval_mode": True}):
-        with pytest.raises(MisconfigurationException, match="reuse_fakes"):
+        with pytest.raises(UserError, match="reuse_fakes"):
             small(reuse_fakes=True, **option)
 
 
@@ -252,7 +252,7 @@ def test_hyperparameters_are_plain_values_and_rebuild_the_model(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["discriminator_steps", "accumulate_grad_batches", "r1_every"])
 def test_a_count_below_1_is_refused(name: str) -> None:
-    with pytest.raises(MisconfigurationException, match=f"model.{name} is 0: set it to 1"):
+    with pytest.raises(UserError, match=f"model.{name} is 0: set it to 1"):
         small(**{name: 0})
 
 
@@ -277,5 +277,5 @@ def test_rounds_and_penalties_go_on_over_short_epochs(monkeypatch: pytest.Monkey
 
 def test_a_generator_that_would_never_learn_is_refused() -> None:
     model = small(discriminator_steps=2, accumulate_grad_batches=2)
-    with pytest.raises(MisconfigurationException, match="more than the 3 batches of an epoch"):
+    with pytest.raises(UserError, match="more than the 3 batches of an epoch"):
         fit(model, limit_train_batches=3)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +30,7 @@ from models.losses import (
     Relativistic,
     Wasserstein,
 )
+from runtime.errors import UserError
 from tests.models.gans import fit, same, small, state
 
 CONDITIONAL = [SoftmaxHead, NormalizedSigmoidHead, AuxiliaryHead, ProjectionHead]
@@ -192,12 +192,12 @@ def test_a_head_evaluates_real_images_by_its_own_loss() -> None:
 
 @pytest.mark.parametrize("head", CONDITIONAL)
 def test_a_head_with_classes_is_refused_by_a_gan_without(head: type[Head]) -> None:
-    with pytest.raises(MisconfigurationException, match=f"{head.__name__} is for .*Conditional"):
+    with pytest.raises(UserError, match=f"{head.__name__} is for .*Conditional"):
         small(GAN, head=head)
 
 
 def test_a_plain_head_is_refused_by_a_conditional_gan() -> None:
-    with pytest.raises(MisconfigurationException, match="PlainHead is for model.class_path GAN"):
+    with pytest.raises(UserError, match="PlainHead is for model.class_path GAN"):
         small(ConditionalGAN, head=PlainHead)
 
 

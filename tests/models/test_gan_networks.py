@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from models import GAN, ConditionalGAN
@@ -20,6 +19,7 @@ from models.gan_networks import (
     count_features,
 )
 from models.layers import Unflatten, initialize_
+from runtime.errors import UserError
 from tests.models.gans import LECTURE, LECTURE_CGAN, SHAPE
 
 
@@ -102,7 +102,7 @@ def test_features_may_also_go_around_the_hidden_layers() -> None:
 
 
 def test_a_way_around_no_layers_is_refused() -> None:
-    with pytest.raises(MisconfigurationException, match=r"set model\.generator\.hidden"):
+    with pytest.raises(UserError, match=r"set model\.generator\.hidden"):
         ModernGenerator(6, SHAPE, skip=True)
 
 
@@ -136,14 +136,14 @@ def test_a_trunk_with_detail_begins_at_full_size() -> None:
 @pytest.mark.parametrize("shape", [(2, 28, 28), (1, 30, 28), (1, 12, 28), (1, 28, 68)])
 @pytest.mark.parametrize("network", [partial(ModernGenerator, 7), ModernTrunk])
 def test_modern_networks_refuse_other_shapes_in_one_line(network: Any, shape: ImageShape) -> None:
-    with pytest.raises(MisconfigurationException, match="multiples of 4 from 16 to 64") as caught:
+    with pytest.raises(UserError, match="multiples of 4 from 16 to 64") as caught:
         network(shape)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("network", [partial(LectureGenerator, 7), LectureTrunk])
 def test_the_lectures_networks_refuse_any_shape_but_the_slides(network: Any) -> None:
-    with pytest.raises(MisconfigurationException, match="the data have 3 x 32 x 32: use Modern"):
+    with pytest.raises(UserError, match="the data have 3 x 32 x 32: use Modern"):
         network((3, 32, 32))
 
 
@@ -156,5 +156,5 @@ def test_counting_features_draws_no_random_numbers_and_keeps_the_mode() -> None:
 
 
 def test_a_trunk_must_end_in_features() -> None:
-    with pytest.raises(MisconfigurationException, match=r"returns shape \(1, 1, 28, 28\)"):
+    with pytest.raises(UserError, match=r"returns shape \(1, 1, 28, 28\)"):
         count_features(nn.Identity(), SHAPE)

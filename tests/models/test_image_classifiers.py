@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from lightning import seed_everything
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from datamodules import Images
 from models import ImageClassifier
 from models.networks import LectureConvNet
+from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, convnet, count_parameters, dense, fit, trainer
 
 
@@ -85,7 +85,7 @@ def test_flip_auto_follows_the_data(mirrors: bool, flips: bool) -> None:
 
 
 def test_inputs_that_are_no_images_are_refused() -> None:
-    with pytest.raises(MisconfigurationException, match=r"the data have shape \(4,\)"):
+    with pytest.raises(UserError, match=r"the data have shape \(4,\)"):
         ImageClassifier((4,), 3)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from models.base import NetworkCallable
@@ -20,6 +19,7 @@ from models.networks import (
     activation_layer,
 )
 from models.vgg import VGG16
+from runtime.errors import UserError
 from tests.models.classifiers import count_parameters
 
 X = torch.tensor([[-2.0, 0.0, 1.5]])
@@ -44,12 +44,12 @@ def test_activation_is_the_function_of_its_name(name: str) -> None:
     ("wrong", "right"), [("sigmiod", "sigmoid"), ("rellu", "relu"), ("softmx", "softmax")]
 )
 def test_misspelt_activation_is_one_line_with_near_names(wrong: str, right: str) -> None:
-    with pytest.raises(MisconfigurationException, match=rf"'{wrong}': did you mean .*{right}"):
+    with pytest.raises(UserError, match=rf"'{wrong}': did you mean .*{right}"):
         FeedForward((2,), 1, 2, wrong)
 
 
 def test_activation_like_nothing_known_lists_what_is() -> None:
-    with pytest.raises(MisconfigurationException, match=r"one of sigmoid, .*gelu") as caught:
+    with pytest.raises(UserError, match=r"one of sigmoid, .*gelu") as caught:
         activation_layer("qqqqqqqq")
     assert "\n" not in str(caught.value)
 
@@ -83,7 +83,7 @@ def test_feed_forward_has_fan_in_plus_one_weights_a_unit(sizes: list[int], param
 
 @pytest.mark.parametrize("sizes", [[2, 3, 0, 1], [2, -1]])
 def test_layer_without_units_is_refused(sizes: list[int]) -> None:
-    with pytest.raises(MisconfigurationException, match="every layer needs a unit"):
+    with pytest.raises(UserError, match="every layer needs a unit"):
         made(sizes)
 
 
@@ -132,7 +132,7 @@ def test_networks_take_images_of_any_shape(network: NetworkCallable, shape: Any)
 
 @pytest.mark.parametrize("network", [LectureConvNet, ResidualConvNet, ResNet9, VGG16])
 def test_inputs_that_do_not_fit_are_refused_in_one_line(network: NetworkCallable) -> None:
-    with pytest.raises(MisconfigurationException, match="the data have") as caught:
+    with pytest.raises(UserError, match="the data have") as caught:
         network((4,), 3)
     assert "\n" not in str(caught.value)
 

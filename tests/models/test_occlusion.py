@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from models.occlusion import occlusion_map
+from runtime.errors import UserError
 
 
 class Corner(nn.Module):
@@ -45,5 +45,5 @@ def test_probabilities_are_what_the_model_says_they_are() -> None:
 
 @pytest.mark.parametrize(("size", "stride"), [(0, 1), (9, 1), (2, 0)])
 def test_a_square_that_does_not_fit_is_refused(size: int, stride: int) -> None:
-    with pytest.raises(MisconfigurationException, match="choose a size of 1..8"):
+    with pytest.raises(UserError, match="choose a size of 1..8"):
         occlusion_map(Corner(), torch.rand(1, 1, 8, 9), torch.tensor([0]), size, stride)

@@ -8,7 +8,6 @@ import pytest
 import torch
 import torchvision
 from lightning import Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from datamodules import Images
@@ -16,6 +15,7 @@ from models import VGG16, ImageClassifier
 from models.dense import Linear
 from models.layers import MaxPool2d
 from models.vgg import PadTo
+from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, count_parameters, fit
 
 
@@ -38,7 +38,7 @@ def test_it_has_13_convolutions_and_3_dense_layers() -> None:
 
 
 def test_padding_that_its_poolings_use_up_is_refused() -> None:
-    with pytest.raises(MisconfigurationException, match="pad_to_multiple_of is 28"):
+    with pytest.raises(UserError, match="pad_to_multiple_of is 28"):
         VGG16(SHAPE, 10, width=1 / 64, pad_to_multiple_of=28)
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cli
 from datamodules import Iris
@@ -21,6 +20,7 @@ from runtime import files
 from runtime.background import BackgroundCheckpointIO, start
 from runtime.checkpoint_files import AtomicCheckpointIO
 from runtime.checkpoints import EpochCheckpoint, problem_of
+from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
 from tests import ranks
 from tests.runtime.test_checkpoint_files import contents_equal
@@ -135,7 +135,7 @@ def test_after_a_failure_nothing_is_linked_or_removed(end: str, tmp_path: Path) 
 
 def test_strategies_that_write_themselves_are_refused() -> None:
     trainer: Any = SimpleNamespace(strategy=FSDPStrategy())
-    with pytest.raises(MisconfigurationException, match="background: FSDP writes its checkpoints"):
+    with pytest.raises(UserError, match="background: FSDP writes its checkpoints"):
         start(trainer)
 
 

@@ -11,20 +11,19 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import Iris
 from models import IrisMLP
 from runtime.checkpoint_files import AtomicCheckpointIO
 from runtime.checkpoints import BestCheckpoint, EpochCheckpoint, problem_of, resolve
-from runtime.errors import RunFailedError
+from runtime.errors import RunFailedError, UserError
 from tests.conftest import ROOT
 from tests.models.gans import small
 
 
 @pytest.mark.parametrize("keep", [0, -2])
 def test_a_run_that_would_keep_no_checkpoint_is_refused(keep: int) -> None:
-    with pytest.raises(MisconfigurationException, match=f"checkpoint.keep_last is {keep}: set"):
+    with pytest.raises(UserError, match=f"checkpoint.keep_last is {keep}: set"):
         EpochCheckpoint(keep_last=keep)
 
 
@@ -95,7 +94,7 @@ def test_a_broken_last_falls_back_to_the_newest_that_can_be_read(tmp_path: Path)
 
 @pytest.mark.parametrize("wanted", ["last", "nowhere.ckpt"])
 def test_no_checkpoint_is_one_clear_error(wanted: str, tmp_path: Path) -> None:
-    with pytest.raises(MisconfigurationException, match=f"--ckpt_path {wanted}: no "):
+    with pytest.raises(UserError, match=f"--ckpt_path {wanted}: no "):
         resolve(wanted, tmp_path)
 
 
@@ -103,7 +102,7 @@ def test_a_named_file_that_is_no_checkpoint_is_one_clear_error(tmp_path: Path) -
     (tmp_path / "notes.md").write_text("no checkpoint")
     torch.save({"code": print}, tmp_path / "code.ckpt")  # more than plain values
     for name in ("notes.md", "code.ckpt"):
-        with pytest.raises(MisconfigurationException, match=f"{name}: not a checkpoint"):
+        with pytest.raises(UserError, match=f"{name}: not a checkpoint"):
             resolve(str(tmp_path / name), tmp_path)
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from jsonargparse import Namespace
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 import cli
 from models import IrisMLP
 from runtime import cluster
+from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
 from tests.models.gans import small
 
@@ -48,7 +48,7 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Any:
 )
 def test_a_wrong_launch_is_refused(variables: dict[str, Any], expected: str, job: Any) -> None:
     job(**variables)
-    with pytest.raises(MisconfigurationException, match=expected):
+    with pytest.raises(UserError, match=expected):
         LadderTrainer(accelerator="cpu", devices=1, logger=False)
 
 
@@ -57,7 +57,7 @@ def test_another_shape_than_slurms_is_refused(devices: int, num_nodes: int, job:
     job(NTASKS=4, NNODES=2)
     asked = f"num_nodes is {num_nodes} with {devices} device"
     remedy = f"--trainer.num_nodes 2 --trainer.devices 2, .*--nodes={num_nodes} .*={devices}\\."
-    with pytest.raises(MisconfigurationException, match=f"{asked}.*{remedy}"):
+    with pytest.raises(UserError, match=f"{asked}.*{remedy}"):
         LadderTrainer(
             accelerator="cpu", devices=devices, num_nodes=num_nodes, strategy="ddp", logger=False
         )
@@ -133,7 +133,7 @@ def test_fsdp_is_refused_for_a_gan_and_only_for_that() -> None:
     def check(strategy: Any, model: Any) -> None:
         cluster.check_strategy(SimpleNamespace(strategy=strategy), model)  # type: ignore[arg-type]
 
-    with pytest.raises(MisconfigurationException, match="FSDP cannot train GAN.*strategy ddp"):
+    with pytest.raises(UserError, match="FSDP cannot train GAN.*strategy ddp"):
         check(FSDPStrategy(), small())
     check(FSDPStrategy(), IrisMLP())
     check(DDPStrategy(), small())
@@ -146,7 +146,7 @@ def test_more_processes_than_cores_are_refused_unless_wanted(
     options: Any = {"accelerator": "cpu", "strategy": "ddp", "logger": False}
     assert LadderTrainer(devices=2, **options).world_size == 2
     message = "trainer.devices is 3, and this machine has 2 CPU cores: set --trainer.devices to 2"
-    with pytest.raises(MisconfigurationException, match=message):
+    with pytest.raises(UserError, match=message):
         LadderTrainer(devices=3, **options)
     assert LadderTrainer(devices=3, oversubscribe=True, **options).world_size == 3
     monkeypatch.setenv("LOCAL_RANK", "0")  # somebody else has started the processes

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cli
 from runtime import loggers
+from runtime.errors import UserError
 from runtime.run_folder import RunFolder
 from tests import ranks
 from tests.conftest import ROOT
@@ -251,7 +251,7 @@ def test_other_loggers_start_on_rank_zero(
 def test_a_failure_on_rank_zero_is_one_on_all_ranks(tmp_path: Path) -> None:
     strategy = SimpleNamespace(broadcast=lambda value: (tmp_path, "no such service"))
     trainer: Any = SimpleNamespace(is_global_zero=False, strategy=strategy, loggers=[])
-    with pytest.raises(MisconfigurationException, match="no such service"):
+    with pytest.raises(UserError, match="no such service"):
         RunFolder(tmp_path, "iris").setup(trainer, None, "fit")  # type: ignore[arg-type]
 
 

@@ -5,12 +5,12 @@ from functools import partial
 from typing import Annotated, Any
 
 import pytest
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules import Functions, Gates, Images
 from models import GAN, ConditionalGAN, ImageClassifier, IrisMLP
 from models.gan_heads import ProjectionHead
 from models.networks import FeedForward
+from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive, Range, Share, check_ranges, ranges_of
 
 SHAPE = (1, 28, 28)
@@ -45,24 +45,20 @@ def test_ranges_come_from_the_class_and_its_bases() -> None:
     assert ranges_of(Derived).keys() == {"sizes", "width", "share"}
     check_ranges(Derived, {"sizes": [0, 1], "width": 3, "other": -1}, "model.")
     check_ranges(Derived, {"sizes": None}, "model.")
-    with pytest.raises(
-        MisconfigurationException, match=r"^model\.sizes is -2: set it to 0 or more"
-    ):
+    with pytest.raises(UserError, match=r"^model\.sizes is -2: set it to 0 or more"):
         check_ranges(Derived, {"sizes": [1, -2]}, "model.")
 
 
 def test_a_value_that_names_a_class_is_checked_too() -> None:
     value = {"class_path": f"{__name__}.Base", "init_args": {"width": 0}}
-    with pytest.raises(
-        MisconfigurationException, match=r"^model\.network\.width is 0: set it to 1"
-    ):
+    with pytest.raises(UserError, match=r"^model\.network\.width is 0: set it to 1"):
         check_ranges(Derived, {"network": value}, "model.")
 
 
 def test_a_function_declares_ranges_as_well() -> None:
     def draw(count: Annotated[int, Range(1, 9)] = 1) -> None: ...
 
-    with pytest.raises(MisconfigurationException, match="--count is 10: set it to 1 or more"):
+    with pytest.raises(UserError, match="--count is 10: set it to 1 or more"):
         check_ranges(draw, {"count": 10}, "--")
 
 
@@ -89,5 +85,5 @@ WRONG = {
 
 @pytest.mark.parametrize("message", WRONG)
 def test_models_and_data_refuse_senseless_values(message: str) -> None:
-    with pytest.raises(MisconfigurationException, match=message):
+    with pytest.raises(UserError, match=message):
         WRONG[message]()

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from models import ConditionalGAN
 from runtime import trust
+from runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.test_cli import fails, run
 
@@ -69,7 +69,7 @@ def test_python_refuses_it_too(made_by_another: Path, tmp_path: Path) -> None:
     head = {"class_path": "evil.X", "init_args": {}}
     for hparams in ({"head": head}, {"_instantiator": "evil.X"}):
         poison_checkpoint(made_by_another, **hparams)
-        with pytest.raises(MisconfigurationException, match="evil|another _instantiator"):
+        with pytest.raises(UserError, match="evil|another _instantiator"):
             ConditionalGAN.load_from_checkpoint(last)
     assert not (tmp_path / "ran").exists()
 
@@ -84,7 +84,7 @@ def test_the_user_may_trust_it(made_by_another: Path, tmp_path: Path) -> None:
 def test_classes_that_the_user_names_are_trusted() -> None:
     hparams = {"network": {"class_path": "my_file.Net"}}
     trust.check_trust(hparams, "run", own=["my_file.Net"])
-    with pytest.raises(MisconfigurationException, match=r"run names the class my_file\.Net"):
+    with pytest.raises(UserError, match=r"run names the class my_file\.Net"):
         trust.check_trust(hparams, "run", own=["other_file.Net"])
 
 
