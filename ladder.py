@@ -25,7 +25,7 @@ from commands import COMMANDS, trained
 from commands import predict as prediction
 from commands import sample as generation
 from datamodules.frame import Frame, as_pixels
-from models import sampling
+from models import generative as sampling
 from models.base import Module
 from runtime import checkpoints, signals
 from runtime.errors import UserError

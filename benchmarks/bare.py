@@ -20,7 +20,7 @@ Step = Callable[[Batch, int], None]
 def gan_step(model: GAN, optimizers: Sequence[Optimizer], autocast: Autocast) -> Step:
     """Returns a step that updates each network once, like `GAN.training_step`."""
     discriminator_optimizer, generator_optimizer = optimizers
-    device = model.grid_latents.device
+    device = model.device
 
     def draw(count: int, random: torch.Generator) -> Any:
         latents, labels = model.draw(count, random)

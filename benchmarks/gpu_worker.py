@@ -25,7 +25,7 @@ def draws_on(model: GAN, device: str) -> Callable[..., tuple[Tensor, Tensor | No
 
     def draw(count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         latents = torch.rand(count, model.latent_dim, device=device)
-        if not model.conditional:
+        if model.num_classes is None:
             return latents, None
         return latents, torch.randint(10, (count,), device=device)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from callbacks.figures import figures_folder, new_figure, publish, styled
 from callbacks.results import data_of
 from models.base import eval_mode
-from models.classifier import Classifier
+from models.classifier import Classifier, is_classifier
 
 UNDECIDED = 0.05  # a surface that is nowhere farther from 0.5 separates nothing
 
@@ -28,7 +28,7 @@ class DecisionSurface(Callback):
         data = data_of(trainer)
         if data is None or data.splits is None or data.input_shape != (2,):
             return
-        if not isinstance(pl_module, Classifier) or pl_module.num_classes != 2:
+        if not is_classifier(pl_module) or pl_module.num_classes != 2:
             return
         points, targets = data.splits.test
         low, high = points.min().item() - self.margin, points.max().item() + self.margin
@@ -45,7 +45,7 @@ def probability_surface(model: Classifier, axis: Tensor) -> Tensor:
     second, first = torch.meshgrid(axis, axis, indexing="ij")
     points = torch.stack([first, second], dim=-1).view(-1, 2).to(model.device)
     with eval_mode(model):
-        probabilities = model.probabilities(model(points).float())
+        probabilities = model.probabilities(points)
     return probabilities[:, 1].view(len(axis), -1).cpu()
 
 

@@ -10,7 +10,7 @@ from callbacks.evaluation_figures import draw_confusion, draw_mistakes, draw_rel
 from callbacks.figures import figures_folder, publish
 from callbacks.results import class_names, data_of, record, say
 from callbacks.tally import Evaluated, WorstMistakes, calibration_of
-from models.classifier import Classifier
+from models.classifier import is_classifier
 
 FEWEST = 30  # examples of a reliability diagram; with fewer its bins are nearly empty
 
@@ -25,7 +25,7 @@ class Evaluation(Callback):
         self._mistakes: WorstMistakes | None = None  # None: there is nothing to report
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        evaluates = isinstance(pl_module, Classifier) and not trainer.sanity_checking
+        evaluates = is_classifier(pl_module) and not trainer.sanity_checking
         self._mistakes = WorstMistakes().to(pl_module.device) if evaluates else None
 
     def on_validation_batch_end(

@@ -16,7 +16,7 @@ from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from callbacks.style import styled
-from models.sampling import to_pixels
+from models.generative import to_pixels
 from runtime.errors import UserError
 from runtime.files import write, write_figure
 from runtime.run_logs import RunTensorBoardLogger

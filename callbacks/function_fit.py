@@ -11,7 +11,7 @@ from callbacks.results import data_of, record, say
 from callbacks.style import colours
 from models.base import eval_mode
 from models.networks import FeedForward
-from models.regressor import FunctionMLP
+from models.regressor import is_regressor
 
 WORDS = {"loss": "mean squared error", "sup_error": "largest error"}
 
@@ -20,7 +20,7 @@ class FunctionFit(Callback):
     """Prints the errors, and draws `function_fit.png` of one or two variables after training."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING or not isinstance(pl_module, FunctionMLP):
+        if trainer.state.fn == TrainerFn.FITTING or not is_regressor(pl_module):
             return
         stage, title = ("test", "Test") if trainer.testing else ("val", "Validation")
         found = trainer.callback_metrics.items()
@@ -34,7 +34,7 @@ class FunctionFit(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = data_of(trainer)
-        if not isinstance(pl_module, FunctionMLP) or data is None or data.splits is None:
+        if not is_regressor(pl_module) or data is None or data.splits is None:
             return
         points, truth = data.splits.test
         with eval_mode(pl_module), torch.no_grad():  # On every rank: weights may be sharded.

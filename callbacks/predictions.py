@@ -8,8 +8,8 @@ from torch import Tensor
 
 from callbacks.figures import figures_folder
 from callbacks.results import class_names, data_of, gather, say
-from models.classifier import Classifier
-from models.regressor import FunctionMLP
+from models.classifier import is_classifier
+from models.regressor import is_regressor
 from runtime.files import write
 from runtime.ranges import NonNegative, check_ranges
 
@@ -37,7 +37,7 @@ class Predictions(Callback):
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
     ) -> None:
-        if isinstance(pl_module, Classifier | FunctionMLP):
+        if is_classifier(pl_module) or is_regressor(pl_module):
             self._batches.append(outputs)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,7 +46,7 @@ class Predictions(Callback):
         shares = zip(*gather(self._batches), strict=True)
         self._batches = []
         batches = [batch for step in shares for batch in step]  # Step by step, rank by rank.
-        classifies = isinstance(pl_module, Classifier)
+        classifies = is_classifier(pl_module)
         keys = ("targets", "probabilities" if classifies else "predictions")
         targets, found = (torch.cat([batch[key] for batch in batches]) for key in keys)
         names = class_names(data_of(trainer), found.shape[1]) if classifies else None

@@ -11,7 +11,7 @@ from callbacks.figures import step_of, tensorboard
 from callbacks.results import data_of
 from metrics.judge import Judge
 from models.gan import GAN
-from models.sampling import Draws, sample, to_pixels
+from models.generative import Draws, sample, to_pixels
 
 
 @torch.no_grad()

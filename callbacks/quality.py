@@ -24,8 +24,7 @@ from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Sco
 from metrics.judge import Judge
 from metrics.scores import GanTrain
 from models.base import eval_mode
-from models.gan import GAN
-from models.sampling import Draws, to_pixels
+from models.generative import Draws, Generative, is_generative, to_pixels
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive, check_ranges
 from runtime.schedule import epoch_is_due, is_over
@@ -81,16 +80,16 @@ class Quality(Callback):
         self._newest: QualityReport | None = None  # of training
         self._seconds = 0.0
 
-    def logged(self, model: GAN) -> list[str]:
+    def logged(self, model: Generative) -> list[str]:
         """Returns the names of the scores that training logs for a model."""
         if self._judge is None or not self.samples:
             return []
         scores = (s for s in self.scores.values() if "fit" in s.stages)
-        return [s.name for s in scores if model.conditional or not s.needs_labels]
+        return [s.name for s in scores if model.num_classes is not None or not s.needs_labels]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._judge = self._quality = self._newest = None
-        if not isinstance(pl_module, GAN) or stage == "predict":
+        if not is_generative(pl_module) or stage == "predict":
             return
         data = data_of(trainer)
         wanted = self.judge or (data.judge if data else None)
@@ -159,7 +158,7 @@ class Quality(Callback):
                 labels, held_out = self._train.targets, self._held_out
                 worst = draw_worst(model, judge.network, quality, labels, held_out, names)
                 publish(trainer, folder, f"worst_{stage}", worst)
-        if folder is None or not model.conditional:
+        if folder is None or not model.num_classes is not None:
             return
         publish(trainer, folder, f"classes_{stage}", draw_classes(report, quality.scores, names))
         confusion = quality.generated.compute()["confusion"].cpu()
@@ -189,7 +188,10 @@ class Quality(Callback):
             self._quality = GeneratorQuality(
                 [score for score in self.scores.values() if trainer.state.fn in score.stages],
                 Setting(
-                    judge.image_shape, judge.num_features, judge.num_classes, model.conditional
+                    judge.image_shape,
+                    judge.num_features,
+                    judge.num_classes,
+                    model.num_classes is not None,
                 ),
                 real=(LabelledImages(*self._train), LabelledImages(*whole)),
             ).to(model.device)

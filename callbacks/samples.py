@@ -10,8 +10,7 @@ from torch import Tensor
 from callbacks.figures import figures_folder, log_picture, tile, write_png
 from callbacks.results import class_names, data_of
 from models.base import eval_mode
-from models.gan import GAN
-from models.sampling import sample
+from models.generative import Generative, is_generative, sample
 from runtime.ranges import NonNegative, check_ranges
 from runtime.schedule import epoch_is_due, is_over
 
@@ -39,26 +38,29 @@ class SampleGrid(Callback):
         self._every = max(1, int(steps) // GRIDS) if known else STEPS
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
-        if isinstance(pl_module, GAN) and trainer.global_step == 0:
+        if is_generative(pl_module) and trainer.global_step == 0:
             self._draw(trainer, pl_module)
-            pl_module.print(untrained_scores(pl_module, *batch))
+            if text := untrained_scores(pl_module, *batch):
+                pl_module.print(text)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         due = self.min_steps is None and trainer.global_step % self._every == 0
-        if due and isinstance(pl_module, GAN) and self._drawn != trainer.global_step:
+        if due and is_generative(pl_module) and self._drawn != trainer.global_step:
             self._draw(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(pl_module, GAN) or self._drawn == trainer.global_step:
+        if not is_generative(pl_module) or self._drawn == trainer.global_step:
             return
         if is_over(trainer) if self.min_steps is None else epoch_is_due(trainer, self.min_steps):
             self._draw(trainer, pl_module)
 
-    def _draw(self, trainer: Trainer, model: GAN) -> None:
+    def _draw(self, trainer: Trainer, model: Generative) -> None:
         self._drawn = trainer.global_step
         if (folder := figures_folder(trainer)) is None:
             return
-        images = sample(model, model.grid_latents, model.grid_labels)
+        latents, labels = (x if x is None else x.to(model.device) for x in model.sample_grid())
+        assert latents is not None
+        images = sample(model, latents, labels)
         picture = tile(images, len(images) // model.grid_rows)
         rows = class_names(data_of(trainer), model.num_classes) if model.num_classes else []
         write_png(folder / f"samples_{trainer.global_step:07d}.png", picture, rows)
@@ -67,11 +69,17 @@ class SampleGrid(Callback):
 
 
 @torch.no_grad()
-def untrained_scores(model: GAN, images: Tensor, labels: Tensor) -> str:
-    """Scores five real images and five of noise, which an untrained D cannot tell apart."""
+def untrained_scores(model: Generative, images: Tensor, labels: Tensor) -> str:
+    """Scores five real images and five of noise, which an untrained D cannot tell apart.
+
+    Empty for a model without a discriminator.
+    """
     noise = torch.rand(5, *images.shape[1:], generator=torch.Generator().manual_seed(0))
     both = torch.cat([images[:5], noise.to(images)])
-    with eval_mode(model.discriminator):
-        scores = model.realness(both, labels[:5].repeat(2)).sigmoid()
+    with eval_mode(model):
+        logits = model.realness(both, labels[:5].repeat(2))
+    if logits is None:
+        return ""
+    scores = logits.sigmoid()
     real, fake = (" ".join(f"{score:.3f}" for score in half) for half in scores.chunk(2))
     return f"Untrained discriminator, P(real): five real images {real}; five of noise {fake}."

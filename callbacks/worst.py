@@ -12,7 +12,7 @@ from datamodules.base import Split
 from metrics import GeneratorQuality
 from metrics.judge import Judge
 from metrics.neighbours import farthest
-from models.sampling import Draws, sample, to_pixels
+from models.generative import Draws, sample, to_pixels
 
 WORST, COLUMNS = 20, 10
 

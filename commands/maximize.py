@@ -56,7 +56,7 @@ def inspect(model: LightningModule) -> Inspected:
         def forward(images: Tensor) -> Tensor:  # No layer of the trunk sees the label.
             return model.realness(images, images.new_zeros(len(images), dtype=torch.int64))
 
-        layer, shape = "classes" if model.conditional else "realness", model.image_shape
+        layer, shape = "classes" if model.num_classes is not None else "realness", model.image_shape
         return Inspected(model.discriminator, forward, layer, shape, model.num_classes)
     if not isinstance(model, Classifier):
         raise UserError(
@@ -175,12 +175,12 @@ def _occlusion(
     rows = tuple(part.to(model.device) for part in candidates)
     images, targets = data.on_after_batch_transfer(rows, 0)
     with torch.no_grad(), frozen(network):
-        uncovered = torch.cat([model.probabilities(network(x).float()) for x in images.split(250)])
+        uncovered = torch.cat([model.probabilities(x) for x in images.split(250)])
     shares = uncovered.gather(1, targets[:, None])[:, 0]
     wrong = uncovered.argmax(dim=1) != targets
     chosen = (shares + wrong.float()).argsort(stable=True)[:count]  # wrong ones come last
     images, targets, shares = images[chosen], targets[chosen], shares[chosen]
-    options: dict[str, Any] = {"fill": high / 2, "probabilities": model.probabilities}
+    options: dict[str, Any] = {"fill": high / 2, "probabilities": model.as_probabilities}
     for part in SQUARES:
         size = max(1, round(part * min(images.shape[2:])))
         stride = max(1, size // 3)

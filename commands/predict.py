@@ -181,7 +181,7 @@ def classify(model: Classifier, pixels: Tensor, frame: Frame, batch_size: int = 
             model(part.to(model.device, torch.float32) / frame.scale).float()
             for part in pixels.split(batch_size)
         ]
-    return model.probabilities(torch.cat(logits)).cpu()
+    return model.as_probabilities(torch.cat(logits)).cpu()
 
 
 def tabulate_images(

@@ -17,7 +17,7 @@ from callbacks.results import class_names, gather
 from commands.sample_figures import draw_animation, draw_grid, draw_neighbors, draw_paths
 from commands.trained import frame_of
 from models.gan import GAN
-from models.sampling import Draws
+from models.generative import Draws
 from runtime.errors import UserError
 from runtime.files import write
 from runtime.memory import available_memory, gigabytes

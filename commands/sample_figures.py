@@ -17,7 +17,7 @@ from callbacks.figures import below_title, beside, mosaic, tile, write_png
 from callbacks.results import class_names
 from datamodules.base import InMemoryDataModule
 from models.gan import GAN
-from models.sampling import Draws, sample, to_pixels
+from models.generative import Draws, sample, to_pixels
 from runtime.errors import UserError
 from runtime.files import write
 

@@ -45,7 +45,6 @@ class ConditionalGAN(GAN):
             )
         # plain values, which GAN's constructor reads back through the methods below
         self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
-        self.grid_rows = num_classes
         self.conditioning, self.embedding_dim = conditioning, embedding_dim
         super().__init__(image_shape, head=head, **gan)
 
@@ -66,18 +65,6 @@ class ConditionalGAN(GAN):
                 "model.conditioning batch_norm needs a generator that takes num_classes, such as "
                 "ModernGenerator: choose that one, or another conditioning"
             ) from error
-
-    def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        latents, _ = super().draw(count, random)
-        assert self.num_classes is not None
-        return latents, torch.randint(self.num_classes, (count,), generator=random)
-
-    def draw_grid(self, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draws one row per class; a column shares its latent, so only the class differs."""
-        assert self.num_classes is not None
-        latents, _ = super().draw(10, random)
-        labels = torch.arange(self.num_classes).repeat_interleave(len(latents))
-        return latents.repeat(self.num_classes, 1), labels
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Labels are classes (B,), or a mixture of classes (B, num_classes) for each image."""

@@ -1,7 +1,7 @@
 """Training, validation, test and prediction of a classifier with any network."""
 
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -73,7 +73,7 @@ class Classifier(Module):
                 "model.scheduler replaces model.schedule and model.warmup: leave out the one or "
                 "the others"
             )
-        self.loss, self.probabilities = CLASSIFIER_LOSSES[loss]
+        self.loss, self.as_probabilities = CLASSIFIER_LOSSES[loss]
         self.label_smoothing = label_smoothing
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.schedule, self.warmup = schedule, warmup
@@ -99,6 +99,10 @@ class Classifier(Module):
         network = self.network if self.ema is None or self.training else self.ema.network
         return network(inputs.to(self.dtype))
 
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, ...) -> the probability of each class (B, C), in float32."""
+        return self.as_probabilities(self(inputs).float())
+
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Changes the inputs (B, ...) of a training batch at random; a subclass says how."""
         return inputs
@@ -111,7 +115,7 @@ class Classifier(Module):
             inputs, smoothing = self.augment(inputs, targets), self.label_smoothing
         logits = self(inputs).float() if inputs.dtype != torch.float64 else self(inputs)
         loss = self.loss(logits, targets, smoothing)
-        probabilities = self.probabilities(logits.detach())
+        probabilities = self.as_probabilities(logits.detach())
         return {"loss": loss, "targets": targets, "probabilities": probabilities}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -180,3 +184,8 @@ class Classifier(Module):
         super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
             self.ema.update(self.network, self.global_step)
+
+
+def is_classifier(model: object) -> TypeGuard[Classifier]:
+    """Returns whether a model names classes: it has `probabilities(inputs)`, and says how many."""
+    return all(hasattr(model, name) for name in ("probabilities", "num_classes", "input_shape"))

@@ -18,7 +18,6 @@ from models.regressor import FunctionMLP
 
 EXAMPLES = 64  # random inputs that a program is tried on
 Exportable = Classifier | FunctionMLP | GAN
-GRID = ("grid_latents", "grid_labels")  # buffers of a GAN
 
 
 class Input(NamedTuple):
@@ -83,7 +82,7 @@ class ClassifierOfFloats(Program):
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         logits = self.model(inputs)
-        return {"logits": logits, "probabilities": self.model.probabilities(logits)}
+        return {"logits": logits, "probabilities": self.model.as_probabilities(logits)}
 
 
 class ClassifierOfPixels(ClassifierOfFloats):
@@ -118,7 +117,7 @@ class Generator(Program):
     """Latents (N, latent_dim) and, if conditional, labels (N,) -> images (N, C, H, W)."""
 
     def __init__(self, model: GAN) -> None:
-        unused = ["discriminator", *GRID] + ([] if model.ema is None else ["generator"])
+        unused = ["discriminator"] + ([] if model.ema is None else ["generator"])
         uniform = model.latent == "uniform"
         draw = "random" if uniform else "standard_normal"
         code = f"np.random.default_rng(0).{draw}((3, {model.latent_dim}), np.float32)"
@@ -139,7 +138,7 @@ class Discriminator(Program):
         code = f"np.zeros({(3, *model.image_shape)}, np.float32)"
         inputs = {"images": Input(pixels, "pixels, 0 to 1", code)} | _labels(model)
         outputs = {"realness": "logits of being real", "probabilities": "of being real, 0 to 1"}
-        unused = ["generator", "ema", *GRID]
+        unused = ["generator", "ema"]
         super().__init__("discriminator", model, inputs, outputs, unused)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:

@@ -19,17 +19,17 @@ from models.gan_networks import (
     TrunkCallable,
     count_features,
 )
+from models.generative import Generative
 from models.head import HeadCallable
 from models.layers import Initialization, initialize_, spectral_normalize_
 from models.optimizers import Schedule, rescaled
 from models.penalties import Penalties
-from models.sampling import Draw, to_pixels
 from models.views import View, ViewCallable
 from runtime.errors import UserError
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Share
 
 
-class GAN(AlternatingOptimization):
+class GAN(AlternatingOptimization, Generative):
     """Generator against discriminator, one update of each per batch (Goodfellow et al. 2014).
 
     Args:
@@ -61,11 +61,6 @@ class GAN(AlternatingOptimization):
         generator_scheduler: From an optimizer to a learning-rate schedule, stepped with it.
         discriminator_scheduler: The same for the discriminator.
     """
-
-    num_classes: int | None = None  # of the generator's images; None: it is not told a class
-    grid_rows = 5  # of the sample grid: 5 x 5 images as on the slides
-    grid_latents: Tensor
-    grid_labels: Tensor | None
 
     def __init__(
         self,
@@ -141,14 +136,8 @@ class GAN(AlternatingOptimization):
             spectral_normalize_(self.discriminator)
         averages = ema_decay or ema_half_life
         self.ema = MovingAverage(self.generator, ema_decay, ema_half_life) if averages else None
-        latents, labels = self.draw_grid(torch.Generator().manual_seed(self.seed))
-        self.register_buffer("grid_latents", latents)
-        self.register_buffer("grid_labels", labels)
+        latents, labels = self.sample_grid()
         self.example_input_array = (latents[:2],) if labels is None else (latents[:2], labels[:2])
-
-    @property
-    def conditional(self) -> bool:
-        return self.num_classes is not None
 
     @property
     def num_conditions(self) -> int | None:
@@ -158,15 +147,6 @@ class GAN(AlternatingOptimization):
     def build_generator(self, generator: GeneratorCallable) -> nn.Module:
         """Builds the network that takes `generator_input`."""
         return generator(self.latent_dim, self.image_shape)
-
-    def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draws on the CPU: latents (count, latent_dim) and, if conditional, labels (count,)."""
-        draw = torch.rand if self.latent == "uniform" else torch.randn
-        return draw(count, self.latent_dim, generator=random), None
-
-    def draw_grid(self, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draws the latents, and labels, of the sample grid."""
-        return self.draw(self.grid_rows**2, random)
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Returns what the generator gets: latents (B, latent_dim) and, if conditional, classes."""
@@ -262,14 +242,6 @@ class GAN(AlternatingOptimization):
         """Generates images from latents and labels, and computes the logits "real" for them."""
         images = self(*inputs)
         return images, self.realness(images, *inputs[1:])
-
-    def predict_step(self, batch: Draw, batch_idx: int) -> dict[str, Tensor]:
-        """Images uint8 (B, C, H, W), D's probability of "real" (B,), labels and positions."""
-        images = self(batch.latents, batch.labels)
-        logits = self.realness(images, batch.labels)
-        labels = {} if batch.labels is None else {"labels": batch.labels}
-        scores = logits.float().sigmoid()
-        return {"images": to_pixels(images), "scores": scores, **labels, "index": batch.places}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluate(batch, "val")

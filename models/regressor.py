@@ -1,6 +1,6 @@
 """Regression: one hidden layer that approximates a function."""
 
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -88,3 +88,8 @@ class FunctionMLP(Module):
 
     def configure_optimizers(self) -> Any:
         return build_optimizer(self.network.parameters(), self.make_optimizer, self.make_scheduler)
+
+
+def is_regressor(model: object) -> TypeGuard[FunctionMLP]:
+    """Returns whether a model computes values, not classes."""
+    return isinstance(model, FunctionMLP)

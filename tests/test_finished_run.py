@@ -43,7 +43,7 @@ def test_checkpoints_hold_both_networks_and_plain_values(finished: Path) -> None
     checkpoint = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 8
     networks = {name.split(".")[0] for name in checkpoint["state_dict"]}
-    assert {"generator", "discriminator", "grid_latents"} <= networks
+    assert {"generator", "discriminator"} <= networks
     assert checkpoint["hyper_parameters"]["trunk"]["init_args"]["width"] == 2
     assert checkpoint["datamodule_hyper_parameters"]["dataset_found"] == "digits"
 

@@ -73,7 +73,7 @@ class Row(NamedTuple):
 def truth_table(model: Classifier, gate: Gate) -> list[Row]:
     """Computes a network's output at the four points."""
     points = Gates(gate).load_splits().test.inputs
-    outputs = model.probabilities(model(points))[:, 1].tolist()
+    outputs = model.probabilities(points)[:, 1].tolist()
     places = [(int(x1), int(x2)) for x1, x2 in points.tolist()]
     return [Row(*row) for row in zip(places, GATES[gate], outputs, strict=True)]
 

@@ -15,7 +15,7 @@ from callbacks.figures import mosaic
 from commands.demo.models import Trained, training_images
 from commands.sample_figures import nearest_images, search_among, spherical
 from models.gan import GAN
-from models.sampling import Draws, sample, to_pixels
+from models.generative import Draws, sample, to_pixels
 
 SLIDERS = 8  # the first dimensions of the latents
 STEPS = 10  # images of a path

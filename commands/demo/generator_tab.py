@@ -99,7 +99,7 @@ class GeneratorTab:
         import gradio as gr
 
         one: Any = self._one(name)
-        classes = one.classes if one is not None and one.model.conditional else []
+        classes = one.classes if one is not None and one.model.num_classes is not None else []
         low, high = (-HIGH, HIGH) if one is None else generator.slider_range(one.model)
         values = self._values(name, seed)
         known = 0 if one is None else one.model.latent_dim

@@ -52,7 +52,7 @@ def test_both_networks_of_a_gan_in_the_order_of_computation(kind: type[GAN]) -> 
     assert found["generator"][-1].output_shape == (1, 28, 28)
     assert found["discriminator"][1].output_shape == (64, 28, 28)
     names = [layer.kind for layer in found["generator"] if not layer.inputs]
-    assert names == (["noise", "class"] if model.conditional else ["noise"])
+    assert names == (["noise", "class"] if model.num_classes else ["noise"])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -14,7 +14,7 @@ from datamodules import StackedImages
 from datamodules.base import InMemoryDataModule, Splits
 from metrics.judge import JudgeNetwork
 from models import GAN, ConditionalGAN
-from models.sampling import Draws, sample, to_pixels
+from models.generative import Draws, sample, to_pixels
 from runtime.errors import UserError
 from tests.callbacks.runs import Small, digits, trainer
 from tests.metrics.brightness import Brightness

@@ -4,7 +4,7 @@ import torch
 
 from callbacks.worst import images_at
 from models import GAN, ConditionalGAN
-from models.sampling import Draws, sample
+from models.generative import Draws, sample
 from tests.models.gans import small
 
 

@@ -39,7 +39,8 @@ def test_pretraining_leaves_the_generator_untrained(capsys: pytest.CaptureFixtur
 
 def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent() -> None:
     model = small(ConditionalGAN)
-    latents = model.grid_latents.unflatten(0, (10, 10))
+    latents, labels = model.sample_grid()
+    latents = latents.unflatten(0, (10, 10))
     assert (latents == latents[:1]).all()
     assert (latents[0, 0] != latents[0, 1]).all()
-    assert model.grid_labels.tolist() == [digit for digit in range(10) for _ in range(10)]
+    assert labels.tolist() == [digit for digit in range(10) for _ in range(10)]
