@@ -19,12 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 import cli
-from callbacks.figures import mosaic
 from callbacks.network_figure import layers_of
 from commands import COMMANDS, trained
 from commands import predict as prediction
 from commands import sample as generation
 from datamodules.frame import Frame, as_pixels
+from figures.pictures import mosaic
 from models import generative as sampling
 from models.base import Module
 from runtime import checkpoints, signals

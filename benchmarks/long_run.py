@@ -22,7 +22,7 @@ from benchmarks.report import Section
 from benchmarks.timing import digits
 from benchmarks.watch import LIMITS, Window, growing, growth, read
 from benchmarks.worker import ROOT
-from callbacks.figures import new_figure
+from figures.pictures import new_figure
 from runtime.files import write
 
 NARROW_GAN = ("--model.generator.width", "4", "--model.trunk.width", "4")

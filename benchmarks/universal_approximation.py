@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator
 
 from benchmarks.approximation import approximation_error
-from callbacks.figures import new_figure
-from callbacks.style import colours, styled
 from datamodules import Functions
-from runtime.files import write_figure
+from figures.pictures import new_figure
+from figures.style import colours, styled, write_figure
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
 

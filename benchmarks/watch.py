@@ -13,7 +13,7 @@ from statistics import fmean, median
 from lightning import Callback, LightningModule, Trainer
 from scipy.stats import theilslopes
 
-from callbacks.figures import tensorboard
+from figures.pictures import tensorboard
 
 SPAN = 10_000  # steps for which growth is stated
 LIMITS = {  # the largest growth within SPAN, as a share of the mean

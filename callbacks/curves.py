@@ -8,9 +8,9 @@ from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from callbacks.figures import figures_folder, new_figure, styled
+from figures.pictures import figures_folder, new_figure, styled
+from figures.style import write_figure
 from metrics import SCORES
-from runtime.files import write_figure
 from runtime.trainer import LadderTrainer
 
 if TYPE_CHECKING:

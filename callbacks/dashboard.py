@@ -9,9 +9,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from callbacks.curves import panels_of
-from callbacks.figures import tensorboard
 from callbacks.quality import Quality
 from callbacks.results import data_of
+from figures.pictures import tensorboard
 from metrics import SCORES
 from models.classifier import Classifier
 from models.gan import GAN

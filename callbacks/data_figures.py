@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import Tensor
 
-from callbacks.figures import figures_folder, mosaic, publish, styled
 from callbacks.results import class_names, data_of
+from figures.pictures import figures_folder, mosaic, publish, styled
 from runtime.ranges import Positive
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import figures_folder, new_figure, publish, styled
 from callbacks.results import data_of
+from figures.pictures import figures_folder, new_figure, publish, styled
 from models.base import eval_mode
 from models.classifier import Classifier, is_classifier
 

@@ -6,10 +6,10 @@ from typing import Any, cast
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from callbacks.evaluation_figures import draw_confusion, draw_mistakes, draw_reliability, table
-from callbacks.figures import figures_folder, publish
 from callbacks.results import class_names, data_of, record, say
 from callbacks.tally import Evaluated, WorstMistakes, calibration_of
+from figures.evaluation import draw_confusion, draw_mistakes, draw_reliability, table
+from figures.pictures import figures_folder, publish
 from models.classifier import is_classifier
 
 FEWEST = 30  # examples of a reliability diagram; with fewer its bins are nearly empty

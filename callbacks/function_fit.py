@@ -6,9 +6,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from callbacks.figures import figures_folder, new_figure, publish, styled
 from callbacks.results import data_of, record, say
-from callbacks.style import colours
+from figures.pictures import figures_folder, new_figure, publish, styled
+from figures.style import colours
 from models.base import eval_mode
 from models.networks import FeedForward
 from models.regressor import is_regressor

@@ -6,7 +6,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from callbacks.figures import tensorboard
+from figures.pictures import tensorboard
 from models.base import eval_mode
 from models.gan import GAN
 

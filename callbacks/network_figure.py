@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from callbacks.figures import figures_folder, publish, styled
+from figures.pictures import figures_folder, publish, styled
 from models.gan import GAN
 from models.layer_table import Layer, list_layers
 

@@ -6,8 +6,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.figures import figures_folder
 from callbacks.results import class_names, data_of, gather, say
+from figures.pictures import figures_folder
 from models.classifier import is_classifier
 from models.regressor import is_regressor
 from runtime.files import write

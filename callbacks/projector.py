@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from lightning import Trainer
 
-from callbacks.figures import step_of, tensorboard
 from callbacks.results import data_of
+from figures.pictures import step_of, tensorboard
 from metrics.judge import Judge
 from models.gan import GAN
 from models.generative import Draws, sample, to_pixels

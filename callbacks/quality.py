@@ -11,15 +11,15 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from callbacks.evaluation_figures import draw_confusion
-from callbacks.figures import figures_folder, publish
 from callbacks.judges import FoundJudge, by_channel, check_judge, find_judge
 from callbacks.progress import watch
 from callbacks.projector import project
-from callbacks.quality_figures import draw_classes
 from callbacks.results import class_names, data_of, record, say
 from callbacks.worst import draw_worst
 from datamodules.base import Split
+from figures.evaluation import draw_confusion
+from figures.pictures import figures_folder, publish
+from figures.quality import draw_classes
 from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Score, Setting
 from metrics.judge import Judge
 from metrics.scores import GanTrain

@@ -7,9 +7,9 @@ from lightning import Trainer
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 
-from callbacks.figures import figures_folder
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
+from figures.pictures import figures_folder
 from runtime.files import METRICS, read_json, write_json
 
 

@@ -7,8 +7,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.figures import figures_folder, log_picture, tile, write_png
 from callbacks.results import class_names, data_of
+from figures.pictures import figures_folder, log_picture, tile, write_png
 from models.base import eval_mode
 from models.generative import Generative, is_generative, sample
 from runtime.ranges import NonNegative, check_ranges

@@ -7,8 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import mosaic
 from datamodules.base import Split
+from figures.pictures import mosaic
 from metrics import GeneratorQuality
 from metrics.judge import Judge
 from metrics.neighbours import farthest

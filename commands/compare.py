@@ -17,8 +17,9 @@ import yaml
 
 from commands import COMMANDS
 from commands.compare_figures import draw
+from figures.style import write_figure
 from runtime.errors import FULL, UserError
-from runtime.files import METRICS, read_json, write, write_figure
+from runtime.files import METRICS, read_json, write
 
 STAGES = {"val": "validate", "test": "test"}  # and the commands that write their scores
 RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from commands.compare import Run
 
 PANEL, LINE, LETTER = 2.5, 0.36, 0.115  # width of a panel, height of a run, width of a letter, inch
-STYLE = Path(__file__).parent.parent / "callbacks/style.mplstyle"  # that room's code is heavy
+STYLE = Path(__file__).parent.parent / "figures/style.mplstyle"  # that room's code is heavy
 LOWER, HIGHER = "\N{DOWNWARDS ARROW}", "\N{UPWARDS ARROW}"
 # As in `metrics.SCORES`, whose import takes seconds.
 LESS = (

@@ -10,7 +10,6 @@ from typing import Any, cast, get_args
 import torch
 from lightning import LightningModule, Trainer
 
-from callbacks.figures import output_folder
 from commands.export_formats import (
     File,
     Format,
@@ -22,6 +21,7 @@ from commands.export_formats import (
 )
 from commands.export_readme import TITLES, readme
 from datamodules.frame import Frame
+from figures.pictures import output_folder
 from models.exportable import Exportable, programs_of
 from models.gan import GAN
 from runtime.errors import FULL, UserError

@@ -9,10 +9,10 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from callbacks.figures import figures_folder, output_folder, publish
 from callbacks.results import class_names
 from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
 from datamodules.base import InMemoryDataModule
+from figures.pictures import figures_folder, output_folder, publish
 from models.activation_maximization import (
     activations,
     first_layer_filters,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from callbacks.figures import mosaic, new_figure, picture, styled
+from figures.pictures import mosaic, new_figure, picture, styled
 
 
 def draw_maximized(images: Tensor, activations: Tensor, names: Sequence[str], role: str) -> Figure:

@@ -10,13 +10,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
-from callbacks.figures import output_folder
 from callbacks.predictions import tabulate
 from callbacks.results import class_names
 from commands.predict_figures import SHOWN, draw_files
 from commands.trained import check_classifies_images, frame_of
 from datamodules.frame import Frame, to_frame
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
+from figures.pictures import output_folder
 from models.base import eval_mode
 from models.classifier import Classifier
 from runtime.errors import UserError

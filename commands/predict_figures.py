@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from callbacks.figures import mosaic
+from figures.pictures import mosaic
 
 SHOWN = 24  # Files.
 CELL = 160  # Pixels of each side of a picture; a file and the network's input are two.

@@ -12,10 +12,10 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from callbacks.figures import output_folder
 from callbacks.results import class_names, gather
 from commands.sample_figures import draw_animation, draw_grid, draw_neighbors, draw_paths
 from commands.trained import frame_of
+from figures.pictures import output_folder
 from models.gan import GAN
 from models.generative import Draws
 from runtime.errors import UserError

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
-from callbacks.figures import below_title, beside, mosaic, tile, write_png
 from callbacks.results import class_names
 from datamodules.base import InMemoryDataModule
+from figures.pictures import below_title, beside, mosaic, tile, write_png
 from models.gan import GAN
 from models.generative import Draws, sample, to_pixels
 from runtime.errors import UserError

@@ -15,9 +15,10 @@ from commands.compare import LOADER, last_logged, print_aligned
 from commands.sweep_figures import draw
 from commands.sweep_folder import prepare, scores_line
 from commands.sweep_runs import LOG, Outcome, Run, locked, run_folder, say, train
+from figures.style import write_figure
 from runtime import study as studies
 from runtime.errors import UserError
-from runtime.files import write, write_figure
+from runtime.files import write
 
 if TYPE_CHECKING:
     import optuna

@@ -6,12 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from typing import Any
 
 METRICS = "metrics.json"  # scores of a run, in its folder
 
@@ -32,23 +28,6 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     finally:
         with suppress(OSError):  # for example on a disk that has become read-only
             partial.unlink(missing_ok=True)
-
-
-def write_figure(path: Path, figure: "Figure", vector: bool = False) -> None:
-    """Writes a figure atomically as a PNG.
-
-    Args:
-        path: The file, whose name ends in `.png`.
-        figure: The figure.
-        vector: Also write it as an SVG, sharp at any size and with text that can be edited. For
-            lines and text; an SVG of many images would be large and no sharper.
-    """
-    from matplotlib import rc_context
-
-    write(path, figure.savefig)
-    if vector:
-        with rc_context({"svg.fonttype": "none"}):  # letters stay text
-            write(path.with_suffix(".svg"), partial(figure.savefig, metadata={"Date": None}))
 
 
 def partial_name(path: Path) -> Path:

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from callbacks.figures import mosaic, picture, styled
 from commands.demo.models import Trained
 from commands.maximize import inspect
 from commands.maximize_figures import draw_map, probability_range
@@ -18,6 +17,7 @@ from commands.predict import classify
 from datamodules.frame import Frame, to_frame
 from datamodules.image_files import read_image
 from datamodules.scans import place
+from figures.pictures import mosaic, picture, styled
 from models.activation_maximization import maximize
 from models.occlusion import occlusion_map
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
-from callbacks.figures import mosaic
 from commands.demo.models import Trained, training_images
 from commands.sample_figures import nearest_images, search_among, spherical
+from figures.pictures import mosaic
 from models.gan import GAN
 from models.generative import Draws, sample, to_pixels
 

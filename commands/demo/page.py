@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
-from callbacks.style import colours
 from commands.demo import digits_tab, gate_tab, generator_tab
 from commands.demo.models import Found, find
 from commands.demo.parts import QUEUE, Shelf
 from commands.demo.training import NAMES, RECIPES, Training
+from figures.style import colours
 
 TITLE = "Ladder: play with trained models"
 CSS = """

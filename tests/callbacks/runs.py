@@ -9,9 +9,9 @@ from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
-from callbacks.figures import below_title, beside
 from datamodules import Images, Iris
 from datamodules.base import InMemoryDataModule, Split, Splits
+from figures.pictures import below_title, beside
 from models.classifier import Classifier
 from models.networks import FeedForward
 

@@ -11,7 +11,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from callbacks.dashboard import Dashboard, layout, settings_of
-from callbacks.figures import grouped
+from figures.pictures import grouped
 from models import IrisMLP
 from tests.test_cli import DIGITS, TINY_GAN, run
 

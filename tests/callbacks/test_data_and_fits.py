@@ -13,9 +13,9 @@ from torch import nn
 from callbacks import data_figures
 from callbacks.data_figures import DataFigures, draw_head, draw_pairs
 from callbacks.decision_surface import DecisionSurface, draw_surface, probability_surface
-from callbacks.figures import mosaic
 from callbacks.function_fit import FunctionFit, draw_curve, draw_heat_maps, fit_title
 from datamodules import Functions, Gates, Iris
+from figures.pictures import mosaic
 from models import FunctionMLP, GateLogistic, GateMLP
 from models.networks import FeedForward
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, trainer

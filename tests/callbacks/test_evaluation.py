@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from callbacks import evaluation
 from callbacks.evaluation import Evaluation
-from callbacks.evaluation_figures import (
-    table,
-)
-from callbacks.figures import publish
 from callbacks.results import percent
 from callbacks.tally import Calibration, Evaluated, Mistakes
 from datamodules import Gates, Iris
+from figures.evaluation import (
+    table,
+)
+from figures.pictures import publish
 from models import GateMLP
 from runtime.files import read_json
 from tests.callbacks.runs import Small, digits, probabilities, trainer

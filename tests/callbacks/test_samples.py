@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from callbacks import Curves, NetworkGraph, SampleGrid, Speed
-from callbacks.figures import beside, tile
 from callbacks.samples import untrained_scores
+from figures.pictures import beside, tile
 from models import ConditionalGAN
 from runtime.files import write
 from runtime.run_logs import AppendingCSVLogger

@@ -10,7 +10,6 @@ import torch
 from lightning import Trainer
 from PIL import Image
 
-from callbacks.figures import mosaic
 from commands import sample_figures
 from commands.sample import Generation
 from commands.sample_figures import (
@@ -21,6 +20,7 @@ from commands.sample_figures import (
     nearest_images,
     spherical,
 )
+from figures.pictures import mosaic
 from models import ConditionalGAN
 from runtime.errors import UserError
 from tests.callbacks.runs import NAMES_PX, SHAPES, TITLE_PX, Pictures, trainer

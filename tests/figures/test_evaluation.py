@@ -7,14 +7,14 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from callbacks.evaluation_figures import (
+from callbacks.tally import Calibration, Mistakes
+from figures.evaluation import (
     draw_confusion,
     draw_mistakes,
     draw_reliability,
     wilson_interval,
 )
-from callbacks.figures import publish
-from callbacks.tally import Calibration, Mistakes
+from figures.pictures import publish
 from tests.callbacks.runs import trainer
 
 

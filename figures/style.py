@@ -1,11 +1,14 @@
-"""The style of all figures, which `style.mplstyle` beside this file defines."""
+"""The style of all figures, which `style.mplstyle` beside this file defines, and their files."""
 
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from matplotlib import rc_context, rc_params_from_file
+from matplotlib.figure import Figure
+
+from runtime.files import write
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,3 +35,18 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
             return draw(*args, **kwargs)
 
     return drawn
+
+
+def write_figure(path: Path, figure: Figure, vector: bool = False) -> None:
+    """Writes a figure atomically as a PNG.
+
+    Args:
+        path: The file, whose name ends in `.png`.
+        figure: The figure.
+        vector: Also write it as an SVG, sharp at any size and with text that can be edited. For
+            lines and text; an SVG of many images would be large and no sharper.
+    """
+    write(path, figure.savefig)
+    if vector:
+        with rc_context({"svg.fonttype": "none"}):  # letters stay text
+            write(path.with_suffix(".svg"), partial(figure.savefig, metadata={"Date": None}))

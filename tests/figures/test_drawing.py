@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks.figures import mosaic, tile, write_png
 from callbacks.results import class_names, data_of
 from datamodules import Iris
+from figures.pictures import mosaic, tile, write_png
 from tests.callbacks.runs import SHAPES, Pictures, trainer
 
 Shape = tuple[int, int, int]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from callbacks.quality_figures import draw_classes
+from figures.quality import draw_classes
 
 SCORES: Any = [
     SimpleNamespace(class_name="accuracy", better="higher"),

@@ -8,9 +8,9 @@ from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.figures import mosaic, new_figure, styled, text_width
 from callbacks.results import percent
 from callbacks.tally import Calibration, Evaluated, Mistakes
+from figures.pictures import mosaic, new_figure, styled, text_width
 
 CALIBRATED = 30  # examples
 

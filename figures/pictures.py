@@ -15,10 +15,10 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from callbacks.style import styled
+from figures.style import styled, write_figure
 from models.generative import to_pixels
 from runtime.errors import UserError
-from runtime.files import write, write_figure
+from runtime.files import write
 from runtime.run_logs import RunTensorBoardLogger
 
 LABEL_PX = 18  # height of the letters on pictures of samples

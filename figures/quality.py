@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from callbacks.curves import TITLES
-from callbacks.figures import new_figure, styled
+from figures.pictures import new_figure, styled
 from metrics import QualityReport, Score
 
 

@@ -1,0 +1,1 @@
+"""Pictures: their style, how they are written and logged, and what several places draw."""
