@@ -19,7 +19,7 @@ import pytest
 from torch import Tensor, nn
 
 import cli
-from datamodules import download
+from datamodules import sources
 from tests.conftest import ROOT
 from tests.datamodules.pictures import write_classes
 from tests.models.gans import WIDTH_2
@@ -125,7 +125,7 @@ def test_a_mistake_is_answered_with_its_line(
     row: Row, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr(download, "_connect", refuse)
+    monkeypatch.setattr(sources, "_connect", refuse)
     for name, text in row.files.items():
         Path(name).write_text(text)
     before = listing(workplace)
