@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import Callback
-
 from benchmarks.long_run import arguments
 from benchmarks.watch import Window, growing, read
+from lightning import Callback
+
 from tests.faults.ledger import Ledger, Row, rounds
 from tests.test_cli import run
 
