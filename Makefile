@@ -6,11 +6,10 @@ EXTRAS_READY := .venv/extras-ready
 EXTRAS := export,sweep,wandb,mlflow,demo,browser
 BENCH_READY := .venv-bench/ready
 DOCS_READY := .venv-docs/ready
-AUDIT_READY := .venv-audit/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs audit sbom constraints ci bench bench-gpu bench-quality reproduce-quality clean
+.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs ci bench bench-gpu bench-quality reproduce-quality clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -56,21 +55,8 @@ docs: $(READY) $(DOCS_READY) build/lecture.ipynb  ## build the documentation as 
 build/lecture.ipynb: notebooks/lecture.ipynb  # executed
 	$(PYTEST) -m slow tests/notebooks
 
-audit: $(READY) $(AUDIT_READY)  ## look for known vulnerabilities in the installed versions
-	$(BIN)/python .ci/audit.py .venv-audit/bin/pip-audit
-
-sbom: $(READY) $(AUDIT_READY)  ## list the installed packages in build/ladder.cdx.json (CycloneDX)
-	@mkdir -p build
-	.venv-audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
-		--output-file build/ladder.cdx.json $(BIN)/python
-
-constraints: $(EXTRAS_READY)  ## write the installed versions to constraints.txt; run it after `make ci`
-	$(BIN)/python .ci/constraints.py > constraints.txt.tmp
-	mv constraints.txt.tmp constraints.txt
-
 ci: lint test slow docs test-extras test-browser  ## run all checks that must pass before a merge
 	$(MAKE) -j 2 --output-sync=target test-faults test-slurm  # both mostly wait
-	$(MAKE) audit sbom
 
 bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -89,7 +75,7 @@ clean:  ## remove caches and .venv, but not runs/ or data/
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
-	@echo "Setting up .venv: two to three minutes, 1.7 GB"
+	@echo "Setting up .venv: two to three minutes; 1.7 GB with a PyTorch for CPUs, several times that with CUDA"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
@@ -98,7 +84,7 @@ $(EXTRAS_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,$(EXTRAS)]'
 	@touch $@
 
-# Keras and the tools of `audit` and `sbom` get separate environments with an extra's packages only.
+# Keras and the tools of `docs` get separate environments with an extra's packages only.
 .venv-%/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \

@@ -1,56 +1,92 @@
-"""Repeats a part of the published scores: each seed trained and scored, one after the other.
+"""Repeats published scores: each seed is trained and scored, one after the other.
 
     python -m benchmarks.reproduce cgan [--seeds 0 1 2 3 4] [-- OPTIONS OF fit]
 
-Writes a log for each seed and a table of all seeds to docs/quality/<part>/. Logs of other seeds
-stay and are in the table. A failed run is logged as failed. With options of `fit` or `--split val`
-it is another experiment, so its logs go to runs/trials/<part>/.
+docs/quality.csv has a line for each run. A run that is there with the same config, options and
+split is replaced. With options of `fit` or `--split val` it is another experiment, which goes to
+runs/trials.csv.
 """
 
 import argparse
-import statistics
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.report import Section
-from benchmarks.scored_run import Trial, split_options, train_and_score
+import pandas as pd
+import yaml
+
+from benchmarks.report import commit, cores, cpu_name
 from benchmarks.worker import ROOT
-from metrics import SCORES
-from metrics.quality import ARROWS
+from runtime.checkpoints import newest, step_of
 from runtime.errors import UserError, announce
-from runtime.files import read_json, write, write_json
+from runtime.files import METRICS, read_json, write
+from runtime.precision import choose_precision
 
 MNIST = ("--data.dataset", "mnist")  # a config may say `auto`, which falls back to small digits
-SAME = ("config_sha256", "options", "split")  # logs that differ in these are not of one experiment
-BETTER = {score.name: score.better for score in SCORES} | {
-    "accuracy": "higher", "loss": "lower", "calibration_error": "lower"
-}  # fmt: skip
-Log = dict[str, Any]
+PUBLISHED, TRIALS = ROOT / "docs/quality.csv", ROOT / "runs/trials.csv"
+STAGES = {"test": "test", "val": "validate"}  # key in metrics.json -> command
+SAME = ["part", "config_sha256", "options", "split", "seed"]  # one run, if these are equal
+FIVE = (0, 1, 2, 3, 4)
 
 
 class Part(NamedTuple):
     """A row of the published scores."""
 
-    config: str  # below configs/
+    config: str
     options: tuple[str, ...] = ()  # of `fit`
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[int, ...] = FIVE
+    split: str = "test"
+
+
+def trick(options: str = "") -> Part:
+    """Returns one change of the plain GAN on which tricks are tried, on validation images."""
+    return Part("configs/recipes/tricks.yaml", tuple(options.split()), split="val")
 
 
 PARTS = {
-    "cgan": Part("cgan.yaml", MNIST),
-    "gan": Part("gan.yaml", MNIST),
-    "long": Part("recipes/long.yaml", seeds=(0, 1, 2)),  # an hour each
-    "collapse": Part("cgan.yaml", (*MNIST, "--trainer.max_steps", "500"), seeds=(*range(20),)),
-    "fashion": Part("recipes/fashion.yaml"),
-    "mnist-best": Part("recipes/mnist_best.yaml"),
-    "fashion-best": Part("recipes/fashion_best.yaml"),
-    "stacked": Part("recipes/stacked.yaml", MNIST),
-    "lecture-gan": Part("lecture/gan.yaml", seeds=(0,)),
-    "lecture-gan-40": Part("lecture/gan.yaml", ("--trainer.max_epochs", "40"), (0,)),
-    "lecture-cgan": Part("lecture/cgan.yaml", seeds=(0,)),  # 100 minutes on two cores
+    "cgan": Part("configs/cgan.yaml", MNIST),
+    "gan": Part("configs/gan.yaml", MNIST),
+    "long": Part("configs/recipes/long.yaml", seeds=(0, 1, 2)),  # an hour each
+    "collapse": Part(
+        "configs/cgan.yaml", (*MNIST, "--trainer.max_steps", "500"), seeds=(*range(20),)
+    ),
+    "fashion": Part("configs/recipes/fashion.yaml"),
+    "mnist-fast": Part("configs/recipes/mnist_fast.yaml"),
+    "mnist-best": Part("configs/recipes/mnist_best.yaml"),
+    "fashion-best": Part("configs/recipes/fashion_best.yaml"),
+    "stacked": Part("examples/stacked_mnist/config.yaml", MNIST),
+    "lecture-gan": Part("configs/lecture/gan.yaml", seeds=(0,)),
+    "lecture-gan-40": Part("configs/lecture/gan.yaml", ("--trainer.max_epochs", "40"), (0,)),
+    "lecture-cgan": Part("configs/lecture/cgan.yaml", seeds=(0,)),  # 100 minutes on two cores
+    # The tricks of ganhacks (github.com/soumith/ganhacks), which the slides link to
+    "tricks-none": trick(),
+    "tricks-minimax": trick("--model.head.loss Minimax"),
+    "tricks-uniform": trick("--model.latent uniform"),
+    "tricks-smoothing": trick("--model.head.loss.label_smoothing 0.1"),
+    "tricks-sgd": trick(
+        "--model.discriminator_optimizer SGD --model.discriminator_optimizer.lr 0.02"
+    ),
+    "tricks-noise": trick("--model.view.noise 0.2 --model.view.noise_steps 400"),
+    "tricks-steps": trick("--model.discriminator_steps 2"),
+    "tricks-minibatch_std": trick("--model.trunk.minibatch_std true"),
+    "tricks-packing": trick("--model.trunk.packing 2"),
+    "tricks-spectral_norm": trick("--model.spectral_norm true"),
+    "tricks-r1": trick("--model.penalties.r1 1.0"),
+    "tricks-ema": trick("--model.average.decay 0.99"),
+    "tricks-cosine": trick("--model.schedule.shape cosine"),
+    "tricks-relativistic": trick(
+        "--model.head.loss Relativistic --model.penalties.r1 1.0 --model.penalties.r2 1.0"
+    ),
+    "tricks-clusters": trick("--model SelfConditionedGAN --model.clusters 64"),
 }
 
 
@@ -63,124 +99,156 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("part", nargs="?", help=f"one of {', '.join(PARTS)}")
     found.add_argument("--seeds", type=int, nargs="+", help="default: those of the part")
     found.add_argument("--data-dir", type=Path, default=Path("data"), help="contains MNIST/raw")
-    found.add_argument(
-        "--split", choices=("test", "val"), default="test", help="val: to choose settings"
-    )
-    found.add_argument("--out", type=Path, help="folder of the logs (default: see above)")
-    found.add_argument(
-        "--runs", type=Path, default=ROOT / "runs/quality", help="folder of the runs"
-    )
+    found.add_argument("--split", choices=STAGES, help="val: to choose settings")
+    found.add_argument("--out", type=Path, help="the CSV file (default: see above)")
+    found.add_argument("--runs", type=Path, default=ROOT / "runs/quality", help="of the runs")
     return found
 
 
-def find(name: str | None) -> Part:
-    """Returns a part by its name.
+def train_and_score(part: Part, seed: int, data_dir: Path, folder: Path) -> dict[str, Any]:
+    """Runs `fit`, then `test` or `validate`, each in its own process on the CPU.
+
+    Returns:
+        A record of the run: what it holds for, its scores, and as `real_...` those of real images.
+        If a command failed, its `status` says why.
 
     Raises:
-        UserError: There is no such part, or its config is missing.
+        UserError: `fit` refuses its options or finds no data, so that no run began.
     """
-    if name not in PARTS:
-        what = f"there is no part {name!r}" if name else "no part is given"
-        raise UserError(f"{what}: set PART to one of {', '.join(PARTS)}")
-    if not (ROOT / "configs" / PARTS[name].config).is_file():
-        raise UserError(
-            f"part {name}: configs/{PARTS[name].config} does not exist: restore it, or update to "
-            "a version that has it"
-        )
-    return PARTS[name]
+    folder, name = folder.resolve(), f"seed_{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}.log"
+    options = ["--seed_everything", str(seed), "--trainer.accelerator", "cpu", *part.options]
+    place = ["--trainer.default_root_dir", str(folder), "--experiment", name]
+    place += ["--data.data_dir", str(data_dir.resolve())]
+    timed = ["--trainer.callbacks+", "benchmarks.pacing.CpuSeconds"]
+    record = facts_of(part, seed)
+    before = cpu_seconds_of_children()
+    code = launch(["fit", "--config", part.config, *options, *place, *timed], log)
+    record["cpu_seconds_process"] = round(cpu_seconds_of_children() - before, 1)
+    if code == 2:
+        raise UserError(f"{part.config}: {last_error(log)}")
+    if code:
+        return record | {"status": f"fit failed: {last_error(log)}"}
+    seconds = re.findall(r"CPU-seconds of training: ([\d.]+)", log.read_text())
+    record["cpu_seconds_training"] = float(seconds[-1]) if seconds else None
+    command = STAGES[part.split]
+    if launch([command, "--ckpt_path", str(folder / name)], log):
+        return record | {"status": f"{command} failed: {last_error(log)}"}
+    checkpoint = newest(folder / name)
+    assert checkpoint is not None
+    found = read_json(checkpoint.parent.parent / METRICS)[part.split]
+    real = {f"real_{name}": value for name, value in found.get("floor", {}).items()}
+    return record | {"steps": step_of(checkpoint)} | found["scores"] | real
 
 
-def read_logs(folder: Path) -> list[Log]:
-    """Returns the logs of all seeds, in the order of the seeds."""
-    logs = (read_json(path) | {"file": path.name} for path in folder.glob("seed_*.json"))
-    return sorted(logs, key=lambda log: (log.get("seed", -1), log["file"]))
+def cpu_seconds_of_children() -> float:
+    """Returns the CPU-seconds of all child processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
-def table(name: str, logs: Sequence[Log], newest: Log) -> str:
-    """Formats the scores over all seeds and the runs behind them as Markdown.
-
-    Args:
-        name: The part.
-        logs: Of all seeds. Those of another config, options or split than the newest log's are
-            listed, but are not in the scores.
-        newest: The log of the run that has just ended.
-    """
-    same = [log for log in logs if all(log.get(key) == newest[key] for key in SAME)]
-    done = [log for log in same if log["status"] == "done"]
-    commands = [line.replace(f" {newest['seed']} ", " SEED ", 1) for line in newest["commands"]]
-    lines = [f"# Scores of the part {name}\n", *(f"- `{line}`" for line in commands)]
-    for title, key in (("Hardware", "hardware"), ("Versions", "versions")):
-        lines += [f"- {title}: {text}" for text in sorted({_listed(log[key]) for log in same})]
-    counts = {_listed(log["samples"]["frechet"]) for log in done if "samples" in log}
-    lines += [f"- Images behind `frechet`: {text}" for text in sorted(counts)]
-    lines.append(f"- Commits: {', '.join(sorted({log['commit'] for log in same}))}")
-    scores = Section(
-        "Scores over seeds",
-        ["score", "mean", "std", "n", "lowest", "highest", "real images"],
-        [_row(score, done) for score in (done[0]["scores"] if done else ())],
-        ["↑ higher is better, ↓ lower is better. std: standard deviation over seeds."],
-    )
-    runs = Section("Runs", ["seed", "result", "steps", "CPU-seconds", "date"])
-    for log in logs:
-        result = str(log.get("reason", log.get("status", f"{log['file']} cannot be read")))
-        if log not in same:
-            result += " (another config, options or split: not in the scores)"
-        seconds = "+".join(f"{value:,.0f}" for value in log.get("cpu_seconds", {}).values())
-        cells = log.get("seed", "?"), result, log.get("steps", "-"), seconds, log.get("date", "?")
-        runs.rows.append([str(cell) for cell in cells])
-    runs.notes.append("CPU-seconds of the whole process that trains + of the one that scores.")
-    return "\n\n".join(["\n".join(lines), scores.markdown(), runs.markdown()]) + "\n"
+def launch(args: Sequence[str], log: Path) -> int:
+    """Runs cli.py, adds its output to a file, and returns its exit code."""
+    environment = os.environ | {"OMP_NUM_THREADS": threads(), "PYTHONUNBUFFERED": "1"}
+    with log.open("ab") as file:
+        done = subprocess.run(
+            [sys.executable, "cli.py", *args], cwd=ROOT, env=environment,
+            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    return done.returncode
 
 
-def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items())
+def last_error(log: Path) -> str:
+    """Returns the line of a log that says why a command failed."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (errors or lines or ["it failed without a message"])[-1]
 
 
-def _row(name: str, logs: Iterable[Log]) -> list[str]:
-    """Returns a score's mean, standard deviation, count and extremes; `null` counts as missing."""
-    logs = [log for log in logs if log["scores"].get(name) is not None]
-    values = [log["scores"][name] for log in logs]
-    floors = [log["real_images"][name] for log in logs if name in log.get("real_images", {})]
-    cells = {
-        "mean": statistics.fmean(values) if values else None,
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "lowest": min(values, default=None),
-        "highest": max(values, default=None),
-        "floor": statistics.fmean(floors) if floors and None not in floors else None,
+def threads() -> str:
+    """Returns the number of threads of each run: `OMP_NUM_THREADS`, or else one."""
+    return os.environ.get("OMP_NUM_THREADS", "1")
+
+
+def facts_of(part: Part, seed: int) -> dict[str, Any]:
+    """Returns what the numbers of a run hold for."""
+    content = yaml.safe_load((ROOT / part.config).read_text())
+    packages = (f"{name} {importlib.metadata.version(name)}" for name in ("torch", "lightning"))
+    return {
+        "seed": seed,
+        "status": "done",
+        "split": part.split,
+        "config": part.config,
+        "options": " ".join(part.options),
+        "config_sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        "commit": commit(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "cpu": cpu_name(),
+        "cores": cores(),
+        "threads": threads(),
+        "auto_precision": choose_precision("cpu")[0],
+        "versions": ", ".join([f"Python {platform.python_version()}", *packages]),
     }
-    mean, std, *rest = ("-" if cell is None else f"{cell:.4g}" for cell in cells.values())
-    return [name + ARROWS[BETTER.get(name)], mean, std, str(len(values)), *rest]
+
+
+def add(record: dict[str, Any], file: Path) -> pd.DataFrame:
+    """Adds a run to the file, in place of the same run, and returns all runs of the file."""
+    known = pd.read_csv(file, dtype={"threads": str}) if file.is_file() else pd.DataFrame()
+    new = pd.DataFrame([record])
+    if len(known):
+        keys = known.reindex(columns=SAME).fillna("").astype(str).agg("|".join, axis=1)
+        own = new[SAME].fillna("").astype(str).agg("|".join, axis=1)[0]
+        new = pd.concat([known[keys != own], new], ignore_index=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write(file, lambda partial_file: new.to_csv(partial_file, index=False))
+    return new
+
+
+def table(runs: pd.DataFrame, part: str, record: dict[str, Any]) -> str:
+    """Formats the scores over the seeds of one experiment, beside those of real images."""
+    same = runs[runs["part"] == part]
+    for name in ("config_sha256", "options", "split"):
+        same = same[same[name].fillna("") == record[name]]
+    done = same[same["status"] == "done"]
+    scores = done.select_dtypes("number").drop(columns=["seed", "cores"]).dropna(axis=1, how="all")
+    names = [name for name in scores if not name.startswith("real_")]
+    rows = {name: scores[name].agg(["mean", "std", "count", "min", "max"]) for name in names}
+    found = pd.DataFrame(rows).T
+    found["real images"] = [scores.get(f"real_{n}", pd.Series(dtype=float)).mean() for n in names]
+    return found.to_string(float_format="{:.4g}".format, na_rep="-")
 
 
 def reproduce(options: argparse.Namespace, fit: Sequence[str]) -> bool:
     """Trains and scores all seeds; returns whether every run ended well."""
-    part = find(options.part)
-    is_published = options.split == "test" and not fit
-    logs = ROOT / ("docs/quality" if is_published else "runs/trials")
-    folder, ended_well, text = (options.out or logs) / options.part, True, ""
+    if options.part not in PARTS:
+        what = f"there is no part {options.part!r}" if options.part else "no part is given"
+        raise UserError(f"{what}: set PART to one of {', '.join(PARTS)}")
+    part = PARTS[options.part]
+    published = not fit and options.split in (None, part.split)
+    file = options.out or (PUBLISHED if published else TRIALS)
+    part = part._replace(options=(*part.options, *fit), split=options.split or part.split)
+    ended_well = True
     for seed in part.seeds if options.seeds is None else options.seeds:
-        trial = Trial(f"configs/{part.config}", seed, (*part.options, *fit), options.split)
-        print(f"seed {seed}: {trial.commands()[0]}", flush=True)
-        log = train_and_score(trial, options.data_dir, options.runs / options.part)
-        ended_well &= log["status"] == "done"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / f"seed_{seed}.json", {"part": options.part, **log})
-        text = table(options.part, read_logs(folder), log)
-        write(folder / "table.md", partial(Path.write_text, data=text))
-        print(f"seed {seed}: {log.get('reason', log['status'])}, see {folder}", flush=True)
-    print(f"\n{text}")
+        record = train_and_score(part, seed, options.data_dir, options.runs / options.part)
+        record = {"part": options.part, **record}
+        print(f"seed {seed}: {record['status']}", flush=True)
+        ended_well &= record["status"] == "done"
+        print(table(add(record, file), options.part, record), flush=True)
+    print(f"Written: {file}")
     return ended_well
 
 
 def main(args: list[str] | None = None) -> None:
-    own, fit = split_options(sys.argv[1:] if args is None else args)
+    args = sys.argv[1:] if args is None else args
+    place = args.index("--") if "--" in args else len(args)
+    own, fit = args[:place], args[place + 1 :]
     try:
         ended_well = reproduce(parser().parse_args(own), fit)
     except UserError as error:
         announce(error)
         raise SystemExit(2) from None
-    if not ended_well:
-        raise SystemExit(1)
+    raise SystemExit(0 if ended_well else 1)
 
 
 if __name__ == "__main__":

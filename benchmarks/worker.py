@@ -49,13 +49,13 @@ class Worker:
         self.hello = self.answer() if wait else {}
 
     def run(self, steps: int) -> float:
-        """Returns the seconds per step over `steps` steps; `pacing.Fit` explains a negative one."""
+        """Returns the seconds per step over `steps` steps."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
         answer = self.answer()
         self.peak_mb = answer["peak_mb"]
-        return answer["seconds"] / abs(steps)
+        return answer["seconds"] / steps
 
     def run_warm(self, steps: int) -> float:
         """Does the same after a step that does not count.

@@ -1,129 +1,128 @@
-"""A part of the published scores is repeated, logged and summarized."""
+"""A part of the published scores is repeated, recorded and summarized."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
+import yaml
 
-from benchmarks import reproduce, scored_run
-from benchmarks.reproduce import PARTS, Part
-from benchmarks.scored_run import Ended
-from tests.benchmarks.fake_launch import FakeLaunch
+from benchmarks import reproduce
+from benchmarks.reproduce import PARTS
+from runtime.files import METRICS, write_json
 from tests.conftest import ROOT
-from tests.test_cli import parsed
 
 
-def main(folder: Path, *args: str) -> None:
-    own, fit = scored_run.split_options(args)
-    reproduce.main([*own, "--runs", str(folder / "runs"), "--", *fit])
+class FakeLaunch:
+    """Stands in for cli.py: a run's `frechet` is its seed + 1, that of real images 0.5."""
+
+    def __init__(self) -> None:
+        self.commands: list[list[str]] = []
+        self.codes: dict[tuple[str, str], int] = {}  # exit code by command and run
+
+    def __call__(self, args: Sequence[str], log: Path) -> int:
+        self.commands.append([*args])
+        command, given = args[0], dict(zip(args, args[1:], strict=False))
+        fits = command == "fit"
+        folder = given["--trainer.default_root_dir"] if fits else given["--ckpt_path"]
+        run = Path(folder, given["--experiment"]) if fits else Path(folder)
+        if code := self.codes.get((command, run.name)):
+            log.write_text("Epoch 1\nerror: too bad\n")
+            return code
+        if fits:
+            (run / "version_0/checkpoints").mkdir(parents=True, exist_ok=True)
+            torch.save(
+                {"global_step": 7, "state_dict": {}}, run / "version_0/checkpoints/last.ckpt"
+            )
+            log.write_text("CPU-seconds of training: 9.5\n")
+            return 0
+        stage = {"test": "test", "validate": "val"}[command]
+        scores = {"frechet": int(run.name.removeprefix("seed_")) + 1.0, "recall": None}
+        write_json(
+            run / "version_0" / METRICS, {stage: {"scores": scores, "floor": {"frechet": 0.5}}}
+        )
+        return 0
 
 
-def logs(folder: Path) -> dict[str, dict]:
-    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeLaunch:
+    launch = FakeLaunch()
+    monkeypatch.setattr(reproduce, "launch", launch)
+    return launch
 
 
-def row(folder: Path, begin: str) -> list[str]:
-    lines = (folder / "table.md").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith(f"| {begin} ")]
-    return [cell.strip() for cell in line.strip("|").split("|")]
-
-
-@pytest.mark.parametrize(
-    ("args", "error"),
-    [
-        ([], "error: no part is given: set PART to one of cgan, gan, "),
-        (["cgann"], "error: there is no part 'cgann': set PART to one of cgan, gan, "),
-        (["gone"], "error: part gone: configs/recipes/gone.yaml does not exist: restore it, or"),
-    ],
-)
-def test_a_mistake_is_one_line(
-    args: list[str],
-    error: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setitem(PARTS, "gone", Part("recipes/gone.yaml"))
+def run(folder: Path, *args: str) -> tuple[int, pd.DataFrame]:
+    out = folder / "quality.csv"
     with pytest.raises(SystemExit) as ended:
-        reproduce.main(args)
-    assert ended.value.code == 2
+        reproduce.main([*args[:1], "--runs", str(folder / "runs"), "--out", str(out), *args[1:]])
+    return int(ended.value.code or 0), pd.read_csv(out) if out.exists() else pd.DataFrame()
+
+
+def test_seeds_are_recorded_and_summarized(
+    fake: FakeLaunch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = run(tmp_path, "cgan", "--seeds", "0", "2")
+    assert code == 0
+    assert found["seed"].tolist() == [0, 2]
+    assert found["status"].tolist() == ["done", "done"]
+    assert found["cpu_seconds_training"].tolist() == [9.5, 9.5]
+    row = next(line for line in capsys.readouterr().out.splitlines()[::-1] if "frechet" in line)
+    # frechet 1 and 3: the standard deviation is sqrt((1 + 1) / (2 - 1))
+    assert row.split() == ["frechet", "2", "1.414", "2", "1", "3", "0.5"]
+
+
+def test_a_repeated_run_takes_the_place_of_the_first(fake: FakeLaunch, tmp_path: Path) -> None:
+    run(tmp_path, "cgan", "--seeds", "4", "1")
+    _, found = run(tmp_path, "cgan", "--seeds", "1")
+    assert sorted(found["seed"]) == [1, 4]
+
+
+def test_other_options_are_another_experiment(
+    fake: FakeLaunch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, "cgan", "--seeds", "0")
+    _, found = run(tmp_path, "cgan", "--seeds", "1", "--", "--trainer.max_steps", "9")
+    assert len(found) == 2
+    row = next(line for line in capsys.readouterr().out.splitlines()[::-1] if "frechet" in line)
+    assert row.split()[3] == "1"  # counted
+    assert fake.commands[2][-2:] == ["--trainer.callbacks+", "benchmarks.pacing.CpuSeconds"]
+    assert fake.commands[2][7:9] == ["--trainer.max_steps", "9"] or "9" in fake.commands[2]
+
+
+def test_a_failed_run_is_recorded_with_its_reason(fake: FakeLaunch, tmp_path: Path) -> None:
+    fake.codes["fit", "seed_0"] = 1
+    code, found = run(tmp_path, "cgan", "--seeds", "0", "1")
+    assert code == 1
+    assert found["status"].tolist() == ["fit failed: too bad", "done"]
+
+
+@pytest.mark.parametrize("code", [None, 2])
+def test_a_mistake_is_one_line(
+    code: int | None, fake: FakeLaunch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if code:
+        fake.codes["fit", "seed_0"] = code
+    found, runs = run(tmp_path, "cgan" if code else "cgann", "--seeds", "0")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(error)
+    wanted = "configs/cgan.yaml: too bad" if code else "there is no part 'cgann': set PART to one"
+    assert (found, len(runs)) == (2, 0)
+    assert line.startswith(f"error: {wanted}")
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_fit_accepts_a_part(name: str) -> None:
+def test_every_part_has_a_config_and_never_falls_back(name: str) -> None:
     part = PARTS[name]
-    config = ROOT / "configs" / part.config
-    chosen = parsed("fit", f"--config={config}", *part.options, "--data.data_dir=x").config.fit
-    assert chosen.data.init_args.get("dataset") != "auto"  # which may fall back to other images
+    data = yaml.safe_load((ROOT / part.config).read_text())["data"]["init_args"]
+    options = dict(zip(part.options, part.options[1:], strict=False))
+    assert options.get("--data.dataset", data["dataset"]) != "auto"
 
 
-def test_seeds_are_logged_and_summarized(fake: FakeLaunch, tmp_path: Path) -> None:
-    main(tmp_path, "cgan", "--seeds", "0", "2")
-    folder = tmp_path / "docs/quality/cgan"
-    found = logs(folder)
-    assert found.keys() == {"seed_0", "seed_2"}
-    assert [*found["seed_0"]][:4] == ["part", "status", "seed", "split"]
-    assert all((folder / f"{name}.json").stat().st_size < 4000 for name in found)
-    # frechet 1 and 3: the standard deviation is sqrt((1 + 1) / (2 - 1))
-    assert row(folder, "frechet") == ["frechet ↓", "2", "1.414", "2", "1", "3", "0.5"]
-    assert row(folder, "recall") == ["recall ↑", "-", "-", "0", "-", "-", "-"]
-    assert row(folder, "2")[:4] == ["2", "done", "7", "60+2"]
-    assert (
-        "- Images behind `frechet`: generated 9, train 9, test 5\n"
-        in (folder / "table.md").read_text()
-    )
-
-
-def test_logs_of_other_seeds_stay_and_count(fake: FakeLaunch, tmp_path: Path) -> None:
-    folder = tmp_path / "docs/quality/cgan"
-    main(tmp_path, "cgan", "--seeds", "4")
-    main(tmp_path, "cgan", "--seeds", "0")
-    assert row(folder, "frechet")[1:4] == ["3", "2.828", "2"]  # 1 and 5
-
-
-def test_a_failed_run_is_logged_and_the_others_go_on(fake: FakeLaunch, tmp_path: Path) -> None:
-    fake.ends["fit", "seed_1"] = Ended(1, 9.0, "exit code 1: NaN")
-    with pytest.raises(SystemExit) as ended:
-        main(tmp_path, "cgan", "--seeds", "0", "1", "2")
-    assert ended.value.code == 1
-    folder = tmp_path / "docs/quality/cgan"
-    assert [log["status"] for _, log in sorted(logs(folder).items())] == ["done", "failed", "done"]
-    assert row(folder, "frechet")[1:4] == ["2", "1.414", "2"]
-    assert row(folder, "1")[:4] == ["1", "fit: exit code 1: NaN", "-", "9"]
-
-
-def test_logs_of_another_config_are_listed_but_do_not_count(
-    fake: FakeLaunch, tmp_path: Path
-) -> None:
-    folder = tmp_path / "docs/quality/cgan"
-    main(tmp_path, "cgan", "--seeds", "0", "8")
-    old = logs(folder)["seed_8"] | {"config_sha256": "0"}
-    (folder / "seed_8.json").write_text(json.dumps(old))
-    (folder / "seed_9.json").write_text("{")
-    main(tmp_path, "cgan", "--seeds", "1")
-    assert row(folder, "frechet")[1:4] == ["1.5", "0.7071", "2"]
-    assert row(folder, "8")[1].startswith("done (another config")
-    assert row(folder, "?")[1].startswith("seed_9.json cannot be read")
-
-
-@pytest.mark.parametrize(
-    "args", [["cgan", "--split", "val"], ["cgan", "--", "--trainer.max_steps", "7"]]
-)
-def test_another_experiment_leaves_the_published_logs_alone(
-    args: list[str], fake: FakeLaunch, tmp_path: Path
-) -> None:
-    main(tmp_path, *args)
-    assert len(logs(tmp_path / "runs/trials/cgan")) == 5
-    assert not (tmp_path / "docs").exists()
-
-
-def test_a_mistake_in_the_options_logs_nothing(
-    fake: FakeLaunch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fake.ends["fit", "seed_0"] = Ended(2, 1.0, "exit code 2: there is no MNIST")
-    with pytest.raises(SystemExit) as ended:
-        main(tmp_path, "gan")
-    assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: configs/gan.yaml: there is no MNIST\n"
-    assert not (tmp_path / "docs").exists()
+def test_the_published_runs_are_those_of_the_parts() -> None:
+    """Means of the README's first row, from the file that has every run."""
+    runs = pd.read_csv(ROOT / "docs/quality.csv")
+    cgan = runs[runs["part"] == "cgan"]
+    assert sorted(cgan["seed"]) == [0, 1, 2, 3, 4]
+    assert round(cgan["frechet"].mean(), 3) == 0.028
+    assert round(cgan["real_frechet"].mean(), 3) == 0.022
+    assert (runs[runs["part"].str.startswith("tricks-")].groupby("part").size() == 5).all()

@@ -1,53 +1,50 @@
-"""Every benchmark module can be imported, and its models are built and trained."""
+"""The contenders of the speed comparison, and a pace that the parent sets."""
 
-import importlib
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import yaml
+import torch
 
-from benchmarks import iris_cross_validation, processes, systems
-from benchmarks.context import Context
+from benchmarks.systems import SYSTEMS, Setting, contenders_of, torchvision_mnist
+from benchmarks.worker import Worker
 from tests.conftest import ROOT
 
-MODULES = sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    return Setting(1, tmp_path, tmp_path, keras=tmp_path / "no python")
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if "keras" not in name])
-def test_every_module_can_be_imported(name: str) -> None:
-    importlib.import_module(f"benchmarks.{name}")
+def test_without_keras_the_others_are_compared(setting: Setting) -> None:
+    assert [*contenders_of(setting, "cgan", softmax=False)] == ["plain PyTorch", "Ladder"]
+    assert [*contenders_of(setting, "cnn", softmax=False)] == ["Ladder", "Ladder, bf16"]
 
 
-@pytest.mark.parametrize("name", systems.NARROW)
-def test_narrow_models_train_and_full_ones_have_the_same_names(name: str) -> None:
-    systems.fit(systems.NARROW[name](), 1, 4)
-    assert systems.FULL.keys() == systems.NARROW.keys()
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_system_names_files_that_exist(name: str) -> None:
+    assert (ROOT / f"configs/lecture/{SYSTEMS[name].config}.yaml").is_file()
+    assert (ROOT / "benchmarks" / SYSTEMS[name].keras).is_file()
 
 
-@pytest.mark.parametrize("kind", ["gan", "cgan"])
-def test_a_lecture_gan_generates_images_of_the_data_sets_shape(kind: str) -> None:
-    model = systems.lecture_gan(kind, reuse=False)
-    latents, labels = model.draw(2, model.batch_generator(0))
-    images = model.generator(model.generator_input(latents, labels))
-    assert images.shape == systems.real_batch(2)[0].shape
-
-
-def test_the_config_of_iris_is_cross_validated() -> None:
-    config = yaml.safe_load((ROOT / "configs/iris.yaml").read_text())
-    config["trainer"]["max_epochs"] = 10
-    assert 0.8 < iris_cross_validation.network_accuracy(config, repeat=0, fold=0) <= 1
-
-
-@pytest.mark.ddp
-def test_ranks_return_their_results() -> None:
-    assert processes.on_ranks(2, lambda add: int(os.environ["RANK"]) + add, 0.5) == [0.5, 1.5]
+def test_the_peer_of_the_data_path_has_the_same_images() -> None:
+    pixels = torch.randint(256, (4, 1, 28, 28), dtype=torch.uint8)
+    image, label = torchvision_mnist(pixels, torch.arange(4))[2]
+    assert torch.equal(image, pixels[2] / 255)
+    assert label == 2
 
 
 @pytest.mark.slow
-def test_a_parent_paces_a_run_with_and_without_the_trainer(tmp_path: Path) -> None:
-    context = Context(1, tmp_path, False, tmp_path)
-    with context.workers({"iris": context.command("Fit", "lecture/iris")}) as workers:
-        assert workers["iris"].run(3) > 0
-        assert workers["iris"].run(-3) > 0
-    assert workers["iris"].process.returncode == 0
+def test_a_fit_takes_the_steps_that_are_asked_for(setting: Setting, tmp_path: Path) -> None:
+    command = setting.fit("lecture/iris", "--trainer.max_epochs", "100", callback="Paced")
+    worker = Worker("iris", command, tmp_path)
+    assert 0 < worker.run(30) < 0.5
+    worker.close()
+
+
+def test_help_needs_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "--data-dir" in done.stdout

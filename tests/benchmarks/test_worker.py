@@ -1,15 +1,11 @@
-"""Contenders in their own processes, and the data that they get."""
+"""Contenders in their own processes."""
 
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from benchmarks import context
-from benchmarks.context import find_mnist
 from benchmarks.worker import Worker, WorkerError, peak_memory_mb
-from datamodules import Images
 
 ECHO = """
 from benchmarks.worker import Line
@@ -55,19 +51,3 @@ def test_peak_memory_is_read_where_the_system_tells(tmp_path: Path) -> None:
     status.write_text("Name:\tpython\nVmHWM:\t  2048 kB\n")
     assert peak_memory_mb(status) == 2.0
     assert peak_memory_mb(tmp_path / "missing") == 0.0
-
-
-def test_noise_takes_the_place_of_missing_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(context, "find_files", lambda *_: ({}, []))  # Hides an installed MNIST.
-    folder, real = find_mnist(tmp_path, tmp_path)
-    assert not real
-    data = Images(dataset="mnist", data_dir=str(folder))
-    data.setup()
-    assert data.splits is not None
-    assert data.splits.test.inputs.shape == (10_000, 1, 28, 28)
-    assert data.splits.train.inputs.float().std() == pytest.approx(73.9, abs=0.1)  # uniform
-    assert torch.equal(data.splits.test.targets.bincount(), torch.full((10,), 1000))
-    monkeypatch.undo()
-    assert find_mnist(folder, tmp_path) == (folder, True)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks.plain_worker import Plain
 from lightning import Callback
 from torch import nn
 
-from benchmarks.plain_worker import Plain
 from models import GAN, ConditionalGAN
 from models.gan_heads import NormalizedSigmoidHead, PlainHead, SoftmaxHead
 from models.head import Head
