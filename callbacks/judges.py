@@ -8,15 +8,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules import Frame, InMemoryDataModule
-from metrics.judge import (
-    WEIGHTS,
-    ChannelJudge,
-    Judge,
-    judge_of_checkpoint,
-    load_judge,
-    recipes,
-    sha256,
-)
+from metrics.judge import WEIGHTS, Judge, judge_of_checkpoint, load_judge, recipes, sha256
 from runtime.checkpoints import newest, problem_of
 from runtime.errors import UserError
 
@@ -28,21 +20,23 @@ class FoundJudge(NamedTuple):
 
     network: Judge
     name: str  # of a judge of this project, or the path of a checkpoint
-    sha256: str  # of the file
+    sha256: str | None  # of the file
     class_names: tuple[str, ...] | None = None
     identity: Mapping[str, Any] | None = None  # of its data, see `InMemoryDataModule.identity`
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, str | None]:
         """Returns the plain values that identify the judge."""
         return {"name": self.name, "sha256": self.sha256}
 
 
-def find_judge(wanted: str) -> FoundJudge:
+def find_judge(wanted: str | Judge) -> FoundJudge:
     """Loads a judge of this project by its name, or that of a run folder or checkpoint file.
 
     Raises:
         UserError: If there is none, or it is not a `JudgeNetwork`.
     """
+    if isinstance(wanted, Judge):
+        return FoundJudge(wanted, type(wanted).__name__, None, wanted.class_names)
     try:
         if wanted in recipes() or not Path(wanted).exists():
             return FoundJudge(load_judge(wanted), wanted, sha256(WEIGHTS / f"{wanted}.npz"))
@@ -69,13 +63,6 @@ def _of_run(path: Path) -> FoundJudge:
     names = frame.class_names if frame else None
     states = (v["identity"] for v in checkpoint.values() if isinstance(v, dict) and "identity" in v)
     return FoundJudge(network, str(file), sha256(file), names, next(states, None))
-
-
-def by_channel(judge: FoundJudge, channels: int) -> FoundJudge:
-    """Returns the judge of stacks whose channels a judge of grey images sees one by one."""
-    network = ChannelJudge(judge.network, channels)
-    names = tuple(f"{mode:0{channels}}" for mode in range(network.num_classes))  # 080: 0, 8 and 0
-    return judge._replace(network=network, name=f"{judge.name}, by channel", class_names=names)
 
 
 def check_judge(judge: FoundJudge, data: InMemoryDataModule) -> None:

@@ -29,6 +29,7 @@ class Judge(nn.Module):
     image_shape: tuple[int, int, int]
     num_features: int
     num_classes: int
+    class_names: tuple[str, ...] | None = None
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Computes features (B, D) and predicted classes (B,) of images uint8 (B, C, H, W)."""
@@ -85,30 +86,6 @@ class JudgeNetwork(Judge):
         with torch.autocast(images.device.type, enabled=False):
             features = self.trunk(images.float() / 255)
             return features, self.classes(features).argmax(dim=1)
-
-
-class ChannelJudge(Judge):
-    """Judge of stacked images: a judge of grey images sees each channel alone.
-
-    The features (B, C D) are those of the channels, side by side. The classes of the channels are
-    the digits, in base K, of one of K^C classes.
-    """
-
-    def __init__(self, grey: Judge, channels: int) -> None:
-        super().__init__()
-        self.grey = grey
-        self.image_shape = (channels, *grey.image_shape[1:])
-        self.num_features = channels * grey.num_features
-        self.num_classes = grey.num_classes**channels
-
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        self.check(images.shape[1:])
-        features, number = [], torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        for channel in images.split(1, dim=1):
-            found, digit = self.grey.judge(channel)
-            features.append(found)
-            number = number * self.grey.num_classes + digit
-        return torch.cat(features, dim=1), number
 
 
 def load_judge(name: str) -> JudgeNetwork:
