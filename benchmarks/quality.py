@@ -25,8 +25,10 @@ from benchmarks.scored_run import Trial, launch, split_options, threads, train_a
 from benchmarks.worker import ROOT
 from commands.errors import user_errors
 from datamodules import Images
-from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Setting
+from metrics import SCORES
 from metrics.judge import load_judge
+from metrics.report import Report, evaluate
+from metrics.samples import KeptSamples, Samples
 from runtime.errors import announce
 from runtime.files import write
 from runtime.precision import choose_precision
@@ -83,20 +85,20 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def score(images: Tensor, labels: Tensor, data: Images) -> QualityReport:
+def score(images: Tensor, labels: Tensor, data: Images) -> Report:
     """Scores generated images uint8 (N, 1, 28, 28) of classes (N,) as `test` scores a GAN's."""
     assert data.splits is not None
     judge = load_judge(data.judge or "mnist")
-    train, test = data.splits.train.take(torch.arange(len(images))), data.splits.test
-    setting = Setting(judge.image_shape, judge.num_features, judge.num_classes)
-    real = LabelledImages(*train), LabelledImages(*test)
-    quality = GeneratorQuality([s for s in SCORES if "test" in s.stages], setting, real)
-    compared = (quality.test_set, *test), (quality.train_set, *train)
-    for samples, inputs, targets in (*compared, (quality.generated, images, labels)):
-        for index in torch.arange(min(len(images), len(targets))).split(500):
-            batch = inputs[index]
-            samples.add(*judge.judge(batch), targets[index], index, batch)
-    return quality.compute()
+
+    def judged(images: Tensor, labels: Tensor) -> Samples:
+        kept = KeptSamples(judge.num_classes, labels=True, images=True)
+        for rows in torch.arange(len(labels)).split(500):
+            kept.update(rows, *judge.judge(images[rows]), labels[rows], images[rows])
+        return kept.compute()
+
+    train, test = (data.excerpt(x, len(images)) for x in (data.splits.train, data.splits.test))
+    scores = [score for score in SCORES if "test" in score.stages]
+    return evaluate(scores, judged(images, labels), judged(*train), judged(*test))
 
 
 def run_peer(

@@ -19,7 +19,7 @@ from benchmarks.report import Section
 from benchmarks.scored_run import Trial, split_options, train_and_score
 from benchmarks.worker import ROOT
 from metrics import SCORES
-from metrics.quality import ARROWS
+from metrics.report import ARROWS
 from runtime.errors import UserError, announce
 from runtime.files import read_json, write, write_json
 

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules import Frame, InMemoryDataModule
-from metrics.judge import WEIGHTS, Judge, judge_of_checkpoint, load_judge, recipes, sha256
+from metrics.judge import WEIGHTS, JudgeNetwork, judge_of_checkpoint, load_judge, recipes, sha256
 from runtime.checkpoints import newest, problem_of
 from runtime.errors import UserError
 
@@ -18,25 +18,23 @@ TRAIN = "train one with `python cli.py fit --config configs/judge/own.yaml --dat
 class FoundJudge(NamedTuple):
     """A frozen judge, and what is known of its training."""
 
-    network: Judge
+    network: JudgeNetwork
     name: str  # of a judge of this project, or the path of a checkpoint
-    sha256: str | None  # of the file
+    sha256: str  # of the file
     class_names: tuple[str, ...] | None = None
     identity: Mapping[str, Any] | None = None  # of its data, see `InMemoryDataModule.identity`
 
-    def as_dict(self) -> dict[str, str | None]:
+    def as_dict(self) -> dict[str, str]:
         """Returns the plain values that identify the judge."""
         return {"name": self.name, "sha256": self.sha256}
 
 
-def find_judge(wanted: str | Judge) -> FoundJudge:
+def find_judge(wanted: str) -> FoundJudge:
     """Loads a judge of this project by its name, or that of a run folder or checkpoint file.
 
     Raises:
         UserError: If there is none, or it is not a `JudgeNetwork`.
     """
-    if isinstance(wanted, Judge):
-        return FoundJudge(wanted, type(wanted).__name__, None, wanted.class_names)
     try:
         if wanted in recipes() or not Path(wanted).exists():
             return FoundJudge(load_judge(wanted), wanted, sha256(WEIGHTS / f"{wanted}.npz"))

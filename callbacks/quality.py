@@ -19,7 +19,7 @@ from figures.pictures import figures_folder, publish
 from figures.quality import draw_classes, draw_worst
 from metrics import SCORES, Score
 from metrics.functions import confusion, farthest
-from metrics.judge import Judge
+from metrics.judge import JudgeNetwork
 from metrics.report import Report, evaluate
 from metrics.samples import KeptSamples, Samples
 from models.base import eval_mode
@@ -43,9 +43,8 @@ class Quality(Callback):
     classes of these training images, so that a perfect one scores like real images.
 
     Args:
-        judge: A run folder or a checkpoint of configs/judge/own.yaml, a judge of this project
-            (mnist, fashion, digits), or a class with the methods of `metrics.judge.Judge`; None:
-            the data set's judge, if it has one.
+        judge: A run folder or a checkpoint of configs/judge/own.yaml, or a judge of this project
+            (mnist, fashion, digits); None: the data set's judge, if it has one.
         samples: Images to score in training; 0: none. Few samples make the Frechet distance larger.
         every_n_epochs: Epochs from one scoring to the next.
         min_steps: If an epoch is shorter than this, score only every so many epochs.
@@ -57,7 +56,7 @@ class Quality(Callback):
 
     def __init__(
         self,
-        judge: Judge | str | None = None,
+        judge: str | None = None,
         samples: NonNegative = 2000,
         every_n_epochs: Positive = 1,
         min_steps: NonNegative = 200,
@@ -180,7 +179,7 @@ class Quality(Callback):
         kept = KeptSamples(judge.num_classes, model.num_classes is not None, keeps)
         kept = kept.to(model.device)
         for images, labels, numbers in _generate(trainer, model, count, train.targets):
-            kept.add(judge, numbers, images, labels)
+            kept.update(numbers, *judge.judge(images), labels, images)
         generated = kept.compute()
         report = None
         if trainer.is_global_zero:  # it takes long, and must be the same for all
@@ -195,14 +194,14 @@ class Quality(Callback):
 
 
 def _judge_real(
-    trainer: Trainer, model: Any, judge: Judge, split: Split, labelled: bool
+    trainer: Trainer, model: Any, judge: JudgeNetwork, split: Split, labelled: bool
 ) -> Samples:
     kept = KeptSamples(judge.num_classes, labelled).to(model.device)
     blocks = torch.arange(len(split.targets)).split(Draws.BLOCK)
     for block in watch(trainer, blocks, "Real images"):
         numbers = block[trainer.global_rank :: trainer.world_size]
         images, labels = (part.to(model.device) for part in split.take(numbers))
-        kept.add(judge, numbers.to(model.device), images, labels)
+        kept.update(numbers.to(model.device), *judge.judge(images), labels)
     samples = kept.compute()
     samples.images = split.inputs.to(model.device)
     return samples

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from figures.pictures import mosaic, new_figure, styled
+from metrics import title
 
 if TYPE_CHECKING:
     from metrics import Score
@@ -35,8 +36,8 @@ def draw_classes(report: "Report", scores: "Sequence[Score]", names: Sequence[st
             axes.set_ylim(bottom=min(-0.05 * max(known), axes.get_ylim()[0]))
         axes.grid(axis="y", alpha=0.4)
         better = f"\n({score.better} is better)" if score.better else ""
-        axes.set_title(f"{score.title} by class{better}")
-        axes.set(xlabel="class", ylabel=score.title)
+        axes.set_title(f"{title(name)} by class{better}")
+        axes.set(xlabel="class", ylabel=title(name))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 

@@ -3,6 +3,6 @@
 Importing this package does not import torch, so that any command can use the table of scores.
 """
 
-from metrics.scores import SCORES, Score, direction, score_named
+from metrics.scores import SCORES, Score, direction, title
 
-__all__ = ["SCORES", "Score", "direction", "score_named"]
+__all__ = ["SCORES", "Score", "direction", "title"]

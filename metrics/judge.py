@@ -23,28 +23,7 @@ MNIST_SHAPE = (1, 28, 28)  # image shape of the weight files that do not store o
 PREFIXES = ("ema.network.", "network.")  # of a classifier's weights; the averaged ones count
 
 
-class Judge(nn.Module):
-    """Interface of a judge: D features and one of K classes of images of shape (C, H, W)."""
-
-    image_shape: tuple[int, int, int]
-    num_features: int
-    num_classes: int
-    class_names: tuple[str, ...] | None = None
-
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes features (B, D) and predicted classes (B,) of images uint8 (B, C, H, W)."""
-        raise NotImplementedError
-
-    def check(self, image_shape: Sequence[int]) -> None:
-        """Raises a ValueError unless the judge scores images of this shape (C, H, W)."""
-        if tuple(image_shape) != self.image_shape:
-            raise ValueError(
-                f"the judge scores images of shape {self.image_shape} and cannot score images of "
-                f"shape {tuple(image_shape)}: train a judge for them, see configs/judge"
-            )
-
-
-class JudgeNetwork(Judge):
+class JudgeNetwork(nn.Module):
     """Five convolutions, the D features that are compared, and a linear layer to the K classes.
 
     `image_shape` is (C, H, W) of its training images, `width` the first convolution's channels.
@@ -75,6 +54,14 @@ class JudgeNetwork(Judge):
     def forward(self, images: Tensor) -> Tensor:
         """Computes logits (B, K) of images (B, C, H, W) in [0, 1]."""
         return self.classes(self.trunk(images))
+
+    def check(self, image_shape: Sequence[int]) -> None:
+        """Raises a ValueError unless the judge scores images of this shape (C, H, W)."""
+        if tuple(image_shape) != self.image_shape:
+            raise ValueError(
+                f"the judge scores images of shape {self.image_shape} and cannot score images of "
+                f"shape {tuple(image_shape)}: train a judge for them, see configs/judge"
+            )
 
     @torch.no_grad()
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +112,7 @@ def judge_of_checkpoint(checkpoint: Mapping[str, Any]) -> JudgeNetwork | None:
     Its weights are the averaged ones, if the classifier evaluates these.
     """
     state, hparams = checkpoint.get("state_dict", {}), checkpoint.get("hyper_parameters", {})
-    shape = hparams.get("input_shape") or hparams.get("image_shape") or MNIST_SHAPE
+    shape = hparams.get("input_shape", MNIST_SHAPE)
     for prefix in PREFIXES:
         weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if weights:

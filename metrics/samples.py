@@ -1,13 +1,10 @@
 """What a judge saw in a set of images, one row for each."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
-
-from metrics.judge import Judge
 
 
 class Samples:
@@ -59,25 +56,25 @@ class KeptSamples(Metric):
     def __init__(self, num_classes: int, labels: bool = False, images: bool = False) -> None:
         super().__init__()
         self.num_classes = num_classes
-        kept = {"numbers": True, "features": True, "predicted": True}
-        self.kept = [k for k, v in (kept | {"labels": labels, "images": images}).items() if v]
+        optional = [name for name, wanted in (("labels", labels), ("images", images)) if wanted]
+        self.kept = ["numbers", "features", "predicted", *optional]
         for name in self.kept:
             self.add_state(name, [], dist_reduce_fx="cat")
 
-    def update(self, batch: Mapping[str, Tensor | None]) -> None:
-        """Adds values (B, ...) by name: those of `Samples`, and the `numbers` (B,)."""
-        for name in self.kept:
-            value = batch[name]
-            assert value is not None, f"{name} are missing"
-            getattr(self, name).append(value)
-
-    def add(self, judge: Judge, numbers: Tensor, images: Tensor, labels: Tensor | None) -> None:
-        """Adds images uint8 (B, C, H, W), which the judge looks at, by their numbers (B,)."""
-        features, predicted = judge.judge(images)
-        self.update({
-            "numbers": numbers, "features": features, "predicted": predicted,
-            "images": images, "labels": labels,
-        })  # fmt: skip
+    def update(
+        self,
+        numbers: Tensor,
+        features: Tensor,
+        predicted: Tensor,
+        labels: Tensor | None = None,
+        images: Tensor | None = None,
+    ) -> None:
+        """Adds the samples of these numbers (B,), see `Samples`."""
+        given = {"numbers": numbers, "features": features, "predicted": predicted}
+        for name, value in (given | {"labels": labels, "images": images}).items():
+            if name in self.kept:
+                assert value is not None, f"{name} are missing"
+                getattr(self, name).append(value)
 
     def compute(self) -> Samples:
         """Returns the samples of all processes, in the order of their numbers."""

@@ -115,12 +115,17 @@ SCORES: tuple[Score, ...] = (
 )  # fmt: skip
 
 
-def score_named(name: str) -> Score | None:
-    """Returns the score of this name, also of a name such as `val/frechet`; None if it is none."""
+def _score(name: str) -> Score | None:
     return next((score for score in SCORES if score.name == name.rpartition("/")[2]), None)
+
+
+def title(name: str) -> str:
+    """Returns the title of a logged quantity such as `val/frechet`, for figures."""
+    score = _score(name)
+    return score.title if score else name.rpartition("/")[2].replace("_", " ")
 
 
 def direction(name: str) -> Direction | None:
     """Returns which direction of a logged quantity such as `val/loss` is better, if one is."""
-    score = score_named(name)
+    score = _score(name)
     return score.better if score else OTHERS.get(name.rpartition("/")[2])

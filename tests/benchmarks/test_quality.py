@@ -13,7 +13,6 @@ from benchmarks import quality, scored_run
 from benchmarks.quality import Result, parser, run_ladder, run_peer, runs, score, summary
 from benchmarks.scored_run import Ended
 from datamodules import Images
-from metrics import SCORES
 from tests.benchmarks.fake_launch import FakeLaunch
 from tests.models.gans import WIDTH_2
 from tests.test_cli import DIGITS, run
@@ -23,7 +22,7 @@ FLOOR = {"frechet": 0.02, "label_accuracy": 0.99, "precision": 0.8, "recall": 0.
 
 @pytest.fixture
 def digits(monkeypatch: pytest.MonkeyPatch) -> Images:
-    monkeypatch.setattr(SCORES[-1], "steps", 2)  # of GAN-train
+    monkeypatch.setattr("metrics.gan_train.STEPS", 2)
     data = Images(dataset="digits")
     data.setup()
     return data

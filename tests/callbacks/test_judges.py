@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import cli
-from callbacks.judges import FoundJudge, by_channel, check_judge, find_judge
+from callbacks.judges import FoundJudge, check_judge, find_judge
 from callbacks.quality import Quality
-from datamodules import Images, Splits, StackedImages
+from datamodules import Images, Splits
 from metrics.judge import JudgeNetwork, recipes, sha256
 from models import ConditionalGAN
 from runtime.errors import UserError
@@ -122,31 +122,6 @@ def test_a_judge_that_knows_other_training_images_is_a_warning() -> None:
         check_judge(judge, data)
 
 
-def test_a_judge_of_grey_images_judges_stacks_and_knows_their_splits(
-    recwarn: pytest.WarningsRecorder,
-) -> None:
-    data = StackedImages("digits", split_seed=1, num_train=10)
-    data.setup()
-    assert data.splits is not None
-    known = Images("digits", split_seed=1)
-    known.setup()
-    names = tuple("0123456789")  # of the classes of a channel
-    grey = find_judge("digits")._replace(class_names=names, identity=known.identity())
-    judge = by_channel(grey, 3)
-    check_judge(judge, data)
-    assert not recwarn.list
-    assert judge.class_names is not None
-    assert (judge.class_names[7], judge.class_names[80]) == ("007", "080")
-    assert judge.as_dict() == grey.as_dict() | {"name": "digits, by channel"}
-    images, modes = data.splits.test.take(torch.arange(1000))
-    features, seen = judge.network.judge(images)
-    assert features.shape == (1000, 192)
-    assert (seen == modes).double().mean() > 0.97
-    other = judge._replace(identity=known.identity() | {"split_seed": 0})
-    with pytest.warns(UserWarning, match="another split .*different: split_seed"):
-        check_judge(other, data)
-
-
 def test_a_gan_of_own_data_is_scored_by_the_run_of_its_judge(run: Path, tmp_path: Path) -> None:
     gan = ["--model=ConditionalGAN", "--model.generator.width=2", "--model.trunk.width=2"]
     folder = fit(tmp_path, *gan, *STRIPES, *FEW, f"--quality.judge={run}")
@@ -172,13 +147,12 @@ def test_a_handful_of_images_is_scored_as_far_as_possible_and_says_so(
     data = Tiny((1, 28, 28))
     data.setup()
     monkeypatch.setattr("callbacks.quality.find_judge", lambda wanted: judge_of(data))
-    quality = Quality(judge="mine")
-    monkeypatch.setattr(quality.scores["gan_train"], "steps", 1)
-    run = trainer(tmp_path, quality)
+    monkeypatch.setattr("metrics.gan_train.STEPS", 1)
+    run = trainer(tmp_path, Quality(judge="mine"))
     run.test(small(ConditionalGAN, num_classes=4), datamodule=data, verbose=False)
     printed = capsys.readouterr().out
     assert "nan: too few images for this score" in printed
-    assert "Distances are uncertain: 4 real images are few for 64 features." in printed
+    assert "Uncertain, because fewer than 500 images are held out: frechet ± " in printed
     assert "kind 3 " in printed
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert found["counts"]["frechet"] == {"generated": 4, "train": 4, "test": 4}
