@@ -16,10 +16,13 @@ Floor = Literal["train", "test"]
 FINAL = ("validate", "test")
 ALWAYS = ("fit", *FINAL)
 NEIGHBOUR_SAMPLES, KERNEL_SAMPLES = 5000, 10_000  # their costs grow with the square
-# Other quantities that runs log.
-OTHERS: dict[str, Direction] = {
-    "loss": "lower", "sup_error": "lower", "calibration_error": "lower", "accuracy": "higher",
-}  # fmt: skip
+# Other quantities that runs log, with their titles.
+OTHERS: dict[str, tuple[Direction, str]] = {
+    "loss": ("lower", "loss"),
+    "sup_error": ("lower", "largest error"),
+    "calibration_error": ("lower", "expected calibration error"),
+    "accuracy": ("higher", "accuracy"),
+}
 
 
 class Score:
@@ -115,17 +118,17 @@ SCORES: tuple[Score, ...] = (
 )  # fmt: skip
 
 
-def _score(name: str) -> Score | None:
-    return next((score for score in SCORES if score.name == name.rpartition("/")[2]), None)
-
-
-def title(name: str) -> str:
-    """Returns the title of a logged quantity such as `val/frechet`, for figures."""
-    score = _score(name)
-    return score.title if score else name.rpartition("/")[2].replace("_", " ")
+def _find(name: str) -> tuple[Direction | None, str]:
+    quantity = name.rpartition("/")[2]
+    scores = ((s.better, s.title) for s in SCORES if s.name == quantity)
+    return next(scores, OTHERS.get(quantity, (None, quantity.replace("_", " "))))
 
 
 def direction(name: str) -> Direction | None:
     """Returns which direction of a logged quantity such as `val/loss` is better, if one is."""
-    score = _score(name)
-    return score.better if score else OTHERS.get(name.rpartition("/")[2])
+    return _find(name)[0]
+
+
+def title(name: str) -> str:
+    """Returns the title of a logged quantity such as `val/frechet`, for figures."""
+    return _find(name)[1]

@@ -33,8 +33,8 @@ def test_each_score_has_a_function_and_says_what_is_better() -> None:
     assert [direction(name) for name in ("val/frechet", "recall", "test/loss", "d_loss")] == [
         "lower", "higher", "lower", None,
     ]  # fmt: skip
-    assert [title(name) for name in ("val/frechet", "modes_kl", "train/d_loss")] == [
-        "Frechet distance", "modes kl", "d loss",
+    assert [title(name) for name in ("val/frechet", "sup_error", "train/d_loss")] == [
+        "Frechet distance", "largest error", "d loss",
     ]  # fmt: skip
 
 
