@@ -10,7 +10,6 @@ from callbacks.fallback import FallbackSteps
 from callbacks.finite import FiniteLoss
 from callbacks.function_fit import FunctionFit
 from callbacks.graph import NetworkGraph
-from callbacks.health import Health
 from callbacks.network_figure import NetworkFigure
 from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
@@ -24,7 +23,6 @@ DEFAULT_CALLBACKS = (
     LogInterval,
     FiniteLoss,
     Speed,
-    Health,
     Contention,
     Curves,
     Dashboard,
@@ -40,6 +38,6 @@ DEFAULT_CALLBACKS = (
 __all__ = [
     "DEFAULT_CALLBACKS",
     "Contention", "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps",
-    "FiniteLoss", "FunctionFit", "Health", "LogInterval", "NetworkFigure", "NetworkGraph",
+    "FiniteLoss", "FunctionFit", "LogInterval", "NetworkFigure", "NetworkGraph",
     "Predictions", "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip

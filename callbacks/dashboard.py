@@ -90,7 +90,8 @@ def _scores(trainer: Trainer, model: LightningModule) -> list[str]:
     """Returns the validation scores of a run that are better if they are lower or higher."""
     if isinstance(model, GAN):
         callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
-        found = [n for cb in callbacks if isinstance(cb, Quality) for n in cb.logged(model)]
+        quality = next((cb for cb in callbacks if isinstance(cb, Quality)), None)
+        found = [score.name for score in quality.chosen(model, "fit")] if quality else []
         return [name for name in found if BETTER.get(name)]
     return ["accuracy", "loss"] if isinstance(model, Classifier) else ["loss"]
 

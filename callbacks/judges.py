@@ -8,15 +8,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules import Frame, InMemoryDataModule
-from metrics.judge import (
-    WEIGHTS,
-    ChannelJudge,
-    Judge,
-    judge_of_checkpoint,
-    load_judge,
-    recipes,
-    sha256,
-)
+from metrics.judge import WEIGHTS, JudgeNetwork, judge_of_checkpoint, load_judge, recipes, sha256
 from runtime.checkpoints import newest, problem_of
 from runtime.errors import UserError
 
@@ -26,7 +18,7 @@ TRAIN = "train one with `python cli.py fit --config configs/judge/own.yaml --dat
 class FoundJudge(NamedTuple):
     """A frozen judge, and what is known of its training."""
 
-    network: Judge
+    network: JudgeNetwork
     name: str  # of a judge of this project, or the path of a checkpoint
     sha256: str  # of the file
     class_names: tuple[str, ...] | None = None
@@ -69,13 +61,6 @@ def _of_run(path: Path) -> FoundJudge:
     names = frame.class_names if frame else None
     states = (v["identity"] for v in checkpoint.values() if isinstance(v, dict) and "identity" in v)
     return FoundJudge(network, str(file), sha256(file), names, next(states, None))
-
-
-def by_channel(judge: FoundJudge, channels: int) -> FoundJudge:
-    """Returns the judge of stacks whose channels a judge of grey images sees one by one."""
-    network = ChannelJudge(judge.network, channels)
-    names = tuple(f"{mode:0{channels}}" for mode in range(network.num_classes))  # 080: 0, 8 and 0
-    return judge._replace(network=network, name=f"{judge.name}, by channel", class_names=names)
 
 
 def check_judge(judge: FoundJudge, data: InMemoryDataModule) -> None:

@@ -1,19 +1,8 @@
-"""Quality scores of generated samples, from the features and classes of a frozen judge."""
+"""Quality scores of generated samples, from the features and classes of a frozen judge.
 
-from metrics.bank import LabelledImages
-from metrics.quality import GeneratorQuality, QualityReport, SampleSet
-from metrics.score import Score, Sets, Setting
-from metrics.scores import SCORES
-from metrics.statistic import Statistic
+Importing this package does not import torch, so that any command can use the table of scores.
+"""
 
-__all__ = [
-    "SCORES",
-    "GeneratorQuality",
-    "LabelledImages",
-    "QualityReport",
-    "SampleSet",
-    "Score",
-    "Sets",
-    "Setting",
-    "Statistic",
-]
+from metrics.scores import SCORES, Score, direction, title
+
+__all__ = ["SCORES", "Score", "direction", "title"]

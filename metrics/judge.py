@@ -23,27 +23,7 @@ MNIST_SHAPE = (1, 28, 28)  # image shape of the weight files that do not store o
 PREFIXES = ("ema.network.", "network.")  # of a classifier's weights; the averaged ones count
 
 
-class Judge(nn.Module):
-    """Interface of a judge: D features and one of K classes of images of shape (C, H, W)."""
-
-    image_shape: tuple[int, int, int]
-    num_features: int
-    num_classes: int
-
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes features (B, D) and predicted classes (B,) of images uint8 (B, C, H, W)."""
-        raise NotImplementedError
-
-    def check(self, image_shape: Sequence[int]) -> None:
-        """Raises a ValueError unless the judge scores images of this shape (C, H, W)."""
-        if tuple(image_shape) != self.image_shape:
-            raise ValueError(
-                f"the judge scores images of shape {self.image_shape} and cannot score images of "
-                f"shape {tuple(image_shape)}: train a judge for them, see configs/judge"
-            )
-
-
-class JudgeNetwork(Judge):
+class JudgeNetwork(nn.Module):
     """Five convolutions, the D features that are compared, and a linear layer to the K classes.
 
     `image_shape` is (C, H, W) of its training images, `width` the first convolution's channels.
@@ -75,6 +55,14 @@ class JudgeNetwork(Judge):
         """Computes logits (B, K) of images (B, C, H, W) in [0, 1]."""
         return self.classes(self.trunk(images))
 
+    def check(self, image_shape: Sequence[int]) -> None:
+        """Raises a ValueError unless the judge scores images of this shape (C, H, W)."""
+        if tuple(image_shape) != self.image_shape:
+            raise ValueError(
+                f"the judge scores images of shape {self.image_shape} and cannot score images of "
+                f"shape {tuple(image_shape)}: train a judge for them, see configs/judge"
+            )
+
     @torch.no_grad()
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Computes features (B, D) and predicted classes (B,) of images uint8 (B, C, H, W).
@@ -85,30 +73,6 @@ class JudgeNetwork(Judge):
         with torch.autocast(images.device.type, enabled=False):
             features = self.trunk(images.float() / 255)
             return features, self.classes(features).argmax(dim=1)
-
-
-class ChannelJudge(Judge):
-    """Judge of stacked images: a judge of grey images sees each channel alone.
-
-    The features (B, C D) are those of the channels, side by side. The classes of the channels are
-    the digits, in base K, of one of K^C classes.
-    """
-
-    def __init__(self, grey: Judge, channels: int) -> None:
-        super().__init__()
-        self.grey = grey
-        self.image_shape = (channels, *grey.image_shape[1:])
-        self.num_features = channels * grey.num_features
-        self.num_classes = grey.num_classes**channels
-
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        self.check(images.shape[1:])
-        features, number = [], torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        for channel in images.split(1, dim=1):
-            found, digit = self.grey.judge(channel)
-            features.append(found)
-            number = number * self.grey.num_classes + digit
-        return torch.cat(features, dim=1), number
 
 
 def load_judge(name: str) -> JudgeNetwork:
@@ -148,7 +112,7 @@ def judge_of_checkpoint(checkpoint: Mapping[str, Any]) -> JudgeNetwork | None:
     Its weights are the averaged ones, if the classifier evaluates these.
     """
     state, hparams = checkpoint.get("state_dict", {}), checkpoint.get("hyper_parameters", {})
-    shape = hparams.get("input_shape") or hparams.get("image_shape") or MNIST_SHAPE
+    shape = hparams.get("input_shape", MNIST_SHAPE)
     for prefix in PREFIXES:
         weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if weights:

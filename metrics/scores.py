@@ -1,161 +1,134 @@
-"""The quality scores of generated samples.
+"""The table of quality scores: what each is called and which direction is better.
 
-To add a score, append it to `SCORES`. A score in a file outside of this project is used by its
-import path: `--quality.extra_scores my_file.MyScore`.
+To add a score, append it to `SCORES` and write the function of its name in `metrics/functions.py`.
+A score in a file outside of this project is used by its import path:
+`--quality.extra_scores my_file.MyScore`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Any, Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal
 
-from torchmetrics import Metric
+if TYPE_CHECKING:
+    from metrics.samples import Samples
 
-from metrics.bank import FeatureBank
-from metrics.frechet import GaussianMoments, frechet_by_class, frechet_of_sets
-from metrics.gan_train import gan_train_accuracy
-from metrics.kid import KernelMoments, kernel_distance
-from metrics.labels import label_accuracy, mode_coverage
-from metrics.neighbours import manifold_scores, memorization_floor, memorization_ratio
-from metrics.score import Found, Score, Sets, Setting
-
-ALWAYS = ("fit", "validate", "test")
-KERNEL_FEATURES = 128  # the kernel's sums grow with the cube: at 192, they take 3 GB of memory
-STATISTICS: dict[str, Callable[[Setting], Metric]] = {
-    "moments": lambda s: GaussianMoments(s.num_features, s.num_classes if s.conditional else 1),
-    "kernel": lambda s: KernelMoments(s.num_features),
-    "bank": lambda s: FeatureBank(s.num_features, s.max_samples),
+Direction = Literal["higher", "lower"]
+Floor = Literal["train", "test"]
+FINAL = ("validate", "test")
+ALWAYS = ("fit", *FINAL)
+NEIGHBOUR_SAMPLES, KERNEL_SAMPLES = 5000, 10_000  # their costs grow with the square
+# Other quantities that runs log, with their titles.
+OTHERS: dict[str, tuple[Direction, str]] = {
+    "loss": ("lower", "loss"),
+    "sup_error": ("lower", "largest error"),
+    "calibration_error": ("lower", "expected calibration error"),
+    "accuracy": ("higher", "accuracy"),
 }
 
 
-@dataclass(eq=False)
-class StatisticScore(Score):
-    """A score that is a function of one statistic of the samples and of the test images."""
+class Score:
+    """One quality score of generated samples.
 
-    name: str
-    statistic: str
-    function: Callable[..., Any]
-    field: str | None = None  # of the tuple that the function returns
-    better: Literal["higher", "lower"] | None = None
-    stages: tuple[str, ...] = Score.stages
-    title: str = ""
-    max_features: float = Score.max_features
+    By default, the function of its name in `metrics/functions.py` computes it, and that of
+    `<class_name>_by_class` its scores by class.
 
-    def statistics(self, setting: Setting) -> dict[str, Metric]:
-        names = {self.statistic} & STATISTICS.keys()  # every set has the others
-        return {name: STATISTICS[name](setting) for name in names}
-
-    def compare(self, sets: Sets) -> float:
-        found = sets.once(self.function, self.statistic)
-        return getattr(found, self.field) if self.field else found
-
-    def count(self, found: Found) -> int:
-        return len(found["bank"]) if self.statistic == "bank" else super().count(found)
-
-
-class IntraFrechet(StatisticScore):
-    """Mean of the classes' Frechet distances (Miyato and Koyama 2018)."""
-
-    class_name, needs_labels = "frechet", True
-
-    def compare(self, sets: Sets) -> float:
-        return fmean(self.by_class(sets))
-
-    def by_class(self, sets: Sets) -> list[float]:
-        return sets.once(self.function, self.statistic)
-
-
-class LabelAccuracy(Score):
-    """Share of images in which the judge sees the requested class.
-
-    Its floor is the judge's accuracy on images that the judge did not learn from.
+    Args:
+        name: In the table, in `metrics.json` and, as `test/<name>`, in the log.
+        better: The direction of better scores; None: neither.
+        title: The name in figures, if it is not `name`.
+        note: What it is in words, for tables; by default the title.
+        floor: The real images that are scored like generated ones, for comparison; None: none.
+        stages: When it is computed. "fit" is for scores that are cheap and steady with few samples.
+        needs_labels: Only a conditional generator has this score.
+        needs_images: `Samples.images` are there.
+        most: Only so many samples of each set are compared, the first ones; None: all.
+        class_name: The name of the scores by class, if there are any.
+        varies: Much with the choice of a few real images, so that its error is printed for them.
     """
 
-    name, better, class_name = "label_accuracy", "higher", "accuracy"
-    title = "share of images that show their class"
-    floor, stages, needs_labels = "test", ALWAYS, True
+    def __init__(
+        self,
+        name: str,
+        better: Direction | None = None,
+        title: str = "",
+        note: str = "",
+        floor: Floor | None = "train",
+        stages: tuple[str, ...] = FINAL,
+        needs_labels: bool = False,
+        needs_images: bool = False,
+        most: int | None = None,
+        class_name: str | None = None,
+        varies: bool = False,
+    ) -> None:
+        self.name, self.better, self.floor, self.stages = name, better, floor, stages
+        self.title, self.note = title or name.replace("_", " "), note or title
+        self.needs_labels, self.needs_images = needs_labels, needs_images
+        self.most, self.class_name, self.varies = most, class_name, varies
 
-    def compare(self, sets: Sets) -> float:
-        return label_accuracy(sets.samples["confusion"]).overall
+    def compute(self, samples: "Samples", train: "Samples", test: "Samples") -> float:
+        """Computes the score of samples; NaN if there are too few.
 
-    def by_class(self, sets: Sets) -> list[float]:
-        return label_accuracy(sets.samples["confusion"]).by_class
+        Args:
+            samples: Generated ones, or the real ones that are scored like them for comparison.
+            train: Training images, as many as generated ones.
+            test: Images that were not trained on, of the validation or the test split.
+        """
+        return getattr(import_module("metrics.functions"), self.name)(samples, train, test)
 
-
-class Memorization(StatisticScore):
-    """Distance to training samples over distance to test samples; near 0 for copies.
-
-    Best near the value of real images, so neither higher nor lower is better.
-    """
-
-    def compare(self, sets: Sets) -> float:
-        train, test = sets.train["bank"], sets.test["bank"]
-        if sets.samples is sets.train:  # the floor
-            return memorization_floor(train, test)
-        return self.function(sets.samples["bank"], train, test)
-
-
-class GanTrain(Score):
-    """Accuracy on all test images of a classifier that learns from generated images alone."""
-
-    name, better = "gan_train", "higher"
-    title = "accuracy of a classifier trained on generated images"
-    stages, needs_labels, keeps_images = ("test",), True, True
-
-    def __init__(self, steps: int = 500) -> None:
-        self.steps = steps
-
-    def compare(self, sets: Sets) -> float:
-        (images, labels), (test_images, test_labels) = sets.samples["images"], sets.test["images"]
-        num_classes = len(sets.test["modes"])
-        return gan_train_accuracy(
-            images, labels, test_images, test_labels, num_classes, self.steps, watch=sets.watch
-        )
-
-    def count(self, found: Found) -> int:
-        return len(found["images"].images)
+    def by_class(self, samples: "Samples", train: "Samples", test: "Samples") -> list[float]:
+        """Computes the score of each class."""
+        function = f"{self.class_name}_by_class"
+        return getattr(import_module("metrics.functions"), function)(samples, train, test)
 
 
 SCORES: tuple[Score, ...] = (
-    # Heusel et al. 2017
-    StatisticScore(
-        "frechet", "moments", frechet_of_sets, None, "lower", ALWAYS, title="Frechet distance"
+    Score("frechet", "lower", "Frechet distance", stages=ALWAYS, varies=True),
+    Score(
+        "intra_frechet", "lower", note="Frechet distance, mean of the classes",
+        needs_labels=True, class_name="frechet",
     ),
-    IntraFrechet(
-        "intra_frechet", "moments", frechet_by_class, better="lower",
-        title="Frechet distance, mean of the classes",
+    Score(
+        "label_accuracy", "higher", note="share of images that show their class",
+        floor="test", stages=ALWAYS, needs_labels=True, class_name="accuracy",
     ),
-    LabelAccuracy(),
-    # Binkowski et al. 2018
-    StatisticScore(
-        "kid", "kernel", kernel_distance, "estimate", "lower",
-        title="kernel distance; by chance below 0 if images are good", max_features=KERNEL_FEATURES,
+    Score(
+        "kid", "lower", "kernel distance",
+        note="kernel distance; by chance below 0 if images are good", most=KERNEL_SAMPLES,
     ),
-    StatisticScore(
-        "kid_error", "kernel", kernel_distance, "error", title="standard error of kid",
-        max_features=KERNEL_FEATURES,
+    Score("kid_error", note="standard error of kid", most=KERNEL_SAMPLES),
+    Score(
+        "precision", "higher", note="share of generated images near real ones",
+        most=NEIGHBOUR_SAMPLES, varies=True,
     ),
-    # Kynkaanniemi et al. 2019, Naeem et al. 2020
-    StatisticScore(
-        "precision", "bank", manifold_scores, "precision", "higher",
-        title="share of generated images near real ones",
+    Score(
+        "recall", "higher", note="share of real images near generated ones",
+        most=NEIGHBOUR_SAMPLES, varies=True,
     ),
-    StatisticScore(
-        "recall", "bank", manifold_scores, "recall", "higher",
-        title="share of real images near generated ones",
+    Score("density", "higher", most=NEIGHBOUR_SAMPLES),
+    Score("coverage", "higher", most=NEIGHBOUR_SAMPLES),
+    Score("modes", "higher", note="classes that appear", stages=ALWAYS),
+    Score("modes_kl", "lower", note="imbalance of the classes, in nats"),
+    Score(
+        "memorization", note="best near the value of real images; 0 for copies of them",
+        most=NEIGHBOUR_SAMPLES,
     ),
-    StatisticScore("density", "bank", manifold_scores, "density", "higher"),
-    StatisticScore("coverage", "bank", manifold_scores, "coverage", "higher"),
-    # Metz et al. 2017; the divergence is in nats
-    StatisticScore(
-        "modes", "modes", mode_coverage, "modes", "higher", ALWAYS, title="classes that appear"
+    Score(
+        "gan_train", "higher", note="accuracy of a classifier trained on generated images",
+        stages=("test",), needs_labels=True, needs_images=True,
     ),
-    StatisticScore(
-        "modes_kl", "modes", mode_coverage, "kl", "lower", title="imbalance of the classes"
-    ),
-    Memorization(
-        "memorization", "bank", memorization_ratio,
-        title="best near the value of real images; 0 for copies of them",
-    ),
-    GanTrain(),
 )  # fmt: skip
+
+
+def _find(name: str) -> tuple[Direction | None, str]:
+    quantity = name.rpartition("/")[2]
+    scores = ((s.better, s.title) for s in SCORES if s.name == quantity)
+    return next(scores, OTHERS.get(quantity, (None, quantity.replace("_", " "))))
+
+
+def direction(name: str) -> Direction | None:
+    """Returns which direction of a logged quantity such as `val/loss` is better, if one is."""
+    return _find(name)[0]
+
+
+def title(name: str) -> str:
+    """Returns the title of a logged quantity such as `val/frechet`, for figures."""
+    return _find(name)[1]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from callbacks.results import say
 from examples.stacked_mnist.data import MODES, StackedImages
-from metrics.judge import Judge, load_judge
+from metrics.judge import JudgeNetwork, load_judge
 from models.generative import Draws, is_generative, sample, to_pixels
 
 
@@ -56,7 +56,7 @@ class CountModes(Callback):
         )
 
 
-def count_modes(judge: Judge, stacks: Tensor, batch_size: int = 1000) -> Tensor:
+def count_modes(judge: JudgeNetwork, stacks: Tensor, batch_size: int = 1000) -> Tensor:
     """Counts (1000,) stacks uint8 (N, 3, H, W) by the mode that a judge of one channel sees."""
     counts = torch.zeros(MODES, dtype=torch.int64, device=next(judge.parameters()).device)
     for batch in stacks.split(batch_size):

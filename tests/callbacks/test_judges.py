@@ -147,13 +147,12 @@ def test_a_handful_of_images_is_scored_as_far_as_possible_and_says_so(
     data = Tiny((1, 28, 28))
     data.setup()
     monkeypatch.setattr("callbacks.quality.find_judge", lambda wanted: judge_of(data))
-    quality = Quality(judge="mine")
-    monkeypatch.setattr(quality.scores["gan_train"], "steps", 1)
-    run = trainer(tmp_path, quality)
+    monkeypatch.setattr("metrics.gan_train.STEPS", 1)
+    run = trainer(tmp_path, Quality(judge="mine"))
     run.test(small(ConditionalGAN, num_classes=4), datamodule=data, verbose=False)
     printed = capsys.readouterr().out
     assert "nan: too few images for this score" in printed
-    assert "Distances are uncertain: 4 real images are few for 64 features." in printed
+    assert "Uncertain, because fewer than 500 images are held out: frechet ± " in printed
     assert "kind 3 " in printed
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert found["counts"]["frechet"] == {"generated": 4, "train": 4, "test": 4}

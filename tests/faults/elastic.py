@@ -16,7 +16,7 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.cli import OptimizerCallable
 
-from callbacks import FiniteLoss, Health
+from callbacks import FiniteLoss
 from models import ImageClassifier
 from models.networks import FeedForward
 from runtime import signals
@@ -115,7 +115,7 @@ def fit(kind: str, part: Part, root: Path) -> None:
         max_steps=part.stop if part.way == "max_steps" else -1,
         enable_progress_bar=False, enable_model_summary=False,
         callbacks=[
-            RunFolder(root, "elastic", resumed), FiniteLoss(), Health(), Record(root, part),
+            RunFolder(root, "elastic", resumed), FiniteLoss(), Record(root, part),
             EpochCheckpoint(min_steps=0), Preemption(limit),
         ],
     )  # fmt: skip

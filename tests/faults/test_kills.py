@@ -78,7 +78,7 @@ def within_checkpoint(count: int) -> None:
 GAN_MOMENTS: dict[str, Callable[[int], None]] = {
     "samples": lambda n: before(samples, "sample", n),
     "a picture": lambda n: at_rename("samples.png", n),
-    "quality scores": lambda n: before(quality.GeneratorQuality, "compute", n),
+    "quality scores": lambda n: before(quality, "evaluate", n),
     "half a picture": lambda n: tear(".png", n),
 }
 CLASSIFIER_MOMENTS: dict[str, Callable[[int], None]] = {

@@ -9,16 +9,7 @@ import torch
 from datamodules.digits import load_digits
 from metrics import judge
 from metrics.export import export
-from metrics.gan_train import gan_train_accuracy
-from metrics.judge import (
-    ChannelJudge,
-    Judge,
-    JudgeNetwork,
-    load_judge,
-    recipes,
-    save_judge,
-    sha256,
-)
+from metrics.judge import JudgeNetwork, load_judge, recipes, save_judge, sha256
 from runtime.files import write_json
 
 NAMES = sorted(path.stem for path in judge.WEIGHTS.glob("*.npz"))
@@ -91,28 +82,6 @@ def test_images_of_another_shape_are_refused_in_one_line() -> None:
         JudgeNetwork((1, 2, 9), 2)
 
 
-class Levels(Judge):
-    """Sees the class of a grey image in its first pixel, and its features in the others."""
-
-    image_shape, num_features, num_classes = (1, 1, 3), 2, 10
-
-    def judge(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        self.check(images.shape[1:])
-        return images[:, 0, 0, 1:].float(), images[:, 0, 0, 0].long()
-
-
-def test_channels_are_judged_alone_and_their_classes_are_the_digits_of_a_number() -> None:
-    judge = ChannelJudge(Levels(), 3)
-    assert (judge.image_shape, judge.num_features, judge.num_classes) == ((3, 1, 3), 6, 1000)
-    red, green, blue = ([[9, 1, 2]], [[0, 3, 4]], [[5, 5, 6]])
-    images = torch.tensor([[red, green, blue], [blue, red, green]], dtype=torch.uint8)
-    features, classes = judge.judge(images)
-    assert features.tolist() == [[1, 2, 3, 4, 5, 6], [5, 6, 1, 2, 3, 4]]
-    assert classes.tolist() == [905, 590]
-    with pytest.raises(ValueError, match=r"images of shape \(3, 1, 3\) .* \(2, 1, 3\): train"):
-        judge.judge(images[:, :2])
-
-
 def test_other_weights_are_refused(own_weights: Path) -> None:
     path = save_judge(JudgeNetwork((1, 28, 28), 10), "mine", {})
     path.write_bytes(path.read_bytes() + b" ")
@@ -122,8 +91,7 @@ def test_other_weights_are_refused(own_weights: Path) -> None:
         load_judge("yours")
 
 
-@pytest.mark.parametrize("name", ["input_shape", "image_shape"])  # today's name comes first
-def test_a_tested_run_is_exported(name: str, own_weights: Path) -> None:
+def test_a_tested_run_is_exported(own_weights: Path) -> None:
     """The averaged weights count; the run's hyperparameters name the shape of its images."""
     network, run = JudgeNetwork((3, 8, 8), 4, width=2), own_weights / "run"
     (run / "checkpoints").mkdir(parents=True)
@@ -131,7 +99,7 @@ def test_a_tested_run_is_exported(name: str, own_weights: Path) -> None:
         export(run, "mine")
     weights = {f"ema.network.{key}": value for key, value in network.state_dict().items()}
     weights["network.classes.bias"] = torch.zeros(4)
-    checkpoint = {"hyper_parameters": {name: [3, 8, 8]}, "seed": 5, "global_step": 7}
+    checkpoint = {"hyper_parameters": {"input_shape": [3, 8, 8]}, "seed": 5, "global_step": 7}
     torch.save(checkpoint | {"state_dict": weights}, run / "checkpoints" / "last.ckpt")
     write_json(run / "metrics.json", {"test": {"scores": {"accuracy": 0.9}, "examples": 40}})
     export(run, "mine")
@@ -141,27 +109,3 @@ def test_a_tested_run_is_exported(name: str, own_weights: Path) -> None:
     torch.save(checkpoint | {"state_dict": {}}, run / "checkpoints" / "last.ckpt")
     with pytest.raises(SystemExit, match=r"is not of configs/judge/mine\.yaml"):
         export(run, "mine")
-
-
-def test_a_classifier_of_real_digits_learns_and_of_shuffled_ones_does_not() -> None:
-    (images, labels), (test_images, test_labels) = load_digits()
-    images, labels, test_images = (
-        images[:600, :, ::2, ::2],
-        labels[:600],
-        test_images[:, :, ::2, ::2],
-    )
-    state = torch.get_rng_state()
-    real = gan_train_accuracy(images, labels, test_images, test_labels, steps=60)
-    again = gan_train_accuracy(images, labels, test_images, test_labels, steps=60)
-    shuffled = gan_train_accuracy(images, labels.roll(1), test_images, test_labels, steps=60)
-    assert real == again > 0.9
-    assert shuffled < 0.3
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_gan_train_takes_images_of_any_shape() -> None:
-    random = torch.Generator().manual_seed(0)
-    labels = torch.arange(120) % 3
-    images = torch.randint(60, (120, 3, 6, 4), generator=random, dtype=torch.uint8)
-    images += (80 * labels).byte()[:, None, None, None]
-    assert gan_train_accuracy(images, labels, images, labels, num_classes=3, steps=30) > 0.9

@@ -1,0 +1,118 @@
+"""Scores of generated samples, each beside that of real images, and their table."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from metrics.samples import Samples
+from metrics.scores import Score
+
+Counts = dict[str, int]  # numbers of samples: generated, train, test
+FEW, TENTHS = 500, 10  # with fewer real images than this, scores have an error
+ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+EXPLANATION = (
+    "↑ higher is better, ↓ lower is better. Real images: the score of real images in place of "
+    "generated ones,\nwhich a perfect generator reaches."
+)
+
+
+@dataclass
+class Report:
+    """Scores of generated samples, and those of real images.
+
+    NaN: there were too few samples. An unconditional generator has no scores by class.
+    """
+
+    scores: dict[str, float] = field(default_factory=dict)
+    floor: dict[str, float] = field(default_factory=dict)  # of real images, if they have a score
+    counts: dict[str, Counts] = field(default_factory=dict)
+    class_scores: dict[str, list[float]] = field(default_factory=dict)
+    class_floor: dict[str, list[float]] = field(default_factory=dict)
+    class_counts: list[Counts] = field(default_factory=list)
+    errors: dict[str, float] = field(default_factory=dict)  # with few real images
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return asdict(self)
+
+    def table(self, scores: Sequence[Score], names: Sequence[str]) -> str:
+        """Formats `summary`, and a line for each class of these names."""
+        lines = [self.summary(scores)]
+        if self.class_scores:
+            width = max(5, *map(len, names))
+            header = "".join(f"{name:>13}{'real images':>13}" for name in self.class_scores)
+            lines += ["", f"{'class':<{width}}{header}{'n drawn':>12}{'n train':>8}{'n test':>8}"]
+        for k, counts in enumerate(self.class_counts):
+            pairs = ((v[k], self.class_floor[name][k]) for name, v in self.class_scores.items())
+            cells = "".join(_cells(*pair) for pair in pairs)
+            sizes = "   {generated:>9} {train:>7} {test:>7}".format(**counts)
+            lines.append(f"{names[k]:<{width}}{cells}{sizes}")
+        lines.append(EXPLANATION)
+        if any(math.isnan(value) for value in (*self.scores.values(), *self.floor.values())):
+            lines.append("nan: too few images for this score")
+        return "\n".join(lines)
+
+    def summary(self, scores: Sequence[Score]) -> str:
+        """Formats a line for each score; then the numbers of images, once for all that share them.
+
+        With few real images, the errors of the scores follow.
+        """
+        lines = [f"{'score':<18}{'generated':>13}{'real images':>13}"]
+        groups: dict[str, list[str]] = {}
+        for score in scores:
+            cells = _cells(self.scores[score.name], self.floor.get(score.name))
+            lines.append(f"{score.name + ARROWS[score.better]:<18}{cells}  {score.note}".rstrip())
+            counts = "{generated:,} generated, {train:,} training and {test:,} held-out images"
+            groups.setdefault(counts.format(**self.counts[score.name]), []).append(score.name)
+        (most, _), *others = sorted(groups.items(), key=lambda item: -len(item[1]))
+        lines += [f"Of {most}."] + [f"{', '.join(found)}: {text}." for text, found in others]
+        if self.errors:
+            shown = ", ".join(f"{name} ± {error:.2g}" for name, error in self.errors.items())
+            lines.append(f"Uncertain, because fewer than {FEW} images are held out: {shown}.")
+        return "\n".join(lines)
+
+
+def _cells(*values: float | None) -> str:
+    return "".join(f"{'-' if value is None else format(value, '.4g'):>13}" for value in values)
+
+
+def evaluate(scores: Iterable[Score], generated: Samples, train: Samples, test: Samples) -> Report:
+    """Computes scores of generated samples, and of the real images that each score names."""
+    report = Report()
+    for score in scores:
+        sets = {"generated": generated, "train": train, "test": test}
+        sets = {name: samples.take(slice(score.most)) for name, samples in sets.items()}
+        drawn, *real = sets.values()
+        report.scores[score.name] = score.compute(drawn, *real)
+        report.counts[score.name] = {name: len(samples) for name, samples in sets.items()}
+        if score.floor:
+            report.floor[score.name] = score.compute(sets[score.floor], *real)
+        if score.varies and len(test) < FEW:
+            report.errors[score.name] = jackknife_error(score, drawn, *real)
+        if score.class_name and generated.labels is not None:
+            report.class_scores[score.class_name] = score.by_class(drawn, *real)
+            floor = score.by_class(sets[score.floor], *real) if score.floor else None
+            report.class_floor[score.class_name] = floor or [math.nan] * generated.num_classes
+    if report.class_scores:
+        labels = {"generated": generated.labels, "train": train.labels, "test": test.labels}
+        for k in range(generated.num_classes):
+            counts = {name: int((x == k).sum()) for name, x in labels.items() if x is not None}
+            report.class_counts.append(counts)
+    return report
+
+
+def jackknife_error(score: Score, generated: Samples, train: Samples, test: Samples) -> float:
+    """Computes the standard error of a score by leaving out each tenth of its samples.
+
+    A bootstrap draws samples twice, which nearest neighbours and covariances of few samples take
+    for a lack of variety.
+    """
+    values = []
+    for tenth in range(TENTHS):
+        kept = [torch.arange(len(x)) % TENTHS != tenth for x in (generated, test)]
+        values.append(score.compute(generated.take(kept[0]), train, test.take(kept[1])))
+    spread = torch.tensor(values, dtype=torch.float64).std(correction=0)
+    return spread.item() * (TENTHS - 1) ** 0.5

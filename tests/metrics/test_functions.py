@@ -1,0 +1,248 @@
+"""Every score in closed form or by its definition, sample by sample."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from metrics import SCORES, direction, functions, title
+from metrics.functions import farthest, fit_gaussian, frechet_distance, kernel_distance
+from metrics.samples import Samples
+from tests.metrics.samples import CLASSES, draw, of, sets
+
+NONE = of(torch.zeros(0, 4))
+
+
+def cloud(count: int, seed: int = 0, size: int = 4, scale: float = 1.0) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(count, size, generator=random, dtype=torch.float64)
+
+
+@pytest.fixture(params=[7, 512])
+def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "CHUNK", request.param)
+
+
+chunks = pytest.mark.usefixtures("chunk")
+
+
+def test_each_score_has_a_function_and_says_what_is_better() -> None:
+    assert {score.name for score in SCORES} == set(functions.__all__)
+    assert [s.name for s in SCORES if s.better is None] == ["kid_error", "memorization"]
+    assert [direction(name) for name in ("val/frechet", "recall", "test/loss", "d_loss")] == [
+        "lower", "higher", "lower", None,
+    ]  # fmt: skip
+    assert [title(name) for name in ("val/frechet", "sup_error", "train/d_loss")] == [
+        "Frechet distance", "largest error", "d loss",
+    ]  # fmt: skip
+
+
+def matrix(*rows: list[float]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def test_frechet_of_two_gaussians_whose_covariances_do_not_commute() -> None:
+    """For 2 x 2, tr (C1 C2)^(1/2) = (tr C1 C2 + 2 det(C1 C2)^(1/2))^(1/2): Cayley-Hamilton."""
+    first = matrix([1, 2])[0], matrix([2, 1], [1, 3])
+    second = matrix([4, -2])[0], matrix([5, -1], [-1, 1])
+    root = math.sqrt(11 + 2 * math.sqrt(20))  # trace 11, determinant 5 x 4
+    found = frechet_distance(*first, *second)
+    assert found == pytest.approx(9 + 16 + 5 + 6 - 2 * root, rel=1e-13)
+
+
+@pytest.mark.parametrize(("second", "expected"), [([9.0, 0.0], 1.0), ([0.0, 9.0], 13.0)])
+def test_frechet_of_covariances_without_an_inverse(second: list[float], expected: float) -> None:
+    """Deviations 2 and 3 along one axis: (3 - 2)^2; along two: 2^2 + 3^2."""
+    zero = torch.zeros(2, dtype=torch.float64)
+    found = frechet_distance(zero, matrix([4, 0])[0].diag(), zero, matrix(second)[0].diag())
+    assert found == pytest.approx(expected, rel=1e-13)
+
+
+def test_rounding_in_directions_without_variance_is_no_variance() -> None:
+    """Against the unit Gaussian, deviation r along one skew axis of 8: (r - 1)^2 + 7."""
+    axis, zero = cloud(8)[:, 0], torch.zeros(8, dtype=torch.float64)
+    found = frechet_distance(zero, torch.outer(axis, axis), zero, torch.eye(8).double())
+    assert found == pytest.approx((axis.norm().item() - 1) ** 2 + 7, rel=1e-13)
+
+
+@pytest.mark.parametrize("rank", [1, 8])
+def test_frechet_of_equal_sets_and_of_a_shift(rank: int) -> None:
+    """A root of eigenvalues would leave some 1e-8 for each dimension without variance."""
+    features, shift = cloud(200, size=rank) @ cloud(rank, 1, 8), torch.arange(8.0).double()
+    assert 0 <= functions.frechet(of(features), NONE, of(features)) < 1e-12
+    found = functions.frechet(of(features), NONE, of(features + shift))
+    assert found == pytest.approx(140, rel=1e-11)
+
+
+def test_frechet_of_each_class_and_of_too_few_samples() -> None:
+    """Class k is shifted by k along each of 4 axes; class 2 has one sample."""
+    features, labels = cloud(41), torch.tensor([0] * 20 + [1] * 20 + [2])
+    pair = of(features, labels), of(features + labels[:, None], labels)
+    found = functions.frechet_by_class(pair[0], NONE, pair[1])
+    assert found[:2] == pytest.approx([0, 4], abs=1e-11)
+    assert math.isnan(found[2])
+    assert math.isnan(functions.intra_frechet(pair[0], NONE, pair[1]))
+    kept = [x.take(slice(40)) for x in pair]
+    for x in kept:
+        x.num_classes = 2
+    assert functions.intra_frechet(kept[0], NONE, kept[1]) == pytest.approx(2, abs=1e-11)
+
+
+def test_a_diverged_network_is_no_crash() -> None:
+    broken = fit_gaussian(cloud(9).log())
+    assert math.isnan(frechet_distance(*broken, *fit_gaussian(cloud(9))))
+
+
+def naive_kernel(x: Tensor, y: Tensor) -> float:
+    """Binkowski et al. 2018, eq. 4, term by term."""
+
+    def mean(a: Tensor, b: Tensor, same: bool) -> float:
+        values = [
+            float(a[i] @ b[j] / a.shape[1] + 1) ** 3
+            for i in range(len(a))
+            for j in range(len(b))
+            if not (same and i == j)
+        ]
+        return sum(values) / len(values)
+
+    return mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False)
+
+
+@chunks
+def test_kernel_distance_is_that_of_all_pairs_of_different_samples() -> None:
+    first, second = cloud(23, size=6), 0.5 + cloud(17, 1, 6)
+    expected = pytest.approx(naive_kernel(first, second), rel=1e-11)
+    assert kernel_distance(first, second) == expected
+    assert functions.kid(of(first), NONE, of(second)) == expected
+
+
+def test_kernel_error_is_that_of_the_mean_of_ten_groups() -> None:
+    """Classes that take turns are spread over the groups."""
+    features = [cloud(60), 0.5 + cloud(50, 1)]
+    dealt = [(torch.arange(len(x)) + torch.arange(len(x)) // 10) % 10 for x in features]
+    groups = [[x[d == g] for x, d in zip(features, dealt, strict=True)] for g in range(10)]
+    estimates = torch.tensor([naive_kernel(*pair) for pair in groups])
+    found = functions.kid_error(of(features[0]), NONE, of(features[1]))
+    assert found == pytest.approx(estimates.std().item() / math.sqrt(10), rel=1e-6)
+    assert math.isnan(functions.kid_error(of(features[0][:19]), NONE, of(features[1])))
+    assert math.isnan(functions.kid(of(features[0][:1]), NONE, of(features[1])))
+
+
+def naive_neighbours(generated: Tensor, real: Tensor) -> list[float]:
+    """Precision, recall, density and coverage, one sample at a time."""
+
+    def radius(x: Tensor, i: int, k: int) -> float:
+        return sorted(float((x[i] - x[j]).norm()) for j in range(len(x)) if j != i)[k - 1]
+
+    def inside(points: Tensor, balls: Tensor, k: int) -> Tensor:
+        radii = [radius(balls, i, k) for i in range(len(balls))]
+        rows = [
+            [float((p - balls[i]).norm()) <= radii[i] for i in range(len(balls))] for p in points
+        ]
+        return torch.tensor(rows)  # (points, balls)
+
+    dense = inside(generated, real, 5).double()
+    return [
+        inside(generated, real, 3).any(dim=1).double().mean().item(),
+        inside(real, generated, 3).any(dim=1).double().mean().item(),
+        dense.sum(dim=1).mean().item() / 5,
+        dense.amax(dim=0).mean().item(),
+    ]
+
+
+def neighbours(generated: Tensor, real: Tensor) -> list[float]:
+    names = ("precision", "recall", "density", "coverage")
+    return [getattr(functions, name)(of(generated), NONE, of(real)) for name in names]
+
+
+@chunks
+def test_scores_of_neighbours_are_their_definitions() -> None:
+    generated, real = cloud(30, 1, scale=0.8) + 0.8, cloud(40)
+    expected = naive_neighbours(generated, real)
+    assert min(expected) > 0
+    assert max(expected) < 1  # so that no score is met by chance
+    assert neighbours(generated, real) == pytest.approx(expected, rel=1e-12)
+
+
+def test_scores_of_neighbours_by_hand() -> None:
+    """A set lies within itself, and each ball of 5 neighbours holds its centre too: 6 / 5."""
+    one = cloud(40)
+    assert neighbours(one, one) == [1, 1, pytest.approx(6 / 5, abs=0.02), 1]
+    assert neighbours(one + 100, one) == [0, 0, 0, 0]
+    precision, recall, _, coverage = neighbours(one, torch.cat([one, one + 100]))
+    assert (precision, recall, coverage) == (1, 0.5, 0.5)  # a lost mode
+    assert all(math.isnan(score) for score in neighbours(one[:5], one) + neighbours(one, one[:5]))
+
+
+@chunks
+def test_memorization_of_copies_of_shifts_and_of_training_images() -> None:
+    """At 0, 1, ..., 9. The nearest other is at 1; the nearest test sample but the own at 0.75.
+
+    For 0, which has none at its left, it is at 1.25.
+    """
+    line = torch.arange(10.0, dtype=torch.float64)[:, None]
+    train, test = of(line + 0.1), of(line - 0.4)
+    assert functions.memorization(of(line), train, test) == pytest.approx(0.25, rel=1e-6)
+    assert functions.memorization(of(line + 0.1), train, test) == pytest.approx(0, abs=1e-6)
+    more = of(torch.cat([line + 0.25, line[:1]]))  # the last is cut off
+    expected = 1 / ((9 * 0.75 + 1.25) / 10)
+    train = of(line)
+    assert functions.memorization(train, train, more) == pytest.approx(expected, rel=1e-6)
+    for few in (NONE, of(cloud(1))):
+        assert math.isnan(functions.memorization(few, few, of(cloud(3))))
+
+
+def test_memorization_of_fresh_samples_is_1_for_unequal_references() -> None:
+    """Of ten times as many references the nearest would be at 10^(-1/4) = 0.56 the distance."""
+    ratios = [
+        functions.memorization(*(of(cloud(n, 3 * i + j)) for j, n in enumerate((500, 1000, 100))))
+        for i in range(10)
+    ]
+    assert sum(ratios) / 10 == pytest.approx(1, abs=0.05)
+
+
+@chunks
+def test_the_farthest_samples_and_their_nearest_references() -> None:
+    samples = of(matrix([0, 7, 1.2, -3, 9]).T)  # 0, 3.5, 0.2, 3 and 1.5 away
+    places, nearest = farthest(samples, of(matrix([0, 1, 10.5]).T), 2)
+    assert (places.tolist(), nearest.tolist()) == ([1, 3], [2, 0])
+    assert len(farthest(samples, of(matrix([0, 1]).T), 20)[0]) == 5
+
+
+def seen(predicted: list[int], labels: list[int] | None = None) -> Samples:
+    asked = None if labels is None else torch.tensor(labels)
+    return of(torch.zeros(len(predicted), 1), asked, torch.tensor(predicted, dtype=torch.int64))
+
+
+def test_label_accuracy_by_hand() -> None:
+    samples = seen([0, 0, 0, 1, 1, 0], labels=[0, 0, 0, 0, 1, 1])
+    assert functions.label_accuracy(samples, NONE, NONE) == 4 / 6
+    found = functions.accuracy_by_class(samples, NONE, NONE)
+    assert found[:2] == [0.75, 0.5]
+    assert math.isnan(found[2])
+    assert functions.confusion(samples).tolist() == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_modes_and_their_divergence_by_hand() -> None:
+    def both(samples: Samples, test: Samples) -> tuple[float, float]:
+        return functions.modes(samples, NONE, test), functions.modes_kl(samples, NONE, test)
+
+    assert both(seen([0, 1, 2]), seen([0, 1, 2] * 7)) == (3, pytest.approx(0, abs=1e-12))
+    expected = 0.5 * math.log(0.5 / 0.6) + 0.5 * math.log(0.5 / 0.2)
+    assert both(seen([0, 1]), seen([0] * 6 + [1] * 2 + [2] * 2)) == (2, pytest.approx(expected))
+    assert both(seen([0, 1]), seen([0])) == (2, math.inf)
+    assert both(seen([]), seen([0])) == (0, pytest.approx(math.nan, nan_ok=True))
+
+
+def test_gan_train_learns_from_samples_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels of another class teach that class. The run's random numbers stay as they are."""
+    monkeypatch.setattr("metrics.gan_train.STEPS", 30)
+    state = torch.get_rng_state()
+    samples, wrong, (_, train, test) = draw(120, 0), draw(120, 0), sets()
+    assert wrong.labels is not None
+    wrong.labels = (wrong.labels + 1) % CLASSES
+    found = functions.gan_train(samples, train, test)
+    assert found == functions.gan_train(samples, train, test) > 0.9
+    assert functions.gan_train(wrong, train, test) < 1 / CLASSES
+    assert torch.equal(torch.get_rng_state(), state)

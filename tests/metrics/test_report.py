@@ -1,0 +1,116 @@
+"""Every score stands beside that of real images, in a report and in its table."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from metrics import Score, functions
+from metrics.report import Report, evaluate, jackknife_error
+from metrics.samples import Samples
+from runtime.files import write_json
+from tests.metrics.brightness import Brightness  # type: ignore[attr-defined]
+from tests.metrics.samples import CLASSES, LIGHT, draw, of, sets
+
+NAMES = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return evaluate(LIGHT, *sets())
+
+
+def test_real_images_are_scored_in_place_of_generated_ones(report: Report) -> None:
+    generated, train, test = sets()
+    for score in LIGHT:
+        function = getattr(functions, score.name)
+        real = test if score.name == "label_accuracy" else train
+        assert report.scores[score.name] == function(generated, train, test)
+        assert report.floor[score.name] == function(real, train, test)
+        counts = {"generated": 300, "train": 400, "test": 350}
+        assert report.counts[score.name] == counts
+    by_class = functions.accuracy_by_class(generated, train, test)
+    assert report.class_scores["accuracy"] == by_class
+    assert report.class_floor["accuracy"] == functions.accuracy_by_class(test, train, test)
+    assert report.scores["intra_frechet"] == sum(report.class_scores["frechet"]) / CLASSES
+    for name, samples in {"generated": generated, "train": train, "test": test}.items():
+        found = [counts[name] for counts in report.class_counts]
+        assert found == samples.pairs()[1].bincount().tolist()
+
+
+def test_a_score_may_compare_the_first_samples_only() -> None:
+    class First(Score):
+        def compute(self, samples: Samples, train: Samples, test: Samples) -> float:
+            return float(samples.features.sum() + test.features.sum())
+
+    generated, train, test = sets()
+    report = evaluate([First("first", floor=None, most=320)], generated, train, test)
+    expected = generated.features.sum() + test.features[:320].sum()
+    assert report.scores == {"first": pytest.approx(expected.item())}
+    assert report.floor == {}
+    assert report.counts == {"first": {"generated": 300, "train": 320, "test": 320}}
+    assert report.table([First("first")], NAMES).splitlines()[1].split()[2] == "-"
+
+
+def test_the_table_shows_each_score_and_class(report: Report) -> None:
+    lines = report.table(LIGHT, NAMES).splitlines()
+    assert lines[0].split() == ["score", "generated", "real", "images"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines if line}
+    for score in LIGHT:
+        shown = [f"{x:.4g}" for x in (report.scores[score.name], report.floor[score.name])]
+        arrow = {"higher": ["↑"], "lower": ["↓"], None: []}[score.better]
+        assert rows[score.name] == [*arrow, *shown, *score.note.split()]
+    assert "Of 300 generated, 400 training and 350 held-out images." in lines
+    assert rows["c"][-3:] == [str(count) for count in report.class_counts[2].values()]
+
+
+def test_an_unconditional_model_has_no_scores_by_class() -> None:
+    scores = [score for score in LIGHT if not score.needs_labels]
+    report = evaluate(scores, *sets(labelled=False))
+    assert report.class_scores == report.class_floor == {}
+    assert report.class_counts == []
+    assert "\nclass" not in report.table(scores, NAMES)
+
+
+def test_without_samples_scores_are_nan_and_json_null(tmp_path: Path) -> None:
+    empty, one = draw(0, 0), draw(1, 0)
+    report = evaluate(LIGHT, one, empty, empty)
+    for name, value in report.scores.items():
+        assert math.isnan(value) == (name not in ("modes", "label_accuracy")), name
+    write_json(tmp_path / "metrics.json", report.as_dict())
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["scores"]["kid"] is None
+    assert "nan: too few images" in report.table(LIGHT, NAMES)
+
+
+def test_few_real_images_have_an_error(report: Report) -> None:
+    assert report.errors.keys() == {"frechet", "precision", "recall"}
+    assert f"frechet ± {report.errors['frechet']:.2g}, " in report.summary(LIGHT)
+    generated, train, _ = sets()
+    many = evaluate(LIGHT, generated, train, draw(500, 2))
+    assert many.errors == {}
+    assert "±" not in many.summary(LIGHT)
+
+
+def test_the_error_of_a_mean_is_its_standard_error() -> None:
+    """Of groups of one sample, the jackknife's is exactly s / n^(1/2)."""
+
+    class Mean(Score):
+        def compute(self, samples: Samples, train: Samples, test: Samples) -> float:
+            return samples.features.mean().item()
+
+    features = torch.randn(10, 1, dtype=torch.float64)
+    found = jackknife_error(Mean("mean"), of(features), of(features), of(features))
+    assert found == pytest.approx(features.std().item() / 10**0.5)
+
+
+def test_a_score_of_a_user_needs_one_class() -> None:
+    generated, train, test = sets()
+    score = Brightness()
+    report = evaluate([score], generated, train, test)
+    means = [x.pairs()[0].double().mean() for x in (generated, train, test)]
+    assert report.scores["brightness"] == pytest.approx(abs(means[0] - means[2]).item())
+    assert report.floor["brightness"] == pytest.approx(abs(means[1] - means[2]).item())
+    assert report.summary([score]).splitlines()[1].startswith("brightness ↓ ")
