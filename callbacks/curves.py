@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.data import extract_batch_size
+from torch import Tensor
 
 from figures.curves import draw_curves
 from figures.pictures import figures_folder, warn_if_it_fails
@@ -45,7 +45,7 @@ class Curves(Callback):
     ) -> None:
         before, self._mark = self._mark, time.perf_counter()
         self._seconds += self._mark - before
-        self._examples += extract_batch_size(batch) * trainer.world_size
+        self._examples += count_examples(batch) * trainer.world_size
         if trainer.global_step == self._due:  # Not while gradients accumulate.
             speed = self._examples / self._seconds
             pl_module.log("train/examples_per_s", speed, prog_bar=True, batch_size=1)
@@ -63,3 +63,12 @@ class Curves(Callback):
         if metrics.is_file():
             with warn_if_it_fails("curves"):
                 write_figure(folder / "curves.png", draw_curves(metrics), vector=True)
+
+
+def count_examples(batch: Any) -> int:
+    """Returns the length of the first tensor in a batch; 0 if there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else 1
+    parts = batch.values() if isinstance(batch, dict) else batch
+    found = map(count_examples, parts) if isinstance(batch, dict | list | tuple) else ()
+    return next(filter(None, found), 0)

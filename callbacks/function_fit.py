@@ -58,8 +58,8 @@ class FunctionFit(Callback):
             draw = partial(draw_curve, points[:, 0], truth[:, 0], fit[:, 0], *train, title)
         else:
             side = len(points[:, 0].unique())
-            grids = (values.view(side, side) for values in (points[:, 1], truth, fit))
-            draw = partial(draw_heat_maps, *grids, title)
+            axis, truth, fit = (x.view(side, side) for x in (points[:, 1], truth, fit))
+            draw = partial(draw_heat_maps, axis, truth, fit, title)
         publish(trainer, folder, "function_fit", draw, vector=one)
 
 

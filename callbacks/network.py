@@ -1,38 +1,38 @@
 """A run's networks: their summary in the terminal, and their picture."""
 
 from functools import partial
-from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelSummary
+from lightning.pytorch.utilities.model_summary import ModelSummary, summarize
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from figures.network import draw_networks, layers_of
 from figures.pictures import figures_folder, publish, warn_if_it_fails
 
 
-class Summary(ModelSummary):
-    """Lightning's summary, without the columns that it cannot fill for several networks."""
+class Summary(Callback):
+    """Prints the parts of the model that have parameters, before the first step.
 
-    @staticmethod
-    def summarize(
-        summary_data: list[tuple[str, list[str]]],
-        total_parameters: int,
-        trainable_parameters: int,
-        *_: Any,
-        **__: Any,
-    ) -> None:
-        """Prints the parts that have parameters."""
-        columns = {name: values for name, values in summary_data}
-        parts = zip(columns["Name"], columns["Type"], columns["Params"], strict=True)
-        rows = [[cell.strip() for cell in part] for part in parts if part[2].strip() != "0"]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for cells in rows:
-            padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-            rank_zero_info("  " + "  ".join(padded).rstrip())
-        fixed = total_parameters - trainable_parameters
-        untrained = f", {fixed:,} of them not trained" if fixed else ""
-        rank_zero_info(f"  {total_parameters:,} parameters{untrained}")
+    Lightning's own callback prints question marks for a model with several networks.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        rank_zero_info(table(summarize(pl_module)))  # Every rank runs the model.
+
+
+def table(summary: ModelSummary) -> str:
+    """Formats names, types and numbers of parameters as lines of text."""
+    counts = [f"{count:,}" for count in summary.param_nums]
+    parts = zip(summary.layer_names, summary.layer_types, counts, strict=True)
+    rows = [part for part in parts if part[2] != "0"]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for cells in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        lines.append("  " + "  ".join(padded).rstrip())
+    total, fixed = summary.total_parameters, summary.total_parameters - summary.trainable_parameters
+    lines.append(f"  {total:,} parameters" + f", {fixed:,} of them not trained" * bool(fixed))
+    return "\n".join(lines)
 
 
 class NetworkFigure(Callback):
