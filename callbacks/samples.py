@@ -10,7 +10,7 @@ from callbacks.results import class_names, data_of
 from figures.pictures import figures_folder, log_picture, tile, warn_if_it_fails, write_png
 from models.base import eval_mode
 from models.generative import Generative, is_generative, sample
-from runtime.ranges import Positive
+from runtime.ranges import NonNegative, check_ranges
 
 GRIDS, STEPS = 20, 200  # grids of a run, and steps from one to the next if its end is unknown
 
@@ -21,17 +21,19 @@ class SampleGrid(Callback):
     A conditional model's grid has a row for each class, with its name.
 
     Args:
-        every_n_steps: Steps from one grid to the next; None: a twentieth of the run.
+        min_steps: Steps from one grid to the next; None: a twentieth of the run.
     """
 
-    def __init__(self, every_n_steps: Positive | None = None) -> None:
-        self.every_n_steps = every_n_steps
+    def __init__(self, min_steps: NonNegative | None = None) -> None:
+        check_ranges(SampleGrid, locals(), "samples.")
+        self.min_steps = min_steps
         self._drawn = -1  # step of the newest grid
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         steps = trainer.estimated_stepping_batches
         known = steps != -1 and not math.isinf(steps)
-        self._every = self.every_n_steps or (max(1, int(steps) // GRIDS) if known else STEPS)
+        twentieth = int(steps) // GRIDS if known else STEPS
+        self._every = max(1, twentieth if self.min_steps is None else self.min_steps)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
         if is_generative(pl_module) and trainer.global_step == 0:

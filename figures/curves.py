@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from figures.pictures import new_figure
-from figures.style import styled
+from figures.style import colours, styled
 from metrics import SCORES
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STAGES = {"train": "training", "val": "validation", "floor": "real images"}
 NAMES = {"d_accuracy": "acc_real"}  # the same share, in validation
 WIDTH, DECADES = 12.4, 100  # inches of several panels; a wider range of losses gets a log axis
-SMOOTHED, WINDOWS = 50, 20  # points from which a curve is smoothed; windows in its length
+SMOOTHED, WINDOWS = 50, 20  # points from which a curve is smoothed, by the mean of a 20th of it
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -48,6 +48,8 @@ def panels_of(names: list[str]) -> dict[str, list[str]]:
         else:
             continue
         panels.setdefault(panel, []).append(name)
+    for columns in panels.values():
+        columns.sort(key=lambda name: name.startswith("floor/"))  # last
     first = [panel for panel in ("loss", "accuracy", "error") if panel in panels]
     return {panel: panels[panel] for panel in [*first, *sorted(panels.keys() - first)]}
 
@@ -73,12 +75,13 @@ def draw_curves(metrics: Path) -> Figure:
     figure, grid = new_figure(*size, rows, columns, squeeze=False)
     for axes, (label, names) in zip(grid.flat, panels.items(), strict=False):
         for place, name in enumerate(names):
-            _draw_curve(axes, table[name].dropna(), name, f"C{place}")
+            _draw_curve(axes, table[name].dropna(), name, colours()[place % len(colours())])
         if label == "accuracy" and any("d_loss" in name for name in table):
             axes.axhline(0.5, color="black", linewidth=1, linestyle=":", label="undecided D")
         _scale(axes, table[names].stack().dropna(), label)
         axes.set(xlabel="step", ylabel=label, xlim=(0, 1.03 * table.index[-1]))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), fontsize=11)  # where no curve is
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1.01)}  # where no curve is
+        axes.legend(**place, fontsize=11, ncols=1 + (len(axes.get_legend_handles_labels()[0]) > 3))
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     return figure
@@ -110,6 +113,6 @@ def _draw_curve(axes: Any, values: "Series", name: str, colour: str) -> None:
     style: dict[str, Any] = {"color": colour, "marker": "o" if len(values) < 30 else ""}
     if len(values) >= SMOOTHED:
         axes.plot(values.index, values, **style, linewidth=1, alpha=0.3, zorder=1.5)
-        window = len(values) // WINDOWS
+        window = len(values) // WINDOWS // 2 * 2 + 1  # odd, so that its mean is not beside it
         values = values.rolling(window, center=True, min_periods=1).mean()
     axes.plot(values.index, values, **style, label=label)

@@ -24,7 +24,7 @@ def loggers(folder: Path) -> list[Any]:
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:
     alone, watched = (small(**DROPOUT, ema_decay=0.5) for _ in range(2))
-    watchers = [SampleGrid(every_n_steps=1), Curves(), NetworkFigure()]
+    watchers = [SampleGrid(min_steps=1), Curves(), NetworkFigure()]
     options = {"max_steps": 3, "limit_train_batches": 2, "log_every_n_steps": 1}
     fit(alone, **options)
     fit(watched, *watchers, logger=loggers(tmp_path), **options)
