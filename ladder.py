@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 import cli
-from callbacks.network_figure import layers_of
 from commands import COMMANDS, trained
 from commands import predict as prediction
 from commands import sample as generation
 from datamodules.frame import Frame, as_pixels
+from figures.network import layers_of
 from figures.pictures import mosaic
 from models import generative as sampling
 from models.base import Module

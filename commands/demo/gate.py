@@ -7,8 +7,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from callbacks.decision_surface import draw_surface, probability_surface
+from callbacks.function_fit import probability_surface
 from datamodules.gates import GATES, Gates
+from figures.functions import draw_surface
 from models.classifier import Classifier
 from models.gates import GateLogistic, GateMLP
 from models.networks import FeedForward

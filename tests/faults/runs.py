@@ -17,7 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import cli
-from callbacks import Evaluation, FiniteLoss, Predictions, Speed
+from callbacks import Curves, Evaluation, FiniteLoss, Predictions
 from commands import ladder_cli
 from tests import ranks
 from tests.conftest import weights_hash_of
@@ -41,7 +41,7 @@ SMALL = [
 ]  # fmt: skip
 CALLBACKS = (
     FiniteLoss,
-    Speed,
+    Curves,
     Evaluation,
     Predictions,
 )  # without figures that take a second each
