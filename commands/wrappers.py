@@ -2,11 +2,13 @@
 
 from jsonargparse import auto_cli
 
+from commands.arguments import normalized
+
 
 def export(args: list[str]) -> None:
     from commands.export import export
 
-    auto_cli(export, args=args, prog="cli.py export", as_positional=True)
+    auto_cli(export, args=normalized(args), prog="cli.py export")
 
 
 def demo(args: list[str]) -> None:
