@@ -119,7 +119,7 @@ def train(kind: str) -> Module:
 
     folder = RUNS / f"demo-{kind}"
     if not any(folder.glob("**/checkpoints/*.ckpt")):
-        print(f"There is no {kind} in {RUNS}: training a small one, in at most a minute.")
+        print(f"There is no {kind} in {RUNS}: training a small one first.")
         config, options = SMALL[kind]
         place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
         ladder.train(Path(__file__).parents[1] / "configs" / config, {**options, **place})
