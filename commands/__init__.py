@@ -58,9 +58,8 @@ COMMANDS = {
     "maximize": Command("Draw what a network has learned", "commands.maximize:Maximization"),
     "export": Command(
         "Write a trained model into files for ONNX Runtime or plain PyTorch",
-        "commands.export:Export",
-        needs_data=lambda options: False,
-        needs_checkpoint=True,
+        "commands.wrappers:export",
+        light=True,
     ),
     "compare": Command(
         "Compare the results of several runs in a table", "commands.compare:compare", True
@@ -68,7 +67,7 @@ COMMANDS = {
     "sweep": Command(
         "Repeat a run with several seeds, or search settings", "commands.sweep:sweep", True
     ),
-    "demo": Command("Play with trained models in a browser", "commands.demo:demo", True),
+    "demo": Command("Play with trained models in a browser", "commands.wrappers:demo", True),
 }
 
 
