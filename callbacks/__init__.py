@@ -14,7 +14,6 @@ from callbacks.health import Health
 from callbacks.network_figure import NetworkFigure
 from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
-from callbacks.pruning import Pruning
 from callbacks.quality import Quality
 from callbacks.samples import SampleGrid
 from callbacks.summary import Summary
@@ -41,5 +40,5 @@ __all__ = [
     "DEFAULT_CALLBACKS",
     "Contention", "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps",
     "FiniteLoss", "FunctionFit", "Health", "LogInterval", "NetworkFigure", "NetworkGraph",
-    "Predictions", "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
+    "Predictions", "Progress", "Quality", "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip

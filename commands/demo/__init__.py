@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from commands import COMMANDS
-from commands.compare import LightParser
+from commands.functions import LightParser
 from runtime.errors import UserError
 
 HOST = "127.0.0.1"  # nobody else on the network can see the page
