@@ -32,6 +32,14 @@ def sweep(args: list[str]) -> None:
     """Runs `sweep`, whose `fit` gets all words that are not its own options."""
     from commands.sweep import sweep as function
 
+    own, fit = split(args)
+    _call(function, own, "sweep", fit=fit)
+
+
+def split(args: list[str]) -> tuple[list[str], list[str]]:
+    """Returns the words of sweep's own options and those of fit."""
+    from commands.sweep import sweep as function
+
     own: list[str] = []
     fit: list[str] = []
     names = ("--help", *(f"--{name}" for name in inspect.signature(function).parameters))
@@ -40,7 +48,7 @@ def sweep(args: list[str]) -> None:
         if arg.startswith("--"):
             taker = own if arg.partition("=")[0] in names else fit
         taker.append(arg)
-    _call(function, own, "sweep", fit=fit)
+    return own, fit
 
 
 def _call(function: Callable[..., Any], args: list[str], name: str, **others: Any) -> None:
