@@ -71,7 +71,9 @@ def sweep(
         )
         settings = source.settings()
     new = _bind(folder, {**settings, "options of fit": [*fit]})
-    also = [s for s in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    also = [signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as below `nohup`
+        also.append(signal.SIGHUP)
     before = {signum: signal.getsignal(signum) for signum in also}
     signals.install(*also)  # Ctrl-C and a closed terminal
     try:

@@ -151,7 +151,7 @@ def test_two_processes_share_a_search(sweep: Sweep, space: Path) -> None:
 
 
 def test_a_stopped_search_continues_its_trials(sweep: Sweep, space: Path) -> None:
-    options = flags(space, 4, "--jobs=2", "--seconds=1")
+    options = flags(space, 4, "--jobs=2", "--seconds=2")
     process = sweep.start(*options)
     wait_for(lambda: len(checkpoints(sweep)) == 2)
     os.killpg(process.pid, signal.SIGTERM)
