@@ -9,7 +9,6 @@ from callbacks.function_fit import FunctionFit
 from callbacks.network import NetworkFigure, Summary
 from callbacks.predictions import Predictions
 from callbacks.progress import Progress
-from callbacks.pruning import Pruning
 from callbacks.quality import Quality
 from callbacks.samples import SampleGrid
 
@@ -27,5 +26,5 @@ DEFAULT_CALLBACKS = (
 __all__ = [
     "DEFAULT_CALLBACKS",
     "Curves", "DataFigures", "Evaluation", "FallbackSteps", "FiniteLoss", "FunctionFit",
-    "NetworkFigure", "Predictions", "Progress", "Pruning", "Quality", "SampleGrid", "Summary",
+    "NetworkFigure", "Predictions", "Progress", "Quality", "SampleGrid", "Summary",
 ]  # fmt: skip

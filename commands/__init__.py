@@ -62,10 +62,10 @@ COMMANDS = {
         light=True,
     ),
     "compare": Command(
-        "Compare the results of several runs in a table", "commands.compare:compare", True
+        "Compare the results of several runs in a table", "commands.functions:compare", True
     ),
     "sweep": Command(
-        "Repeat a run with several seeds, or search settings", "commands.sweep:sweep", True
+        "Repeat a run with several seeds, or search settings", "commands.functions:sweep", True
     ),
     "demo": Command("Play with trained models in a browser", "commands.wrappers:demo", True),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from commands import sweep
+from commands import functions
 from tests.conftest import ROOT
 from tests.datamodules.pictures import write_classes
 from tests.models.gans import WIDTH_2
@@ -106,7 +106,7 @@ def test_a_documented_command_works(line: str) -> None:
         script, *rest = words[next(i for i, w in enumerate(words) if w.endswith(".sbatch")) :]
         assert (ROOT / script).is_file()
         if script.endswith("sweep.sbatch"):
-            sweep._parse(["--config", *rest])
+            functions.split(["--config", *rest])
         else:
             parsed("fit", "--config", *rest)
     else:
@@ -122,7 +122,7 @@ def _check_cli(command: str, *options: str) -> None:
     elif command == "fit":
         _check_fit(*options)
     elif command == "sweep":
-        _, fit = sweep._parse([*options])
+        _, fit = functions.split([*options])
         parsed("fit", *fit)
     elif command == "compare":
         given = ["runs/iris/version_0" if word == "RUN" else word for word in options]
