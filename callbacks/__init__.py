@@ -1,6 +1,5 @@
 """Lightning callbacks: progress, samples, figures, tables and graphs of a run."""
 
-from callbacks.contention import Contention
 from callbacks.curves import Curves, LogInterval
 from callbacks.dashboard import Dashboard
 from callbacks.data_figures import DataFigures
@@ -25,7 +24,6 @@ DEFAULT_CALLBACKS = (
     FiniteLoss,
     Speed,
     Health,
-    Contention,
     Curves,
     Dashboard,
     NetworkGraph,
@@ -39,7 +37,7 @@ DEFAULT_CALLBACKS = (
 
 __all__ = [
     "DEFAULT_CALLBACKS",
-    "Contention", "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps",
+    "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps",
     "FiniteLoss", "FunctionFit", "Health", "LogInterval", "NetworkFigure", "NetworkGraph",
     "Predictions", "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip
