@@ -38,6 +38,7 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Any:
     ("variables", "expected"),
     [
         ({"NTASKS": 2, "STEP_ID": None}, "without srun .* `srun python cli.py"),
+        ({"NTASKS": 2, "JOB_NAME": "interactive"}, "several tasks .*'interactive'.* --job-name"),
         ({"NTASKS": 2, "GPUS_PER_TASK": 1}, "--gpus-per-task hides .* --gpus-per-node"),
         ({"NTASKS": 4, "NNODES": 2}, "4 task.*and each would train alone: ask"),
         ({"NTASKS": 3, "NNODES": 2}, "3 task.* as many --nodes as"),
