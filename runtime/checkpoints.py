@@ -218,7 +218,7 @@ class EpochCheckpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self._step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # type: ignore[override]
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Saves within an epoch, if that is wanted.
 
         Gradients that still accumulate are in no checkpoint. After the last batch of an epoch
