@@ -101,7 +101,6 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "twice": (two_validations, {}, "val and .*valid are both for validation"),
     "mixed": (splits_and_classes, {}, "has test/, train/ and also cat/"),
     "modes": (grey_one, {"channels": None}, "mixed modes: .*dog/0.png is grey and .*cat/0.png"),
-    "size": (None, {"size": 0}, "data.size is 0: set it to 1"),
     "channels": (None, {"channels": 2}, "set --data.channels to one of 1, 3, None"),
     "fit": (None, {"fit": "squash"}, "set --data.fit to one of crop, pad, stretch"),
     "labels": (None, {"labels": "names"}, "set --data.labels to one of folders, none"),

@@ -9,7 +9,6 @@ import torch
 from datamodules import Images, Split, Splits, StackedImages
 from datamodules.stacked import NUM_EVAL, make_stacks
 from metrics.labels import mode_coverage
-from runtime.errors import UserError
 
 
 def splits_of(data: Images) -> Splits:
@@ -124,8 +123,3 @@ def test_no_validation_images_are_no_validation_stacks() -> None:
     data = StackedImages("digits", val_fraction=0, num_train=10)
     assert splits_of(data).val is None
     assert data.val_dataloader() == []
-
-
-def test_no_training_stacks_are_refused() -> None:
-    with pytest.raises(UserError, match="data.num_train is 0: set it to 1 or more"):
-        StackedImages(num_train=0)
