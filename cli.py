@@ -8,9 +8,8 @@ import commands
 from commands import terminal
 from commands.errors import is_lightnings, user_errors
 from commands.lightning_messages import reworded
-from runtime import signals, threads
+from runtime import cpu, signals
 from runtime.errors import LOST_PROCESS, RunFailedError, announce, explain, is_lost_process
-from runtime.imports import without_unused_modules
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -54,15 +53,14 @@ def main(args: "ArgsType" = None) -> None:
 
 def run_lightning(args: "ArgsType", own_process: bool = False) -> "LadderCLI":
     """Runs a command that needs a Trainer, and returns it."""
-    threads.sleep_soon()
+    cpu.let_waiting_threads_sleep()
     if own_process:
         gc.disable()  # imports make a million objects that stay; each look through them takes 0.2 s
         if "fit" in sys.argv[1:]:  # saves when it is told to stop
             signals.install()  # before imports that take seconds
     with terminal.without_irrelevant_messages():
         try:
-            with without_unused_modules():
-                from commands.ladder_cli import LadderCLI
+            from commands.ladder_cli import LadderCLI
 
             with terminal.short_warnings():
                 return LadderCLI(args)

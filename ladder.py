@@ -28,9 +28,9 @@ from figures.pictures import mosaic
 from models import generative as sampling
 from models.base import Module
 from runtime import checkpoints, signals
+from runtime.cpu import choose_precision
 from runtime.errors import UserError
 from runtime.files import METRICS, read_json
-from runtime.precision import choose_precision
 from runtime.run_folder import run_folder_of
 
 if TYPE_CHECKING:

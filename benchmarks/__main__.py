@@ -10,9 +10,9 @@ import torch
 from benchmarks import systems
 from benchmarks.report import Section, cores, cpu_name, file_name, heading
 from benchmarks.worker import ROOT
+from runtime.cpu import choose_precision
 from runtime.errors import UserError, announce
 from runtime.files import write
-from runtime.precision import choose_precision
 
 SECTIONS: dict[str, Callable[[systems.Setting], list[Section]]] = {
     "steps": systems.steps,

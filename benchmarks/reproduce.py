@@ -27,9 +27,9 @@ import yaml
 from benchmarks.report import commit, cores, cpu_name
 from benchmarks.worker import ROOT
 from runtime.checkpoints import newest, step_of
+from runtime.cpu import choose_precision
 from runtime.errors import UserError, announce
 from runtime.files import METRICS, read_json, write
-from runtime.precision import choose_precision
 
 MNIST = ("--data.dataset", "mnist")  # a config may say `auto`, which falls back to small digits
 PUBLISHED, TRIALS = ROOT / "docs/quality.csv", ROOT / "runs/trials.csv"

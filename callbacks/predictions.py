@@ -11,7 +11,7 @@ from figures.pictures import figures_folder
 from models.classifier import is_classifier
 from models.regressor import is_regressor
 from runtime.files import write
-from runtime.ranges import NonNegative, check_ranges
+from runtime.ranges import NonNegative
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,7 +28,6 @@ class Predictions(Callback):
     """
 
     def __init__(self, rows: NonNegative = 10) -> None:
-        check_ranges(Predictions, locals(), "")
         self.rows = rows
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -24,9 +24,9 @@ from metrics.report import Report, evaluate
 from metrics.samples import KeptSamples, Samples
 from models.base import eval_mode
 from models.generative import Draws, Generative, is_generative, to_pixels
+from runtime.checkpoints import epoch_is_due, is_over
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
-from runtime.schedule import epoch_is_due, is_over
 
 WORST = 20  # images, the farthest from real ones
 KNOWS = 0.9  # share of real images that a judge recognizes, below which its scores say little

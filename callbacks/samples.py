@@ -10,7 +10,7 @@ from callbacks.results import class_names, data_of
 from figures.pictures import figures_folder, log_picture, tile, warn_if_it_fails, write_png
 from models.base import eval_mode
 from models.generative import Generative, is_generative, sample
-from runtime.ranges import NonNegative, check_ranges
+from runtime.ranges import NonNegative
 
 GRIDS, STEPS = 20, 200  # grids of a run, and steps from one to the next if its end is unknown
 
@@ -25,7 +25,6 @@ class SampleGrid(Callback):
     """
 
     def __init__(self, min_steps: NonNegative | None = None) -> None:
-        check_ranges(SampleGrid, locals(), "samples.")
         self.min_steps = min_steps
         self._drawn = -1  # step of the newest grid
 

@@ -29,11 +29,9 @@ from commands.parser import (
     add_shared_options,
     arrange_help,
 )
-from runtime import checkpoints, cluster, lightning_mends
+from runtime import checkpoints, cluster, lightning_fixes
 from runtime.errors import UserError
 from runtime.loggers import missing_package
-from runtime.ranges import SEEDS, check_ranges, check_values
-from runtime.trainer import RANGES as TRAINER_RANGES
 
 
 class CommandLine(LightningCLI):
@@ -87,7 +85,6 @@ class CommandLine(LightningCLI):
         else:
             self.config = parser.parse_object(self.args)
         self._check_sections()
-        self._check_ranges()
         self._find_checkpoint()
         self._require_data()
 
@@ -99,7 +96,7 @@ class CommandLine(LightningCLI):
         config_files.check(self.files)
         config_files.check_one_model(self.files)
         try:
-            with lightning_mends.defaults_of_the_new_class():
+            with lightning_fixes.defaults_of_the_new_class():
                 return self.parser.parse_args(config_files.without_old_names(args))
         except UserError as error:
             options = self.parser.commands.get(args[0], self.parser).get_defaults().keys()
@@ -131,21 +128,6 @@ class CommandLine(LightningCLI):
             if not isinstance(value := self.options[name], Namespace):
                 place = config_files.place_of(name, list(self.args))
                 raise UserError(f"{place}{name}: expected options by name, got '{value}'.")
-
-    def _check_ranges(self) -> None:
-        """Refuses values outside of their ranges, before any data are read or networks built."""
-        options, command = self.options.as_dict(), self.config.subcommand
-        if not isinstance(options["seed_everything"], bool):
-            check_values(options, {"seed_everything": SEEDS}, "--")
-        if command in methods():
-            own = {name: value for name, value in options.items() if not isinstance(value, dict)}
-            check_ranges(getattr(methods()[command], command), own, "--")
-        check_values(options["trainer"], TRAINER_RANGES, "trainer.")
-        for name, kind in SECTIONS.items():
-            check_ranges(kind, options[name], f"{name}.")
-        parts = ("model", "data") if COMMANDS[command].needs_data(self.options) else ("model",)
-        classes = {name: options[name] for name in parts if options.get(name)}
-        check_ranges(type(self), classes, "")
 
     def _find_checkpoint(self) -> None:
         """Finds the checkpoint. Its hyperparameters take precedence, with a warning."""

@@ -21,7 +21,7 @@ def is_lightnings(error: BaseException) -> bool:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     file = frame.tb_frame.f_code.co_filename if frame is not None else ""
-    return "/lightning/pytorch/" in file
+    return "/lightning/pytorch/" in file or "/lightning/fabric/" in file
 
 
 def did_you_mean(near: Iterable[str]) -> str:

@@ -124,7 +124,21 @@ def _missing(names: list[str], path: str, owner: str, args: list[str]) -> str:
     return f"missing: {options}. Give {remedy}."
 
 
+def _outside(message: str) -> str:
+    """Explains a number that is none, or is outside the range of its type."""
+    pattern = r"Not of type.* (literal for int|string to float).*: '?(.*?)'?$"
+    if match := re.search(pattern, message, re.MULTILINE):
+        return f"expected {KINDS[match[1].split()[-1]]}, got '{match[2]}'."
+    if limits := re.search(r"does not conform to restriction (.+)", message):
+        given = re.search(r": (\S+) does not conform|Given value: (.+)", message)
+        value = f", got {given[1] or given[2]}" if given else ""
+        return f"expected a number {limits[1].replace('v', '')}{value}."
+    return ""
+
+
 def _wrong_type(message: str) -> str:
+    if text := _outside(message):
+        return text
     for pattern in (
         r"(Expected an? .+?)\. Got value: (.*?)(?:\. Got value.*)?$",
         r"((?s:.*?))Given value: (.+?)(?:\. Got value.*)?$",

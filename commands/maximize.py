@@ -30,7 +30,6 @@ from runtime.ranges import (
     Positive,
     PositiveFloat,
     Share,
-    check_ranges,
 )
 from runtime.run_folder import RunFolder
 
@@ -112,7 +111,6 @@ class Maximization:
                 that are classified right; 0 draws none.
             out: Folder for the pictures; by default the run's `figures`.
         """
-        check_ranges(Maximization.maximize, locals(), "--")
         trainer = cast(Trainer, self)
         if not trainer.is_global_zero:
             return  # One process is enough.

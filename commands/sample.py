@@ -1,10 +1,9 @@
 """Samples of a trained generator: the Trainer's method `sample`."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,11 +19,9 @@ from models.gan import GAN
 from models.generative import Draws
 from runtime.errors import UserError
 from runtime.files import write
-from runtime.memory import available_memory, gigabytes
-from runtime.ranges import NonNegative, Positive, Probability, Range, Seed, check_ranges
+from runtime.ranges import Count, NonNegative, Positive, Probability, Seed
 from runtime.run_folder import run_folder_of
 
-COPIES = 4  # Of all images in memory; 3.3 were measured.
 LARGEST_ROUND = 20_000  # Images per round; those that fail are dropped before the next.
 
 
@@ -55,7 +52,7 @@ class Generation:
         datamodule: LightningDataModule | None = None,
         ckpt_path: str | Path | None = None,
         weights_only: bool | None = None,
-        count: Annotated[int, Range(1, 1_000_000)] = 100,
+        count: Count = 100,
         out: str | Path | None = None,
         classes: list[int | str] | None = None,
         seed: Seed = 0,
@@ -92,7 +89,6 @@ class Generation:
                 images nearest to it in pixels.
             gif: Also make `training.gif` from the run's sample grids.
         """
-        check_ranges(Generation.sample, locals(), "--")
         trainer = cast(Trainer, self)
         if ckpt_path and isinstance(model, GAN):
             saved = torch.load(ckpt_path, "cpu", weights_only=True, mmap=True)
@@ -153,7 +149,6 @@ def numbers_of(
 
 
 def check(model: LightningModule, wanted: Wanted) -> GAN:
-    check_ranges(Generation.sample, vars(wanted), "--")
     if wanted.min_score > wanted.max_score:
         raise UserError(
             f"--min_score {wanted.min_score} is above --max_score {wanted.max_score}, so no image "
@@ -163,12 +158,6 @@ def check(model: LightningModule, wanted: Wanted) -> GAN:
         raise UserError(
             f"sample draws from a GAN, but this checkpoint is of {type(model).__name__}: give "
             "--ckpt_path a GAN's run"
-        )
-    needed = wanted.count * math.prod(model.image_shape) * COPIES
-    if needed > (free := available_memory()):
-        raise UserError(
-            f"--count {wanted.count} needs {gigabytes(needed)} of memory, and {gigabytes(free)} "
-            f"are free: set it to {int(wanted.count * free / needed):,} or less"
         )
     return model
 

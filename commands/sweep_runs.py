@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from runtime import signals
+from runtime import cpu, signals
 
 CLI = Path(__file__).resolve().parent.parent / "cli.py"
 TRY_AGAIN = 75  # the exit code of `fit` if it was told to stop and has saved
@@ -170,10 +170,8 @@ def environment(jobs: int) -> dict[str, str]:
     """Returns the environment of children, which share the cores of this process."""
     shared = {}
     if jobs > 1:
-        import joblib  # knows the limit of a container
-
         given = os.environ.get("OMP_NUM_THREADS", "")
-        cores = int(given) if given.isdecimal() else joblib.cpu_count()
+        cores = int(given) if given.isdecimal() else cpu.allowed_cores()
         shared["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
     return os.environ | shared | {"PYTHONUNBUFFERED": "1"}  # so that errors come last in the log
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
 from runtime.files import read_json
-from runtime.run_logs import AppendingCSVLogger
+from runtime.loggers import RunCSVLogger
 from runtime.trainer import LadderTrainer
 from tests.callbacks.runs import pictures, trainer
 
@@ -35,7 +35,7 @@ def run_of(folder: Path, **options: Any) -> Any:
     callbacks += [Progress(), SampleGrid(), Quality(), Summary()]
     run = trainer(
         folder, *callbacks, kind=LadderTrainer, enable_progress_bar=True, num_sanity_val_steps=0,
-        logger=AppendingCSVLogger(folder, "", "run"), log_every_n_steps=None, **options,
+        logger=RunCSVLogger(folder / "run"), log_every_n_steps=None, **options,
     )  # fmt: skip
     return run
 

@@ -12,7 +12,7 @@ from callbacks import Curves
 from callbacks.curves import count_examples
 from datamodules import Iris
 from models import IrisMLP
-from runtime.run_logs import AppendingCSVLogger
+from runtime.loggers import RunCSVLogger
 from runtime.trainer import LadderTrainer
 from tests.callbacks.runs import Small, digits, pictures, trainer
 
@@ -52,7 +52,7 @@ def test_a_run_logs_examples_per_second_and_draws_its_curves(
     clock = iter(range(1000))
     monkeypatch.setattr("callbacks.curves.time.perf_counter", lambda: next(clock))
     options = {"max_steps": 4, "log_every_n_steps": 2, "limit_val_batches": 0}
-    logger = AppendingCSVLogger(tmp_path, "", "run")
+    logger = RunCSVLogger(tmp_path / "run")
     trainer(tmp_path, Curves(), logger=logger, **options).fit(Small(), datamodule=digits())
     speeds = pd.read_csv(tmp_path / "run" / "metrics.csv")["train/examples_per_s"].dropna()
     assert speeds.tolist() == [64, 64]  # a batch a second
@@ -62,7 +62,7 @@ def test_a_run_logs_examples_per_second_and_draws_its_curves(
 def test_curves_that_cannot_be_drawn_end_no_training(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.csv").write_text("loss\n1\n")
-    run = trainer(tmp_path, logger=AppendingCSVLogger(tmp_path, "", "run"))
+    run = trainer(tmp_path, logger=RunCSVLogger(tmp_path / "run"))
     with pytest.warns(UserWarning, match="curves.png was not drawn: KeyError"):
         Curves().on_train_end(run, Small())
 

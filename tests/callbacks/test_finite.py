@@ -10,8 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 import cli
 from callbacks import FiniteLoss
 from models.base import Module
-from runtime.checkpoint_files import AtomicCheckpointIO
-from runtime.checkpoints import problem_of
+from runtime.checkpoints import AtomicCheckpointIO, problem_of
 from runtime.errors import RunFailedError
 from tests import ranks
 from tests.models.classifiers import trainer as make_trainer

@@ -11,15 +11,14 @@ from PIL import Image
 from callbacks import Curves, NetworkFigure, SampleGrid
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
-from runtime.run_logs import AppendingCSVLogger
+from runtime.loggers import RunCSVLogger
 from tests.callbacks.runs import NAMES_PX, SHAPES, trainer
 from tests.models.gans import DROPOUT, fit, same, small, state
 
 
 def loggers(folder: Path) -> list[Any]:
-    return [
-        kind(folder, name="", version="run") for kind in (TensorBoardLogger, AppendingCSVLogger)
-    ]
+    tensorboard = TensorBoardLogger(folder, name="", version="run")
+    return [tensorboard, RunCSVLogger(folder / "run")]
 
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import joblib
 import pytest
 import yaml
 from matplotlib.image import imread
 
 from commands import sweep_runs
 from commands.sweep_runs import TRY_AGAIN, environment
+from runtime import cpu
 from runtime.preemption import TRY_AGAIN as EXIT_CODE_OF_FIT
 from tests.commands.sweeps import Sweep, fake_sweep
 from tests.conftest import ROOT
@@ -101,7 +101,7 @@ def test_jobs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [environment(jobs)["OMP_NUM_THREADS"] for jobs in (1, 3, 9)] == ["8", "2", "1"]
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert "OMP_NUM_THREADS" not in environment(1)
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 6)  # also of a container with more cores
+    monkeypatch.setattr(cpu, "allowed_cores", lambda: 6)  # also of a container with more cores
     assert environment(2)["OMP_NUM_THREADS"] == "3"
 
 

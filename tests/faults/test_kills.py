@@ -18,7 +18,7 @@ from callbacks import quality, samples
 from callbacks.evaluation import Evaluation
 from callbacks.finite import FiniteLoss
 from runtime import checkpoints
-from runtime.checkpoint_files import AtomicCheckpointIO
+from runtime.checkpoints import AtomicCheckpointIO
 from tests import ranks
 from tests.faults import runs
 from tests.faults.ledger import Ledger, Row, rounds

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 import cli
 from callbacks import DEFAULT_CALLBACKS
 from commands import ladder_cli
-from runtime.checkpoint_files import verify
+from runtime.checkpoints import verify
 from runtime.errors import LOST_PROCESS
 from tests import ranks
 from tests.faults.ledger import Ledger, Row, rounds
