@@ -48,7 +48,7 @@ def read(file: Path) -> dict[str, Values]:
     if not isinstance(space, dict) or not space:
         raise UserError(
             f"{file}: not a space. It needs a line for each option, such as "
-            "`data.batch_size: [64, 128]` or `model.r1_gamma: {low: 0.1, high: 10}`."
+            "`data.batch_size: [64, 128]` or `model.penalties.r1: {low: 0.1, high: 10}`."
         )
     return {str(option): _values(values, f"{file}: {option}") for option, values in space.items()}
 

@@ -13,7 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from models.classifier import Classifier
 from models.gan import GAN
-from models.layers import MinibatchStd, Pack
+from models.gan.tricks import MinibatchStd, Pack
 from models.regressor import FunctionMLP
 
 EXAMPLES = 64  # random inputs that a program is tried on

@@ -18,8 +18,7 @@ from datamodules.frame import Frame, to_frame
 from datamodules.image_files import read_image
 from datamodules.scans import place
 from figures.pictures import mosaic, picture, styled
-from models.activation_maximization import maximize
-from models.occlusion import occlusion_map
+from models.inspection import maximize, occlusion_map
 
 VISIBLE = 0.1  # ink below this share of the darkest is no part of the drawing
 MNIST_EXTENT, MNIST_CENTRE = 20 / 28, (0.5, 0.5)  # a 20 x 20 box, placed by its centre of mass

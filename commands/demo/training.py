@@ -18,12 +18,13 @@ RECIPES = {  # 20 and 40 seconds on one core of an x86-64 CPU
     "demo-classifier": (
         "--model=ImageClassifier", "--model.network=ResidualConvNet", "--model.network.width=16",
         "--model.shift=2", "--model.rotation=10", "--model.zoom=0.1", "--model.shear=0.15",
-        "--model.ema_decay=0.98", "--model.schedule=cosine", "--model.warmup=0.2",
+        "--model.average.decay=0.98",
+        "--model.schedule.shape=cosine", "--model.schedule.warmup=0.2",
         "--model.optimizer=AdamW", "--model.optimizer.lr=0.004", "--trainer.max_epochs=12",
     ),
     "demo-cgan": (
-        "--model=ConditionalGAN", "--model.latent_dim=32", "--model.ema_decay=0.99",
-        "--model.generator.width=24", "--model.trunk.width=24", "--model.r1_gamma=1.0",
+        "--model=ConditionalGAN", "--model.latent_dim=32", "--model.average.decay=0.99",
+        "--model.generator.width=24", "--model.trunk.width=24", "--model.penalties.r1=1.0",
         "--model.head=ProjectionHead", "--model.head.class_weight=0.1",
         *(
             f"--model.{part}_optimizer{option}"

@@ -157,7 +157,7 @@ def test_a_signal_after_the_save_changes_nothing() -> None:
 
 RUN = [
     "fit", "--model=ConditionalGAN", *WIDTH_2,
-    "--model.ema_decay=0.9", "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
+    "--model.average.decay=0.9", "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
     "--trainer.max_epochs=2", "--trainer.limit_train_batches=5", "--trainer.limit_val_batches=1",
     "--trainer.accelerator=cpu", "--quality.samples=0",
     "--trainer.enable_progress_bar=false", "--trainer.precision=32-true",

@@ -8,7 +8,9 @@ import pytest
 
 from datamodules import Functions, Gates, Images
 from models import GAN, ConditionalGAN, ImageClassifier, IrisMLP
-from models.gan_heads import ProjectionHead
+from models.averaging import Averaging
+from models.gan.heads import ProjectionHead
+from models.gan.penalties import Penalties
 from models.networks import FeedForward
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive, Range, Share, check_ranges, ranges_of
@@ -64,8 +66,8 @@ def test_a_function_declares_ranges_as_well() -> None:
 
 WRONG = {
     "model.latent_dim is 0": lambda: GAN(SHAPE, latent_dim=0),
-    "model.ema_decay is 1": lambda: GAN(SHAPE, ema_decay=1),
-    "model.r1_gamma is -1": lambda: GAN(SHAPE, r1_gamma=-1),
+    "model.average.decay is 1": lambda: GAN(SHAPE, average=Averaging(1)),
+    "model.penalties.r1 is -1": lambda: GAN(SHAPE, penalties=Penalties(r1=-1)),
     "model.gradient_clip_val is 0": lambda: GAN(SHAPE, gradient_clip_val=0),
     "model.pretrain_epochs is -1": lambda: ConditionalGAN(SHAPE, 10, pretrain_epochs=-1),
     "model.head.class_weight is -1": lambda: ConditionalGAN(
