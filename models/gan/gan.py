@@ -100,7 +100,7 @@ class GAN(AlternatingOptimization, Generative):
             spectral_normalize_(self.discriminator)
         self.ema = average.of(self.generator)
 
-    @property
+    @property  # type: ignore[misc]  # asked for once a subclass has set `num_classes`
     def example_input_array(self) -> tuple[Tensor, ...]:
         """Latents (2, latent_dim) and, if conditional, labels (2,)."""
         return tuple(part[:2] for part in self.sample_grid() if part is not None)

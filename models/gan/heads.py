@@ -96,7 +96,7 @@ class PlainHead(Head):
         real_logits, fake_logits = realness.chunk(2)
         limit, loss = self.loss.threshold, self.loss.discriminator(real_logits, fake_logits)
         stats = {"acc_real": share(real_logits > limit), "acc_fake": share(fake_logits < limit)}
-        if classes is not None:
+        if classes is not None and real[1] is not None:
             real_classes = classes.chunk(2)[0]  # D need not recognize what a bad fake shows
             loss = loss + self.class_weight * F.cross_entropy(real_classes, real[1])
             stats["acc_class"] = share(real_classes.argmax(dim=1) == real[1])
@@ -106,7 +106,7 @@ class PlainHead(Head):
         logits, classes = self(*fake)
         pair = [self(*real)[0]] if self.loss.pairs else []
         loss = self.loss.generator(logits, *pair)
-        if classes is not None:
+        if classes is not None and fake[1] is not None:
             loss = loss + self.class_weight * F.cross_entropy(classes, fake[1])
         return loss, {"acc_generator": share(logits > self.loss.threshold)}
 
@@ -116,7 +116,7 @@ class PlainHead(Head):
     def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         logits, classes = self(images, labels)
         loss, hits = self.loss.evaluation(logits), logits > self.loss.threshold
-        if classes is not None:
+        if classes is not None and labels is not None:
             loss = loss + self.class_weight * F.cross_entropy(classes, labels)
             hits = hits & (classes.argmax(dim=1) == labels)
         return loss, share(hits)

@@ -62,7 +62,8 @@ def cnn() -> Any:
 
 def gan() -> Any:
     model = small(
-        **modern(4), penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0, average=Averaging(0.9),
+        **modern(4), penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0,
+        average=Averaging(0.9),
         generator_optimizer=ADAM, discriminator_optimizer=MOMENTUM,
     )  # fmt: skip
     return with_dropout(without_batch_norm(model))
