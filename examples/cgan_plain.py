@@ -65,7 +65,8 @@ def initialize(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.xavier_uniform_(layer.weight)
-            layer.bias.data.zero_()
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
