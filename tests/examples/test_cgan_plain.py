@@ -23,7 +23,7 @@ def pair() -> tuple[ConditionalGAN, nn.Module, nn.Module]:
     config["init_args"] |= {"image_shape": [1, 28, 28], "num_classes": 10}
     parser = LightningArgumentParser()
     parser.add_lightning_class_args(ConditionalGAN, "model", subclass_mode=True)
-    model: Any = parser.instantiate_classes(parser.parse_object({"model": config})).model.double()
+    model: Any = parser.instantiate(parser.parse_object({"model": config})).model.double()
     plain = cgan_plain.make_generator().double(), cgan_plain.make_discriminator().double()
     for ours, theirs in zip((model.generator, model.discriminator), plain, strict=True):
         for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
