@@ -97,7 +97,7 @@ class CommandLine(LightningCLI):
         config_files.check_one_model(self.files)
         try:
             with lightning_fixes.defaults_of_the_new_class():
-                return self.parser.parse_args(config_files.without_old_names(args))
+                return self.parser.parse_args(config_files.without_unused_loggers(args))
         except UserError as error:
             options = self.parser.commands.get(args[0], self.parser).get_defaults().keys()
             # Without its package, a logger lacks the options that it passes on to it.

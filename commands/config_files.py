@@ -10,7 +10,6 @@ import yaml
 
 from commands.arguments import given_files
 from commands.errors import did_you_mean
-from models.legacy import translate_config
 from runtime.errors import UserError
 
 LOGGING = ("fit", "validate", "test")  # commands that log metrics
@@ -88,8 +87,8 @@ def _size_of(node: yaml.Node | None, known: dict[int, float] | None = None) -> f
     return known[id(node)]
 
 
-def without_old_names(args: list[str]) -> list[str]:
-    """Returns the arguments with the translated text of configs of version 0.1 for their path.
+def without_unused_loggers(args: list[str]) -> list[str]:
+    """Returns the arguments, with the text of configs that name loggers for their path.
 
     A command that logs nothing does not need a run's loggers, whose packages may be absent.
     """
@@ -103,7 +102,6 @@ def without_old_names(args: list[str]) -> list[str]:
 
 
 def _for(command: str, config: dict[str, Any]) -> dict[str, Any]:
-    config = translate_config(config)
     trainer = config.get("trainer") or {}
     if command in LOGGING or not isinstance(trainer.get("logger"), dict | list):
         return config

@@ -13,16 +13,16 @@ from callbacks.results import class_names
 from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
 from datamodules.base import InMemoryDataModule
 from figures.pictures import figures_folder, output_folder, publish
-from models.activation_maximization import (
+from models.classifier import Classifier
+from models.gan import GAN
+from models.inspection import (
     activations,
     first_layer_filters,
     frozen,
     last_layer,
     maximize,
+    occlusion_map,
 )
-from models.classifier import Classifier
-from models.gan import GAN
-from models.occlusion import occlusion_map
 from runtime.errors import UserError
 from runtime.ranges import (
     NonNegative,

@@ -11,7 +11,6 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
-from models.legacy import translate_hyperparameters
 from runtime import trust
 from runtime.errors import UserError
 
@@ -60,7 +59,7 @@ def saved_in(checkpoint: Path, own: Iterable[str] | None = None) -> dict[str, An
         own: Import paths that the user named, see `runtime.trust`; None: every class is trusted.
     """
     content = torch.load(checkpoint, map_location="meta", weights_only=True, mmap=True)
-    hparams = translate_hyperparameters(content.get("hyper_parameters", {}), "")
+    hparams = dict(content.get("hyper_parameters", {}))
     if own is not None:
         trust.check_trust(hparams, str(checkpoint), own)
     class_path = hparams.pop("_class_path", None)

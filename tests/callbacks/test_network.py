@@ -8,12 +8,13 @@ from lightning.pytorch.utilities.model_summary import summarize
 
 from callbacks.network import NetworkFigure, table
 from models import GAN, IrisMLP
+from models.averaging import Averaging
 from tests.callbacks.runs import pictures, trainer
 from tests.models.gans import small
 
 
 def test_the_summary_of_a_gan_has_its_three_networks() -> None:
-    model = small(ema_decay=0.9)
+    model = small(average=Averaging(0.9))
     lines = [line.split() for line in table(summarize(model)).splitlines()]
     counts = {
         name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()

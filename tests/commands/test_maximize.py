@@ -16,9 +16,10 @@ from commands.maximize_figures import (
     probability_range,
 )
 from models import ConditionalGAN, GateMLP
-from models.activation_maximization import activations, maximize
-from models.gan_heads import NormalizedSigmoidHead, ProjectionHead, SoftmaxHead
-from models.head import Head
+from models.averaging import Averaging
+from models.gan.heads import Head, ProjectionHead
+from models.gan.lecture import NormalizedSigmoidHead, SoftmaxHead
+from models.inspection import activations, maximize
 from runtime.errors import UserError
 from runtime.run_folder import RunFolder
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, probabilities, trainer
@@ -119,7 +120,7 @@ def test_units_are_named_if_there_is_one_per_class(tmp_path: Path) -> None:
 
 
 def test_averaged_weights_are_the_ones_looked_into() -> None:
-    model = convnet(ema_decay=0.9)
+    model = convnet(average=Averaging(0.9))
     assert model.ema is not None
     assert inspect(model).network is model.ema.network
 

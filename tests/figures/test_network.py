@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from figures.network import LONGEST, Layer, draw_networks, layers_of
 from models import GAN, ConditionalGAN, FunctionMLP, IrisMLP
-from models.gan_networks import LectureGenerator, LectureTrunk
+from models.averaging import Averaging
+from models.gan.lecture import LectureGenerator, LectureTrunk
 from models.generative import Generative
 from models.networks import FeedForward
 
@@ -19,7 +20,7 @@ LECTURE = {"generator": LectureGenerator, "trunk": LectureTrunk}
 
 
 def test_the_layers_of_the_slides_iris_network() -> None:
-    (layers,) = layers_of(IrisMLP(ema_decay=0.9)).values()
+    (layers,) = layers_of(IrisMLP(average=Averaging(0.9))).values()
     assert [layer[:3] for layer in layers if layer.kind != "Flatten"] == [
         ("input", (4,), 0),
         ("Linear", (128,), 640),
@@ -31,7 +32,7 @@ def test_the_layers_of_the_slides_iris_network() -> None:
 @pytest.mark.parametrize("conditioning", ["one_hot", "embedding", "batch_norm"])
 def test_all_parameters_of_a_gan_are_listed_once_and_nothing_changes(conditioning: Any) -> None:
     model = ConditionalGAN(
-        (1, 28, 28), 10, conditioning=conditioning, ema_decay=0.9, spectral_norm=True
+        (1, 28, 28), 10, conditioning=conditioning, average=Averaging(0.9), spectral_norm=True
     )
     model.discriminator.eval()  # frozen, say
     modes = [module.training for module in model.modules()]

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from datamodules import Iris
 from models import IrisMLP
-from models.classifier_losses import cross_entropy
+from models.classifier import cross_entropy
 from tests.models.classifiers import fit, iris
 
 ETA = 0.5

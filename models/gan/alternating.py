@@ -1,0 +1,90 @@
+"""Manual optimization of several networks, with what Lightning then leaves to the model."""
+
+from typing import Any
+
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+
+from models.base import Module
+from models.distributed import average_gradients
+from models.schedule import Schedule, build_optimizer
+
+
+class AlternatingOptimization(Module):
+    """Trains each network with its own optimizer. One batch is one step.
+
+    In manual optimization Lightning neither clips nor accumulates gradients nor steps schedules,
+    and it counts the steps of every optimizer. This class does all four for each network.
+
+    Args:
+        factories: Attribute name of each network -> from its parameters to an optimizer. The order
+            is that of `self.optimizers()`.
+        schedule: Of all learning rates.
+        gradient_clip_val: Largest gradient norm of each network; None: no limit.
+        accumulate_grad_batches: Batches whose gradients make one update.
+    """
+
+    def __init__(
+        self,
+        factories: dict[str, OptimizerCallable],
+        schedule: Schedule,
+        gradient_clip_val: float | None,
+        accumulate_grad_batches: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.factories, self.schedule = factories, schedule
+        self.gradient_clip_val = gradient_clip_val
+        self.accumulate_grad_batches = accumulate_grad_batches
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        if not self.schedule.is_constant:
+            self._total_steps = self.schedule.total_steps(self.trainer)
+        configs: Any = tuple(
+            build_optimizer(getattr(self, name).parameters(), make, None, f"{name}_optimizer")
+            for name, make in self.factories.items()
+        )
+        for config in configs:
+            for group in config["optimizer"].param_groups:
+                group["initial_lr"] = group["lr"]
+        return configs
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Sets the learning rates of this batch, which depend on the step alone."""
+        super().on_train_batch_start(batch, batch_idx)
+        if self.schedule.is_constant:
+            return
+        factor = self.schedule.factor(self.global_step, self._total_steps)
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    def is_due(self, batch_idx: int) -> bool:
+        """Returns whether the accumulated gradients make an update in this batch."""
+        return (batch_idx + 1) % self.accumulate_grad_batches == 0 or self.trainer.is_last_batch
+
+    def add_gradients(self, loss: Tensor) -> None:
+        """Adds the gradients of one batch of an update to those of the network in turn."""
+        self.manual_backward(loss / self.accumulate_grad_batches)
+
+    def update_network(self, optimizer: LightningOptimizer) -> None:
+        """Updates a network with its gradients, averaged over all processes, and clears them."""
+        if self.trainer.world_size > 1:
+            average_gradients(optimizer.param_groups[0]["params"])
+        # Lightning would count the step. `count_batch` counts instead.
+        optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self.gradient_clip_val is not None:  # here, because 16-mixed has unscaled them by now
+            self.clip_gradients(optimizer, self.gradient_clip_val, "norm")
+
+    def count_batch(self) -> None:
+        """Counts the batch as one step of the run, whatever it updated."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
