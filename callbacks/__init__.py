@@ -12,7 +12,6 @@ from callbacks.function_fit import FunctionFit
 from callbacks.graph import NetworkGraph
 from callbacks.health import Health
 from callbacks.network_figure import NetworkFigure
-from callbacks.predictions import Predictions
 from callbacks.progress import Progress, Speed
 from callbacks.pruning import Pruning
 from callbacks.quality import Quality
@@ -32,7 +31,6 @@ DEFAULT_CALLBACKS = (
     NetworkFigure,
     DataFigures,
     Evaluation,
-    Predictions,
     DecisionSurface,
     FunctionFit,
 )
@@ -41,5 +39,5 @@ __all__ = [
     "DEFAULT_CALLBACKS",
     "Contention", "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps",
     "FiniteLoss", "FunctionFit", "Health", "LogInterval", "NetworkFigure", "NetworkGraph",
-    "Predictions", "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
+    "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import cli
-from callbacks import Evaluation, FiniteLoss, Health, Predictions, Speed
+from callbacks import Evaluation, FiniteLoss, Health, Speed
 from commands import ladder_cli
 from tests import ranks
 from tests.conftest import weights_hash_of
@@ -44,7 +44,6 @@ CALLBACKS = (
     Speed,
     Health,
     Evaluation,
-    Predictions,
 )  # without figures that take a second each
 MACHINE = ("train/examples_per_s", "train/memory", "train/step_time")  # differ from run to run
 

@@ -1,14 +1,34 @@
 """The last lines of a command: its run's folder and pictures, and the command that comes next."""
 
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
-from lightning import Trainer
-
-from commands import program
-from datamodules.base import InMemoryDataModule
-
 EXAMPLES = ("samples", "function_fit", "decision_surface", "confusion_val", "curves")
+
+
+def python() -> str:
+    """Returns the name of the running interpreter in this shell, or else its path."""
+    if _is_on_path("python"):
+        return "python"
+    path, here = Path(sys.executable), Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def cli() -> str:
+    """Returns the start of a command line of this program: interpreter and script."""
+    script = sys.argv[0] if Path(sys.argv[0]).name == "cli.py" else "cli.py"  # a notebook has none
+    return f"{python()} {shlex.quote(script)}"
+
+
+def _is_on_path(name: str) -> bool:
+    """Returns whether the shell finds this name beside the running interpreter.
+
+    Paths are compared as they are, because the interpreters of all environments are links to one.
+    """
+    found = shutil.which(name)
+    return found is not None and Path(found).absolute().parent == Path(sys.executable).parent
 
 
 def written_at(run: Path | None) -> dict[str, int]:
@@ -31,19 +51,7 @@ def new_pictures(run: Path, before: dict[str, int]) -> list[str]:
     return [f"Pictures: {run / 'figures'}: {', '.join(new)}"] if new else []
 
 
-def missing_validation(trainer: Trainer, data: object, run: str) -> list[str]:
-    """Says that the run was too short for a validation, if that is so."""
-    batches = trainer.num_training_batches
-    if trainer.global_step >= batches or not trainer.enable_validation:
-        return []
-    if not isinstance(data, InMemoryDataModule) or data.splits is None or data.splits.val is None:
-        return []
-    return [
-        f"No validation: it comes after an epoch, {batches:,} batches, and the run ended after "
-        f"{trainer.global_step:,}. `{program.cli()} validate {run}` validates it now."
-    ]
-
-
 def watching(runs: Path) -> str:
     """Says how to see all runs in TensorBoard."""
-    return f"Watch it: {program.tensorboard()} --logdir {shlex.quote(str(runs))} --host localhost"
+    start = "tensorboard" if _is_on_path("tensorboard") else f"{python()} -m tensorboard.main"
+    return f"Watch it: {start} --logdir {shlex.quote(str(runs))} --host localhost"
