@@ -33,12 +33,13 @@ from runtime.errors import UserError
 from runtime.files import METRICS, read_json
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
     from commands.compare import compare as compare
     from commands.demo import demo as demo
     from commands.export import export as export
     from commands.sweep import sweep as sweep
-    from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 __all__ = [
     "Samples", "UserError", "classify", "compare", "curves", "data_of", "demo", "draw", "export",

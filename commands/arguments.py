@@ -11,7 +11,7 @@ A function's parameters become options of the same name, with the types and text
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -35,7 +35,8 @@ class Parser(ArgumentParser):
 
 def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     """Calls a function with its arguments from a command line, and returns its result."""
-    known = {key: get_type_hints(function)[key] for key in signature(function).parameters}
+    hints = get_type_hints(function)
+    known = {key: hints[key] for key in signature(function).parameters}
     takes_rest = known.pop(REST, None) is not None
     first = next(iter(known))
     positional = first in ("run", "runs") or signature(function).parameters[first].default is (
@@ -61,9 +62,7 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     return function(**values, **({REST: rest} if takes_rest else {}))
 
 
-def split(
-    args: list[str], known: dict[str, Any], first: str | None
-) -> tuple[list[str], list[str]]:
+def split(args: list[str], known: dict[str, Any], first: str | None) -> tuple[list[str], list[str]]:
     """Writes each known option as one word, `--name=value`, and returns the other words apart.
 
     Args:
@@ -98,8 +97,10 @@ def _joined(name: str, words: list[str], kind: Any) -> str:
         return "true"
     if not words:
         raise UserError(f"--{name} needs a value: write one after it.")
-    return json.dumps([i for word in words for i in _items(word, kind)]) if _is_list(kind) else (
-        words[-1]
+    return (
+        json.dumps([i for word in words for i in _items(word, kind)])
+        if _is_list(kind)
+        else (words[-1])
     )
 
 
@@ -111,7 +112,7 @@ def _items(word: str, kind: Any) -> list[str]:
 
 
 def _is_list(kind: Any) -> bool:
-    return any(get_origin(part) in (list, tuple) for part in _parts(kind))
+    return any(get_origin(part) in (list, tuple, Sequence) for part in _parts(kind))
 
 
 def _parts(kind: Any) -> list[Any]:

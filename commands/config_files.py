@@ -23,7 +23,9 @@ def check(files: Iterable[Path]) -> None:
             text = file.read_text(encoding="utf-8")
             root = yaml.compose(text, Loader=yaml.SafeLoader)
             if _size_of(root, {}) > LARGEST:
-                raise UserError(f"{file}: its aliases (&, *) stand for more than {LARGEST:,} values")
+                raise UserError(
+                    f"{file}: its aliases (&, *) stand for more than {LARGEST:,} values"
+                )
             yaml.safe_load(text)
             if not isinstance(root, yaml.MappingNode):
                 example = "such as `trainer: {max_steps: 100}`"

@@ -69,7 +69,11 @@ class LadderCLI(LightningCLI):
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
         for name in self.subcommands():
-            add_options_of(name, self.parser._subcommands_action.choices[name])
+            add_options_of(name, self._parser_of(name))
+
+    def _parser_of(self, command: str) -> Parser:
+        found: Any = self.parser._subcommands_action
+        return found.choices[command]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_shared_options(parser)
@@ -108,7 +112,7 @@ class LadderCLI(LightningCLI):
         try:
             return self.parser.parse_args(args)
         except UserError as error:
-            own = self.parser._subcommands_action.choices[args[0]].get_defaults().keys()
+            own = self._parser_of(args[0]).get_defaults().keys()
             raise UserError(explanations.explain(str(error), args, own, CLASSES)) from None
 
     @property
@@ -131,7 +135,8 @@ class LadderCLI(LightningCLI):
         """Finds the checkpoint that the options, or a job that was started again, mean."""
         command, wanted = self.config.subcommand, self.options.get("ckpt_path")
         self.checkpoint: Path | None = None
-        given = {name for name, _ in arguments.values(self.args)} if self._typed else set()
+        typed = self.args if isinstance(self.args, list) else []
+        given = {name for name, _ in arguments.values(typed)}
         if "--init_from" in given and "--ckpt_path" in given:
             raise UserError(
                 "--init_from starts a new run and --ckpt_path continues one: give one of them."
@@ -152,10 +157,6 @@ class LadderCLI(LightningCLI):
                 f"run folder, `python cli.py {command} RUN`, or --untrained true."
             )
         self.options.ckpt_path = str(self.checkpoint) if self.checkpoint else None
-
-    @property
-    def _typed(self) -> bool:
-        return isinstance(self.args, list)
 
     def _parse_ckpt_path(self) -> None:
         """Replaces Lightning's, which lets a checkpoint's hyperparameters win over all options."""

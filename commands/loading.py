@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
+from models.base import Module
 from runtime import checkpoints
 from runtime.errors import UserError
 from runtime.precision import choose_precision
@@ -60,8 +61,9 @@ def load(run: str | Path, trust: bool = False) -> Any:
         ) from None
     if not (isinstance(found, type) and issubclass(found, LightningModule)):
         raise UserError(f"{path} is of {name}, which is no LightningModule")
+    checked = {"trust": True} if issubclass(found, Module) else {}
     with isolate_rng():
-        model: Any = found.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+        model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
     model.frame = Frame.of_checkpoint(torch.load(path, "cpu", weights_only=True, mmap=True))
     return model
 

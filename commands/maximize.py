@@ -107,9 +107,7 @@ def inspect(model: Any) -> Inspected:
             return model.realness(images, images.new_zeros(len(images), dtype=torch.int64))
 
         layer = "classes" if hasattr(model.discriminator, "classes") else "realness"
-        return Inspected(
-            model.discriminator, forward, layer, model.image_shape, model.num_classes
-        )
+        return Inspected(model.discriminator, forward, layer, model.image_shape, model.num_classes)
     if not is_classifier(model):
         raise UserError(
             f"maximize inspects a classifier or a GAN's discriminator, not {type(model).__name__}"

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,9 +20,6 @@ from models.classifier import Classifier, is_classifier
 from models.regressor import is_regressor
 from runtime.errors import UserError
 from runtime.files import write
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 ROWS = 10  # printed
 NAMED = 5  # files that a message names
@@ -44,7 +42,7 @@ def predict(
     data_dir: Path | None = None,
     out: Path | None = None,
     trust: bool = False,
-) -> "DataFrame":
+) -> pd.DataFrame:
     """Writes a trained model's predictions for its test split, or for image files.
 
     `predictions.csv` has the truth and the prediction of each test example, each class's
@@ -73,7 +71,9 @@ def predict(
         table, name = predict_test(model, data), "predictions"
     else:
         images = read_files(find_files(files), _frame_of(model))
-        probabilities = classify(model, torch.stack([image.pixels for image in images]))
+        probabilities = classify(
+            cast(Classifier, model), torch.stack([image.pixels for image in images])
+        )
         table, name = _tabulate(probabilities, class_names(model)), "predictions_files"
         table.insert(0, "file", [image.name for image in images])
         for note in notes(images):
@@ -92,10 +92,8 @@ def predict(
     return table
 
 
-def predict_test(model: Any, data: InMemoryDataModule) -> "DataFrame":
+def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
     """Makes a table of the test split: index, inputs of small data, truth, prediction."""
-    import pandas as pd
-
     found: list[Tensor] = []
     with inference(model):
         for batch in data.test_dataloader():
@@ -114,12 +112,14 @@ def predict_test(model: Any, data: InMemoryDataModule) -> "DataFrame":
     table.insert(0, "truth", truth)
     if inputs.dim() == 2 and inputs.shape[1] <= SMALL:
         named = getattr(data, "feature_names", [f"x{k + 1}" for k in range(inputs.shape[1])])
-        table = pd.concat([pd.DataFrame(inputs.numpy(), columns=[*named]), table], axis=1)
+        table = pd.concat(
+            [pd.DataFrame(data.in_units(inputs).numpy(), columns=[*named]), table], axis=1
+        )
     table.insert(0, "index", range(len(table)))
     return table
 
 
-def classify_images(model: Any, images: Any) -> "DataFrame":
+def classify_images(model: Any, images: Any) -> pd.DataFrame:
     """Computes the classes of images and their probabilities with a model in memory.
 
     Args:
@@ -203,10 +203,8 @@ def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
     return images
 
 
-def _tabulate(probabilities: Tensor, names: Sequence[str]) -> "DataFrame":
+def _tabulate(probabilities: Tensor, names: Sequence[str]) -> pd.DataFrame:
     """Makes a table of the predicted class and each class's probability."""
-    import pandas as pd
-
     best = [names[k] for k in probabilities.argmax(dim=1).tolist()]
     shares = dict(zip(names, np.asarray(probabilities.double()).T, strict=True))
     return pd.DataFrame({"predicted": best, **{f"p_{name}": p for name, p in shares.items()}})

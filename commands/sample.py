@@ -122,7 +122,7 @@ def draw(
     if min_score > max_score:
         raise UserError(f"--min_score {min_score} is above --max_score {max_score}, so no image "
                         "can pass: exchange them, or leave one out")  # fmt: skip
-    turns = chosen or [*range(generator.num_classes or 0)] or [None]
+    turns = chosen or [*range(generator.num_classes or 1)]  # without classes all are of one
     room = dict.fromkeys(turns, -(-count // len(turns)))  # images that each class still needs
     tries = count * TRIES if limits else count
     images, labels, scores, seen = [], [], [], []
@@ -136,7 +136,7 @@ def draw(
             shares = None if logits is None else logits.float().sigmoid().cpu()
             kept = []
             for place in range(len(latents)):
-                label = None if given is None else int(given[place])
+                label = turns[0] if given is None else int(given[place])
                 passes = shares is None or min_score <= float(shares[place]) <= max_score
                 if passes and room[label] > 0:
                     room[label] -= 1
