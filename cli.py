@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import commands
 from commands import terminal
 from commands.errors import explained
-from runtime import signals, threads
+from runtime import cpu, signals
 from runtime.errors import announce
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def main(args: "ArgsType" = None) -> Any:
     """
     given = sys.argv[1:] if args is None else args
     own_process = args is None
-    threads.sleep_soon()
+    cpu.let_waiting_threads_sleep()
     try:
         if not isinstance(given, list):  # a config as Python's objects
             return run_lightning(given)

@@ -22,8 +22,8 @@ from benchmarks import (
 from benchmarks.context import Context, find_mnist
 from benchmarks.report import Section, cores, cpu_name, file_name, heading
 from benchmarks.worker import ROOT
+from runtime.cpu import choose_precision
 from runtime.files import write
-from runtime.precision import choose_precision
 
 SECTIONS: dict[str, Callable[[Context], list[Section]]] = {
     "steps": steps.run,

@@ -23,7 +23,7 @@ from benchmarks.steps import BATCH, KINDS
 from benchmarks.systems import lecture_gan, real_batch
 from benchmarks.timing import digits, interleave, spread
 from benchmarks.worker import seconds_of
-from runtime.precision import choose_precision
+from runtime.cpu import choose_precision
 
 aten = torch.ops.aten
 CONVOLUTIONS = (aten.convolution.default, aten.convolution_backward.default)

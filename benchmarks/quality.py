@@ -27,9 +27,9 @@ from commands.errors import user_errors
 from datamodules import Images
 from metrics import SCORES, GeneratorQuality, LabelledImages, QualityReport, Setting
 from metrics.judge import load_judge
+from runtime.cpu import choose_precision
 from runtime.errors import announce
 from runtime.files import write
-from runtime.precision import choose_precision
 
 PEERS = {  # arguments of benchmarks.peer_cgan
     "dcgan": ("dcgan",),

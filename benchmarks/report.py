@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.worker import ROOT
-from runtime.precision import CPUINFO, cpu_entry, cpu_flags
+from runtime.cpu import CPUINFO, cpu_entry, cpu_flags
 
 PACKAGES = ("torch", "torchvision", "lightning", "numpy")
 

@@ -19,9 +19,9 @@ from benchmarks.report import PACKAGES, commit, cores, cpu_name
 from benchmarks.worker import ROOT
 from commands.sweep_runs import last_error
 from runtime.checkpoints import newest, step_of
+from runtime.cpu import choose_precision
 from runtime.errors import UserError
 from runtime.files import METRICS, read_json
-from runtime.precision import choose_precision
 
 MISTAKE = 2  # the exit code of `cli.py` for a mistake on the command line
 STAGES = {"test": "test", "val": "validate"}  # key in metrics.json -> command

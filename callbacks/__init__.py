@@ -1,6 +1,5 @@
 """Lightning callbacks: progress, samples, figures, tables and graphs of a run."""
 
-from callbacks.contention import Contention
 from callbacks.curves import Curves, LogInterval
 from callbacks.dashboard import Dashboard
 from callbacks.data_figures import DataFigures
@@ -24,7 +23,6 @@ DEFAULT_CALLBACKS = (
     FiniteLoss,
     Speed,
     Health,
-    Contention,
     Curves,
     Dashboard,
     NetworkGraph,
@@ -37,7 +35,7 @@ DEFAULT_CALLBACKS = (
 
 __all__ = [
     "DEFAULT_CALLBACKS",
-    "Contention", "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps",
+    "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps",
     "FiniteLoss", "FunctionFit", "Health", "LogInterval", "NetworkFigure", "NetworkGraph",
     "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from figures.pictures import tensorboard
 from metrics import SCORES
 from models.classifier import Classifier
 from models.gan import GAN
-from runtime.run_logs import RunTensorBoardLogger
+from runtime.loggers import RunTensorBoardLogger
 
 BETTER = {score.name: score.better for score in SCORES} | {
     "loss": "lower", "sup_error": "lower", "calibration_error": "lower", "accuracy": "higher",

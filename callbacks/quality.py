@@ -25,9 +25,9 @@ from metrics.judge import Judge
 from metrics.scores import GanTrain
 from models.base import eval_mode
 from models.generative import Draws, Generative, is_generative, to_pixels
+from runtime.checkpoints import epoch_is_due, is_over
 from runtime.errors import UserError
-from runtime.ranges import NonNegative, Positive, check_ranges
-from runtime.schedule import epoch_is_due, is_over
+from runtime.ranges import NonNegative, Positive
 
 SEEN = "class that the judge sees"
 
@@ -63,7 +63,6 @@ class Quality(Callback):
         gan_train: bool = True,
         extra_scores: list[Score] | Score | None = None,
     ) -> None:
-        check_ranges(Quality, locals(), "quality.")
         self.judge, self.samples, self.final_samples = judge, samples, final_samples
         self.every_n_epochs, self.min_steps = every_n_epochs, min_steps
         self.scores = {s.name: s for s in SCORES if gan_train or not isinstance(s, GanTrain)}

@@ -11,8 +11,8 @@ from callbacks.results import class_names, data_of
 from figures.pictures import figures_folder, log_picture, tile, write_png
 from models.base import eval_mode
 from models.generative import Generative, is_generative, sample
-from runtime.ranges import NonNegative, check_ranges
-from runtime.schedule import epoch_is_due, is_over
+from runtime.checkpoints import epoch_is_due, is_over
+from runtime.ranges import NonNegative
 
 GRIDS, STEPS = 20, 200  # grids of a run, and steps from one to the next if its end is unknown
 
@@ -28,7 +28,6 @@ class SampleGrid(Callback):
     """
 
     def __init__(self, min_steps: NonNegative | None = None) -> None:
-        check_ranges(SampleGrid, locals(), "samples.")
         self.min_steps = min_steps
         self._drawn = -1  # step of the newest grid
 

@@ -20,7 +20,7 @@ from lightning.pytorch.cli import instantiate_module
 from torch import Tensor, nn
 
 from models.exportable import EXAMPLES, Exportable, Program, programs_of
-from runtime import lightning_mends
+from runtime import lightning_fixes
 from runtime.errors import UserError
 from runtime.files import write_json
 
@@ -143,7 +143,7 @@ def complete_init_args(model: Exportable) -> dict[str, Any]:
     hparams = {name: value for name, value in model.hparams.items() if name[0] != "_"}
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(type(model), "model", fail_untyped=False)
-    with lightning_mends.defaults_of_the_new_class():
+    with lightning_fixes.defaults_of_the_new_class():
         return parser.parse_object({"model": hparams}).model.as_dict()
 
 

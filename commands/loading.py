@@ -17,7 +17,7 @@ from datamodules.frame import Frame
 from models.base import Module
 from runtime import checkpoints
 from runtime.errors import UserError
-from runtime.precision import choose_precision
+from runtime.cpu import choose_precision
 from runtime.run_folder import run_folder_of
 from runtime.trust import check_trust
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from runtime import signals, threads
+from runtime import cpu, signals
 from runtime.errors import UserError
 from runtime.files import read_json, write_json
 
@@ -192,7 +192,7 @@ def environment(jobs: int) -> dict[str, str]:
     shared = {}
     if jobs > 1:
         given = os.environ.get("OMP_NUM_THREADS", "")
-        cores = int(given) if given.isdecimal() else threads.allowed()
+        cores = int(given) if given.isdecimal() else cpu.allowed_cores()
         shared["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
     return os.environ | shared | {"PYTHONUNBUFFERED": "1"}  # so that errors come last in the log
 

@@ -15,7 +15,7 @@ from datamodules.image_files import Fit
 from datamodules.loader import BatchLoader
 from datamodules.stratify import stratified_cut
 from runtime.errors import UserError
-from runtime.ranges import Positive, PositiveFloat, check_ranges
+from runtime.ranges import Positive, PositiveFloat
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -105,7 +105,6 @@ class InMemoryDataModule(LightningDataModule):
     def __init__(self, batch_size: Positive, scale: PositiveFloat = 1.0) -> None:
         super().__init__()
         self.save_hyperparameters()  # includes the subclass's arguments
-        check_ranges(type(self), self.hparams, "data.")
         self.batch_size, self.scale = batch_size, scale
         self.splits: Splits | None = None  # None before `setup`
         self._measured: dict[str, Any] | None = None  # the frame's part that the images decide

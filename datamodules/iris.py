@@ -1,16 +1,20 @@
 """Fisher's iris flowers: 150 flowers, four lengths in cm, three species."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
 from runtime.errors import UserError
-from runtime.ranges import Positive, Range, Seed, Share
+from runtime.ranges import Positive, Seed, Share, ranged
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    Folds = int
+else:
+    Folds = ranged("Folds", int, (">=", 2), ("<=", 50))
 
 
 class Iris(InMemoryDataModule):
@@ -44,7 +48,7 @@ class Iris(InMemoryDataModule):
         val_fraction: Share = 0.0,
         split_seed: Seed = 0,
         fold: int | None = None,
-        folds: Annotated[int, Range(2, 50)] = 5,
+        folds: Folds = 5,
         fold_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)

@@ -19,7 +19,7 @@ from figures.style import styled, write_figure
 from models.generative import to_pixels
 from runtime.errors import UserError
 from runtime.files import write
-from runtime.run_logs import RunTensorBoardLogger
+from runtime.loggers import RunTensorBoardLogger
 
 LABEL_PX = 18  # height of the letters on pictures of samples
 

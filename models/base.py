@@ -16,8 +16,7 @@ from torch.optim import Optimizer
 
 from models.distributed import gathered, own_of
 from models.legacy import translate_hyperparameters
-from runtime.lightning_mends import defaults_of_the_new_class
-from runtime.ranges import check_ranges
+from runtime.lightning_fixes import defaults_of_the_new_class
 from runtime.trust import check_trust
 
 NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)
@@ -70,7 +69,6 @@ class Module(LightningModule):
 
         A class becomes its `class_path` and `init_args`, from which Lightning builds it again. A
         lambda has no such form and is left out. `weights_only=True` would refuse to load either.
-        Values outside the ranges that the init arguments declare are refused.
         """
         frame = frame or cast(Any, inspect.currentframe()).f_back
         super().save_hyperparameters(*args, frame=frame, **kwargs)
@@ -78,7 +76,6 @@ class Module(LightningModule):
             if plain := _as_plain_value(self.hparams.pop(name)):
                 self.hparams[name] = plain
                 self.hparams["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
-        check_ranges(type(self), self.hparams, "model.")
 
     @classmethod
     def load_from_checkpoint(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runtime.precision import cpu_flags, cpu_vendor
+from runtime.cpu import cpu_entry, cpu_flags
 
 SMALLEST = 2**18  # weights; below, a call of Python takes as long as what it saves
 
@@ -66,4 +66,4 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 def onednn_is_faster() -> bool:
     """Returns True on CPUs of AMD with AVX512, if this torch has oneDNN's products."""
     known = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # of torch, but not documented
-    return known and cpu_vendor() == "AuthenticAMD" and "avx512f" in cpu_flags()
+    return known and cpu_entry("vendor_id") == "AuthenticAMD" and "avx512f" in cpu_flags()

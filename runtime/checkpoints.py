@@ -1,101 +1,149 @@
-"""When a run saves checkpoints, and how to find one."""
+"""Checkpoints: written whole or not at all, verified, saved at set times, and found by name."""
 
 import difflib
+import math
 import os
 import re
-import time
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from runtime import background
-from runtime.checkpoint_files import RESUMABLE, BadCheckpointError, link, verify
-from runtime.errors import UserError
-from runtime.ranges import NonNegative, check_ranges
-from runtime.schedule import epoch_is_due
+from runtime import files
+from runtime.errors import RunFailedError, UserError
+from runtime.ranges import NonNegative
+
+RESUMABLE = ("optimizer_states", "loops", "epoch", "global_step")  # what `fit` needs
+DOS_FOLDER = 0x10  # attribute of a record of a zip archive, which torch then reads as empty
+
+_sound: set[tuple[str, int, int]] = set()  # files that this process has verified
 
 
-class _AtEpochs(ModelCheckpoint):
-    """Saves nothing within an epoch, and so does not collect the metrics after each batch."""
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        pass
+# -- files ----------------------------------------------------------------------------------------
 
 
-class EpochCheckpoint(_AtEpochs):
-    """Saves at the end of each epoch and of the run, and keeps the last few.
+class BadCheckpointError(UserError):
+    """A file that is no checkpoint, is damaged, or has weights that are not finite."""
 
-    Args:
-        keep_last: How many checkpoints to keep; -1 keeps all. `last.ckpt` is a link to the newest.
-        min_steps: If an epoch is shorter than this, save only every few epochs.
-        background: Train on while the file is written from a copy in memory. A failure to write
-            ends the run at the next save.
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, then renames. Verifies what it loads.
+
+    Lightning writes to a temporary file in $TMPDIR. If that is on another file system, the last
+    step is a copy, and a process that is killed during it leaves half a checkpoint.
     """
 
-    def __init__(
-        self, keep_last: int = 2, min_steps: NonNegative = 200, background: bool = False
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        check_ranges(EpochCheckpoint, locals(), "checkpoint.")
-        if keep_last < -1 or keep_last == 0:
-            raise UserError(
-                f"checkpoint.keep_last is {keep_last}: set it to 1 or more, or to -1 to keep all; "
-                "--trainer.enable_checkpointing false writes no checkpoint"
+        path = Path(path)
+        if bad := _not_finite(checkpoint.get("state_dict", {})):
+            raise RunFailedError(
+                f"weights {bad} contain NaN or infinity, so {path} is not written. Earlier "
+                "checkpoints are kept. Try a smaller learning rate or gradient clipping."
             )
-        super().__init__(
-            filename="epoch={epoch:03d}-step={step:07d}",
-            auto_insert_metric_name=False,
-            monitor="step",  # the highest step is the newest checkpoint
-            mode="max",
-            save_top_k=keep_last,
-            save_on_train_epoch_end=True,  # otherwise at validations, which may be rarer
-            enable_version_counter=False,  # a resumed run writes the same names again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            files.write(path, lambda partial: _save(checkpoint, partial))
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            free = shutil.disk_usage(path.parent).free / 1e6
+            raise RunFailedError(
+                f"{path} cannot be written ({reason}; {free:,.0f} MB are free). Earlier "
+                "checkpoints are kept: make room, then `--ckpt_path last` goes on."
+            ) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        if Path(path).is_file():  # otherwise the folder of a sharded checkpoint
+            try:
+                verify(Path(path))
+            except BadCheckpointError as error:
+                raise BadCheckpointError(f"{path}: {error}") from error
+        return super().load_checkpoint(path, map_location, weights_only)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint. Raises the system's error, around which torch raises its own."""
+    with path.open("wb") as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+
+
+def link(name: Path, target: Path) -> None:
+    """Points a link to a file in its folder, so that at any moment it is the old or the new one."""
+    partial = files.partial_name(name)
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(target.name)
+    partial.replace(name)
+
+
+def verify(path: Path) -> None:
+    """Checks a checkpoint, once per process and state of the file.
+
+    Reads the file once, for the checksum of every record (torch itself checks none), the entries of
+    a checkpoint, and whether all weights are finite.
+
+    Raises:
+        BadCheckpointError: If something is wrong; the message says what, without the path.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise BadCheckpointError(f"cannot be read ({error.strerror})") from error
+    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+    if key in _sound:
+        return
+    _check_bytes(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises errors of many kinds for other files
+        raise BadCheckpointError("not a checkpoint of plain values") from error
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        raise BadCheckpointError(
+            "a file of torch, but no checkpoint: it has no state_dict of a LightningModule"
         )
-        self.min_steps = min_steps
-        self.background = background
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        if self.background and stage == "fit":
-            background.start(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not epoch_is_due(trainer, self.min_steps):
-            return
-        before = self.best_model_path
-        super().on_train_epoch_end(trainer, pl_module)
-        if self.best_model_path != before:
-            self._link_last(trainer, Path(self.best_model_path))
-
-    def _link_last(self, trainer: Trainer, newest: Path) -> None:
-        """Points `last.ckpt` to the newest checkpoint, so that there is one at any moment."""
-        if trainer.is_global_zero:
-            background.submit(trainer, link, newest.with_name("last.ckpt"), newest)
-        trainer.strategy.barrier()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_end(trainer, pl_module)
-        background.flush(trainer)
+    if bad := _not_finite(weights):
+        raise BadCheckpointError(f"its weights {bad} contain NaN or infinity")
+    _sound.add(key)
 
 
-class BestCheckpoint(_AtEpochs):
-    """Keeps `best.ckpt`, the checkpoint with the lowest `val/frechet`, if samples are scored."""
+def _check_bytes(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged, records = archive.testzip(), archive.infolist()
+    except OSError as error:
+        raise BadCheckpointError(f"cannot be read ({error.strerror})") from error
+    except Exception as error:  # zipfile raises errors of many kinds for damaged headers
+        raise BadCheckpointError("not a checkpoint, or an incomplete one") from error
+    if damaged:
+        raise BadCheckpointError(f"damaged: its record {damaged} has another checksum than stored")
+    # Where torch would read something else than what zipfile has checked:
+    if start := min((record.header_offset for record in records), default=0):
+        raise BadCheckpointError(f"damaged: {start:,} bytes of something else come before it")
+    if folders := [record.filename for record in records if record.external_attr & DOS_FOLDER]:
+        raise BadCheckpointError(f"damaged: its record {folders[0]} is marked as a folder")
 
-    def __init__(self) -> None:
-        super().__init__(
-            filename="best", monitor="val/frechet", mode="min", enable_version_counter=False
-        )
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.monitor in trainer.callback_metrics:
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.monitor in trainer.callback_metrics:
-            super().on_validation_end(trainer, pl_module)
+def _not_finite(weights: dict[str, Any]) -> str:
+    """Returns the name of the first weights that are not finite; empty if all are."""
+    for name, weight in weights.items():
+        if isinstance(weight, torch.Tensor) and not weight.isfinite().all():
+            return name
+    return ""
 
 
 def problem_of(path: Path) -> str:
@@ -107,14 +155,138 @@ def problem_of(path: Path) -> str:
     return ""
 
 
+# -- times ----------------------------------------------------------------------------------------
+
+
+def epoch_is_due(trainer: Trainer, min_steps: int) -> bool:
+    """Returns whether to act at the end of this epoch.
+
+    That is each epoch, or every few if an epoch has fewer than `min_steps` batches: a data set of
+    ten batches would otherwise get a picture and a checkpoint every ten steps. The end of the run
+    is always due.
+    """
+    every = max(1, math.ceil(min_steps / trainer.num_training_batches))
+    return (trainer.current_epoch + 1) % every == 0 or is_over(trainer)
+
+
+def is_over(trainer: Trainer) -> bool:
+    """Returns whether the step or epoch that just ended is the run's last."""
+    loop: Any = trainer.fit_loop
+    epochs, steps = loop.epoch_progress.current.processed, trainer.global_step
+    may_stop = epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0)
+    return (
+        (trainer.max_steps != -1 and steps >= trainer.max_steps)
+        or (trainer.max_epochs not in (None, -1) and epochs >= trainer.max_epochs)
+        or (trainer.should_stop and may_stop)  # early stopping
+    )
+
+
+class EpochCheckpoint(ModelCheckpoint):
+    """Saves at the end of each epoch and of the run, and keeps the last few.
+
+    Args:
+        keep_last: How many checkpoints to keep; -1 keeps all. By default two while the run trains,
+            in case one is damaged, and one at its end. `last.ckpt` is a link to the newest.
+        min_steps: If an epoch is shorter than this, save only every few epochs.
+        every_n_steps: Also save every so many steps within an epoch; 0 does not.
+    """
+
+    def __init__(
+        self,
+        keep_last: int | None = None,
+        min_steps: NonNegative = 200,
+        every_n_steps: NonNegative = 0,
+    ) -> None:
+        if keep_last is not None and (keep_last < -1 or keep_last == 0):
+            raise UserError(
+                f"checkpoint.keep_last is {keep_last}: set it to 1 or more, or to -1 to keep all; "
+                "--trainer.enable_checkpointing false writes no checkpoint"
+            )
+        super().__init__(
+            filename="epoch={epoch:03d}-step={step:07d}",
+            auto_insert_metric_name=False,
+            monitor="step",  # the highest step is the newest checkpoint
+            mode="max",
+            save_top_k=2 if keep_last is None else keep_last,
+            save_on_train_epoch_end=True,  # otherwise at validations, which may be rarer
+            enable_version_counter=False,  # a resumed run writes the same names again
+        )
+        self.keep_last, self.min_steps, self.every_n_steps = keep_last, min_steps, every_n_steps
+        self._step = 0  # after the batch before
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # type: ignore[override]
+        """Saves within an epoch, if that is wanted.
+
+        Gradients that still accumulate are in no checkpoint. After the last batch of an epoch
+        Lightning would resume without validation and without the epoch's end.
+        """
+        before, self._step = self._step, trainer.global_step
+        if not self.every_n_steps or self._step == before or trainer.is_last_batch:
+            return
+        if self._step % self.every_n_steps == 0 and not is_over(trainer):
+            self._save_and_link(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if epoch_is_due(trainer, self.min_steps):
+            self._save_and_link(trainer, pl_module)
+
+    def _save_and_link(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        before = self.best_model_path
+        super().on_train_epoch_end(trainer, pl_module)
+        if self.best_model_path != before:
+            newest = Path(self.best_model_path)
+            if trainer.is_global_zero:
+                link(newest.with_name("last.ckpt"), newest)
+            trainer.strategy.barrier()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leaves what is needed to go on from the end: the newest checkpoint."""
+        super().on_train_end(trainer, pl_module)
+        if self.keep_last is None:
+            for path in {*self.best_k_models} - {self.best_model_path}:
+                trainer.strategy.remove_checkpoint(path)
+                del self.best_k_models[path]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the weights with the lowest `val/frechet` as `best.ckpt`, if samples are scored."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            filename="best",
+            monitor="val/frechet",
+            mode="min",
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing. Lightning would collect all metrics after each batch."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
+
+
+# -- finding one ----------------------------------------------------------------------------------
+
+
 def resolve(
     wanted: str | Path, runs: Path, resume: bool = False, option: str = "--ckpt_path"
 ) -> Path:
     """Finds the checkpoint that `--ckpt_path` or another option means.
 
     Args:
-        wanted: A file; a folder, for the newest `checkpoints/last.ckpt` in or below it; `last` or
-            `best`, for the newest of that name below `runs`; or `RUN/best`.
+        wanted: A file; a folder, for the newest in or below it; `last` or `best`, for the newest or
+            the best below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
         resume: The run will go on, for which weights alone are not enough.
         option: The name of the option, for messages.
@@ -129,7 +301,7 @@ def resolve(
         )
     elif wanted == "last" or path.is_dir():
         folder = runs if wanted == "last" else path
-        found = newest(folder)
+        found = newest(folder, resume)
         problem = f"no checkpoint below {folder}. Train first, or name a file."
     elif path.is_file() or path.is_symlink():
         found = path
@@ -147,7 +319,7 @@ def resolve(
         )
     if resume and (missing := _missing_to_resume(found)):
         raise UserError(
-            f"--ckpt_path {wanted}: it has weights but no {missing}, so the run cannot go on from "
+            f"{option} {wanted}: it has weights but no {missing}, so the run cannot go on from "
             "it. Use it with test, sample or predict, or give a checkpoint of a run."
         )
     return found
@@ -165,6 +337,49 @@ def choice(wanted: str | Path, runs: Path, found: Path) -> str:
     return f"{folder} has {len(several)} runs: {run.relative_to(folder)}, the newest{at}."
 
 
+def newest(folder: Path, resume: bool = False) -> Path | None:
+    """Returns the newest sound checkpoint in or below a folder; None if there is none.
+
+    The dates of files decide only between runs, because a clock may have jumped. Within a run it is
+    the one of the highest step, whoever saved it.
+
+    Args:
+        folder: A run's folder or one above.
+        resume: Leave out those with which a run cannot go on.
+    """
+    runs: dict[Path, list[Path]] = {}
+    for path in folder.glob("**/[!.]*.ckpt"):
+        if path.is_file():  # `last.ckpt` may point to one that was removed
+            runs.setdefault(path.parent, []).append(path)
+    seen: set[Path] = set()
+    for run in sorted(runs, key=lambda run: _rank_of_run(run, runs[run]), reverse=True):
+        for path in sorted(runs[run], key=_rank_in_run, reverse=True):
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
+            if wrong := problem_of(path):
+                rank_zero_warn(f"{path}: {wrong}. Going back to the checkpoint before it.")
+            elif not (resume and _missing_to_resume(path)):
+                return path
+    return None
+
+
+def _rank_of_run(run: Path, paths: list[Path]) -> tuple[bool, float]:
+    of_a_run = run.name == "checkpoints" or run / "last.ckpt" in paths
+    return of_a_run, max(path.lstat().st_mtime for path in paths)
+
+
+def _rank_in_run(path: Path) -> tuple[bool, int, bool, float]:
+    """Ranks by the step. `best.ckpt` comes last, because it is not what the run ended with."""
+    try:
+        step = step_of(path)
+    except Exception:  # damaged, so the name has to do
+        named = re.search(r"step=(\d+)", path.resolve().name)
+        step = int(named[1]) if named else None
+    is_last = path.name == "last.ckpt"
+    return path.name != "best.ckpt", -1 if step is None else step, is_last, path.stat().st_mtime
+
+
 def _missing_to_resume(path: Path) -> str:
     content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     return ", ".join(key for key in RESUMABLE if key not in content)
@@ -176,40 +391,3 @@ def step_of(path: str | Path | None) -> int | None:
         return None
     content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     return content.get("global_step")
-
-
-def newest(folder: Path) -> Path | None:
-    """Returns the newest checkpoint in or below a folder that is sound; None if there is none.
-
-    Dates decide only between runs. Within a run it is `last.ckpt`, then the one of the highest
-    step, because a clock may have jumped.
-    """
-    runs: dict[Path, list[Path]] = {}
-    for path in folder.glob("**/[!.]*.ckpt"):
-        runs.setdefault(path.parent, []).append(path)
-    seen: set[Path] = set()
-    for run in sorted(runs, key=lambda run: _rank_of_run(run, runs[run]), reverse=True):
-        for path in sorted(runs[run], key=_rank_in_run, reverse=True):
-            if path.resolve() in seen:
-                continue
-            seen.add(path.resolve())
-            if wrong := problem_of(path):
-                rank_zero_warn(f"{path}: {wrong}. Going back to the checkpoint before it.")
-                continue
-            if len(runs) > 1 and path.stat().st_mtime > time.time() + 60:
-                rank_zero_warn(
-                    f"{path} is dated in the future, because a clock has jumped. If another run is "
-                    "newer, give its folder as --ckpt_path."
-                )
-            return path
-    return None
-
-
-def _rank_of_run(run: Path, paths: list[Path]) -> tuple[bool, float]:
-    of_a_run = run.name == "checkpoints" or run / "last.ckpt" in paths
-    return of_a_run, max(path.lstat().st_mtime for path in paths)
-
-
-def _rank_in_run(path: Path) -> tuple[bool, int, float]:
-    step = re.search(r"step=(\d+)", path.name)
-    return path.name == "last.ckpt", int(step[1]) if step else -1, path.lstat().st_mtime

@@ -1,4 +1,4 @@
-"""Checks that the SLURM allocation matches the Trainer's settings: an error, not a hang."""
+"""Checks of what SLURM started that Lightning does not make: an error, not a hang."""
 
 import os
 from typing import Any
@@ -8,16 +8,14 @@ from lightning.fabric.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
+from runtime.cpu import allowed_cores
 from runtime.errors import UserError
 
 
 def in_job() -> bool:
     """Returns whether this process is part of a SLURM job that trains, not of a shell in one."""
-    return "SLURM_JOB_ID" in os.environ and not _in_shell()
-
-
-def _in_shell() -> bool:  # Like Lightning, by the name of the job.
-    return os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as Lightning decides
+    return "SLURM_JOB_ID" in os.environ and not shell
 
 
 def run_name() -> str:
@@ -34,27 +32,14 @@ def run_name() -> str:
 
 
 def check_launch() -> None:
-    """Refuses launches that make Lightning hang or fail with a traceback, before any Trainer."""
-    if TorchElasticEnvironment.detect():
-        return
-    if _in_shell() and _number("SLURM_STEP_NUM_TASKS") > 1:
-        raise UserError(
-            f"SLURM: srun started {_number('SLURM_STEP_NUM_TASKS')} tasks in a job named "
-            f"'{os.environ['SLURM_JOB_NAME']}', which Lightning takes for a shell, so each would "
-            "train alone: give the job another name, `salloc --job-name=train`."
-        )
+    """Refuses launches that make Lightning hang, before any Trainer."""
     tasks = _number("SLURM_NTASKS")
-    if not in_job() or tasks == 1:
+    if TorchElasticEnvironment.detect() or not in_job() or tasks == 1:
         return
     if "SLURM_STEP_ID" not in os.environ:
         raise UserError(
             f"SLURM: the job has {tasks} tasks, but this process was started without srun and "
             "would wait forever for the others: `srun python cli.py ...`."
-        )
-    if "SLURM_NTASKS_PER_NODE" not in os.environ:
-        raise UserError(
-            f"SLURM: the job was requested with --ntasks={tasks} alone, which leaves open how "
-            "many go to a node: ask for --nodes and --ntasks-per-node."
         )
     if "SLURM_GPUS_PER_TASK" in os.environ:
         raise UserError(
@@ -65,37 +50,29 @@ def check_launch() -> None:
 
 def check_shape(trainer: Trainer) -> None:
     """Refuses a trainer whose processes are not those that SLURM started, or that starts alone."""
-    launched = in_job() or TorchElasticEnvironment.detect()
-    if not launched and trainer.num_nodes > 1 and "MASTER_ADDR" not in os.environ:
+    elastic, nodes = TorchElasticEnvironment.detect(), trainer.num_nodes
+    if not (in_job() or elastic or nodes == 1 or "MASTER_ADDR" in os.environ):
         raise UserError(
-            f"trainer.num_nodes is {trainer.num_nodes}, but this process is alone and would wait "
+            f"trainer.num_nodes is {nodes}, but this process is alone and would wait "
             "for the other nodes: start it with `sbatch slurm/train.sbatch` or `torchrun`."
         )
-    if not in_job() or TorchElasticEnvironment.detect():
-        return
-    tasks, nodes = _number("SLURM_NTASKS"), _number("SLURM_NNODES")
-    devices, wanted_nodes = trainer.num_devices, trainer.num_nodes
-    if (devices * wanted_nodes, wanted_nodes) == (tasks, nodes):
-        return
-    remedy = f"ask SLURM for --nodes={wanted_nodes} --ntasks-per-node={devices}."
-    if tasks % nodes:
-        remedy = "ask SLURM for as many tasks on each node, with --ntasks-per-node."
-    else:
-        remedy = f"set --trainer.num_nodes {nodes} --trainer.devices {tasks // nodes}, or {remedy}"
-    alone = ", and each would train alone" if devices * wanted_nodes == 1 else ""
-    raise UserError(
-        f"SLURM started {tasks} task(s) on {nodes} node(s), but trainer.num_nodes is "
-        f"{wanted_nodes} with {devices} device(s) each{alone}: {remedy}"
-    )
+    tasks, wanted = _number("SLURM_NTASKS"), trainer.num_devices * nodes
+    if in_job() and not elastic and (tasks, _number("SLURM_NNODES")) != (wanted, nodes):
+        alone = ", and each would train alone" if wanted == 1 else ""
+        raise UserError(
+            f"SLURM started {tasks} task(s) on {_number('SLURM_NNODES')} node(s), but "
+            f"trainer.num_nodes is {nodes} with {trainer.num_devices} device(s) each{alone}: ask "
+            "SLURM for as many --nodes as trainer.num_nodes and as many --ntasks-per-node as "
+            "trainer.devices."
+        )
 
 
 def check_cores(trainer: Trainer, oversubscribe: bool) -> None:
     """Refuses to start more processes on the CPU than it has cores, unless that is wanted."""
     started = "LOCAL_RANK" in os.environ or in_job() or TorchElasticEnvironment.detect()
-    if oversubscribe or started:
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > (cores or 1):
+    cores = allowed_cores()
+    too_many = isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores
+    if too_many and not (oversubscribe or started):
         raise UserError(
             f"trainer.devices is {trainer.num_devices}, and this machine has {cores} CPU cores: "
             f"set --trainer.devices to {cores} or less, or --trainer.oversubscribe true."

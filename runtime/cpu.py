@@ -1,12 +1,70 @@
-"""Settings that make a CPU train faster: keep freed memory, round subnormal numbers to 0."""
+"""The precision in which the hardware is fast, and settings with which a CPU trains faster.
+
+Imports torch only where it is used, because OpenMP reads its settings when torch is imported.
+"""
 
 import ctypes
+import os
+import re
 import sys
+from pathlib import Path
 
-import torch
-
+CPUINFO = Path("/proc/cpuinfo")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LARGEST = 2**31 - 1  # an int
+SPINS = "10000"  # rounds of a wait before the thread sleeps; GNU OpenMP's own number is 300,000
+
+
+def choose_precision(accelerator: str) -> tuple[str, str]:
+    """Returns the precision for `precision: auto`, and the reason as text.
+
+    That is bf16 if the hardware multiplies it natively, on CUDA from compute capability 8.0 and on
+    CPUs with AVX512-BF16 or AMX, because it is faster there and needs no loss scaling. Otherwise
+    bf16 is emulated and slow, so it is fp32.
+    """
+    import torch
+
+    if accelerator != "cpu" and torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability()
+        name = f"{torch.cuda.get_device_name()} (compute capability {major}.{minor})"
+        if major >= 8:
+            return "bf16-mixed", f"{name} multiplies bf16 natively"
+        return "32-true", f"{name} does not multiply bf16 natively"
+    if accelerator not in ("auto", "cpu"):
+        return "32-true", f"it is not known whether bf16 is fast on accelerator {accelerator!r}"
+    if flags := cpu_flags() & {"avx512_bf16", "amx_bf16"}:
+        return "bf16-mixed", f"this CPU multiplies bf16 natively ({', '.join(sorted(flags))})"
+    return "32-true", "this CPU has neither AVX512-BF16 nor AMX"
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> set[str]:
+    """Returns the features of the first processor on Linux, and nothing on other systems."""
+    return set(cpu_entry("flags", cpuinfo).split())
+
+
+def cpu_entry(key: str, cpuinfo: Path = CPUINFO) -> str:
+    """Returns what Linux says of the first processor under this key, or nothing."""
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    match = re.search(rf"^{key}\s*:(.*)", text, re.MULTILINE)
+    return match[1].strip() if match else ""
+
+
+def allowed_cores() -> int:
+    """Returns the number of cores on which this process may run."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def let_waiting_threads_sleep() -> None:
+    """Lets a thread sleep soon after it begins to wait for others. Call before torch is imported.
+
+    GNU OpenMP's threads wait in a loop that keeps their core busy. If another program needs a core
+    as well, the waiting thread takes it from the thread that still has work. A user's own setting
+    is kept. No number changes.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def keep_freed_memory() -> bool:
@@ -29,4 +87,6 @@ def take_subnormal_numbers_as_zero() -> None:
     the lecture's convolutional network takes 11 ms per step at first and 28 ms after 500 steps. It
     acts on this thread and those that start from it, so call it before torch has started any.
     """
+    import torch
+
     torch.set_flush_denormal(True)  # does nothing on processors that cannot

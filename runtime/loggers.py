@@ -1,19 +1,25 @@
-"""Loggers beside the run folder's own: W&B and MLflow log into it and continue its run."""
+"""A run's loggers: `metrics.csv`, TensorBoard, and those that the user adds."""
 
-import logging
+import csv
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.loggers import (
+    CSVLogger,
+    Logger,
+    MLFlowLogger,
+    TensorBoardLogger,
+    WandbLogger,
+)
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from torch.utils.tensorboard.summary import hparams
 
-from runtime import lightning_mends
+from runtime import files
 from runtime.errors import UserError
 from runtime.files import read_json, write_json
 
@@ -22,13 +28,6 @@ from runtime.files import read_json, write_json
 LoggerFactory = Callable[[], Logger]
 
 IDS = "loggers.json"  # in a run's folder: which run of W&B or MLflow it is
-# Neither tells the host, the user, the command line, or where the program and its git remote are.
-WANDB_PRIVATE: dict[str, Any] = {"x_disable_meta": True, "disable_git": True, "host": ""}
-MLFLOW_PRIVATE = {"mlflow.user": "unknown", "mlflow.source.name": "cli.py"}
-SECRET_NAME = re.compile(
-    r"(?i)(?:^|[._])(?:(?:api|access|private)_?key|token|passw(?:or)?d|secret)(?:_[^.]*)?$"
-)
-URL_WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 PACKAGES = {  # of loggers: the module to import, and how to install it
     "WandbLogger": ("wandb", '-e ".[wandb]"'),
     "MLFlowLogger": ("mlflow", '-e ".[mlflow]"'),
@@ -36,34 +35,142 @@ PACKAGES = {  # of loggers: the module to import, and how to install it
 }
 
 
-def check(factories: Sequence[LoggerFactory]) -> None:
-    """Refuses a logger whose package is not installed, or whose options contain a secret."""
-    for make in factories:
-        if name := secret_in(getattr(make, "keywords", {})):
-            raise UserError(
-                f"trainer.logger.{name}: the run's config.yaml would hold this secret. Leave it "
-                "out and set the variable that the service reads, such as WANDB_API_KEY, "
-                "COMET_API_KEY or MLFLOW_TRACKING_PASSWORD."
-            )
-        if text := missing_package(base.__name__ for base in class_of(make).__mro__):
-            raise UserError(text)
+class RunCSVLogger(CSVLogger):
+    """Writes `metrics.csv`. Continues a file, and has each step once after a crash.
 
-
-def secret_in(options: Any, name: str = "") -> str:
-    """Returns the dotted name of an option that contains a secret; empty if none does.
-
-    A secret is a text whose option's name says so, or a URL with a password.
+    Lightning's deletes the file of an earlier process, and empties it to add a column.
     """
-    if isinstance(options, str):
-        secret = options and SECRET_NAME.search(name) or URL_WITH_PASSWORD.search(options)
-        return name if secret else ""
-    pairs: Iterable[tuple[Any, Any]] = ()
-    if isinstance(options, Mapping):
-        pairs = options.items()
-    elif isinstance(options, list | tuple):
-        pairs = enumerate(options)
-    found = (secret_in(value, f"{name}.{key}".lstrip(".")) for key, value in pairs)
-    return next(filter(None, found), "")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder.parent, "", folder.name)
+        self.path = folder / "metrics.csv"
+        self._columns: list[str] | None = None  # None: the file has not been looked at
+        self._rows: list[dict[str, Any]] = []  # not written yet
+
+    @property
+    def experiment(self) -> Any:
+        """The logger itself, because no service is behind it."""
+        return self
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: `config.yaml` and TensorBoard have them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:  # type: ignore[override]
+        row = {name: getattr(value, "item", lambda v=value: v)() for name, value in metrics.items()}
+        self._rows.append(row | {"step": step})
+
+    @rank_zero_only
+    def save(self) -> None:
+        if not self._rows:
+            return
+        if self._columns is None:
+            self._columns = self._repaired()
+        columns = sorted({*self._columns, *(name for row in self._rows for name in row)})
+        if columns != self._columns:
+            _write(self.path, columns, _read(self.path)[1])
+            self._columns = columns
+        with files.named(self.path), self.path.open("a", newline="") as file:
+            csv.DictWriter(file, columns, lineterminator="\n").writerows(self._rows)
+        self._rows = []
+
+    def _repaired(self) -> list[str]:
+        """Returns the file's columns, after removing half a row that a killed process left."""
+        columns, rows = _read(self.path)
+        if columns and not self.path.read_bytes().endswith(b"\n"):
+            _write(self.path, columns, rows)
+        return columns
+
+    def forget_from(self, step: int) -> None:
+        """Removes the rows of this step and of later ones."""
+        columns, rows = _read(self.path)
+        kept = [row for row in rows if not row["step"].isdecimal() or int(row["step"]) < step]
+        if len(kept) < len(rows):
+            _write(self.path, columns, kept)
+
+    def finalize(self, status: str) -> None:
+        self.save()
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Returns the header and the complete rows; a kill or a full disk may leave half a row."""
+    if not path.is_file():
+        return [], []
+    lines = path.read_text().splitlines(keepends=True)
+    header, *rows = [*csv.reader(line for line in lines if line.endswith("\n"))] or [[]]
+    return header, [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
+
+
+def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
+    def save(partial_file: Path) -> None:
+        with partial_file.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    files.write(path, save)
+
+
+class RunTensorBoardLogger(TensorBoardLogger):
+    """Lightning's TensorBoard logger, except that it writes only what somebody may look at.
+
+    Without a card for the epoch or for a placeholder of hyperparameters. A command that shows
+    nothing there leaves no file. What the disk refuses is said with the folder's name.
+
+    Args:
+        folder: The run's folder.
+        stage: Of the Trainer. `validate` and `test` write into a folder of that name below the
+            run's, which TensorBoard shows as another run, and other commands write nothing.
+    """
+
+    hparams: dict[str, Any]
+
+    def __init__(self, folder: Path, stage: str = "fit") -> None:
+        sub_dir = None if stage == "fit" else stage
+        super().__init__(folder.parent, "", folder.name, default_hp_metric=False, sub_dir=sub_dir)
+        self.shows = stage in ("fit", "validate", "test")
+        self.step: int | None = None  # of all values; None: as given
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        shown = {name: value for name, value in metrics.items() if name != "epoch"}
+        if shown and self.shows:
+            with self._named():
+                super().log_metrics(shown, step if self.step is None else self.step)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        super().log_hyperparams(params, *args, **kwargs)
+        self.hparams = {k: v for k, v in self.hparams.items() if not k.startswith("_")}
+
+    def log_settings(self, settings: dict[str, Any], scores: Sequence[str]) -> None:
+        """Logs plain hyperparameters, to be compared by these scalars."""
+        for summary in hparams(settings, dict.fromkeys(scores, 0.0)):
+            self.experiment._get_file_writer().add_summary(summary)
+
+    def save(self) -> None:
+        if self._experiment is None:
+            return
+        with self._named():
+            if self._sub_dir is None:
+                super().save()  # writes the hyperparameters as well
+            else:
+                self.experiment.flush()
+
+    def finalize(self, status: str) -> None:
+        try:
+            with self._named():
+                super().finalize(status)
+        except OSError:
+            if status == "success":  # else the run already ends with an error
+                raise
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Names the folder. Lightning takes the disk's error for a value that is no number."""
+        with files.named(Path(self.log_dir)):
+            try:
+                yield
+            except ValueError as error:
+                raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
 
 
 def missing_package(names: Iterable[str]) -> str:
@@ -78,126 +185,66 @@ def missing_package(names: Iterable[str]) -> str:
     return ""
 
 
+def check(factories: Sequence[LoggerFactory]) -> None:
+    """Refuses a logger whose package is not installed, before anything is written."""
+    for make in factories:
+        if text := missing_package(base.__name__ for base in class_of(make).__mro__):
+            raise UserError(text)
+
+
 def class_of(make: LoggerFactory) -> type:
     """Returns the class that a factory makes; `Logger` if it is some other function."""
     return make.args[-1] if isinstance(make, partial) else Logger
 
 
 def start(factories: Sequence[LoggerFactory], folder: Path) -> list[Logger]:
-    """Makes the loggers of the run in a folder. Call it on rank zero alone.
+    """Makes the user's loggers for the run in a folder. Call it on rank zero alone.
 
     Writes the identifiers of their runs to the folder, so that whoever resumes the run, or tests
     it, continues the same runs of W&B and MLflow.
     """
-    ids = read_json(folder / IDS)
-    loggers: list[Logger] = []
-    names = [class_of(make).__name__ for make in factories]
-    for i, (make, name) in enumerate(zip(factories, names, strict=True)):
-        earlier = names[:i].count(name)
-        key = f"{name}_{earlier + 1}" if earlier else name
+    ids, loggers = read_json(folder / IDS), list[Logger]()
+    for number, make in enumerate(factories):
+        kind, options = class_of(make), getattr(make, "keywords", {})
+        key = f"{kind.__name__}_{number}"
         try:
-            logger, run = _start(make, folder, ids.get(key))
+            logger = make(**_options_of(kind, options, folder, ids.get(key)))
+            if issubclass(kind, WandbLogger | MLFlowLogger):
+                _ = logger.experiment  # starts its run
+                ids[key] = logger.version
+                write_json(folder / IDS, ids)
         except Exception as error:
-            text = f"trainer.logger: {name} cannot start: {error}"
+            text = f"trainer.logger: {kind.__name__} cannot start: {error}"
             raise UserError(text) from error
         loggers.append(logger)
-        if run is not None and run != ids.get(key):
-            ids[key] = run
-            write_json(folder / IDS, ids)
     return loggers
 
 
-def _start(make: LoggerFactory, folder: Path, run: str | None) -> tuple[Logger, str | None]:
-    kind, options = class_of(make), getattr(make, "keywords", {})
+def _options_of(
+    kind: type, options: dict[str, Any], folder: Path, run: str | None
+) -> dict[str, Any]:
+    """Returns what the user left open: where a logger writes, and which run it continues."""
+    name = f"{folder.parent.name}/{folder.name}"
     if issubclass(kind, WandbLogger):
-        return _start_wandb(kind, options, folder, run)
+        offline = options["offline"] or os.environ.setdefault("WANDB_MODE", "offline") == "offline"
+        if offline:
+            rank_zero_info(
+                f"W&B logs offline; `wandb sync {folder}/wandb/offline-run-*` uploads, "
+                "WANDB_MODE=online uploads while training."
+            )
+        return {
+            "name": options["name"] or name,
+            "save_dir": folder if options["save_dir"] == "." else options["save_dir"],
+            "version": options["version"] or run,
+            "resume": "allow",
+            "offline": offline,
+        }
     if issubclass(kind, MLFlowLogger):
-        return _start_mlflow(kind, options, folder, run)
-    return make(), None
-
-
-def _start_wandb(
-    kind: type[WandbLogger], options: dict[str, Any], folder: Path, run: str | None
-) -> tuple[Logger, str]:
-    mode = options.get("mode") or os.environ.get("WANDB_MODE", "offline")
-    offline = options["offline"] or mode in ("offline", "dryrun")
-    run = options["version"] or options["id"] or run or token_hex(4)
-    quiet = WANDB_PRIVATE | {"console": "off", "silent": offline}
-    save_dir = folder if options["save_dir"] == "." else options["save_dir"]
-    chosen = {
-        "version": run,
-        "resume": options.get("resume") or "allow",
-        "mode": "offline" if offline else mode,
-        "project": options["project"] or os.environ.get("WANDB_PROJECT", "ladder"),
-        "name": options["name"] or _name(folder),
-        "save_dir": save_dir,
-        "settings": options.get("settings") or quiet,
-    }
-    if offline:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # would be sent over the network
-        rank_zero_info(
-            f"W&B logs offline; `wandb sync {save_dir}/wandb/offline-run-*` uploads, "
-            "WANDB_MODE=online uploads while training."
-        )
-    kind = FinishingWandbLogger if kind is WandbLogger else kind
-    logger = kind(**(options | chosen))
-    lightning_mends.drop_removed_settings(logger)
-    _ = logger.experiment  # starts the run
-    return logger, run
-
-
-def _start_mlflow(
-    kind: type[MLFlowLogger], options: dict[str, Any], folder: Path, run: str | None
-) -> tuple[Logger, str]:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # would be sent over the network
-    from mlflow.exceptions import MlflowException
-
-    kind = ContinuingMLFlowLogger if kind is MLFlowLogger else kind
-    chosen: dict[str, Any] = {"run_name": options["run_name"] or _name(folder)}
-    chosen["tags"] = MLFLOW_PRIVATE | (options["tags"] or {})
-    if options["experiment_name"] == "lightning_logs":
-        chosen["experiment_name"] = folder.parent.name
-    if options["save_dir"] == "./mlruns":
-        chosen["save_dir"] = str(folder.parent.parent / "mlruns")
-    logging.getLogger(MLFlowLogger.__module__).addFilter(_is_not_about_a_new_experiment)
-    if not options["tracking_uri"]:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow wants a database
-    if run := options["run_id"] or run:
-        logger = kind(**(options | chosen | {"run_id": run}))
-        try:
-            logger.experiment.update_run(run, status="RUNNING")
-            return logger, run
-        except MlflowException as error:
-            rank_zero_warn(f"MLflow: cannot continue run {run}, so this is a new one. {error}")
-    logger = kind(**(options | chosen | {"run_id": None}))
-    run = logger.run_id  # starts the run
-    assert run is not None
-    return logger, run
-
-
-def _is_not_about_a_new_experiment(record: logging.LogRecord) -> bool:
-    return not record.getMessage().endswith("not found. Creating it.")
-
-
-def _name(folder: Path) -> str:
-    return f"{folder.parent.name}/{folder.name}"
-
-
-class FinishingWandbLogger(WandbLogger):
-    """W&B's logger, except that its run ends with the Trainer's, not with the process."""
-
-    def finalize(self, status: str) -> None:
-        super().finalize(status)
-        self.experiment.finish(exit_code=int(status != "success"))
-
-
-class ContinuingMLFlowLogger(MLFlowLogger):
-    """MLflow's logger, except that a resumed run may have other hyperparameters."""
-
-    def log_hyperparams(self, params: Any) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            super().log_hyperparams(params)
-        except MlflowException as error:
-            rank_zero_warn(f"MLflow keeps the first hyperparameters of a run. {error}")
+        shared = str(folder.parent.parent / "mlruns")
+        return {
+            "run_name": options["run_name"] or name,
+            "save_dir": shared if options["save_dir"] == "./mlruns" else options["save_dir"],
+            "run_id": options["run_id"] or run,
+        }
+    return {}

@@ -13,14 +13,14 @@ from lightning.pytorch.callbacks import Checkpoint, Timer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.optim import Optimizer
 
-from runtime import background, lightning_mends, signals
-from runtime.schedule import is_over
+from runtime import lightning_fixes, signals
+from runtime.checkpoints import is_over
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: "try the same again later"
 
 
 class Preemption(Checkpoint):
-    """On SIGTERM, SIGUSR1 or a time limit: one checkpoint after a batch, then exit code 75.
+    """On SIGTERM, SIGUSR1, Ctrl-C or a time limit: saves after a batch, and exits with 75.
 
     A signal handler only sets a flag, and the ranks agree on it after each batch. This is a
     `Checkpoint`, so that Lightning calls it after every callback that changes state.
@@ -44,13 +44,18 @@ class Preemption(Checkpoint):
         self._stepped = False  # an optimizer, in this batch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        signals.install()
-        lightning_mends.leave_signals_alone(trainer)
+        self._take_signals()
+        lightning_fixes.leave_signals_alone(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        signals.install()  # again, because a Trainer without mends has installed its own
+        self._take_signals()  # again, because a plain Trainer has installed its own
         self._timer.on_train_start(trainer, pl_module)
         self._agreement = Agreement(trainer.world_size)
+
+    @staticmethod
+    def _take_signals() -> None:
+        signals.install()
+        signals.install_interrupt()
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -66,7 +71,7 @@ class Preemption(Checkpoint):
         if not stepped or trainer.is_last_batch or is_over(trainer):
             return
         if self._agreement.reached(self._told()):
-            lightning_mends.log_batch(trainer)
+            lightning_fixes.log_batch(trainer)
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -87,7 +92,6 @@ class Preemption(Checkpoint):
             )
         path = Path(folder) / "checkpoints" / "last.ckpt"
         trainer.save_checkpoint(path, weights_only=False)  # not given, Lightning says so
-        background.flush(trainer)
         rank_zero_info(f"Told to stop after step {trainer.global_step}; saved {path}.")
         rank_zero_info(f"Continue: {self._command} --ckpt_path {shlex.quote(folder)}")
         # Lightning's launcher kills all ranks when one of those it started exits with an error.

@@ -1,12 +1,15 @@
 """A run's folder, `runs/<experiment>/<version>/`: its name, its loggers and its lock."""
 
+import errno
 import os
 import shutil
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
@@ -14,11 +17,60 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from runtime import checkpoints, cluster, files, loggers
 from runtime.errors import RunFailedError, UserError
-from runtime.loggers import LoggerFactory
-from runtime.run_lock import RunLock
-from runtime.run_logs import AppendingCSVLogger, RunTensorBoardLogger
+from runtime.loggers import LoggerFactory, RunCSVLogger, RunTensorBoardLogger
 
 WRITTEN = (".", "checkpoints", "figures")  # folders of a run into which training writes
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system
+
+
+class RunLock:
+    """A lock on a folder that the system releases when the process ends, however it ends.
+
+    If a file system cannot lock files, a warning says so and the run goes on.
+    """
+
+    def __init__(self) -> None:
+        self._lock: FileLock | None = None
+        self._path = Path()
+        self._inode: tuple[int, int] | None = None
+
+    def acquire(self, folder: Path) -> str:
+        """Locks the folder, and returns who holds the lock; empty if this process now does."""
+        self.release()
+        lock, self._path = FileLock(folder / ".lock"), folder / ".lock"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return self._path.read_text().strip() or "another process"
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            rank_zero_warn(
+                f"{folder}: its file system cannot lock files ({error.strerror}), so nothing keeps "
+                "a second process from training this run: do not start one."
+            )
+            return ""
+        self._lock, self._inode = lock, self._found()
+        self._path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        return ""
+
+    def release(self) -> None:
+        if self._lock is not None:
+            if not self.is_lost():
+                self._path.write_text("")  # the name of the host is nobody else's concern
+            self._lock.release()
+            self._lock = None
+
+    def is_lost(self) -> bool:
+        """Returns whether the locked folder was removed, or renamed, or replaced by another."""
+        return self._lock is not None and self._found() != self._inode
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 class RunFolder(Callback):
@@ -60,7 +112,7 @@ class RunFolder(Callback):
             return
         given = [logger for logger in trainer.loggers if logger not in self.loggers]
         tensorboard = RunTensorBoardLogger(folder, TrainerFn(stage).value)
-        self.loggers = [AppendingCSVLogger(folder.parent, "", folder.name), tensorboard, *others]
+        self.loggers = [RunCSVLogger(folder), tensorboard, *others]
         trainer.loggers = [*self.loggers, *given]
 
     def _start(self, trainer: Trainer, stage: str) -> tuple[Path | None, list[Logger]]:
@@ -96,7 +148,7 @@ class RunFolder(Callback):
         """Forgets metrics of steps that the run repeats, because it was killed after them."""
         self._unused = None
         for logger in self.loggers:
-            if isinstance(logger, AppendingCSVLogger) and trainer.is_global_zero:
+            if isinstance(logger, RunCSVLogger) and trainer.is_global_zero:
                 logger.forget_from(trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:

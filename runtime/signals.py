@@ -4,10 +4,12 @@ Imports nothing heavy, so that `cli.py` can install the handlers before it impor
 takes seconds, in which a signal would otherwise kill the process.
 """
 
+import os
 import signal
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # pre-emption sends the first, --signal the second
+AGAIN = b"\nStops after this batch. Ctrl-C again ends at once, without saving.\n"
 
 _received: list[int] = []
 
@@ -16,10 +18,28 @@ def _note(signum: int, frame: FrameType | None) -> None:
     _received.append(signum)
 
 
+def _note_interrupt(signum: int, frame: FrameType | None) -> None:
+    if signum in _received:
+        signal.signal(signum, signal.SIG_DFL)
+        signal.raise_signal(signum)
+    _received.append(signum)
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        os.write(2, AGAIN)  # print is not allowed in a handler
+
+
 def install(*others: signal.Signals) -> None:
     """Takes over the stop signals and others. Call it again after something else has taken them."""
     for signum in (*STOP_SIGNALS, *others):
         signal.signal(signum, _note)
+
+
+def install_interrupt() -> None:
+    """Takes the first Ctrl-C as a stop signal; the second ends the process at once.
+
+    A process that was started in the background of a shell goes on ignoring it.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _note_interrupt)
 
 
 def ignore() -> None:
@@ -36,6 +56,8 @@ def restore() -> None:
     _received.clear()
     for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is _note_interrupt:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stop_requested() -> bool:

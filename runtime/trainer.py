@@ -7,13 +7,11 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from runtime import cluster, lightning_mends
-from runtime.checkpoint_files import AtomicCheckpointIO
-from runtime.cpu import keep_freed_memory, take_subnormal_numbers_as_zero
+from runtime import cluster, lightning_fixes
+from runtime.checkpoints import AtomicCheckpointIO
+from runtime.cpu import choose_precision, keep_freed_memory, take_subnormal_numbers_as_zero
 from runtime.errors import UserError
 from runtime.loggers import LoggerFactory
-from runtime.precision import choose_precision
-from runtime.ranges import Range, check_values
 
 # Functions that make loggers, for `RunFolder` to call once the folder is known. In this order,
 # because jsonargparse writes a value as the first type that takes it.
@@ -21,17 +19,6 @@ Loggers = bool | list[LoggerFactory] | LoggerFactory | None
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
 
-
-RANGES = {  # of Lightning's arguments, which it does not check itself
-    "max_epochs": Range(-1),
-    "max_steps": Range(-1),
-    "log_every_n_steps": Range(0),
-    "fast_dev_run": Range(0),
-    "check_val_every_n_epoch": Range(1),
-    "val_check_interval": Range(0, above=True),
-    "accumulate_grad_batches": Range(1),
-    "gradient_clip_val": Range(0, above=True),
-}
 NO_TRAINING = ("max_epochs", "max_steps", "limit_train_batches")  # if one of them is 0
 
 
@@ -41,7 +28,7 @@ class LadderTrainer(Trainer):
     Args:
         logger: Loggers beside the run folder's CSV and TensorBoard; False: no logs, no folder.
         precision: Like Lightning's. `auto` is bf16-mixed if the hardware multiplies bf16
-            natively, otherwise 32-true. The choice is printed.
+            natively, otherwise 32-true.
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.
         oversubscribe: Allow more processes on the CPU than it has cores.
     """
@@ -55,11 +42,11 @@ class LadderTrainer(Trainer):
         oversubscribe: bool = False,
         **kwargs: Any,
     ) -> None:
-        check_values(kwargs, RANGES, "trainer.")
         self.chooses_log_interval = kwargs.get("log_every_n_steps") is None
+        self._chosen_because = ""
         if precision == "auto":
-            precision, reason = choose_precision(str(kwargs.get("accelerator", "auto")))
-            rank_zero_info(f"Precision {precision}: {reason}.")
+            accelerator = str(kwargs.get("accelerator", "auto"))
+            precision, self._chosen_because = choose_precision(accelerator)
         plugins = (
             list(plugins) if isinstance(plugins, list | tuple) else [plugins] if plugins else []
         )
@@ -73,7 +60,7 @@ class LadderTrainer(Trainer):
             raise UserError(f"trainer: {error}") from error
         cluster.check_shape(self)
         cluster.check_cores(self, oversubscribe)
-        lightning_mends.mend(self)
+        lightning_fixes.correct(self)
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
             take_subnormal_numbers_as_zero()
@@ -86,5 +73,9 @@ class LadderTrainer(Trainer):
                     f"trainer.{name} is 0, so nothing would be trained: set it to more, or leave "
                     "it out"
                 )
-        with lightning_mends.cheap_hooks(self):
-            super().fit(*args, **kwargs)
+        if self._chosen_because and self.precision == "bf16-mixed":
+            rank_zero_info(
+                f"Trains in bfloat16 where that is safe, because {self._chosen_because}. "
+                "--trainer.precision 32-true computes in float32."
+            )
+        super().fit(*args, **kwargs)

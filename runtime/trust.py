@@ -2,19 +2,20 @@
 
 A checkpoint and a run's `config.yaml` name the classes from which a model is built. Python runs a
 module when it is imported, so a folder that somebody else made could run any code. Without
-`--trust true` they may name only classes of this project and of the libraries below, and those
-that the user's own command line or config files name.
+`--trust true` they may name only classes in this project's folder or in the libraries below, and
+those that the user's own command line or config files name.
 """
 
 import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
 
-PROJECT = ("models", "datamodules", "callbacks", "commands", "metrics", "runtime")
-TRUSTED = frozenset({*PROJECT, "lightning", "pytorch_lightning", "torch", "torchmetrics"})
+PROJECT = Path(__file__).resolve().parent.parent
+LIBRARIES = ("lightning", "torch", "torchmetrics")
 CLASS_KEYS = ("class_path", "_class_path", "_instantiator")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # the only one that Lightning writes
 TEXTS = ("path", "data_dir", "default_root_dir", "function", "experiment", "ckpt_path", "labels")
@@ -40,9 +41,10 @@ def check_trust(values: Any, source: str, own: Iterable[str] = ()) -> None:
 
 def foreign_classes(values: Any, own: Iterable[str] = ()) -> Iterator[str]:
     """Yields the import paths in plain values whose modules are not trusted."""
-    trusted = TRUSTED | {path.partition(".")[0] for path in own}
+    chosen = {path.partition(".")[0] for path in own}
     for path in import_paths(values):
-        if path.partition(".")[0] not in trusted:
+        name = path.partition(".")[0]
+        if name not in chosen and not _is_trusted(name):
             yield path
 
 
@@ -64,11 +66,27 @@ def import_paths(
     elif (
         isinstance(values, str)
         and _IMPORT_PATH.fullmatch(values)
-        and (key in CLASS_KEYS or (key not in TEXTS and _can_be_imported(values)))
+        and (key in CLASS_KEYS or (key not in TEXTS and _file_of(values.partition(".")[0])))
     ):
         yield values
 
 
-def _can_be_imported(path: str) -> bool:
-    """Returns whether the first part names a module, which this does not import."""
-    return importlib.util.find_spec(path.partition(".")[0]) is not None
+def _is_trusted(name: str) -> bool:
+    """Returns whether a top-level module is a library, or lies in the project's own folder.
+
+    Runs and downloads may lie in that folder as well, so it must be directly in it.
+    """
+    own = (PROJECT / f"{name}.py", PROJECT / name / "__init__.py")
+    return name in LIBRARIES or Path(_file_of(name)).resolve() in own
+
+
+def _file_of(name: str) -> str:
+    """Returns the file of a top-level module, which this does not import; empty if there is none.
+
+    Of a module without a file, such as a folder without `__init__.py`, it is the name.
+    """
+    try:
+        found = importlib.util.find_spec(name)
+    except ValueError:  # `__main__`
+        return name
+    return (found.origin or name) if found else ""

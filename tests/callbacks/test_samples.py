@@ -8,21 +8,20 @@ import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
+from runtime.loggers import RunCSVLogger
 
 from callbacks import Curves, NetworkGraph, SampleGrid, Speed
 from callbacks.samples import untrained_scores
 from figures.pictures import beside, tile
 from models import ConditionalGAN
 from runtime.files import write
-from runtime.run_logs import AppendingCSVLogger
 from tests.callbacks.runs import NAMES_PX, SHAPES, trainer
 from tests.models.gans import DROPOUT, fit, same, small, state
 
 
 def loggers(folder: Path) -> list[Any]:
-    return [
-        kind(folder, name="", version="run") for kind in (TensorBoardLogger, AppendingCSVLogger)
-    ]
+    tensorboard = TensorBoardLogger(folder, name="", version="run")
+    return [tensorboard, RunCSVLogger(folder / "run")]
 
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from commands import sweep_runs
 from commands.sweep_folder import by_name
 from commands.sweep_runs import TRY_AGAIN, Run, environment, run_folder
-from runtime import threads
+from runtime import cpu
 from runtime.preemption import TRY_AGAIN as EXIT_CODE_OF_FIT
 from tests.commands.sweeps import Sweep, fake_sweep
 from tests.conftest import ROOT
@@ -137,7 +137,7 @@ def test_jobs_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert "OMP_NUM_THREADS" not in environment(1)
     assert environment(1000)["OMP_NUM_THREADS"] == "1"
-    monkeypatch.setattr(threads, "allowed", lambda: 6)  # also of a container with more cores
+    monkeypatch.setattr(cpu, "allowed_cores", lambda: 6)  # also of a container with more cores
     assert environment(2)["OMP_NUM_THREADS"] == "3"
 
 

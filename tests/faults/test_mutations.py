@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+from runtime.checkpoint_files import AtomicCheckpointIO
 
 from datamodules import sources
-from runtime import checkpoint_files
-from runtime.checkpoint_files import AtomicCheckpointIO
+from runtime import checkpoints
 from runtime.checkpoints import newest
 from runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.faults.ledger import Ledger, rounds
 from tests.faults.mutations import mutated, run
-from tests.runtime.test_checkpoint_files import contents_equal
+from tests.runtime.test_checkpoints import contents_equal
 
 CODES = {0x08: "B", 0x09: "b", 0x0B: "h", 0x0C: "i", 0x0D: "f", 0x0E: "d"}  # of struct
 
@@ -187,7 +187,7 @@ def test_damaged_checkpoints(ledger: Ledger, tmp_path: Path) -> None:
         else:
             data = mutated(sound, others, random)
         path.write_bytes(data)
-        checkpoint_files._sound.clear()
+        checkpoints._sound.clear()
         with warnings.catch_warnings(record=True):  # the line on the file that is passed over
             found = newest(path.parent)
         try:

@@ -105,6 +105,6 @@ def test_a_trace_is_made_of_the_plain_layer_without_a_warning(
 def test_it_is_chosen_on_cpus_of_amd_with_avx512(
     vendor: str, flags: set[str], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dense, "cpu_vendor", lambda: vendor)
+    monkeypatch.setattr(dense, "cpu_entry", lambda key: vendor)
     monkeypatch.setattr(dense, "cpu_flags", lambda: flags)
     assert dense.onednn_is_faster.__wrapped__() is expected

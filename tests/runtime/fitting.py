@@ -6,9 +6,9 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loops import training_epoch_loop
 from lightning.pytorch.trainer import call
+from runtime.lightning_hooks import HOOK_CALLS, SIGNATURE_CHECK
 
 from datamodules import Iris
-from runtime.lightning_hooks import HOOK_CALLS, SIGNATURE_CHECK
 
 
 def functions() -> list[Any]:

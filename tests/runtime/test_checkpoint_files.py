@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from lightning import Trainer
+from runtime.checkpoint_files import FORMAT, FORMAT_KEY, AtomicCheckpointIO, BadCheckpointError
 
 from datamodules import Iris
 from models import IrisMLP
 from runtime import checkpoint_files
-from runtime.checkpoint_files import FORMAT, FORMAT_KEY, AtomicCheckpointIO, BadCheckpointError
 from runtime.checkpoints import resolve
 from tests.conftest import ROOT
 from tests.test_cli import fails

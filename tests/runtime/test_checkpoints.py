@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
+from runtime.checkpoint_files import AtomicCheckpointIO
 
 from datamodules import Iris
 from models import IrisMLP
-from runtime.checkpoint_files import AtomicCheckpointIO
 from runtime.checkpoints import BestCheckpoint, EpochCheckpoint, problem_of, resolve
 from runtime.errors import RunFailedError, UserError
 from tests.conftest import ROOT

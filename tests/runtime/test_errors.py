@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from runtime.lightning_launcher import PatientObserver
 
 from runtime.errors import LOST_PROCESS, is_lost_process
-from runtime.lightning_launcher import PatientObserver
 
 PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from runtime.precision import choose_precision, cpu_flags, cpu_vendor
 
 from runtime import precision
-from runtime.precision import choose_precision, cpu_flags, cpu_vendor
 from runtime.trainer import LadderTrainer
 
 CPUINFO = (

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
+from runtime.run_logs import AppendingCSVLogger, RunTensorBoardLogger
 
 from datamodules import Iris
 from models import IrisMLP
 from runtime.checkpoints import EpochCheckpoint
 from runtime.run_folder import RunFolder, run_folder_of
-from runtime.run_logs import AppendingCSVLogger, RunTensorBoardLogger
 from tests.test_cli import fails, run
 
 

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from runtime.run_logs import AppendingCSVLogger
 
 from runtime.files import write
-from runtime.run_logs import AppendingCSVLogger
 
 
 def logger(folder: Path) -> AppendingCSVLogger:

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from runtime.schedule import epoch_is_due, is_over
 
 

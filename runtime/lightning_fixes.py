@@ -1,14 +1,13 @@
-"""Corrections of Lightning and of its parser, for this project's Trainer and command line alone.
+"""Corrections of Lightning and its parser: what exact resume and stop signals need.
 
-Only this file and those beside it, `lightning_hooks.py` and `lightning_launcher.py`, use private
-names of theirs. Each function says what they do and why this project needs something else. All of
-it was checked with the versions in `VERIFIED`. With any other version nothing is corrected, and a
-warning says so.
+Only this file uses private names of theirs. The corrections act on this project's Trainer and
+command line alone, and are verified for the versions in `VERIFIED`. With any other version nothing
+is corrected, and a warning says so.
 """
 
 import inspect
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pkgutil import resolve_name
 from types import ModuleType
@@ -18,34 +17,25 @@ from weakref import WeakSet
 import jsonargparse
 import lightning
 from lightning import Trainer
-from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from packaging.specifiers import SpecifierSet
 
-from runtime import lightning_hooks
-
 VERIFIED = {lightning: SpecifierSet(">=2.6.6,<2.7"), jsonargparse: SpecifierSet(">=4.40,<5")}
 
-_mended: WeakSet[Trainer] = WeakSet()
+_corrected: WeakSet[Trainer] = WeakSet()
 
 
-def mend(trainer: Trainer) -> None:
+def correct(trainer: Trainer) -> None:
     """Applies the corrections that every run needs to one trainer."""
     if not _is_verified(lightning):
         return
-    _mended.add(trainer)
-    if type(vars(trainer)["profiler"]) is PassThroughProfiler:
-        vars(trainer)["profiler"] = lightning_hooks.NoProfiler()
+    _corrected.add(trainer)
     # Functions of this module, because spawned processes get a pickled trainer.
     loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     vars(loop)["setup_data"] = partial(_setup_data, loop)
     vars(loop)["load_state_dict"] = partial(_load_state_dict, loop)
     vars(loop)["run"] = partial(_run, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
-    from runtime.lightning_launcher import let_rank_zero_end  # of the versions in `VERIFIED`
-
-    let_rank_zero_end(trainer)
 
 
 def _is_verified(package: ModuleType) -> bool:
@@ -54,7 +44,7 @@ def _is_verified(package: ModuleType) -> bool:
         return True
     rank_zero_warn(
         f"{name} {version}: this project's corrections of it are verified for {verified} and stay "
-        f"off, so numbers, speed or resuming may differ. Install '{name}{verified}'."
+        f"off, so numbers or resuming may differ. Install '{name}{verified}'."
     )
     return False
 
@@ -90,9 +80,9 @@ def _load_state_dict(loop: Any, *args: Any) -> None:
 def _run(loop: Any) -> None:
     """Trains, or repeats the end of a run that was killed after its last step.
 
-    Lightning does nothing if the checkpoint is of the last step. The evaluation and the figures of
-    the end would be missing for good. Here they are made from a validation that logs nothing,
-    because what it found was logged before the checkpoint was saved.
+    Lightning does nothing if the checkpoint is of the last step, so the evaluation and the figures
+    of the end would be missing. Here they are made from a validation that logs nothing, because
+    what it found was logged before the checkpoint was saved.
     """
     loop.setup_data()
     if not (loop.is_resuming and loop.done):
@@ -133,7 +123,7 @@ def leave_signals_alone(trainer: Trainer) -> None:
     deadlocks when ranks receive the signal milliseconds apart. It also broadcasts before each
     batch whether a signal came and waits for the answer, on a GPU until its queue is empty.
     """
-    if trainer in _mended:
+    if trainer in _corrected:
         vars(trainer._signal_connector)["register_signal_handlers"] = _do_nothing
         vars(trainer.fit_loop.epoch_loop)["_broadcast_sigterm_tensor"] = _do_nothing
 
@@ -147,20 +137,9 @@ def log_batch(trainer: Trainer) -> None:
 
     Lightning logs a batch after the last `on_train_batch_end`, in which the run stops.
     """
-    if trainer in _mended:
+    if trainer in _corrected:
         trainer._logger_connector.on_batch_end()
         trainer._logger_connector.update_train_step_metrics()
-
-
-def cheap_hooks(trainer: Trainer) -> AbstractContextManager[None]:
-    """Makes the hooks of a training batch cheap while this trainer runs."""
-    return lightning_hooks.cheap_hooks(trainer) if trainer in _mended else nullcontext()
-
-
-def drop_removed_settings(logger: WandbLogger) -> None:
-    """Keeps Lightning from passing W&B a setting that it no longer has, about which it warns."""
-    if _is_verified(lightning):
-        vars(logger)["_wandb_init"].pop("anonymous", None)
 
 
 @contextmanager
