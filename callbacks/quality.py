@@ -11,7 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from callbacks.judges import FoundJudge, by_channel, check_judge, find_judge
+from callbacks.judges import FoundJudge, check_judge, find_judge
 from callbacks.progress import watch
 from callbacks.projector import project
 from callbacks.results import class_names, data_of, record, say
@@ -99,8 +99,6 @@ class Quality(Callback):
             )
             return
         judge = find_judge(wanted)
-        if data.stacked and judge.network.image_shape[0] == 1:
-            judge = by_channel(judge, data.input_shape[0])
         check_judge(judge, data)
         self._judge = judge
 

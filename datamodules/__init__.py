@@ -4,12 +4,10 @@ from datamodules.base import InMemoryDataModule, Split, Splits
 from datamodules.frame import Frame
 from datamodules.functions import Functions
 from datamodules.gates import Gates
-from datamodules.image_arrays import ImageArrays
-from datamodules.image_folder import ImageFolder
 from datamodules.images import Images
 from datamodules.iris import Iris
 from datamodules.loader import BatchLoader
-from datamodules.stacked import StackedImages
+from datamodules.own_images import ImageArrays, ImageFolder
 
 __all__ = [
     "BatchLoader",
@@ -23,5 +21,4 @@ __all__ = [
     "Iris",
     "Split",
     "Splits",
-    "StackedImages",
 ]

@@ -47,10 +47,6 @@ class Functions(InMemoryDataModule):
         data_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)
-        if sampling not in ("uniform", "grid"):
-            raise UserError(
-                f"there is no sampling {sampling!r}: set --data.sampling to uniform or grid"
-            )
         if num_eval < 3**dimensions:
             raise UserError(
                 f"num_eval {num_eval} gives fewer than 3 grid points to each of {dimensions} "
@@ -58,6 +54,7 @@ class Functions(InMemoryDataModule):
             )
         self.function, self.dimensions = function, dimensions
         self.title = NAMED_FUNCTIONS.get(function, function)
+        self.feature_names = tuple(f"x{i + 1}" for i in range(dimensions))
         self.num_train, self.sampling = num_train, sampling
         self.noise, self.data_seed = noise, data_seed
         self.grid_size = _per_axis(num_eval, dimensions)  # test points on each axis
@@ -69,7 +66,7 @@ class Functions(InMemoryDataModule):
 
     def target(self, points: np.ndarray) -> np.ndarray:
         """Returns the values (N, 1) of the function at `points` (N, m), float64."""
-        variables = {f"x{i + 1}": points[:, i] for i in range(self.dimensions)}
+        variables = dict(zip(self.feature_names or (), points.T, strict=True))
         if self.dimensions == 1:
             variables["x"] = points[:, 0]
         return evaluate(NAMED_FUNCTIONS.get(self.function, self.function), variables)[:, None]

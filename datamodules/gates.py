@@ -5,7 +5,6 @@ from typing import Literal
 import torch
 
 from datamodules.base import InMemoryDataModule, Split, Splits
-from runtime.errors import UserError
 from runtime.ranges import NonNegativeFloat, Positive, Seed
 
 GATES = {"or": (0, 1, 1, 1), "and": (0, 0, 0, 1), "xor": (0, 1, 1, 0), "xnor": (1, 0, 0, 1)}
@@ -26,6 +25,7 @@ class Gates(InMemoryDataModule):
 
     input_shape = (2,)
     num_classes = 2
+    feature_names = ("x1", "x2")
 
     def __init__(
         self,
@@ -36,10 +36,6 @@ class Gates(InMemoryDataModule):
         noise_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)
-        if gate not in GATES:
-            raise UserError(
-                f"there is no gate {gate!r}: set --data.gate to one of {', '.join(GATES)}"
-            )
         self.gate, self.repeat = gate, repeat
         self.noise, self.noise_seed = noise, noise_seed
         self.title = gate.upper()

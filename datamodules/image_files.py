@@ -1,54 +1,50 @@
-"""Image files of any size and mode, brought to one shape."""
+"""Image files of any size and mode, brought to one shape, once: a cache keeps the result."""
 
-from collections.abc import Iterator
-from functools import cache
+import hashlib
+import json
+import os
+import time
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 Fit = Literal["crop", "pad", "stretch"]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = (*IMG_EXTENSIONS, ".gif")
 GREY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes; also I;16 and its variants
+FORMAT = 2  # of the cache; a change of what `decode` returns needs a new number
 
 
 class UnreadableImageError(Exception):
     """An image file that cannot be read; the message is the reason."""
 
 
-def find_files(folder: Path) -> Iterator[Path]:
-    """Yields the files in and below a folder, sorted, without hidden ones."""
+def find_images(folder: Path) -> Iterator[Path]:
+    """Yields the image files in and below a folder, sorted, without hidden ones."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file():
+        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
             yield path
 
 
-def is_image(path: Path) -> bool:
-    """Returns whether a file's name has the suffix of an image."""
-    return path.suffix.lower() in SUFFIXES
-
-
-def find_images(folder: Path) -> Iterator[Path]:
-    """Yields the image files in and below a folder, sorted, without hidden ones."""
-    return filter(is_image, find_files(folder))
-
-
-def count_channels(path: Path) -> int:
-    """Returns the channels, 1 or 3, of what `read_image` returns; reads the file's header only.
-
-    Raises:
-        UnreadableImageError: If the header cannot be read.
-    """
-    try:
-        with Image.open(path) as file:
-            return 1 if _is_grey(file.mode) else 3
-    except Exception as error:
-        raise UnreadableImageError(_reason(error)) from error
+def count_channels(files: Iterable[Path]) -> Literal[1, 3]:
+    """Returns 3 if one of the files is in colour, otherwise 1; reads the files' headers only."""
+    for path in files:
+        with suppress(Exception), Image.open(path) as file:  # `decode` reports a damaged file.
+            if not _is_grey(file.mode):
+                return 3
+    return 1
 
 
 def read_image(path: Path) -> Image.Image:
@@ -66,15 +62,15 @@ def read_image(path: Path) -> Image.Image:
             image.load()
     except MemoryError:
         raise
+    except UnidentifiedImageError:
+        raise UnreadableImageError("not an image in a format that can be read") from None
     except Exception as error:  # Pillow's decoders raise errors of many kinds for damaged files.
-        raise UnreadableImageError(_reason(error)) from error
+        raise UnreadableImageError(" ".join(str(error).split()) or type(error).__name__) from error
     if image.mode == "F":
         raise UnreadableImageError("has floating-point pixels: convert it to 8 bits a channel")
     if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
-        values = np.asarray(image).astype(np.int64)
-        if 0 < values.max(initial=0) < 4096:
-            _warn_of_dark_images(path.parent)
-        image = Image.fromarray((values // 257).clip(0, 255).astype(np.uint8))
+        values = np.asarray(image).astype(np.int64) // 257
+        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
     mode = "L" if _is_grey(image.mode) else "RGB"
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
@@ -82,22 +78,8 @@ def read_image(path: Path) -> Image.Image:
     return image.convert(mode)
 
 
-@cache
-def _warn_of_dark_images(folder: Path) -> None:
-    rank_zero_warn(
-        f"{folder} has 16-bit images without a value above 4,095 of 65,535, as 12-bit cameras "
-        "write them. They are nearly black: multiply their values by 16 first."
-    )
-
-
 def _is_grey(mode: str) -> bool:
     return mode in GREY or mode.startswith("I;")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image in a format that can be read"
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def to_tensor(image: Image.Image, image_shape: tuple[int, int, int], fit: Fit = "crop") -> Tensor:
@@ -120,3 +102,95 @@ def to_tensor(image: Image.Image, image_shape: tuple[int, int, int], fit: Fit = 
         image = image.resize(size, method)
     pixels = torch.from_numpy(np.array(image))
     return pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+
+
+class Decoded(NamedTuple):
+    """Images of one shape, and the files that could not be read."""
+
+    images: Tensor  # uint8 (N, C, H, W) in the order of the files; zeros for unreadable ones
+    sizes: np.ndarray  # int64 (N, 2), width and height of the files' images; 0 for unreadable ones
+    failures: dict[int, str]  # reasons, by the numbers of unreadable files
+    content: str  # SHA-256 of the files' names and bytes
+    source: str  # in words, for the report
+
+
+def decode(
+    root: Path, files: Sequence[Path], image_shape: tuple[int, int, int], fit: Fit, cache: bool
+) -> Decoded:
+    """Brings image files below `root` to one shape, or finds the result in a cache.
+
+    The cache is `<root>/.ladder`, or the user's cache folder if `root` cannot be written. An entry
+    belongs to the names and bytes of the files, the shape and the fit. A damaged one is replaced,
+    and one with unreadable files is not kept.
+    """
+    start = time.perf_counter()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+    with ThreadPoolExecutor(min(8, cores)) as pool:  # Pillow decodes without Python's lock.
+        names = [file.relative_to(root).as_posix() for file in files]
+        pairs = list(zip(names, pool.map(_digest, files), strict=True))
+        content = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+        key = hashlib.sha256(f"{FORMAT} {content} {image_shape} {fit}".encode()).hexdigest()[:32]
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+        place = root / ".ladder" if os.access(root, os.W_OK) else home / "ladder"
+        entry = place / f"{key}.npz"
+        if cache and (found := _load(entry, (len(files), *image_shape))):
+            return Decoded(*found, {}, content, f"from the cache in {place}")
+        results = pool.map(lambda file: _decode(file, image_shape, fit), files)
+        images = torch.zeros(len(files), *image_shape, dtype=torch.uint8)
+        sizes, failures = np.zeros((len(files), 2), np.int64), {}
+        for i, result in enumerate(results):
+            if isinstance(result, str):
+                failures[i] = result
+            else:
+                images[i], sizes[i] = result
+    if cache and not failures:
+        _save(entry, images, sizes)
+    source = f"decoded in {time.perf_counter() - start:.1f} s"
+    return Decoded(images, sizes, failures, content, source)
+
+
+def _digest(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"  # `_decode` reports it.
+
+
+def _decode(
+    file: Path, image_shape: tuple[int, int, int], fit: Fit
+) -> tuple[Tensor, tuple[int, int]] | str:
+    """Returns the pixels and the size in the file, or the reason why there are none."""
+    try:
+        image = read_image(file)
+    except UnreadableImageError as error:
+        return str(error)
+    return to_tensor(image, image_shape, fit), image.size
+
+
+def _load(entry: Path, shape: tuple[int, ...]) -> tuple[Tensor, np.ndarray] | None:
+    """Reads an entry; None if there is none of this shape or it is damaged (zip has checksums)."""
+    try:
+        with np.load(entry, allow_pickle=False) as arrays:
+            images, sizes = arrays["images"], arrays["sizes"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    fits = images.shape == shape and images.dtype == np.uint8 and sizes.shape == (shape[0], 2)
+    return (torch.from_numpy(images), sizes) if fits else None
+
+
+def _save(entry: Path, images: Tensor, sizes: np.ndarray) -> None:
+    """Writes an entry, whole even if several runs do so at once."""
+    own = entry.with_name(f".{uuid4().hex}.npz")
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(own, images=images.numpy(), sizes=sizes)
+        own.replace(entry)
+    except OSError as error:
+        rank_zero_warn(
+            f"Decoded images cannot be kept for the next run in {entry.parent} "
+            f"({error.strerror or error}): it will decode them again. --data.cache false stops this"
+        )
+    finally:
+        with suppress(OSError):
+            own.unlink(missing_ok=True)

@@ -1,20 +1,18 @@
 """MNIST and data sets of the same format: small grey images of ten classes."""
 
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal
 
-from lightning import Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
 from datamodules.digits import load_digits
-from datamodules.download import download
-from datamodules.sources import DATASETS, IMAGE_SHAPE, find_files, load_idx_dataset
+from datamodules.sources import DATASETS, IMAGE_SHAPE, download, find_files, load_idx_dataset
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
 ImageDataset = Literal["auto", "mnist", "fashion", "kmnist", "qmnist", "emnist-digits", "digits"]
-IDENTITIES = {"digits": "digits in MNIST's frame"}  # version 0.1 had them as a blur
+DEFAULT_FOLDER = "data"
 
 
 class Images(InMemoryDataModule):
@@ -24,10 +22,11 @@ class Images(InMemoryDataModule):
     of a system package. If they are in neither, torchvision downloads them.
 
     Args:
-        dataset: The data set. `auto` is `mnist` if it is found or can be downloaded, and otherwise
-            `digits`: scikit-learn's embedded 8 x 8 digits, redrawn in MNIST's frame. The
-            hyperparameter `dataset_found` says which.
-        data_dir: The folder that contains `MNIST/raw`, `FashionMNIST/raw` and so on.
+        dataset: The data set. `auto` is `mnist` if it is found or can be downloaded, and otherwise,
+            with the default `data_dir`, `digits`: scikit-learn's embedded 8 x 8 digits, redrawn in
+            MNIST's frame. The hyperparameter `dataset_found` says which.
+        data_dir: The folder that contains `MNIST/raw`, `FashionMNIST/raw` and so on. Only the
+            default is created if it does not exist.
         batch_size: Images per batch, summed over all processes.
         val_fraction: Share of the training images that becomes the validation split; 1/12 is 5,000
             of MNIST's 60,000.
@@ -43,34 +42,44 @@ class Images(InMemoryDataModule):
     def __init__(
         self,
         dataset: ImageDataset = "auto",
-        data_dir: str = "data",
+        data_dir: str = DEFAULT_FOLDER,
         batch_size: Positive = 128,
         val_fraction: Share = 1 / 12,
         split_seed: Seed = 0,
         scale: PositiveFloat = 255.0,
     ) -> None:
         super().__init__(batch_size, scale)
-        if dataset not in get_args(ImageDataset):
-            raise UserError(
-                f"there is no data set {dataset!r}: set --data.dataset to one of "
-                f"{', '.join(get_args(ImageDataset))}"
-            )
         self.dataset, self.data_dir = dataset, data_dir
         self.val_fraction, self.split_seed = val_fraction, split_seed
         self.dataset_found: str | None = None
         self._describe(dataset)
         self._download_error = "not tried"
 
+    @property
+    def _folder_is_default(self) -> bool:
+        return Path(self.data_dir) == Path(DEFAULT_FOLDER)
+
+    @property
+    def _folder_is_missing(self) -> bool:
+        """Returns whether the user named a folder that does not exist, perhaps by a mistake."""
+        return not self._folder_is_default and not Path(self.data_dir).expanduser().is_dir()
+
     def prepare_data(self) -> None:
         """Downloads the data set if this machine lacks it; `setup` reports a failure."""
         key = "mnist" if self.dataset == "auto" else self.dataset
-        if key in DATASETS and not find_files(key, self.data_dir)[0]:
-            self._download_error = download(key, self.data_dir)
+        if key not in DATASETS or self._folder_is_missing or find_files(key, self.data_dir)[0]:
+            return
+        self._download_error = download(key, self.data_dir)
 
     def load_splits(self) -> Splits:
         key = self._choose() if self.dataset == "auto" else self.dataset
         if key == "digits":
             train, test = load_digits()
+        elif self._folder_is_missing:
+            raise UserError(
+                f"there is no folder {self.data_dir}: set --data.data_dir to the folder that holds "
+                f"{DATASETS[key].name}/raw, or create it to download {DATASETS[key].name} into it"
+            )
         else:
             train, test = load_idx_dataset(key, self.data_dir, self._download_error)
         self.dataset_found = key
@@ -79,14 +88,15 @@ class Images(InMemoryDataModule):
         return Splits(*cut_validation(train, self.val_fraction, self.split_seed), test)
 
     def _choose(self) -> str:
+        """Returns the data set that `auto` means here."""
+        if not self._folder_is_default:
+            return "mnist"
         files, tried = find_files("mnist", self.data_dir)
         key = "mnist" if files else "digits"
         if self.trainer is not None:  # One node may lack the files.
             key = self.trainer.strategy.broadcast(key)
-        trainer, self.fell_back = self.trainer, key == "digits"
-        if self.fell_back and trainer is not None and not _begins_training(trainer):
-            rank_zero_warn("MNIST was not found, so these are scikit-learn's 1,797 small digits.")
-        elif self.fell_back:
+        self.fell_back = key == "digits"
+        if self.fell_back:
             rank_zero_warn(
                 "MNIST WAS NOT FOUND: THIS RUN USES SCIKIT-LEARN'S 1,797 SMALL DIGITS INSTEAD. "
                 f"Tried {'; '.join(tried)}; download ({self._download_error}). For MNIST, set "
@@ -103,10 +113,4 @@ class Images(InMemoryDataModule):
             self.class_names, self.mirrors, self.judge = spec.class_names, spec.mirrors, spec.judge
 
     def identity(self) -> dict[str, Any]:
-        found = self.dataset_found or ""
-        return super().identity() | {"dataset": IDENTITIES.get(found, self.dataset_found)}
-
-
-def _begins_training(trainer: Trainer) -> bool:
-    """Returns whether this is a new run, so that the choice of its data is news."""
-    return trainer.state.fn == TrainerFn.FITTING and trainer.ckpt_path is None
+        return super().identity() | {"dataset": self.dataset_found}

@@ -58,6 +58,7 @@ class Iris(InMemoryDataModule):
         self.standardize = standardize
         self.val_fraction, self.split_seed = val_fraction, split_seed
         self.fold, self.folds, self.fold_seed = fold, folds, fold_seed
+        self._mean, self._std = torch.zeros(4), torch.ones(4)
 
     def load_splits(self) -> Splits:
         from sklearn.datasets import load_iris
@@ -68,10 +69,10 @@ class Iris(InMemoryDataModule):
         train, val = cut_validation(train, self.val_fraction, self.split_seed)
         if not self.standardize:
             return Splits(train, val, test)
-        std, mean = torch.std_mean(train.inputs, dim=0, correction=0)
+        self._std, self._mean = torch.std_mean(train.inputs, dim=0, correction=0)
         for split in (train, val, test):
             if split is not None:
-                split.inputs.sub_(mean).div_(std)
+                split.inputs.sub_(self._mean).div_(self._std)
         return Splits(train, val, test)
 
     def _rows(self, targets: np.ndarray) -> list[np.ndarray]:
@@ -83,6 +84,10 @@ class Iris(InMemoryDataModule):
             return train_test_split(rows, train_size=0.8, random_state=0)
         splitter = StratifiedKFold(self.folds, shuffle=True, random_state=self.fold_seed)
         return list(splitter.split(rows, targets))[self.fold]
+
+    def in_units(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns measurements (N, 4) in cm, rounded to 0.001 cm."""
+        return (inputs.cpu() * self._std + self._mean).round(decimals=3)
 
     def table(self) -> "DataFrame":
         """Returns all flowers in cm, in the data set's order; the last column is the species."""

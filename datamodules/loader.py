@@ -57,11 +57,9 @@ class BatchLoader:
     def _check(self) -> None:
         size, world_size, n = self.batch_size, self.world_size, self.num_examples
         if size < 1 or size % world_size:
-            fewer = max((n for n in range(1, world_size) if size > 0 and size % n == 0), default=0)
-            processes = f"use {fewer} (--trainer.devices {fewer}), or " if fewer else ""
             raise UserError(
-                f"batch_size {size} cannot be shared equally by {world_size} processes: {processes}"
-                f"set --data.batch_size to a positive multiple of {world_size}"
+                f"batch_size {size} cannot be shared equally by {world_size} processes: set "
+                f"--data.batch_size to a positive multiple of {world_size}"
             )
         if self.shuffle and size > n:
             raise UserError(

@@ -1,12 +1,17 @@
-"""Sources of the image data sets: IDX files on this machine, or scikit-learn."""
+"""Image data sets of MNIST's format: their files on this machine, and their download."""
 
+import contextlib
 import gzip
-import math
+import tempfile
+import threading
 import zlib
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +19,7 @@ from datamodules.base import Split
 from runtime.errors import UserError
 
 IMAGE_SHAPE = (1, 28, 28)  # (C, H, W) of every data set here
-_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_KINDS = {1: "class labels", 2: "label records", 3: "images"}
+_CONNECT_SECONDS = 5.0  # time limit to notice that this machine is offline
 
 
 @dataclass(frozen=True)
@@ -75,32 +79,6 @@ DATASETS = {
 }
 
 
-def read_idx(path: str | Path, dims: int) -> Tensor:
-    """Reads a tensor of `dims` dimensions (images: 3, labels: 1) from an IDX file or `.gz`."""
-    path = Path(path)
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise _broken(path, f"cannot be read ({error})") from error
-    header = 4 * (1 + dims)
-    if len(data) < header or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES:
-        raise _broken(path, f"is not an IDX file (it starts with 0x{data[:4].hex()})")
-    if data[3] != dims:
-        found = _KINDS.get(data[3], f"a tensor of {data[3]} dimensions")
-        raise _broken(path, f"holds {found} where {_KINDS[dims]} are expected (files swapped?)")
-    dtype = np.dtype(_IDX_DTYPES[data[2]])
-    shape = np.frombuffer(data, ">u4", count=dims, offset=4).tolist()
-    expected = header + math.prod(shape) * dtype.itemsize
-    if len(data) != expected:
-        raise _broken(path, f"has {len(data)} bytes where its header promises {expected}")
-    values = np.frombuffer(data, dtype, offset=header).reshape(shape)
-    return torch.from_numpy(values.astype(dtype.newbyteorder("=")))  # a writable copy
-
-
-def _broken(path: Path, what: str) -> UserError:
-    return UserError(f"{path} {what}: delete it, or put a good copy in its place")
-
-
 def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
     """Searches this machine for the files of a data set, unpacked before `.gz`.
 
@@ -109,7 +87,7 @@ def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
     """
     spec = DATASETS[key]
     tried: list[str] = []
-    folders = [data_root(spec, data_dir) / spec.name / "raw"]
+    folders = [Path(data_dir).expanduser() / spec.name / "raw"]
     if spec.system_folder:
         folders.append(Path(spec.system_folder))
     for folder in folders:
@@ -120,14 +98,6 @@ def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
             return files, tried
         tried.append(f"{folder} (no {missing[0]}[.gz])")
     return [], tried
-
-
-def data_root(spec: IdxDataset, data_dir: str | Path) -> Path:
-    """Returns the data directory, even if `data_dir` is its `<Name>` or `<Name>/raw` folder."""
-    root = Path(data_dir).expanduser()
-    if root.parts[-2:] == (spec.name, "raw"):
-        return root.parents[1]
-    return root.parent if root.name == spec.name else root
 
 
 def load_idx_dataset(
@@ -165,3 +135,80 @@ def _load_split(spec: IdxDataset, image_file: Path, label_file: Path, count: int
     if spec.transposed:
         images = images.transpose(1, 2).contiguous()
     return Split(images.unsqueeze(1), labels)  # (N, H, W) -> (N, 1, H, W)
+
+
+def read_idx(path: Path, dims: int) -> Tensor:
+    """Reads a tensor of `dims` dimensions (images: 3, labels: 1) from an IDX file or `.gz`."""
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor as read
+
+    try:
+        if path.suffix == ".gz":  # torchvision reads unpacked files; the folder may be read-only.
+            with tempfile.TemporaryDirectory(prefix="ladder-") as folder:
+                unpacked = Path(folder) / path.stem
+                unpacked.write_bytes(gzip.decompress(path.read_bytes()))
+                tensor = read(str(unpacked))
+        else:
+            tensor = read(str(path))
+    except (OSError, EOFError, zlib.error) as error:
+        raise _broken(path, f"cannot be read ({error})") from error
+    except (AssertionError, KeyError, RuntimeError, ValueError) as error:
+        raise _broken(path, "is not a whole IDX file") from error
+    if tensor.dim() != dims:
+        raise _broken(path, f"has {tensor.dim()} dimensions, not {dims} (files swapped?)")
+    return tensor
+
+
+def _broken(path: Path, what: str) -> UserError:
+    return UserError(f"{path} {what}: delete it, or put a good copy in its place")
+
+
+def download(key: str, data_dir: str | Path) -> str:
+    """Downloads a data set by torchvision into `<data_dir>/<Name>/raw`, within a time limit.
+
+    The files appear there only after all have arrived with the right checksums. Returns the reason
+    for a failure in a few words; empty after success.
+    """
+    spec = DATASETS[key]
+    try:
+        _within(_CONNECT_SECONDS, lambda: _connect(spec.url))
+        _within(spec.download_seconds, lambda: _fetch(spec, Path(data_dir).expanduser()))
+    except Exception as error:  # any failure of the network, the disk or torchvision
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        return " ".join(reason.split())  # one line
+    return ""
+
+
+def _connect(url: str) -> None:
+    with contextlib.suppress(HTTPError):  # An error page also proves that there is a network.
+        urlopen(url, timeout=_CONNECT_SECONDS).close()
+
+
+def _fetch(spec: IdxDataset, root: Path) -> None:
+    from torchvision import datasets
+
+    extra = {"split": "digits"} if spec.name == "EMNIST" else {}
+    target = root / spec.name / "raw"
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".part", dir=root, ignore_cleanup_errors=True) as folder:
+        for train in (True, False):
+            getattr(datasets, spec.name)(folder, train=train, download=True, **extra)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (*spec.train, *spec.test):
+            (Path(folder) / spec.name / "raw" / name).replace(target / name)
+
+
+def _within(seconds: float, function: Callable[[], None]) -> None:
+    """Runs `function` in a thread, because a name look-up accepts no time limit."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            function()
+            future.set_result(None)
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([future], seconds).done:
+        raise TimeoutError(f"not done within {seconds:.0f} s")
+    future.result()

@@ -38,7 +38,7 @@ class StackedImages(Images):
 
     image_shape = (CHANNELS, *IMAGE_SHAPE[1:])
     num_classes = None
-    stacked = True
+    channel_judge: str | None = None  # the judge of one channel; known after `setup`
 
     def __init__(
         self,
@@ -64,7 +64,8 @@ class StackedImages(Images):
 
     def _describe(self, key: str) -> None:
         super()._describe(key)
-        self.class_names = None  # they name the classes of a channel
+        # Both are of a channel. No judge knows a stack, so the product's scores do not apply.
+        self.channel_judge, self.judge, self.class_names = self.judge, None, None
 
 
 def make_stacks(images: Split, count: int, seed: Sequence[int], balanced: bool = False) -> Split:

@@ -1,0 +1,1 @@
+"""Stacked MNIST: an example of a data set, a score and a config outside the product."""
