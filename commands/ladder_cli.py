@@ -29,7 +29,7 @@ from commands.parser import (
     help_of_parts,
 )
 from datamodules.base import InMemoryDataModule
-from runtime import checkpoints, cluster, signals, trust
+from runtime import checkpoints, cluster, lightning_fixes, signals, trust
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.errors import UserError
 from runtime.preemption import Preemption
@@ -110,7 +110,8 @@ class LadderCLI(LightningCLI):
         if "--help" in args or "-h" in args:
             args = [args[0], "--help"]
         try:
-            return self.parser.parse_args(args)
+            with lightning_fixes.defaults_of_the_new_class():
+                return self.parser.parse_args(args)
         except UserError as error:
             own = self._parser_of(args[0]).get_defaults().keys()
             raise UserError(explanations.explain(str(error), args, own, CLASSES)) from None

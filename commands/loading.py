@@ -16,8 +16,8 @@ from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
 from models.base import Module
 from runtime import checkpoints
-from runtime.errors import UserError
 from runtime.cpu import choose_precision
+from runtime.errors import UserError
 from runtime.run_folder import run_folder_of
 from runtime.trust import check_trust
 
