@@ -112,7 +112,9 @@ def curves(run: Run) -> "DataFrame":
         )
     table = pd.read_csv(file)
     later = [name for name in table.columns if name.startswith("test/")]
-    return table.drop(columns=later).groupby("step").last().dropna(how="all")
+    metrics = [name for name in table.columns if "/" in name and name not in later]
+    table = table.drop(columns=later).dropna(subset=metrics, how="all")
+    return table.groupby("step").last()
 
 
 def layers(model: Module) -> "DataFrame":

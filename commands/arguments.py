@@ -16,7 +16,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from commands import explanations
@@ -106,9 +105,9 @@ def _joined(name: str, words: list[str], kind: Any) -> str:
 
 def _items(word: str, kind: Any) -> list[str]:
     """Returns the values in a word: one, or those of `[3,1,4]` or `3,1,4`."""
-    if word.startswith("["):
-        return [*map(str, yaml.safe_load(word))]
-    return [word] if Path in _parts(kind) else word.split(",")  # a file's name may have commas
+    if Path in _parts(kind) and not word.startswith("["):  # a file's name may have commas
+        return [word]
+    return [part.strip(" '\"") for part in word.strip("[]").split(",") if part.strip()]
 
 
 def _is_list(kind: Any) -> bool:

@@ -46,7 +46,7 @@ OUT_OF_MEMORY = (
     "are kept: `--ckpt_path last` goes on."
 )
 REWORDED = {  # pattern in a message of Lightning or torch: a line, with {0} for its first group
-    r"out of memory|can't allocate memory|not enough memory|MemoryError": OUT_OF_MEMORY,
+    r"out of memory|can't allocate|not enough memory|MemoryError": OUT_OF_MEMORY,
     r"Error\(s\) in loading state_dict for (\w+):\s*(.{0,140})": (
         "the checkpoint's weights do not fit this {0} ({1}). Leave out --config and --model to "
         "take the run's own, or --ckpt_path to train anew."
