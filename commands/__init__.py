@@ -49,10 +49,6 @@ COMMANDS = {
     "demo": Command("Play with trained models in a browser", "commands.demo:demo"),
 }
 LIGHTNING = tuple(name for name, command in COMMANDS.items() if not command.path)
-ELSEWHERE = {  # names that some expect to be a command
-    "plot": "a run's pictures are in RUN/figures, and `ladder.figure(run, 'network')` shows one in "
-    "Python.",
-}
 
 
 def run(args: list[str], lightning: Callable[[list[str]], Any]) -> Any:
@@ -77,7 +73,8 @@ def run(args: list[str], lightning: Callable[[list[str]], Any]) -> Any:
     if name in LIGHTNING:
         from commands import help_texts
 
-        return print(text) if (text := help_texts.short(args)) else lightning(args)
+        text = help_texts.short(name, options, COMMANDS[name].summary)
+        return print(text) if text else lightning(args)
     function = find(name)
     from commands import arguments  # needs jsonargparse
 
@@ -94,8 +91,6 @@ def find(name: str) -> Callable[..., Any]:
         return pkgutil.resolve_name(COMMANDS[name].path)
     if "." in name and "/" not in name:
         return _import(name)
-    if name in ELSEWHERE:
-        raise UserError(f"there is no command '{name}': {ELSEWHERE[name]}")
     verbs = {command.summary.split()[0].lower(): known for known, command in COMMANDS.items()}
     words = verbs | {known: known for known in COMMANDS}
     near = dict.fromkeys(words[word] for word in difflib.get_close_matches(name, words))

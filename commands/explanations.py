@@ -21,24 +21,18 @@ KINDS = {
     "Sequence": "a list",
     "dict": "a mapping",
 }
+LEARNING_RATE = "--model.optimizer.lr, or --model.generator_optimizer.lr of a GAN"
 OTHER_NAMES = {  # what users of other tools type
     "epochs": "--trainer.max_epochs",
-    "max_epochs": "--trainer.max_epochs",
     "steps": "--trainer.max_steps",
-    "max_steps": "--trainer.max_steps",
     "batch_size": "--data.batch_size",
-    "data_dir": "--data.data_dir",
-    "dataset": "--data.dataset",
     "seed": "--seed_everything",
-    "lr": "--model.optimizer.lr, or --model.generator_optimizer.lr of a GAN",
-    "model.lr": "--model.optimizer.lr, or --model.generator_optimizer.lr of a GAN",
-    "learning_rate": "--model.optimizer.lr, or --model.generator_optimizer.lr of a GAN",
+    "lr": LEARNING_RATE,
+    "learning_rate": LEARNING_RATE,
+    "model.lr": LEARNING_RATE,
     "optimizer": "--model.optimizer, or --model.generator_optimizer of a GAN",
-    "devices": "--trainer.devices",
     "gpus": "--trainer.devices",
     "resume": "--ckpt_path RUN",
-    "checkpoint": "--ckpt_path RUN",
-    "digits": "--classes",
 }
 OUT_OF_MEMORY = (
     "out of memory: set a smaller --data.batch_size, with --trainer.accumulate_grad_batches 2 (of "
@@ -122,10 +116,9 @@ def _unknown(dashes: str, name: str, args: list[str], options: Iterable[str]) ->
     place = place_of(name, args)
     if not dashes and not place:
         return f"there is no use for '{name}': write the option that it belongs to before it."
-    known = [*options]
-    near = [f"{dashes}{option}" for option in difflib.get_close_matches(name, known, n=1)]
-    if name in OTHER_NAMES and name not in known and not place:
-        return f"there is no option '{dashes}{name}': it is called {OTHER_NAMES[name]}."
+    if name in OTHER_NAMES and args[0] in ("fit", "validate", "test", "sweep"):
+        return f"{place}there is no option '{dashes}{name}': it is called {OTHER_NAMES[name]}."
+    near = [f"{dashes}{option}" for option in difflib.get_close_matches(name, [*options], n=1)]
     hint = did_you_mean(near) or f" `python cli.py {args[0]} --help` shows those there are."
     return f"{place}there is no option '{dashes}{name}'.{hint}"
 
@@ -148,18 +141,9 @@ def _not_of_class(name: str, path: str, owner: str, owners: list[str], args: lis
 
 
 def _wrong_class(message: str, classes: list[str]) -> str:
-    for pattern in (
-        r"class: ((?:No module named|module) .+?)\. Got value: (?P<name>\S+)",
-        r"class_path '(?P<name>\S+)':\s+((?:No module named|module) .+)",
-    ):
-        if match := re.search(pattern, message):
-            reason = next(group for group in match.groups() if group != match["name"])
-            return f"cannot import {match['name']}: {reason}."
-    if match := re.search(r"Multiple subclasses with name (\S+)\. .*?: (.+)\.", message):
-        return f"there are several classes {match[1]}: write {match[2].replace(', ', ' or ')}."
-    given = re.search(r"Expected a path but (\S+) either", message)
-    if given and (match := re.search(r"not correspond to a subclass of ([\w.]+)", message)):
-        return f"{given[1]} is not a {match[1]}."
+    if match := re.search(r"(?:No module named '(\S+)'|module '(\S+)' has no attribute)", message):
+        name = re.search(r"(?:Got value: |class_path ')([\w.]+)", message)
+        return f"cannot import {name[1] if name else match[1]}: {match[0]}."
     match = re.search(r"Expected a dot import path string: ([A-Za-z_][\w.]*)\s", f"{message}\n")
     if not match or (_kinds(message) and not match[1][0].isupper()):  # a number was expected
         return ""

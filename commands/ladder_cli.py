@@ -104,7 +104,7 @@ class LadderCLI(LightningCLI):
         config_files.check(self.files)
         for warning in config_files.check_together(self.files):
             rank_zero_warn(warning)
-        if help_texts.wants_help(args):
+        if help_texts.wants_parts(args):
             print(help_of_parts(args))
             raise SystemExit(0)
         if "--help" in args or "-h" in args:

@@ -8,27 +8,23 @@ from pathlib import Path
 EXAMPLES = ("samples", "function_fit", "decision_surface", "confusion_val", "curves")
 
 
-def python() -> str:
-    """Returns the name of the running interpreter in this shell, or else its path."""
-    if _is_on_path("python"):
-        return "python"
-    path, here = Path(sys.executable), Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
-
-
 def cli() -> str:
     """Returns the start of a command line of this program: interpreter and script."""
     script = sys.argv[0] if Path(sys.argv[0]).name == "cli.py" else "cli.py"  # a notebook has none
-    return f"{python()} {shlex.quote(script)}"
+    return f"{_program('python', '')} {shlex.quote(script)}"
 
 
-def _is_on_path(name: str) -> bool:
-    """Returns whether the shell finds this name beside the running interpreter.
+def _program(name: str, module: str) -> str:
+    """Returns a program's name if the shell finds it beside this interpreter, else its path.
 
     Paths are compared as they are, because the interpreters of all environments are links to one.
     """
-    found = shutil.which(name)
-    return found is not None and Path(found).absolute().parent == Path(sys.executable).parent
+    found, python = shutil.which(name), Path(sys.executable)
+    if found and Path(found).absolute().parent == python.parent:
+        return name
+    here = Path.cwd()
+    path = python.relative_to(here) if python.is_relative_to(here) else python
+    return shlex.quote(str(path)) + module
 
 
 def written_at(run: Path | None) -> dict[str, int]:
@@ -53,5 +49,5 @@ def new_pictures(run: Path, before: dict[str, int]) -> list[str]:
 
 def watching(runs: Path) -> str:
     """Says how to see all runs in TensorBoard."""
-    start = "tensorboard" if _is_on_path("tensorboard") else f"{python()} -m tensorboard.main"
-    return f"Watch it: {start} --logdir {shlex.quote(str(runs))} --host localhost"
+    program = _program("tensorboard", " -m tensorboard.main")
+    return f"Watch it: {program} --logdir {shlex.quote(str(runs))} --host localhost"

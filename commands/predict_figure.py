@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -12,11 +11,10 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from figures.pictures import mosaic
 
-SHOWN = 24  # Files.
-CELL = 160  # Pixels of each side of a picture; a file and the network's input are two.
-TOP = 3  # Classes.
-FRAME = 150  # Grey of the line around a picture, which may be white.
-LETTERS, SIZE = 28, 11  # Of a file's name; points.
+SHOWN = 24  # files
+CELL = 160  # pixels of each side of a picture; a file and the network's input are two
+TOP = 3  # classes
+LETTERS, SIZE = 28, 11  # of a file's name; points
 
 
 def draw_files(
@@ -33,36 +31,30 @@ def draw_files(
         names: The classes.
         total: Number of files that were classified.
     """
-    colour = any(image.mode != "L" or len(pixels) == 3 for _, image, pixels in files)
     tiles = [
-        torch.cat([_square(image, colour), _square(to_pil_image(pixels), colour)], dim=2)
+        torch.cat([_square(image), _square(to_pil_image(pixels))], dim=2)
         for _, image, pixels in files
     ]
     titles = []
     for (name, *_), row in zip(files, probabilities, strict=False):
-        (best, *others) = zip(
-            *(part.tolist() for part in row.topk(min(TOP, len(row)))), strict=True
-        )
-        second = ", ".join(f"{names[k]} {100 * p:.1f} %" for p, k in others)
-        titles.append(
-            f"{_short(Path(name).name)}\n{names[best[1]]}: {100 * best[0]:.1f} %\n{second}"
-        )
+        shares, classes = row.topk(min(TOP, len(row)))
+        texts = [
+            f"{names[k]} {100 * p:.1f} %"
+            for p, k in zip(shares.tolist(), classes.tolist(), strict=True)
+        ]
+        short = Path(name).name
+        short = short if len(short) <= LETTERS else "…" + short[-LETTERS + 1 :]
+        titles.append(f"{short}\n{texts[0]}\n{', '.join(texts[1:])}")
     which = f"The first {len(files)} of {total:,} files" if total > len(files) else "Each file"
     heading = f"{which}, beside what the network gets"
-    options: dict[str, Any] = {"cell": 2.7, "letters": SIZE}
-    return mosaic(torch.stack(tiles), titles, min(4, len(files)), heading, **options)
+    columns = min(4, len(files))
+    return mosaic(torch.stack(tiles), titles, columns, heading, cell=2.7, letters=SIZE)
 
 
-def _square(image: Image.Image, colour: bool) -> Tensor:
-    """Pads a framed picture to a white square; a small one is enlarged without smoothing."""
-    image = image.convert("RGB" if colour else "L")
+def _square(image: Image.Image) -> Tensor:
+    """Pads a picture with a grey frame to a white square, uint8 (3, CELL, CELL)."""
     method = Image.Resampling.NEAREST if max(image.size) < CELL else Image.Resampling.BICUBIC
-    inner = ImageOps.contain(image, (CELL - 8, CELL - 8), method)
-    inner = ImageOps.expand(inner, 2, FRAME if inner.mode == "L" else (FRAME,) * 3)
-    page = Image.new(inner.mode, (CELL, CELL), "white")
-    page.paste(inner, ((CELL - inner.width) // 2, (CELL - inner.height) // 2))
-    return pil_to_tensor(page)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LETTERS else "…" + name[-LETTERS + 1 :]
+    inner = ImageOps.contain(image.convert("RGB"), (CELL - 4, CELL - 4), method)
+    return pil_to_tensor(
+        ImageOps.pad(ImageOps.expand(inner, 2, "#969696"), (CELL, CELL), method, "white")
+    )

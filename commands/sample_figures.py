@@ -114,30 +114,19 @@ def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def draw_neighbors(folder: Path, images: Tensor, train: Tensor) -> Path:
-    """Draws `neighbors.png`: each sample (uint8), then its nearest training images in pixels.
-
-    More than five samples make two columns, so that the picture fits a slide.
-    """
+    """Draws `neighbors.png`: each sample (uint8), then its nearest training images in pixels."""
     if train.shape[1:] != images.shape[1:]:
         raise UserError(
             f"--neighbors: training examples of shape {tuple(train.shape[1:])} cannot be compared "
             f"with samples of shape {tuple(images.shape[1:])}"
         )
     nearest, distances = nearest_images(images, train, NEIGHBORS)
-    rows = [*torch.cat([images[:, None], nearest], dim=1)]
+    rows = torch.cat([images[:, None], nearest], dim=1).flatten(0, 1)
     titles = [["sample", *(f"{x:.1f}" for x in row)] for row in distances.tolist()]
-    blank = torch.full_like(images[:1], 255)
-    columns = 1 + NEIGHBORS
-    if len(rows) > PATHS:  # a row of two samples, with a gap between them
-        ends = [torch.cat([blank, row]) for row in [*rows[1::2], blank.repeat(columns, 1, 1, 1)]]
-        rows = [torch.cat(pair) for pair in zip(rows[::2], ends, strict=False)]
-        ends_of_titles = [["", *row] for row in [*titles[1::2], [""] * columns]]
-        titles = [a + b for a, b in zip(titles[::2], ends_of_titles, strict=False)]
-        columns = 2 * columns + 1
     heading = "Samples and their nearest training images\nDistance: Euclidean, pixels in [0, 1]"
     path = folder / "neighbors.png"
     every = [title for row in titles for title in row]
-    write(path, mosaic(torch.cat(rows), every, columns, heading, cell=0.92).savefig)
+    write(path, mosaic(rows, every, 1 + NEIGHBORS, heading, cell=0.92).savefig)
     return path
 
 

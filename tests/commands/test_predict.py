@@ -132,4 +132,4 @@ def test_the_figure_takes_files_of_any_kind(channels: int) -> None:
     figure = draw_files(files, torch.tensor([[0.25, 0.75]] * 30), ["0", "1"], total=30)
     texts = [text.get_text() for text in figure.axes[0].texts]
     names = ["file.png", "…ery-very-very-very-long.png"]
-    assert texts == [f"{name}\n1: 75.0 %\n0 25.0 %" for name in names]
+    assert texts == [f"{name}\n1 75.0 %\n0 25.0 %" for name in names]
