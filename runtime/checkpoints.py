@@ -369,15 +369,14 @@ def _rank_of_run(run: Path, paths: list[Path]) -> tuple[bool, float]:
     return of_a_run, max(path.lstat().st_mtime for path in paths)
 
 
-def _rank_in_run(path: Path) -> tuple[bool, int, bool, float]:
+def _rank_in_run(path: Path) -> tuple[bool, float, bool, float]:
     """Ranks by the step. `best.ckpt` comes last, because it is not what the run ended with."""
     try:
-        step = step_of(path)
-    except Exception:  # damaged, so the name has to do
+        step: float = step_of(path) or 0
+    except Exception:  # damaged: what its name says, otherwise it may have been the newest
         named = re.search(r"step=(\d+)", path.resolve().name)
-        step = int(named[1]) if named else None
-    is_last = path.name == "last.ckpt"
-    return path.name != "best.ckpt", -1 if step is None else step, is_last, path.stat().st_mtime
+        step = int(named[1]) if named else math.inf
+    return path.name != "best.ckpt", step, path.name == "last.ckpt", path.stat().st_mtime
 
 
 def _missing_to_resume(path: Path) -> str:

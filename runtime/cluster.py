@@ -11,11 +11,11 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from runtime.cpu import allowed_cores
 from runtime.errors import UserError
 
+SHELLS = ("bash", "interactive")  # names of jobs that Lightning takes for a shell
 
 def in_job() -> bool:
     """Returns whether this process is part of a SLURM job that trains, not of a shell in one."""
-    shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as Lightning decides
-    return "SLURM_JOB_ID" in os.environ and not shell
+    return "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in SHELLS
 
 
 def run_name() -> str:
@@ -33,8 +33,15 @@ def run_name() -> str:
 
 def check_launch() -> None:
     """Refuses launches that make Lightning hang, before any Trainer."""
-    tasks = _number("SLURM_NTASKS")
-    if TorchElasticEnvironment.detect() or not in_job() or tasks == 1:
+    tasks, name = _number("SLURM_NTASKS"), os.environ.get("SLURM_JOB_NAME")
+    if TorchElasticEnvironment.detect():
+        return
+    if name in SHELLS and _number("SLURM_STEP_NUM_TASKS") > 1:
+        raise UserError(
+            f"SLURM: srun started several tasks in a job named '{name}', which Lightning takes for "
+            "a shell, so each would train alone: `salloc --job-name=train`."
+        )
+    if not in_job() or tasks == 1:
         return
     if "SLURM_STEP_ID" not in os.environ:
         raise UserError(

@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 from lightning import Callback
 
-from runtime.loggers import secret_in
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
-from tests.runtime.test_loggers import end_wandb
-from tests.test_cli import fails, run
+from tests.test_cli import run
 
 SECRETS = {
     "WANDB_API_KEY": "0123456789abcdef" * 2 + "01234567",
@@ -157,24 +155,6 @@ def test_no_search_writes_a_secret(work: Path) -> None:
     check(work / "runs/search", with_folders=("config.yaml",))  # of the study
 
 
-@extras
-@pytest.mark.parametrize("overlay", ["wandb", "mlflow"])
-def test_no_logger_writes_a_secret(overlay: str, work: Path) -> None:
-    end_wandb()  # an earlier test's session knows another folder
-    root = f"--trainer.default_root_dir={overlay}"
-    fit(*GAN, f"--config={ROOT}/configs/logger/{overlay}.yaml", root)
-    end_wandb()
-    files = [*(work / overlay).glob("tiny/*/wandb/offline-run-*/*.wandb"),
-             *(work / overlay).glob("mlruns/*/*/tags/mlflow.user")]  # fmt: skip
-    assert len(files) == 1
-    check(work / overlay)
-    assert [
-        path.name
-        for path in (work / overlay).rglob("meta.yaml")
-        if HOME.encode() in path.read_bytes()
-    ] == 3 * ["meta.yaml"] * (overlay == "mlflow")
-
-
 class Careless(Callback):
     """Saves the environment, as a user's callback might."""
 
@@ -201,31 +181,3 @@ def test_the_check_finds_what_is_planted(work: Path) -> None:
     assert any(name.endswith(".ckpt") for name in names)
     with pytest.raises(AssertionError):
         check(folder)
-
-
-@pytest.mark.parametrize(("options", "name"), [
-    ({"api_key": "planted"}, "api_key"),
-    ({"settings": {"api_key": "planted"}}, "settings.api_key"),
-    ({"aws_secret_access_key": "planted"}, "aws_secret_access_key"),
-    ({"headers": [{"Token": "planted"}]}, "headers.0.Token"),
-    ({"tracking_uri": "https://me:planted@example.org:5000/x"}, "tracking_uri"),
-    ({"api_key": None, "experiment_key": "a", "token": "", "tokens": 3}, ""),
-    ({"tracking_uri": "http://example.org:5000/me@x:1", "notes": "a secret: the password"}, ""),
-])  # fmt: skip
-def test_a_secret_among_options_is_named(options: dict[str, Any], name: str) -> None:
-    assert secret_in(options) == name
-
-
-@extras
-def test_a_secret_in_a_loggers_options_is_refused_before_anything_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = fails(capsys, "fit", *GATES, "--trainer.logger=MLFlowLogger",
-                 "--trainer.logger.tracking_uri=https://me:planted@example.org",
-                 f"--trainer.default_root_dir={tmp_path}")  # fmt: skip
-    assert line == (
-        "error: trainer.logger.tracking_uri: the run's config.yaml would hold this secret. Leave "
-        "it out and set the variable that the service reads, such as WANDB_API_KEY, COMET_API_KEY "
-        "or MLFLOW_TRACKING_PASSWORD."
-    )
-    assert not list(tmp_path.iterdir())

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from runtime.checkpoints import AtomicCheckpointIO
 
 import cli
 from callbacks import FiniteLoss
 from models.base import Module
-from runtime.checkpoints import problem_of
+from runtime.checkpoints import AtomicCheckpointIO, problem_of
 from runtime.errors import RunFailedError
 from tests import ranks
 from tests.models.classifiers import trainer as make_trainer

@@ -8,13 +8,13 @@ import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
-from runtime.loggers import RunCSVLogger
 
 from callbacks import Curves, NetworkGraph, SampleGrid, Speed
 from callbacks.samples import untrained_scores
 from figures.pictures import beside, tile
 from models import ConditionalGAN
 from runtime.files import write
+from runtime.loggers import RunCSVLogger
 from tests.callbacks.runs import NAMES_PX, SHAPES, trainer
 from tests.models.gans import DROPOUT, fit, same, small, state
 

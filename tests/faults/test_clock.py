@@ -94,7 +94,4 @@ def test_dates_decide_only_between_runs(tmp_path: Path, ledger: Ledger) -> None:
     (new / names[1]).write_bytes(b"")
     with pytest.warns(UserWarning, match="Going back to the checkpoint before it"):
         assert newest(tmp_path) == new / names[0]
-    os.utime(old / names[1], (now + DAY, now + DAY))
-    with pytest.warns(UserWarning, match="dated in the future, because a clock has jumped"):
-        assert newest(tmp_path) == old / "last.ckpt"
-    ledger.add(Row("dates of checkpoints in disorder", 5))
+    ledger.add(Row("dates of checkpoints in disorder", 4))

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from runtime.checkpoints import AtomicCheckpointIO
 
 from callbacks import quality, samples
 from callbacks.evaluation import Evaluation
 from callbacks.finite import FiniteLoss
 from runtime import checkpoints
+from runtime.checkpoints import AtomicCheckpointIO
 from tests import ranks
 from tests.faults import runs
 from tests.faults.ledger import Ledger, Row, rounds

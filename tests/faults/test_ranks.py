@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from lightning import Callback
 from lightning.pytorch.loggers import CSVLogger
-from runtime.checkpoints import verify
 
 import cli
 from callbacks import DEFAULT_CALLBACKS
 from commands import ladder_cli
+from runtime.checkpoints import verify
 from runtime.errors import LOST_PROCESS
 from tests import ranks
 from tests.faults.ledger import Ledger, Row, rounds

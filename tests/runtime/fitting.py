@@ -4,25 +4,8 @@ from typing import Any
 
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loops import training_epoch_loop
-from lightning.pytorch.trainer import call
-from runtime.lightning_hooks import HOOK_CALLS, SIGNATURE_CHECK
 
 from datamodules import Iris
-
-
-def functions() -> list[Any]:
-    """Returns the functions that cheap hooks replace."""
-    return [*(getattr(call, name) for name in HOOK_CALLS),
-            getattr(training_epoch_loop, SIGNATURE_CHECK)]  # fmt: skip
-
-
-LIGHTNINGS_OWN = functions()
-
-
-def lightnings_own() -> bool:
-    """Returns whether Lightning calls hooks with its own functions."""
-    return functions() == LIGHTNINGS_OWN
 
 
 def fit(kind: type[Trainer], model: Any, *callbacks: Callback, **kwargs: Any) -> Trainer:

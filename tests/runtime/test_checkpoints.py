@@ -1,38 +1,66 @@
-"""Checkpoints are whole or absent, and found by name."""
+"""Checkpoints are whole or absent, damage is found, and the newest sound one is used."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from runtime.checkpoint_files import AtomicCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules import Iris
 from models import IrisMLP
-from runtime.checkpoints import BestCheckpoint, EpochCheckpoint, problem_of, resolve
+from runtime import checkpoints
+from runtime.checkpoints import (
+    AtomicCheckpointIO,
+    BadCheckpointError,
+    BestCheckpoint,
+    EpochCheckpoint,
+    epoch_is_due,
+    is_over,
+    newest,
+    problem_of,
+    resolve,
+)
 from runtime.errors import RunFailedError, UserError
 from tests.conftest import ROOT
-from tests.models.gans import small
+
+FIXTURE = ROOT / "tests" / "fixtures" / "iris" / "checkpoints" / "last.ckpt"
 
 
-@pytest.mark.parametrize("keep", [0, -2])
-def test_a_run_that_would_keep_no_checkpoint_is_refused(keep: int) -> None:
-    with pytest.raises(UserError, match=f"checkpoint.keep_last is {keep}: set"):
-        EpochCheckpoint(keep_last=keep)
-
-
-def save(path: Path, value: int = 0, age: int = 0) -> Path:
-    content = {"value": value, "state_dict": {"weights": torch.zeros(9)}}
+def save(path: Path, value: int = 0, age: int = 0, **more: Any) -> Path:
+    content = {"value": value, "global_step": value, "state_dict": {"w": torch.zeros(9)}} | more
     AtomicCheckpointIO().save_checkpoint(content, path)
     when = time.time() - age
     os.utime(path, (when, when))
     return path
+
+
+@pytest.fixture
+def last(tmp_path: Path) -> Path:
+    """A checkpoint of a run of the lecture's iris classifier."""
+    folder = tmp_path / "iris" / "version_0" / "checkpoints"
+    folder.mkdir(parents=True)
+    return Path(shutil.copy(FIXTURE, folder / "last.ckpt"))
+
+
+def contents_equal(left: Any, right: Any) -> bool:
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(contents_equal(left[k], right[k]) for k in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(contents_equal, left, right))
+    return bool(torch.equal(left, right)) if isinstance(left, torch.Tensor) else left == right
+
+
+# -- files ----------------------------------------------------------------------------------------
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
@@ -56,11 +84,18 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
+def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.ckpt", 1)
+    with pytest.raises(RunFailedError, match="weights w contain NaN or infinity"):
+        save(path, 2, state_dict={"w": torch.full((2,), torch.nan)})
+    assert torch.load(path, weights_only=True)["value"] == 1
+
+
 @pytest.mark.slow
 def test_kill_minus_nine_never_leaves_a_broken_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     script = (
-        "import sys, torch; from runtime.checkpoint_files import AtomicCheckpointIO\n"
+        "import sys, torch; from runtime.checkpoints import AtomicCheckpointIO\n"
         "io, state = AtomicCheckpointIO(), {'state_dict': {'w': torch.zeros(3_000_000)}}\n"
         "while True: io.save_checkpoint(state, sys.argv[1])"
     )
@@ -75,6 +110,56 @@ def test_kill_minus_nine_never_leaves_a_broken_checkpoint(tmp_path: Path) -> Non
         path.unlink()
 
 
+@pytest.mark.parametrize("size", [1, 4096])
+def test_damage_is_found_or_harmless(last: Path, size: int) -> None:
+    sound, random = last.read_bytes(), np.random.default_rng(size)
+    expected = torch.load(last, weights_only=True)
+    found = 0
+    for start in random.integers(0, len(sound) - size, 100).tolist():
+        damaged = bytearray(sound)
+        if size == 1:
+            damaged[start] ^= 1 << int(random.integers(8))
+        else:
+            damaged[start : start + size] = bytes(size)
+        last.write_bytes(damaged)
+        checkpoints._sound.clear()
+        try:
+            assert contents_equal(AtomicCheckpointIO().load_checkpoint(last), expected), start
+        except BadCheckpointError:
+            found += 1
+    assert found > 50  # the others are padding, or were zero before
+
+
+def test_a_file_after_another_is_refused(last: Path) -> None:
+    """Of two checkpoints in one file, zipfile checks the second, and torch reads the first."""
+    last.write_bytes(2 * last.read_bytes())
+    with pytest.raises(BadCheckpointError, match="bytes of something else come before it"):
+        AtomicCheckpointIO().load_checkpoint(last)
+
+
+def test_a_record_that_is_marked_as_a_folder_is_refused(last: Path) -> None:
+    """Torch would read its weights as zeros, although their checksum is right."""
+    damaged = bytearray(last.read_bytes())
+    entry = damaged.rfind(b"archive/data/0") - 46  # in the archive's table of contents
+    assert damaged[entry : entry + 4] == b"PK\1\2"
+    damaged[entry + 38] |= 0x10
+    last.write_bytes(damaged)
+    with pytest.raises(BadCheckpointError, match="data/0 is marked as a folder"):
+        AtomicCheckpointIO().load_checkpoint(last)
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], torch.zeros(3), {"weights": torch.zeros(3)}, {"code": print}]
+)
+def test_strange_contents_are_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=r"--ckpt_path .*a\.ckpt: (a file of torch|not a check)"):
+        resolve(tmp_path / "a.ckpt", tmp_path)
+
+
+# -- finding one ----------------------------------------------------------------------------------
+
+
 def test_last_is_the_newest_of_all_runs_and_a_folder_its_own(tmp_path: Path) -> None:
     old = save(tmp_path / "version_0" / "checkpoints" / "last.ckpt", age=100)
     new = save(tmp_path / "version_1" / "checkpoints" / "last.ckpt", age=10)
@@ -83,27 +168,58 @@ def test_last_is_the_newest_of_all_runs_and_a_folder_its_own(tmp_path: Path) -> 
     assert resolve(str(old), tmp_path) == old
 
 
-def test_a_broken_last_falls_back_to_the_newest_that_can_be_read(tmp_path: Path) -> None:
+def test_the_highest_step_of_a_run_is_the_newest_whoever_saved_it(tmp_path: Path) -> None:
+    """The user's own `ModelCheckpoint` saved step 260, then the run was killed."""
     folder = tmp_path / "checkpoints"
-    save(folder / "epoch=0.ckpt", age=100)
-    whole = save(folder / "epoch=1.ckpt", age=50)
-    (folder / "last.ckpt").write_bytes(whole.read_bytes()[:-50])
-    with pytest.warns(UserWarning, match="not a checkpoint, or an incomplete one. Going back"):
-        assert resolve("last", tmp_path) == whole
+    save(folder / "epoch=000-step=0000164.ckpt", 164)
+    (folder / "last.ckpt").symlink_to("epoch=000-step=0000164.ckpt")
+    own = save(folder / "mine.ckpt", 260, age=500)  # a clock may jump
+    save(folder / "best.ckpt", 300)
+    assert resolve("last", tmp_path) == own
+    own.write_bytes(own.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match="Going back to the checkpoint before it"):
+        assert newest(tmp_path) == folder / "last.ckpt"
 
 
-@pytest.mark.parametrize("wanted", ["last", "nowhere.ckpt"])
+def test_a_run_goes_on_from_the_newest_with_which_it_can(tmp_path: Path) -> None:
+    everything: dict[str, Any] = {"optimizer_states": [], "loops": {}, "epoch": 0}
+    whole = save(tmp_path / "a.ckpt", 5, **everything)
+    weights = save(tmp_path / "b.ckpt", 9)
+    assert resolve(tmp_path, tmp_path) == weights
+    assert resolve(tmp_path, tmp_path, resume=True) == whole
+    with pytest.raises(UserError, match="has weights but no optimizer_states, loops, epoch"):
+        resolve(weights, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "nan"])
+def test_the_file_before_it_takes_its_place(last: Path, damage: str) -> None:
+    good = Path(shutil.copy(last, last.with_name("epoch=000-step=0000005.ckpt")))
+    content = torch.load(last, weights_only=True) | {"global_step": 10**6}
+    bad = last.with_name("epoch=001-step=0000010.ckpt")
+    torch.save(content, bad)
+    last.unlink()
+    last.symlink_to(bad.name)
+    if damage == "cut":
+        bad.write_bytes(bad.read_bytes()[:-100])
+    elif damage == "flipped":
+        damaged = bytearray(bad.read_bytes())
+        damaged[len(damaged) // 2] ^= 255
+        bad.write_bytes(damaged)
+    elif damage == "nan":
+        next(iter(content["state_dict"].values())).fill_(torch.nan)
+        torch.save(content, bad)
+    if damage == "gone":
+        bad.unlink()
+        assert resolve("last", last.parents[2]) == good
+        return
+    with pytest.warns(UserWarning, match="Going back to the checkpoint before it"):
+        assert resolve("last", last.parents[2]) == good
+
+
+@pytest.mark.parametrize("wanted", ["last", "nowhere.ckpt", "best"])
 def test_no_checkpoint_is_one_clear_error(wanted: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"--ckpt_path {wanted}: no "):
         resolve(wanted, tmp_path)
-
-
-def test_a_named_file_that_is_no_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "notes.md").write_text("no checkpoint")
-    torch.save({"code": print}, tmp_path / "code.ckpt")  # more than plain values
-    for name in ("notes.md", "code.ckpt"):
-        with pytest.raises(UserError, match=f"{name}: not a checkpoint"):
-            resolve(str(tmp_path / name), tmp_path)
 
 
 def test_an_unfinished_file_is_no_checkpoint(tmp_path: Path) -> None:
@@ -112,40 +228,85 @@ def test_an_unfinished_file_is_no_checkpoint(tmp_path: Path) -> None:
     assert resolve(str(tmp_path), tmp_path) == whole
 
 
-def fit(tmp_path: Path, *callbacks: Callback, **kwargs: Any) -> Trainer:
+# -- times ----------------------------------------------------------------------------------------
+
+
+def at(epoch: int = 0, batches: int = 10, step: int = 10, **more: Any) -> Any:
+    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch + 1))
+    settings = {"max_steps": -1, "max_epochs": -1, "should_stop": False} | more
+    return SimpleNamespace(
+        current_epoch=epoch, num_training_batches=batches, global_step=step,
+        fit_loop=SimpleNamespace(epoch_progress=progress),
+        **{"min_epochs": None, "min_steps": None} | settings,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("batches", "every"), [(10, 5), (49, 2), (50, 1), (500, 1)])
+def test_short_epochs_are_due_every_few(batches: int, every: int) -> None:
+    due = [e for e in range(10) if epoch_is_due(at(e, batches), min_steps=50)]
+    assert due == list(range(every - 1, 10, every))
+
+
+def test_the_last_epoch_is_due_whatever_its_length() -> None:
+    assert not epoch_is_due(at(step=7, max_steps=8), min_steps=50)
+    assert epoch_is_due(at(step=8, max_steps=8), min_steps=50)
+    assert epoch_is_due(at(epoch=2, max_epochs=3), min_steps=50)
+    assert is_over(at(should_stop=True))
+    assert not is_over(at(epoch=1, should_stop=True, min_epochs=3))
+    assert not is_over(at(step=29, should_stop=True, min_steps=30))
+
+
+def fit(tmp_path: Path, *callbacks: Callback, batch_size: int = 40, **kwargs: Any) -> Trainer:
     trainer = Trainer(
         default_root_dir=tmp_path, callbacks=list(callbacks), logger=False, accelerator="cpu",
         enable_progress_bar=False, enable_model_summary=False, **kwargs,
     )  # fmt: skip
-    trainer.fit(IrisMLP(), datamodule=Iris(batch_size=40, val_fraction=0.2))
+    trainer.fit(IrisMLP(), datamodule=Iris(batch_size=batch_size, val_fraction=0.2))
     return trainer
 
 
+@pytest.mark.parametrize("keep", [0, -2])
+def test_a_run_that_would_keep_no_checkpoint_is_refused(keep: int) -> None:
+    with pytest.raises(UserError, match=f"checkpoint.keep_last is {keep}: set"):
+        EpochCheckpoint(keep_last=keep)
+
+
+class Names(Callback):
+    """Notes the checkpoints that are there when an epoch starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seen = folder, list[set[str]]()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seen.append({path.name for path in self.folder.glob("*")})
+
+
+@pytest.mark.parametrize(("keep", "there", "left"), [(None, 2, 1), (3, 3, 3), (-1, 3, 4)])
+def test_as_many_checkpoints_stay_as_a_run_needs(
+    tmp_path: Path, keep: int | None, there: int, left: int
+) -> None:
+    folder = tmp_path / "checkpoints"
+    names = Names(folder)
+    fit(tmp_path, names, EpochCheckpoint(keep, min_steps=0), max_epochs=4)
+    assert len(names.seen[-1] - {"last.ckpt"}) == there
+    files = sorted(folder.glob("epoch=*.ckpt"))
+    assert len(files) == left
+    assert (folder / "last.ckpt").readlink() == Path(files[-1].name)  # also after a move
+
+
 def test_a_run_saves_its_end_whenever_it_validates(tmp_path: Path) -> None:
-    saves = EpochCheckpoint(min_steps=0)
-    trainer = fit(tmp_path, saves, max_epochs=3, check_val_every_n_epoch=2)
+    trainer = fit(tmp_path, EpochCheckpoint(min_steps=0), max_epochs=3, check_val_every_n_epoch=2)
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["epoch"] == 2
     assert last["global_step"] == trainer.global_step
 
 
-def test_last_is_a_link_that_exists_at_any_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, targets = tmp_path / "checkpoints", []
-    replace = Path.replace
-
-    def look(link: Path, target: Path) -> Path:
-        if target.name == "last.ckpt":
-            targets.append(target.is_file())
-        return replace(link, target)
-
-    monkeypatch.setattr(Path, "replace", look)
-    fit(tmp_path, EpochCheckpoint(keep_last=1, min_steps=0), max_epochs=3)
-    assert len(targets) == 3
-    (newest,) = folder.glob("epoch=*.ckpt")
-    assert (folder / "last.ckpt").readlink() == Path(newest.name)  # also after the run is moved
-    assert {path.name for path in folder.iterdir()} == {"last.ckpt", newest.name}
+def test_an_epoch_is_saved_within_but_not_at_its_last_batch(tmp_path: Path) -> None:
+    """There are eight batches an epoch, and gradients accumulate over two of them."""
+    saves = EpochCheckpoint(keep_last=-1, min_steps=10**6, every_n_steps=1)
+    fit(tmp_path, saves, batch_size=12, max_epochs=2, accumulate_grad_batches=2)
+    names = {path.stem for path in (tmp_path / "checkpoints").glob("epoch=*")}
+    assert names == {f"epoch={(s - 1) // 4:03d}-step={s:07d}" for s in (1, 2, 3, 5, 6, 7, 8)}
 
 
 class Scores(Callback):
@@ -161,19 +322,18 @@ class Scores(Callback):
 
 @pytest.mark.parametrize("every", [1, 2])  # Lightning then saves at another hook
 @pytest.mark.parametrize(("scores", "best"), [([2.0, 1.0, 3.0], 1), ([], None)])
-def test_the_best_is_kept_where_there_are_scores(
+def test_the_best_weights_are_kept_where_there_are_scores(
     scores: list[float], best: int | None, every: int, tmp_path: Path
 ) -> None:
     fit(tmp_path, Scores(scores), BestCheckpoint(), max_epochs=3, check_val_every_n_epoch=every)
     path = tmp_path / "checkpoints" / "best.ckpt"
-    found = torch.load(path, weights_only=True)["epoch"] if path.exists() else None
-    assert found == best
+    found = torch.load(path, weights_only=True) if path.exists() else {}
+    assert found.get("epoch") == best
+    assert "optimizer_states" not in found
 
 
-def test_a_checkpoint_of_a_model_loads_with_weights_only(tmp_path: Path) -> None:
-    model, trainer = small(), Trainer(logger=False, barebones=True)
-    trainer.strategy.connect(model)
-    trainer.save_checkpoint(tmp_path / "a.ckpt")
-    again = type(model).load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name])
+def test_a_plain_model_checkpoint_is_found(tmp_path: Path) -> None:
+    fit(tmp_path, ModelCheckpoint(every_n_train_steps=2), max_steps=4, max_epochs=-1)
+    found = newest(tmp_path, resume=True)
+    assert found is not None
+    assert checkpoints.step_of(found) == 4

@@ -1,13 +1,17 @@
-"""Freed memory is used again, and subnormal numbers become 0 without changing a weight."""
+"""The choice of `precision: auto`, and a CPU's memory, threads and subnormal numbers."""
 
+import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from runtime.cpu import take_subnormal_numbers_as_zero
+from runtime import cpu
+from runtime.cpu import choose_precision, cpu_flags, take_subnormal_numbers_as_zero
+from runtime.trainer import LadderTrainer
 from tests.conftest import ROOT
 
 SCRIPT = """
@@ -68,3 +72,66 @@ def test_weights_are_the_same_to_the_bit_where_moments_vanish(eps: float) -> Non
     assert ((subnormal != 0) & (subnormal.abs() < smallest)).any()
     assert (zero == 0).all()
     assert torch.equal(plain, flushed)
+
+
+def test_waiting_threads_sleep_unless_the_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    for own, expected in ({}, cpu.SPINS), ({"OMP_WAIT_POLICY": "active"}, None), (
+        {"GOMP_SPINCOUNT": "7"}, "7"
+    ):  # fmt: skip
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in own.items():
+            monkeypatch.setenv(name, value)
+        cpu.let_waiting_threads_sleep()
+        assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
+def test_the_settings_of_threads_come_before_torch() -> None:
+    script = "import sys; from runtime import cpu; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+CPUINFO = (
+    "processor : 0\nvendor_id : Some Maker\nflags\t\t: fpu avx512f {}\n"
+    "processor : 1\nflags\t\t: other\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [("avx512_bf16", "bf16-mixed"), ("amx_bf16", "bf16-mixed"), ("avx512vl", "32-true")],
+)
+def test_cpus_are_judged_by_their_flags(
+    flag: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(CPUINFO.format(flag))
+    flags = cpu_flags(tmp_path / "cpuinfo")
+    assert flags == {"fpu", "avx512f", flag}
+    assert cpu.cpu_entry("vendor_id", tmp_path / "cpuinfo") == "Some Maker"
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: flags)
+    assert choose_precision("cpu")[0] == expected
+
+
+def test_without_cpuinfo_it_is_fp32(tmp_path: Path) -> None:
+    assert cpu_flags(tmp_path / "nothing") == set()
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16-mixed"), ((7, 5), "32-true")])
+def test_gpus_are_judged_by_compute_capability(
+    capability: tuple[int, int], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "card")
+    chosen, reason = choose_precision("auto")
+    assert chosen == expected
+    assert f"{capability[0]}.{capability[1]}" in reason
+
+
+def test_the_trainer_uses_the_choice_and_an_explicit_one_wins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: {"avx512_bf16"})
+    assert LadderTrainer(accelerator="cpu", logger=False).precision == "bf16-mixed"
+    explicit = LadderTrainer(accelerator="cpu", precision="32-true", logger=False)
+    assert explicit.precision == "32-true"

@@ -2,10 +2,8 @@
 
 import os
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
-from matplotlib.figure import Figure
 
 from runtime import files
 
@@ -35,15 +33,10 @@ def test_what_is_no_json_is_empty(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "a.json") == files.read_json(tmp_path / "b.json") == {}
 
 
-def test_a_figure_of_lines_is_also_an_svg_whose_text_stays_text(tmp_path: Path) -> None:
-    figure = Figure()
-    figure.subplots().set(xlabel="petal length in cm")
-    for name in ("a.png", "b.png"):
-        files.write_figure(tmp_path / name, figure, vector=True)
-    text = (tmp_path / "a.svg").read_text()
-    words = [element.text for element in ElementTree.fromstring(text).iter() if element.text]
-    assert "petal length in cm" in words
-    assert "<dc:date>" not in text
-    files.write_figure(tmp_path / "c.png", figure)
-    assert len([*tmp_path.glob("*.png")]) == 3
-    assert len([*tmp_path.glob("*.svg")]) == 2
+def test_an_error_of_the_disk_names_the_file(tmp_path: Path) -> None:
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        files.write(tmp_path / "x.csv", full)
+    assert caught.value.filename == str(tmp_path / "x.csv")

@@ -12,14 +12,13 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-from lightning.pytorch.profilers import PassThroughProfiler
 
 from models import IrisMLP
-from runtime import lightning_fixes as mends
+from runtime import lightning_fixes as fixes
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
-from tests.runtime.fitting import fit, lightnings_own
+from tests.runtime.fitting import fit
 
 # -- resuming -----------------------------------------------------------------------------------
 
@@ -113,7 +112,7 @@ def test_lightning_neither_handles_signals_nor_asks_for_them() -> None:
     assert registered == [True, False]
     stock = _TrainingEpochLoop._broadcast_sigterm_tensor
     assert without.fit_loop.epoch_loop._broadcast_sigterm_tensor.__func__ is stock
-    assert with_it.fit_loop.epoch_loop._broadcast_sigterm_tensor is mends._do_nothing
+    assert with_it.fit_loop.epoch_loop._broadcast_sigterm_tensor is fixes._do_nothing
 
 
 def test_a_plain_trainer_keeps_its_signals() -> None:
@@ -149,7 +148,7 @@ def parsed() -> dict[str, Any]:
 
 def test_a_class_that_replaces_another_starts_from_its_own_defaults() -> None:
     before = parsed()
-    with mends.defaults_of_the_new_class():
+    with fixes.defaults_of_the_new_class():
         assert parsed() == {"dropout": 0.5, "width": 7}
     assert parsed() == before == {"dropout": 0.0, "width": 7}
 
@@ -159,7 +158,7 @@ def test_another_jsonargparse_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     before = parsed()
     with (
         pytest.warns(UserWarning, match="^jsonargparse 5.0.0: .*corrections"),
-        mends.defaults_of_the_new_class(),
+        fixes.defaults_of_the_new_class(),
     ):
         assert parsed() == before
 
@@ -167,26 +166,16 @@ def test_another_jsonargparse_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
 # -- versions -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", ["2.6.5", "2.7.0", "3.0.0rc1"])
+@pytest.mark.parametrize("version", ["2.6.5", "2.7.0"])
 def test_another_lightning_is_left_alone_with_one_warning(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lightning, "__version__", version)
-    own: list[bool] = []
-
-    class Look(Callback):
-        def on_train_batch_end(self, trainer: Any, module: Any, *args: Any) -> None:
-            own.append(lightnings_own())
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        trainer = fit(LadderTrainer, IrisMLP(), Look(), Preemption())
-    said = [str(w.message) for w in caught if "corrections" in str(w.message)]
-    assert len(said) == 1
-    assert said[0].startswith(f"lightning {version}: ")
-    assert "\n" not in said[0]
-    assert own == [True] * 3
-    assert type(trainer.profiler) is PassThroughProfiler
+        trainer = fit(LadderTrainer, IrisMLP(), Preemption())
+    (said,) = [str(w.message) for w in caught if "corrections" in str(w.message)]
+    assert said.startswith(f"lightning {version}: ")
     plain = fit(Trainer, IrisMLP())
     for ours, theirs in (
         (trainer.fit_loop, plain.fit_loop),
@@ -197,5 +186,5 @@ def test_another_lightning_is_left_alone_with_one_warning(
 
 
 def test_the_installed_versions_are_verified() -> None:
-    for package, versions in mends.VERIFIED.items():
+    for package, versions in fixes.VERIFIED.items():
         assert versions.contains(package.__version__)

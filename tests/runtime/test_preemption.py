@@ -2,8 +2,6 @@
 
 import shlex
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from runtime import signals
 from runtime.preemption import TRY_AGAIN, Agreement, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
-from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2, small
 from tests.runtime.skewed_signals import trial
 from tests.test_resume import Kill, logged_steps
@@ -142,17 +139,6 @@ def test_a_run_stops_only_after_gradients_were_applied(tmp_path: Path) -> None:
         last = tmp_path / type(model).__name__ / "version_0" / "checkpoints" / "last.ckpt"
         loop = torch.load(last, weights_only=True)["loops"]["fit_loop"]
         assert loop["epoch_loop.batch_progress"]["total"]["processed"] == 3
-
-
-def test_a_signal_after_the_save_changes_nothing() -> None:
-    """This holds even while the interpreter shuts down, when Python's own handlers are gone."""
-    script = (
-        "import os, sys, signal; from runtime import signals\n"
-        "class Late:\n"
-        "    def __del__(self): os.kill(os.getpid(), signal.SIGTERM)\n"
-        "signals.install(); signals.ignore(); sys.late = Late(); sys.exit(75)"
-    )
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == TRY_AGAIN
 
 
 RUN = [

@@ -1,19 +1,22 @@
-"""A run's folder and the logs in it."""
+"""A run's folder, its lock and its loggers."""
 
 import csv
-import warnings
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
-from runtime.run_logs import AppendingCSVLogger, RunTensorBoardLogger
 
 from datamodules import Iris
 from models import IrisMLP
 from runtime.checkpoints import EpochCheckpoint
-from runtime.run_folder import RunFolder, run_folder_of
+from runtime.loggers import RunCSVLogger, RunTensorBoardLogger
+from runtime.run_folder import RunFolder, RunLock, run_folder_of
+from tests.conftest import ROOT
 from tests.test_cli import fails, run
 
 
@@ -41,26 +44,6 @@ def test_a_cluster_job_keeps_its_folder_over_a_requeue(
 def test_a_checkpoint_belongs_to_the_run_around_its_folder(tmp_path: Path) -> None:
     assert run_folder_of(tmp_path / "version_0/checkpoints/last.ckpt") == tmp_path / "version_0"
     assert run_folder_of(tmp_path / "somewhere" / "last.ckpt") is None
-
-
-def test_metrics_go_on_where_they_were(tmp_path: Path) -> None:
-    for step, metrics in enumerate([{"a": 1.0}, {"b": 2.0}, {"a": 3.0}]):  # each a new process
-        logger = AppendingCSVLogger(tmp_path, name="", version="version_0")
-        logger.log_metrics(metrics, step)
-        logger.save()
-    with (tmp_path / "version_0" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["0", "1", "2"]
-    assert [row["a"] for row in rows] == ["1.0", "", "3.0"]
-    assert [row["b"] for row in rows] == ["", "2.0", ""]
-
-
-def test_continued_metrics_warn_of_nothing(tmp_path: Path) -> None:
-    (tmp_path / "version_0").mkdir()
-    (tmp_path / "version_0" / "config.yaml").touch()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Lightning's logger would warn that it deletes files
-        AppendingCSVLogger(tmp_path, name="", version="version_0").experiment.save()
 
 
 class Remote(Logger):
@@ -97,7 +80,7 @@ def test_loggers_are_added_to_the_runs_own(several: bool, tmp_path: Path) -> Non
     folder = tmp_path / "iris" / "version_0"
     assert trainer.log_dir == str(folder)
     assert [type(logger) for logger in trainer.loggers] == [
-        AppendingCSVLogger, RunTensorBoardLogger, *([CSVLogger] if several else []), Remote
+        RunCSVLogger, RunTensorBoardLogger, *([CSVLogger] if several else []), Remote
     ]  # fmt: skip
     assert "train/loss" in remote.metrics
     assert list(folder.glob("events.out.tfevents.*"))
@@ -156,3 +139,38 @@ def test_a_resumed_run_has_each_step_once(tmp_path: Path, in_root: Path) -> None
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert steps == sorted(set(steps))
     assert len(steps) == (step + 1) * 3 // 2
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from runtime.run_folder import RunLock
+lock = RunLock()
+print(lock.acquire(Path(sys.argv[1])) or "locked", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_process_gives_its_lock_back(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    assert RunLock().acquire(tmp_path).startswith(f"process {process.pid} on ")
+    process.kill()
+    process.communicate()
+    own = RunLock()
+    assert own.acquire(tmp_path) == ""
+    assert not own.is_lost()
+    own.release()
+    assert (tmp_path / ".lock").read_text() == ""  # no name of a host stays
+
+
+def test_a_lock_is_lost_with_its_folder(tmp_path: Path) -> None:
+    folder, own = tmp_path / "run", RunLock()
+    folder.mkdir()
+    assert own.acquire(folder) == ""
+    shutil.move(folder, tmp_path / "moved")
+    assert own.is_lost()
+    own.release()
+    assert not folder.exists()

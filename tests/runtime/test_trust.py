@@ -92,3 +92,20 @@ def test_texts_with_dots_are_no_classes() -> None:
     values = {"path": "data.v1", "name": "photos.v2", "monitor": "val/loss", "lr": 0.1}
     assert not list(trust.import_paths(values))
     assert list(trust.import_paths({"network": "json.decoder"})) == ["json.decoder"]
+
+
+def test_a_module_is_trusted_by_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by a name such as `models`, which another project's module may have as well."""
+    monkeypatch.setattr(trust, "PROJECT", tmp_path)  # the project lies elsewhere
+    with pytest.raises(UserError, match=r"names the class models\.GAN"):
+        trust.check_trust({"class_path": "models.GAN"}, "run")
+    monkeypatch.undo()
+    own = ("models.GAN", "ladder.load", "torch.nn.Linear", "lightning.Trainer")
+    trust.check_trust([{"class_path": path} for path in own], "run")
+
+
+def test_a_run_in_the_projects_folder_is_not_of_the_project() -> None:
+    with pytest.raises(UserError, match=r"names the class runs\.x\.evil\.X"):
+        trust.check_trust({"class_path": "runs.x.evil.X"}, "run")

@@ -14,7 +14,7 @@ GATES = "python cli.py fit --config configs/gates.yaml --trainer.accelerator cpu
 BAD = {
     "each alone": (["--nodes=2", "--ntasks-per-node=1"], f"srun {GATES}", "would train alone"),
     "no srun": (["--nodes=2", "--ntasks-per-node=1"], GATES, "without srun"),
-    "uneven": (["--ntasks=3"], f"srun {GATES}", "ask for --nodes and --ntasks-per-node"),
+    "uneven": (["--ntasks=3"], f"srun {GATES}", "ntasks-per-node"),
 }
 
 
