@@ -1,172 +1,283 @@
-"""A trained model as files for other programs: the Trainer's method `export`."""
+"""`python cli.py export RUN`: a trained model as files for other programs."""
 
-import hashlib
 import json
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+import logging
+import textwrap
+import warnings
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
-from lightning import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
-from commands.export_formats import (
-    File,
-    Format,
-    Metadata,
-    explain,
-    files_of,
-    quiet,
-    require_libraries,
-)
-from commands.export_readme import TITLES, readme
-from datamodules.frame import Frame
+from commands.loading import RUNS, load
 from figures.pictures import output_folder
-from models.exportable import Exportable, programs_of
-from models.gan import GAN
+from models.classifier import is_classifier
+from models.generative import is_generative
+from models.regressor import is_regressor
+from runtime import checkpoints
 from runtime.errors import FULL, UserError
 from runtime.files import write
 from runtime.run_folder import run_folder_of
 
+Format = Literal["onnx", "torch", "safetensors"]
+LIBRARIES = {"onnx": ["onnx", "onnxruntime", "onnxscript"], "safetensors": ["safetensors"]}
+SIZES = 1, 3, 64  # batch sizes that each file is tried with
+TOLERANCE = 1e-5  # largest difference from PyTorch, relative to the largest output above 1
 
-class Export:
-    """Mixin that adds the method `export` to a Trainer."""
-
-    def export(
-        self,
-        model: LightningModule,
-        ckpt_path: str | Path | None = None,
-        weights_only: bool | None = None,
-        format: tuple[Format, ...] = ("onnx",),
-        out: str | Path | None = None,
-    ) -> None:
-        """Writes a trained model into files that run without this project.
-
-        Each file is run at once and compared with PyTorch; one that differs is not kept. A
-        `README.md` beside the files shows how to run them.
-
-        Args:
-            model: A classifier, a regressor or a GAN, which becomes a generator and a
-                discriminator.
-            ckpt_path: The trained weights: a checkpoint, a run folder, `last` or `best`.
-            weights_only: Refuse a checkpoint that contains more than plain values.
-            format: One or several of `onnx` (for ONNX Runtime), `torch` (a `torch.export` program)
-                and `safetensors` (weights beside the model's config).
-            out: Folder of the files; by default `export` in the run's folder.
-        """
-        trainer = cast(Trainer, self)
-        if not trainer.is_global_zero:
-            return  # one process is enough
-        if ckpt_path is None:
-            raise UserError(
-                "export without --ckpt_path would use random weights: give a checkpoint or a run "
-                "folder, `python cli.py export --ckpt_path RUN`"
-            )
-        if not isinstance(model, Exportable):
-            raise UserError(
-                f"export knows classifiers, regressors and GANs, not {type(model).__name__}"
-            )
-        wanted = [*dict.fromkeys(format)]
-        require_libraries(wanted)
-        checkpoint = trainer.strategy.load_checkpoint(str(ckpt_path), weights_only)
-        model.on_load_checkpoint(checkpoint)
-        model.load_state_dict(checkpoint["state_dict"])
-        model.float().cpu().eval()
-        source = Path(ckpt_path)
-        metadata = metadata_of(model, checkpoint, source)
-        folder = Path(out or (run_folder_of(source) or source.parent) / "export")
-        is_new = not folder.exists()
-        output_folder(folder)
-        try:
-            with torch.autocast("cpu", enabled=False):  # files compute in float32
-                _export(folder, wanted, model, metadata)
-        finally:
-            if is_new and not any(folder.iterdir()):
-                folder.rmdir()
+Tensors = dict[str, Tensor]
 
 
-def _export(folder: Path, wanted: Sequence[Format], model: Exportable, metadata: Metadata) -> None:
-    """Writes all files that can be written, then reports those that cannot."""
-    programs = programs_of(model, json.loads(metadata["scale"]))
-    written: list[File] = []
-    problems: list[str] = []
-    for file in files_of(wanted, model, programs, metadata):
-        try:
-            difference = _write(folder, file)
-        except Exception as error:  # exporters raise errors of many kinds
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise
-            problems.append(f"{file.name} is not written: {explain(error, file.programs)}")
+def export(
+    run: Path, format: Sequence[Format] = ("onnx",), out: Path | None = None, trust: bool = False
+) -> list[Path]:
+    """Writes a trained model into files that run without this project.
+
+    A classifier of images takes their pixels as uint8. A generative model becomes a generator and,
+    if it judges single images, a discriminator; both stop at a label beyond the classes. Each file
+    is run at once and compared with PyTorch, and one that differs is not kept.
+
+    Args:
+        run: A run folder, a checkpoint, or `last` or `best`.
+        format: One or several of `onnx` (for ONNX Runtime), `torch` (a `torch.export` program) and
+            `safetensors` (all weights, with the model's init arguments as metadata).
+        out: Folder of the files; by default `export` in the run's folder.
+        trust: Import the classes that the checkpoint names, whoever wrote it.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: If a file cannot be written. The others are.
+    """
+    wanted = [*dict.fromkeys(format)]
+    for library in (library for name in wanted for library in LIBRARIES.get(name, [])):
+        if find_spec(library) is None:
+            raise UserError(f'export needs {library}: pip install -e ".[export]", or give --format')
+    source = checkpoints.resolve(run, RUNS, option="run")
+    model = load(source, trust).float()
+    programs, metadata = programs_of(model), metadata_of(model)
+    jobs: dict[str, Callable[[Path], float]] = {}
+    for name in wanted:
+        if name == "safetensors":
+            jobs["model.safetensors"] = partial(save_weights, model, metadata)
             continue
-        written.append(file)
-        size = (folder / file.name).stat().st_size
-        text = f"{size / 1e6:.1f} MB" if size > 1e6 else f"{size / 1e3:.0f} kB"
-        print(f"{file.name}: {text}, largest difference from PyTorch {difference:.1e}")
-    if written:
-        every = files_of(get_args(Format), model, programs, metadata)
-        text = readme(_to_describe(folder, written, every, metadata), metadata)
-        write(folder / "README.md", lambda path: path.write_text(text))
-        print(f"How to run {'it' if len(written) == 1 else 'them'}: {folder / 'README.md'}")
+        suffix, save = {"onnx": ("onnx", save_onnx), "torch": ("pt2", save_torch)}[name]
+        for program in programs:
+            jobs[f"{program.name}.{suffix}"] = partial(save, program, metadata)
+    folder = output_folder(Path(out or (run_folder_of(source) or source.parent) / "export"))
+    problems = [problem for name, save in jobs.items() if (problem := try_to(save, folder / name))]
     if problems:
         raise UserError("; ".join(problems))
+    return [folder / name for name in jobs]
 
 
-def _to_describe(
-    folder: Path, written: list[File], every: list[File], metadata: Metadata
-) -> list[File]:
-    """Adds the files in the folder that an earlier call has written from the same checkpoint."""
-    earlier = folder / "README.md"
-    text = earlier.read_text() if earlier.is_file() else ""
-    known = text if metadata["checkpoint_sha256"] in text else ""
-    names = {file.name for file in written}
-    return [
-        file
-        for file in every
-        if file.name in names
-        or (TITLES[file.name.rpartition(".")[2]] in known and (folder / file.name).is_file())
-    ]
-
-
-def _write(folder: Path, file: File) -> float:
-    """Writes a file, if it computes what PyTorch computes, and returns the largest difference."""
+def try_to(save: Callable[[Path], float], path: Path) -> str:
+    """Writes a file and prints its size, or returns the reason why not."""
     found: list[float] = []
-    with quiet():
-        write(folder / file.name, lambda path: found.append(file.save(path)))
-    return found[0]
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # what a user needs is in the errors of the exporters
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.autocast("cpu", enabled=False):
+            write(path, lambda file: found.append(save(file)))
+    except Exception as error:  # exporters raise errors of many kinds
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = textwrap.shorten(str(cause), 300, placeholder=" ...") or type(cause).__name__
+        return f"{path.name} is not written: {reason}"
+    finally:
+        logging.disable(before)
+    size = path.stat().st_size / 1e3
+    print(f"{path}: {size:,.0f} kB, largest difference from PyTorch {found[0]:.1e}")
+    return ""
 
 
-def metadata_of(model: Exportable, checkpoint: dict[str, Any], source: Path) -> Metadata:
+class Predictor(nn.Module):
+    """Inputs (N, ...) -> logits and probabilities (N, K), or predictions (N, 1) of a regressor.
+
+    Inputs are float32, prepared as in training, or pixels as they are stored, uint8.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensors:
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float() / self.model.frame.scale
+        outputs = self.model(inputs)
+        if is_regressor(self.model):
+            return {"predictions": outputs}
+        return {"logits": outputs, "probabilities": self.model.as_probabilities(outputs)}
+
+
+class Generator(Predictor):
+    """Latents (N, latent_dim) and, if conditional, labels (N,) -> images (N, C, H, W) in [0, 1]."""
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensors:
+        return {"images": self.model(latents, self.checked(labels))}
+
+    def checked(self, labels: Tensor | None) -> Tensor | None:
+        """Returns the labels (N,). ONNX Runtime, too, refuses a place that a list does not have."""
+        count = self.model.num_classes
+        if labels is None or count is None:
+            return None
+        return torch.arange(count)[torch.where(labels < 0, count, labels)]
+
+
+class Discriminator(Generator):
+    """Images (N, C, H, W) in [0, 1] and, if conditional, labels (N,) -> logits and P(real) (N,)."""
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensors:
+        realness = self.model.realness(images, self.checked(labels))
+        return {"realness": realness, "probabilities": realness.sigmoid()}
+
+
+class Program(NamedTuple):
+    """A network as a program: tensors in and out by name, any batch size, no training code."""
+
+    name: str  # the stem of its files
+    network: Predictor
+    examples: Tensors  # inputs by name, as many as the largest batch
+
+    def inputs(self, count: int) -> Tensors:
+        return {name: values[:count] for name, values in self.examples.items()}
+
+    def trace(self) -> torch.export.ExportedProgram:
+        """Records the program as a graph of torch's operators."""
+        shapes = {name: {0: torch.export.Dim("batch")} for name in self.examples}
+        return torch.export.export(self.network, (), self.inputs(3), dynamic_shapes=shapes)
+
+
+def programs_of(model: Any) -> list[Program]:
+    """Returns the programs of a trained model, in the order in which data flow through them."""
+    random, count = torch.Generator().manual_seed(0), max(SIZES)
+    if is_generative(model):
+        classes = model.num_classes
+        told = {} if classes is None else {"labels": torch.arange(count) % classes}
+        latents, _ = model.draw(count, random)
+        found = [Program("generator", Generator(model), {"latents": latents, **told})]
+        images = torch.rand(count, *model.image_shape, generator=random)
+        judge = Program("discriminator", Discriminator(model), {"images": images, **told})
+        if judges_single_images(judge):
+            found.append(judge)
+    elif is_classifier(model) or is_regressor(model):
+        name, shape = "classifier" if is_classifier(model) else "regressor", model.input_shape
+        inputs = torch.randn(count, *shape, generator=random)
+        if len(shape) == 3 and model.frame is not None:  # the divisor of the pixels is known
+            inputs = torch.randint(256, inputs.shape, generator=random, dtype=torch.uint8)
+        found = [Program(name, Predictor(model), {"inputs": inputs})]
+    else:
+        kind = type(model).__name__
+        raise UserError(f"export knows classifiers, regressors and generative models, not {kind}")
+    for program in found:
+        remove_unused_weights(program)
+    return found
+
+
+@torch.no_grad()
+def judges_single_images(judge: Program) -> bool:
+    """Returns whether there is a discriminator, and its answer depends on one image alone."""
+    inputs = judge.inputs(4)
+    together = judge.network.model.realness(*inputs.values())
+    if together is None:
+        return False
+    alone = judge.network(**judge.inputs(1))["realness"]
+    is_alone = torch.allclose(together[:1], alone, rtol=1e-4, atol=1e-5)
+    if not is_alone:
+        print("The discriminator is left out, because it compares the images of a batch.")
+    return is_alone
+
+
+@torch.no_grad()
+def remove_unused_weights(program: Program) -> None:
+    """Removes the parts of the model that the program does not run."""
+    network, used = program.network.requires_grad_(False).eval(), set[nn.Module]()
+    with register_module_forward_pre_hook(lambda layer, _: used.add(layer)):
+        network(**program.examples)
+    parts = network.model._modules.items()
+    network.model = copy(network.model)  # shares the tensors
+    network.model._modules = {name: part for name, part in parts if used & {*part.modules()}}
+
+
+def metadata_of(model: Any) -> dict[str, str]:
     """Returns what every file says about itself. Values other than text are JSON."""
-    cls, frame = type(model), Frame.of_checkpoint(checkpoint)
-    names: Sequence[str] | None = frame.class_names if frame else None
-    if names is None and (count := getattr(model, "num_classes", None)):
-        names = [str(k) for k in range(count)]
-    # Checkpoints without a frame are old, and say the scale among the data's settings.
-    settings = checkpoint.get("datamodule_hyper_parameters") or {}
-    shape = model.image_shape if isinstance(model, GAN) else model.input_shape
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    frame, kind = model.frame, type(model)
     return {
-        "model": f"{cls.__module__}.{cls.__qualname__}",
-        "input_shape": json.dumps([*shape]),
-        "scale": json.dumps(frame.scale if frame else settings.get("scale")),
-        "class_names": json.dumps(names, ensure_ascii=False),
-        "training_data": json.dumps(_identity(checkpoint)),
-        "checkpoint_sha256": digest,
-        "ladder_version": _version(),
+        "model": f"{kind.__module__}.{kind.__qualname__}",
+        "class_names": json.dumps(frame and frame.class_names, ensure_ascii=False),
+        "scale": json.dumps(frame and frame.scale),
     }
 
 
-def _identity(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Returns the class of the training data and the settings that decide the examples."""
-    for name, value in checkpoint.items():
-        if isinstance(value, dict) and "identity" in value:
-            return {"class": name, **value["identity"]}
-    return {}
+def save_onnx(program: Program, metadata: dict[str, str], path: Path) -> float:
+    """Writes one file with graph and weights, and runs it with ONNX Runtime."""
+    import onnxruntime
+
+    names = [*program.network(**program.examples)]
+    exported: Any = torch.onnx.export(
+        program.trace(), output_names=names, dynamo=True, verbose=False
+    )
+    exported.model.metadata_props.update(metadata)
+    exported.save(path, external_data=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(**inputs: Tensor) -> Tensors:
+        found = session.run(names, {name: value.numpy() for name, value in inputs.items()})
+        return dict(zip(names, map(torch.from_numpy, found), strict=True))
+
+    return largest_difference(program, run)
 
 
-def _version() -> str:
-    try:
-        return version("ladder-lightning")
-    except PackageNotFoundError:  # used from its folder, without an installation
-        return "unknown"
+def save_torch(program: Program, metadata: dict[str, str], path: Path) -> float:
+    """Writes a `torch.export` program, with each value of the metadata as an extra file."""
+    torch.export.save(program.trace(), path, extra_files=dict(metadata))
+    return largest_difference(program, torch.export.load(path).module())
+
+
+def save_weights(model: Any, metadata: dict[str, str], path: Path) -> float:
+    """Writes all weights, and the model's init arguments in the metadata."""
+    from safetensors.torch import load_file, save
+
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    given = {name: value for name, value in model.hparams.items() if name[0] != "_"}
+    path.write_bytes(save(tensors, metadata | {"init_args": json.dumps(given, default=str)}))
+    found = load_file(path)
+    if not all(torch.equal(found[name], value) for name, value in tensors.items()):
+        raise UserError("it has other weights than the model")
+    return 0.0
+
+
+@torch.no_grad()
+def largest_difference(program: Program, run: Callable[..., Tensors]) -> float:
+    """Compares a written file with PyTorch in batches of several sizes.
+
+    Raises:
+        UserError: If a shape differs, or a value by more than `TOLERANCE`.
+    """
+    largest = 0.0
+    for size in SIZES:
+        inputs = program.inputs(size)
+        wanted, found = program.network(**inputs), run(**inputs)
+        limit = TOLERANCE * max(1.0, *(float(value.abs().max()) for value in wanted.values()))
+        for name, expected in wanted.items():
+            if not expected.isfinite().all():
+                raise UserError("the model's outputs are not finite numbers: train it again")
+            if found[name].shape != expected.shape:
+                raise UserError(f"'{name}' of {size} inputs has shape {tuple(found[name].shape)}")
+            difference = float((found[name] - expected).abs().max())
+            if not difference <= limit:  # also if it is not a number
+                raise UserError(
+                    f"'{name}' of {size} inputs differs from PyTorch's by {difference:.1e}, and "
+                    f"{limit:.1e} is allowed"
+                )
+            largest = max(largest, difference)
+    return largest

@@ -1,0 +1,365 @@
+"""`python cli.py demo`: a page to play with trained models, in a browser on this machine."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import partial
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+from torchvision.transforms.functional import to_pil_image
+
+from callbacks.decision_surface import draw_surface, probability_surface
+from callbacks.results import class_names
+from commands.loading import RUNS, load
+from datamodules.frame import Frame, to_frame
+from datamodules.gates import GATES, Gates
+from figures.pictures import tile
+from models.base import Module
+from models.classifier import is_classifier
+from models.gates import GateLogistic, GateMLP
+from models.generative import Draws, is_generative, sample
+from runtime.errors import UserError
+
+HOST = "127.0.0.1"  # nobody else on the network can see the page
+MOST, LOOKED_AT = 8, 40  # models of each kind, run folders
+SIDE, BRUSH = 280, 12  # pixels of the canvas, ten times those of a digit; half a stroke's width
+STEPS = 9  # images from one class to another
+SYMBOLS = {  # of a gate's parameters, by their number
+    3: ["w₁", "w₂", "b"],
+    9: ["u₁₁", "u₁₂", "u₂₁", "u₂₂", "c₁", "c₂", "w₁", "w₂", "b"],
+}
+FORMULAS = {
+    3: "P(1) = σ(w₁ x₁ + w₂ x₂ + b)",
+    9: "h₁ = φ(u₁₁ x₁ + u₁₂ x₂ + c₁), h₂ = φ(u₂₁ x₁ + u₂₂ x₂ + c₂), P(1) = σ(w₁ h₁ + w₂ h₂ + b)",
+}
+LIMIT = 20.0  # of a weight's slider
+SMALL: dict[
+    str, tuple[str, dict[str, Any]]
+] = {  # config and options of the models that are trained where there are none
+    "classifier": ("mnist_cnn.yaml", {"data.dataset": "digits", "trainer.max_epochs": 10}),
+    "generator": ("cgan.yaml", {"data.dataset": "digits"}),
+    "gate": ("gates.yaml", {}),
+}
+OFFLINE = {  # what gradio and its libraries read when they are imported
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_OFFLINE": "1",
+    "NO_PROXY": f"{HOST},localhost",  # gradio asks its own page whether it answers
+}
+Models = dict[str, Module]  # by their names, the newest first
+
+
+def demo(runs: list[Path] | None = None, port: int = 7860, trust: bool = False) -> None:
+    """Serves a page to draw digits, steer a generator and move a gate's weights, until Ctrl-C.
+
+    Args:
+        runs: Run folders, or folders of them. By default `runs`, where small models are trained if
+            there are none.
+        port: Port of this machine, which no other machine can reach.
+        trust: Import the classes that checkpoints name, whoever wrote them.
+    """
+    if find_spec("gradio") is None:
+        raise UserError('demo needs Gradio: pip install -e ".[demo]"')
+    found = find([RUNS] if runs is None else runs, trust)
+    if runs is None:
+        for kind in (kind for kind in SMALL if not found[kind]):
+            found[kind][f"small {kind}"] = train(kind)
+    with tempfile.TemporaryDirectory(prefix="ladder-demo-") as folder:  # pictures of the page
+        os.environ.update(OFFLINE, GRADIO_TEMP_DIR=folder)
+        serve(build(found), port)
+
+
+def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
+    """Loads the newest models of each kind in and below folders; prints why a run is left out."""
+    times: dict[Path, float] = {}
+    for folder in folders:
+        if not folder.is_dir() and folder != RUNS:
+            raise UserError(f"--runs {folder}: there is no such folder")
+        for path in folder.glob("**/checkpoints/[!.]*.ckpt"):
+            run = path.parent.parent
+            times[run] = max(times.get(run, 0.0), path.lstat().st_mtime)
+    found: dict[str, Models] = {kind: {} for kind in SMALL}
+    for run in sorted(times, key=times.__getitem__, reverse=True)[:LOOKED_AT]:
+        try:
+            model = load(run, trust)
+        except Exception as error:  # files that others made can fail in any way
+            print(f"{run} is left out: {' '.join(str(error).split()) or type(error).__name__}")
+            continue
+        kind = kind_of(model)
+        if kind and len(found[kind]) < MOST:
+            found[kind]["/".join(run.parts[-2:])] = model
+    return found
+
+
+def kind_of(model: Any) -> str | None:
+    """Returns the tab that shows a model; None if none does."""
+    if is_generative(model):
+        return "generator"
+    if not is_classifier(model):
+        return None
+    if len(model.input_shape) == 3:
+        return "classifier"
+    is_gate = tuple(model.input_shape) == (2,) and len(weights_of(model)) in SYMBOLS
+    return "gate" if is_gate and model.num_classes == 2 else None
+
+
+def train(kind: str) -> Module:
+    """Trains a small model of a kind, unless this was done before, and loads it."""
+    import ladder
+
+    folder = RUNS / f"demo-{kind}"
+    if not any(folder.glob("**/checkpoints/*.ckpt")):
+        print(f"There is no {kind} in {RUNS}: training a small one, in at most a minute.")
+        config, options = SMALL[kind]
+        place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
+        ladder.train(Path(__file__).parents[1] / "configs" / config, {**options, **place})
+    return load(folder)
+
+
+def serve(page: Any, port: int) -> None:
+    """Serves a page to this machine alone, and no file of it, until Ctrl-C."""
+    import gradio as gr
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    # Otherwise a foreign page in the same browser could reach this one under its own host name.
+    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
+    try:
+        page.queue(default_concurrency_limit=1, max_size=20).launch(
+            server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True,
+            footer_links=[], ssr_mode=False, mcp_server=False, enable_monitoring=False,
+            app_kwargs={"middleware": [own_names]}, max_file_size="1mb",
+            theme=gr.themes.Default(primary_hue="blue", text_size="lg", spacing_size="sm", **fonts),
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(
+            f"--port {port} cannot be opened, because another program uses it: give another"
+        ) from error
+    print(f"Open http://{HOST}:{port} in a browser of this machine. Ctrl-C stops it.", flush=True)
+    page.block_thread()
+
+
+def build(found: dict[str, Models]) -> Any:
+    """Builds the page."""
+    import gradio as gr
+
+    by_hand = {"two units by hand": GateMLP.by_hand("xor", 5.0), "one unit by hand": or_gate()}
+    tabs = {
+        "classifier": ("Draw a digit", add_classifiers),
+        "generator": ("Steer a generator", add_generators),
+        "gate": ("Move a gate", add_gates),
+    }
+    with gr.Blocks(title="Ladder: play with trained models", analytics_enabled=False) as page:
+        gr.Markdown("## Ladder: play with trained models")
+        for kind, (title, add) in tabs.items():
+            models = found[kind] | (by_hand if kind == "gate" else {})
+            with gr.Tab(title):
+                if models:
+                    add(page, models)
+                else:
+                    gr.Markdown(f"There is no {kind} of images in these folders.")
+    return page
+
+
+def connect(events: list[Any], function: Any, inputs: list[Any], outputs: list[Any]) -> None:
+    """Calls a function at events. If they come faster than it returns, only the last one counts."""
+    import gradio as gr
+
+    gr.on(events, function, inputs, outputs, trigger_mode="always_last", show_progress="hidden")
+
+
+def add_classifiers(page: Any, models: Models) -> None:
+    """Adds a canvas, and beside it what a classifier of images says."""
+    import gradio as gr
+
+    names = [*models]
+    # The canvas can be drawn on at once, without a click on its brush, if it has a background.
+    paper: Any = {
+        "background": Image.new("RGB", (SIDE, SIDE), "white"),
+        "layers": [],
+        "composite": None,
+    }
+    with gr.Row():
+        with gr.Column(scale=0, min_width=SIDE + 100):
+            canvas = gr.Sketchpad(
+                value=paper,
+                brush=gr.Brush(BRUSH, ["#000000"], color_mode="fixed"), layers=False,
+                sources=[],
+                transforms=[],
+                canvas_size=(SIDE, SIDE), fixed_canvas=True, image_mode="RGBA",
+                placeholder=" ", label="Draw here", buttons=[], elem_id="canvas",
+            )  # fmt: skip
+        with gr.Column():
+            chosen = gr.Dropdown(names, value=names[0], label="Classifier, the newest first")
+            with gr.Row():
+                answer = gr.Label(num_top_classes=10, label="Probability", elem_id="answer")
+                seen = gr.Image(label="The network gets", height=SIDE, buttons=[], elem_id="seen")
+    canvas.clear(lambda: paper, None, canvas)
+    events = [chosen.change, canvas.input, canvas.clear]
+    connect(events, partial(classify, models), [chosen, canvas], [answer, seen])
+
+
+@torch.no_grad()
+def classify(models: Models, name: str, drawing: Any) -> tuple[dict[str, float] | None, Any]:
+    """Returns the probability of each class for a drawing, and the image that the network gets.
+
+    The drawing becomes black ink on paper, which is brought to the form of the training images.
+    """
+    model: Any = models[name]
+    layers = drawing["layers"] if drawing else []  # RGBA (H, W, 4)
+    ink = np.max([np.zeros((SIDE, SIDE)), *(layer[:, :, 3] / 255 for layer in layers)], axis=0)
+    if not ink.any():
+        return None, None
+    frame = model.frame or Frame(model.input_shape, 255.0)
+    pixels = to_frame(Image.fromarray((255 * (1 - ink)).astype(np.uint8)), frame).pixels
+    probabilities = model.probabilities(pixels[None].float() / frame.scale)[0].tolist()
+    names = class_names(frame, model.num_classes)
+    return dict(zip(names, probabilities, strict=True)), enlarged(pixels)
+
+
+def enlarged(image: Tensor, side: int = SIDE) -> Image.Image:
+    """Enlarges an image (C, H, W) without smoothing, so that its pixels can be seen."""
+    large = to_pil_image(image)
+    scale = max(1, side // max(large.size))
+    return large.resize((large.width * scale, large.height * scale), Image.Resampling.NEAREST)
+
+
+def add_generators(page: Any, models: Models) -> None:
+    """Adds the inputs of a generator, and beside them its image."""
+    import gradio as gr
+
+    names = [*models]
+    with gr.Row():
+        with gr.Column(min_width=320):
+            chosen = gr.Dropdown(names, value=names[0], label="Generator, the newest first")
+            first = gr.Dropdown([], type="index", label="Class", elem_id="class")
+            second = gr.Dropdown([], type="index", label="Another class")
+            share = gr.Slider(0, 1, 0, step=0.05, label="Share of the other", elem_id="share")
+            seed = gr.Slider(0, 999, 0, step=1, label="Seed", elem_id="seed")
+        with gr.Column(min_width=400):
+            image = gr.Image(show_label=False, height=340, buttons=[], elem_id="sample")
+            realness = gr.Markdown(elem_id="realness")
+    path = gr.Image(label="From one class to the other", buttons=[], height=130, elem_id="path")
+
+    def choose(name: str) -> list[Any]:
+        model: Any = models[name]
+        if model.num_classes is None:
+            return [gr.update(visible=False)] * 4
+        names = class_names(model.frame, model.num_classes)
+        ends = [gr.update(choices=names, value=names[k], visible=True) for k in (0, -1)]
+        return [*ends, gr.update(visible=True), gr.update(visible=True)]
+
+    connect([page.load, chosen.change], choose, [chosen], [first, second, share, path])
+    inputs: list[Any] = [chosen, first, second, share, seed]
+    events = [page.load, *(part.change for part in inputs)]
+    connect(events, partial(steer, models), inputs, [image, path, realness])
+
+
+@torch.no_grad()
+def steer(
+    models: Models, name: str, first: int | None, second: int | None, share: float, seed: int
+) -> tuple[Any, Any, str]:
+    """Draws the image of a seed at a share of the way from a class to another, and the whole way.
+
+    At 0 it is the first image that `sample` draws of this class and seed.
+    """
+    model: Any = models[name]
+    latents = next(iter(Draws(model, 1, int(seed)))).latents
+    mixtures = labels = None
+    if model.num_classes is not None:
+        ends = one_hot(torch.tensor([first or 0, second or 0]), model.num_classes).float()
+        shares = torch.tensor([share, *np.linspace(0, 1, STEPS)], dtype=torch.float32)
+        mixtures = torch.lerp(ends[0], ends[1], shares[:, None])  # (1 + STEPS, K)
+        latents = latents.expand(len(mixtures), -1)
+        labels = mixtures[:1].argmax(dim=1)  # a discriminator knows whole classes only
+    images = sample(model, latents, mixtures)
+    logits = model.realness(images[:1], labels)
+    text = "" if logits is None else f"### P(real) = {float(logits.sigmoid()):.2f}"
+    way = None if mixtures is None else to_pil_image(tile(images[1:], STEPS))
+    return enlarged(images[0], 336), way, text
+
+
+def add_gates(page: Any, models: Models) -> None:
+    """Adds sliders for the weights of a gate's network, and beside them its decision surface."""
+    import gradio as gr
+
+    names, sliders = [*models], []
+    with gr.Row():
+        with gr.Column(min_width=420):
+            with gr.Row():
+                chosen = gr.Dropdown(names, value=names[0], label="Network")
+                gate = gr.Radio([*GATES], label="Gate", scale=2, elem_id="gate")
+            formula = gr.Markdown()
+            for row in range(max(SYMBOLS) // 3):
+                with gr.Row():
+                    for place in range(3 * row, 3 * row + 3):
+                        name = f"weight-{place}"
+                        slider = gr.Slider(-LIMIT, LIMIT, 0, step=0.1, buttons=[], elem_id=name)
+                        sliders.append(slider)
+        with gr.Column(min_width=380):
+            surface = gr.Image(show_label=False, height=400, buttons=[], elem_id="surface")
+            table = gr.Markdown(elem_id="table")
+
+    def choose(name: str) -> list[Any]:
+        weights = weights_of(models[name])
+        pairs = zip(SYMBOLS[len(weights)], weights, strict=True)
+        shown = [gr.update(label=label, value=value, visible=True) for label, value in pairs]
+        hidden = [gr.update(visible=False)] * (len(sliders) - len(shown))
+        return [FORMULAS[len(weights)], gate_of(models[name]), *shown, *hidden]
+
+    connect([page.load, chosen.change], choose, [chosen], [formula, gate, *sliders])
+    inputs: list[Any] = [chosen, gate, *sliders]
+    events = [part.change for part in inputs]
+    connect(events, partial(draw_gate, models), inputs, [surface, table])
+
+
+def or_gate() -> Module:
+    """Returns one unit whose weights compute OR."""
+    model = GateLogistic()
+    nn.utils.vector_to_parameters(torch.tensor([10.0, 10.0, -5.0]), model.parameters())
+    return model
+
+
+def weights_of(model: Module) -> list[float]:
+    """Returns all parameters of a model, in the order of `SYMBOLS` for a gate."""
+    return nn.utils.parameters_to_vector(model.parameters()).tolist()
+
+
+@torch.no_grad()
+def truth_table(model: Any, gate: Any) -> list[tuple[int, ...]]:
+    """Returns x1, x2, the gate's value, the network's, and its probability of 1 in percent."""
+    points, targets = Gates(gate).load_splits().test
+    outputs = model.probabilities(points)[:, 1].tolist()
+    rows = zip(points.int().tolist(), targets.tolist(), outputs, strict=True)
+    return [(*place, wanted, int(p > 0.5), round(100 * p)) for place, wanted, p in rows]
+
+
+def gate_of(model: Module) -> str:
+    """Returns the gate that a network computes, or comes nearest to."""
+    return max(GATES, key=lambda gate: sum(row[2] == row[3] for row in truth_table(model, gate)))
+
+
+def draw_gate(models: Models, name: str, gate: Any, *weights: float) -> tuple[Any, str]:
+    """Draws the decision surface of a network with other weights, and writes the truth table."""
+    moved: Any = deepcopy(models[name])
+    values = torch.tensor(weights[: len(weights_of(moved))], dtype=torch.float32)
+    nn.utils.vector_to_parameters(values, moved.parameters())
+    points, targets = Gates(gate).load_splits().test
+    axis = torch.linspace(-0.5, 1.5, 101)
+    figure = draw_surface(axis, probability_surface(moved, axis), points, targets, gate.upper())
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    rows = truth_table(moved, gate)
+    right = sum(row[2] == row[3] for row in rows)
+    lines = [f"### {right} of 4 right", "", f"| x₁ | x₂ | {gate} | network | P(1) |", "|-|-|-|-|-|"]
+    lines += [f"| {' | '.join(map(str, row))} % |" for row in rows]
+    return Image.open(file), "\n".join(lines)
