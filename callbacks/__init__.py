@@ -12,7 +12,6 @@ from callbacks.graph import NetworkGraph
 from callbacks.health import Health
 from callbacks.network_figure import NetworkFigure
 from callbacks.progress import Progress, Speed
-from callbacks.pruning import Pruning
 from callbacks.quality import Quality
 from callbacks.samples import SampleGrid
 from callbacks.summary import Summary
@@ -37,5 +36,5 @@ __all__ = [
     "DEFAULT_CALLBACKS",
     "Curves", "DataFigures", "DecisionSurface", "Evaluation", "FallbackSteps",
     "FiniteLoss", "FunctionFit", "Health", "LogInterval", "NetworkFigure", "NetworkGraph",
-    "Progress", "Pruning", "Quality", "SampleGrid", "Speed", "Summary",
+    "Progress", "Quality", "SampleGrid", "Speed", "Summary",
 ]  # fmt: skip

@@ -1,166 +1,184 @@
-"""`python cli.py sweep`: one setting with several seeds, or a search for the best setting.
+"""`python cli.py sweep`: one setting with several seeds, or a search for the best setting."""
 
-Imports nothing heavy: the runs are child processes.
-"""
-
+import json
+import shutil
 import signal
-from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
-from commands import COMMANDS
-from commands.arguments import experiment_name, given_files
-from commands.compare import LightParser, config_of, report
-from commands.compare import Run as Compared
-from commands.sweep_folder import by_name, prepare, scores_in, scores_line
-from commands.sweep_runs import LOG, Outcome, Run, is_done, locked, run_folder, say, train
+from filelock import FileLock
+
+from commands.arguments import experiment_name, given_files, values
+from commands.compare_runs import Run as Result
+from commands.compare_runs import read_runs
+from commands.compare_table import report
+from commands.sweep_runs import DONE, LOCK, STOPPED, WRONG_INPUT, Run, claim, results_of, say, train
 from runtime import signals
 from runtime.errors import UserError
+from runtime.files import read_json, write_json
+from runtime.ranges import Positive, Seed
 
-RESERVED = ("--ckpt_path",)  # options of `fit` that the sweep sets
-SEARCH = {  # options of a search with their defaults; None: derived
-    "trials": 30, "objective": None, "direction": None, "sampler": "tpe", "sampler_seed": 0,
-    "pruner": "median",
-}  # fmt: skip
+SETTINGS = "sweep.json"
 
 
-def sweep(args: list[str]) -> None:
-    """Repeats a run with several seeds, or searches for the best setting."""
-    options, fit = _parse(args)
-    signals.install(signal.SIGINT)  # Ctrl-C, which `fit` does not take for a wish to save
+def sweep(
+    seeds: Positive | None = None,
+    first_seed: Seed = 0,
+    space: Path | None = None,
+    objective: str | None = None,
+    direction: Literal["minimize", "maximize"] | None = None,
+    trials: Positive = 30,
+    sampler_seed: Seed = 0,
+    pruner: Literal["median", "none"] = "median",
+    jobs: Positive = 1,
+    out: Path | None = None,
+    fit: Sequence[str] = (),
+) -> None:
+    """Repeats a run with several seeds, or searches for the best setting.
+
+    Several processes may share a sweep, and the same command continues one that was stopped.
+
+    Args:
+        seeds: Train so many times, with different seeds.
+        first_seed: The first of the seeds.
+        space: Search in this YAML file, which has options of fit and their possible values.
+        objective: Search for the best value of this metric, such as val/loss.
+        direction: What is the best; by default known from the objective.
+        trials: Number of runs of a search, with those that have ended.
+        sampler_seed: Seed of the choice of settings, by Optuna's TPE.
+        pruner: With median, a run of a search stops if its metric is worse than the median of
+            others at the same point, after five have ended.
+        jobs: Number of runs at a time, which share the cores.
+        out: Folder to write to; by default runs/<experiment>-sweep.
+        fit: Options of fit for all runs, which include --config.
+    """
+    _check(seeds, space, fit)
+    root = Path(dict(values([*fit])).get("--trainer.default_root_dir", "runs"))
+    folder = out or root / f"{experiment_name(given_files([*fit]), '')}-sweep"
+    if space is None:
+        assert seeds is not None
+        source: Any = Seeds(folder, range(first_seed, first_seed + seeds), fit, jobs)
+        settings: dict[str, Any] = {"--seeds": "given"}
+    else:
+        from commands import sweep_search as search
+
+        objective = search.checked(objective)
+        direction = direction or search.direction_of(objective)
+        values_of = search.read_space(space)
+        source = search.Search(
+            folder, fit, jobs, values_of, objective, direction, trials, sampler_seed, pruner
+        )
+        settings = source.settings()
+    new = _bind(folder, {**settings, "options of fit": [*fit]})
+    signals.install(signal.SIGINT)
     try:
-        if options.space is None:
-            _repeat(options, fit)
-        else:
-            from commands.sweep_search import search
-
-            search(options, fit)
+        train(source, jobs)
+    except UserError:  # of the first run, so there is nothing to keep
+        if new and not source.has_results():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
         signals.restore()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    with FileLock(folder / LOCK):
+        source.report()
 
 
-def _parse(args: list[str]) -> tuple[Namespace, list[str]]:
-    """Returns the sweep's own options and those of `fit`, after it has checked both."""
-    parser = LightParser(
-        "cli.py sweep",
-        description=f"{COMMANDS['sweep'].summary}. Further options are those of fit.",
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--seeds", type=_positive, metavar="N", help="train N times, with seeds 0 to N - 1")
-    add("--first_seed", type=_seed, metavar="N", help="the first seed, if it is not 0")
-    add("--space", type=Path, metavar="FILE", help="search: options and their possible values")
-    add("--objective", metavar="METRIC", help="search: the metric to optimize, such as val/loss")
-    add("--direction", choices=("minimize", "maximize"), help="search: default by the objective")
-    add("--trials", type=_positive, metavar="N", help="search: number of runs (default: 30)")
-    add("--sampler", choices=("tpe", "random"), help="search: how to choose (default: tpe)")
-    add("--sampler_seed", type=_seed, metavar="N", help="search: seed of the sampler (default: 0)")
-    add("--pruner", choices=("median", "none"), help="search: early stopping (default: median)")
-    add("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (default: 1)")
-    add("--out", type=Path, metavar="DIR", help="folder (default: runs/<experiment>-sweep)")
-    add(
-        "--experiment",
-        metavar="NAME",
-        help="name of the folder (default: the config's)",
-    )
-    add("--trainer.default_root_dir", dest="root", type=Path, default=Path("runs"), metavar="DIR",
-        help="folder of all runs (default: runs)")  # fmt: skip
-    options, fit = parser.parse_known_args(args)
-    _check(options, fit)
-    if options.out is None:
-        name = experiment_name(given_files(fit), "", options.experiment)
-        options.out = options.root / f"{name}-sweep"
-    return options, fit
-
-
-def _check(options: Namespace, fit: list[str]) -> None:
+def _check(seeds: int | None, space: Path | None, fit: Sequence[str]) -> None:
     """Refuses options that contradict each other."""
-    given = [name for name in SEARCH if getattr(options, name) is not None]
-    if (options.seeds is None) == (options.space is None):
+    if (seeds is None) == (space is None):
         raise UserError(
             "give --seeds N, which repeats one setting, or --space FILE, which searches for the "
-            f"best: {'neither is' if options.seeds is None else 'both are'} given."
+            f"best: {'neither is' if seeds is None else 'both are'} given."
         )
-    if options.seeds is not None and given:
-        raise UserError(f"--{given[0]} belongs to a search: give --space FILE, not --seeds.")
-    if options.space is not None and options.first_seed is not None:
-        raise UserError("--first_seed belongs to --seeds N. A search takes --seed_everything.")
-    if not given_files(fit):
+    files = given_files([*fit])
+    if not files:
         raise UserError("missing: --config. Give a config file, such as configs/iris.yaml.")
-    for file in given_files(fit):
-        if not file.is_file():
-            raise UserError(f"--config {file}: no such file.")
-    own = (*RESERVED, *(("--seed_everything",) if options.seeds is not None else ()))
-    for name in own:
-        if name in by_name(fit):
+    if missing := [file for file in files if not file.is_file()]:
+        raise UserError(f"--config {missing[0]}: no such file.")
+    options = {word.partition("=")[0] for word in fit}
+    for name in [
+        "--ckpt_path",
+        "--experiment",
+        *(["--seed_everything"] if seeds is not None else []),
+    ]:
+        if name in options:
             raise UserError(f"{name} is set by sweep for each run: leave it out.")
-    for name, default in SEARCH.items():
-        if getattr(options, name) is None:
-            setattr(options, name, default)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"'{text}' is not a number of 1 or more")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise ArgumentTypeError(f"'{text}' is not a number from 0 to {2**32 - 1:,}")
-    return int(text)
+def _bind(folder: Path, settings: dict[str, Any]) -> bool:
+    """Binds a folder to the settings of one sweep, and returns whether it is new."""
+    file = folder / SETTINGS
+    bound, wanted = read_json(file), json.loads(json.dumps(settings))
+    if not bound and folder.exists() and any(folder.glob("[!.]*")):
+        raise UserError(f"--out {folder}: not a sweep's folder, and not empty. Give another.")
+    names = [name for name in {**bound, **wanted} if bound.get(name) != wanted.get(name)]
+    if bound and names:
+        raise UserError(
+            f"{folder} belongs to another sweep, which differs in {', '.join(names)}. "
+            "Give another folder with --out, or delete that one."
+        )
+    if bound:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        if not file.exists():  # another process may have been faster
+            write_json(file, wanted)
+    return True
 
 
 class Seeds:
     """A run for each seed."""
 
-    def __init__(self, folder: Path, seeds: Sequence[int]) -> None:
-        self.folder, self.pending = folder, list(seeds)
-        self.failed: dict[str, str] = {}
+    def __init__(self, folder: Path, seeds: Sequence[int], fit: Sequence[str], jobs: int) -> None:
+        self.folder, self.fit, self.jobs = folder, fit, jobs
+        self.names = {f"seed_{seed}": f"--seed_everything={seed}" for seed in seeds}
+        self.pending = [*self.names]
+        self.failed: list[str] = []
 
     def take(self) -> Run | None:
-        for seed in self.pending:
-            run = Run.claim(self.folder / f"seed_{seed}", [f"--seed_everything={seed}"])
-            if run is None:  # another process trains it
+        for name in [*self.pending]:
+            if (lock := claim(self.folder / name)) is None:  # another process trains it
                 continue
-            self.pending.remove(seed)
-            if not is_done(run.folder):
-                return run
-            say(f"{run.name} skipped: done already")
-            run.release()
-            return self.take()
+            self.pending.remove(name)
+            if not (self.folder / name / DONE).exists():
+                return Run(self.folder / name, lock, self.fit, [self.names[name]], self.jobs)
+            say(f"{name} skipped: done already")
+            lock.release()
         return None
 
-    def record(self, run: Run, outcome: Outcome) -> str:
-        if outcome.state == "failed":
-            self.failed[run.name] = outcome.error
-            return f"failed: {outcome.error} (log: {run.folder / LOG})"
-        return f"{outcome.state} after {outcome.seconds:.0f} s{scores_line(run.folder)}"
+    def watch(self, run: Run) -> None:
+        """Does nothing: each seed is trained to its end."""
 
+    def record(self, run: Run) -> str:
+        if run.code in STOPPED:
+            return f"stopped after {run.seconds:.0f} s"
+        if not (error := run.error()):
+            (run.folder / DONE).touch()
+            return f"done after {run.seconds:.0f} s"
+        if run.code == WRONG_INPUT and not self.has_results():
+            raise UserError(error)
+        self.failed.append(run.name)
+        return f"failed: {error} (log: {run.log})"
 
-def _repeat(options: Namespace, fit: list[str]) -> None:
-    first, folder = options.first_seed or 0, options.out
-    seeds = range(first, first + options.seeds)
-    prepare(options, fit, {"sweep": "seeds"}, [])
-    say(f"{folder}: seeds {seeds[0]} to {seeds[-1]}, {options.jobs} at a time")
-    source = Seeds(folder, seeds)
-    train(source, fit, options.jobs)
+    def has_results(self) -> bool:
+        return any(self.folder.glob(f"*/{DONE}"))
 
-    compared = []
-    for run in (folder / f"seed_{seed}" for seed in seeds):
-        own = run_folder(run)
-        if own and is_done(run):
-            compared.append(Compared(run.name, config_of(own), *scores_in(own)))
-    if any(run.scores for run in compared):
-        if not any(name.startswith("val/") for run in compared for name in run.scores):
+    def report(self) -> None:
+        """Prints and writes the table of the runs that are done."""
+        names = [name for name in self.names if (self.folder / name / DONE).exists()]
+        folders = [found for name in names if (found := results_of(self.folder / name))]
+        runs: list[Result] = read_runs(folders, ["val"])
+        if runs and not any(run.scores for run in runs):
             say("No validation scores were logged. These are of the last training batches.")
-        with locked(folder):
-            report(compared, folder)
-    if source.pending:
-        names = ", ".join(f"seed_{seed}" for seed in source.pending)
-        say(f"Still in training by another process: {names}. It will write the whole table.")
-    if source.failed:
-        say(f"{len(source.failed)} of {len(seeds)} runs failed: {', '.join(source.failed)}. "
-            "The same command tries them again.")  # fmt: skip
-        raise SystemExit(1)
+            runs = read_runs(folders, ["train"])
+        if runs:
+            report(runs, self.folder)
+        if self.pending:
+            say(f"Still in training by another process, which will write the whole table: "
+                f"{', '.join(self.pending)}.")  # fmt: skip
+        if self.failed:
+            say(f"{len(self.failed)} of {len(self.names)} runs failed: {', '.join(self.failed)}. "
+                "The same command tries them again.")  # fmt: skip
+            raise SystemExit(1)

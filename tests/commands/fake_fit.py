@@ -7,7 +7,7 @@ from pathlib import Path
 
 known = {
     "--config": "", "--seed_everything": "0", "--ckpt_path": "", "--experiment": "",
-    "--trainer.default_root_dir": "", "--trainer.callbacks+": "", "--x": "0", "--layers": "[1]",
+    "--trainer.default_root_dir": "", "--x": "0", "--layers": "[1]",
     "--fails_if_x": "", "--refuses": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
 }  # fmt: skip
 given = dict(known)
@@ -15,14 +15,12 @@ name = ""
 for arg in sys.argv[2:]:
     if arg.startswith("--"):
         name, _, value = arg.partition("=")
-        if name not in known and name != "--print_config":
+        if name not in known:
             print(f"error: there is no option '{name}'. Did you mean --x?", file=sys.stderr)
             sys.exit(2)
         given[name] = value
     else:
         given[name] = arg
-if "--print_config" in given:
-    sys.exit()
 
 stopped: list[int] = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
@@ -39,9 +37,12 @@ if given["--refuses"]:
     sys.exit(2)
 if x == given["--fails_if_x"]:
     raise RuntimeError("out of luck")
+rows = f"step,train/loss,{given['--metric']}\n1,0.5,{float(x) ** 2}\n"
+if float(given["--seconds"]):
+    (run / "metrics.csv").write_text(rows)
 for _ in range(round(float(given["--seconds"]) * 50)):
     time.sleep(0.02)
     (run / "checkpoints" / "last.ckpt").touch()
     if stopped:
         sys.exit(75)
-(run / "metrics.csv").write_text(f"step,train/loss,{given['--metric']}\n1,0.5,{float(x) ** 2}\n")
+(run / "metrics.csv").write_text(rows)

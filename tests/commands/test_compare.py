@@ -2,25 +2,27 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.image import imread
 
-from callbacks import dashboard
-from commands import compare
-from commands.compare_figures import BETTER, HIGHER, LOWER, draw, shared
+from commands.compare import compare
+from commands.compare_figure import ARROWS, draw
+from commands.compare_runs import Run, better, read_runs, scores_of
+from commands.compare_table import table
 from runtime.files import read_json
 from tests.test_cli import fails, run
+
+STAGES = ["val", "test"]
 
 
 def results(folder: Path, frechet: float | None, seed: int = 0, **config: Any) -> Path:
     """Makes the folder of a run that `test` has scored."""
     folder.mkdir(parents=True)
-    found = {"scores": {"frechet": frechet, "recall": None}, "floor": {"frechet": 0.1}}
-    (folder / "metrics.json").write_text(json.dumps({"test": found}))
+    found = {"scores": {"frechet": frechet, "memorization": 1.5, "recall": None}}
+    (folder / "metrics.json").write_text(json.dumps({"test": {**found, "floor": {"frechet": 0.1}}}))
     model = {"class_path": "models.GAN", "init_args": {"width": 8, **config}}
     text = json.dumps({"seed_everything": seed, "model": model, "ckpt_path": str(folder)})
     (folder / "config.yaml").write_text(text)  # JSON is YAML
@@ -34,153 +36,130 @@ def logged(folder: Path, text: str) -> Path:
     return folder
 
 
-def rows_of(printed: str) -> dict[str, list[str]]:
-    lines = [line.replace(" (", "(").split() for line in printed.splitlines()]
-    return {line[0]: line[1:] for line in lines}
+def read(*folders: Path) -> list[Run]:
+    return read_runs(folders, STAGES)
 
 
-def test_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_are_rows_and_runs_are_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [results(tmp_path / str(i), value, seed=i) for i, value in enumerate([0.5, 2.0])]
     run("compare", *map(str, runs), "--out", str(tmp_path / "out"))
-    rows = rows_of(capsys.readouterr().out)
-    assert rows["run"] == ["seed_everything", "test/frechet(real", "images)", "test/recall"]
-    assert rows["0"] == ["0", "0.5(0.1)", "-"]
-    assert rows["1"] == ["1", "2(0.1)", "-"]
-    assert rows["mean"] == ["1.25", "-"]
-    assert rows["std"] == ["1.061", "-"]  # 1.5 / sqrt(2)
+    printed = capsys.readouterr().out.replace(" (", "(")
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines()}
+    assert rows["0"] == ["1", "mean", "std"]  # the names of the runs, then their summary
+    assert rows["seed"] == ["0", "1"]
+    assert rows["test/frechet"] == ["0.5(0.1)", "2(0.1)", "1.25", "1.061"]  # 1.5 / sqrt(2)
+    assert rows["test/recall"] == ["-"] * 4
+    assert "the score of real images" in printed
     with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    assert [row["test/frechet"] for row in table] == ["0.5", "2.0"]
-    assert [row["test/frechet (real images)"] for row in table] == ["0.1", "0.1"]
-    assert [row["test/recall"] for row in table] == ["", ""]
-    assert [row["seed_everything"] for row in table] == ["0", "1"]
+        lines = list(csv.DictReader(file))
+    assert [line["test/frechet"] for line in lines] == ["0.5", "2.0"]
+    assert [line["test/frechet (real images)"] for line in lines] == ["0.1", "0.1"]
+    assert [line["test/recall"] for line in lines] == ["", ""]
+    assert [line["seed_everything"] for line in lines] == ["0", "1"]
     assert imread(tmp_path / "out" / "comparison.png").shape[0] > 50
 
 
-def test_runs_of_different_settings_have_no_mean(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_runs_of_different_settings_have_no_mean(tmp_path: Path) -> None:
     """A setting that only one of them has counts as well."""
     first = results(tmp_path / "a", 0.5)
     for second in (results(tmp_path / "b", 2.0, extra=1), results(tmp_path / "c", 2.0, width=9)):
-        run("compare", str(first), str(second))
-        assert rows_of(capsys.readouterr().out).keys() == {"run", "a", second.name, "Wrote"}
+        assert [*table(read(first, second)).columns] == ["a", second.name]
 
 
-def test_an_experiment_stands_for_its_newest_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_means_all_runs_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    runs = [results(tmp_path / f"runs/iris/version_{i}", 1.0) for i in range(3)]
-    for folder, time in zip(runs, (2, 3), strict=False):  # the last one was never saved
-        (folder / "checkpoints").mkdir()
-        (folder / "checkpoints/last.ckpt").touch()
-        os.utime(folder / "checkpoints/last.ckpt", (time, time))
-    other = results(tmp_path / "runs/gates/version_0", 2.0)
-    run("compare", "runs/iris", str(other))
-    rows = rows_of(capsys.readouterr().out)
-    assert rows.keys() == {"run", "iris/version_1", "gates/version_0", "mean", "std", "Wrote"}
-    assert rows["Wrote"] == ["runs/comparison.csv,", "runs/comparison.png"]
-    assert (tmp_path / "runs/comparison.csv").is_file()
+    for name in ("iris/version_10", "iris/version_9", "gates/version_0"):
+        results(tmp_path / "runs" / name, 1.0, width=len(name))
+    assert [*compare().columns] == ["gates", "iris/version_9", "iris/version_10"]
+    assert (tmp_path / "runs/comparison.png").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_one_run_has_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("compare", str(results(tmp_path / "a", 0.5)), "--out", str(tmp_path))
-    assert rows_of(capsys.readouterr().out).keys() == {"run", "a", "Wrote"}
+def test_a_list_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results(tmp_path / "gan", 0.25, width=3)
+    logged(tmp_path / "iris", "step,train/loss,val/loss,val/accuracy\n49,1,0.5,0.75\n")
+    (tmp_path / "iris" / "weights").write_bytes(b"0" * 2_000_000)
+    run("compare", str(tmp_path), "--list")
+    gan, iris = (line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert gan == ["gan", "GAN", "-", "-", "test/frechet", "0.25", "0.0"]
+    assert iris == ["iris", "-", "-", "50", "val/accuracy", "0.75", "2.0"]
+    assert not (tmp_path / "comparison.csv").exists()
+
+
+def test_one_run_has_neither_mean_nor_picture(tmp_path: Path) -> None:
+    assert [*compare([results(tmp_path / "a", 0.5)]).columns] == ["a"]
+    assert not (tmp_path / "comparison.png").exists()
 
 
 def test_runs_are_named_by_what_differs_in_their_paths(tmp_path: Path) -> None:
-    folders = [results(tmp_path / name, 1.0) for name in ("gan/v0", "cgan/v0")]
-    assert [found.name for found in compare.load(folders)] == ["gan/v0", "cgan/v0"]
-    assert [found.name for found in compare.load([*folders[:1], *folders[:1]])] == ["v0"]
+    paths = [tmp_path / name for name in ("x/gan/v0", "x/cgan/v0", "x/cgan/v1")]
+    folders = [results(path, 1.0) for path in paths]
+    assert [found.name for found in read(*folders)] == ["gan", "cgan/v0", "cgan/v1"]
+    assert [found.name for found in read(folders[0])] == ["v0"]
 
 
-def test_without_metrics_json_the_last_logged_values_count(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = "step,train/d_loss,val/d_loss,val/frechet\n1,9,5,\n2,9,4,0.3\n3,9,,\n"
-    folder = logged(tmp_path / "a", text)
-    run("compare", str(folder), "--out", str(tmp_path))
-    assert rows_of(capsys.readouterr().out)["a"] == ["4", "0.3"]  # and no training loss
-    scores, floors = compare.scores_of(folder, ["test"])
-    assert scores == floors == {}
+def test_without_metrics_json_the_last_logged_values_count(tmp_path: Path) -> None:
+    text = "step,train/d_loss,val/d_loss,val/frechet\n1,9,5,\n2,9,4,0.3\n3,9,,\n4,9,7"
+    folder = logged(tmp_path / "a", text)  # whose last row is not complete
+    assert scores_of(folder, STAGES) == ({"val/d_loss": 4.0, "val/frechet": 0.3}, {})
+    assert scores_of(folder, ["test"]) == ({}, {})
 
 
 def test_metrics_json_takes_precedence_stage_by_stage(tmp_path: Path) -> None:
     folder = results(tmp_path / "a", 0.5)
     (folder / "metrics.csv").write_text("val/frechet,test/frechet\n0.7,0.6\n")
-    scores, floors = compare.scores_of(folder, ["val", "test"])
-    assert scores == {"val/frechet": 0.7, "test/frechet": 0.5, "test/recall": None}
+    scores, floors = scores_of(folder, STAGES)
+    assert scores["val/frechet"] == 0.7
+    assert scores["test/frechet"] == 0.5
     assert floors == {"test/frechet": 0.1}
 
 
-def test_settings_that_all_runs_have_and_that_differ_are_shown(tmp_path: Path) -> None:
-    first = results(tmp_path / "a", 1.0, optimizer={"class_path": "torch.optim.Adam"}, extra=1)
-    second = results(tmp_path / "b", 1.0, optimizer={"class_path": "torch.optim.SGD"})
-    runs = compare.load([first, second])
-    assert compare.differences(runs) == ["model.optimizer"]
-    assert [found.config["model.optimizer"] for found in runs] == ["Adam", "SGD"]
+def test_only_settings_that_differ_are_shown_in_words(tmp_path: Path) -> None:
+    def optimizer(name: str, lr: float) -> dict[str, Any]:
+        init = {"lr": lr, "betas": [0.5, 0.9]}
+        return {"g": {"class_path": f"torch.optim.{name}", "init_args": init}, "d": {"lr": lr}}
+
+    first = results(tmp_path / "a", 1.0, **optimizer("Adam", 0.1), depth=[{"class_path": "x.A"}])
+    second = results(tmp_path / "b", 1.0, **optimizer("SGD", 0.2), depth=[{"class_path": "x.B"}])
+    rows = table(read(first, second)).drop(
+        index=["test/frechet", "test/memorization", "test/recall"]
+    )
+    assert rows.T.to_dict("list") == {
+        "g": ["Adam", "SGD"], "g.lr": ["0.1", "0.2"], "d.lr": ["0.1", "0.2"], "0": ["A", "B"],
+    }  # fmt: skip
 
 
-def test_a_table_too_wide_for_the_terminal_is_turned(
+def test_a_table_fits_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "30")
-    run("compare", str(results(tmp_path / "a", 0.5)), "--out", str(tmp_path))
-    assert rows_of(capsys.readouterr().out)["run"] == ["a"]
+    monkeypatch.setenv("COLUMNS", "60")
+    for i in range(9):
+        results(tmp_path / f"a_long_name_{i}", 0.5, width=str(i) * 80)
+    compare([tmp_path], out=tmp_path / "o")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-2])) <= 60
+    assert sum("test/frechet" in line for line in lines) > 2
 
 
 def test_runs_without_results_are_named_and_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = results(tmp_path / "a", 0.5)
-    (tmp_path / "empty").mkdir()
-    others = [str(tmp_path / name) for name in ("empty", "missing")]
-    run("compare", str(done), *others, "--out", str(tmp_path))
-    printed = capsys.readouterr()
-    assert printed.err == f"Skipped: {others[0]} (no results), {others[1]} (no such folder)\n"
-    assert rows_of(printed.out).keys() == {"run", "a", "Wrote"}
+    done, empty = results(tmp_path / "a", 0.5), logged(tmp_path / "b", "")
+    assert [*compare([done, empty]).columns] == ["a"]
+    assert str(empty) in capsys.readouterr().err
 
 
-def test_without_any_results_the_command_that_writes_them_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = fails(capsys, "compare", str(tmp_path))
-    assert f"nothing to compare in {tmp_path} (no results)" in line
-    assert "`python cli.py test --ckpt_path RUN`" in line
-    done = results(tmp_path / "a", 0.5)
-    line = fails(capsys, "compare", str(done), "--stage", "val")
+def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no run in" in fails(capsys, "compare", str(tmp_path))
+    assert "there is no folder nothing." in fails(capsys, "compare", "nothing")
+    empty = str(logged(tmp_path / "b", ""))
+    assert "`python cli.py test --ckpt_path RUN`" in fails(capsys, "compare", empty)
+    line = fails(capsys, "compare", empty, "--stage", "val")
     assert "`python cli.py validate --ckpt_path RUN`" in line
-
-
-@pytest.mark.parametrize(
-    ("args", "expected"),
-    [
-        ([], "the following arguments are required: RUN"),
-        (["x", "--stage", "fit"], "argument --stage: invalid choice: 'fit'"),
-        (["x", "--foo"], "unrecognized arguments: --foo"),
-    ],
-)
-def test_wrong_arguments_are_one_line(
-    args: list[str], expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = fails(capsys, "compare", *args)
-    assert line.startswith(f"error: {expected}")
-    assert line.endswith("`python cli.py compare --help` lists the options.")
-
-
-def test_an_unwritable_folder_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = results(tmp_path / "a", 1.0)
-    assert "cannot be written to" in fails(capsys, "compare", str(folder), "--out", "/proc/x")
-
-
-def test_a_broken_config_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = results(tmp_path / "a", 1.0)
-    (folder / "config.yaml").write_text("a: [1")
-    assert "config.yaml: not valid YAML" in fails(capsys, "compare", str(folder))
+    (tmp_path / "b" / "config.yaml").write_text("a: [1")
+    assert "config.yaml: not valid YAML" in fails(capsys, "compare", empty)
 
 
 def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
@@ -191,22 +170,20 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
 def test_the_picture_has_scores_that_two_runs_share(tmp_path: Path) -> None:
     text = "step,val/loss,val/accuracy,val/accuracy_class_0\n1,{},0.5,0.5\n"
     logs = [logged(tmp_path / name, text.format(loss)) for name, loss in (("a", 1), ("b", 3))]
-    runs = compare.load([*logs, results(tmp_path / "gan", 0.3)])
-    names = ["val/loss", "val/accuracy", "val/accuracy_class_0", "test/frechet"]
-    assert shared(runs, names) == names[:2]
-    assert shared(runs[2:], names) == ["test/frechet"]
-    loss, accuracy = draw(runs, names).axes
-    assert (loss.get_title(), accuracy.get_title()) == (
-        f"val/loss {LOWER}",
-        f"val/accuracy {HIGHER}",
-    )
+    runs = read(*logs, results(tmp_path / "gan", 0.3))
+    assert draw(runs[1:]) is None
+    figure = draw(runs, with_mean=True)
+    assert figure is not None
+    loss, accuracy = figure.axes
+    assert loss.get_title() == f"val: loss {ARROWS['lower']}"
+    assert accuracy.get_title() == f"val: accuracy {ARROWS['higher']}"
     dots, mean = loss.lines
-    assert list(dots.get_xdata())[:2] == [1, 3]
+    assert [*dots.get_xdata()] == [1, 3]
     assert mean.get_xdata() == [2, 2]
     assert [tick.get_text() for tick in loss.get_yticklabels()] == ["a", "b", "gan"]
 
 
-def test_the_better_direction_is_that_of_the_scores() -> None:
-    arrows = {"lower": LOWER, "higher": HIGHER}
-    known = {name: arrows[better] for name, better in dashboard.BETTER.items() if better}
-    assert BETTER.items() >= known.items()
+def test_the_direction_of_scores() -> None:
+    names = ("val/loss", "val/accuracy_class_3", "test/frechet", "test/recall")
+    assert [better(name) for name in names] == ["lower", "higher", "lower", "higher"]
+    assert better("test/memorization") is better("test/kid_error") is better("val/x") is None
