@@ -67,10 +67,10 @@ def cut_validation(
             return kept, cut
     rarest, fewest = int(classes[counts.argmin()]), int(counts.min())
     name = repr(class_names[rarest]) if class_names else str(rarest)
+    share = f"set --data.{option} to another share, or " if fewest > 1 else ""
     raise UserError(
         f"{option} {fraction} of {n} examples does not leave each of the {len(classes)} classes an "
-        f"example on both sides: set --data.{option} to another share, or give class {name}, which "
-        f"has {fewest}, more examples"
+        f"example on both sides: {share}give class {name}, which has {fewest}, more examples"
     )
 
 

@@ -20,9 +20,7 @@ def offline(path: Path, folder: Path) -> list[str]:
     data = yaml.safe_load(path.read_text())["data"]
     own = [f"--data.path={folder}", "--data.val_fraction=0.2", "--data.batch_size=8"]
     digits = ["--data.dataset=digits", "--data.batch_size=8"]
-    return {"Images": digits, "StackedImages": digits, "ImageFolder": own}.get(
-        data["class_path"], []
-    )
+    return {"Images": digits, "ImageFolder": own}.get(data["class_path"], [])
 
 
 @pytest.fixture(scope="module")

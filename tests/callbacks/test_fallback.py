@@ -12,13 +12,14 @@ from tests.models.gans import small
 
 
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # without a folder `data`
     monkeypatch.setattr("datamodules.images.download", lambda *_: "offline")
 
 
 def steps_of(folder: Path, dataset: Any, max_steps: int) -> int:
     """Counts the steps of a run with at most 3 on the small digits."""
-    data = Images(dataset, str(folder / "data"), batch_size=16)
+    data = Images(dataset, batch_size=16)
     limits = {"max_epochs": -1, "max_steps": max_steps, "limit_val_batches": 0}
     run = trainer(folder, FallbackSteps(3), **limits)
     run.fit(small(schedule="linear"), datamodule=data)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import cli
-from callbacks.judges import FoundJudge, by_channel, check_judge, find_judge
+from callbacks.judges import FoundJudge, check_judge, find_judge
 from callbacks.quality import Quality
-from datamodules import Images, Splits, StackedImages
+from datamodules import Images, Splits
 from metrics.judge import JudgeNetwork, recipes, sha256
 from models import ConditionalGAN
 from runtime.errors import UserError
@@ -120,31 +120,6 @@ def test_a_judge_that_knows_other_training_images_is_a_warning() -> None:
     judge = FoundJudge(find_judge("digits").network, "j", "", None, identity)
     with pytest.warns(UserWarning, match="another split .*different: split_seed"):
         check_judge(judge, data)
-
-
-def test_a_judge_of_grey_images_judges_stacks_and_knows_their_splits(
-    recwarn: pytest.WarningsRecorder,
-) -> None:
-    data = StackedImages("digits", split_seed=1, num_train=10)
-    data.setup()
-    assert data.splits is not None
-    known = Images("digits", split_seed=1)
-    known.setup()
-    names = tuple("0123456789")  # of the classes of a channel
-    grey = find_judge("digits")._replace(class_names=names, identity=known.identity())
-    judge = by_channel(grey, 3)
-    check_judge(judge, data)
-    assert not recwarn.list
-    assert judge.class_names is not None
-    assert (judge.class_names[7], judge.class_names[80]) == ("007", "080")
-    assert judge.as_dict() == grey.as_dict() | {"name": "digits, by channel"}
-    images, modes = data.splits.test.take(torch.arange(1000))
-    features, seen = judge.network.judge(images)
-    assert features.shape == (1000, 192)
-    assert (seen == modes).double().mean() > 0.97
-    other = judge._replace(identity=known.identity() | {"split_seed": 0})
-    with pytest.warns(UserWarning, match="another split .*different: split_seed"):
-        check_judge(other, data)
 
 
 def test_a_gan_of_own_data_is_scored_by_the_run_of_its_judge(run: Path, tmp_path: Path) -> None:

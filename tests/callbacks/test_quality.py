@@ -10,7 +10,6 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks.judges import FoundJudge
 from callbacks.quality import Quality
-from datamodules import StackedImages
 from datamodules.base import InMemoryDataModule, Splits
 from metrics.judge import JudgeNetwork
 from models import GAN, ConditionalGAN
@@ -106,35 +105,6 @@ def test_few_samples_have_all_classes_though_the_data_are_in_their_order(tmp_pat
         assert 3 < counts["test"] < 25
     assert found["floor"]["label_accuracy"] > 0.95
     assert (tmp_path / "run" / "figures" / "worst_test.png").exists()
-
-
-def test_real_stacks_in_place_of_generated_ones_reach_as_many_modes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = StackedImages("digits", num_train=600)
-    data.setup()
-    assert data.splits is not None
-    images, modes = data.splits.train.take(torch.arange(500))
-
-    def replay(trainer: Any, model: Any, draws: Draws) -> Any:
-        yield images, None, torch.arange(500)
-
-    monkeypatch.setattr("callbacks.quality._generate", replay)
-    named: list[str] = []
-    monkeypatch.setattr("callbacks.quality.project", lambda *args: named.append(args[-1][80]))
-    run = trainer(tmp_path, Quality(final_samples=500))
-    run.test(small(image_shape=(3, 28, 28)), datamodule=data, verbose=False)
-    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
-    assert found["judge"]["name"] == "digits, by channel"
-    assert named == ["080"]
-    for name in ("frechet", "precision", "recall", "modes"):
-        assert found["scores"][name] == pytest.approx(found["floor"][name], abs=1e-9)
-    assert found["scores"]["modes_kl"] is None  # 500 test stacks lack modes, so it is infinite
-    assert found["scores"]["memorization"] < 1e-3 < 0.9 < found["floor"]["memorization"]
-    assert found["scores"]["modes"] == pytest.approx(len(modes.unique()), abs=5)
-    assert found["class_scores"] == {}
-    assert "kid" not in found["scores"]
-    assert "192 features make them too costly: kid, kid_error." in capsys.readouterr().out
 
 
 def test_no_judge_is_said_once_and_nothing_is_scored(

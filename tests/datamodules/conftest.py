@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules import download, sources
+from datamodules import sources
 from tests.datamodules.pictures import write_classes
 
 
@@ -58,7 +58,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(url: str) -> None:
         raise OSError("tests are offline")
 
-    monkeypatch.setattr(download, "_connect", refuse)
+    monkeypatch.setattr(sources, "_connect", refuse)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
 
 

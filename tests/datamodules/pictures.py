@@ -17,7 +17,7 @@ def write_images(
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         random = np.random.default_rng([seed, i, *str(folder).encode()])
-        height, width = random.integers(8, 20, 2)
+        height, width = random.integers(13, 20, 2)  # `crop` loses less than a third
         pixels = random.integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(pixels).convert(mode).save(folder / f"{i}{suffix}")
     return folder

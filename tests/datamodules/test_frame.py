@@ -44,11 +44,6 @@ def test_photograph_like_images_have_no_background(images: Stripes) -> None:
     assert images.frame() == Frame(images.image_shape, 255.0, images.class_names)
 
 
-def test_empty_images_have_a_background_only() -> None:
-    assert measure(torch.full((3, 1, 8, 8), 7, dtype=torch.uint8)) == {"background": 7.0}
-    assert measure(torch.zeros(0, 1, 8, 8, dtype=torch.uint8)) == {}
-
-
 def test_a_data_set_measures_its_training_images_without_random_numbers() -> None:
     data = Images("digits")
     before = data.frame()
@@ -92,16 +87,6 @@ def test_a_drawn_square_is_scaled_and_placed_as_the_training_images_were(light: 
     assert (pixels.int() - expected.int()).abs().max() <= 1
     inverted = "dark on light, inverted to match the training images"
     assert note == (inverted if light else "")
-
-
-def test_on_light_training_images_a_light_figure_is_inverted() -> None:
-    frame = MNIST_LIKE._replace(background=255.0)
-    drawn = np.zeros((56, 56), np.uint8)
-    drawn[8:48, 20:30] = 200
-    pixels, note = to_frame(Image.fromarray(drawn), frame)
-    assert note == "light on dark, inverted to match the training images"
-    assert pixels[0, 14, 14] == 0
-    assert pixels[0, 0, 0] == 255
 
 
 def test_figures_whose_size_varies_are_inverted_but_not_scaled() -> None:

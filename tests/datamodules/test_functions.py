@@ -47,29 +47,21 @@ def test_formulas_have_their_values(formula: str, expected: object) -> None:
     [
         ("__import__('os').system('true')", "__import__"),
         ("x.real", "x.real"),
+        ("x + " * 900 + "y", "'y' is unknown"),
         ("x[0]", "x\\[0\\]"),
         ("(lambda: x)()", "lambda"),
-        ("[x for x in x]", "for x in x"),
         ("eval(x)", "'eval' is no function known here"),
         ("sin", "'sin' is unknown"),
         ("x + y", "'y' is unknown \\(known: e, pi, x\\)"),
         ("sin(x, x)", "needs 1 argument:"),
         ("where(x > 0, 1)", "needs 3 arguments"),
-        ("sin(x, out=x)", "needs 1 argument"),
         ("sin(*x)", "\\*x"),
         ("x // 2", "not allowed \\(FloorDiv\\)"),
-        ("x and 1", "x and 1"),
-        ("x if x else 1", "x if x else 1"),
         ("x in x", "not allowed \\(In\\)"),
         ("'a' * x", "is not a real number"),
-        ("1j * x", "is not a real number"),
-        ("True * x", "is not a real number"),
         ("(x := 1)", "x := 1"),
         ("sin(x", "is not a formula"),
-        ("", "is not a formula"),
-        ("x\0", "is not a formula"),
         ("1" + "0" * 400, "is not a formula"),
-        ("-" * 3_000 + "x", "is not a formula"),
         ("-" * 100_000 + "x", "is not a formula"),
     ],
 )
@@ -78,12 +70,7 @@ def test_anything_else_is_refused_in_one_line(formula: str, part: str) -> None:
         evaluate(formula, {"x": X})
     assert "--data.function" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_an_error_cites_the_start_of_a_long_formula() -> None:
-    with pytest.raises(UserError, match="'y' is unknown") as error:
-        evaluate("x + " * 900 + "y", {"x": X})
-    assert len(str(error.value)) < 200
+    assert len(str(caught.value)) < 400
 
 
 def test_points_and_values_of_one_variable() -> None:
@@ -142,18 +129,3 @@ def test_a_grid_holds_at_most_so_many_points(num: int, dimensions: int, found: i
 def test_a_function_without_finite_values_is_refused() -> None:
     with pytest.raises(UserError, match=r"log\(x\).*no finite value at \(-"):
         splits("log(x)")
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [
-        {"dimensions": 0},
-        {"num_train": 0},
-        {"noise": -1.0},
-        {"num_eval": 8, "dimensions": 2, "function": "x1"},
-        {"sampling": "sobol"},
-    ],
-)
-def test_nonsense_is_refused_by_its_key(kwargs: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=f"data.{next(iter(kwargs))}"):
-        Functions(**kwargs)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Search for image data sets, the fallback to digits, and the splits."""
+"""The choice of an image data set, its splits and its pixels."""
 
 import warnings
 from collections.abc import Callable
@@ -7,97 +7,53 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger
+from sklearn.model_selection import train_test_split
 
 from datamodules import Images, Split, images
-from datamodules.base import cut_validation
 from datamodules.digits import load_digits
+from metrics.judge import load_judge
 from runtime.errors import UserError
 
 
-def as_set(split: Split) -> set[bytes]:
-    return {row.numpy().tobytes() for row in split.inputs}
+def set_up(data: Images) -> Images:
+    data.prepare_data()
+    data.setup("fit")
+    return data
 
 
 def test_auto_is_mnist_where_it_is_found(tmp_path: Path, tiny: Callable[..., None]) -> None:
     tiny(tmp_path / "MNIST" / "raw", suffix=".gz")
-    data = Images("auto", str(tmp_path), val_fraction=0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data.prepare_data()
-        data.setup("fit")
+        data = set_up(Images("auto", str(tmp_path), val_fraction=0.5))
     assert data.dataset_found == data.hparams["dataset_found"] == data.judge == "mnist"
+    assert not data.fell_back
 
 
-def test_auto_falls_back_to_digits_loudly_and_on_the_record(tmp_path: Path) -> None:
-    data = Images("auto", str(tmp_path))
-    data.prepare_data()
+def test_auto_without_a_named_folder_falls_back_to_digits_loudly_and_on_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.warns(UserWarning, match="MNIST WAS NOT FOUND") as caught:
-        data.setup("fit")
-    message = str(caught[0].message)
-    for part in (f"{tmp_path}/MNIST/raw", "tests are offline", "--data.data_dir"):
-        assert part in message
+        data = set_up(Images("auto"))
+    for part in ("data/MNIST/raw", "tests are offline", "--data.data_dir"):
+        assert part in str(caught[0].message)
     assert data.hparams["dataset_found"] == "digits"
     assert data.hparams_initial["dataset_found"] == "digits"  # for loggers
     assert data.hparams["dataset"] == "auto"
-    assert data.identity()["dataset"] == "digits in MNIST's frame"
-    assert data.judge == "digits"
+    assert data.identity()["dataset"] == data.judge == "digits"
     assert data.fell_back
 
 
-def test_the_fallback_is_one_line_where_it_is_no_news(tmp_path: Path) -> None:
-    run = Trainer(max_steps=1, logger=False, enable_checkpointing=False, accelerator="cpu",
-                  enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
-    data = Images("auto", str(tmp_path))
-    for command, message in ((run.fit, "MNIST WAS NOT FOUND"), (run.test, "MNIST was not found")):
-        data.splits = None
-        with pytest.warns(UserWarning, match=message):
-            command(Nothing(), datamodule=data)
-
-
-class Nothing(LightningModule):
-    """Trains a single number and ignores the images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = torch.nn.Parameter(torch.zeros(()))
-
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        pixels, labels = batch
-        assert pixels.shape == (128, 1, 28, 28)
-        assert pixels.dtype == torch.float32
-        assert 0.9 < pixels.max() <= 1
-        return self.number
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    def test_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
-        pass
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_logger_and_checkpoint_carry_what_was_found(tmp_path: Path) -> None:
-    data = Images("auto", str(tmp_path / "data"))
-    options: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
-    trainer = Trainer(
-        max_steps=1, accelerator="cpu", logger=CSVLogger(tmp_path), limit_val_batches=0, **options
-    )
-    trainer.fit(Nothing(), data)
-    logged = next(tmp_path.rglob("hparams.yaml")).read_text()
-    assert "dataset_found: digits" in logged
-    path = next(tmp_path.rglob("*.ckpt"))
-    again = Images.load_from_checkpoint(path, weights_only=True)
-    assert again.dataset == "auto"
-    assert again.val_fraction == data.val_fraction
-
-
-def test_a_named_data_set_is_never_replaced(tmp_path: Path) -> None:
-    data = Images("mnist", str(tmp_path))
-    data.prepare_data()
-    with pytest.raises(UserError, match=r"MNIST is in none of.*tests are offline"):
-        data.setup("fit")
+@pytest.mark.parametrize("dataset", ["auto", "mnist"])
+def test_a_named_folder_without_the_data_is_an_error(tmp_path: Path, dataset: Any) -> None:
+    missing = Images(dataset, str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="no folder .*nowhere: set --data.data_dir .*MNIST/raw"):
+        set_up(missing)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"MNIST is in none of: .*tests are offline"):
+        set_up(Images(dataset, str(tmp_path)))
+    assert set_up(Images("digits", str(tmp_path / "nowhere"))).dataset_found == "digits"
 
 
 def test_the_network_is_asked_only_for_what_is_missing(
@@ -108,49 +64,60 @@ def test_the_network_is_asked_only_for_what_is_missing(
     tiny(tmp_path / "MNIST" / "raw")
     for dataset in ("auto", "mnist", "digits", "kmnist"):
         Images(dataset, str(tmp_path)).prepare_data()  # type: ignore[arg-type]
+    Images("fashion", str(tmp_path / "nowhere")).prepare_data()
     assert asked == ["kmnist"]
 
 
-def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(UserError, match="'cifar'.*--data.dataset.*kmnist"):
-        Images("cifar")  # type: ignore[arg-type]
+JUDGES = {
+    "auto": None, "mnist": "mnist", "fashion": "fashion", "kmnist": None, "qmnist": "mnist",
+    "emnist-digits": "mnist", "digits": "digits",
+}  # fmt: skip
 
 
-def test_validation_is_cut_from_train_alone_stratified_and_seeded() -> None:
+@pytest.mark.parametrize(("key", "judge"), JUDGES.items())
+def test_what_a_data_set_declares_is_known_before_any_data_is_read(
+    key: Any, judge: str | None
+) -> None:
+    data = Images(key)
+    assert (data.input_shape, data.num_classes, data.judge) == ((1, 28, 28), 10, judge)
+    assert data.mirrors == (key == "fashion")
+    assert (data.class_names is not None) == (key == "fashion")
+    assert judge is None or load_judge(judge).num_classes == 10
+    assert data.splits is None
+
+
+def test_validation_is_the_stratified_cut_of_scikit_learn() -> None:
     train, test = load_digits()
-    data, other = Images("digits"), Images("digits", split_seed=1)
-    data.setup()
-    other.setup()
-    assert data.splits is not None
-    assert other.splits is not None
-    assert data.splits.val is not None
-    assert other.splits.val is not None
-    assert len(data.splits.val.targets) == 120
-    assert len(data.splits.train.targets) == 1317
-    assert set(data.splits.val.targets.bincount().tolist()) <= {11, 12, 13}
-    assert as_set(data.splits.train).isdisjoint(as_set(data.splits.val))
-    assert as_set(data.splits.train) | as_set(data.splits.val) == as_set(train)
-    assert torch.equal(data.splits.test.inputs, test.inputs)
-    assert torch.equal(other.splits.test.inputs, test.inputs)
-    again = cut_validation(train, 1 / 12, 0)[1]
-    assert again is not None
-    assert torch.equal(again.inputs, data.splits.val.inputs)
-    assert as_set(other.splits.val) != as_set(data.splits.val)
+    for seed in (0, 1):
+        splits = set_up(Images("digits", split_seed=seed)).splits
+        assert splits is not None
+        assert splits.val is not None
+        rows = train_test_split(
+            range(1437), test_size=120, random_state=seed, stratify=train.targets.numpy()
+        )
+        for part, expected in zip((splits.train, splits.val), rows, strict=True):
+            wanted = train.take(torch.tensor(sorted(expected)))
+            assert torch.equal(part.inputs, wanted.inputs)
+            assert torch.equal(part.targets, wanted.targets)
+        assert set(splits.val.targets.bincount().tolist()) <= {11, 12, 13}
+        assert torch.equal(splits.test.inputs, test.inputs)
 
 
-def test_the_split_does_not_depend_on_the_seed_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, other = Images("digits"), Images("digits")
-    data.setup()
+def first_batch(data: Images) -> Split:
+    return Split(*next(iter(data.train_dataloader())))
+
+
+def test_the_seed_of_the_run_decides_the_order_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, other = set_up(Images("digits")), Images("digits")
+    before = first_batch(data)
     monkeypatch.setenv("PL_GLOBAL_SEED", "7")
     torch.manual_seed(7)
-    other.setup()
+    set_up(other)
     assert data.splits is not None
     assert other.splits is not None
     assert torch.equal(data.splits.train.inputs, other.splits.train.inputs)
-    first, second = next(iter(data.train_dataloader())), next(iter(other.train_dataloader()))
-    assert torch.equal(first[0], second[0])  # Both use seed 7 now.
-    monkeypatch.setenv("PL_GLOBAL_SEED", "8")
-    assert not torch.equal(first[0], next(iter(data.train_dataloader()))[0])
+    assert torch.equal(first_batch(data).inputs, first_batch(other).inputs)
+    assert not torch.equal(first_batch(data).inputs, before.inputs)
 
 
 def test_no_validation_is_no_loader() -> None:
@@ -165,18 +132,13 @@ def test_a_fraction_that_empties_a_class_is_refused(fraction: float) -> None:
         Images("digits", val_fraction=fraction).setup()
 
 
-@pytest.mark.parametrize(("scale", "largest"), [(255.0, 1.0), (256.0, 255 / 256), (1.0, 255.0)])
-def test_pixels_are_divided_by_the_scale(scale: float, largest: float) -> None:
+@pytest.mark.parametrize("scale", [255.0, 256.0, 1.0])
+def test_pixels_are_divided_by_the_scale(scale: float) -> None:
     data = Images("digits", scale=scale)
     stored = next(iter(data.test_dataloader()))
     assert stored[0].dtype == torch.uint8
     pixels, labels = data.on_after_batch_transfer(stored, 0)
     assert pixels.dtype == torch.float32
-    assert pixels.max().item() == largest
+    assert pixels.max().item() == 255 / scale
     assert torch.equal(pixels, stored[0].float() / scale)
     assert torch.equal(labels, stored[1])
-
-
-def test_a_scale_of_zero_is_refused() -> None:
-    with pytest.raises(UserError, match="data.scale is 0"):
-        Images("digits", scale=0)

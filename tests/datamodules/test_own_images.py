@@ -1,0 +1,340 @@
+"""Folders of image files and files of arrays: layouts, splits, the cache, and mistakes."""
+
+import os
+import shutil
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import ImageArrays, ImageFolder, image_files
+from datamodules.image_files import read_image, to_tensor
+from runtime.errors import UserError
+from tests.datamodules.pictures import loaded, parts, write_classes, write_images
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def test_images_are_decoded_in_order_with_the_label_of_their_folder(photos: Path) -> None:
+    data = loaded(photos, val_fraction=0.0, test_fraction=0.1)
+    assert (data.image_shape, data.num_classes) == ((3, 8, 8), 2)
+    assert (data.class_names, data.title) == (("cat", "dog"), "photos")
+    assert data.splits is not None
+    known = {}
+    for k, name in enumerate(("cat", "dog")):
+        for file in (photos / name).iterdir():
+            known[to_tensor(read_image(file), (3, 8, 8)).numpy().tobytes()] = k
+    for split in (data.splits.train, data.splits.test):
+        for image, label in zip(*split, strict=True):
+            assert known.pop(image.numpy().tobytes()) == label
+    assert not known
+
+
+def test_splits_are_stratified_seeded_and_apart(photos: Path) -> None:
+    data, again, other = loaded(photos), loaded(photos), loaded(photos, split_seed=1)
+    assert data.splits is not None
+    sizes = [split.targets.bincount().tolist() for split in data.splits if split]
+    assert sizes == [[7, 7], [2, 2], [1, 1]]
+    assert len(set.union(*parts(data))) == 20
+    assert parts(again) == parts(data)
+    assert parts(other) != parts(data)
+
+
+def test_equal_images_on_both_sides_of_a_split_are_counted(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        write_classes(tmp_path / name, count=5)
+    shutil.copy(tmp_path / "train" / "cat" / "0.png", tmp_path / "test" / "cat" / "copy.png")
+    with pytest.warns(UserWarning, match="1 of 11 test images are also training images"):
+        loaded(tmp_path, val_fraction=0.0)
+
+
+@pytest.mark.parametrize("val", ["validation", None])
+def test_given_splits_stay(val: str | None, tmp_path: Path) -> None:
+    for name in ("train", "test", *([val] if val else [])):
+        write_classes(tmp_path / name, count=5)
+    data = loaded(tmp_path)
+    assert data.splits is not None
+    sizes = [len(split.targets) for split in data.splits if split]
+    assert sizes == ([10, 10, 10] if val else [8, 2, 10])
+    expected = set.union(*parts(loaded(tmp_path / "test", test_fraction=0.2)))
+    assert expected == parts(data)[2]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    assert ImageFolder(str(write_classes(tmp_path, ("car", "train")))).num_classes == 2
+
+
+def test_images_without_classes(tmp_path: Path) -> None:
+    write_images(tmp_path, 8)
+    write_images(tmp_path / "more", 2)
+    data = loaded(tmp_path, labels="none")
+    assert (data.num_classes, data.class_names) == (None, None)
+    assert data.splits is not None
+    assert [len(split.targets) for split in data.splits if split] == [7, 2, 1]
+
+
+def test_channels_are_those_of_the_files_if_none_are_given(tmp_path: Path) -> None:
+    write_classes(tmp_path, mode="L")
+    assert loaded(tmp_path, channels=None).image_shape == (1, 8, 8)
+    assert loaded(tmp_path, channels=3).image_shape == (3, 8, 8)
+    write_images(tmp_path / "cat", 1)
+    assert loaded(tmp_path, channels=None).image_shape == (3, 8, 8)
+
+
+def test_a_moved_folder_is_the_same_data_and_another_file_is_not(photos: Path) -> None:
+    identity = loaded(photos).identity()
+    moved = photos.rename(photos.with_name("moved"))
+    assert loaded(moved).identity() == identity
+    write_images(moved / "cat", 1, seed=1)
+    assert loaded(moved).identity() != identity
+
+
+def wide(folder: Path, width: int, count: int = 1) -> None:
+    for i in range(count):
+        pixels = np.random.default_rng([width, i, *folder.name.encode()]).integers(
+            0, 256, (20, width, 3), np.uint8
+        )
+        Image.fromarray(pixels).save(folder / f"wide{i}.png")
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_crop_that_loses_a_third_of_images_is_said_with_their_share(
+    tmp_path: Path, cached: bool
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        wide(tmp_path / name, 29, count=10)  # loses 31 %
+    wide(tmp_path / "cat", 30, count=5)
+    message = r"third or more of the longer side of 5 of 20 images \(25%\), such as .*cat/wide0.png"
+    for _ in range(1 + cached):
+        with pytest.warns(UserWarning, match=message):
+            loaded(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded(tmp_path, fit="pad")
+        loaded(tmp_path, size=(8, 12))
+
+
+@pytest.fixture
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were decoded."""
+    found: list[Path] = []
+
+    def record(path: Path) -> Image.Image:
+        found.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(image_files, "read_image", record)
+    return found
+
+
+def test_the_second_run_decodes_nothing_unless_something_has_changed(
+    photos: Path, decodings: list[Path]
+) -> None:
+    first = parts(loaded(photos))
+    moved = photos.rename(photos.with_name("moved"))
+    assert parts(loaded(moved)) == first
+    assert len(decodings) == 20
+    loaded(moved, size=9)
+    loaded(moved, fit="pad")
+    assert len(decodings) == 60
+    write_images(moved / "cat", 1, seed=1)
+    loaded(moved)
+    assert len(decodings) == 80
+    loaded(moved, cache=False)
+    assert len(decodings) == 100
+
+
+def test_a_damaged_cache_is_replaced(photos: Path, decodings: list[Path]) -> None:
+    first = parts(loaded(photos))
+    (entry,) = (photos / ".ladder").iterdir()
+    whole = entry.read_bytes()
+    middle = len(whole) // 2
+    for data in (b"", whole[:middle], whole[:middle] + b"\xff\x00" + whole[middle + 2 :]):
+        entry.write_bytes(data)
+        decodings.clear()
+        assert parts(loaded(photos)) == first
+        assert len(decodings) == 20
+        assert entry.read_bytes() == whole
+    assert list((photos / ".ladder").iterdir()) == [entry]
+
+
+def test_a_folder_that_cannot_be_written_is_cached_for_the_user(
+    photos: Path, decodings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    first = parts(loaded(photos))
+    assert parts(loaded(photos)) == first
+    assert len(decodings) == 20
+    assert not (photos / ".ladder").exists()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(photos / "cat" / "0.png"))
+    with pytest.warns(UserWarning, match="cannot be kept for the next run"):
+        loaded(photos)
+
+
+def test_several_runs_may_write_the_cache_at_once(photos: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: parts(loaded(photos)), range(4)))
+    assert all(splits == found[0] for splits in found)
+    assert len(list((photos / ".ladder").iterdir())) == 1
+
+
+def test_unreadable_images_are_named_or_left_out(photos: Path) -> None:
+    for i in range(5):
+        (photos / "dog" / f"{i}.png").write_bytes(b"no image")
+    message = r"5 image\(s\) cannot be read: .*dog/0.png \(not an image .*dog/2.png .*\) and 2 more"
+    with pytest.raises(UserError, match=message + ".*--data.skip_unreadable true"):
+        loaded(photos)
+    with pytest.warns(UserWarning, match=message):
+        data = loaded(photos, skip_unreadable=True)
+    assert sum(map(len, parts(data))) == 15
+
+
+def other_classes(photos: Path) -> None:
+    inner = photos.rename(photos.with_name("inner"))
+    write_classes(photos / "test", ("cat", "dgo"))
+    inner.rename(photos / "train")
+
+
+FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "empty class": (lambda photos: (photos / "eel").mkdir(), {}, "eel has no images: remove it"),
+    "rare class": (
+        lambda photos: write_images(photos / "eel", 1), {},
+        "test_fraction 0.1 of 21 .*: .*give class 'eel', which has 1, more",
+    ),
+    "flat": (
+        lambda photos: photos.rename(photos.with_name("x")) and write_images(photos, 3), {},
+        "photos has no folders of classes: .*--data.labels none",
+    ),
+    "missing": (
+        lambda photos: photos.rename(photos.with_name("photo")), {},
+        "there is no folder .*photos: .*Did you mean .*/photo",
+    ),
+    "classes": (other_classes, {}, "test has the class 'dgo' and .*train has not|'dog'"),
+    "mixed": (
+        lambda photos: write_images(photos / "train") and write_images(photos / "test"), {},
+        "has test/, train/ and also cat/",
+    ),
+    "no test": (None, {"test_fraction": 0.0}, "set --data.test_fraction to 0.1, or add test"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", FOLDER_MISTAKES)
+def test_mistakes_in_a_folder_are_named_with_a_remedy(mistake: str, photos: Path) -> None:
+    change, options, message = FOLDER_MISTAKES[mistake]
+    if change:
+        change(photos)
+    with pytest.raises(UserError, match=message) as caught:
+        loaded(photos, **options)
+    assert "\n" not in str(caught.value)
+
+
+COLOUR = np.random.default_rng(0).integers(0, 256, (40, 4, 6, 3), np.uint8)
+GREY, LABELS = COLOUR[..., 0], np.arange(40) % 4
+
+
+def archive(folder: Path, **arrays: Any) -> str:
+    path = folder / "mine.npz"
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def read(path: str, **options: Any) -> ImageArrays:
+    data = ImageArrays(path, **options)
+    data.setup()
+    return data
+
+
+def test_colour_images_have_their_channels_first(tmp_path: Path) -> None:
+    data = read(archive(tmp_path, images=COLOUR, labels=LABELS))
+    assert (data.image_shape, data.num_classes, data.class_names) == ((3, 4, 6), 4, None)
+    assert data.splits is not None
+    assert [len(split.targets) for split in data.splits if split] == [32, 4, 4]
+    known = {image.tobytes(): k for image, k in zip(COLOUR, LABELS, strict=True)}
+    for split in data.splits:
+        assert split is not None
+        for image, k in zip(split.inputs, split.targets.tolist(), strict=True):
+            assert known.pop(image.permute(1, 2, 0).contiguous().numpy().tobytes()) == k
+
+
+def test_given_arrays_stay_and_forms_of_labels_and_pixels_are_equal(tmp_path: Path) -> None:
+    arrays = {f"{name}_images": np.roll(GREY, i, 2) for i, name in enumerate(("train", "test"))}
+    labels = {"train_labels": LABELS[:, None], "test_labels": LABELS.astype(np.uint8)}
+    data = read(archive(tmp_path, **arrays, **labels), val_fraction=0, class_names=list("abcd"))
+    assert (data.image_shape, data.class_names) == ((1, 4, 6), ("a", "b", "c", "d"))
+    assert data.splits is not None
+    assert data.splits.test.targets.tolist() == LABELS.tolist()
+    floats = {name: (images / 255).astype(np.float32) for name, images in arrays.items()}
+    again = read(archive(tmp_path, **floats, **labels), val_fraction=0)
+    assert again.splits is not None
+    assert torch.equal(again.splits.train.inputs, data.splits.train.inputs)
+
+
+def test_a_plain_array_takes_its_labels_from_another_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", GREY)
+    np.save(tmp_path / "y.npy", LABELS)
+    assert read(f"{tmp_path}/x.npy", labels=f"{tmp_path}/y.npy").num_classes == 4
+    assert read(f"{tmp_path}/x.npy", labels="none").num_classes is None
+    with pytest.raises(UserError, match="no file .*z.npy: set --data.labels to"):
+        read(f"{tmp_path}/x.npy", labels=f"{tmp_path}/z.npy")
+
+
+def test_samples_of_some_classes_keep_their_numbers(tmp_path: Path) -> None:
+    """As `sample --classes 1 3` writes them."""
+    path = archive(tmp_path, images=GREY[1::2], labels=LABELS[1::2], scores=np.ones(20))
+    data = read(path, class_names=list("abcd"))
+    assert data.num_classes == 4
+    assert data.splits is not None
+    assert data.splits.train.targets.unique().tolist() == [1, 3]
+
+
+def test_the_identity_of_arrays_is_their_content(tmp_path: Path) -> None:
+    first = read(archive(tmp_path, images=GREY, labels=LABELS)).identity()
+    moved = (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
+    assert read(str(moved)).identity() == first
+    assert read(archive(tmp_path, images=255 - GREY, labels=LABELS)).identity() != first
+
+
+NONE = {"labels": "none"}
+ARRAY_MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "no images": ({"x": GREY, "y": LABELS}, {}, "has no 'images' but x, y: name the array"),
+    "no labels": ({"images": GREY}, {}, "has no 'labels' but images: .*--data.labels to .*none"),
+    "objects": ({"images": np.array([{}, {}], dtype=object)}, {}, "not a whole file of numbers"),
+    "text": ({"images": GREY.astype(str)}, NONE, "values of <U.*: use uint8"),
+    "floats": ({"images": GREY.astype(float)}, NONE, r"from 0 to 255: floating-.* in 0\.\.1"),
+    "nan": ({"images": GREY * np.nan}, NONE, r"from nan to nan.*0\.\.1"),
+    "large": ({"images": GREY.astype(int) + 1}, NONE, r"1 to 256: integer .*255"),
+    "channels first": ({"images": np.moveaxis(COLOUR, 3, 1)}, NONE, "channels, which come last"),
+    "lengths": ({"images": GREY, "labels": LABELS[1:]}, {}, "39 labels for 40 images"),
+    "matrix": ({"images": GREY, "labels": np.eye(40)}, {}, r"shape \(40, 40\) of float64: labels"),
+    "gap": ({"images": GREY, "labels": LABELS * 2}, {}, "has the labels 0, 2, 4, 6: number the"),
+    "negative": ({"images": GREY, "labels": LABELS - 1}, {}, "labels -1, 0, 1, 2: number"),
+    "names": ({"images": GREY, "labels": LABELS}, {"class_names": ["a"]}, "class_names .*not 1"),
+    "shapes": (
+        {"train_images": GREY, "test_images": COLOUR}, NONE, r"shapes \(1, 4, 6\), \(3, 4, 6\)"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", ARRAY_MISTAKES)
+def test_mistakes_in_arrays_are_named_with_a_remedy(mistake: str, tmp_path: Path) -> None:
+    arrays, options, message = ARRAY_MISTAKES[mistake]
+    path = archive(tmp_path, **arrays)
+    with pytest.raises(UserError, match=message) as caught:
+        read(path, **options)
+    assert "\n" not in str(caught.value)
+    assert path in str(caught.value)
+
+
+def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
+    cut = Path(archive(tmp_path, images=GREY))
+    cut.write_bytes(cut.read_bytes()[:500])
+    (tmp_path / "text.npz").write_text("hello")
+    for path in (cut, tmp_path / "text.npz", tmp_path):
+        with pytest.raises(UserError, match=f"{path} cannot be read as numpy arrays"):
+            ImageArrays(str(path))
