@@ -79,14 +79,14 @@ TRICKS = Study(
         "minibatch_std": change("15: batch discrimination", "--model.trunk.minibatch_std true"),
         "packing": change("15: the same by packing", "--model.trunk.packing 2"),
         "spectral_norm": change("later: spectral norm", "--model.spectral_norm true"),
-        "r1": change("later: R1 penalty", "--model.r1_gamma 1.0"),
-        "ema": change("later: moving average of the generator", "--model.ema_decay 0.99"),
+        "r1": change("later: R1 penalty", "--model.penalties.r1 1.0"),
+        "ema": change("later: moving average of the generator", "--model.average.decay 0.99"),
         "cosine": change(
-            "later: cosine schedule of both learning rates", "--model.schedule cosine"
+            "later: cosine schedule of both learning rates", "--model.schedule.shape cosine"
         ),
         "relativistic": change(
             "later: relativistic pairs, R1 and R2",
-            "--model.head.loss Relativistic --model.r1_gamma 1.0 --model.r2_gamma 1.0",
+            "--model.head.loss Relativistic --model.penalties.r1 1.0 --model.penalties.r2 1.0",
         ),
         "clusters": change(
             "12 and 16: labels, here clusters that the GAN finds itself",
@@ -113,9 +113,9 @@ CGAN = Study(
         "projection": change(
             "no projection", "--model.head AuxiliaryHead --model.head.class_weight 0.05"
         ),
-        "r1": change("no R1 penalty", "--model.r1_gamma 0"),
-        "schedule": change("no schedule", "--model.schedule constant"),
-        "ema": change("no moving average", "--model.ema_decay 0"),
+        "r1": change("no R1 penalty", "--model.penalties.r1 0"),
+        "schedule": change("no schedule", "--model.schedule.shape constant"),
+        "ema": change("no moving average", "--model.average.decay 0"),
         "momentum": change(
             "Adam with momentum",
             "--model.generator_optimizer.betas [0.5,0.99] "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.pacing import wait_for_device
 from benchmarks.systems import real_batch
 from benchmarks.worker import Line
-from models.losses import normalized_sigmoid_cross_entropy
+from models.gan.lecture import normalized_sigmoid_cross_entropy
 
 BATCH, LATENT = 100, 100
 Draw = tuple[Tensor, Tensor]  # latents (B, LATENT), labels (B,)

@@ -14,8 +14,10 @@ from torch import nn
 from datamodules import Images
 from datamodules.sources import IMAGE_SHAPE
 from models import GAN, VGG16, ConditionalGAN, ImageClassifier, IrisMLP
-from models.gan_heads import NormalizedSigmoidHead
-from models.gan_networks import LectureGenerator, LectureTrunk, ModernGenerator, ModernTrunk
+from models.averaging import Averaging
+from models.gan.lecture import LectureGenerator, LectureTrunk, NormalizedSigmoidHead
+from models.gan.networks import ModernGenerator, ModernTrunk
+from models.gan.penalties import Penalties
 from models.networks import ResidualConvNet
 
 DIGITS: dict[str, Any] = {"num_classes": 10}
@@ -41,7 +43,7 @@ NARROW: dict[str, Callable[[], Any]] = {
     "VGG-16": partial(classifier, VGG16, width=0.125),
 }
 FULL: dict[str, Callable[[], Any]] = {
-    "cGAN": partial(modern_cgan, ema_decay=0.999, r1_gamma=1.0),
+    "cGAN": partial(modern_cgan, average=Averaging(0.999), penalties=Penalties(r1=1.0)),
     "CNN": partial(classifier, ResidualConvNet),
     "VGG-16": partial(classifier, VGG16),
 }
@@ -53,7 +55,6 @@ def lecture_gan(kind: str, reuse: bool = False) -> GAN:
         "generator": LectureGenerator,
         "initialization": "glorot",
         "latent": "uniform",
-        "reuse_fakes": reuse,
         "fakes_in_eval_mode": not reuse,
     }
     if kind == "gan":

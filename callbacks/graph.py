@@ -8,7 +8,6 @@ from torch import nn
 
 from figures.pictures import tensorboard
 from models.base import eval_mode
-from models.gan import GAN
 
 
 class NetworkGraph(Callback):
@@ -29,12 +28,12 @@ class NetworkGraph(Callback):
 
 
 class Network(nn.Module):
-    """A model's computation as one module; a GAN's includes the discriminator."""
+    """A model's computation as one module."""
 
     def __init__(self, model: LightningModule) -> None:
         super().__init__()
         self.model = model
-        self.compute = model.whole if isinstance(model, GAN) else model.forward
+        self.compute = model.forward
 
     def forward(self, *inputs: Any) -> Any:
         return self.compute(*inputs)

@@ -7,8 +7,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
-from models.alternating import AlternatingOptimization
 from models.base import is_logging_step
+from models.gan.alternating import AlternatingOptimization
 
 
 class Health(Callback):

@@ -12,9 +12,9 @@ from commands.loading import class_names, folder_of, load, splits_of
 from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion, spread
 from datamodules.base import InMemoryDataModule
 from figures.pictures import output_folder, write_figure
-from models import activation_maximization as ascent
+from models import inspection as ascent
 from models.classifier import is_classifier
-from models.occlusion import occlusion_map
+from models.inspection import occlusion_map
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share
 

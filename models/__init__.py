@@ -1,21 +1,26 @@
 """LightningModules, the networks they train, and their losses."""
 
-from models.cgan import ConditionalGAN
 from models.classifier import Classifier
-from models.gan import GAN
-from models.gan_heads import (
+from models.gan import (
+    GAN,
     AuxiliaryHead,
+    ConditionalGAN,
+    LectureGenerator,
+    LectureTrunk,
+    ModernGenerator,
+    ModernTrunk,
+    NonSaturating,
     NormalizedSigmoidHead,
     PlainHead,
     ProjectionHead,
+    SelfConditionedGAN,
     SoftmaxHead,
 )
-from models.gan_networks import LectureGenerator, LectureTrunk, ModernGenerator, ModernTrunk
 from models.gates import GateLogistic, GateMLP
 from models.image_classifiers import ImageClassifier
 from models.iris import IrisMLP
-from models.losses import NonSaturating
 from models.networks import (
+    VGG16,
     FeedForward,
     LectureConvNet,
     OneHiddenLayer,
@@ -23,8 +28,6 @@ from models.networks import (
     ResNet9,
 )
 from models.regressor import FunctionMLP
-from models.self_conditioned import SelfConditionedGAN
-from models.vgg import VGG16
 
 __all__ = [
     "GAN",

@@ -1,10 +1,10 @@
 """Base class of every model: seeded randomness, plain hyperparameters and cheap logging."""
 
 import inspect
-import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any, Self, cast
 
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.distributed import gathered, own_of
-from models.legacy import translate_hyperparameters
 from runtime.lightning_fixes import defaults_of_the_new_class
 from runtime.trust import check_trust
 
@@ -67,12 +66,15 @@ class Module(LightningModule):
     def save_hyperparameters(self, *args: Any, frame: Any = None, **kwargs: Any) -> None:
         """Saves the init arguments as Lightning does, as plain values only.
 
-        A class becomes its `class_path` and `init_args`, from which Lightning builds it again. A
-        lambda has no such form and is left out. `weights_only=True` would refuse to load either.
+        Options become a mapping, a class its `class_path` and `init_args`, from which Lightning
+        builds them again. A lambda has no such form and is left out. `weights_only=True` would
+        refuse to load any of them.
         """
         frame = frame or cast(Any, inspect.currentframe()).f_back
         super().save_hyperparameters(*args, frame=frame, **kwargs)
-        for name in [name for name, value in self.hparams.items() if callable(value)]:
+        for name, value in [*self.hparams.items()]:
+            if not (is_dataclass(value) or callable(value)):
+                continue
             if plain := _as_plain_value(self.hparams.pop(name)):
                 self.hparams[name] = plain
                 self.hparams["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
@@ -81,7 +83,7 @@ class Module(LightningModule):
     def load_from_checkpoint(
         cls, checkpoint_path: Any, *args: Any, trust: bool = False, **kwargs: Any
     ) -> Self:
-        """Loads a checkpoint as Lightning does, also one of version 0.1.
+        """Loads a checkpoint as Lightning does.
 
         Args:
             checkpoint_path: The file.
@@ -89,19 +91,14 @@ class Module(LightningModule):
             trust: Import the classes that it names, whoever wrote it: see `runtime.trust`.
             **kwargs: As for Lightning.
         """
-        checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(checkpoint_path, map_location="meta", weights_only=True)
         saved = checkpoint.get("hyper_parameters", {})
         if not trust:
             check_trust(saved, str(checkpoint_path), own=[f"{cls.__module__}.{cls.__qualname__}"])
-        plain = translate_hyperparameters(saved, cls.__name__)
-        if plain != saved:
-            checkpoint_path = io.BytesIO()
-            torch.save(checkpoint | {"hyper_parameters": plain}, checkpoint_path)
-            checkpoint_path.seek(0)
         kwargs.setdefault("weights_only", True)
         with defaults_of_the_new_class():
             model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
-        for name, value in plain.items():  # Lightning built callables, which have no plain form
+        for name, value in saved.items():  # Lightning built callables, which have no plain form
             model.hparams.setdefault(name, value)
         return model
 
@@ -167,7 +164,12 @@ class Module(LightningModule):
 
 
 def _as_plain_value(value: Any) -> dict[str, Any] | None:
-    """A class or a partial of one as `class_path` and `init_args`; None for anything else."""
+    """Returns options as a mapping, a class or a partial of one as `class_path` and `init_args`.
+
+    None: the value has no plain form.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     cls, init_args = (value.func, value.keywords) if isinstance(value, partial) else (value, {})
     if not isinstance(cls, type) or "<" in cls.__qualname__:  # "<locals>" cannot be imported
         return None

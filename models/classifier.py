@@ -1,25 +1,91 @@
-"""Training, validation, test and prediction of a classifier with any network."""
+"""Training, validation, test and prediction of a classifier with any network, and its losses."""
 
-from functools import partial
-from typing import Any, TypeGuard, cast
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeGuard, cast
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+import torch.nn.functional as F
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
+from models.averaging import Averaging
 from models.base import Module, NetworkCallable
-from models.classifier_losses import CLASSIFIER_LOSSES, ClassifierLossName
-from models.ema import MovingAverage
 from models.layers import Initialization, initialize_
 from models.networks import FeedForward, check_fit
-from models.optimizers import Schedule, build_optimizer, learning_rate_factor
+from models.schedule import Schedule, build_optimizer
 from runtime.errors import UserError
 from runtime.ranges import Share
 
 Batch = tuple[Tensor, Tensor]
+
+
+class ClassifierLoss(NamedTuple):
+    """A loss and the meaning of its logits (B, C), or (B, 1) for class 1 of two classes."""
+
+    loss: Callable[[Tensor, Tensor, float], Tensor]  # of logits, classes (B,), label smoothing
+    probabilities: Callable[[Tensor], Tensor]  # (B, C), or (B, 2) if there is one logit
+
+
+def smooth_one_hot(target: Tensor, num_classes: int, smoothing: float) -> Tensor:
+    """Classes (B,) -> one-hot (B, num_classes), smoothed (Szegedy et al. 2015, section 7)."""
+    return F.one_hot(target, num_classes) * (1 - smoothing) + smoothing / num_classes
+
+
+def both_logits(logits: Tensor) -> Tensor:
+    """One logit (B, 1) as two, (B, 2), with the same meaning: softmax([0, z])[1] = sigmoid(z)."""
+    return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
+
+
+def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Keras' `categorical_crossentropy` after softmax: the mean of -log p[target]."""
+    return F.cross_entropy(both_logits(logits), target, label_smoothing=smoothing)
+
+
+def bce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Keras' `binary_crossentropy` after sigmoid: each output decides "this class or not"."""
+    outputs = logits.shape[1]
+    wanted = smooth_one_hot(target, max(2, outputs), smoothing)[:, -outputs:]
+    return F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype))
+
+
+def mse(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Keras' `mean_squared_error` of probabilities from one-hot targets.
+
+    After softmax, or after sigmoid for one logit; the mean runs over examples and outputs.
+    """
+    outputs = logits.shape[1]
+    wanted = smooth_one_hot(target, max(2, outputs), smoothing)[:, -outputs:]
+    probabilities = logits.sigmoid() if outputs == 1 else softmax(logits)
+    return F.mse_loss(probabilities, wanted.to(logits.dtype))
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Logits (B, C) -> probabilities (B, C); one logit (B, 1) -> (B, 2)."""
+    return both_logits(logits).softmax(dim=1)
+
+
+def normalized_sigmoid(logits: Tensor) -> Tensor:
+    """One-against-all logits (B, C) -> sigmoids divided by their sum; one logit -> (B, 2)."""
+    return softmax(logits if logits.shape[1] == 1 else F.logsigmoid(logits))
+
+
+ClassifierLossName = Literal[
+    "cross_entropy", "bce", "mse",
+    "categorical_crossentropy", "binary_crossentropy", "mean_squared_error",
+]  # fmt: skip
+CLASSIFIER_LOSSES: dict[str, ClassifierLoss] = {
+    "cross_entropy": ClassifierLoss(cross_entropy, softmax),
+    "bce": ClassifierLoss(bce, normalized_sigmoid),
+    "mse": ClassifierLoss(mse, softmax),
+}
+KERAS_NAMES = {
+    "categorical_crossentropy": "cross_entropy",
+    "binary_crossentropy": "bce",
+    "mean_squared_error": "mse",
+}
+CLASSIFIER_LOSSES |= {name: CLASSIFIER_LOSSES[ours] for name, ours in KERAS_NAMES.items()}
 
 
 class Classifier(Module):
@@ -33,11 +99,9 @@ class Classifier(Module):
             or their names in Keras.
         label_smoothing: Share of the target spread over all classes in training.
         initialization: Weights as torch initializes them; `glorot`, as Keras does; or `normal`.
-        ema_decay: Evaluate a moving average of the weights with this decay; 0: the weights.
+        average: Moving average of the weights, to evaluate instead of them.
         optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run: constant, or falling to 0 as a cosine or a line.
-        warmup: Share of the run in which the learning rate first rises from 0.
-        scheduler: One of torch's schedules, stepped every batch, instead of the two above.
+        schedule: The learning rate over the run.
     """
 
     one_logit = False  # for two classes: the network has one output, which speaks for class 1
@@ -50,11 +114,9 @@ class Classifier(Module):
         loss: ClassifierLossName = "cross_entropy",
         label_smoothing: Share = 0.0,
         initialization: Initialization = "torch",
-        ema_decay: Share = 0.0,
+        average: Averaging = Averaging(),
         optimizer: OptimizerCallable = torch.optim.Adam,
-        schedule: Schedule = "constant",
-        warmup: Share = 0.0,
-        scheduler: LRSchedulerCallable | None = None,
+        schedule: Schedule = Schedule(),
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -68,15 +130,9 @@ class Classifier(Module):
                 f"{type(self).__name__} needs at least two classes, and the data have one. A GAN "
                 "without classes, such as configs/own/gan.yaml, takes them"
             )
-        if scheduler is not None and (schedule != "constant" or warmup > 0):
-            raise UserError(
-                "model.scheduler replaces model.schedule and model.warmup: leave out the one or "
-                "the others"
-            )
         self.loss, self.as_probabilities = CLASSIFIER_LOSSES[loss]
         self.label_smoothing = label_smoothing
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.schedule, self.warmup = schedule, warmup
+        self.make_optimizer, self.schedule = optimizer, schedule
         self.input_shape, self.num_classes = tuple(input_shape), num_classes
         self.example_input_array = torch.zeros(2, *input_shape)
 
@@ -84,7 +140,7 @@ class Classifier(Module):
         self.network = network(self.input_shape, outputs)
         check_fit(self.network, self.input_shape, outputs)
         initialize_(self.network, initialization)
-        self.ema = MovingAverage(self.network, ema_decay) if ema_decay else None
+        self.ema = average.of(self.network)
         self.metrics = nn.ModuleDict()
         for stage in ("val", "test"):
             confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
@@ -121,6 +177,8 @@ class Classifier(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         result = self.step(batch)
         hits = result["probabilities"].argmax(dim=1) == result["targets"]
+        window = cast(int, cast(Any, self.trainer).accumulate_grad_batches)
+        self._examples = len(hits) * window * self.trainer.world_size  # of one update
         self.log_means({"loss": result["loss"].detach(), "accuracy": hits.float().mean()})
         return result["loss"]
 
@@ -173,17 +231,14 @@ class Classifier(Module):
         self.log_dict({name: v.float() for name, v in values.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        make_scheduler = self.make_scheduler
-        if self.schedule != "constant" or self.warmup > 0:
-            factor = learning_rate_factor(self.trainer, self.schedule, self.warmup)
-            make_scheduler = partial(LambdaLR, lr_lambda=factor)
-        return build_optimizer(self.network.parameters(), self.make_optimizer, make_scheduler)
+        scheduler = self.schedule.scheduler(self.trainer)
+        return build_optimizer(self.network.parameters(), self.make_optimizer, scheduler)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Steps, then updates the average, before any callback may write a checkpoint."""
         super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
-            self.ema.update(self.network, self.global_step)
+            self.ema.update(self.network, self.global_step, self._examples)
 
 
 def is_classifier(model: object) -> TypeGuard[Classifier]:

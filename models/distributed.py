@@ -1,7 +1,6 @@
 """Processes that share a run: averages of gradients, shares of random numbers."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -9,12 +8,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
+def is_distributed() -> bool:
+    """Returns whether several processes share this run."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replaces each gradient by its mean over all processes, with one all-reduce per data type.
 
     DDP cannot do this for networks that take turns, because it expects a gradient of every
-    parameter in every backward pass. Parameters without a gradient are left out, so all processes
-    must have gradients for the same parameters.
+    parameter in every backward pass. All processes must have gradients for the same parameters.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     for dtype in dict.fromkeys(gradient.dtype for gradient in gradients):
@@ -26,26 +29,9 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
             gradient.copy_(mean.view_as(gradient))
 
 
-_sets = 1  # of examples in one batch, one behind the other
-
-
-@contextmanager
-def stacked(sets: int) -> Iterator[None]:
-    """Says that batches consist of so many sets of examples, such as real and fake ones."""
-    global _sets
-    before, _sets = _sets, sets
-    try:
-        yield
-    finally:
-        _sets = before
-
-
-def split_sets(batch: Tensor) -> Tensor:
-    """Returns a batch (B, ...) as (sets, B / sets, ...): a set is never compared with another."""
-    return batch.unflatten(0, (_sets, len(batch) // _sets))
-
-
-def share_of(draw: Callable[..., Tensor], count: int, *shape: int, **kwargs: Any) -> Tensor:
+def share_of(
+    draw: Callable[..., Tensor], count: int, *shape: int, sets: int = 1, **kwargs: Any
+) -> Tensor:
     """Draws random numbers for the global batch and returns this process's share of them.
 
     So a run does not depend on how many processes share it. All must have seeded their generators
@@ -55,21 +41,22 @@ def share_of(draw: Callable[..., Tensor], count: int, *shape: int, **kwargs: Any
         draw: A function of a shape, such as `torch.rand`.
         count: Examples in this process's batch.
         *shape: Shape of the numbers of one example.
+        sets: Batches that are joined in this one, such as 2 for real and then generated images.
         **kwargs: For `draw`.
 
     Returns:
         A tensor (count, *shape).
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if not is_distributed():
         return draw((count, *shape), **kwargs)
     size, rank = dist.get_world_size(), dist.get_rank()
     numbers = draw((count * size, *shape), **kwargs)
-    return numbers.view(_sets, size, count // _sets, *shape)[:, rank].reshape(count, *shape)
+    return numbers.view(sets, size, count // sets, *shape)[:, rank].reshape(count, *shape)
 
 
 def gathered(value: Tensor) -> Tensor:
     """Returns the values of all W processes, (W, *shape), on each of them."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not is_distributed():
         return value[None]
     values = [torch.empty_like(value) for _ in range(dist.get_world_size())]
     dist.all_gather(values, value)
@@ -78,6 +65,5 @@ def gathered(value: Tensor) -> Tensor:
 
 def own_of(values: Tensor) -> Tensor:
     """Returns this process's part of `gathered` values; their mean if the processes are others."""
-    distributed = dist.is_available() and dist.is_initialized()
-    size, rank = (dist.get_world_size(), dist.get_rank()) if distributed else (1, 0)
+    size, rank = (dist.get_world_size(), dist.get_rank()) if is_distributed() else (1, 0)
     return values[rank] if len(values) == size else values.mean(dim=0)

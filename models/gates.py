@@ -7,8 +7,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
 from models.base import NetworkCallable
-from models.classifier import Classifier
-from models.classifier_losses import ClassifierLossName
+from models.classifier import Classifier, ClassifierLossName
 from models.networks import FeedForward
 from runtime.errors import UserError
 

@@ -1,14 +1,15 @@
 """Layers that compute what torch's layers compute, in less time, and initial weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from models.distributed import share_of, split_sets
+from models.distributed import is_distributed, share_of
 
 Initialization = Literal["torch", "glorot", "normal"]
 
@@ -86,23 +87,18 @@ class _GradientInChannelsLast(torch.autograd.Function):
         return gradient.contiguous(memory_format=torch.channels_last)
 
 
-class WithInput(nn.Sequential):
-    """Layers (B, N) -> (B, M) whose input goes on beside their output: (B, N) -> (B, M + N)."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return torch.cat([super().forward(inputs), inputs], dim=1)
-
-
 class Dropout(nn.Dropout):
     """Like `nn.Dropout`, but samples its mask with `torch.rand`, three times faster on a CPU.
 
     Several processes take their shares of the mask of the global batch.
     """
 
+    sets = 1  # see `in_sets`
+
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, ...) -> the same shape; each value is kept with probability 1 - p."""
-        alone = not (dist.is_available() and dist.is_initialized())
-        if not self.training or self.p == 1 or (alone and inputs.device.type != "cpu"):
+        alone_on_gpu = inputs.device.type != "cpu" and not is_distributed()
+        if not self.training or self.p == 1 or alone_on_gpu:
             return super().forward(inputs)
         in_channels_last = inputs.dim() == 4 and inputs.stride(1) == 1
         order = torch.channels_last if in_channels_last else torch.contiguous_format
@@ -110,7 +106,7 @@ class Dropout(nn.Dropout):
         def draw(shape: tuple[int, ...]) -> Tensor:
             return torch.empty(shape, device=inputs.device, memory_format=order).uniform_()
 
-        keep = share_of(draw, *inputs.shape) >= self.p
+        keep = share_of(draw, *inputs.shape, sets=self.sets) >= self.p
         return inputs * (keep.to(inputs.dtype) / (1 - self.p))
 
 
@@ -148,42 +144,21 @@ class _MaxPool(torch.autograd.Function):
             return torch.ops.aten.max_unpool2d(gradient, positions, ctx.shape), None
 
 
-class MinibatchStd(nn.Module):
-    """Adds a channel: how much a few images of a batch differ (Karras et al. 2018, section 3).
+@contextmanager
+def in_sets(network: nn.Module, sets: int) -> Iterator[None]:
+    """Tells the layers of a network that a batch consists of so many joined batches.
 
-    So a discriminator sees that generated images are too much alike. Groups consist of images that
-    follow each other in a process's own batch.
+    Layers with an attribute `sets` never compare images of two of these batches, and draw random
+    numbers for each of them.
     """
-
-    GROUP = 4
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C + 1, H, W)."""
-        sets = split_sets(features)
-        group = next(g for g in range(self.GROUP, 0, -1) if sets.shape[1] % g == 0)
-        groups = features.float().unflatten(0, (len(features) // group, group))
-        centered = groups - groups.mean(dim=1, keepdim=True)  # `var` takes three times as long here
-        differ = (centered.square().mean(dim=1) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-        channel = differ.repeat_interleave(group).to(features.dtype)
-        shape = (len(features), 1, *features.shape[2:])
-        return torch.cat([features, channel.view(-1, 1, 1, 1).expand(shape)], dim=1)
-
-
-class Pack(nn.Module):
-    """Joins each image with the next ones of its batch as channels (Lin et al. 2018, PacGAN).
-
-    So a discriminator sees several images at once. The batch is a process's own.
-    """
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.count = count
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, count * C, H, W)."""
-        sets = split_sets(images)
-        turned = [sets.roll(-step, dims=1).flatten(0, 1) for step in range(self.count)]
-        return torch.cat(turned, dim=1)
+    layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "sets")]
+    for layer in layers:
+        layer.sets = sets
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.sets = 1
 
 
 def spectral_normalize_(network: nn.Module) -> None:

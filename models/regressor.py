@@ -10,7 +10,7 @@ from torchmetrics import MaxMetric
 
 from models.base import Module, NetworkCallable
 from models.networks import OneHiddenLayer, check_fit
-from models.optimizers import build_optimizer
+from models.schedule import build_optimizer
 from runtime.errors import UserError
 
 

@@ -9,7 +9,8 @@ from lightning import Callback, Trainer
 from torch import nn
 
 from models import ConditionalGAN
-from models.gan_networks import ModernGenerator
+from models.gan.networks import ModernGenerator
+from models.gan.penalties import Penalties
 from tests import ranks
 from tests.datasets import Stripes
 from tests.models.gans import modern, small
@@ -42,7 +43,9 @@ def fit(devices: int, kind: str, folder: Path) -> None:
     """One rank's part of the run, and what it ends with."""
     torch.manual_seed(0)
     networks = modern(4) | ({"generator": without_batch_norm} if kind == "plain" else {})
-    model = small(ConditionalGAN, **networks, r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0)
+    model = small(
+        ConditionalGAN, **networks, penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0
+    )
     noise = Noise()
     trainer = Trainer(
         accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto",

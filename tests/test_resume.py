@@ -25,15 +25,17 @@ KINDS = {
     "SelfConditionedGAN": ["--model", "SelfConditionedGAN", "--model.clusters=8"],
     "penalties": [
         "--model=GAN", "--model.head.loss=Relativistic", "--model.spectral_norm=true",
-        "--model.r1_gamma=1", "--model.r2_gamma=1", "--model.r1_every=2",
-        "--model.gradient_penalty=1", "--model.view.translation=0.1", "--model.view.noise=0.1",
-        "--model.view.noise_steps=12", "--model.schedule=cosine", "--model.ema_half_life=100",
+        "--model.penalties.r1=1", "--model.penalties.r2=1", "--model.penalties.every=2",
+        "--model.penalties.gradient_penalty=1", "--model.view.translation=0.1",
+        "--model.view.noise=0.1",
+        "--model.view.noise_steps=12", "--model.schedule.shape=cosine",
+        "--model.average.half_life=100",
     ],
 }  # fmt: skip
 SMALL = [
     # The generator has batch norm, the trunk dropout: both must go on as they were.
     "--model.generator.width=2", "--model.trunk=LectureTrunk", "--model.trunk.channels=2",
-    "--model.initialization=glorot", "--model.ema_decay=0.9", "--model.latent_dim=4",
+    "--model.initialization=glorot", "--model.average.decay=0.9", "--model.latent_dim=4",
     "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
     "--trainer.max_epochs=3", "--trainer.limit_train_batches=5", "--trainer.limit_val_batches=1",
     "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu",

@@ -15,11 +15,13 @@ from torch import nn
 
 from datamodules import Images
 from models import ImageClassifier, SelfConditionedGAN
-from models.gan_heads import PlainHead
+from models.averaging import Averaging
+from models.gan.heads import PlainHead
+from models.gan.losses import Relativistic
+from models.gan.penalties import Penalties
+from models.gan.tricks import View
 from models.layers import Dropout
-from models.losses import Relativistic
 from models.networks import FeedForward
-from models.views import View
 from tests import ranks
 from tests.models.classifiers import SHAPE, convnet, dense
 from tests.models.gans import modern, sgd, small
@@ -45,7 +47,7 @@ def without_batch_norm(model: Any) -> Any:
 
 def gan() -> Any:
     return small(
-        **modern(4), r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0,
+        **modern(4), penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0,
         generator_optimizer=sgd(1.0), discriminator_optimizer=sgd(1.0),
     )  # fmt: skip
 
@@ -54,7 +56,7 @@ def penalized_gan() -> Any:
     """Every penalty and view, the pairs of Relativistic, and a schedule."""
     return small(
         **modern(4), head=partial(PlainHead, loss=Relativistic), spectral_norm=True,
-        r1_gamma=1.0, r2_gamma=1.0, r1_every=2, gradient_penalty=1.0, ema_half_life=100,
+        penalties=Penalties(1.0, 1.0, 2, 1.0), average=Averaging(half_life=100),
         view=partial(View, translation=0.125, cutout=0.25, noise=0.1, noise_steps=4),
         schedule="linear", generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip
@@ -62,7 +64,7 @@ def penalized_gan() -> Any:
 
 def clustered_gan() -> Any:
     return small(
-        SelfConditionedGAN, **modern(4), clusters=8, r1_gamma=1.0, r1_every=2,
+        SelfConditionedGAN, **modern(4), clusters=8, penalties=Penalties(r1=1.0, every=2),
         generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ def fit(root: Path, *args: str) -> Path:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run of a judge, with averaged weights."""
     network = ["--model.network=metrics.judge.JudgeNetwork", "--model.network.width=2"]
-    flags = ["--model=ImageClassifier", *network, "--model.ema_decay=0.9", *STRIPES, *FEW]
+    flags = ["--model=ImageClassifier", *network, "--model.average.decay=0.9", *STRIPES, *FEW]
     return fit(tmp_path_factory.mktemp("judge"), *flags)
 
 

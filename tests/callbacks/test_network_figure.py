@@ -19,14 +19,15 @@ from callbacks.network_figure import (
 )
 from datamodules import Iris
 from models import GAN, ConditionalGAN, FunctionMLP, IrisMLP
-from models.gan_networks import LectureGenerator, LectureTrunk
+from models.averaging import Averaging
+from models.gan.lecture import LectureGenerator, LectureTrunk
 from models.layer_table import Layer
 from models.networks import FeedForward
 from tests.callbacks.runs import trainer
 
 
 def test_the_layers_of_the_slides_iris_network() -> None:
-    (layers,) = layers_of(IrisMLP(ema_decay=0.9)).values()
+    (layers,) = layers_of(IrisMLP(average=Averaging(0.9))).values()
     found = [
         (layer.kind, layer.output_shape, layer.parameters)
         for layer in layers
@@ -43,7 +44,7 @@ def test_the_layers_of_the_slides_iris_network() -> None:
 @pytest.mark.parametrize("kind", [GAN, partial(ConditionalGAN, num_classes=10)])
 def test_both_networks_of_a_gan_in_the_order_of_computation(kind: type[GAN]) -> None:
     networks = {"generator": LectureGenerator, "trunk": LectureTrunk}
-    model = kind((1, 28, 28), **networks, ema_decay=0.9).eval()
+    model = kind((1, 28, 28), **networks, average=Averaging(0.9)).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = layers_of(model)
     for name in ("generator", "discriminator"):

@@ -13,6 +13,7 @@ from callbacks import Curves, NetworkGraph, SampleGrid, Speed
 from callbacks.samples import untrained_scores
 from figures.pictures import beside, tile
 from models import ConditionalGAN
+from models.averaging import Averaging
 from runtime.files import write
 from runtime.loggers import RunCSVLogger
 from tests.callbacks.runs import NAMES_PX, SHAPES, trainer
@@ -25,7 +26,7 @@ def loggers(folder: Path) -> list[Any]:
 
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:
-    alone, watched = (small(**DROPOUT, ema_decay=0.5) for _ in range(2))
+    alone, watched = (small(**DROPOUT, average=Averaging(0.5)) for _ in range(2))
     watchers = [SampleGrid(min_steps=0), Speed(), Curves(), NetworkGraph()]
     options = {"max_steps": 3, "limit_train_batches": 2, "log_every_n_steps": 1}
     fit(alone, **options)

@@ -7,6 +7,7 @@ from lightning.pytorch.utilities.model_summary import summarize
 
 from callbacks.summary import Summary, table
 from models import ConditionalGAN, GateLogistic
+from models.averaging import Averaging
 from tests.callbacks.runs import Small, digits, trainer
 from tests.models.classifiers import convnet
 from tests.models.gans import small
@@ -21,7 +22,7 @@ def test_parts_without_parameters_are_left_out() -> None:
 
 
 def test_unknown_shapes_are_left_out() -> None:
-    model = small(ConditionalGAN, ema_decay=0.5)
+    model = small(ConditionalGAN, average=Averaging(0.5))
     lines = table(summarize(model)).splitlines()
     assert lines[0].split() == ["Part", "Type", "Parameters"]
     assert [line.split()[0] for line in lines[1:-1]] == ["generator", "discriminator", "ema"]

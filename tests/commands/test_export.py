@@ -12,7 +12,8 @@ from models import (
     ConditionalGAN,
     GateMLP,
 )
-from models.gan_networks import ModernTrunk
+from models.averaging import Averaging
+from models.gan.networks import ModernTrunk
 from tests.commands.exports import (
     NAMES,
     ExportingTrainer,
@@ -33,7 +34,7 @@ from tests.test_cli import run
 def test_a_torch_program_says_what_it_takes_and_computes_what_the_model_computes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = shaken(convnet(ema_decay=0.9))
+    model = shaken(convnet(average=Averaging(0.9)))
     out = export(model, tmp_path, "torch", scale=100.0)
     assert names(out) == {"classifier.pt2", "README.md"}
     extra = {
@@ -80,7 +81,7 @@ def test_the_readme_describes_all_files_of_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_file_has_no_weights_that_it_does_not_use(tmp_path: Path) -> None:
-    model = small(ConditionalGAN, ema_decay=0.9)
+    model = small(ConditionalGAN, average=Averaging(0.9))
     out = export(model, tmp_path, "torch")
     assert names(out) == {"generator.pt2", "discriminator.pt2", "README.md"}
     for name, used in {"generator": "model.ema.", "discriminator": "model.discriminator."}.items():

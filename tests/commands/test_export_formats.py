@@ -25,6 +25,7 @@ from models import (
     ProjectionHead,
     SoftmaxHead,
 )
+from models.averaging import Averaging
 from models.exportable import programs_of
 from tests.commands.exports import (
     NAMES,
@@ -52,7 +53,7 @@ assert "torch" not in sys.modules and not BLOCKED & sys.modules.keys()
 
 
 MODELS: dict[str, Any] = {
-    "residual": partial(convnet, ema_decay=0.9, flip=True, flip_in_evaluation=True),
+    "residual": partial(convnet, average=Averaging(0.9), flip=True, flip_in_evaluation=True),
     "residual_moved": partial(convnet, shift_in_evaluation=1),
     "vgg": partial(image_classifier, partial(VGG16, width=0.03)),
     "lecture": partial(image_classifier, LectureConvNet, loss="bce"),
@@ -61,12 +62,12 @@ MODELS: dict[str, Any] = {
     "logistic": GateLogistic,
     "gate": GateMLP,
     "function": FunctionMLP,
-    "gan": partial(small, GAN, image_shape=(3, 16, 20), ema_decay=0.9),
+    "gan": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
     "lecture-gan": partial(small, **LECTURE | DROPOUT, latent="uniform"),
     "softmax": partial(small, ConditionalGAN, head=SoftmaxHead),
     "sigmoid": partial(small, ConditionalGAN, head=NormalizedSigmoidHead),
     "auxiliary": partial(small, ConditionalGAN, head=AuxiliaryHead),
-    "projection": partial(small, ConditionalGAN, head=ProjectionHead, ema_decay=0.9),
+    "projection": partial(small, ConditionalGAN, head=ProjectionHead, average=Averaging(0.9)),
     "batch-norm": partial(small, ConditionalGAN, conditioning="batch_norm"),
     "embedding": partial(small, ConditionalGAN, conditioning="embedding", spectral_norm=True),
 }
@@ -122,7 +123,7 @@ def test_an_onnx_file_says_what_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.extras
 def test_safetensors_build_the_model_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = shaken(small(ConditionalGAN, ema_decay=0.9))
+    model = shaken(small(ConditionalGAN, average=Averaging(0.9)))
     out = export(model, tmp_path, "safetensors")
     assert names(out) == {"model.safetensors", "model.json", "README.md"}
     assert (out / "model.safetensors").stat().st_mode & 0o777 == (

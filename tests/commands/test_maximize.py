@@ -10,9 +10,10 @@ import ladder
 from commands import maximize as command
 from commands.maximize_figures import draw_maximized, draw_occlusion, spread
 from models import ConditionalGAN, GateMLP
-from models.activation_maximization import activations, maximize
-from models.gan_heads import NormalizedSigmoidHead, ProjectionHead, SoftmaxHead
-from models.head import Head
+from models.averaging import Averaging
+from models.gan.heads import Head, ProjectionHead
+from models.gan.lecture import NormalizedSigmoidHead, SoftmaxHead
+from models.inspection import activations, maximize
 from runtime.errors import UserError
 from tests.callbacks.runs import probabilities
 from tests.models.classifiers import convnet
@@ -57,7 +58,7 @@ def test_a_gans_run_is_drawn(cgan: Path, tmp_path: Path) -> None:
 
 
 def test_averaged_weights_are_the_ones_looked_into() -> None:
-    model = convnet(ema_decay=0.9)
+    model = convnet(average=Averaging(0.9))
     assert model.ema is not None
     assert command.inspect(model).network is model.ema.network
 

@@ -18,7 +18,10 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from callbacks import FiniteLoss, Health
 from models import ImageClassifier
+from models.averaging import Averaging
+from models.gan.penalties import Penalties
 from models.networks import FeedForward
+from models.schedule import Schedule
 from runtime import signals
 from runtime.checkpoints import EpochCheckpoint
 from runtime.preemption import Preemption
@@ -43,7 +46,12 @@ MOMENTUM: OptimizerCallable = partial(torch.optim.SGD, lr=0.05, momentum=0.5)
 def mlp() -> Any:
     network = partial(FeedForward, hidden=32, activation="tanh", dropout=0.2)
     return ImageClassifier(
-        SHAPE, 10, network, optimizer=ADAM, ema_decay=0.9, schedule="cosine", warmup=0.2
+        SHAPE,
+        10,
+        network,
+        optimizer=ADAM,
+        average=Averaging(0.9),
+        schedule=Schedule("cosine", warmup=0.2),
     )
 
 
@@ -54,7 +62,8 @@ def cnn() -> Any:
 
 def gan() -> Any:
     model = small(
-        **modern(4), r1_gamma=1.0, r1_every=2, gradient_clip_val=1.0, ema_decay=0.9,
+        **modern(4), penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0,
+        average=Averaging(0.9),
         generator_optimizer=ADAM, discriminator_optimizer=MOMENTUM,
     )  # fmt: skip
     return with_dropout(without_batch_norm(model))

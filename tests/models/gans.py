@@ -9,7 +9,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from datamodules import Images
 from models import GAN, ConditionalGAN, SelfConditionedGAN
-from models.gan_networks import LectureGenerator, LectureTrunk, ModernGenerator, ModernTrunk
+from models.gan.lecture import LectureGenerator, LectureTrunk
+from models.gan.networks import ModernGenerator, ModernTrunk
 
 SHAPE = (1, 28, 28)
 LECTURE: dict[str, Any] = {

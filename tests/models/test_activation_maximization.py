@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.activation_maximization import (
+from models.inspection import (
     activations,
     find_layer,
     first_layer_filters,

@@ -4,15 +4,14 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
-from torch.testing import assert_close
-
 from models.classifier_losses import (
     CLASSIFIER_LOSSES,
     KERAS_NAMES,
     both_logits,
     smooth_one_hot,
 )
+from torch import Tensor
+from torch.testing import assert_close
 
 LOGITS = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]], dtype=torch.float64)
 TARGET = torch.tensor([2, 1])

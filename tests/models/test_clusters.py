@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-
 from models.clusters import Clusters
+
 from runtime.errors import UserError
 
 SHAPE = (1, 28, 28)

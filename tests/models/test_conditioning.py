@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+from models.conditioning import ConditionalBatchNorm2d, EmbeddedClass
 from torch import nn
 
 from models import ConditionalGAN
-from models.conditioning import ConditionalBatchNorm2d, EmbeddedClass
-from models.gan_networks import LectureGenerator, ModernGenerator
+from models.gan.networks import LectureGenerator, ModernGenerator
 from runtime.errors import UserError
 from tests.models.gans import SHAPE, fit, same, small, state
 

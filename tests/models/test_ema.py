@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.ema import MovingAverage
-from models.gan_networks import ModernGenerator
+from models.averaging import MovingAverage
+from models.gan.networks import ModernGenerator
 
 
 def test_update_is_the_recurrence_with_its_ramp() -> None:

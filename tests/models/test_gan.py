@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from datamodules import Images
 from models import GAN, ConditionalGAN
 from models import penalties as penalties_module
-from models.gan_heads import AuxiliaryHead
+from models.gan.heads import AuxiliaryHead
 from runtime.errors import UserError
 from tests.models.gans import DROPOUT, KINDS, fit, same, sgd, small, state
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from models.class_evidence import ClassProjection, nearness_within_classes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import GAN, ConditionalGAN
-from models.class_evidence import ClassProjection, nearness_within_classes
 from models.distributed import stacked
-from models.gan_heads import (
+from models.gan.heads import (
     AuxiliaryHead,
     Head,
     NormalizedSigmoidHead,
@@ -21,7 +21,7 @@ from models.gan_heads import (
     ProjectionHead,
     SoftmaxHead,
 )
-from models.losses import (
+from models.gan.losses import (
     AdversarialLoss,
     Hinge,
     LeastSquares,

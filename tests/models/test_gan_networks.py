@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from models import GAN, ConditionalGAN
-from models.gan_heads import SoftmaxHead
-from models.gan_networks import (
+from models.gan.heads import SoftmaxHead
+from models.gan.networks import (
     ImageShape,
     LectureGenerator,
     LectureTrunk,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from models import ConditionalGAN
-from models.gan_heads import ProjectionHead
+from models.gan.heads import ProjectionHead
 from models.layer_table import list_layers
 from models.networks import Residual
 from tests.models.gans import small

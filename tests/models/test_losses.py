@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from models.losses import (
+from models.gan.losses import (
     Hinge,
     LeastSquares,
     Minimax,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from models.vgg import VGG16
 from torch import nn
 
 from models.base import NetworkCallable
@@ -18,7 +19,6 @@ from models.networks import (
     ResNet9,
     activation_layer,
 )
-from models.vgg import VGG16
 from runtime.errors import UserError
 from tests.models.classifiers import count_parameters
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.occlusion import occlusion_map
+from models.inspection import occlusion_map
 from runtime.errors import UserError
 
 

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch import Tensor
-
 from models.penalties import Penalties, between, distance_from_slope_one, squared_slope
+from torch import Tensor
 
 WEIGHT = torch.tensor([3.0, 4.0]).view(1, 1, 2)  # a slope of 5
 REAL, FAKE = torch.rand(6, 1, 1, 2), torch.rand(6, 1, 1, 2)
@@ -65,8 +64,8 @@ def test_r1_is_of_real_and_r2_of_generated_images() -> None:
 
 def test_the_gradient_of_a_penalty_reaches_the_weights_in_bf16() -> None:
     """A double backward through a network of this project, as mixed precision runs it."""
-    from models.gan_heads import PlainHead
-    from models.gan_networks import ModernTrunk, count_features
+    from models.gan.heads import PlainHead
+    from models.gan.networks import ModernTrunk, count_features
 
     torch.manual_seed(0)
     trunk = ModernTrunk((1, 16, 16), width=4, minibatch_std=True, packing=2)

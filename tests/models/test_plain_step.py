@@ -9,8 +9,7 @@ from torch import nn
 
 from benchmarks.plain_worker import Plain
 from models import GAN, ConditionalGAN
-from models.gan_heads import NormalizedSigmoidHead, PlainHead, SoftmaxHead
-from models.head import Head
+from models.gan.heads import Head, NormalizedSigmoidHead, PlainHead, SoftmaxHead
 from tests.models.gans import LECTURE, LECTURE_CGAN, fit, small
 
 # Steps, and the tolerance for sums over as many as 6,400 products. Each further step multiplies

@@ -8,13 +8,13 @@ import pytest
 import torch
 import torchvision
 from lightning import Trainer
+from models.vgg import PadTo
 from torch import nn
 
 from datamodules import Images
 from models import VGG16, ImageClassifier
 from models.dense import Linear
 from models.layers import MaxPool2d
-from models.vgg import PadTo
 from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, count_parameters, fit
 

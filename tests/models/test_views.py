@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.views import View, cut_out, translate
+from models.gan.tricks import View, cut_out, translate
 
 IMAGES = torch.rand(64, 3, 8, 12) + 0.1
 

@@ -29,7 +29,7 @@ from tests.models.gans import WIDTH_2
 RUN = [
     "fit", "--config", "configs/gan.yaml", "--data.dataset=digits", "--data.batch_size=128",
     *WIDTH_2, "--trainer.precision=32-true",
-    "--model.schedule=constant",  # the signals decide how long the run is
+    "--model.schedule.shape=constant",  # the signals decide how long the run is
     "--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false", "--trainer.limit_val_batches=1",
     "--trainer.max_epochs=100000", "--checkpoint.min_steps=0", "--samples.min_steps=1000000",

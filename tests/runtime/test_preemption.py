@@ -143,7 +143,7 @@ def test_a_run_stops_only_after_gradients_were_applied(tmp_path: Path) -> None:
 
 RUN = [
     "fit", "--model=ConditionalGAN", *WIDTH_2,
-    "--model.ema_decay=0.9", "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
+    "--model.average.decay=0.9", "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
     "--trainer.max_epochs=2", "--trainer.limit_train_batches=5", "--trainer.limit_val_batches=1",
     "--trainer.accelerator=cpu", "--quality.samples=0",
     "--trainer.enable_progress_bar=false", "--trainer.precision=32-true",

@@ -17,14 +17,14 @@ from tests.test_world_size import ROUNDING
 pytestmark = [pytest.mark.slurm, pytest.mark.ddp]
 
 TINY = [
-    "configs/cgan.yaml", *WIDTH_2, "--model.schedule=constant", "--trainer.precision=32-true",
+    "configs/cgan.yaml", *WIDTH_2, "--model.schedule.shape=constant", "--trainer.precision=32-true",
     "--data.dataset=digits", "--data.batch_size=32", "--trainer.limit_val_batches=1",
     "--checkpoint.min_steps=0", "--samples.min_steps=1000000",
 ]  # fmt: skip
 # Without batch norm, which acts on a process's own share.
 DENSE = [
     "configs/mnist_dense.yaml", "--model.network.batch_norm=false", "--model.network.dropout=0.2",
-    "--model.network.hidden=32", "--model.schedule=constant", "--model.warmup=0",
+    "--model.network.hidden=32", "--model.schedule.shape=constant", "--model.schedule.warmup=0",
     "--model.optimizer=SGD", "--model.optimizer.lr=0.01", "--trainer.precision=32-true",
     "--data.dataset=digits", "--data.batch_size=2", "--checkpoint.min_steps=0",
 ]  # fmt: skip

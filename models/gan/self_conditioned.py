@@ -1,19 +1,85 @@
-"""Clusters of images, the discrete part of a generator's latent."""
+"""A GAN whose two networks know an image's cluster, and the clusters of images."""
 
 import math
-from typing import Any
+from copy import copy
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.gan.gan import GAN
+from models.gan.heads import Head, HeadCallable, ProjectionHead
+from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
 from runtime.errors import UserError
+from runtime.ranges import Positive
 
 SIDE = 28  # images are shrunk towards this side before their edges are described
 CELL = 4  # pixels
 DIRECTIONS = 8
 CENTRES, IMAGES_PER_CENTRE = 1000, 8
 NEIGHBOURS = 3
+
+
+class SelfConditionedGAN(GAN):
+    """A conditional GAN that finds its classes itself: clusters of the training images.
+
+    A continuous latent draws images between separate shapes, such as digits, because a generator is
+    continuous. Here the last number of the latent decides a cluster, and the generator gets the
+    cluster instead of the number (in the spirit of Liu et al. 2020, "Diverse image generation via
+    self-conditioned GANs", who cluster the discriminator's features). Labels are not used. To draw
+    images with it is to draw images with `GAN`.
+
+    Args:
+        image_shape: (C, H, W) of the data's images.
+        clusters: Number of clusters.
+        generator: From (input_dim, image_shape) to the generator.
+        head: From (trunk, num_features, clusters) to the discriminator with its losses.
+        **gan: As for `GAN`.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        clusters: Positive = 20,
+        generator: GeneratorCallable = ModernGenerator,
+        head: HeadCallable = ProjectionHead,
+        **gan: Any,
+    ) -> None:
+        def told_the_cluster(latent_dim: int, image_shape: ImageShape) -> nn.Module:
+            return generator(latent_dim - 1 + clusters, image_shape)
+
+        def head_of_clusters(trunk: nn.Module, num_features: int, _: int | None) -> Head:
+            return head(trunk, num_features, clusters)
+
+        super().__init__(image_shape, generator=told_the_cluster, head=head_of_clusters, **gan)
+        self.clusters = Clusters(clusters, image_shape, self.latent == "uniform")
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self.global_step == 0:  # a continued run keeps its clusters
+            self.clusters.learn(self._training_images(), self.seed)
+            for buffer in self.clusters.buffers():
+                buffer.copy_(cast(Any, self.trainer.strategy).broadcast(buffer))
+
+    def _training_images(self) -> Tensor:
+        """Returns descriptions of one epoch's images, in an order that no world size changes."""
+        descriptions = []
+        for batch in copy(cast(Any, self.trainer.train_dataloader)):
+            images, _ = self.trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            descriptions.append(cast(Tensor, self.all_gather(self.clusters.describe(images))))
+        return torch.cat([part.flatten(0, -2) for part in descriptions])
+
+    def condition(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self.clusters.of_images(images)
+
+    def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Replaces the last number of the latents (B, latent_dim) by its cluster, as a vector."""
+        return torch.cat([latents[:, :-1], self.clusters.one_hot(latents[:, -1])], dim=1)
+
+    def draw_share(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        latents, _ = super().draw_share(count, random)
+        return latents, self.clusters.of_noise(latents[:, -1])
 
 
 class Clusters(nn.Module):
@@ -118,15 +184,6 @@ class Clusters(nn.Module):
     def one_hot(self, noise: Tensor) -> Tensor:
         """Returns these clusters as vectors (B, K)."""
         return F.one_hot(self.of_noise(noise), self.count).to(noise.dtype)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        names = (f"{prefix}{name}" in state_dict for name in ("centres", "cluster_of_centre"))
-        if tuple(names) == (True, False):
-            raise UserError(
-                "the run's clusters are of a version of Ladder before edges described images, and "
-                "this one cannot read them: use the version that trained the run, or train anew"
-            )
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _limits(self, sizes: Tensor) -> Tensor:
         ends = (sizes.double().cumsum(0) / sizes.sum())[:-1]

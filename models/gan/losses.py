@@ -1,4 +1,4 @@
-"""Losses of GANs, each a function of logits. An adversarial loss is one class here."""
+"""Adversarial losses, each one class of functions of logits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -98,7 +98,8 @@ class Hinge(AdversarialLoss):
 
 
 class Wasserstein(AdversarialLoss):
-    """Difference of the means (Arjovsky et al. 2017). Use it with `model.gradient_penalty` 10.
+    """Difference of the means (Arjovsky et al. 2017). Use it with
+    `model.penalties.gradient_penalty` 10.
 
     Only differences of its logits have a meaning, so the accuracies that are logged have none.
     """
@@ -116,7 +117,7 @@ class Wasserstein(AdversarialLoss):
 class Relativistic(AdversarialLoss):
     """Each real image against one fake image (Jolicoeur-Martineau 2019; Huang et al. 2024, 2.1).
 
-    Use it with `model.r1_gamma` and `model.r2_gamma`. Only differences of its logits have a
+    Use it with `model.penalties.r1` and `model.penalties.r2`. Only differences of its logits have a
     meaning, so the accuracies that are logged have none.
     """
 
@@ -131,13 +132,3 @@ class Relativistic(AdversarialLoss):
     def evaluation(self, real: Tensor) -> Tensor:
         """As if each image met one whose logit is 0."""
         return F.softplus(-real).mean()
-
-
-def normalized_sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """-log p[target] with p = sigmoid(logits) / sum(sigmoid(logits)); logits (B, C), target (B,).
-
-    Equals Keras' `categorical_crossentropy` after a sigmoid output layer.
-    """
-    log_sigmoid = F.logsigmoid(logits)
-    log_probability = log_sigmoid - log_sigmoid.logsumexp(dim=1, keepdim=True)
-    return F.nll_loss(log_probability, target)

@@ -1,16 +1,14 @@
 """A GAN that is told which class to draw: what conditioning adds to `GAN`, and nothing else."""
 
-from typing import Any, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conditioning import Conditioning, EmbeddedClass
-from models.gan import GAN
-from models.gan_heads import ProjectionHead
-from models.gan_networks import GeneratorCallable, ImageShape
-from models.head import HeadCallable
+from models.gan.gan import GAN
+from models.gan.heads import Head, HeadCallable, ProjectionHead
+from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
@@ -21,10 +19,11 @@ class ConditionalGAN(GAN):
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes.
+        generator: From (input_dim, image_shape) to the generator.
         head: From (trunk, num_features, num_classes) to the discriminator with its losses.
         pretrain_epochs: Epochs in which only D learns; the fakes are the untrained generator's.
-        conditioning: How the generator gets the class: as a `one_hot` vector beside the latents, as
-            an `embedding` beside them, or through its `batch_norm`s.
+        conditioning: How the generator gets the class: as a `one_hot` vector beside the latents, or
+            as a learned `embedding` beside them.
         embedding_dim: Size of the embedding.
         **gan: As for `GAN`.
     """
@@ -33,9 +32,10 @@ class ConditionalGAN(GAN):
         self,
         image_shape: ImageShape,
         num_classes: int,
+        generator: GeneratorCallable = ModernGenerator,
         head: HeadCallable = ProjectionHead,
         pretrain_epochs: NonNegative = 0,
-        conditioning: Conditioning = "one_hot",
+        conditioning: Literal["one_hot", "embedding"] = "one_hot",
         embedding_dim: Positive = 64,
         **gan: Any,
     ) -> None:
@@ -43,28 +43,18 @@ class ConditionalGAN(GAN):
             raise UserError(
                 "ConditionalGAN needs data with classes: choose such a data set, or the model GAN"
             )
-        # plain values, which GAN's constructor reads back through the methods below
-        self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
-        self.conditioning, self.embedding_dim = conditioning, embedding_dim
-        super().__init__(image_shape, head=head, **gan)
 
-    def build_generator(self, generator: GeneratorCallable) -> nn.Module:
-        assert self.num_classes is not None
-        if self.conditioning == "embedding":
-            inner = generator(self.latent_dim + self.embedding_dim, self.image_shape)
-            return EmbeddedClass(inner, self.num_classes, self.embedding_dim)
-        inputs = self.latent_dim + self.num_classes
-        if self.conditioning == "one_hot":
-            return generator(inputs, self.image_shape)
-        try:
-            return cast(Any, generator)(inputs, self.image_shape, num_classes=self.num_classes)
-        except TypeError as error:
-            if "num_classes" not in str(error):
-                raise
-            raise UserError(
-                "model.conditioning batch_norm needs a generator that takes num_classes, such as "
-                "ModernGenerator: choose that one, or another conditioning"
-            ) from error
+        def told_the_class(latent_dim: int, image_shape: ImageShape) -> nn.Module:
+            if conditioning == "one_hot":
+                return generator(latent_dim + num_classes, image_shape)
+            inner = generator(latent_dim + embedding_dim, image_shape)
+            return EmbeddedClass(inner, num_classes, embedding_dim)
+
+        def head_of_classes(trunk: nn.Module, num_features: int, _: int | None) -> Head:
+            return head(trunk, num_features, num_classes)
+
+        super().__init__(image_shape, generator=told_the_class, head=head_of_classes, **gan)
+        self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Labels are classes (B,), or a mixture of classes (B, num_classes) for each image."""
@@ -82,3 +72,24 @@ class ConditionalGAN(GAN):
         if self.current_epoch + 1 == self.pretrain_epochs and "val/d_loss" in metrics:
             loss, accuracy = (metrics[f"val/d_{name}"] for name in ("loss", "accuracy"))
             self.print(f"Pre-trained discriminator: Loss={loss:.3f}, Accuracy = {accuracy:.3f}")
+
+
+class EmbeddedClass(nn.Module):
+    """A generator whose class becomes a learned vector beside the latents.
+
+    Args:
+        generator: From (B, latent_dim + embedding_dim) to images.
+        num_classes: Number of classes.
+        embedding_dim: Size of the vector.
+    """
+
+    def __init__(self, generator: nn.Module, num_classes: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.generator, self.num_classes = generator, num_classes
+        self.embedding = nn.Linear(num_classes, embedding_dim, bias=False)
+        nn.init.normal_(self.embedding.weight)  # as the latents are
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Latents and then classes, (B, latent_dim + num_classes) -> images (B, C, H, W)."""
+        latents, classes = inputs[:, : -self.num_classes], inputs[:, -self.num_classes :]
+        return self.generator(torch.cat([latents, self.embedding(classes)], dim=1))

@@ -10,45 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from models.base import eval_mode
-from models.conditioning import ConditionalBatchNorm2d, split
-from models.layers import (
-    Dropout,
-    Flatten,
-    MaxPool2d,
-    MinibatchStd,
-    Pack,
-    Unflatten,
-    UpsampleConv2d,
-    WithInput,
-    use_channels_last_,
-)
-from models.networks import activation_layer
+from models.gan.tricks import MinibatchStd, Pack
+from models.layers import Flatten, Unflatten, UpsampleConv2d, use_channels_last_
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
 GeneratorCallable = Callable[[int, ImageShape], nn.Module]
 TrunkCallable = Callable[[ImageShape], nn.Module]
-
-
-class LectureGenerator(nn.Sequential):
-    """The lecture's generator: features (B, input_dim) -> images (B, 1, 28, 28) in [0, 1]."""
-
-    def __init__(self, input_dim: int, image_shape: ImageShape) -> None:
-        _check_lecture_shape(image_shape, "generator: LectureGenerator", "ModernGenerator")
-        super().__init__(
-            nn.Linear(input_dim, 1024),
-            nn.Tanh(),
-            nn.Linear(1024, 128 * 7 * 7),
-            nn.BatchNorm1d(128 * 7 * 7, eps=1e-3, momentum=0.01),  # Keras' defaults
-            nn.Tanh(),
-            Unflatten(1, (128, 7, 7)),
-            UpsampleConv2d(128, 64, 5),  # 14 x 14
-            nn.Tanh(),
-            UpsampleConv2d(64, 1, 5),  # 28 x 28
-            nn.Sigmoid(),
-        )
-        use_channels_last_(self)
 
 
 class ModernGenerator(nn.Sequential):
@@ -68,8 +37,6 @@ class ModernGenerator(nn.Sequential):
             `detail`, only the first time.
         detail: Channels of one more layer at full height and width; 0: none. With it, a 3 x 3
             convolution follows each doubling, for edges and fabrics.
-        num_classes: So many of the last features are the weights of classes, which only the batch
-            norms get. `ConditionalGAN` sets it for `conditioning: batch_norm`.
     """
 
     def __init__(
@@ -81,14 +48,11 @@ class ModernGenerator(nn.Sequential):
         skip: bool = False,
         transposed: bool = False,
         detail: NonNegative = 0,
-        num_classes: NonNegative = 0,
     ) -> None:
         _check_modern_shape(image_shape, "generator: ModernGenerator")
         channels, height, rows = image_shape[0], image_shape[1] // 4, image_shape[2] // 4
 
         def normed(layer: nn.Module, channels: int) -> list[nn.Module]:
-            if num_classes:
-                return [layer, ConditionalBatchNorm2d(channels, num_classes), nn.ReLU()]
             return [layer, nn.BatchNorm2d(channels), nn.ReLU()]
 
         def double(fan_in: int, fan_out: int) -> nn.Module:
@@ -96,9 +60,8 @@ class ModernGenerator(nn.Sequential):
                 return nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1)
             return UpsampleConv2d(fan_in, fan_out, 5)
 
-        features = input_dim - num_classes
         dense: list[nn.Module] = []
-        for fan_in, fan_out in itertools.pairwise([features, *hidden]):
+        for fan_in, fan_out in itertools.pairwise([input_dim, *hidden]):
             dense += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out), nn.ReLU()]
         if skip and not hidden:
             raise UserError(
@@ -107,7 +70,7 @@ class ModernGenerator(nn.Sequential):
             )
         if skip:
             dense = [WithInput(*dense)]
-        units = [features, *hidden][-1] + skip * features
+        units = [input_dim, *hidden][-1] + skip * input_dim
         layers = [
             *dense,
             nn.Linear(units, 2 * width * height * rows, bias=False),
@@ -121,44 +84,14 @@ class ModernGenerator(nn.Sequential):
         else:
             layers += [UpsampleConv2d(width, channels, 5)]
         super().__init__(*layers, nn.Sigmoid())
-        self.num_classes = num_classes
         use_channels_last_(self)
 
-    def forward(self, features: Tensor) -> Tensor:
-        if not self.num_classes:
-            return super().forward(features)
-        images, classes = split(features, self.num_classes)
-        for layer in self:
-            conditional = isinstance(layer, ConditionalBatchNorm2d)
-            images = layer(images, classes) if conditional else layer(images)
-        return images
 
+class WithInput(nn.Sequential):
+    """Layers (B, N) -> (B, M) whose input goes on beside their output: (B, N) -> (B, M + N)."""
 
-class LectureTrunk(nn.Sequential):
-    """The lecture's discriminators up to their last layer: (B, 1, 28, 28) -> (B, 1024).
-
-    Max pooling comes before the activation, not after it as on the slides. For a monotone
-    activation the values and gradients are the same, with a quarter of the activations.
-    The slides' conditional GAN has 128 channels and `relu`.
-    """
-
-    def __init__(
-        self, image_shape: ImageShape, channels: Positive = 64, activation: str = "tanh"
-    ) -> None:
-        _check_lecture_shape(image_shape, "trunk: LectureTrunk", "ModernTrunk")
-        super().__init__(
-            nn.Conv2d(1, channels, 5, padding=2),
-            MaxPool2d(2),  # 14 x 14
-            activation_layer(activation),
-            nn.Conv2d(channels, 2 * channels, 5),  # 10 x 10
-            MaxPool2d(2),  # 5 x 5
-            activation_layer(activation),
-            Dropout(0.5),
-            Flatten(),
-            nn.Linear(2 * channels * 5 * 5, 1024),
-            nn.Tanh(),
-        )
-        use_channels_last_(self)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.cat([super().forward(inputs), inputs], dim=1)
 
 
 class ModernTrunk(nn.Sequential):
@@ -217,18 +150,11 @@ def _check_modern_shape(image_shape: ImageShape, argument: str) -> None:
     if channels not in (1, 3) or any(side % 4 or not 16 <= side <= 64 for side in sides):
         raise UserError(
             f"model.{argument} takes images of 1 or 3 channels whose height and width are "
-            f"multiples of 4 from 16 to 64, and the data have {_text(image_shape)}: resize them, "
-            "or give your own network"
+            f"multiples of 4 from 16 to 64, and the data have {in_words(image_shape)}: resize "
+            "them, or give your own network"
         )
 
 
-def _check_lecture_shape(image_shape: ImageShape, argument: str, other: str) -> None:
-    if tuple(image_shape) != (1, 28, 28):
-        raise UserError(
-            f"model.{argument} is the slides' network for 1 x 28 x 28 images, and the data have "
-            f"{_text(image_shape)}: use {other}"
-        )
-
-
-def _text(image_shape: ImageShape) -> str:
+def in_words(image_shape: ImageShape) -> str:
+    """Returns a shape as text, such as `1 x 28 x 28`."""
     return " x ".join(map(str, image_shape))

@@ -1,54 +1,48 @@
 """Gradient penalties: how steep the discriminator may be."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from models.distributed import share_of
+from models.gan.heads import Examples
+from runtime.ranges import NonNegativeFloat, Positive
 
 Realness = Callable[[Tensor, Tensor | None], Tensor]  # images (B, C, H, W), labels -> logits (B,)
 
 
+@dataclass(frozen=True)
 class Penalties:
-    """The gradient penalties of one discriminator.
+    """Weights of a discriminator's gradient penalties; 0: none.
 
     Args:
         r1: Weight gamma of R1, on real images.
-        r2: Weight gamma of R2, on generated images.
-        every: Batches from one R1 and R2 to the next; they are multiplied by this ("lazy").
-        wasserstein: Weight of the penalty of WGAN-GP, in every batch.
+        r2: Weight gamma of R2, R1 on generated images.
+        every: Batches from one R1 and R2 to the next; they are multiplied by this.
+        gradient_penalty: Weight of the penalty of WGAN-GP, in every batch.
     """
 
-    def __init__(self, r1: float, r2: float, every: int, wasserstein: float) -> None:
-        self.r1, self.r2, self.every, self.wasserstein = r1, r2, every, wasserstein
+    r1: NonNegativeFloat = 0.0
+    r2: NonNegativeFloat = 0.0
+    every: Positive = 8
+    gradient_penalty: NonNegativeFloat = 0.0
 
-    def __call__(
-        self,
-        realness: Realness,
-        real: Tensor,
-        real_labels: Tensor | None,
-        fake: Tensor,
-        fake_labels: Tensor | None,
-        step: int,
-    ) -> Tensor | float:
+    def of(self, realness: Realness, real: Examples, fake: Examples, step: int) -> Tensor | float:
         """Computes the sum of the penalties that are due in a step."""
         found: Tensor | float = 0.0
         if step % self.every == 0:
-            for gamma, images, labels in (
-                (self.r1, real, real_labels),
-                (self.r2, fake, fake_labels),
-            ):
+            for gamma, (images, labels) in ((self.r1, real), (self.r2, fake)):
                 if gamma:
                     images = images.detach().requires_grad_()
                     penalty = squared_slope(realness(images, labels), images)
                     found = found + gamma / 2 * self.every * penalty
-        if self.wasserstein:
-            shares = share_of(torch.rand, len(real), device=real.device)
-            images = between(real, fake, shares).requires_grad_()
-            found = found + self.wasserstein * distance_from_slope_one(
-                realness(images, real_labels), images
-            )
+        if self.gradient_penalty:
+            shares = share_of(torch.rand, len(real[0]), device=real[0].device)
+            images = between(real[0], fake[0], shares).requires_grad_()
+            penalty = distance_from_slope_one(realness(images, real[1]), images)
+            found = found + self.gradient_penalty * penalty
         return found
 
 

@@ -1,0 +1,212 @@
+"""A generative adversarial network, trained by manual optimization."""
+
+from contextlib import nullcontext
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from models.averaging import Averaging
+from models.base import eval_mode
+from models.gan.alternating import AlternatingOptimization
+from models.gan.heads import Examples, HeadCallable, PlainHead, Stats
+from models.gan.networks import (
+    GeneratorCallable,
+    ImageShape,
+    ModernGenerator,
+    ModernTrunk,
+    TrunkCallable,
+    count_features,
+)
+from models.gan.penalties import Penalties
+from models.gan.tricks import View, ViewCallable
+from models.generative import Generative
+from models.layers import Initialization, initialize_, spectral_normalize_
+from models.schedule import Schedule
+from runtime.errors import UserError
+from runtime.ranges import Positive, PositiveFloat
+
+
+class GAN(AlternatingOptimization, Generative):
+    """Generator against discriminator, one update of each per batch (Goodfellow et al. 2014).
+
+    Args:
+        image_shape: (C, H, W) of the data's images.
+        generator: From (input_dim, image_shape) to the generator.
+        trunk: From image_shape to the discriminator up to its last layer.
+        head: From (trunk, num_features, num_classes) to the discriminator with its losses.
+        initialization: Weights as torch initializes them; `glorot`, as Keras does; or `normal`.
+        latent_dim: Size of the noise that the generator turns into an image.
+        latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
+        discriminator_steps: Discriminator updates, each on one batch, per generator update.
+        fakes_in_eval_mode: Generate D's fakes in eval mode, as the slides' `generate.predict` does.
+        average: Moving average of the generator's weights, to sample from.
+        view: Augmentations and noise of all that the discriminator sees in training.
+        spectral_norm: Divide D's weights by their largest singular value.
+        penalties: Gradient penalties of the discriminator.
+        schedule: Learning rates of both networks.
+        gradient_clip_val: Largest gradient norm of each network; None: no limit.
+        accumulate_grad_batches: Batches whose gradients make one update, as in one large batch.
+        generator_optimizer: From parameters to an optimizer.
+        discriminator_optimizer: The same for the discriminator.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        generator: GeneratorCallable = ModernGenerator,
+        trunk: TrunkCallable = ModernTrunk,
+        head: HeadCallable = PlainHead,
+        initialization: Initialization = "torch",
+        latent_dim: Positive = 100,
+        latent: Literal["uniform", "gaussian"] = "gaussian",
+        discriminator_steps: Positive = 1,
+        fakes_in_eval_mode: bool = False,
+        average: Averaging = Averaging(),
+        view: ViewCallable = View,
+        spectral_norm: bool = False,
+        penalties: Penalties = Penalties(),
+        schedule: Schedule = Schedule(),
+        gradient_clip_val: PositiveFloat | None = None,
+        accumulate_grad_batches: Positive = 1,
+        generator_optimizer: OptimizerCallable = torch.optim.Adam,
+        discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
+    ) -> None:
+        super().__init__(
+            {"discriminator": discriminator_optimizer, "generator": generator_optimizer},
+            schedule,
+            gradient_clip_val,
+            accumulate_grad_batches,
+        )
+        self.save_hyperparameters()
+        if not image_shape:
+            raise UserError(
+                f"{type(self).__name__} generates images, and the data have none: choose a data "
+                "set of images, such as --data Images, or another model"
+            )
+        self.image_shape = image_shape
+        self.latent_dim, self.latent = latent_dim, latent
+        self.discriminator_steps = discriminator_steps
+        self.fakes_in_eval_mode = fakes_in_eval_mode
+        self.penalties, self.view = penalties, view()
+
+        self.generator = generator(latent_dim, image_shape)
+        initialize_(self.generator, initialization)
+        features = trunk(image_shape)
+        self.discriminator = head(features, count_features(features, image_shape), None)
+        initialize_(self.discriminator, initialization)
+        if spectral_norm:
+            spectral_normalize_(self.discriminator)
+        self.ema = average.of(self.generator)
+
+    @property  # type: ignore[misc]  # asked for once a subclass has set `num_classes`
+    def example_input_array(self) -> tuple[Tensor, ...]:
+        """Latents (2, latent_dim) and, if conditional, labels (2,)."""
+        return tuple(part[:2] for part in self.sample_grid() if part is not None)
+
+    def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Returns what the generator gets: latents (B, latent_dim) and, if conditional, classes."""
+        return latents
+
+    def condition(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
+        """Returns the classes (B,) that the discriminator is told for images (B, C, H, W)."""
+        return labels
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        d_optimizer, g_optimizer = cast(Any, self.optimizers())
+        random, update = self.batch_generator(batch_idx), self.is_due(batch_idx)
+        real = self.view.of(batch[0], self.global_step), self.condition(*batch)
+
+        fake = self.fakes_for_discriminator(len(batch[0]), random)
+        with d_optimizer.toggle_model(sync_grad=False):
+            loss, stats = self.discriminator_loss(real, fake)
+            self.add_gradients(loss)
+            if update:
+                self.update_network(d_optimizer)
+
+        if update and self.generator_is_due(batch_idx):
+            with g_optimizer.toggle_model(sync_grad=False):
+                for _ in range(self.accumulate_grad_batches):
+                    loss, fooled = self.generator_loss(real, random)
+                    self.add_gradients(loss)
+                self.update_network(g_optimizer)
+            stats |= fooled
+            if self.ema is not None:
+                images = len(batch[0]) * self.accumulate_grad_batches * self.trainer.world_size
+                self.ema.update(self.generator, self.global_step, images)
+        self.log_means(stats)
+        self.end_batch()
+
+    @torch.no_grad()
+    def fakes_for_discriminator(self, count: int, random: torch.Generator) -> Examples:
+        """Generates images (count, C, H, W) without gradients, with their labels."""
+        latents, labels = self.draw_share(count, random)
+        with eval_mode(self.generator) if self.fakes_in_eval_mode else nullcontext():
+            fake = self.generator(self.generator_input(latents, labels))
+        return self.view.of(fake, self.global_step), labels
+
+    def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
+        """Computes D's loss with its penalties, and what is logged of it."""
+        loss, stats = self.discriminator.discriminator_loss(real, fake)
+        loss = loss + self.penalties.of(self._real_logits, real, fake, self.global_step)
+        return loss, stats | {"d_loss": loss.detach()}
+
+    def generator_loss(self, real: Examples, random: torch.Generator) -> tuple[Tensor, Stats]:
+        """Computes G's loss on as many new images as there are real ones, and what is logged."""
+        latents, labels = self.draw_share(len(real[0]), random)
+        fake = self.generator(self.generator_input(latents, labels))
+        seen = self.view.of(fake, self.global_step), labels
+        loss, stats = self.discriminator.generator_loss(seen, real)
+        return loss, stats | {"g_loss": loss.detach()}
+
+    def generator_is_due(self, batch_idx: int) -> bool:
+        """Returns whether this batch ends a round of `discriminator_steps` updates."""
+        window = self.accumulate_grad_batches  # which starts again with each epoch
+        done = self.global_step + 1 if window == 1 else batch_idx + 1
+        return done % (self.discriminator_steps * window) == 0
+
+    def on_train_start(self) -> None:
+        window, batches = self.accumulate_grad_batches, self.trainer.num_training_batches
+        if window > 1 and self.discriminator_steps * window > batches:
+            raise UserError(
+                f"model.discriminator_steps x accumulate_grad_batches is more than the {batches} "
+                "batches of an epoch, so the generator would never learn: lower one of them, "
+                "or data.batch_size"
+            )
+
+    def draw_share(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Draws for the global batch, and moves this rank's `count` of it to its device."""
+        latents, labels = self.draw(count * self.trainer.world_size, random)
+        share = slice(self.global_rank * count, (self.global_rank + 1) * count)
+        latents = latents[share].to(self.device, non_blocking=True)
+        if labels is not None:
+            labels = labels[share].to(self.device, non_blocking=True)
+        return latents, labels
+
+    @property
+    def sampler(self) -> nn.Module:
+        """The network to sample from: the moving average if there is one."""
+        return self.generator if self.ema is None else self.ema.network
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (B, latent_dim) -> images (B, C, H, W) in [0, 1]."""
+        return self.sampler(self.generator_input(latents.to(self.dtype), labels))
+
+    def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Computes the discriminator's logits (B,) for "these images (B, C, H, W) are real"."""
+        return self._real_logits(images, self.condition(images, labels))
+
+    def _real_logits(self, images: Tensor, classes: Tensor | None) -> Tensor:
+        return self.discriminator.real_logits(images.to(self.dtype), classes)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
+        loss, accuracy = self.discriminator.evaluate(batch[0], self.condition(*batch))
+        values = {f"{stage}/d_loss": loss, f"{stage}/d_accuracy": accuracy}
+        self.log_means_of_examples(values, len(batch[0]))

@@ -1,0 +1,75 @@
+"""Optimizers and learning-rate schedules, built in one way for all models."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lightning import Trainer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from runtime.errors import UserError
+from runtime.ranges import Share
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over a run, as a factor on that of the optimizer.
+
+    Args:
+        shape: `constant`, or falling to 0 at the end as a `cosine` or a line (`linear`).
+        hold: Share of the run before the learning rate begins to fall.
+        warmup: Share of the run in which it first rises from 0.
+    """
+
+    shape: Literal["constant", "cosine", "linear"] = "constant"
+    hold: Share = 0.0
+    warmup: Share = 0.0
+
+    def factor(self, step: int, total: float) -> float:
+        """Returns the factor in a step of a run of `total` steps."""
+        rise, start = self.warmup * total, (self.warmup + self.hold) * total
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        fraction = min(1.0, max(0.0, step - start) / (total - start))
+        if self.shape == "cosine":
+            return (1 + math.cos(math.pi * fraction)) / 2
+        return 1 - fraction if self.shape == "linear" else 1.0
+
+    def scheduler(self, trainer: Trainer) -> LRSchedulerCallable | None:
+        """Returns a function from an optimizer to its schedule; None if the rate is constant."""
+        if self.shape == "constant" and not self.warmup:
+            return None
+        total = trainer.estimated_stepping_batches
+        if math.isinf(total):
+            raise UserError(
+                f"model.schedule {self.shape} needs to know when the run ends: set "
+                "--trainer.max_epochs or --trainer.max_steps"
+            )
+        return lambda optimizer: LambdaLR(optimizer, lambda step: self.factor(step, total))
+
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter],
+    make_optimizer: OptimizerCallable,
+    make_scheduler: LRSchedulerCallable | None,
+    name: str = "optimizer",
+) -> dict[str, Any]:
+    """Builds an entry of `configure_optimizers`; a schedule is stepped in every batch.
+
+    Args:
+        parameters: Of the network.
+        make_optimizer: From parameters to an optimizer.
+        make_scheduler: From an optimizer to a learning-rate schedule, or None.
+        name: Name of the option `make_optimizer`, for messages.
+    """
+    try:
+        optimizer = make_optimizer(parameters)
+    except ValueError as error:  # such as "Invalid learning rate: -1"
+        raise UserError(f"model.{name}: {error}. Give it another value.") from error
+    if make_scheduler is None:
+        return {"optimizer": optimizer}
+    scheduler = {"scheduler": make_scheduler(optimizer), "interval": "step"}
+    return {"optimizer": optimizer, "lr_scheduler": scheduler}
