@@ -20,12 +20,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 
 import cli
-from callbacks.network_figure import layers_of
 from commands.loading import data_of, folder_of, load
 from commands.maximize import maximize
 from commands.predict import classify_images as classify
 from commands.predict import predict
 from commands.sample import Samples, draw, sample
+from figures.network import layers_of
 from figures.pictures import mosaic
 from models.base import Module
 from runtime import signals

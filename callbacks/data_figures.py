@@ -1,5 +1,6 @@
 """Figures of the training data, drawn before the first step."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,7 +10,8 @@ from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from callbacks.results import class_names, data_of
-from figures.pictures import figures_folder, mosaic, publish, styled
+from figures.pictures import figures_folder, mosaic, publish
+from figures.style import styled
 from runtime.ranges import Positive
 
 if TYPE_CHECKING:
@@ -38,11 +40,11 @@ class DataFigures(Callback):
             images, targets = train.take(chosen[chosen < len(train.targets)])
             names = class_names(data, data.num_classes or 0)
             titles = [names[target] for target in targets.tolist()] if names else []
-            figure = mosaic(images, titles, min(10, len(images)), cell=1.6)
-            publish(trainer, folder, "data_examples", figure)
+            draw = partial(mosaic, images, titles, min(10, len(images)), cell=1.6)
+            publish(trainer, folder, "data_examples", draw)
         if (table := data.table()) is not None:
-            publish(trainer, folder, "data_head", draw_head(table))
-            publish(trainer, folder, "data_pairs", draw_pairs(table, data.unit))
+            publish(trainer, folder, "data_head", partial(draw_head, table))
+            publish(trainer, folder, "data_pairs", partial(draw_pairs, table, data.unit))
 
 
 def first_of_each_class(targets: Tensor) -> list[int]:

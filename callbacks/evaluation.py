@@ -1,28 +1,78 @@
-"""Evaluation of a classifier on the validation or test split: a printed table and figures."""
+"""Evaluation of a classifier or another model that is not generative: printed and recorded."""
 
 import math
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from callbacks.results import class_names, data_of, record, say
-from callbacks.tally import Evaluated, WorstMistakes, calibration_of
-from figures.evaluation import draw_confusion, draw_mistakes, draw_reliability, table
+from figures.evaluation import (
+    FEWEST,
+    Mistakes,
+    draw_confusion,
+    draw_mistakes,
+    draw_reliability,
+    table,
+)
 from figures.pictures import figures_folder, publish
 from models.classifier import is_classifier
+from models.generative import is_generative
 
-FEWEST = 30  # examples of a reliability diagram; with fewer its bins are nearly empty
+WORDS = {"sup_error": "largest error"}
+
+
+class WorstMistakes(Metric):
+    """Keeps the few worst mistakes of all batches and processes."""
+
+    full_state_update = False
+    scores: list[Tensor]  # the predicted class's probability, -1 of a hit
+    classes: list[Tensor]  # true and predicted class
+    images: list[Tensor]
+
+    def __init__(self, num_mistakes: int = 24) -> None:
+        super().__init__()
+        self.num_mistakes = num_mistakes
+        for name in ("scores", "classes", "images"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, inputs: Tensor, targets: Tensor, probabilities: Tensor) -> None:
+        """Adds a batch: inputs (B, ...), targets (B,), probabilities (B, K)."""
+        confidence, predicted = probabilities.float().max(dim=1)
+        scores = torch.where(predicted == targets, -1.0, confidence)
+        classes = torch.stack([targets, predicted], dim=1)
+        images = inputs if inputs.dim() == 4 else inputs[:, :0].flatten(1)
+        batch = {"scores": scores, "classes": classes, "images": images}
+        merged = {name: torch.cat([*getattr(self, name), new]) for name, new in batch.items()}
+        rows = merged["scores"].topk(min(self.num_mistakes, len(merged["scores"]))).indices
+        for name, values in merged.items():
+            setattr(self, name, [values[rows]])
+
+    def compute(self) -> Mistakes:
+        """Returns them in lists, because torchmetrics squeezes a tensor (1,) of `compute`."""
+        states = self.scores, self.classes, self.images
+        scores, classes, images = (dim_zero_cat(values).cpu() for values in states)
+        order = scores.argsort(descending=True, stable=True)[: self.num_mistakes]
+        order = order[scores[order] >= 0]
+        targets, predictions = classes[order].T.tolist()
+        return Mistakes(images[order], targets, predictions, scores[order].tolist())
 
 
 class Evaluation(Callback):
-    """Prints loss and accuracies, and draws `confusion_*`, `mistakes_*` and `reliability_*.png`.
+    """Prints and records what an evaluation found, and draws a classifier's answers.
 
-    It does so after `validate` and `test`, and at the end of `fit` for the run's last validation.
+    A classifier gets a table of accuracies, `confusion_*`, `mistakes_*` and `reliability_*.png`,
+    after `validate` and `test`, and at the end of `fit` for the run's last validation. Another
+    model that is not generative gets a table of what it logged, after `validate` and `test`.
     """
 
     def __init__(self) -> None:
-        self._mistakes: WorstMistakes | None = None  # None: there is nothing to report
+        self._mistakes: WorstMistakes | None = None  # None: no classifier was evaluated
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         evaluates = is_classifier(pl_module) and not trainer.sanity_checking
@@ -39,34 +89,61 @@ class Evaluation(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Not at the end of its epoch: Lightning reduces the logged loss in between.
         if trainer.state.fn == TrainerFn.VALIDATING:
-            self.on_train_end(trainer, pl_module)
+            self._report(trainer, pl_module, "val", "Validation")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._report(trainer, pl_module, "test", "Test")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._mistakes is None:
-            return
-        stage, title = ("test", "Test") if trainer.testing else ("val", "Validation")
-        model = cast(Any, pl_module)
+        if self._mistakes is not None:
+            self._report(trainer, pl_module, "val", "Validation")
+
+    def _report(self, trainer: Trainer, model: Any, stage: str, title: str) -> None:
+        if self._mistakes is not None:
+            mistakes, self._mistakes = self._mistakes.compute(), None  # Of all ranks.
+            self._report_classes(trainer, model, stage, title, mistakes)
+        elif not is_generative(model):
+            found = trainer.callback_metrics.items()
+            scores = {name.split("/")[-1]: float(v) for name, v in found if stage in name}
+            width = max((len(WORDS.get(name, name)) for name in scores), default=0)
+            rows = [f"  {WORDS.get(k, k):<{width}}  {v:.4g}" for k, v in scores.items()]
+            say(trainer, "\n".join([title, *rows]))
+            record(trainer, stage, {"scores": scores})
+
+    def _report_classes(
+        self, trainer: Trainer, model: Any, stage: str, title: str, mistakes: Mistakes
+    ) -> None:
         # Several loaders have a loss each, under other names.
         loss = float(trainer.callback_metrics.get(f"{stage}/loss", math.nan))
         confusion, calibration = model.metrics[stage]
-        counts, mistakes = confusion.compute().cpu(), self._mistakes.compute()  # Of all ranks.
-        found = Evaluated(loss, counts, calibration_of(calibration), mistakes)
-        self._mistakes = None
+        counts, error = confusion.compute().cpu(), float(calibration.compute())
+        with calibration.sync_context():
+            states = calibration.confidences, calibration.accuracies
+            confidence, hits = (dim_zero_cat(values).cpu() for values in states)
         names = class_names(data_of(trainer), model.num_classes)
-        say(trainer, table(found, names, title))
-        record(trainer, stage, found.as_dict(names))
+        say(trainer, table(loss, counts, error, names, title))
+        record(trainer, stage, results(loss, counts, error, names))
         if (folder := figures_folder(trainer)) is None:
             return
-        figures = {"confusion": draw_confusion(counts, names, f"{title}: accuracy")}
-        if found.examples >= FEWEST:
-            figures["reliability"] = draw_reliability(found.calibration, title)
+        figures: dict[str, Any] = {
+            "confusion": partial(draw_confusion, counts, names, f"{title}: accuracy")
+        }
+        if len(hits) >= FEWEST:
+            figures["reliability"] = partial(draw_reliability, confidence, hits, error, title)
         images = mistakes.images
         if len(images) and images.dim() == 4 and images.shape[1] in (1, 3):
-            figures["mistakes"] = draw_mistakes(mistakes, names, title)
+            figures["mistakes"] = partial(draw_mistakes, mistakes, names, title)
         for name in {"reliability", "mistakes"} - figures.keys():
             for suffix in ("png", "svg"):  # an earlier evaluation's figure would be out of date
                 (folder / f"{name}_{stage}.{suffix}").unlink(missing_ok=True)
         for name, figure in figures.items():
             publish(trainer, folder, f"{name}_{stage}", figure, vector=name != "mistakes")
 
-    on_test_end = on_train_end
+
+def results(loss: float, counts: Tensor, error: float, names: list[str]) -> dict[str, Any]:
+    """Returns plain values for metrics.json; counts (K, K) are by true and predicted class."""
+    examples, hits = int(counts.sum()), counts.diagonal()
+    shares = hits.double() / counts.sum(dim=1)
+    scores = {"accuracy": int(hits.sum()) / examples, "loss": loss, "calibration_error": error}
+    by_class = dict(zip(names, shares.tolist(), strict=True))
+    return {"scores": scores, "accuracy_per_class": by_class, "examples": examples}

@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from models.base import Module, is_logging_step
+from models.base import is_logging_step
 from runtime.errors import RunFailedError
 from runtime.preemption import Agreement
 
@@ -84,8 +84,8 @@ def waits(device: torch.device) -> bool:
 
 def _losses(model: LightningModule, outputs: Any) -> dict[str, Tensor]:
     """Returns the losses of the batch that just ended, by name."""
-    if isinstance(model, Module):
-        return model.losses
+    if losses := getattr(model, "losses", None):  # of `models.base.Module`, in manual mode as well
+        return losses
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     return {"loss": loss} if isinstance(loss, Tensor) else {}
 

@@ -1,21 +1,17 @@
-"""Progress of a run, and of long work between its batches, in the terminal; its speed."""
+"""Progress of a run, and of long work between its batches, in the terminal."""
 
-import io
 import math
 import sys
 import time
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from tqdm.std import tqdm
-
-from models.base import is_logging_step
 
 STEPS_PER_LINE, LINES = 50, 10  # If the output is not a terminal; short runs get ten lines.
-NOTEBOOK_WIDTH = 90  # characters that fit beside a notebook's margin
+METRICS_WIDTH = 30  # characters of metrics in a bar, which so fits into 80
 LINE = "Step {n:,} of {total:,} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
 LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
 
@@ -25,39 +21,32 @@ T = TypeVar("T")
 class Progress(TQDMProgressBar):
     """Steps done of the whole run and the time left, over all epochs.
 
-    A terminal and a notebook get one line, which is updated. Other outputs, such as a log file, get
+    A terminal gets one line, which is updated. Other outputs, such as a log file or a notebook, get
     a plain line after every fifty batches, or after each tenth of a shorter run. `validate`, `test`
     and `predict` show a bar in a terminal only.
     """
 
     @property
     def is_enabled(self) -> bool:
-        return super().is_enabled and (sys.stdout.isatty() or in_notebook())
+        return super().is_enabled and sys.stdout.isatty()
 
-    def init_train_tqdm(self) -> Any:
-        if not (self.is_enabled and in_notebook()):
-            return super().init_train_tqdm()
-        # Lightning's could be a widget, which a notebook shows only as long as its kernel runs.
-        options = {"smoothing": 0, "ascii": False, "bar_format": self.BAR_FORMAT}
-        return tqdm(desc=self.train_description, file=CellLine(), ncols=NOTEBOOK_WIDTH, **options)
+    @property
+    def train_description(self) -> str:
+        return ""  # The losses need the place.
 
     def init_sanity_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)
 
     def init_validation_tqdm(self) -> Tqdm:
-        hidden = in_notebook() or self.trainer.state.fn == "fit"
+        hidden = self.trainer.state.fn == "fit"
         return Tqdm(disable=True) if hidden else super().init_validation_tqdm()
 
-    def init_test_tqdm(self) -> Tqdm:
-        return Tqdm(disable=True) if in_notebook() else super().init_test_tqdm()
-
-    def init_predict_tqdm(self) -> Tqdm:
-        return Tqdm(disable=True) if in_notebook() else super().init_predict_tqdm()
-
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        found = trainer.progress_bar_metrics.items()
-        shown = {k: v for k, v in found if not in_notebook() or k.endswith("loss")}  # in its width
-        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in shown.items()}
+        """Returns the newest metrics, and first the losses of training, as any module logs them."""
+        logged = trainer.callback_metrics.items()
+        losses = {k: float(v) for k, v in logged if "loss" in k and not k.startswith("val")}
+        found = {**losses, **trainer.progress_bar_metrics}.items()
+        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in found}
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_start()
@@ -78,7 +67,7 @@ class Progress(TQDMProgressBar):
             if due and super().is_enabled:
                 self._print_line(self.get_metrics(trainer, pl_module))
         elif bar.update(now - before) or now == bar.total:
-            bar.set_postfix(self.get_metrics(trainer, pl_module))
+            bar.set_postfix(as_fit(self.get_metrics(trainer, pl_module)))
             if now == bar.total:
                 bar.close()  # Lightning's closing message then gets its own line.
 
@@ -88,6 +77,17 @@ class Progress(TQDMProgressBar):
         postfix = ", ".join(f"{name} {value}" for name, value in metrics.items())
         options = {"bar_format": layout, "postfix": postfix, "initial": bar.initial}
         print(Tqdm.format_meter(bar.n, bar.total, elapsed, **options), flush=True)
+
+
+def as_fit(metrics: dict[str, str]) -> dict[str, str]:
+    """Returns as many of the first metrics as fit into a bar beside steps and times."""
+    chosen: dict[str, str] = {}
+    for name, value in metrics.items():
+        chosen[name] = value
+        if len(", ".join(f"{k}={v}" for k, v in chosen.items())) > METRICS_WIDTH:
+            del chosen[name]
+            break
+    return chosen
 
 
 def watch(trainer: Trainer, items: Iterable[T], text: str, total: int | None = None) -> Iterable[T]:
@@ -100,33 +100,8 @@ def watch(trainer: Trainer, items: Iterable[T], text: str, total: int | None = N
         total: The number of items; None: their length.
     """
     bar = trainer.progress_bar_callback
-    shown = isinstance(bar, Progress) and bar.is_enabled and not in_notebook()
-    hidden = not (shown and trainer.is_global_zero)
-    return Tqdm(items, desc=text, total=total, leave=False, disable=hidden)
-
-
-class CellLine(io.StringIO):
-    """Shows the newest line that is written to it in the output of a notebook's cell.
-
-    It replaces the line before. Carriage returns would leave every line in a notebook that was
-    executed without a browser.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        from IPython.display import display
-
-        self._shown = display({"text/plain": ""}, raw=True, display_id=True)
-
-    def write(self, text: str) -> int:
-        if (line := text.strip()) and self._shown is not None:
-            self._shown.update({"text/plain": line}, raw=True)
-        return len(text)
-
-
-def in_notebook() -> bool:
-    """Returns whether the output is a cell of a notebook."""
-    return type(sys.stdout).__module__.startswith("ipykernel")
+    shown = isinstance(bar, Progress) and bar.is_enabled and trainer.is_global_zero
+    return Tqdm(items, desc=text, total=total, leave=False, disable=not shown)
 
 
 def steps_until(trainer: Trainer, updates: int | None = None) -> int:
@@ -143,32 +118,3 @@ def total_steps(trainer: Trainer) -> int | None:
     """Returns the number of batches of the whole run; None if it has no known end."""
     updates = trainer.estimated_stepping_batches
     return None if updates in (-1, math.inf) else steps_until(trainer, int(updates))
-
-
-class Speed(Callback):
-    """Logs examples per second over all processes, for training alone."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._examples, self._seconds = 0, 0.0
-        self._mark = time.perf_counter()  # A run resumed within an epoch has no epoch start.
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._mark = time.perf_counter()
-
-    on_validation_end = on_train_epoch_start
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        self._due = trainer.global_step + 1 if is_logging_step(trainer) else None
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        before, self._mark = self._mark, time.perf_counter()
-        self._seconds += self._mark - before
-        self._examples += len(batch[0]) * trainer.world_size
-        if trainer.global_step == self._due:  # Not while gradients accumulate.
-            speed = self._examples / self._seconds
-            pl_module.log("train/examples_per_s", speed, prog_bar=True)
-            if trainer.world_size > 1:
-                pl_module.log("train/examples_per_s_and_process", speed / trainer.world_size)
-            self._examples, self._seconds = 0, 0.0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
-from figures.pictures import figures_folder
+from figures.pictures import run_folder
 from runtime.files import METRICS, read_json, write_json
 
 
@@ -35,12 +35,6 @@ def gather(batches: list[dict[str, Tensor]]) -> list[list[dict[str, Tensor]]]:
     return shares
 
 
-def percent(part: float | Tensor, whole: float | Tensor) -> str:
-    """Formats a share with its counts, such as `96.67 % (29 of 30)`; "-" if there are none."""
-    part, whole = int(part), int(whole)
-    return f"{100 * part / whole:.2f} % ({part:,} of {whole:,})" if whole else "-"
-
-
 def say(trainer: Trainer, text: str) -> None:
     """Prints text on rank zero, on a new line even if a progress bar is open."""
     if trainer.is_global_zero:
@@ -49,6 +43,6 @@ def say(trainer: Trainer, text: str) -> None:
 
 def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
     """Writes the results of `val` or `test` into metrics.json. Every rank must call it."""
-    if (figures := figures_folder(trainer)) is not None:
-        path = figures.parent / METRICS
+    if (folder := run_folder(trainer)) is not None:
+        path = folder / METRICS
         write_json(path, {**read_json(path), stage: found})

@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from callbacks.results import class_names, data_of
-from figures.pictures import figures_folder, log_picture, tile, write_png
+from figures.pictures import figures_folder, log_picture, tile, warn_if_it_fails, write_png
 from models.base import eval_mode
 from models.generative import Generative, is_generative, sample
 from runtime.checkpoints import epoch_is_due, is_over
@@ -23,8 +22,7 @@ class SampleGrid(Callback):
     A conditional model's grid has a row for each class, with its name.
 
     Args:
-        min_steps: Draw at the ends of epochs instead, this many steps apart or more; None: after
-            each twentieth of the run.
+        min_steps: Steps from one grid to the next; None: a twentieth of the run.
     """
 
     def __init__(self, min_steps: NonNegative | None = None) -> None:
@@ -34,49 +32,52 @@ class SampleGrid(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         steps = trainer.estimated_stepping_batches
         known = steps != -1 and not math.isinf(steps)
-        self._every = max(1, int(steps) // GRIDS) if known else STEPS
+        twentieth = int(steps) // GRIDS if known else STEPS
+        self._every = max(1, twentieth if self.min_steps is None else self.min_steps)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
         if is_generative(pl_module) and trainer.global_step == 0:
             self._draw(trainer, pl_module)
-            if text := untrained_scores(pl_module, *batch):
-                pl_module.print(text)
+            with warn_if_it_fails("samples"):
+                if text := untrained_scores(pl_module, batch):
+                    pl_module.print(text)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        due = self.min_steps is None and trainer.global_step % self._every == 0
-        if due and is_generative(pl_module) and self._drawn != trainer.global_step:
+        if is_generative(pl_module) and trainer.global_step % self._every == 0:
             self._draw(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not is_generative(pl_module) or self._drawn == trainer.global_step:
-            return
-        if is_over(trainer) if self.min_steps is None else epoch_is_due(trainer, self.min_steps):
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if is_generative(pl_module):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, model: Generative) -> None:
+        if self._drawn == trainer.global_step:
+            return
         self._drawn = trainer.global_step
         if (folder := figures_folder(trainer)) is None:
             return
-        latents, labels = (x if x is None else x.to(model.device) for x in model.sample_grid())
-        assert latents is not None
-        images = sample(model, latents, labels)
-        picture = tile(images, len(images) // model.grid_rows)
-        rows = class_names(data_of(trainer), model.num_classes) if model.num_classes else []
-        write_png(folder / f"samples_{trainer.global_step:07d}.png", picture, rows)
-        write_png(folder / "samples.png", picture, rows)  # Always the newest.
-        log_picture(trainer, "samples", folder / "samples.png")
+        with warn_if_it_fails("samples"):
+            latents, labels = (x if x is None else x.to(model.device) for x in model.sample_grid())
+            assert latents is not None
+            images = sample(model, latents, labels)
+            picture = tile(images, len(images) // model.grid_rows)
+            rows = class_names(data_of(trainer), model.num_classes) if model.num_classes else []
+            write_png(folder / f"samples_{trainer.global_step:07d}.png", picture, rows)
+            write_png(folder / "samples.png", picture, rows)  # Always the newest.
+            log_picture(trainer, "samples", folder / "samples.png")
 
 
 @torch.no_grad()
-def untrained_scores(model: Generative, images: Tensor, labels: Tensor) -> str:
+def untrained_scores(model: Generative, batch: Any) -> str:
     """Scores five real images and five of noise, which an untrained D cannot tell apart.
 
     Empty for a model without a discriminator.
     """
+    images, labels = batch if isinstance(batch, list | tuple) else (batch, None)
     noise = torch.rand(5, *images.shape[1:], generator=torch.Generator().manual_seed(0))
     both = torch.cat([images[:5], noise.to(images)])
     with eval_mode(model):
-        logits = model.realness(both, labels[:5].repeat(2))
+        logits = model.realness(both, None if labels is None else labels[:5].repeat(2))
     if logits is None:
         return ""
     scores = logits.sigmoid()

@@ -1,6 +1,7 @@
 """Table and figures of an evaluated classifier: confusion, worst mistakes, calibration."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -8,29 +9,46 @@ from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.results import percent
-from callbacks.tally import Calibration, Evaluated, Mistakes
 from figures.pictures import mosaic, new_figure, styled, text_width
 
-CALIBRATED = 30  # examples
+FEWEST = 30  # examples of a calibration: fewer do not fill its bins
+BINS = 15  # as in Guo et al. 2017, and torchmetrics' default
 
 
-def table(evaluated: Evaluated, names: Sequence[str], title: str) -> str:
+class Mistakes(NamedTuple):
+    """The mistakes with the highest probability, the worst first."""
+
+    images: Tensor  # (M, C, H, W), or (M, 0) if inputs are not images
+    targets: list[int]
+    predictions: list[int]
+    probabilities: list[float]  # of the predicted class
+
+
+def percent(part: float | Tensor, whole: float | Tensor) -> str:
+    """Formats a share with its counts, such as `96.67 % (29 of 30)`; "-" if there are none."""
+    part, whole = int(part), int(whole)
+    return f"{100 * part / whole:.2f} % ({part:,} of {whole:,})" if whole else "-"
+
+
+def table(loss: float, counts: Tensor, error: float, names: Sequence[str], title: str) -> str:
     """Formats loss, accuracies overall and by class, and calibration error as lines of text.
 
-    Fewer than `CALIBRATED` examples do not fill the bins, so their error says nothing.
+    Args:
+        loss: Mean loss.
+        counts: (K, K): true class, predicted class.
+        error: Expected calibration error.
+        names: Names of the classes.
+        title: Of the table.
     """
-    accuracy = percent(evaluated.hits, evaluated.examples)
-    rows = [("loss", f"{evaluated.loss:.4f}"), ("accuracy", accuracy)]
-    for k, (name, counts) in enumerate(zip(names, evaluated.confusion, strict=True)):
-        shown = f"class {name}" if name.isdecimal() else name
-        rows.append((shown, percent(counts[k], counts.sum())))
+    examples = int(counts.sum())
+    rows = [("loss", f"{loss:.4f}"), ("accuracy", percent(counts.diagonal().sum(), examples))]
+    for k, (name, row) in enumerate(zip(names, counts, strict=True)):
+        rows.append((f"class {name}" if name.isdecimal() else name, percent(row[k], row.sum())))
     width = max(len(name) for name, _ in rows)
-    lines = [f"{title}, {evaluated.examples:,} examples"]
+    lines = [f"{title}, {examples:,} examples"]
     lines += [f"  {name:<{width}}  {value}" for name, value in rows]
-    if evaluated.examples >= CALIBRATED:
-        error, bins = evaluated.calibration.error, len(evaluated.calibration.counts)
-        lines.append(f"  expected calibration error {error:.4f}, in {bins} bins")
+    if examples >= FEWEST:
+        lines.append(f"  expected calibration error {error:.4f}, in {BINS} bins")
     return "\n".join(lines)
 
 
@@ -89,27 +107,35 @@ def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> Figur
 
 
 @styled
-def draw_reliability(calibration: Calibration, title: str) -> Figure:
+def draw_reliability(confidence: Tensor, hits: Tensor, error: float, title: str) -> Figure:
     """Draws accuracy against confidence in each bin, and the number of examples in each bin.
 
     The error bars are Wilson's intervals, which contain the true accuracy of a bin in 95 % of cases
     (Wilson 1927). Guo et al. 2017, "On calibration of modern neural networks", figure 1.
+
+    Args:
+        confidence: (N,), the probability of the predicted class of each example.
+        hits: (N,), 1 if that is the true class, otherwise 0.
+        error: Expected calibration error.
+        title: Of the figure.
     """
-    counts, confidence, accuracy = (values.numpy() for values in calibration[:3])
-    width, full = 1 / len(counts), counts > 0
-    centres = (np.arange(len(counts)) + 0.5) * width
+    counts, edges = np.histogram(confidence, BINS, (0, 1))
+    full, width, centres = counts > 0, 1 / BINS, edges[:-1] + 0.5 / BINS
+    mean, share = (
+        np.histogram(confidence, BINS, (0, 1), weights=values.double())[0][full] / counts[full]
+        for values in (confidence, hits)
+    )
     figure, (upper, lower) = new_figure(8.4, 6.5, 2, sharex=True, height_ratios=[3, 1])
-    upper.bar(centres[full], accuracy[full], width * 0.94, alpha=0.6, label="share that is right")
+    upper.bar(centres[full], share, width * 0.94, alpha=0.6, label="share that is right")
     upper.plot([0, 1], [0, 1], "--", color="black", label="as it should be: the probability")
-    bars = wilson_interval(accuracy[full], counts[full])
-    lengths = np.abs(np.stack(bars) - accuracy[full])
+    lengths = np.abs(np.stack(wilson_interval(share, counts[full])) - share)
     points = {"color": "C3", "capsize": 4, "label": "its 95 % confidence interval"}
-    upper.errorbar(confidence[full], accuracy[full], lengths, fmt="o", **points)
+    upper.errorbar(mean, share, lengths, fmt="o", **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.legend(loc="lower left", bbox_to_anchor=(0, 1.01))
-    figure.suptitle(f"{title}: expected calibration error {calibration.error:.4f}", fontsize=14)
-    bins = lower.bar(centres, counts, width * 0.94, color="0.6")
-    lower.bar_label(bins, [f"{count:,}" if count else "" for count in counts], fontsize=10)
+    figure.suptitle(f"{title}: expected calibration error {error:.4f}", fontsize=14)
+    bars = lower.bar(centres, counts, width * 0.94, color="0.6")
+    lower.bar_label(bars, [f"{count:,}" if count else "" for count in counts], fontsize=10)
     lower.set(xlabel="probability of the predicted class", ylabel="examples", yscale="symlog")
     lower.margins(y=0.3)
     return figure

@@ -1,12 +1,15 @@
-"""Figures: where a run's pictures go, and parts that several of them share."""
+"""Pictures: where a run's pictures go, how they are logged, and parts that several share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from matplotlib.figure import Figure  # Costs nothing, because torchmetrics imports it anyway.
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -16,16 +19,15 @@ from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from figures.style import styled, write_figure
-from models.generative import to_pixels
 from runtime.errors import UserError
 from runtime.files import write
-from runtime.loggers import RunTensorBoardLogger
 
 LABEL_PX = 18  # height of the letters on pictures of samples
+FRAME = 0.85  # of tiles: lighter than grey noise, darker than paper
 
 
-def figures_folder(trainer: Trainer) -> Path | None:
-    """Returns the run's `figures/`; None without a run folder and on ranks other than zero.
+def run_folder(trainer: Trainer) -> Path | None:
+    """Returns the run's folder; None without one and on ranks other than zero.
 
     Call it on every rank, because Lightning broadcasts the name of the run's folder.
     """
@@ -33,9 +35,19 @@ def figures_folder(trainer: Trainer) -> Path | None:
     trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # set by a connector
     if folder is None or not trainer.loggers or trial or not trainer.is_global_zero:
         return None
-    path = Path(folder) / "figures"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return Path(folder)
+
+
+def figures_folder(trainer: Trainer) -> Path | None:
+    """Returns the run's `figures/`; None where `run_folder` is None or `trainer.pictures` is False.
+
+    Call it on every rank.
+    """
+    folder = run_folder(trainer)
+    if folder is None or not getattr(trainer, "pictures", True):
+        return None
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    return folder / "figures"
 
 
 def output_folder(path: Path) -> Path:
@@ -52,6 +64,33 @@ def output_folder(path: Path) -> Path:
     return path
 
 
+@contextmanager
+def warn_if_it_fails(name: str) -> Iterator[None]:
+    """Turns an error inside the block into a warning: no picture is worth the end of a training."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no reason given"
+        rank_zero_warn(f"{name}.png was not drawn: {type(error).__name__}: {reason}")
+
+
+def publish(
+    trainer: Trainer,
+    folder: Path,
+    name: str,
+    figure: Figure | Callable[[], Figure],
+    vector: bool = False,
+) -> None:
+    """Writes `<folder>/<name>.png` as `write_figure` does; sends it to the run's loggers.
+
+    A picture that fails is a warning. Give a function that draws the figure to include its errors.
+    """
+    with warn_if_it_fails(name):
+        drawn = figure if isinstance(figure, Figure) else figure()
+        write_figure(folder / f"{name}.png", drawn, vector)
+        log_picture(trainer, name, folder / f"{name}.png")
+
+
 def tensorboard(trainer: Trainer) -> SummaryWriter | None:
     """Returns TensorBoard's writer, or None on ranks other than zero and in runs without it."""
     loggers = (log for log in trainer.loggers if isinstance(log, TensorBoardLogger))
@@ -59,24 +98,9 @@ def tensorboard(trainer: Trainer) -> SummaryWriter | None:
     return next((log.experiment for log in shown), None)
 
 
-def publish(
-    trainer: Trainer, folder: Path, name: str, figure: Figure, vector: bool = False
-) -> None:
-    """Writes `<folder>/<name>.png` as `write_figure` does; sends it to the run's loggers."""
-    write_figure(folder / f"{name}.png", figure, vector)
-    log_picture(trainer, name, folder / f"{name}.png")
-
-
-def grouped(name: str) -> str:
-    """Puts the name of a picture behind that of its group, under which TensorBoard shows it."""
-    if name.startswith("data_"):
-        return f"data/{name.removeprefix('data_')}"
-    return f"model/{name}" if name == "network" else f"pictures/{name}"
-
-
 def step_of(trainer: Trainer) -> int:
     """Returns the step of what is logged now: in `test`, the step of the checkpoint."""
-    steps = (log.step for log in trainer.loggers if isinstance(log, RunTensorBoardLogger))
+    steps = (getattr(log, "step", None) for log in trainer.loggers)
     return next((step for step in steps if step is not None), trainer.global_step)
 
 
@@ -88,12 +112,10 @@ def log_picture(trainer: Trainer, name: str, path: Path) -> None:
     with Image.open(path) as file:
         image = file.convert("RGB")
     step = step_of(trainer)
+    if (writer := tensorboard(trainer)) is not None:
+        writer.add_image(f"figures/{name}", np.asarray(image), step, dataformats="HWC")
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            if getattr(logger, "shows", True):
-                pixels = np.asarray(image)
-                logger.experiment.add_image(grouped(name), pixels, step, dataformats="HWC")
-        elif isinstance(logger, WandbLogger):
+        if isinstance(logger, WandbLogger):
             logger.log_image(name, [image], step)
         elif isinstance(logger, MLFlowLogger):
             logger.experiment.log_image(logger.run_id, image, key=name, step=step)
@@ -117,11 +139,8 @@ def picture(image: Tensor, largest: float) -> np.ndarray:
 
 def text_width(texts: Sequence[str], letters: float) -> float:
     """Estimates the width in inches of the longest line of texts, in letters of this size."""
-    return (
-        0.0088
-        * letters
-        * max((len(line) for text in texts for line in text.split("\n")), default=0)
-    )
+    lengths = [len(line) for text in texts for line in text.split("\n")]
+    return 0.0088 * letters * max(lengths, default=0)
 
 
 @styled
@@ -140,7 +159,9 @@ def mosaic(
 
     Args:
         images: (N, H, W), or (N, C, H, W) with one or three channels.
+        titles: A title for each image; empty: none.
         columns: Images per row. By default the figure is about square.
+        heading: Text above all images.
         signed: Show values around 0 in two colours with a colour bar. Otherwise images of one
             channel are grey, from 0 to the largest value of all images.
         cell: Width of one image in inches.
@@ -173,9 +194,9 @@ def mosaic(
 
 
 def tile(images: Tensor, columns: int, padding: int = 2, scale: int | None = None) -> Tensor:
-    """Joins images (N, C, H, W) row by row on a grey ground, by default each 56 pixels high."""
+    """Joins images (N, C, H, W) row by row on light grey, by default each 56 pixels high."""
     scale = scale or max(1, round(56 / images.shape[2]))
-    grid = make_grid(images, columns, padding, pad_value=0.5)[: images.shape[1]]
+    grid = make_grid(images, columns, padding, pad_value=FRAME)[: images.shape[1]]
     return grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
@@ -187,7 +208,8 @@ def write_png(path: Path, picture: Tensor, rows: Sequence[str] = ()) -> None:
         picture: The picture.
         rows: Names of its rows, each as high as the others, which are written to the left.
     """
-    image = to_pil_image(to_pixels(picture).cpu())
+    pixels = (picture.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    image = to_pil_image(pixels.cpu())
     write(path, (beside(image, rows) if rows else image).save)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from callbacks.curves import TITLES
+from figures.curves import title_of
 from figures.pictures import new_figure, styled
 from metrics import QualityReport, Score
 
@@ -28,7 +28,7 @@ def draw_classes(report: QualityReport, scores: Sequence[Score], names: Sequence
         if directions[name] == "lower" and known:  # a distance, whose best value is 0
             axes.set_ylim(bottom=min(-0.05 * max(known), axes.get_ylim()[0]))
         axes.grid(axis="y", alpha=0.4)
-        title = TITLES.get(name, name.replace("_", " "))
+        title = title_of(name)
         better = f"\n({directions[name]} is better)" if directions[name] else ""
         axes.set_title(f"{title} by class{better}")
         axes.set(xlabel="class", ylabel=title)

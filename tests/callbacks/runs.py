@@ -33,11 +33,10 @@ def trainer(
 ) -> Any:
     options = {"accelerator": "cpu", "max_epochs": 1, "logger": CSVLogger(folder, "", "run")}
     return kind(
-        **(options | {"log_every_n_steps": 1} | kwargs),
+        **(options | {"log_every_n_steps": 1, "enable_progress_bar": False} | kwargs),
         default_root_dir=folder,
         callbacks=list(callbacks),
         enable_checkpointing=False,
-        enable_progress_bar=False,
         enable_model_summary=False,
     )
 
@@ -71,3 +70,8 @@ def probabilities(model: Classifier, data: Images | Iris) -> tuple[torch.Tensor,
     inputs, targets = data.on_after_batch_transfer((inputs, targets), 0)
     with torch.no_grad():
         return targets, model.eval()(inputs).softmax(dim=1)
+
+
+def pictures(folder: Path) -> set[str]:
+    """Names of the pictures of the run in a folder."""
+    return {path.name for path in (folder / "run" / "figures").glob("*.png")}

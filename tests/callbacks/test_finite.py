@@ -36,8 +36,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize(("name", "value"), [("iris", "nan"), ("gan", "inf")])
 def test_a_run_ends_at_the_first_bad_loss(
     name: str, value: str, in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import cli
-from callbacks import Evaluation, FiniteLoss, Health, Speed
+from callbacks import Curves, Evaluation, FiniteLoss, Health
 from commands import ladder_cli
 from tests import ranks
 from tests.conftest import weights_hash_of
@@ -25,9 +25,9 @@ from tests.conftest import weights_hash_of
 PATIENCE = 300.0  # seconds; the same run takes 2 alone, and 10 on a busy machine
 MODELS = {
     "GAN": ["--model=GAN", "--model.generator.width=2", "--model.trunk.width=2",
-            "--model.latent_dim=4", "--model.average.decay=0.9"],
+            "--model.latent_dim=4", "--model.ema_decay=0.9"],
     "cGAN": ["--model=ConditionalGAN", "--model.generator.width=2", "--model.trunk.width=2",
-             "--model.latent_dim=4", "--model.average.decay=0.9"],
+             "--model.latent_dim=4", "--model.ema_decay=0.9"],
     "classifier": ["--model=ImageClassifier", "--model.network.width=2",
                    "--model.network.dropout=0.2"],
 }  # fmt: skip
@@ -41,7 +41,7 @@ SMALL = [
 ]  # fmt: skip
 CALLBACKS = (
     FiniteLoss,
-    Speed,
+    Curves,
     Health,
     Evaluation,
 )  # without figures that take a second each

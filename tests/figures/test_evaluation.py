@@ -1,37 +1,53 @@
 """The figures of an evaluation show its numbers, legibly."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from callbacks.tally import Calibration, Mistakes
 from figures.evaluation import (
+    BINS,
+    Mistakes,
     draw_confusion,
     draw_mistakes,
     draw_reliability,
+    percent,
+    table,
     wilson_interval,
 )
-from figures.pictures import publish
-from tests.callbacks.runs import trainer
 
 
-def test_the_legend_of_a_reliability_diagram_lies_above_it() -> None:
-    counts, shares = torch.tensor([0, 30]), torch.tensor([float("nan"), 0.9])
-    figure = draw_reliability(Calibration(counts, shares, shares, 0.01), "Test")
+def test_shares_are_given_with_their_counts() -> None:
+    assert percent(29, 30) == "96.67 % (29 of 30)"
+    assert percent(torch.tensor(1500), torch.tensor(2000)) == "75.00 % (1,500 of 2,000)"
+    assert percent(0, 0) == "-"
+
+
+@pytest.mark.parametrize("examples", [29, 30])
+def test_few_examples_have_no_calibration_error(examples: int) -> None:
+    counts = torch.tensor([[examples - 1, 1], [0, 0]])
+    lines = table(0.5, counts, 0.2, ["0", "cat"], "Test").splitlines()
+    assert lines[0] == f"Test, {examples} examples"
+    assert [line.split() for line in lines[1:2]] == [["loss", "0.5000"]]
+    assert lines[3].startswith("  class 0 ")
+    assert lines[4].split() == ["cat", "-"]
+    assert ("calibration error 0.2000" in lines[-1]) is (examples == 30)
+
+
+def test_a_reliability_diagram_has_the_accuracy_of_each_bin() -> None:
+    """One is in the last bin, and an edge in the bin above it, as in torchmetrics."""
+    confidence, hits = torch.tensor([0.4, 0.41, 0.9, 0.95, 1.0]), torch.tensor([0, 1, 1, 0, 1])
+    figure = draw_reliability(confidence, hits, 0.01, "Test")
+    upper, lower = figure.axes
+    shares = {round(bar.get_x() * BINS): bar.get_height() for bar in upper.containers[0]}
+    assert shares == {6: 0.5, 13: 1.0, 14: 0.5}
+    assert [bar.get_height() for bar in lower.containers[0]][-2:] == [1, 2]
+    points = upper.containers[1].lines[0]
+    assert [*points.get_xdata()] == pytest.approx([0.405, 0.9, 0.975])
     FigureCanvasAgg(figure).draw()
-    axes = figure.axes[0]
-    legend = axes.get_legend()
-    assert axes.bbox.y1 < legend.get_window_extent().y0
+    legend = upper.get_legend()
+    assert upper.bbox.y1 < legend.get_window_extent().y0
     assert legend.get_window_extent().y1 < figure._suptitle.get_window_extent().y0  # type: ignore
-    texts = [text.get_text() for text in legend.get_texts()]
-    assert texts == [
-        "as it should be: the probability",
-        "share that is right",
-        "its 95 % confidence interval",
-    ]
 
 
 def test_the_heat_map_has_counts_and_colours_by_row() -> None:
@@ -95,14 +111,3 @@ def test_titles_of_mistakes_are_apart(names: list[str]) -> None:
     assert 1 < len(rows) <= 8
     assert all(left.x1 + 3 < right.x0 for left, right in zip(rows, rows[1:], strict=False))
     assert figure.get_size_inches()[0] < 13
-
-
-@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 5, 2)])
-def test_mistakes_are_drawn_for_grey_and_colour_images_of_any_size(
-    tmp_path: Path, shape: tuple[int, int, int]
-) -> None:
-    mistakes = Mistakes(torch.rand(2, *shape), [1, 0], [0, 1], [0.9, 0.8])
-    figure = draw_mistakes(mistakes, ["a", "b"], "Test")
-    assert len(figure.axes[0].texts) == 2
-    publish(trainer(tmp_path), tmp_path, "mistakes", figure)
-    assert (tmp_path / "mistakes.png").is_file()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from callbacks.decision_surface import probability_surface
+from callbacks.function_fit import probability_surface
 from commands.demo.gate import (
     KINDS,
     LIMIT,

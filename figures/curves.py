@@ -1,0 +1,118 @@
+"""Curves of the logged losses, accuracies and scores of a run."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from figures.pictures import new_figure
+from figures.style import colours, styled
+from metrics import SCORES
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+STAGES = {"train": "training", "val": "validation", "floor": "real images"}
+NAMES = {"d_accuracy": "acc_real"}  # the same share, in validation
+WIDTH, DECADES = 12.4, 100  # inches of several panels; a wider range of losses gets a log axis
+SMOOTHED, WINDOWS = 50, 20  # points from which a curve is smoothed, by the mean of a 20th of it
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Splits `train/d_loss`, or `val_loss` of any module, into stage and quantity."""
+    found = re.fullmatch(r"(train|val|test|floor)[/_](.+)", name)
+    return (found[1], found[2]) if found else ("train", name)
+
+
+def title_of(quantity: str) -> str:
+    """Returns the title of a score in the registry, or else its name in words."""
+    titles = {score.name: score.title for score in SCORES if len(score.title) < 30}
+    return titles.get(quantity) or quantity.replace("_", " ")
+
+
+def panels_of(names: list[str]) -> dict[str, list[str]]:
+    """Returns the columns of each panel: losses, accuracies, errors, and a panel for each score."""
+    better = {score.name: score.better for score in SCORES}
+    panels: dict[str, list[str]] = {}
+    for name in names:
+        stage, quantity = split_name(name)
+        if stage not in STAGES or quantity.startswith(("accuracy/", "accuracy_")):  # by class
+            continue
+        if quantity in better or f"floor/{quantity}" in names or quantity == "calibration_error":
+            direction = f"\n({better[quantity]} is better)" if better.get(quantity) else ""
+            panel = title_of(quantity) + direction
+        elif found := re.search(r"loss|error|acc", quantity):
+            panel = {"acc": "accuracy"}.get(found[0], found[0])
+        else:
+            continue
+        panels.setdefault(panel, []).append(name)
+    for columns in panels.values():
+        columns.sort(key=lambda name: name.startswith("floor/"))  # last
+    first = [panel for panel in ("loss", "accuracy", "error") if panel in panels]
+    return {panel: panels[panel] for panel in [*first, *sorted(panels.keys() - first)]}
+
+
+@styled
+def draw_curves(metrics: Path) -> Figure:
+    """Draws panels of losses, of accuracies, and of each quality score beside its floor.
+
+    Args:
+        metrics: The file metrics.csv of a run.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(metrics).groupby("step").last()
+    table.index += 1  # Lightning counts steps from 0, but files and the console from 1.
+    panels = panels_of([name for name in table if table[name].notna().any()])
+    panels = {label: names for label, names in panels.items() if _differs(table, names)}
+    if not panels:
+        return Figure()
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    size = WIDTH if columns > 1 else 7.2, 5.0 if rows == 1 else 3.8 * rows
+    figure, grid = new_figure(*size, rows, columns, squeeze=False)
+    for axes, (label, names) in zip(grid.flat, panels.items(), strict=False):
+        for place, name in enumerate(names):
+            _draw_curve(axes, table[name].dropna(), name, colours()[place % len(colours())])
+        if label == "accuracy" and any("d_loss" in name for name in table):
+            axes.axhline(0.5, color="black", linewidth=1, linestyle=":", label="undecided D")
+        _scale(axes, table[names].stack().dropna(), label)
+        axes.set(xlabel="step", ylabel=label, xlim=(0, 1.03 * table.index[-1]))
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1.01)}  # where no curve is
+        axes.legend(**place, fontsize=11, ncols=1 + (len(axes.get_legend_handles_labels()[0]) > 3))
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def _differs(table: "DataFrame", names: list[str]) -> bool:
+    """Returns False for a score that always equals its floor, such as ten modes of ten."""
+    scored = any(name.startswith("floor/") for name in names)
+    return not scored or table[names].stack().nunique() > 1
+
+
+def _scale(axes: Any, values: "Series", label: str) -> None:
+    """Sets a log axis for losses over decades, and ticks at whole numbers for steps and counts."""
+    if label in ("loss", "error") and values.min() > 0 and values.max() > DECADES * values.min():
+        axes.set_yscale("log")
+    elif (values == values.round()).all() and values.max() > 1:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
+def _draw_curve(axes: Any, values: "Series", name: str, colour: str) -> None:
+    """Draws a curve under its printed name; one of many points pale, beside a smoothed line."""
+    stage, quantity = split_name(name)
+    if stage == "floor":  # a line, however few its points are
+        real = {"color": "black", "linestyle": "--", "linewidth": 1, "label": STAGES[stage]}
+        axes.axhline(values.iloc[-1], **real)
+        return
+    label = f"{NAMES.get(quantity, quantity)}, {STAGES[stage]}"
+    style: dict[str, Any] = {"color": colour, "marker": "o" if len(values) < 30 else ""}
+    if len(values) >= SMOOTHED:
+        axes.plot(values.index, values, **style, linewidth=1, alpha=0.3, zorder=1.5)
+        window = len(values) // WINDOWS // 2 * 2 + 1  # odd, so that its mean is not beside it
+        values = values.rolling(window, center=True, min_periods=1).mean()
+    axes.plot(values.index, values, **style, label=label)

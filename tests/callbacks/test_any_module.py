@@ -1,0 +1,64 @@
+"""A LightningModule from elsewhere trains with all default callbacks, on a plain DataLoader."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.demos.boring_classes import BoringModel
+from torch import Tensor
+
+from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
+from runtime.files import read_json
+from runtime.run_logs import AppendingCSVLogger
+from runtime.trainer import LadderTrainer
+from tests.callbacks.runs import pictures, trainer
+
+
+class Boring(BoringModel):
+    """A model that logs losses in its own way, and knows none of this project's contracts."""
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        loss = self.loss(self.layer(batch["x"] if isinstance(batch, dict) else batch))
+        self.log("recon_loss", loss)
+        return {"loss": loss}
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(self.layer(batch)))
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("test/loss", self.loss(self.layer(batch)))
+
+
+def run_of(folder: Path, **options: Any) -> Any:
+    callbacks = [make() for make in DEFAULT_CALLBACKS]
+    callbacks += [Progress(), SampleGrid(), Quality(), Summary()]
+    run = trainer(
+        folder, *callbacks, kind=LadderTrainer, enable_progress_bar=True, num_sanity_val_steps=0,
+        logger=AppendingCSVLogger(folder, "", "run"), log_every_n_steps=None, **options,
+    )  # fmt: skip
+    return run
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*precision")
+def test_any_module_trains_and_shows_its_losses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, model = run_of(tmp_path, max_steps=20), Boring()
+    run.fit(model)
+    printed = capsys.readouterr().out
+    assert "Step 20 of 20 (100%)" in printed
+    assert "recon_loss " in printed
+    assert pictures(tmp_path) == {"curves.png"}
+    run.test(model, verbose=False)
+    assert "Test\n  loss  " in capsys.readouterr().out
+    assert [*read_json(tmp_path / "run" / "metrics.json")["test"]["scores"]] == ["loss"]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_batches_may_be_dictionaries(tmp_path: Path) -> None:
+    data = [{"x": torch.ones(32), "name": "a"} for _ in range(8)]
+    loader = torch.utils.data.DataLoader(data, batch_size=4)  # type: ignore[arg-type]
+    run = run_of(tmp_path, limit_val_batches=0)
+    run.fit(Boring(), loader)
+    assert run.global_step == 2

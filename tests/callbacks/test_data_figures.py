@@ -1,0 +1,92 @@
+"""A new run shows its data."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from lightning import LightningDataModule
+
+from callbacks import data_figures
+from callbacks.data_figures import DataFigures, draw_head, draw_pairs
+from callbacks.results import class_names, data_of
+from datamodules import Gates, Iris
+from tests.callbacks.runs import SHAPES, Pictures, Small, digits, pictures, trainer
+
+TABLE = pd.DataFrame(
+    {"height": [1.0, 2.0, 3.0, 5.0], "width": [0.1, 0.3, 0.2, 0.4], "kind": ["a", "a", "b", "b"]}
+)
+
+
+def start(folder: Path, data: LightningDataModule) -> set[str]:
+    """Starts a run, which draws its data, and returns the names of the pictures."""
+    run = trainer(folder)
+    data.setup("fit")
+    run.datamodule = data
+    DataFigures().on_fit_start(run, Small())
+    return pictures(folder)
+
+
+def test_an_image_of_each_class_is_shown_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    mosaic = data_figures.mosaic
+    monkeypatch.setattr(
+        data_figures, "mosaic", lambda *args, **kw: drawn.append(args) or mosaic(*args, **kw)
+    )
+    data = digits()
+    assert start(tmp_path, data) == {"data_examples.png"}
+    assert data.splits is not None
+    ((images, titles, columns),) = drawn
+    assert titles == [*"0123456789"]
+    firsts = [data.splits.train.targets.tolist().index(digit) for digit in range(10)]
+    assert torch.equal(images, data.splits.train.inputs[firsts])
+    assert columns == 10
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_of_any_shape_are_shown(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    assert start(tmp_path, Pictures(shape)) == {"data_examples.png"}
+
+
+def test_a_table_is_shown_as_head_and_pairs_and_gates_as_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not start(tmp_path / "gates", Gates())
+    monkeypatch.setattr(Iris, "table", lambda _: TABLE)
+    assert start(tmp_path / "table", Iris()) == {"data_head.png", "data_pairs.png"}
+
+
+def test_a_resumed_run_does_not_show_them_again(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run.datamodule, run.ckpt_path = digits(), "last.ckpt"
+    DataFigures().on_fit_start(run, Small())
+    assert not pictures(tmp_path)
+
+
+def test_the_head_has_the_first_rows() -> None:
+    (drawn,) = draw_head(TABLE, rows=2).axes[0].tables
+    cells = {place: cell.get_text().get_text() for place, cell in drawn.get_celld().items()}
+    assert [cells[0, c] for c in range(4)] == ["", "height", "width", "kind"]
+    assert [cells[2, c] for c in range(4)] == ["1", "2.0", "0.3", "a"]
+    assert (3, 0) not in cells
+
+
+def test_pairs_put_each_column_against_each_other() -> None:
+    figure = draw_pairs(TABLE)
+    grid = figure.axes[:4]  # row by row; densities have axes of their own after these
+    points = grid[1].collections[0].get_offsets()
+    assert points.tolist() == TABLE[["width", "height"]].values.tolist()
+    assert (grid[0].get_ylabel(), grid[3].get_xlabel()) == ("height", "width")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_names_are_the_data_modules_or_numbers(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    assert class_names(data_of(run), 2) == ["0", "1"]
+    run.datamodule = Pictures()
+    assert class_names(data_of(run), 4) == ["kind 0", "kind 1", "kind 2", "kind 3"]
+    run.datamodule = LightningDataModule()
+    assert data_of(run) is None

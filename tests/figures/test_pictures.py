@@ -1,0 +1,121 @@
+"""Grids of images of any shape, where pictures go, and what happens to one that fails."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from PIL import Image
+
+from figures.pictures import beside, figures_folder, mosaic, publish, run_folder, tile, write_png
+from tests.callbacks.runs import SHAPES, trainer
+
+Shape = tuple[int, int, int]
+
+
+def colours(shape: Shape, count: int = 6) -> torch.Tensor:
+    """Images (N, C, H, W) of one value per image and channel, in [0, 1]; the last is white."""
+    channels, height, width = shape
+    values = torch.linspace(0, 1, count)[:, None] ** torch.arange(1, channels + 1)
+    return values[:, :, None, None].expand(count, channels, height, width)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_mosaic_shows_every_image_in_its_place(shape: Shape) -> None:
+    images = colours(shape)
+    axes = mosaic(images, ["title"] * 6, columns=4).axes[0]
+    array = torch.from_numpy(axes.images[0].get_array().filled(float("nan")))
+    height, width = array.shape[0] // 2, array.shape[1] // 4
+    for place, image in enumerate(images):
+        row, column = divmod(place, 4)
+        part = array[row * height :, column * width :]
+        found = part[height - shape[1] // 2, width // 2]  # Images are below their titles.
+        torch.testing.assert_close(found.view(-1), image[:, 0, 0], rtol=0, atol=1e-5)
+    x, y = axes.texts[5].get_position()
+    assert (x // width, y // height) == (1, 1)
+
+
+def test_a_signed_mosaic_is_symmetric_around_zero() -> None:
+    figure = mosaic(torch.tensor([-3.0, 1.0]).view(2, 1, 1).expand(2, 5, 5), signed=True)
+    assert figure.axes[0].images[0].get_clim() == (-3, 3)
+    assert len(figure.axes) == 2  # With a colour bar.
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_tiled_picture_keeps_its_colours(shape: Shape, tmp_path: Path) -> None:
+    images = colours(shape, count=3)
+    write_png(tmp_path / "a.png", tile(images, columns=2, scale=1))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == {1: "L", 3: "RGB"}[shape[0]]
+        assert picture.size == (2 * shape[2] + 6, 2 * shape[1] + 6)
+        middle = picture.getpixel((shape[2] + 5, 3))
+    expected = tuple((255 * images[1, :, 0, 0]).round().int().tolist())
+    assert (middle if isinstance(middle, tuple) else (middle,)) == expected
+
+
+@pytest.mark.parametrize(("side", "scale"), [(16, 4), (28, 2), (64, 1)])
+def test_small_images_are_enlarged_and_the_frame_is_lighter_than_noise(
+    side: int, scale: int
+) -> None:
+    picture = tile(torch.full((1, 1, side, side), 0.5), columns=1, padding=0)
+    assert picture.shape[1] == scale * side
+    assert tile(torch.full((2, 1, 4, 4), 0.5), columns=1)[0, 0, 0] > 0.7
+
+
+def test_names_stand_beside_their_rows() -> None:
+    page = beside(Image.new("L", (50, 200), 128), ["0", "cat"])
+    assert page.height == 200
+    dark = (np.asarray(page)[:, : page.width - 50] < 128).sum(axis=1)
+    assert dark[:100].sum() < dark[100:].sum()  # "cat" has more ink than "0"
+    rows = np.flatnonzero(dark)
+    assert 40 < rows[0] < 50 < rows[rows < 100][-1] < 62  # around the middle of its row
+
+
+def test_pictures_can_be_switched_off_and_results_stay(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    assert figures_folder(run) == tmp_path / "run" / "figures"
+    run.pictures = False
+    assert figures_folder(run) is None
+    assert run_folder(run) == tmp_path / "run"
+    assert run_folder(trainer(tmp_path, logger=False)) is None
+
+
+class Full(Figure):
+    """A figure on a disk that is full."""
+
+    def savefig(self, path: Any, **kwargs: Any) -> None:
+        Path(path).write_bytes(b"half a pict")
+        raise OSError("no space left")
+
+
+def fail() -> Figure:
+    raise ZeroDivisionError("division by zero")
+
+
+@pytest.mark.parametrize(
+    ("figure", "reason"),
+    [(Full(), "OSError: no space left"), (fail, "ZeroDivisionError: division by zero")],
+)
+def test_a_picture_that_fails_is_a_warning_and_the_old_one_stays(
+    figure: Any, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"the old one")
+    with pytest.warns(UserWarning, match=f"a.png was not drawn: {reason}"):
+        publish(trainer(tmp_path), tmp_path, "a", figure)
+    assert (tmp_path / "a.png").read_bytes() == b"the old one"
+
+
+def test_a_picture_is_sent_to_tensorboard(tmp_path: Path) -> None:
+    sent: list[Any] = []
+    logger = TensorBoardLogger(tmp_path, "", "run")
+    logger._experiment = SimpleNamespace(add_image=lambda *args, **_: sent.append(args))  # type: ignore
+    run = trainer(tmp_path, logger=logger)
+    publish(run, tmp_path, "a", Figure((1, 2)), vector=True)
+    ((name, pixels, step),) = sent
+    assert (name, step) == ("figures/a", 0)
+    assert pixels.shape == (200, 100, 3)
+    assert (tmp_path / "a.svg").is_file()
