@@ -141,9 +141,9 @@ def _not_of_class(name: str, path: str, owner: str, owners: list[str], args: lis
 
 
 def _wrong_class(message: str, classes: list[str]) -> str:
-    if match := re.search(r"(?:No module named '(\S+)'|module '(\S+)' has no attribute)", message):
-        name = re.search(r"(?:Got value: |class_path ')([\w.]+)", message)
-        return f"cannot import {name[1] if name else match[1]}: {match[0]}."
+    if missing := re.search(r"No module named '\S+'|module '\S+' has no attribute '\w+'", message):
+        given = re.search(r"(?:Got value: |class_path ')([\w.]+)", message)
+        return f"cannot import {given[1] if given else 'it'}: {missing[0]}."
     match = re.search(r"Expected a dot import path string: ([A-Za-z_][\w.]*)\s", f"{message}\n")
     if not match or (_kinds(message) and not match[1][0].isupper()):  # a number was expected
         return ""

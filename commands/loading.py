@@ -61,7 +61,7 @@ def load(run: str | Path, trust: bool = False) -> Any:
         ) from None
     if not (isinstance(found, type) and issubclass(found, LightningModule)):
         raise UserError(f"{path} is of {name}, which is no LightningModule")
-    checked = {"trust": True} if issubclass(found, Module) else {}
+    checked: dict[str, Any] = {"trust": True} if issubclass(found, Module) else {}
     with isolate_rng():
         model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
     model.frame = Frame.of_checkpoint(torch.load(path, "cpu", weights_only=True, mmap=True))

@@ -68,7 +68,7 @@ MISTAKES = {
     "": "missing: RUN, such as `python cli.py tool runs/cgan`.",
     "r --cuont 4": "there is no option '--cuont'. Did you mean --count?",
     "r --count many": "--count: expected a whole number, got 'many'.",
-    "r --count 0": "--count is 0: set it to 1 or more",
+    "r --count 0": "--count is 0: set it to more than 0",
     "r --numbers x": "--numbers: expected a whole number, got 'x'.",
     "r --format onxn": "--format: expected onnx or torch, got 'onxn'. Did you mean onnx?",
     "r --gif maybe": "--gif: expected true or false, got 'maybe'.",

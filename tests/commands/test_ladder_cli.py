@@ -31,7 +31,7 @@ def test_a_runs_config_is_the_base_and_flags_apply_on_top(iris: Path) -> None:
 
 def test_a_checkpoint_alone_gives_its_model(iris: Path, tmp_path: Path) -> None:
     moved = shutil.copy(iris / "checkpoints" / "last.ckpt", tmp_path / "moved.ckpt")
-    command = parsed("test", moved, "--data=Iris")
+    command = parsed("test", str(moved), "--data=Iris")
     assert command.config.test.model.class_path == "models.IrisMLP"
 
 
