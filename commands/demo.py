@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
@@ -26,7 +27,7 @@ from figures.pictures import tile
 from models.base import Module
 from models.classifier import is_classifier
 from models.gates import GateLogistic, GateMLP
-from models.generative import Draws, is_generative, sample
+from models.generative import Draws, is_generative, sample, to_pixels
 from runtime.errors import UserError
 
 HOST = "127.0.0.1"  # nobody else on the network can see the page
@@ -45,8 +46,8 @@ LIMIT = 20.0  # of a weight's slider
 SMALL: dict[
     str, tuple[str, dict[str, Any]]
 ] = {  # config and options of the models that are trained where there are none
-    "classifier": ("mnist_cnn.yaml", {"data.dataset": "digits", "trainer.max_epochs": 10}),
-    "generator": ("cgan.yaml", {"data.dataset": "digits"}),
+    "classifier": ("mnist_cnn.yaml", {"data.dataset": "digits", "trainer.max_epochs": 5}),
+    "generator": ("cgan.yaml", {"data.dataset": "digits", "trainer.max_steps": 200}),
     "gate": ("gates.yaml", {}),
 }
 OFFLINE = {  # what gradio and its libraries read when they are imported
@@ -54,6 +55,8 @@ OFFLINE = {  # what gradio and its libraries read when they are imported
     "HF_HUB_OFFLINE": "1",
     "NO_PROXY": f"{HOST},localhost",  # gradio asks its own page whether it answers
 }
+# Of events that come faster than a function returns, the last one counts.
+LATEST: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
 Models = dict[str, Module]  # by their names, the newest first
 
 
@@ -89,7 +92,8 @@ def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
     found: dict[str, Models] = {kind: {} for kind in SMALL}
     for run in sorted(times, key=times.__getitem__, reverse=True)[:LOOKED_AT]:
         try:
-            model = load(run, trust)
+            with warnings.catch_warnings(action="ignore"):  # the reason is printed below
+                model = load(run, trust)
         except Exception as error:  # files that others made can fail in any way
             print(f"{run} is left out: {' '.join(str(error).split()) or type(error).__name__}")
             continue
@@ -99,16 +103,14 @@ def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
     return found
 
 
-def kind_of(model: Any) -> str | None:
-    """Returns the tab that shows a model; None if none does."""
+def kind_of(model: Any) -> str:
+    """Returns the kind of a model, which decides its tab; empty if none shows it."""
     if is_generative(model):
         return "generator"
-    if not is_classifier(model):
-        return None
-    if len(model.input_shape) == 3:
-        return "classifier"
-    is_gate = tuple(model.input_shape) == (2,) and len(weights_of(model)) in SYMBOLS
-    return "gate" if is_gate and model.num_classes == 2 else None
+    if not is_classifier(model) or len(model.input_shape) == 3:
+        return "classifier" if is_classifier(model) else ""
+    is_gate = (*model.input_shape, model.num_classes) == (2, 2)
+    return "gate" if is_gate and len(weights_of(model)) in SYMBOLS else ""
 
 
 def train(kind: str) -> Module:
@@ -117,7 +119,7 @@ def train(kind: str) -> Module:
 
     folder = RUNS / f"demo-{kind}"
     if not any(folder.glob("**/checkpoints/*.ckpt")):
-        print(f"There is no {kind} in {RUNS}: training a small one, in at most a minute.")
+        print(f"There is no {kind} in {RUNS}: training a small one first.")
         config, options = SMALL[kind]
         place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
         ladder.train(Path(__file__).parents[1] / "configs" / config, {**options, **place})
@@ -152,60 +154,44 @@ def build(found: dict[str, Models]) -> Any:
     """Builds the page."""
     import gradio as gr
 
-    by_hand = {"two units by hand": GateMLP.by_hand("xor", 5.0), "one unit by hand": or_gate()}
-    tabs = {
-        "classifier": ("Draw a digit", add_classifiers),
-        "generator": ("Steer a generator", add_generators),
-        "gate": ("Move a gate", add_gates),
-    }
+    by_hand = {"two units": GateMLP.by_hand("xor", 5.0), "one unit": or_gate()}
     with gr.Blocks(title="Ladder: play with trained models", analytics_enabled=False) as page:
         gr.Markdown("## Ladder: play with trained models")
-        for kind, (title, add) in tabs.items():
-            models = found[kind] | (by_hand if kind == "gate" else {})
-            with gr.Tab(title):
-                if models:
-                    add(page, models)
-                else:
-                    gr.Markdown(f"There is no {kind} of images in these folders.")
+        with gr.Tab("Draw a digit"):
+            add_classifiers(page, found["classifier"])
+        with gr.Tab("Steer a generator"):
+            add_generators(page, found["generator"])
+        with gr.Tab("Move a gate"):
+            add_gates(page, found["gate"] | by_hand)
     return page
-
-
-def connect(events: list[Any], function: Any, inputs: list[Any], outputs: list[Any]) -> None:
-    """Calls a function at events. If they come faster than it returns, only the last one counts."""
-    import gradio as gr
-
-    gr.on(events, function, inputs, outputs, trigger_mode="always_last", show_progress="hidden")
 
 
 def add_classifiers(page: Any, models: Models) -> None:
     """Adds a canvas, and beside it what a classifier of images says."""
     import gradio as gr
 
+    if not models:
+        gr.Markdown("There is no classifier of images in these folders.")
+        return
     names = [*models]
-    # The canvas can be drawn on at once, without a click on its brush, if it has a background.
-    paper: Any = {
-        "background": Image.new("RGB", (SIDE, SIDE), "white"),
-        "layers": [],
-        "composite": None,
-    }
+    # With a background, the canvas can be drawn on at once, without a click on its brush.
+    white = Image.new("RGB", (SIDE, SIDE), "white")
+    paper: Any = {"background": white, "layers": [], "composite": None}
     with gr.Row():
         with gr.Column(scale=0, min_width=SIDE + 100):
             canvas = gr.Sketchpad(
-                value=paper,
-                brush=gr.Brush(BRUSH, ["#000000"], color_mode="fixed"), layers=False,
-                sources=[],
-                transforms=[],
-                canvas_size=(SIDE, SIDE), fixed_canvas=True, image_mode="RGBA",
-                placeholder=" ", label="Draw here", buttons=[], elem_id="canvas",
+                paper, brush=gr.Brush(BRUSH, ["#000000"], color_mode="fixed"), layers=False,
+                sources=[], transforms=[], canvas_size=(SIDE, SIDE), fixed_canvas=True,
+                image_mode="RGBA", label="Draw here", buttons=[], elem_id="canvas",
             )  # fmt: skip
         with gr.Column():
             chosen = gr.Dropdown(names, value=names[0], label="Classifier, the newest first")
             with gr.Row():
                 answer = gr.Label(num_top_classes=10, label="Probability", elem_id="answer")
                 seen = gr.Image(label="The network gets", height=SIDE, buttons=[], elem_id="seen")
-    canvas.clear(lambda: paper, None, canvas)
-    events = [chosen.change, canvas.input, canvas.clear]
-    connect(events, partial(classify, models), [chosen, canvas], [answer, seen])
+    show = partial(classify, models), [chosen, canvas], [answer, seen]
+    gr.on([chosen.input, canvas.input], *show, **LATEST)
+    canvas.clear(lambda: paper, None, canvas).then(*show, **LATEST)
 
 
 @torch.no_grad()
@@ -237,6 +223,9 @@ def add_generators(page: Any, models: Models) -> None:
     """Adds the inputs of a generator, and beside them its image."""
     import gradio as gr
 
+    if not models:
+        gr.Markdown("There is no generator of images in these folders.")
+        return
     names = [*models]
     with gr.Row():
         with gr.Column(min_width=320):
@@ -258,10 +247,11 @@ def add_generators(page: Any, models: Models) -> None:
         ends = [gr.update(choices=names, value=names[k], visible=True) for k in (0, -1)]
         return [*ends, gr.update(visible=True), gr.update(visible=True)]
 
-    connect([page.load, chosen.change], choose, [chosen], [first, second, share, path])
     inputs: list[Any] = [chosen, first, second, share, seed]
-    events = [page.load, *(part.change for part in inputs)]
-    connect(events, partial(steer, models), inputs, [image, path, realness])
+    show = partial(steer, models), inputs, [image, path, realness]
+    start = gr.on([page.load, chosen.input], choose, chosen, [first, second, share, path], **LATEST)
+    start.then(*show, **LATEST)
+    gr.on([part.input for part in inputs[1:]], *show, **LATEST)
 
 
 @torch.no_grad()
@@ -284,8 +274,8 @@ def steer(
     images = sample(model, latents, mixtures)
     logits = model.realness(images[:1], labels)
     text = "" if logits is None else f"### P(real) = {float(logits.sigmoid()):.2f}"
-    way = None if mixtures is None else to_pil_image(tile(images[1:], STEPS))
-    return enlarged(images[0], 336), way, text
+    way = None if mixtures is None else to_pil_image(to_pixels(tile(images[1:], STEPS)))
+    return enlarged(to_pixels(images[0]), 336), way, text
 
 
 def add_gates(page: Any, models: Models) -> None:
@@ -296,15 +286,14 @@ def add_gates(page: Any, models: Models) -> None:
     with gr.Row():
         with gr.Column(min_width=420):
             with gr.Row():
-                chosen = gr.Dropdown(names, value=names[0], label="Network")
-                gate = gr.Radio([*GATES], label="Gate", scale=2, elem_id="gate")
+                chosen = gr.Dropdown(names, value=names[0], label="Network", scale=3)
+                gate = gr.Radio([*GATES], label="Gate", scale=4, elem_id="gate")
             formula = gr.Markdown()
             for row in range(max(SYMBOLS) // 3):
                 with gr.Row():
                     for place in range(3 * row, 3 * row + 3):
-                        name = f"weight-{place}"
-                        slider = gr.Slider(-LIMIT, LIMIT, 0, step=0.1, buttons=[], elem_id=name)
-                        sliders.append(slider)
+                        look: dict[str, Any] = {"buttons": [], "elem_id": f"weight-{place}"}
+                        sliders.append(gr.Slider(-LIMIT, LIMIT, 0, step=0.1, **look))
         with gr.Column(min_width=380):
             surface = gr.Image(show_label=False, height=400, buttons=[], elem_id="surface")
             table = gr.Markdown(elem_id="table")
@@ -316,10 +305,11 @@ def add_gates(page: Any, models: Models) -> None:
         hidden = [gr.update(visible=False)] * (len(sliders) - len(shown))
         return [FORMULAS[len(weights)], gate_of(models[name]), *shown, *hidden]
 
-    connect([page.load, chosen.change], choose, [chosen], [formula, gate, *sliders])
     inputs: list[Any] = [chosen, gate, *sliders]
-    events = [part.change for part in inputs]
-    connect(events, partial(draw_gate, models), inputs, [surface, table])
+    show = partial(draw_gate, models), inputs, [surface, table]
+    start = gr.on([page.load, chosen.input], choose, chosen, [formula, gate, *sliders], **LATEST)
+    start.then(*show, **LATEST)
+    gr.on([part.input for part in inputs[1:]], *show, **LATEST)
 
 
 def or_gate() -> Module:

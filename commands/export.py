@@ -151,10 +151,14 @@ class Program(NamedTuple):
     def inputs(self, count: int) -> Tensors:
         return {name: values[:count] for name, values in self.examples.items()}
 
+    @property
+    def shapes(self) -> dict[str, Any]:
+        """The dimension that may change from call to call: the first of each input."""
+        return {name: {0: torch.export.Dim("batch")} for name in self.examples}
+
     def trace(self) -> torch.export.ExportedProgram:
         """Records the program as a graph of torch's operators."""
-        shapes = {name: {0: torch.export.Dim("batch")} for name in self.examples}
-        return torch.export.export(self.network, (), self.inputs(3), dynamic_shapes=shapes)
+        return torch.export.export(self.network, (), self.inputs(3), dynamic_shapes=self.shapes)
 
 
 def programs_of(model: Any) -> list[Program]:
@@ -224,7 +228,7 @@ def save_onnx(program: Program, metadata: dict[str, str], path: Path) -> float:
 
     names = [*program.network(**program.examples)]
     exported: Any = torch.onnx.export(
-        program.trace(), output_names=names, dynamo=True, verbose=False
+        program.trace(), output_names=names, dynamic_shapes=program.shapes, verbose=False
     )
     exported.model.metadata_props.update(metadata)
     exported.save(path, external_data=False)

@@ -1,129 +1,310 @@
-"""The Trainer's method `export` writes files that run without this project."""
+"""`export` writes files that compute the same elsewhere, without torch and this project."""
 
 import json
-import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
+from commands.export import Program, export, largest_difference, programs_of
+from datamodules.frame import Frame
 from models import (
+    GAN,
+    VGG16,
+    AuxiliaryHead,
     ConditionalGAN,
+    FeedForward,
+    FunctionMLP,
     GateMLP,
+    ImageClassifier,
+    LectureConvNet,
+    NormalizedSigmoidHead,
+    ProjectionHead,
+    SoftmaxHead,
 )
-from models.averaging import Averaging
-from models.gan.networks import ModernTrunk
-from tests.commands.exports import (
-    NAMES,
-    ExportingTrainer,
-    checkpoint,
-    code,
-    export,
-    names,
-    python,
-    shaken,
-)
-from tests.models.classifiers import SHAPE, convnet, dense, trainer
-from tests.models.gans import small
+from models.gan_networks import ModernTrunk
+from models.generative import is_generative
+from runtime.errors import UserError
+from tests.models.classifiers import SHAPE, convnet, dense, iris
+from tests.models.gans import DROPOUT, LECTURE, small
 from tests.test_cli import run
 
-# Run first in a process to which neither torch nor this project is known.
+NAMES = tuple(f"class {k}" for k in range(10))
+PROJECT = {"callbacks", "cli", "commands", "datamodules", "metrics", "models", "runtime"}
+RUN = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ImportError(f"{{name}} is blocked")
+
+sys.meta_path.insert(0, Block())
+import numpy as np, onnxruntime
+for name in sys.argv[1:]:
+    session = onnxruntime.InferenceSession(f"{{name}}.onnx")
+    outputs = [output.name for output in session.get_outputs()]
+    found = session.run(None, dict(np.load(f"{{name}}.inputs.npz")))
+    np.savez(f"{{name}}.outputs.npz", **dict(zip(outputs, found)))
+"""
 
 
-def test_a_torch_program_says_what_it_takes_and_computes_what_the_model_computes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = shaken(convnet(average=Averaging(0.9)))
-    out = export(model, tmp_path, "torch", scale=100.0)
-    assert names(out) == {"classifier.pt2", "README.md"}
-    extra = {
-        "class_names": "",
-        "scale": "",
-        "input_shape": "",
-        "checkpoint_sha256": "",
-        "model": "",
-    }
-    program = torch.export.load(out / "classifier.pt2", extra_files=extra).module()
-    images = torch.randint(256, (5, *SHAPE), dtype=torch.uint8)
-    with torch.no_grad():
-        logits = model.eval()(images / 100)
-    found = program(images=images)
-    torch.testing.assert_close(found["logits"], logits)
-    torch.testing.assert_close(found["probabilities"], logits.softmax(1))
-    assert model.ema is not None
-    assert not torch.allclose(model.network(images / 100), logits)
-    assert json.loads(extra["class_names"]) == [*NAMES]
-    assert (extra["scale"], json.loads(extra["input_shape"])) == ("100.0", [*SHAPE])
-    assert extra["model"] == "models.image_classifiers.ImageClassifier"
-    assert len(extra["checkpoint_sha256"]) == 64
-    printed = capsys.readouterr().out
-    assert re.search(r"^classifier.pt2: \d+ kB, largest difference from PyTorch 0", printed, re.M)
-    assert f"How to run it: {out / 'README.md'}" in printed
+class Sorting(nn.Module):
+    """Singular values, for which ONNX has no operator."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.linalg.svdvals(features.unflatten(1, (2, -1)))
 
 
-def test_a_discriminator_that_compares_images_is_left_out(tmp_path: Path) -> None:
-    trunk = partial(ModernTrunk, width=2, minibatch_std=True)
-    with pytest.warns(UserWarning, match="discriminator is left out, because it compares"):
-        out = export(small(trunk=trunk), tmp_path, "torch")
-    assert names(out) == {"generator.pt2", "README.md"}
+class Custom(nn.Sequential):
+    """A network with a layer of the user's."""
+
+    def __init__(self, input_shape: Any, num_outputs: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(784, 20), Sorting(), nn.Linear(2, num_outputs))
+
+
+def image_classifier(network: Any, **kwargs: Any) -> ImageClassifier:
+    return ImageClassifier(SHAPE, 10, network, **kwargs)
+
+
+def shaken(model: Any, scale: float = 255.0) -> Any:
+    """Moves all weights and batch statistics, so that no network equals its average."""
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor += 0.03 * torch.rand_like(tensor)  # variances stay positive
+    shape = model.image_shape if is_generative(model) else model.input_shape
+    model.frame = Frame(shape, scale, NAMES[: getattr(model, "num_classes", 0)] or None)
+    return model.eval()
+
+
+@pytest.fixture
+def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that exports a model into a new folder."""
+
+    def exporting(model: Any, *formats: Any) -> Path:
+        checkpoint = tmp_path / "model.ckpt"
+        monkeypatch.setattr("commands.export.checkpoints.resolve", lambda *_, **__: checkpoint)
+        monkeypatch.setattr("commands.export.load", lambda path, trust: model)
+        export(checkpoint, formats, tmp_path / "out")
+        return tmp_path / "out"
+
+    return exporting
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+MODELS: dict[str, Any] = {
+    "residual": partial(convnet, ema_decay=0.9, flip=True, flip_in_evaluation=True),
+    "vgg": partial(image_classifier, partial(VGG16, width=0.03)),
+    "lecture": partial(image_classifier, LectureConvNet, loss="bce"),
+    "dense": partial(image_classifier, partial(FeedForward, dropout=0.5, batch_norm=True)),
+    "iris": partial(iris, [8], "tanh"),
+    "gate": GateMLP,
+    "function": FunctionMLP,
+    "gan": partial(small, GAN, image_shape=(3, 16, 20), ema_decay=0.9),
+    "lecture-gan": partial(small, **LECTURE | DROPOUT, latent="uniform"),
+    "softmax": partial(small, ConditionalGAN, head=SoftmaxHead),
+    "sigmoid": partial(small, ConditionalGAN, head=NormalizedSigmoidHead),
+    "auxiliary": partial(small, ConditionalGAN, head=AuxiliaryHead),
+    "projection": partial(small, ConditionalGAN, head=ProjectionHead, ema_decay=0.9),
+    "embedding": partial(small, ConditionalGAN, conditioning="embedding", spectral_norm=True),
+}
 
 
 @pytest.mark.extras
-def test_the_readme_describes_all_files_of_a_checkpoint(tmp_path: Path) -> None:
-    model = GateMLP()
-    for formats in ("safetensors", "torch"):
-        text = (export(model, tmp_path, formats) / "README.md").read_text()
-    assert "## Run with PyTorch alone" in text
-    assert "## Run with Ladder" in text  # from the call before
-    text = (export(shaken(model), tmp_path, "torch") / "README.md").read_text()
-    assert "## Run with Ladder" not in text  # model.safetensors is of other weights
+@pytest.mark.parametrize("kind", MODELS)
+def test_an_onnx_file_runs_without_torch_and_this_project(kind: str, exported: Any) -> None:
+    model = shaken(MODELS[kind]())
+    out = exported(model, "onnx")
+    programs = programs_of(model)
+    assert files(out) == {f"{program.name}.onnx" for program in programs}
+    for program in programs:
+        given = {name: value.numpy() for name, value in program.inputs(7).items()}
+        np.savez(out / f"{program.name}.inputs.npz", **given)  # type: ignore[arg-type]
+    script = RUN.format(blocked=PROJECT | {"torch", "lightning"})
+    stems = [program.name for program in programs]
+    subprocess.run([sys.executable, "-I", "-c", script, *stems], cwd=out, check=True, timeout=60)
+    for program in programs:
+        with np.load(out / f"{program.name}.outputs.npz") as outputs:
+            found = dict(outputs)
+        wanted = program.network(**program.inputs(7))
+        assert [*found] == [*wanted]
+        for name, value in wanted.items():
+            torch.testing.assert_close(torch.from_numpy(found[name]), value, rtol=1e-5, atol=1e-5)
 
 
-def test_a_file_has_no_weights_that_it_does_not_use(tmp_path: Path) -> None:
-    model = small(ConditionalGAN, average=Averaging(0.9))
-    out = export(model, tmp_path, "torch")
-    assert names(out) == {"generator.pt2", "discriminator.pt2", "README.md"}
+@pytest.mark.extras
+def test_an_onnx_file_says_what_it_is(exported: Any) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported(shaken(iris([8])), "onnx") / "classifier.onnx")
+    (given,) = session.get_inputs()
+    assert (given.name, given.type, given.shape) == ("inputs", "tensor(float)", ["batch", 4])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["class_names"]) == [*NAMES[:3]]
+    assert (metadata["scale"], metadata["model"]) == ("255.0", "models.iris.IrisMLP")
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("label", [10, -1])
+def test_a_label_beyond_the_classes_is_refused(label: int, exported: Any) -> None:
+    import onnxruntime
+
+    out = exported(shaken(small(ConditionalGAN)), "onnx", "torch")
+    session = onnxruntime.InferenceSession(out / "generator.onnx")
+    program = torch.export.load(out / "generator.pt2").module()
+    latents = torch.randn(2, session.get_inputs()[0].shape[1])
+    with pytest.raises(Exception, match="invalid index"):
+        session.run(None, {"latents": latents.numpy(), "labels": np.array([0, label])})
+    with pytest.raises(IndexError, match="out of bounds"):
+        program(latents=latents, labels=torch.tensor([0, label]))
+
+
+def test_a_classifier_takes_pixels_divides_them_and_answers_with_its_average(exported: Any) -> None:
+    model = shaken(convnet(ema_decay=0.9), scale=100.0)
+    out = exported(model, "torch")
+    extra = {"class_names": "", "scale": "", "model": ""}
+    program = torch.export.load(out / "classifier.pt2", extra_files=extra).module()
+    images = torch.randint(256, (5, *SHAPE), dtype=torch.uint8)
+    with torch.no_grad():
+        logits = model(images / 100)
+    found = program(inputs=images)
+    torch.testing.assert_close(found["logits"], logits)
+    torch.testing.assert_close(found["probabilities"], logits.softmax(1))
+    assert not torch.allclose(model.network(images / 100), logits)
+    assert json.loads(extra["class_names"]) == [*NAMES]
+    assert (extra["scale"], extra["model"]) == ("100.0", "models.image_classifiers.ImageClassifier")
+
+
+def test_floats_are_taken_as_in_training_if_no_scale_is_known(exported: Any) -> None:
+    model = shaken(dense((4,)))
+    model.frame = None
+    program = torch.export.load(exported(model, "torch") / "classifier.pt2").module()
+    images = torch.rand(2, *SHAPE)
+    torch.testing.assert_close(program(inputs=images)["logits"], model(images))
+
+
+def test_a_file_has_no_weights_that_it_does_not_use(exported: Any) -> None:
+    out = exported(shaken(small(ConditionalGAN, ema_decay=0.9)), "torch")
+    assert files(out) == {"generator.pt2", "discriminator.pt2"}
     for name, used in {"generator": "model.ema.", "discriminator": "model.discriminator."}.items():
         kept = torch.export.load(out / f"{name}.pt2").state_dict
         assert kept
         assert all(key.startswith(used) for key in kept)
 
 
-def test_floats_are_taken_as_in_training_if_no_scale_is_known(tmp_path: Path) -> None:
-    model = dense((4,))
-    program = torch.export.load(export(model, tmp_path, "torch", scale=None) / "classifier.pt2")
-    images = torch.rand(2, *SHAPE)
-    found = program.module()(inputs=images)["logits"]
-    torch.testing.assert_close(found, model(images))
+def test_a_discriminator_that_compares_images_is_left_out(
+    exported: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trunk = partial(ModernTrunk, width=2, minibatch_std=True)
+    assert files(exported(shaken(small(trunk=trunk)), "torch")) == {"generator.pt2"}
+    assert "discriminator is left out, because it compares" in capsys.readouterr().out
 
 
-def test_an_old_checkpoint_tells_the_scale_among_the_settings_of_its_data(tmp_path: Path) -> None:
-    model, path = dense((4,)), tmp_path / "old.ckpt"
-    settings = {"scale": 50.0}
-    torch.save({"state_dict": model.state_dict(), "datamodule_hyper_parameters": settings}, path)
-    trainer(kind=ExportingTrainer).export(model, path, format=("torch",))  # beside it
-    extra = {"scale": "", "class_names": ""}
-    torch.export.load(tmp_path / "export" / "classifier.pt2", extra_files=extra)
-    assert extra["scale"] == "50.0"
-    assert json.loads(extra["class_names"]) == [str(k) for k in range(10)]
+@pytest.mark.extras
+def test_safetensors_keep_all_weights_and_the_settings(exported: Any) -> None:
+    from safetensors import safe_open
+
+    model = shaken(small(ConditionalGAN, ema_decay=0.9, latent_dim=7))
+    with safe_open(exported(model, "safetensors") / "model.safetensors", "pt") as file:
+        settings = json.loads(file.metadata()["init_args"])
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert settings["latent_dim"] == 7
+    assert found.keys() == model.state_dict().keys()
+    assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.extras
 def test_the_command_writes_into_the_runs_folder(in_root: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "version_0"
-    (folder / "checkpoints").mkdir(parents=True)
-    checkpoint(GateMLP(), folder / "checkpoints" / "last.ckpt")
-    run("export", f"--ckpt_path={folder}", "--format=torch")
-    assert names(folder) == {"checkpoints", "export"}
-    out = folder / "export"
-    assert names(out) == {"classifier.pt2", "README.md"}
-    assert "form the inputs must have: Iris, standardize = True." in (out / "README.md").read_text()
-    printed = python(code(out / "README.md", "PyTorch alone"), out)  # in torch without this project
-    assert re.fullmatch(r"\['class [01]', 'class [01]', 'class [01]'\]\n", printed)
+    place = f"--trainer.default_root_dir={tmp_path}"
+    run("fit", "--config=configs/gates.yaml", "--trainer.max_steps=2", place)
+    folder = tmp_path / "gates" / "version_0"
+    run("export", str(folder), "--format", "torch", "safetensors")
+    assert files(folder / "export") == {"classifier.pt2", "model.safetensors"}
 
 
-def test_files_compute_in_float32_also_where_others_do_not(tmp_path: Path) -> None:
+def test_files_compute_in_float32_also_where_others_do_not(exported: Any) -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        out = export(shaken(dense((4,))), tmp_path, "torch")
+        out = exported(shaken(dense((4,))), "torch")
     assert "bfloat16" not in str(torch.export.load(out / "classifier.pt2").graph)
-    assert "float32 (N, 10)" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda value: value + 2e-5, r"'logits' of 1 inputs differs from PyTorch's by 2.0e-05"),
+        (lambda value: value * float("nan"), "'logits' of 1 inputs differs .* by nan"),
+        (lambda value: value[:2], r"'logits' of 3 inputs has shape \(2, 10\)"),
+    ],
+)
+def test_a_file_that_computes_something_else_is_not_kept(
+    change: Any, problem: str, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = torch.export.load
+
+    class Changed:
+        def __init__(self, path: Path) -> None:
+            self.program = whole(path).module()
+
+        def module(self) -> Any:
+            return lambda **inputs: {k: change(v) for k, v in self.program(**inputs).items()}
+
+    monkeypatch.setattr(torch.export, "load", Changed)
+    with pytest.raises(UserError, match=f"classifier.pt2 is not written: {problem}"):
+        exported(shaken(dense((4,))), "torch")
+    assert files(tmp_path / "out") == set()
+
+
+def test_large_outputs_may_differ_by_as_much_as_float32_does() -> None:
+    model = shaken(dense((4,)))
+    nn.init.constant_(model.network[-1].bias, 1000.0)
+    (program,) = programs_of(model)
+
+    def moved(by: float) -> Any:
+        return lambda **inputs: {k: v + by for k, v in program.network(**inputs).items()}
+
+    assert largest_difference(program, moved(5e-3)) == pytest.approx(5e-3, rel=0.05)
+    with pytest.raises(UserError, match=r"1\.0e-02 is allowed"):
+        largest_difference(program, moved(2e-2))
+
+
+def test_a_diverged_model_is_refused(exported: Any) -> None:
+    model = shaken(GateMLP())
+    nn.init.constant_(next(model.parameters()), float("nan"))
+    with pytest.raises(UserError, match="not finite numbers"):
+        exported(model, "torch")
+
+
+@pytest.mark.extras
+def test_a_layer_that_onnx_lacks_is_named_in_whole_words_and_other_formats_are_kept(
+    exported: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"^classifier.onnx is not written: .*svd") as caught:
+        exported(shaken(image_classifier(Custom)), "onnx", "torch", "safetensors")
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path / "out") == {"classifier.pt2", "model.safetensors"}
+
+
+def test_a_model_of_another_kind_and_a_missing_library_are_refused(
+    exported: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="generative models, not Linear"):
+        exported(nn.Linear(2, 2), "torch")
+    monkeypatch.setattr("commands.export.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'needs onnx: pip install -e "\.\[export\]"'):
+        exported(GateMLP(), "onnx")
+
+
+def test_a_program_is_traced_for_any_batch_size() -> None:
+    (program,) = programs_of(shaken(GateMLP()))
+    assert isinstance(program, Program)
+    traced = program.trace().module()
+    assert traced(inputs=torch.zeros(17, 2))["logits"].shape == (17, 1)

@@ -1,0 +1,149 @@
+"""`demo` finds models, classifies drawings, steers generators and draws gates."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+import ladder
+from commands import demo
+from datamodules.frame import Frame
+from datamodules.gates import GATES
+from models import GAN, ConditionalGAN, GateMLP, ImageClassifier, ResidualConvNet
+from runtime.errors import UserError
+from tests.models.gans import SHAPE, small
+from tests.test_cli import fails, run
+
+MNIST = Frame((1, 28, 28), 255.0, background=0.0, extent=20 / 28, centre=(0.5, 0.5))
+
+
+@pytest.fixture
+def runs(tmp_path: Path, in_root: Path) -> Path:
+    """A run of a gate, a damaged run, and one of another program."""
+    options = f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=2"
+    run("fit", "--config=configs/gates.yaml", *options)
+    for name in ("damaged", "foreign"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+    (tmp_path / "damaged/checkpoints/last.ckpt").write_text("no checkpoint")
+    torch.save({"hyper_parameters": {"_class_path": "evil.Model"}, "state_dict": {},
+                "global_step": 1, "epoch": 0, "pytorch-lightning_version": "2.6.6"},
+               tmp_path / "foreign/checkpoints/last.ckpt")  # fmt: skip
+    return tmp_path
+
+
+def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    found = demo.find([runs])
+    assert {kind: [*models] for kind, models in found.items()} == {
+        "classifier": [], "generator": [], "gate": ["gates/version_0"],
+    }  # fmt: skip
+    lines = sorted(capsys.readouterr().out.splitlines())
+    assert len(lines) == 2
+    assert lines[0].startswith(f"{runs / 'damaged'} is left out: ")
+    assert lines[1].startswith(f"{runs / 'foreign'} is left out: ")
+    assert "evil.Model" in lines[1]
+
+
+def test_each_kind_of_model_has_its_tab() -> None:
+    assert demo.kind_of(small(GAN)) == "generator"
+    assert demo.kind_of(ImageClassifier((1, 28, 28), 10)) == "classifier"
+    assert demo.kind_of(GateMLP()) == demo.kind_of(demo.or_gate()) == "gate"
+    assert demo.kind_of(torch.nn.Linear(2, 2)) == ""
+
+
+def test_a_mistake_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gradio")
+    line = fails(capsys, "demo", f'--runs=["{tmp_path / "none"}"]')
+    assert line.startswith(f"error: --runs {tmp_path / 'none'}: there is no such folder")
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'needs Gradio: pip install -e "\.\[demo\]"'):
+        demo.demo([tmp_path])
+
+
+def test_a_small_model_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "RUNS", tmp_path)
+    model: Any = demo.train("gate")
+    assert demo.gate_of(model) == "xor"
+    monkeypatch.setattr(ladder, "train", None)
+    assert demo.weights_of(demo.train("gate")) == demo.weights_of(model)
+
+
+def drawing(*points: tuple[int, int]) -> dict[str, Any]:
+    """What the canvas sends for a line through these places (x, y)."""
+    page = Image.new("L", (demo.SIDE, demo.SIDE))
+    ImageDraw.Draw(page).line(points, fill=255, width=24)
+    layer = np.zeros((demo.SIDE, demo.SIDE, 4), np.uint8)
+    layer[:, :, 3] = np.asarray(page)
+    return {"background": None, "layers": [layer], "composite": None}
+
+
+@pytest.fixture
+def classifier() -> Any:
+    model = ImageClassifier((1, 28, 28), 10, network=lambda s, n: ResidualConvNet(s, n, 2)).eval()
+    model.frame = MNIST
+    return model
+
+
+@pytest.mark.parametrize("points", [[(20, 20), (60, 100)], [(5, 140), (275, 140)]])
+def test_a_drawing_is_framed_as_mnist(points: Any, classifier: Any) -> None:
+    """MNIST: scaled to a 20 x 20 box, and placed in 28 x 28 by its centre of mass."""
+    answer, seen = demo.classify({"a": classifier}, "a", drawing(*points))
+    pixels = np.asarray(seen)[::10, ::10]
+    assert pixels.shape == (28, 28)
+    rows, columns = (np.flatnonzero(pixels.max(axis) > 0) for axis in (1, 0))
+    assert abs(max(np.ptp(rows), np.ptp(columns)) + 1 - 20) <= 1
+    centre = [(pixels.sum(axis) @ (np.arange(28) + 0.5)) / pixels.sum() for axis in (1, 0)]
+    assert centre == pytest.approx([14, 14], abs=0.51)  # to a pixel
+    images = torch.from_numpy(pixels.copy())[None, None] / 255
+    assert answer is not None
+    assert [*answer] == [*map(str, range(10))]
+    assert [*answer.values()] == pytest.approx(classifier.probabilities(images)[0].tolist())
+
+
+@pytest.mark.parametrize("value", [None, {"layers": []}, drawing()])
+def test_no_ink_has_no_answer(value: Any, classifier: Any) -> None:
+    assert demo.classify({"a": classifier}, "a", value) == (None, None)
+
+
+def test_an_image_is_the_one_that_sample_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    gan = small(ConditionalGAN).eval()
+    monkeypatch.setattr(ladder, "choose_precision", lambda device: ("32-true", ""))
+    image, way, text = demo.steer({"a": gan}, "a", 7, 3, 0.0, 5)
+    scale = image.width // SHAPE[2]
+    expected = ladder.sample(gan, 1, [7], seed=5).images[0]
+    assert np.array_equal(np.asarray(image)[::scale, ::scale], expected)
+    other, same_way, _ = demo.steer({"a": gan}, "a", 7, 3, 1.0, 5)
+    expected = ladder.sample(gan, 1, [3], seed=5).images[0]
+    assert np.array_equal(np.asarray(other)[::scale, ::scale], expected)
+    assert np.array_equal(np.asarray(way), np.asarray(same_way))
+    assert 0 < float(text.removeprefix("### P(real) = ")) < 1
+
+
+def test_a_generator_without_classes_needs_none() -> None:
+    image, way, _ = demo.steer({"a": small(GAN).eval()}, "a", None, None, 0.0, 0)
+    assert isinstance(image, Image.Image)
+    assert way is None
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_weights_by_hand_compute_the_gate(gate: str) -> None:
+    k = {"or": -5.0, "and": -15.0}
+    weights = [10.0, 10.0, k[gate]] if gate in k else None
+    model = demo.or_gate() if weights else GateMLP.by_hand(gate, 5.0)  # type: ignore[arg-type]
+    _, text = demo.draw_gate({"a": model}, "a", gate, *(weights or demo.weights_of(model)), 0.0)
+    assert text.startswith("### 4 of 4 right")
+    assert demo.weights_of(demo.or_gate()) == [10.0, 10.0, -5.0]
+
+
+def test_one_unit_computes_no_xor() -> None:
+    _, text = demo.draw_gate({"a": demo.or_gate()}, "a", "xor", 10.0, 10.0, -5.0)
+    assert text.startswith("### 3 of 4 right")
+    rows = demo.truth_table(demo.or_gate(), "xor")
+    assert [row[:4] for row in rows] == [(0, 0, 0, 0), (0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1)]
