@@ -71,7 +71,11 @@ def sweep(
         )
         settings = source.settings()
     new = _bind(folder, {**settings, "options of fit": [*fit]})
-    signals.install(signal.SIGINT)
+    also = [signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as below `nohup`
+        also.append(signal.SIGHUP)
+    before = {signum: signal.getsignal(signum) for signum in also}
+    signals.install(*also)  # Ctrl-C and a closed terminal
     try:
         train(source, jobs)
     except UserError:  # of the first run, so there is nothing to keep
@@ -80,7 +84,8 @@ def sweep(
         raise
     finally:
         signals.restore()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
     with FileLock(folder / LOCK):
         source.report()
 
@@ -98,11 +103,8 @@ def _check(seeds: int | None, space: Path | None, fit: Sequence[str]) -> None:
     if missing := [file for file in files if not file.is_file()]:
         raise UserError(f"--config {missing[0]}: no such file.")
     options = {word.partition("=")[0] for word in fit}
-    for name in [
-        "--ckpt_path",
-        "--experiment",
-        *(["--seed_everything"] if seeds is not None else []),
-    ]:
+    own = ("--ckpt_path", "--experiment", "--seed_everything")
+    for name in own if seeds is not None else own[:2]:
         if name in options:
             raise UserError(f"{name} is set by sweep for each run: leave it out.")
 

@@ -70,10 +70,10 @@ def test_a_failed_run_ends_nothing_and_is_tried_again(sweep: Sweep, capsys: Outp
         assert "Traceback" in log.read_text()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_a_stopped_sweep_goes_on(signum: signal.Signals, sweep: Sweep) -> None:
     """In a terminal, Ctrl-C goes to the whole process group."""
-    options = ["--seeds=3", "--jobs=2", "--seconds=1"]
+    options = ["--seeds=3", "--jobs=2", "--seconds=2"]
     process = sweep.start(*options)
     wait_for(lambda: len(checkpoints(sweep)) == 2)
     os.killpg(process.pid, signum)

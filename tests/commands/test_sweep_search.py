@@ -80,7 +80,7 @@ def test_a_failing_trial_is_recorded(sweep: Sweep, tmp_path: Path, capsys: Outpu
 def test_a_trial_that_is_worse_than_the_median_is_stopped(sweep: Sweep, tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text("x: {low: 1, high: 1}\n")
-    sweep.run(*flags(space, 5, "--seconds=0.3"))
+    sweep.run(*flags(space, 5, "--seconds=1"))
 
     import optuna
     from optuna.storages import JournalStorage
@@ -90,7 +90,7 @@ def test_a_trial_that_is_worse_than_the_median_is_stopped(sweep: Sweep, tmp_path
     study = optuna.load_study(study_name="sweep", storage=JournalStorage(backend))
     assert [trial.intermediate_values for trial in study.trials] == [{0: 1.0}] * 5
     study.ask({"x": optuna.distributions.IntDistribution(2, 2)})  # by a process that was killed
-    sweep.run(*flags(space, 6, "--seconds=5"))
+    sweep.run(*flags(space, 6, "--seconds=1"))
     assert [trial["state"] for trial in trials_of(sweep)] == ["complete"] * 5 + ["pruned"]
 
 
@@ -151,7 +151,7 @@ def test_two_processes_share_a_search(sweep: Sweep, space: Path) -> None:
 
 
 def test_a_stopped_search_continues_its_trials(sweep: Sweep, space: Path) -> None:
-    options = flags(space, 4, "--jobs=2", "--seconds=1")
+    options = flags(space, 4, "--jobs=2", "--seconds=2")
     process = sweep.start(*options)
     wait_for(lambda: len(checkpoints(sweep)) == 2)
     os.killpg(process.pid, signal.SIGTERM)
