@@ -218,7 +218,7 @@ class EpochCheckpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self._step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # type: ignore[override]
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Saves within an epoch, if that is wanted.
 
         Gradients that still accumulate are in no checkpoint. After the last batch of an epoch
@@ -369,14 +369,14 @@ def _rank_of_run(run: Path, paths: list[Path]) -> tuple[bool, float]:
     return of_a_run, max(path.lstat().st_mtime for path in paths)
 
 
-def _rank_in_run(path: Path) -> tuple[bool, float, bool, float]:
+def _rank_in_run(path: Path) -> tuple[bool, float, bool, str]:
     """Ranks by the step. `best.ckpt` comes last, because it is not what the run ended with."""
     try:
         step: float = step_of(path) or 0
     except Exception:  # damaged: what its name says, otherwise it may have been the newest
         named = re.search(r"step=(\d+)", path.resolve().name)
         step = int(named[1]) if named else math.inf
-    return path.name != "best.ckpt", step, path.name == "last.ckpt", path.stat().st_mtime
+    return path.name != "best.ckpt", step, path.name == "last.ckpt", path.name
 
 
 def _missing_to_resume(path: Path) -> str:

@@ -13,6 +13,7 @@ from runtime.errors import UserError
 
 SHELLS = ("bash", "interactive")  # names of jobs that Lightning takes for a shell
 
+
 def in_job() -> bool:
     """Returns whether this process is part of a SLURM job that trains, not of a shell in one."""
     return "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in SHELLS

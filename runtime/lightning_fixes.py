@@ -52,9 +52,8 @@ def _is_verified(package: ModuleType) -> bool:
 def _setup_data(loop: Any) -> None:
     """Sets up the loader, then tells it where to resume.
 
-    A model that asks for `estimated_stepping_batches` in `configure_optimizers` makes Lightning
-    set up the loader before it has read the checkpoint. Lightning then never tells that loader its
-    position, and an interrupted epoch would start again at its first batch.
+    Lightning does not tell a loader that it set up before it read the checkpoint, as it does for
+    `estimated_stepping_batches`, so an interrupted epoch would start again at its first batch.
     """
     type(loop).setup_data(loop)
     loop._load_combined_loader_states()  # does nothing the second time
@@ -63,9 +62,8 @@ def _setup_data(loop: Any) -> None:
 def _load_state_dict(loop: Any, *args: Any) -> None:
     """Restores the progress of a run, which may have ended anywhere.
 
-    Lightning takes an epoch that `max_steps` cut short for processed, so that a run with more steps
-    would never see the rest of it. Under `max_steps` it also passes once more through an epoch that
-    is over, without training, and counts it twice.
+    Lightning takes an epoch that `max_steps` cut short for processed, so a run with more steps
+    would never see the rest of it. It also counts an epoch that is over twice.
     """
     type(loop).load_state_dict(loop, *args)
     epochs, batches = loop.epoch_progress, loop.epoch_loop.batch_progress
@@ -80,9 +78,8 @@ def _load_state_dict(loop: Any, *args: Any) -> None:
 def _run(loop: Any) -> None:
     """Trains, or repeats the end of a run that was killed after its last step.
 
-    Lightning does nothing if the checkpoint is of the last step, so the evaluation and the figures
-    of the end would be missing. Here they are made from a validation that logs nothing, because
-    what it found was logged before the checkpoint was saved.
+    Lightning does nothing then, so the evaluation and the figures of the end would be missing. The
+    validation for them logs nothing, because its results were logged before the checkpoint.
     """
     loop.setup_data()
     if not (loop.is_resuming and loop.done):
@@ -107,8 +104,7 @@ def _run(loop: Any) -> None:
 def _advance(loop: Any, *args: Any) -> None:
     """Trains on one batch, after counting the steps that loggers get anew.
 
-    A run resumed from the end of an epoch passes once through the loop without training, and
-    Lightning counts that as a step. All later logs would be numbered one too high.
+    Lightning counts one too many after it resumed from the end of an epoch.
     """
     automatic = loop.trainer.lightning_module.automatic_optimization
     steps = loop.global_step if automatic else loop.batch_progress.total.completed
@@ -119,9 +115,8 @@ def _advance(loop: Any, *args: Any) -> None:
 def leave_signals_alone(trainer: Trainer) -> None:
     """Keeps Lightning from handling stop signals. The caller handles them instead.
 
-    Lightning's handlers save, or talk to the other ranks, inside the signal handler, which
-    deadlocks when ranks receive the signal milliseconds apart. It also broadcasts before each
-    batch whether a signal came and waits for the answer, on a GPU until its queue is empty.
+    Its handlers talk to the other ranks, which deadlocks when they receive the signal milliseconds
+    apart. Before each batch it also waits for a broadcast, on a GPU until the queue is empty.
     """
     if trainer in _corrected:
         vars(trainer._signal_connector)["register_signal_handlers"] = _do_nothing
@@ -133,10 +128,7 @@ def _do_nothing(*args: Any, **kwargs: Any) -> None:
 
 
 def log_batch(trainer: Trainer) -> None:
-    """Logs the metrics of the batch that just ended, for a run that stops before Lightning does.
-
-    Lightning logs a batch after the last `on_train_batch_end`, in which the run stops.
-    """
+    """Logs the batch that just ended, which Lightning does after `on_train_batch_end`."""
     if trainer in _corrected:
         trainer._logger_connector.on_batch_end()
         trainer._logger_connector.update_train_step_metrics()

@@ -56,7 +56,7 @@ class RunCSVLogger(CSVLogger):
         """Does nothing: `config.yaml` and TensorBoard have them."""
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         row = {name: getattr(value, "item", lambda v=value: v)() for name, value in metrics.items()}
         self._rows.append(row | {"step": step})
 
@@ -209,7 +209,7 @@ def start(factories: Sequence[LoggerFactory], folder: Path) -> list[Logger]:
         key = f"{kind.__name__}_{number}"
         try:
             logger = make(**_options_of(kind, options, folder, ids.get(key)))
-            if issubclass(kind, WandbLogger | MLFlowLogger):
+            if isinstance(logger, WandbLogger | MLFlowLogger):
                 _ = logger.experiment  # starts its run
                 ids[key] = logger.version
                 write_json(folder / IDS, ids)

@@ -1,13 +1,13 @@
 """A clock that jumps by a day changes nothing of a run, and not which checkpoint is `last`."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from runtime.checkpoints import newest
 from tests.conftest import ROOT
@@ -82,8 +82,9 @@ def test_dates_decide_only_between_runs(tmp_path: Path, ledger: Ledger) -> None:
     now, names = time.time(), ["epoch=000-step=0000004.ckpt", "epoch=001-step=0000008.ckpt"]
     for folder, ages in {old: (100, 800), new: (900, 700)}.items():  # the clock jumped back in old
         folder.mkdir(parents=True)
-        for name, age in zip(names, ages, strict=True):
-            shutil.copy(FIXTURE, folder / name)
+        for name, age, step in zip(names, ages, (4, 8), strict=True):
+            content = torch.load(FIXTURE, weights_only=True) | {"global_step": step}
+            torch.save(content, folder / name)
             os.utime(folder / name, (now - age, now - age))
     os.utime(old / names[0], (now - 750, now - 750))
     for folder in (old, new):

@@ -250,12 +250,6 @@ def test_hyperparameters_are_plain_values_and_rebuild_the_model(tmp_path: Path) 
     assert again.latent_dim == 4
 
 
-@pytest.mark.parametrize("name", ["discriminator_steps", "accumulate_grad_batches", "r1_every"])
-def test_a_count_below_1_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"model.{name} is 0: set it to 1"):
-        small(**{name: 0})
-
-
 def test_rounds_and_penalties_go_on_over_short_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two batches an epoch: the generator learns after every third, R1 comes every fourth."""
     model = small(discriminator_steps=3, r1_gamma=1.0, r1_every=4)

@@ -1,15 +1,8 @@
-"""Which errors say that another process has ended, and the end of a launcher's rank zero."""
-
-import multiprocessing
-import os
-import sys
-import time
-from pathlib import Path
+"""Which errors say that another process has ended."""
 
 import pytest
-from runtime.lightning_launcher import PatientObserver
 
-from runtime.errors import LOST_PROCESS, is_lost_process
+from runtime.errors import is_lost_process
 
 PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
 
@@ -32,28 +25,3 @@ PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
 def test_only_a_lost_connection_between_processes_counts(message: str, lost: bool) -> None:
     assert is_lost_process(RuntimeError(message)) is lost
     assert not is_lost_process(ValueError(message))
-
-
-class Ended:
-    """A rank that was killed."""
-
-    def poll(self) -> int:
-        return -9
-
-    def kill(self) -> None:
-        pass
-
-
-def test_rank_zero_that_waits_for_a_dead_rank_is_ended_with_the_reason(tmp_path: Path) -> None:
-    def wait_forever() -> None:
-        sys.stderr = (tmp_path / "err").open("w")
-        observer = PatientObserver(os.getpid(), [Ended()], sleep_period=0)
-        observer.patience = 0.1
-        observer.start()
-        time.sleep(600)
-
-    process = multiprocessing.get_context("fork").Process(target=wait_forever)
-    process.start()
-    process.join(60)
-    assert process.exitcode == 1
-    assert (tmp_path / "err").read_text() == f"error: {LOST_PROCESS}\n"
