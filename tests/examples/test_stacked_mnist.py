@@ -6,10 +6,16 @@ import pytest
 import torch
 
 from datamodules import Images, Split, Splits
-from examples.stacked_mnist.data import NUM_EVAL, StackedImages, make_stacks
+from examples.stacked_mnist.data import StackedImages, make_stacks
 from examples.stacked_mnist.modes import count_modes, coverage
 from metrics.judge import load_judge
 from tests.test_cli import run
+
+
+@pytest.fixture(autouse=True)
+def _few_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("examples.stacked_mnist.data.NUM_EVAL", 1000)
+
 
 CONFIG = "--config=examples/stacked_mnist/config.yaml"
 
@@ -47,7 +53,7 @@ def test_a_mode_names_the_classes_of_red_green_and_blue(balanced: bool) -> None:
 def test_a_perfect_sampler_reaches_all_modes_and_the_divergence_of_chance() -> None:
     """It is chi-squared with 999 degrees of freedom, over 52,000: 0.0192, deviation 0.0009."""
     drawn = make_stacks(numbered(), 26_000, (0, 0)).targets.bincount(minlength=1000)
-    real = make_stacks(numbered(), NUM_EVAL, (0, 2), balanced=True).targets.bincount(minlength=1000)
+    real = make_stacks(numbered(), 5000, (0, 2), balanced=True).targets.bincount(minlength=1000)
     found = coverage(drawn, real)
     assert found.modes == 1000
     assert found.kl == pytest.approx(999 / 52_000, abs=0.004)
@@ -58,7 +64,7 @@ def test_a_judge_of_grey_images_sees_the_modes_of_stacks_of_one_split_each() -> 
     stacked, grey = splits_of(data), splits_of(Images("digits"))
     assert (data.judge, data.channel_judge, data.num_classes) == (None, "digits", None)
     parts = [channels(split) for split in stacked if split]
-    assert [len(split.targets) for split in stacked if split] == [500, NUM_EVAL, NUM_EVAL]
+    assert [len(split.targets) for split in stacked if split] == [500, 1000, 1000]
     for part, split in zip(parts, grey, strict=True):
         assert split is not None
         assert part <= channels(split)
