@@ -20,60 +20,43 @@ class FiniteLoss(Callback):
     step of the first bad loss is noted on the device and read at logging steps.
     """
 
-    _agreement: Agreement
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._agreement = Agreement(trainer.world_size)
-        self._first: dict[str, Tensor] = {}  # on a GPU: step of the first bad value; -1: none
-        self._found: tuple[str, int] | None = None  # where, and the step
+        self._first: dict[str, Any] = {}  # step of the first bad value of each loss; -1: none
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        losses = _losses(pl_module, outputs)
-        if waits(pl_module.device):
-            self._note(losses, trainer.global_step)
-            if not is_logging_step(trainer):
-                return
-            self._read()
-        else:
-            self._look(losses, trainer.global_step)
-        if self._agreement.reached(self._found is not None):
-            self._fail(trainer)
+        step, late = trainer.global_step, waits(pl_module.device)
+        for name, loss in _losses(pl_module, outputs).items():
+            first = self._first.get(name, -1)
+            if late:
+                bad = ~loss.detach().isfinite() & (torch.as_tensor(first, device=loss.device) < 0)
+                self._first[name] = torch.where(bad, step, first)
+            elif first < 0 and not math.isfinite(loss.item()):
+                self._first[name] = step
+        if not late or is_logging_step(trainer):
+            self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks the weights as well, which checkpoints are about to keep."""
-        self._read()
-        if self._found is None and not all(w.isfinite().all() for w in pl_module.parameters()):
-            self._found = "weights", trainer.global_step
-        if self._agreement.reached(self._found is not None, wait=True):
-            self._fail(trainer)
+        weights = all(w.isfinite().all() for w in pl_module.parameters())
+        self._check(trainer, "" if weights else "weights", wait=True)
 
-    def _look(self, losses: dict[str, Tensor], step: int) -> None:
-        for name, loss in losses.items():
-            if self._found is None and not math.isfinite(loss.item()):
-                self._found = f"loss '{name}'", step
-
-    def _note(self, losses: dict[str, Tensor], step: int) -> None:
-        for name, loss in losses.items():
-            first = self._first.setdefault(name, torch.full((), -1, device=loss.device))
-            bad = ~loss.detach().isfinite() & (first < 0)
-            self._first[name] = torch.where(bad, step, first)
-
-    def _read(self) -> None:
-        steps = {name: int(step) for name, step in self._first.items()}
-        found = [(step, name) for name, step in steps.items() if step >= 0]
-        if found and self._found is None:
-            step, name = min(found)
-            self._found = f"loss '{name}'", step
-
-    def _fail(self, trainer: Trainer) -> None:
-        what, step = self._found or ("a loss of another process", trainer.global_step)
+    def _check(self, trainer: Trainer, found: str = "", wait: bool = False) -> None:
+        """Ends the run if something was found on any rank."""
+        step = trainer.global_step
+        bad = [(int(first), name) for name, first in self._first.items() if int(first) >= 0]
+        if bad:
+            step, name = min(bad)
+            found = f"loss '{name}'"
+        if not self._agreement.reached(bool(found), wait=wait):
+            return
         rates = ", ".join(f"{o.param_groups[0]['lr']:.3g}" for o in trainer.optimizers)
         raise RunFailedError(
-            f"{what}: NaN or infinite at step {step} (epoch {trainer.current_epoch}), "
-            f"learning rate {rates}. {_saved(trainer)} Try a smaller learning rate, gradient "
-            "clipping or --trainer.precision 32-true."
+            f"{found or 'a loss of another process'}: NaN or infinite at step {step} "
+            f"(epoch {trainer.current_epoch}), learning rate {rates}. {_saved(trainer)} Try a "
+            "smaller learning rate, gradient clipping or --trainer.precision 32-true."
         )
 
 
@@ -84,7 +67,8 @@ def waits(device: torch.device) -> bool:
 
 def _losses(model: LightningModule, outputs: Any) -> dict[str, Tensor]:
     """Returns the losses of the batch that just ended, by name."""
-    if losses := getattr(model, "losses", None):  # of `models.base.Module`, in manual mode as well
+    losses = getattr(model, "losses", None)  # of `models.base.Module`, in manual mode as well
+    if isinstance(losses, dict) and losses:
         return losses
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     return {"loss": loss} if isinstance(loss, Tensor) else {}

@@ -80,8 +80,9 @@ def draw_curves(metrics: Path) -> Figure:
             axes.axhline(0.5, color="black", linewidth=1, linestyle=":", label="undecided D")
         _scale(axes, table[names].stack().dropna(), label)
         axes.set(xlabel="step", ylabel=label, xlim=(0, 1.03 * table.index[-1]))
-        place = {"loc": "lower left", "bbox_to_anchor": (0, 1.01)}  # where no curve is
-        axes.legend(**place, fontsize=11, ncols=1 + (len(axes.get_legend_handles_labels()[0]) > 3))
+        wide = len(axes.get_legend_handles_labels()[0]) > 3
+        above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01)}  # all curves
+        axes.legend(**above, fontsize=11, ncols=2 if wide else 1)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     return figure

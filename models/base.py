@@ -29,13 +29,14 @@ def derive_seed(*entropy: int) -> int:
 
 @contextmanager
 def eval_mode(network: nn.Module) -> Iterator[None]:
-    """Puts a network into eval mode inside the block and restores its mode afterwards."""
-    training = network.training
+    """Puts a network into eval mode inside the block and restores each module's mode afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         yield
     finally:
-        network.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def is_logging_step(trainer: Trainer) -> bool:

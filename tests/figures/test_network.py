@@ -33,14 +33,15 @@ def test_all_parameters_of_a_gan_are_listed_once_and_nothing_changes(conditionin
     model = ConditionalGAN(
         (1, 28, 28), 10, conditioning=conditioning, ema_decay=0.9, spectral_norm=True
     )
-    model.train()
+    model.discriminator.eval()  # frozen, say
+    modes = [module.training for module in model.modules()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = layers_of(model)
     for name in ("generator", "discriminator"):
         count = sum(p.numel() for p in model.get_submodule(name).parameters())
         assert sum(layer.parameters for layer in found[name]) == count
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert model.generator.training
+    assert [module.training for module in model.modules()] == modes
 
 
 def test_noise_and_class_are_as_long_as_what_the_generator_gets() -> None:
