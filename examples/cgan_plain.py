@@ -3,8 +3,8 @@
     python examples/cgan_plain.py --data data --epochs 50
 
 It downloads MNIST into the folder, trains the discriminator alone for 5 epochs and then both
-networks, and writes a grid of images, a row for each digit, after every epoch. The same with Ladder,
-in a third of the time: python cli.py fit --config configs/lecture/cgan.yaml
+networks, and writes a grid of images, a row for each digit, after every epoch. Ladder's form of it,
+which is faster: python cli.py fit --config configs/lecture/cgan.yaml
 """
 
 import argparse
@@ -65,7 +65,8 @@ def initialize(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:

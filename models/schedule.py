@@ -38,17 +38,27 @@ class Schedule:
             return (1 + math.cos(math.pi * fraction)) / 2
         return 1 - fraction if self.shape == "linear" else 1.0
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the learning rate never changes."""
+        return self.shape == "constant" and not self.warmup
+
     def scheduler(self, trainer: Trainer) -> LRSchedulerCallable | None:
         """Returns a function from an optimizer to its schedule; None if the rate is constant."""
-        if self.shape == "constant" and not self.warmup:
+        if self.is_constant:
             return None
+        total = self.total_steps(trainer)
+        return lambda optimizer: LambdaLR(optimizer, lambda step: self.factor(step, total))
+
+    def total_steps(self, trainer: Trainer) -> float:
+        """Returns the number of steps of a run, which `factor` needs."""
         total = trainer.estimated_stepping_batches
         if math.isinf(total):
             raise UserError(
                 f"model.schedule {self.shape} needs to know when the run ends: set "
                 "--trainer.max_epochs or --trainer.max_steps"
             )
-        return lambda optimizer: LambdaLR(optimizer, lambda step: self.factor(step, total))
+        return total
 
 
 def build_optimizer(

@@ -22,6 +22,7 @@ from models.gan.penalties import Penalties
 from models.gan.tricks import View
 from models.layers import Dropout
 from models.networks import FeedForward
+from models.schedule import Schedule
 from tests import ranks
 from tests.models.classifiers import SHAPE, convnet, dense
 from tests.models.gans import modern, sgd, small
@@ -58,7 +59,7 @@ def penalized_gan() -> Any:
         **modern(4), head=partial(PlainHead, loss=Relativistic), spectral_norm=True,
         penalties=Penalties(1.0, 1.0, 2, 1.0), average=Averaging(half_life=100),
         view=partial(View, translation=0.125, cutout=0.25, noise=0.1, noise_steps=4),
-        schedule="linear", generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
+        schedule=Schedule("linear"), generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip
 
 

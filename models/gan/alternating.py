@@ -41,12 +41,26 @@ class AlternatingOptimization(Module):
         self.accumulate_grad_batches = accumulate_grad_batches
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        scheduler = self.schedule.scheduler(self.trainer)
+        if not self.schedule.is_constant:
+            self._total_steps = self.schedule.total_steps(self.trainer)
         configs: Any = tuple(
-            build_optimizer(getattr(self, name).parameters(), make, scheduler, f"{name}_optimizer")
+            build_optimizer(getattr(self, name).parameters(), make, None, f"{name}_optimizer")
             for name, make in self.factories.items()
         )
+        for config in configs:
+            for group in config["optimizer"].param_groups:
+                group["initial_lr"] = group["lr"]
         return configs
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Sets the learning rates of this batch, which depend on the step alone."""
+        super().on_train_batch_start(batch, batch_idx)
+        if self.schedule.is_constant:
+            return
+        factor = self.schedule.factor(self.global_step, self._total_steps)
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
 
     def is_due(self, batch_idx: int) -> bool:
         """Returns whether the accumulated gradients make an update in this batch."""
@@ -60,7 +74,7 @@ class AlternatingOptimization(Module):
         """Updates a network with its gradients, averaged over all processes, and clears them."""
         if self.trainer.world_size > 1:
             average_gradients(optimizer.param_groups[0]["params"])
-        # Lightning would count the step. `end_batch` counts instead.
+        # Lightning would count the step. `count_batch` counts instead.
         optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
         optimizer.step()
         optimizer.zero_grad()
@@ -69,11 +83,8 @@ class AlternatingOptimization(Module):
         if self.gradient_clip_val is not None:  # here, because 16-mixed has unscaled them by now
             self.clip_gradients(optimizer, self.gradient_clip_val, "norm")
 
-    def end_batch(self) -> None:
-        """Steps the schedules, and counts the batch as one step of the run."""
-        schedulers = self.lr_schedulers() or []
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            scheduler.step()  # type: ignore[call-arg]
+    def count_batch(self) -> None:
+        """Counts the batch as one step of the run, whatever it updated."""
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         progress.increment_ready()
         progress.increment_completed()

@@ -136,7 +136,7 @@ class GAN(AlternatingOptimization, Generative):
                 images = len(batch[0]) * self.accumulate_grad_batches * self.trainer.world_size
                 self.ema.update(self.generator, self.global_step, images)
         self.log_means(stats)
-        self.end_batch()
+        self.count_batch()
 
     @torch.no_grad()
     def fakes_for_discriminator(self, count: int, random: torch.Generator) -> Examples:

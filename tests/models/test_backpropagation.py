@@ -1,12 +1,12 @@
 """Backpropagation finds the gradient, and one SGD step is -eta times it."""
 
 import torch
-from models.classifier_losses import cross_entropy
 from torch import Tensor
 from torch.testing import assert_close
 
 from datamodules import Iris
 from models import IrisMLP
+from models.classifier import cross_entropy
 from tests.models.classifiers import fit, iris
 
 ETA = 0.5

@@ -72,35 +72,6 @@ def test_means_are_over_the_batches_since_the_last_logging_step() -> None:
     assert logged[3]["train/x"] == 3.5
 
 
-def test_seeding_the_cpu_alone_draws_what_manual_seed_draws() -> None:
-    model = small()
-    model.on_train_batch_start(None, 5)
-    drawn = torch.rand(3)
-    torch.manual_seed(derive_seed(model.seed, 0, 5, 0))
-    assert torch.equal(drawn, torch.rand(3))
-
-
-def test_means_are_of_all_batches_of_a_window_of_accumulation() -> None:
-    logged: list[float] = []
-
-    class Read(Callback):
-        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            if "train/loss" in trainer.callback_metrics:
-                logged.append(trainer.callback_metrics["train/loss"].item())
-
-    batches = [1, 2, 3, 6]
-    model = IrisMLP()
-    model.log_means = lambda values: IrisMLP.log_means(  # type: ignore[method-assign]
-        model, {"loss": torch.tensor(float(batches.pop(0)))}
-    )
-    trainer = fit_classifier(
-        model, Iris(batch_size=10), Read(), accumulate_grad_batches=4, log_every_n_steps=1,
-        limit_train_batches=4, limit_val_batches=0,
-    )  # fmt: skip
-    assert trainer.global_step == 1
-    assert logged == [3.0]  # (1 + 2 + 3 + 6) / 4, once
-
-
 def test_means_go_on_after_a_stop_between_two_logging_steps(tmp_path: Path) -> None:
     """Also with another number of processes, each of which has summed up its own share."""
     path = tmp_path / "3.ckpt"

@@ -35,12 +35,3 @@ def test_pretraining_leaves_the_generator_untrained(capsys: pytest.CaptureFixtur
     fit(model, epochs, max_steps=-1, max_epochs=3, limit_train_batches=2, limit_val_batches=1)
     assert [same(untrained, weights) for weights in epochs.generators] == [True, True, False]
     assert capsys.readouterr().out.count("Pre-trained discriminator: Loss=") == 1
-
-
-def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent() -> None:
-    model = small(ConditionalGAN)
-    latents, labels = model.sample_grid()
-    latents = latents.unflatten(0, (10, 10))
-    assert (latents == latents[:1]).all()
-    assert (latents[0, 0] != latents[0, 1]).all()
-    assert labels.tolist() == [digit for digit in range(10) for _ in range(10)]

@@ -4,14 +4,13 @@ import math
 
 import pytest
 import torch
-from models.classifier_losses import (
-    CLASSIFIER_LOSSES,
-    KERAS_NAMES,
-    both_logits,
-    smooth_one_hot,
-)
 from torch import Tensor
 from torch.testing import assert_close
+
+from models.classifier import (
+    CLASSIFIER_LOSSES,
+    KERAS_NAMES,
+)
 
 LOGITS = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]], dtype=torch.float64)
 TARGET = torch.tensor([2, 1])
@@ -48,12 +47,6 @@ def test_one_logit_is_the_logit_of_class_1(name: str) -> None:
     assert_close(CLASSIFIER_LOSSES[name].loss(logits, target, 0.0), expected)
 
 
-def test_sigmoids_are_divided_by_their_sum() -> None:
-    sigmoids = 1 / (1 + (-LOGITS).exp())
-    expected = sigmoids / sigmoids.sum(dim=1, keepdim=True)
-    assert_close(CLASSIFIER_LOSSES["bce"].probabilities(LOGITS), expected)
-
-
 @pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
 def test_large_logits_give_finite_losses_and_gradients(name: str) -> None:
     logits = torch.tensor([[500.0, -500.0, 0.0]], requires_grad=True)
@@ -61,13 +54,3 @@ def test_large_logits_give_finite_losses_and_gradients(name: str) -> None:
     loss.backward()
     assert loss.isfinite()
     assert logits.grad.isfinite().all()
-
-
-def test_smoothed_targets_sum_to_one() -> None:
-    smoothed = smooth_one_hot(torch.tensor([0, 3]), 4, 0.2)
-    assert_close(smoothed[0], torch.tensor([0.85, 0.05, 0.05, 0.05]))
-    assert_close(smoothed.sum(dim=1), torch.ones(2))
-
-
-def test_two_logits_stay_as_they_are() -> None:
-    assert both_logits(LOGITS) is LOGITS

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from models.clusters import Clusters
 
+from models.gan.self_conditioned import Clusters
 from runtime.errors import UserError
 
 SHAPE = (1, 28, 28)
@@ -56,29 +56,6 @@ def test_a_cluster_is_drawn_as_often_as_it_occurs(clusters: Clusters) -> None:
     assert share == pytest.approx(0.75, abs=0.01)  # 4.6 standard deviations
 
 
-def test_vectors_name_the_cluster(clusters: Clusters) -> None:
-    noise = torch.linspace(0.01, 0.99, 9)
-    vectors = clusters.one_hot(noise)
-    assert vectors.shape == (9, 2)
-    assert torch.equal(vectors.argmax(dim=1), clusters.of_noise(noise))
-    assert torch.equal(vectors.sum(dim=1), torch.ones(9))
-
-
-def test_descriptions_are_strengths_of_directions() -> None:
-    ramp = torch.arange(28.0).expand(1, 1, 28, 28) / 28  # brighter to the right
-    found = Clusters(2, SHAPE, False)
-    cells = found.describe(ramp).view(8, 7, 7)[:, 1:-1, 1:-1]
-    right, diagonal = cells[0], cells[1]
-    torch.testing.assert_close(diagonal / right, torch.full((5, 5), 0.5))  # cos(45 degrees) squared
-    torch.testing.assert_close(cells[2:7], torch.zeros(5, 5, 5))
-    torch.testing.assert_close(found.describe(ramp).norm(), torch.tensor(1.0))
-    torch.testing.assert_close(
-        found.describe(ramp), found.describe(ramp * 0.3), rtol=1e-3, atol=1e-4
-    )
-    assert not found.describe(torch.zeros(1, *SHAPE)).any()
-    assert Clusters(2, (3, 16, 56), False).centres.shape == (1000, 3 * 8 * 4 * 14)
-
-
 @pytest.mark.parametrize(
     ("count", "images"), [(8, torch.rand(5, 392)), (2, torch.ones(9, 392))], ids=["few", "equal"]
 )
@@ -86,17 +63,3 @@ def test_fewer_images_than_clusters_are_refused(count: int, images: torch.Tensor
     message = rf"model\.clusters is {count}, and there are \d different training images"
     with pytest.raises(UserError, match=message):
         Clusters(count, SHAPE, uniform=False).learn(images, seed=0)
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_as_many_clusters_as_images_or_one(count: int) -> None:
-    found = Clusters(count, SHAPE, uniform=False)
-    images = groups()[:5]
-    found.learn(found.describe(images), seed=0)
-    assert len(found.of_images(images).unique()) == count
-
-
-def test_clusters_of_an_earlier_version_are_refused() -> None:
-    earlier = {"centres": torch.zeros(2, 196), "limits": torch.zeros(1)}
-    with pytest.raises(UserError, match="use the version that trained the run"):
-        Clusters(2, SHAPE, uniform=False).load_state_dict(earlier)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.gan.networks import LectureTrunk
+from models.gan.lecture import LectureTrunk
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "lecture GANs": (torch.optim.SGD, {"lr": 5e-4, "momentum": 0.9, "nesterov": True}),

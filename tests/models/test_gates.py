@@ -36,14 +36,6 @@ def test_logistic_regression_learns_or_and_and(gate: str) -> None:
     assert train(model, gate) == 1.0
 
 
-@pytest.mark.parametrize("gate", TRUTH)
-def test_two_hidden_units_learn_every_gate(gate: str) -> None:
-    seed_everything(0, verbose=False)
-    model = GateMLP()
-    assert count_parameters(model.network) == 9
-    assert train(model, gate) == 1.0
-
-
 @pytest.mark.parametrize("gate", ["xor", "xnor"])
 def test_no_logistic_unit_gets_more_than_three_of_four(gate: str) -> None:
     seed_everything(0, verbose=False)
@@ -88,19 +80,6 @@ def starts(model: type, seeds: int) -> list[Tensor]:
         torch.manual_seed(seed)
         made.append([p.detach() for p in model().network.parameters()])
     return [torch.stack(group) for group in zip(*made, strict=True)]
-
-
-def test_training_many_at_once_is_training_each() -> None:
-    stacked = starts(GateMLP, 2)
-    model = GateMLP()
-    for parameter, start in zip(model.network.parameters(), stacked, strict=True):
-        parameter.data.copy_(start[1])
-    optimizer = model.configure_optimizers()["optimizer"]
-    for _ in range(20):
-        optimizer.zero_grad()
-        model.step((POINTS, torch.tensor(TRUTH["xor"])))["loss"].backward()
-        optimizer.step()
-    assert_close(train_many(stacked, "xor", 20)[1], model(POINTS)[:, 0].detach())
 
 
 @pytest.mark.parametrize("gate", ["xor", "xnor"])

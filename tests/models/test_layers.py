@@ -1,22 +1,16 @@
 """Layers equal to torch's: values, gradients, and gradients of gradients where R1 needs them."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.distributed import stacked
+from models.gan.tricks import MinibatchStd, Pack
 from models.layers import (
     Dropout,
     Flatten,
     MaxPool2d,
-    MinibatchStd,
-    Pack,
-    Unflatten,
     UpsampleConv2d,
+    in_sets,
     spectral_normalize_,
 )
 
@@ -87,50 +81,10 @@ def test_pooling_and_its_gradient_are_torchs_to_the_bit(
     assert torch.equal(results[0][1], results[1][1])
 
 
-class Operations(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.append(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
-def test_pooling_makes_no_float32_of_bf16_in_mixed_precision() -> None:
-    images = torch.rand(1, 1, 4, 4, dtype=torch.bfloat16).requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16), Operations() as operations:
-        pooled = MaxPool2d(2)(images)
-        pooled.backward(torch.ones_like(pooled))
-    assert "max_unpool2d" in operations.names
-    assert "_to_copy" not in operations.names
-
-
 def test_pooling_has_a_second_derivative() -> None:
     images = torch.randperm(2 * 3 * 6 * 6).double().reshape(2, 3, 6, 6).requires_grad_()
     assert torch.autograd.gradcheck(MaxPool2d(2), images)
     assert torch.autograd.gradgradcheck(lambda x: MaxPool2d(2)(x).square(), images)
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-def test_pooling_learns_where_only_deterministic_operations_may_run(deterministic: None) -> None:
-    images = torch.rand(1, 1, 4, 4, requires_grad=True)
-    MaxPool2d(2)(images).sum().backward()
-    assert images.grad is not None
-    assert images.grad.sum() == 4
-
-
-def test_unflatten_is_torchs_with_channels_last() -> None:
-    features = torch.rand(5, 2 * 3 * 4)
-    images = Unflatten(1, (2, 3, 4))(features)
-    assert torch.equal(images, nn.Unflatten(1, (2, 3, 4))(features))
-    assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -153,15 +107,6 @@ def test_dropout_keeps_a_share_of_1_minus_p_and_scales_it_and_its_gradient(
     assert torch.equal(images.grad, found)  # of ones: what is dropped learns nothing
 
 
-def test_dropout_draws_each_value_by_itself() -> None:
-    """No two images, channels or pixels share a mask: their agreement is that of coin throws."""
-    torch.manual_seed(1)
-    kept = (Dropout(0.5)(torch.ones(64, 64, 8, 8)) != 0).double() * 2 - 1
-    for axis in range(4):
-        agreement = (kept * kept.roll(1, axis)).mean().item()
-        assert abs(agreement) < 5 / kept.numel() ** 0.5
-
-
 def test_dropout_at_its_ends_and_in_evaluation_is_torchs() -> None:
     ones = torch.ones(10)
     assert torch.equal(Dropout(0.5).eval()(ones), ones)
@@ -177,18 +122,10 @@ def test_minibatch_std_of_a_group_by_hand() -> None:
         torch.testing.assert_close(found[group, 3], expected.expand(4, 2, 2), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("count", "group"), [(6, 3), (5, 1), (2, 2)])
-def test_minibatch_std_takes_the_largest_group_that_fits(count: int, group: int) -> None:
-    features = torch.randn(count, 1, 1, 1)
-    values = MinibatchStd()(features)[:, 1].flatten().view(-1, group)
-    expected = features.view(-1, group).std(dim=1, unbiased=False)
-    torch.testing.assert_close(values, expected[:, None].expand_as(values), rtol=0, atol=2e-4)
-
-
 @pytest.mark.parametrize("layer", [MinibatchStd(), Pack(3)])
 def test_real_and_fake_images_are_not_compared_with_each_other(layer: nn.Module) -> None:
     real, fake = torch.randn(2, 6, 1, 4, 4).unbind()
-    with stacked(2):
+    with in_sets(layer, 2):
         together = layer(torch.cat([real, fake]))
     torch.testing.assert_close(together, torch.cat([layer(real), layer(fake)]))
 

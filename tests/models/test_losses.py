@@ -5,6 +5,7 @@ import math
 import torch
 from torch.nn import functional as F
 
+from models.gan.lecture import normalized_sigmoid_cross_entropy
 from models.gan.losses import (
     Hinge,
     LeastSquares,
@@ -12,7 +13,6 @@ from models.gan.losses import (
     NonSaturating,
     Relativistic,
     Wasserstein,
-    normalized_sigmoid_cross_entropy,
 )
 
 REAL, FAKE = torch.tensor([2.0, -1.0]), torch.tensor([-3.0, 0.5])

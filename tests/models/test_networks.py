@@ -10,8 +10,6 @@ from models.vgg import VGG16
 from torch import nn
 
 from models.base import NetworkCallable
-from models.dense import Linear
-from models.layers import Dropout
 from models.networks import (
     FeedForward,
     LectureConvNet,
@@ -40,14 +38,6 @@ def test_activation_is_the_function_of_its_name(name: str) -> None:
     torch.testing.assert_close(activation_layer(name)(X.clone()), FORMULAS[name])
 
 
-@pytest.mark.parametrize(
-    ("wrong", "right"), [("sigmiod", "sigmoid"), ("rellu", "relu"), ("softmx", "softmax")]
-)
-def test_misspelt_activation_is_one_line_with_near_names(wrong: str, right: str) -> None:
-    with pytest.raises(UserError, match=rf"'{wrong}': did you mean .*{right}"):
-        FeedForward((2,), 1, 2, wrong)
-
-
 def test_activation_like_nothing_known_lists_what_is() -> None:
     with pytest.raises(UserError, match=r"one of sigmoid, .*gelu") as caught:
         activation_layer("qqqqqqqq")
@@ -65,32 +55,6 @@ def test_feed_forward_is_affine_maps_with_the_activation_between() -> None:
     hidden = torch.tanh(x @ first.weight.T + first.bias)
     hidden = torch.tanh(hidden @ second.weight.T + second.bias)
     torch.testing.assert_close(network(x), hidden @ last.weight.T + last.bias)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "parameters"),
-    [
-        ([2, 1], 2 + 1),
-        ([2, 2, 1], (2 * 2 + 2) + (2 + 1)),
-        ([4, 128, 3], 640 + 387),  # the slide's table: (4 + 1) * 128, (128 + 1) * 3
-        ([784, 128, 128, 10], 785 * 128 + 129 * 128 + 129 * 10),
-        ([7, 5, 4, 3, 2], 8 * 5 + 6 * 4 + 5 * 3 + 4 * 2),
-    ],
-)
-def test_feed_forward_has_fan_in_plus_one_weights_a_unit(sizes: list[int], parameters: int) -> None:
-    assert count_parameters(made(sizes)) == parameters
-
-
-@pytest.mark.parametrize("sizes", [[2, 3, 0, 1], [2, -1]])
-def test_layer_without_units_is_refused(sizes: list[int]) -> None:
-    with pytest.raises(UserError, match="every layer needs a unit"):
-        made(sizes)
-
-
-def test_dropout_and_batch_norm_stand_where_they_should() -> None:
-    kinds = [type(layer) for layer in FeedForward((2,), 1, 3, "relu", dropout=0.5, batch_norm=True)]
-    hidden = [Linear, nn.BatchNorm1d, nn.ReLU, Dropout]
-    assert kinds == [nn.Flatten, *hidden, Linear]
 
 
 def test_lecture_convnet_has_the_slides_parameters() -> None:

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 
 from models.inspection import occlusion_map
-from runtime.errors import UserError
 
 
 class Corner(nn.Module):
@@ -41,9 +40,3 @@ def test_probabilities_are_what_the_model_says_they_are() -> None:
         Corner(), images, torch.tensor([0]), 2, 2, fill=0.0, probabilities=lambda logits: logits
     )
     assert maps.tolist() == [[[4.0, 2.0], [6.0, 6.0]]]
-
-
-@pytest.mark.parametrize(("size", "stride"), [(0, 1), (9, 1), (2, 0)])
-def test_a_square_that_does_not_fit_is_refused(size: int, stride: int) -> None:
-    with pytest.raises(UserError, match="choose a size of 1..8"):
-        occlusion_map(Corner(), torch.rand(1, 1, 8, 9), torch.tensor([0]), size, stride)

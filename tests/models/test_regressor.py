@@ -5,12 +5,11 @@ from functools import partial
 
 import pytest
 import torch
-from lightning import seed_everything
 
 from datamodules import Functions
 from models import FunctionMLP
 from models.networks import OneHiddenLayer
-from tests.models.classifiers import count_parameters, fit, trainer
+from tests.models.classifiers import count_parameters, trainer
 
 
 def test_it_is_the_theorems_sum_and_a_constant() -> None:
@@ -42,24 +41,3 @@ def test_logged_errors_are_those_of_all_points_at_once() -> None:
     errors = (model(points) - values).detach().abs()
     assert logged["test/sup_error"] == pytest.approx(errors.max().item(), rel=1e-5)
     assert logged["test/loss"] == pytest.approx(errors.square().mean().item(), rel=1e-5)
-
-
-def test_training_lowers_both_errors() -> None:
-    seed_everything(0, verbose=False)
-    model, data = (
-        FunctionMLP(network=partial(OneHiddenLayer, hidden_units=32)),
-        Functions(function="sin(x)", num_train=1024),
-    )
-    (before,) = trainer().test(model, datamodule=data, verbose=False)
-    fit(model, data, max_epochs=15)
-    (after,) = trainer().test(model, datamodule=data, verbose=False)
-    assert after["test/loss"] < 0.002 < before["test/loss"]
-    assert after["test/sup_error"] < 0.15 < before["test/sup_error"]
-
-
-def test_predictions_come_with_their_targets() -> None:
-    model, data = FunctionMLP((2,)), Functions(function="x1 * x2", dimensions=2)
-    batches = trainer().predict(model, datamodule=data)
-    points, values = data.splits.test
-    assert torch.equal(torch.cat([b["targets"] for b in batches]), values)
-    torch.testing.assert_close(torch.cat([b["predictions"] for b in batches]), model(points))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 import torch
 from lightning import Callback, Trainer
 
@@ -30,25 +29,6 @@ def test_labels_are_not_used() -> None:
     assert same(state(ours), state(other))
 
 
-def test_both_networks_are_told_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, seen, drawn = self_conditioned(), [], []
-    loss, draw = model.discriminator.discriminator_loss, model.draw_share
-    monkeypatch.setattr(
-        model.discriminator, "discriminator_loss", lambda *args: seen.append(args) or loss(*args)
-    )
-    monkeypatch.setattr(model, "draw_share", lambda *args: drawn.append(draw(*args)) or drawn[-1])
-    fit(model, max_steps=1)
-    ((real, real_classes, _, fake_classes),) = seen
-    assert torch.equal(real_classes, model.clusters.of_images(real))
-    assert len(real_classes.unique()) > 1
-    latents, classes = drawn[0]
-    assert torch.equal(fake_classes, classes)
-    assert torch.equal(classes, model.clusters.of_noise(latents[:, -1]))
-    inputs = model.generator_input(latents, None)
-    assert torch.equal(inputs[:, : model.latent_dim - 1], latents[:, :-1])
-    assert torch.equal(inputs[:, model.latent_dim - 1 :].argmax(dim=1), classes)
-
-
 def test_a_new_run_finds_clusters_and_a_continued_one_keeps_them() -> None:
     model = self_conditioned()
     fit(model)
@@ -66,14 +46,3 @@ def test_a_new_run_finds_clusters_and_a_continued_one_keeps_them() -> None:
     assert not model.clusters.centres.any()
     fit(model)
     assert torch.equal(model.clusters.centres, learned)
-
-
-def test_images_are_drawn_and_judged_without_classes() -> None:
-    model = self_conditioned()
-    latents, labels = model.draw(5, torch.Generator().manual_seed(0))
-    assert labels is None
-    assert model.num_classes is None
-    assert latents.shape == (5, model.latent_dim)
-    images, realness = model.whole(latents)
-    assert images.shape == (5, 1, 28, 28)
-    assert realness.shape == (5,)

@@ -8,10 +8,6 @@ from models.gan.tricks import View, cut_out, translate
 IMAGES = torch.rand(64, 3, 8, 12) + 0.1
 
 
-def test_no_view_is_the_image_itself() -> None:
-    assert View().of(IMAGES, 0) is IMAGES
-
-
 def test_a_translation_moves_whole_pixels_and_zeros_move_in() -> None:
     torch.manual_seed(0)
     moved = translate(IMAGES, 0.25)  # up to 2 rows and 3 columns

@@ -1,0 +1,68 @@
+"""The contract of generative models, fulfilled by a model that is no GAN."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import ConditionalGAN, IrisMLP
+from models.generative import Draws, is_generative, sample, to_pixels
+from tests.conftest import ROOT
+from tests.models.gans import small
+from tests.models.own_autoencoder import Autoencoder
+from tests.test_cli import run
+
+SHAPE = (1, 28, 28)
+
+
+def test_an_own_model_trains_draws_a_grid_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    common = [
+        "--model=tests.models.own_autoencoder.Autoencoder", "--model.hidden=8", "--data=Images",
+        "--data.dataset=digits", "--quality.samples=100", "--samples.min_steps=0",
+        "--checkpoint.min_steps=0", f"--trainer.default_root_dir={tmp_path}",
+    ]  # fmt: skip
+    run("fit", *common, "--experiment=own", "--trainer.max_steps=2")
+    (folder,) = (tmp_path / "own").iterdir()
+    assert (folder / "figures" / "samples.png").is_file()
+    run("fit", *common, f"--ckpt_path={folder}", "--trainer.max_steps=4")
+    files = [*folder.glob("checkpoints/*.ckpt")]
+    assert max(torch.load(file, weights_only=True)["global_step"] for file in files) == 4
+
+
+def test_the_base_draws_and_samples() -> None:
+    model = Autoencoder(SHAPE, latent_dim=3)
+    assert is_generative(model)
+    assert not is_generative(IrisMLP())
+    latents, labels = model.sample_grid()
+    assert (latents.shape, labels, model.grid_rows) == ((25, 3), None, 5)
+    images = sample(model, latents, batch_size=7)
+    assert images.shape == (25, *SHAPE)
+    assert to_pixels(images).dtype == torch.uint8
+    assert model.realness(images) is None
+
+
+def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent() -> None:
+    latents, labels = small(ConditionalGAN).sample_grid()
+    latents = latents.unflatten(0, (10, 10))
+    assert (latents == latents[:1]).all()
+    assert (latents[0, 0] != latents[0, 1]).all()
+    assert labels.tolist() == [digit for digit in range(10) for _ in range(10)]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_an_image_does_not_depend_on_the_processes_that_draw(world_size: int) -> None:
+    model = small(ConditionalGAN)
+    whole = {
+        int(i): z for d in Draws(model, 1200) for i, z in zip(d.places, d.latents, strict=True)
+    }
+    parts = [
+        d for r in range(world_size) for d in Draws(model, 1200, rank=r, world_size=world_size)
+    ]
+    assert sorted(int(i) for d in parts for i in d.places) == list(range(1200))
+    for draw in parts:
+        assert torch.equal(draw.latents, torch.stack([whole[int(i)] for i in draw.places]))
+        assert draw.labels is not None
+        assert torch.equal(draw.labels, draw.places % 10)
