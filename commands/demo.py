@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from callbacks.decision_surface import draw_surface, probability_surface
+from callbacks.function_fit import probability_surface
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
@@ -23,6 +23,7 @@ from callbacks.results import class_names
 from commands.loading import RUNS, load
 from datamodules.frame import Frame, to_frame
 from datamodules.gates import GATES, Gates
+from figures.functions import draw_surface
 from figures.pictures import tile
 from models.base import Module
 from models.classifier import is_classifier

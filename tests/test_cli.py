@@ -87,8 +87,8 @@ def test_without_the_environment_it_says_what_activates_it() -> None:
 def test_the_short_help_names_options_that_exist(in_root: Path) -> None:
     command = parsed("fit", "--config=configs/cgan.yaml", "--data=Images")
     known = {*command._parser_of("fit").get_defaults().keys()}
-    known |= {f"data.{name}" for name in command.config.fit.data.init_args}
-    known |= {f"model.{name}" for name in command.config.fit.model.init_args}
+    known |= {f"data.{name}" for name in command.config.fit.data.init_args.as_dict()}
+    known |= {f"model.{name}" for name in command.config.fit.model.init_args.as_dict()}
     parts = {*re.findall(r"^  --(\S+)", help_texts.FIT, re.MULTILINE)} - {"config"}
     nested = {"model.network.width", "model.optimizer.lr", "model.generator.width"}
     assert parts - nested <= known

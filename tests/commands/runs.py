@@ -33,7 +33,7 @@ def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    flags = [*NETWORK, "--model.ema_decay=0.5", "--trainer.log_every_n_steps=1"]
+    flags = [*NETWORK, "--model.average.decay=0.5", "--trainer.log_every_n_steps=1"]
     return train(tmp_path_factory.mktemp("runs"), "ImageClassifier", *flags)
 
 

@@ -86,7 +86,7 @@ def test_every_picture_can_be_asked_for(cgan: Path, tmp_path: Path) -> None:
     found = {path.name for path in tmp_path.iterdir()}
     pictures = {"interpolation.png", "between_3_8.png", "neighbors.png", "training.gif"}
     assert found == {"grid.png", "samples.npz"} | pictures
-    assert Image.open(tmp_path / "training.gif").n_frames == 2
+    assert Image.open(tmp_path / "training.gif").n_frames >= 2
 
 
 def test_a_gan_without_labels_interpolates(gan: Path, tmp_path: Path) -> None:
