@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from callbacks.function_fit import probability_surface
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
+from callbacks.function_fit import probability_surface
 from callbacks.results import class_names
 from commands.loading import RUNS, load
 from datamodules.frame import Frame, to_frame

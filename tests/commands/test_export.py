@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from models.gan_networks import ModernTrunk
 from torch import Tensor, nn
 
 from commands.export import Program, export, largest_difference, programs_of
@@ -28,7 +29,7 @@ from models import (
     ProjectionHead,
     SoftmaxHead,
 )
-from models.gan_networks import ModernTrunk
+from models.averaging import Averaging
 from models.generative import is_generative
 from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, convnet, dense, iris
@@ -102,19 +103,19 @@ def files(folder: Path) -> set[str]:
 
 
 MODELS: dict[str, Any] = {
-    "residual": partial(convnet, ema_decay=0.9, flip=True, flip_in_evaluation=True),
+    "residual": partial(convnet, average=Averaging(0.9), flip=True, flip_in_evaluation=True),
     "vgg": partial(image_classifier, partial(VGG16, width=0.03)),
     "lecture": partial(image_classifier, LectureConvNet, loss="bce"),
     "dense": partial(image_classifier, partial(FeedForward, dropout=0.5, batch_norm=True)),
     "iris": partial(iris, [8], "tanh"),
     "gate": GateMLP,
     "function": FunctionMLP,
-    "gan": partial(small, GAN, image_shape=(3, 16, 20), ema_decay=0.9),
+    "gan": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
     "lecture-gan": partial(small, **LECTURE | DROPOUT, latent="uniform"),
     "softmax": partial(small, ConditionalGAN, head=SoftmaxHead),
     "sigmoid": partial(small, ConditionalGAN, head=NormalizedSigmoidHead),
     "auxiliary": partial(small, ConditionalGAN, head=AuxiliaryHead),
-    "projection": partial(small, ConditionalGAN, head=ProjectionHead, ema_decay=0.9),
+    "projection": partial(small, ConditionalGAN, head=ProjectionHead, average=Averaging(0.9)),
     "embedding": partial(small, ConditionalGAN, conditioning="embedding", spectral_norm=True),
 }
 
@@ -169,7 +170,7 @@ def test_a_label_beyond_the_classes_is_refused(label: int, exported: Any) -> Non
 
 
 def test_a_classifier_takes_pixels_divides_them_and_answers_with_its_average(exported: Any) -> None:
-    model = shaken(convnet(ema_decay=0.9), scale=100.0)
+    model = shaken(convnet(average=Averaging(0.9)), scale=100.0)
     out = exported(model, "torch")
     extra = {"class_names": "", "scale": "", "model": ""}
     program = torch.export.load(out / "classifier.pt2", extra_files=extra).module()
@@ -193,7 +194,7 @@ def test_floats_are_taken_as_in_training_if_no_scale_is_known(exported: Any) -> 
 
 
 def test_a_file_has_no_weights_that_it_does_not_use(exported: Any) -> None:
-    out = exported(shaken(small(ConditionalGAN, ema_decay=0.9)), "torch")
+    out = exported(shaken(small(ConditionalGAN, average=Averaging(0.9))), "torch")
     assert files(out) == {"generator.pt2", "discriminator.pt2"}
     for name, used in {"generator": "model.ema.", "discriminator": "model.discriminator."}.items():
         kept = torch.export.load(out / f"{name}.pt2").state_dict
@@ -213,7 +214,7 @@ def test_a_discriminator_that_compares_images_is_left_out(
 def test_safetensors_keep_all_weights_and_the_settings(exported: Any) -> None:
     from safetensors import safe_open
 
-    model = shaken(small(ConditionalGAN, ema_decay=0.9, latent_dim=7))
+    model = shaken(small(ConditionalGAN, average=Averaging(0.9), latent_dim=7))
     with safe_open(exported(model, "safetensors") / "model.safetensors", "pt") as file:
         settings = json.loads(file.metadata()["init_args"])
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
