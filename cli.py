@@ -2,14 +2,13 @@
 
 import gc
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import commands
 from commands import terminal
-from commands.errors import is_lightnings, user_errors
-from commands.lightning_messages import reworded
+from commands.errors import explained
 from runtime import cpu, signals
-from runtime.errors import LOST_PROCESS, RunFailedError, announce, explain, is_lost_process
+from runtime.errors import announce
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -17,8 +16,11 @@ if TYPE_CHECKING:
     from commands.ladder_cli import LadderCLI
 
 
-def main(args: "ArgsType" = None) -> None:
+def main(args: "ArgsType" = None) -> Any:
     """Runs the command line, by default that of the process, whose signals it then handles.
+
+    Returns:
+        The result of a command that is a function.
 
     Raises:
         SystemExit: With 2 for a user's mistake, explained in one line on standard error; with 75
@@ -26,34 +28,23 @@ def main(args: "ArgsType" = None) -> None:
             cannot go on.
     """
     given = sys.argv[1:] if args is None else args
+    own_process = args is None
+    cpu.let_waiting_threads_sleep()
     try:
-        given = commands.named(given) if isinstance(given, list) else given
-        if not (isinstance(given, list) and commands.run_light(given)):
-            run_lightning(given, own_process=args is None)
-    except user_errors() as error:
-        announce(reworded(" ".join(str(error).split())))
-        raise SystemExit(2) from None
-    except RunFailedError as error:
-        announce(error)
-        raise SystemExit(1) from None
-    except OSError as error:
-        if not (text := explain(error)):
+        if not isinstance(given, list):  # a config as Python's objects
+            return run_lightning(given)
+        return commands.run(given, lambda words: run_lightning(words, own_process))
+    except Exception as error:
+        code, text = explained(error)
+        if not text:
             raise
         announce(text)
-        raise SystemExit(1) from None
-    except (RuntimeError, ValueError, AttributeError) as error:
-        if is_lost_process(error):
-            announce(LOST_PROCESS)
-            raise SystemExit(1) from None
-        if not is_lightnings(error):
-            raise
-        announce(reworded(" ".join(str(error).split())))
-        raise SystemExit(2) from None
+        raise SystemExit(code) from None
 
 
 def run_lightning(args: "ArgsType", own_process: bool = False) -> "LadderCLI":
-    """Runs a command that needs a Trainer, and returns it."""
-    cpu.let_waiting_threads_sleep()
+    """Runs fit, validate or test, and returns their Trainer, model and data."""
+
     if own_process:
         gc.disable()  # imports make a million objects that stay; each look through them takes 0.2 s
         if "fit" in sys.argv[1:]:  # saves when it is told to stop

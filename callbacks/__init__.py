@@ -7,7 +7,6 @@ from callbacks.fallback import FallbackSteps
 from callbacks.finite import FiniteLoss
 from callbacks.function_fit import FunctionFit
 from callbacks.network import NetworkFigure, Summary
-from callbacks.predictions import Predictions
 from callbacks.progress import Progress
 from callbacks.quality import Quality
 from callbacks.samples import SampleGrid
@@ -19,12 +18,11 @@ DEFAULT_CALLBACKS = (
     NetworkFigure,
     DataFigures,
     Evaluation,
-    Predictions,
     FunctionFit,
 )
 
 __all__ = [
     "DEFAULT_CALLBACKS",
     "Curves", "DataFigures", "Evaluation", "FallbackSteps", "FiniteLoss", "FunctionFit",
-    "NetworkFigure", "Predictions", "Progress", "Quality", "SampleGrid", "Summary",
+    "NetworkFigure", "Progress", "Quality", "SampleGrid", "Summary",
 ]  # fmt: skip

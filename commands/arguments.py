@@ -1,30 +1,128 @@
-"""The command line, completed: lists joined, a run's config added, the experiment named.
+"""Reads the command line of a command that is a function, and what all command lines share.
 
-Imports nothing heavy before a checkpoint must be read.
+A function's parameters become options of the same name, with the types and texts that it declares:
+
+- The first parameter, if it has no default or is called `run` or `runs`, also takes the words that
+  stand before all options. `--ckpt_path` is another name for `run`, because `fit` and `test` call
+  it so.
+- A list takes several words, `--classes 3 1 4`, or `--classes 3,1,4`, or `--classes [3,1,4]`.
+- `--gif` alone means true.
+- A parameter `fit: list[str]` receives the words of all options that are not the function's own.
 """
 
-import itertools
 import json
-from collections.abc import Callable
-from contextlib import suppress
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-import yaml
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from commands import explanations
 from runtime.errors import UserError
 
-# Options that take several values, and the type of one
-LISTS = {"--classes": int, "--between": int, "--format": str, "--files": str}
-FLAGS = ("--gif",)  # options that may stand without a value
-RENAMED = {"--digits": "--classes"}  # former names of options, still accepted
 CONFIG = ("--config", "-c")
+REST = "fit"
+
+
+class Parser(ArgumentParser):
+    """A parser that raises its errors."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(message)
+
+
+def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
+    """Calls a function with its arguments from a command line, and returns its result."""
+    hints = get_type_hints(function)
+    known = {key: hints[key] for key in signature(function).parameters}
+    takes_rest = known.pop(REST, None) is not None
+    first = next(iter(known))
+    positional = first in ("run", "runs") or signature(function).parameters[first].default is (
+        signature(function).empty
+    )
+    parser = Parser(
+        prog=f"python cli.py {name}",
+        usage=f"python cli.py {name} {f'{first.upper()} ' if positional else ''}[OPTIONS]",
+        formatter_class=DefaultHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_function_arguments(function, skip={REST} if takes_rest else set())
+    own, rest = split(args, known, first if positional else None)
+    if rest and not takes_rest:
+        own += rest
+    try:
+        values = parser.parse_args(own).as_dict()
+    except UserError as error:
+        text = explanations.explain(str(error), [name, *args], list(known), ())
+        if f"missing: --{first}" in text and positional:
+            text = f"missing: {first.upper()}, such as `python cli.py {name} runs/cgan`."
+        raise UserError(text) from None
+    return function(**values, **({REST: rest} if takes_rest else {}))
+
+
+def split(args: list[str], known: dict[str, Any], first: str | None) -> tuple[list[str], list[str]]:
+    """Writes each known option as one word, `--name=value`, and returns the other words apart.
+
+    Args:
+        args: The command line after the command's name.
+        known: The names of options with their types.
+        first: The option that the words before all options belong to; None: none.
+    """
+    values: dict[str, list[str]] = {}
+    rest: list[str] = []
+    taker = first  # the option that a word without dashes belongs to
+    for word in args:
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--")
+        name = "run" if name == "ckpt_path" and "run" in known else name
+        if option.startswith("--") and name in known:
+            values.setdefault(name, []).extend([value] if equals else [])
+            taker = name if _is_list(known[name]) or not equals else None
+        elif word.startswith("-") and not word[1:].isdecimal():
+            rest.append(word)
+            taker = None
+        elif taker is None:
+            rest.append(word)
+        else:
+            values.setdefault(taker, []).append(word)
+            taker = taker if _is_list(known[taker]) else None
+    return [f"--{name}={_joined(name, words, known[name])}" for name, words in values.items()], rest
+
+
+def _joined(name: str, words: list[str], kind: Any) -> str:
+    """Returns the value of an option in the form that jsonargparse reads."""
+    if kind is bool and not words:
+        return "true"
+    if not words:
+        raise UserError(f"--{name} needs a value: write one after it.")
+    return (
+        json.dumps([i for word in words for i in _items(word, kind)])
+        if _is_list(kind)
+        else (words[-1])
+    )
+
+
+def _items(word: str, kind: Any) -> list[str]:
+    """Returns the values in a word: one, or those of `[3,1,4]` or `3,1,4`."""
+    if Path in _parts(kind) and not word.startswith("["):  # a file's name may have commas
+        return [word]
+    return [part.strip(" '\"") for part in word.strip("[]").split(",") if part.strip()]
+
+
+def _is_list(kind: Any) -> bool:
+    return any(get_origin(part) in (list, tuple, Sequence) for part in _parts(kind))
+
+
+def _parts(kind: Any) -> list[Any]:
+    """Returns a type and those that it is made of."""
+    return [kind, *(inner for part in get_args(kind) for inner in _parts(part))]
 
 
 def values(args: list[str]) -> list[tuple[str, str]]:
     """Returns each option with its value, written as `--option value` or `--option=value`."""
-    parts = (arg.split("=", 1) if arg.startswith("-") else [arg] for arg in args)
-    return list(pairwise(itertools.chain.from_iterable(parts)))
+    parts = [part for arg in args for part in (arg.split("=", 1) if arg[:1] == "-" else [arg])]
+    return list(zip(parts, parts[1:], strict=False))
 
 
 def given_files(args: list[str]) -> list[Path]:
@@ -51,87 +149,3 @@ def experiment_name(files: list[Path], class_path: str, given: str | None = None
             start = parts.index("configs") + 1 if "configs" in parts else -1
             return "-".join(parts[start:])
     return class_path.rpartition(".")[2].lower()
-
-
-def normalized(args: list[str]) -> list[str]:
-    """Returns the arguments in the form that jsonargparse reads.
-
-    Options have their present names, and lists are joined: `--digits 3 1 4` becomes `--classes
-    [3, 1, 4]`, and `--files a.png b.png` becomes `--files ["a.png", "b.png"]`.
-    """
-    args = [f"{arg}=true" if _is_bare_flag(args, place) else arg for place, arg in enumerate(args)]
-    joined: list[str] = []
-    items: list[str] | None = None  # of the list option before, to which more may follow
-    kind: Callable[[str], int | str] = str
-    for arg in args:
-        name, equals, value = arg.partition("=")
-        name = RENAMED.get(name, name)
-        if items is not None and (not arg.startswith("-") or arg[1:].isdecimal()):
-            items += _items(arg)
-        elif name in LISTS:
-            items, kind = _items(value) if equals else [], LISTS[name]
-            joined += [name, ""]
-        else:
-            items = None
-            joined.append(name + equals + value)
-            continue
-        try:
-            joined[-1] = json.dumps([*map(kind, items)])
-        except ValueError:  # not numbers, as the parser will say
-            joined[-1] = json.dumps(items)
-    for option, value in pairwise(joined):
-        if option in LISTS and value == "[]":
-            raise UserError(f"{option} needs a value: write one or several after it.")
-    return joined
-
-
-def _is_bare_flag(args: list[str], place: int) -> bool:
-    following = args[place + 1 : place + 2]
-    return args[place] in FLAGS and (not following or following[0].startswith("-"))
-
-
-def _items(text: str) -> list[str]:
-    """Returns the values in an argument: one, or those of a list such as `[3,1,4]`."""
-    with suppress(yaml.YAMLError):
-        if isinstance(values := yaml.safe_load(text), list):
-            return [*map(str, values)]
-    return [text]
-
-
-def with_config_of_run(args: list[str]) -> list[str]:
-    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given.
-
-    A checkpoint outside a run folder has no config. Its model's class is added instead.
-    """
-    from commands.model_arguments import saved_in
-    from runtime import checkpoints, trust
-    from runtime.run_folder import run_folder_of
-
-    given = dict(values(args))
-    option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
-    if not given.keys().isdisjoint({*CONFIG, "--model"}) or option is None:
-        return args
-    runs = Path(given.get("--trainer.default_root_dir", "runs"))
-    checkpoint, own = checkpoints.resolve(given[option], runs, option=option), own_classes(args)
-    folder = run_folder_of(checkpoint)
-    if folder is None or not (folder / "config.yaml").is_file():
-        saved = saved_in(checkpoint, own)
-        return [args[0], "--model", saved["class_path"], *args[1:]] if saved else args
-    config = folder / "config.yaml"
-    if own is not None:
-        trust.check_trust(yaml.safe_load(config.read_text()), str(config), own)
-    return [args[0], "--config", str(config), *args[1:]]
-
-
-def own_classes(args: list[str]) -> list[str] | None:
-    """Returns the import paths that the user named; None if `--trust true` allows any other."""
-    from runtime import trust
-
-    given = values(args)
-    if dict(given).get("--trust", "false").lower() == "true":
-        return None
-    found = [*trust.import_paths([value for _, value in given])]
-    for file in given_files(args):
-        with suppress(OSError, ValueError, yaml.YAMLError):  # `config_files.check` reports these
-            found += trust.import_paths(yaml.safe_load(file.read_text()))
-    return found

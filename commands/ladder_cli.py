@@ -1,50 +1,171 @@
-"""The runs of a command that needs a Trainer: its parts built, its folder, its last words."""
+"""LightningCLI for fit, validate and test: run folders, checkpoints by name, last lines."""
 
 import atexit
 import gc
+import json
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from jsonargparse import Namespace
-from lightning import Callback, LightningDataModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-import models
 from callbacks import DEFAULT_CALLBACKS, Progress, Summary
-from commands import initial_weights, last_words, model_arguments, program
-from commands.command_line import CommandLine
+from commands import arguments, config_files, explanations, help_texts, last_lines, model_arguments
+from commands.loading import model_of
+from commands.parser import (
+    CLASSES,
+    SECTIONS,
+    Parser,
+    WholeConfig,
+    add_options_of,
+    add_shared_options,
+    help_of_parts,
+)
 from datamodules.base import InMemoryDataModule
-from runtime import checkpoints, cluster, signals, trust
+from runtime import checkpoints, cluster, lightning_fixes, signals, trust
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.errors import UserError
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
+from runtime.trainer import LadderTrainer
 
 
-def check_monitors(trainer: Trainer, data: LightningDataModule | None) -> None:
-    """Refuses callbacks that watch the validation split of data that have none."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector
-        watched = str(getattr(callback, "monitor", None))
-        chosen = not isinstance(callback, checkpoints.BestCheckpoint)
-        if chosen and watched.startswith("val/") and isinstance(data, InMemoryDataModule):
-            data.setup()
-            if data.splits is not None and data.splits.val is None:
-                name = type(callback).__name__
-                raise UserError(
-                    f"trainer.callbacks: {name} watches {watched}, and the data have no "
-                    "validation split: set --data.val_fraction 0.2, or watch train/loss."
-                )
-
-
-class LadderCLI(CommandLine):
+class LadderCLI(LightningCLI):
     """LightningCLI with run folders, checkpoints found by name, and one-line errors."""
+
+    parser: Parser
+
+    def __init__(self, args: ArgsType = None) -> None:
+        self.args = sys.argv[1:] if args is None else args
+        super().__init__(
+            LightningModule,
+            trainer_class=LadderTrainer,
+            trainer_defaults={"default_root_dir": "runs"},
+            save_config_callback=WholeConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            parser_kwargs={"allow_abbrev": False},  # a misspelled option is not another
+            parser_class=Parser,
+            subclass_mode_model=True,
+            auto_configure_optimizers=False,
+            args=args,
+        )
+
+    # --- The command line ---
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Returns the given command, because the parser of each takes 50 ms to build."""
+        known = {k: v for k, v in LightningCLI.subcommands().items() if k != "predict"}
+        given = self.args[:1] if isinstance(self.args, list) else [*self.args]
+        return {name: known[name] for name in given if name in known} or known
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        super().setup_parser(*args, **kwargs)
+        for name in self.subcommands():
+            add_options_of(name, self._parser_of(name))
+
+    def _parser_of(self, command: str) -> Parser:
+        found: Any = self.parser._subcommands_action
+        return found.choices[command]
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        add_shared_options(parser)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses the command line, completed by the config of the run that it names."""
+        self.files: list[Path] = []
+        if isinstance(self.args, list):
+            self.config = self._parsed(self.args)
+        else:
+            self.config = parser.parse_object(self.args)
+        for name in ("trainer", *SECTIONS):
+            if not isinstance(value := self.options[name], Namespace):
+                raise UserError(f"--{name}: expected options by name, got '{value}'.")
+        self._find_checkpoint()
+        if self.options.get("data") is None:
+            raise UserError(
+                f"missing: --data. {self.config.subcommand} needs a data set: give --data, such as "
+                "--data Images, or a config file that names one, such as --config configs/cgan.yaml"
+            )
+
+    def _parsed(self, args: list[str]) -> Namespace:
+        if args[1:] and not args[1].startswith("-") and args[0] != "fit":
+            args = [args[0], "--ckpt_path", *args[1:]]  # `test RUN`
+        config_files.check(arguments.given_files(args))
+        args = with_config_of_run(args)
+        self.files = arguments.given_files(args)
+        config_files.check(self.files)
+        for warning in config_files.check_together(self.files):
+            rank_zero_warn(warning)
+        if help_texts.wants_parts(args):
+            print(help_of_parts(args))
+            raise SystemExit(0)
+        if "--help" in args or "-h" in args:
+            args = [args[0], "--help"]
+        try:
+            with lightning_fixes.defaults_of_the_new_class():
+                return self.parser.parse_args(args)
+        except UserError as error:
+            own = self._parser_of(args[0]).get_defaults().keys()
+            raise UserError(explanations.explain(str(error), args, own, CLASSES)) from None
+
+    @property
+    def options(self) -> Namespace:
+        """The options of the command."""
+        return self.config[self.config.subcommand]
+
+    @property
+    def runs(self) -> Path:
+        """The folder of all runs."""
+        return Path(self.options.trainer.default_root_dir)
+
+    @property
+    def experiment(self) -> str:
+        """The name of the folder of this experiment's runs."""
+        class_path = self.options.model.class_path if self.options.model else ""
+        return arguments.experiment_name(self.files, class_path, self.options.experiment)
+
+    def _find_checkpoint(self) -> None:
+        """Finds the checkpoint that the options, or a job that was started again, mean."""
+        command, wanted = self.config.subcommand, self.options.get("ckpt_path")
+        self.checkpoint: Path | None = None
+        typed = self.args if isinstance(self.args, list) else []
+        given = {name for name, _ in arguments.values(typed)}
+        if "--init_from" in given and "--ckpt_path" in given:
+            raise UserError(
+                "--init_from starts a new run and --ckpt_path continues one: give one of them."
+            )
+        if "--init_from" in given:
+            wanted = None  # a run's config names its own
+        if command == "fit" and wanted is None and cluster.in_job():
+            wanted = checkpoints.newest(self.runs / self.experiment / cluster.run_name())
+        if wanted is not None:
+            folder = self.runs / self.experiment
+            self.checkpoint = checkpoints.resolve(wanted, folder, command == "fit")
+            step = checkpoints.step_of(self.checkpoint) or 0
+            run = self._folder_of_checkpoint or self.checkpoint
+            rank_zero_info(f"{'Continues' if command == 'fit' else 'Run:'} {run}, step {step:,}.")
+        elif command != "fit" and not self.options.untrained:
+            raise UserError(
+                f"{command} without --ckpt_path would use random weights: give a checkpoint or a "
+                f"run folder, `python cli.py {command} RUN`, or --untrained true."
+            )
+        self.options.ckpt_path = str(self.checkpoint) if self.checkpoint else None
+
+    def _parse_ckpt_path(self) -> None:
+        """Replaces Lightning's, which lets a checkpoint's hyperparameters win over all options."""
+
+    # --- The parts of a run ---
 
     def before_instantiate_classes(self) -> None:
         """Arranges the process: garbage collection, subnormal numbers, signals."""
-        if self.checkpoint:
-            self.options.ckpt_path = str(self.checkpoint)
         if not gc.isenabled():
             gc.freeze()  # no collection looks through what was imported, in training neither
             if "triton" in sys.modules:  # it would report that as leaked, at length
@@ -55,55 +176,27 @@ class LadderCLI(CommandLine):
             signals.restore()  # a signal may end it at once
         if self.subcommand != "fit" or self.options.trainer.logger is False:
             self.save_config_callback = None
-        if self.subcommand == "fit" and (data := self.options.get("data")):
-            cluster.insist_on_data(data)
-
-    @property
-    def _saves(self) -> bool:
-        return self.subcommand == "fit" and self._keeps_checkpoints
-
-    @property
-    def _keeps_checkpoints(self) -> bool:
-        trainer = self.options.trainer
-        return trainer.enable_checkpointing is not False and not trainer.fast_dev_run
-
-    def before_fit(self) -> None:
-        cluster.check_strategy(self.trainer, self.model)
-        check_monitors(self.trainer, self.datamodule)
-        if self.initial is not None:
-            initial_weights.load_into(self.model, self.initial)
-
-    def before_predict(self) -> None:
-        """Refuses a GAN, which has nothing to predict."""
-        if isinstance(self.model, models.GAN):
-            raise UserError(
-                "predict is for classifiers and regressors; draw from a GAN with "
-                f"`python cli.py sample --ckpt_path {self.checkpoint or 'RUN'}`."
-            )
+        if self.subcommand == "fit":
+            cluster.insist_on_data(self.options.data)
 
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
-            if self.datamodule is not None:
-                trained = self.checkpoint is not None
-                model_arguments.check_against_data(self.options.model, self.datamodule, trained)
             model_arguments.keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
-            cause: BaseException = error
-            while not isinstance(cause, UserError):
-                if (inner := cause.__cause__ or cause.__context__) is None:
-                    break
-                cause = inner
-            raise cause from None
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, UserError):
+                cause = cause.__cause__ or cause.__context__
+            raise (cause or error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the Trainer with the run's folder and callbacks."""
         config = self.config_init[self.subcommand].trainer
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
-            resumed = self._folder_of_checkpoint
             given = [] if config.logger in (None, True) else config.logger
             others = given if isinstance(given, list) else [given]
+            resumed = self._folder_of_checkpoint
             chosen.insert(0, RunFolder(self.runs, self.experiment, resumed, others))
         kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them once the folder is known
         if self._saves:
@@ -123,57 +216,65 @@ class LadderCLI(CommandLine):
         if config.enable_model_summary is not False:
             chosen.append(Summary())
         if self._saves:
-            command = f"{program.cli()} fit{self._trusting}"
-            chosen.append(Preemption(config.max_time, command))
+            chosen.append(Preemption(config.max_time, f"{last_lines.cli()} fit{self._trusting}"))
         if self._keeps_checkpoints:
             chosen += [options.checkpoint, checkpoints.BestCheckpoint()]
         return chosen
 
-    def before_validate(self) -> None:
-        self._pictures = last_words.written_at(self._folder_of_checkpoint)
+    @property
+    def _saves(self) -> bool:
+        return self.subcommand == "fit" and self._keeps_checkpoints
 
-    before_test = before_validate
+    @property
+    def _keeps_checkpoints(self) -> bool:
+        trainer = self.options.trainer
+        return trainer.enable_checkpointing is not False and not trainer.fast_dev_run
 
     @property
     def _folder_of_checkpoint(self) -> Path | None:
         return run_folder_of(self.checkpoint) if self.checkpoint else None
 
+    # --- Before and after a command ---
+
+    def before_fit(self) -> None:
+        cluster.check_strategy(self.trainer, self.model)
+        if self.checkpoint is None and (initial := self.options.init_from):
+            found = checkpoints.resolve(initial, self.runs, option="--init_from")
+            load_initial_weights(self.model, found)
+
+    def before_validate(self) -> None:
+        self._pictures = last_lines.written_at(self._folder_of_checkpoint)
+
+    before_test = before_validate
+
     def after_validate(self) -> None:
         """Refuses data that had nothing to validate on, and names the new pictures."""
         data = self.datamodule
         if isinstance(data, InMemoryDataModule) and data.splits and data.splits.val is None:
-            again = "train again with --data.val_fraction 0.2"
-            remedy = f", or {again}" if "val_fraction" in data.hparams else ""
+            again = ", or train again with --data.val_fraction 0.2"
+            remedy = again if "val_fraction" in data.hparams else ""
             raise UserError(
-                "the data have no validation split: use `python cli.py test --ckpt_path RUN`"
-                f"{remedy}."
+                f"the data have no validation split: use `python cli.py test RUN`{remedy}."
             )
-        self._name_pictures()
+        self.after_test()
 
     def after_test(self) -> None:
-        self._name_pictures()
-
-    def _name_pictures(self) -> None:
+        """Names the new pictures."""
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
         if folder and self.trainer.loggers:
-            self._print(last_words.new_pictures(Path(folder), self._pictures))
+            self._print(last_lines.new_pictures(Path(folder), self._pictures))
 
     def after_fit(self) -> None:
         """Prints where the run and its pictures are, and which command comes next."""
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
         if not folder or not self.trainer.loggers or self.options.trainer.fast_dev_run:
             return
-        lines = [f"This run: {folder}", *last_words.pictures_of_training(Path(folder))]
-        lines.append(last_words.watching(self.runs))
+        lines = [f"This run: {folder}", *last_lines.pictures_of_training(Path(folder))]
+        lines.append(last_lines.watching(self.runs))
         if self._saves:
-            run = self._as_option(folder)
-            lines = last_words.missing_validation(self.trainer, self.datamodule, run) + lines
-            lines.append(f"Next:     {program.cli()} test {run}")
+            run = f"{shlex.quote(folder)}{self._trusting}"
+            lines.append(f"Next:     {last_lines.cli()} test {run}")
         self._print(lines)
-
-    def _as_option(self, folder: str) -> str:
-        """Returns the options that name a run to other commands."""
-        return f"--ckpt_path {shlex.quote(folder)}{self._trusting}"
 
     @property
     def _trusting(self) -> str:
@@ -184,3 +285,65 @@ class LadderCLI(CommandLine):
     def _print(lines: list[str]) -> None:
         for line in lines:
             rank_zero_info(line)
+
+
+def with_config_of_run(args: list[str]) -> list[str]:
+    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given.
+
+    A checkpoint outside a run folder has no config. Its model is added instead.
+    """
+    given = dict(arguments.values(args))
+    option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
+    if not given.keys().isdisjoint({*arguments.CONFIG, "--model"}) or option is None:
+        return args
+    runs = Path(given.get("--trainer.default_root_dir", "runs"))
+    checkpoint = checkpoints.resolve(given[option], runs, option=option)
+    own = _own_classes(args)
+    config = (run_folder_of(checkpoint) or checkpoint) / "config.yaml"
+    if config.is_file():
+        if own is not None:
+            trust.check_trust(yaml.safe_load(config.read_text()), str(config), own)
+        return [args[0], "--config", str(config), *args[1:]]
+    if not (saved := model_of(checkpoint, own)):
+        return args
+    for name in model_arguments.FROM_DATA:
+        saved["init_args"].pop(name, None)
+    return [args[0], "--model", json.dumps(saved), *args[1:]]
+
+
+def _own_classes(args: list[str]) -> list[str] | None:
+    """Returns the import paths that the user named; None if `--trust true` allows any other."""
+    given = arguments.values(args)
+    if dict(given).get("--trust", "false").lower() == "true":
+        return None
+    found = [*trust.import_paths([value for _, value in given])]
+    for file in arguments.given_files(args):
+        with suppress(OSError, ValueError, yaml.YAMLError):  # `config_files.check` reports these
+            found += trust.import_paths(yaml.safe_load(file.read_text()))
+    return found
+
+
+def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:
+    """Copies the weights that have the same name and shape in both models.
+
+    A warning names the others, which keep their initial values: the last layer, if the new data
+    have other classes.
+
+    Raises:
+        UserError: If none are the same.
+    """
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    own = model.state_dict()
+    same = {name: w for name, w in saved.items() if name in own and own[name].shape == w.shape}
+    if not same:
+        raise UserError(
+            f"--init_from {checkpoint}: no weights have the name and shape of one in "
+            f"{type(model).__name__}. Give a run of the same kind of model."
+        )
+    model.load_state_dict(same, strict=False)
+    rank_zero_info(f"Weights from {checkpoint}: {len(same)} of {len(own)} tensors.")
+    if missing := [name for name in own if name not in same]:
+        rank_zero_warn(
+            f"--init_from {checkpoint}: {', '.join(missing[:4])}{', ...' if missing[4:] else ''} "
+            "have other shapes there or are missing, so they keep their initial values."
+        )

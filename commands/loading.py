@@ -1,21 +1,150 @@
-"""Trained models for the tools."""
+"""A trained model and its data, for the tools, which use no Trainer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
-from commands import trained
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from datamodules.base import InMemoryDataModule
+from datamodules.frame import Frame
 from models.base import Module
 from runtime import checkpoints
+from runtime.cpu import choose_precision
+from runtime.errors import UserError
+from runtime.run_folder import run_folder_of
+from runtime.trust import check_trust
 
 RUNS = Path("runs")
 
 
-def load(run: Path, trust: bool = False) -> Module:
-    """Builds the model of a run with its weights, in eval mode, on the CPU.
+def find(run: str | Path) -> Path:
+    """Returns the checkpoint of a run's folder, a checkpoint file, `last` or `best`."""
+    return checkpoints.resolve(run, RUNS, option="RUN")
 
-    Its attribute `frame` describes the training data.
+
+def folder_of(run: str | Path) -> Path:
+    """Returns the folder of a run, or that of a checkpoint which is in none."""
+    checkpoint = find(run)
+    return run_folder_of(checkpoint) or checkpoint.parent
+
+
+def load(run: str | Path, trust: bool = False) -> Any:
+    """Loads a trained model with its weights, in eval mode, on the CPU.
+
+    Its attribute `frame` describes the training data; it is None if the checkpoint does not.
 
     Args:
-        run: A run folder, a checkpoint, or `last` or `best` of the runs in `runs/`.
+        run: A run's folder, a checkpoint file, `last` or `best`.
         trust: Import the classes that the checkpoint names, whoever wrote it.
     """
-    return trained.load(checkpoints.resolve(run, RUNS, option="run"), trust)
+    path = find(run)
+    saved = model_of(path, [] if not trust else None)
+    if not saved:
+        raise UserError(
+            f"{path} does not say its model's class, because it is not from `cli.py fit`: load it "
+            "with the class's method load_from_checkpoint"
+        )
+    name = saved["class_path"]
+    try:
+        found = resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path} is of model {name}, which cannot be imported ({error}): put its file on "
+            "Python's path"
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, LightningModule)):
+        raise UserError(f"{path} is of {name}, which is no LightningModule")
+    checked: dict[str, Any] = {"trust": True} if issubclass(found, Module) else {}
+    with isolate_rng():
+        model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
+    model.frame = Frame.of_checkpoint(torch.load(path, "cpu", weights_only=True, mmap=True))
+    return model
+
+
+def model_of(checkpoint: Path, own: list[str] | None) -> dict[str, Any]:
+    """Returns class path and init arguments of a checkpoint's model; empty if it does not say.
+
+    Args:
+        checkpoint: The file.
+        own: Import paths that the user named, see `runtime.trust`; None: every class is trusted.
+    """
+    content = torch.load(checkpoint, map_location="meta", weights_only=True, mmap=True)
+    hparams = dict(content.get("hyper_parameters", {}))
+    if own is not None:
+        check_trust(hparams, str(checkpoint), own)
+    class_path = hparams.pop("_class_path", None)
+    hparams.pop("_instantiator", None)
+    return {"class_path": class_path, "init_args": hparams} if class_path else {}
+
+
+def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) -> Any:
+    """Builds the DataModule that a run's config.yaml describes, ready for its splits.
+
+    Args:
+        run: As for `load`.
+        data_dir: Another folder for the data set; None: the run's.
+        trust: As for `load`.
+    """
+    file = folder_of(run) / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{run}: there is no config.yaml beside it, which names the data: give the "
+                        "folder of a run")  # fmt: skip
+    data = yaml.safe_load(file.read_text()).get("data")
+    if not data:
+        raise UserError(f"{file} names no data set")
+    if not trust:
+        check_trust(data, str(file))
+    if data_dir is not None:
+        data.setdefault("init_args", {})["data_dir"] = str(data_dir)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    try:
+        found = parser.instantiate_classes(parser.parse_object({"data": data})).data
+    except UserError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{file}: its data cannot be built: {error}") from None
+    found.prepare_data()
+    found.setup("fit")
+    found.setup("test")
+    return found
+
+
+def splits_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) -> Any:
+    """Returns the DataModule of a run, which must be one of this project's, with its splits."""
+    data = data_of(run, data_dir, trust)
+    if not isinstance(data, InMemoryDataModule) or data.splits is None:
+        raise UserError(f"{type(data).__name__} is no datamodules.base.InMemoryDataModule")
+    return data
+
+
+def class_names(model: Any) -> list[str]:
+    """Returns the names of a model's classes, or else their numbers."""
+    names = model.frame.class_names if model.frame else None
+    return [str(name) for name in names or range(model.num_classes or 0)]
+
+
+@contextmanager
+def inference(model: LightningModule) -> Iterator[None]:
+    """Computes without gradients, on a GPU if there is one, in the precision that is fast there."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
+    half = "bf16" in choose_precision(device)[0]
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=half):
+        yield
+
+
+def numbered(folder: Path, name: str) -> Path:
+    """Returns the folder, or with a number behind it if it holds this file already."""
+    found, number = folder, 1
+    while (found / name).exists():
+        number += 1
+        found = folder.with_name(f"{folder.name}_{number}")
+    return found

@@ -1,63 +1,114 @@
-"""Pictures of the features that a network has learned: the Trainer's method `maximize`."""
+"""Pictures of the features that a network has learned."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
-from lightning import LightningDataModule, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from callbacks.results import class_names
-from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion
+from commands.loading import class_names, folder_of, load, splits_of
+from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion, spread
 from datamodules.base import InMemoryDataModule
-from figures.pictures import figures_folder, output_folder, publish
-from models.classifier import Classifier
-from models.gan import GAN
-from models.inspection import (
-    activations,
-    first_layer_filters,
-    frozen,
-    last_layer,
-    maximize,
-    occlusion_map,
-)
+from figures.pictures import output_folder, write_figure
+from models import inspection as ascent
+from models.classifier import is_classifier
+from models.inspection import occlusion_map
 from runtime.errors import UserError
-from runtime.ranges import (
-    NonNegative,
-    NonNegativeFloat,
-    Positive,
-    PositiveFloat,
-    Share,
-)
-from runtime.run_folder import RunFolder
+from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share
 
 CANDIDATES = 1000  # test images, of which some are occluded
-SQUARES, FLAT = (
-    (0.21, 0.35, 0.5),
-    0.1,
-)  # shares of a side; a range of probabilities that says little
+SQUARES = (0.21, 0.35, 0.5)  # shares of a side
+FLAT = 0.1  # a range of probabilities that says little
+READABLE = 5  # least side of a filter whose picture shows a shape
 
 
 class Inspected(NamedTuple):
+    """The part of a model whose features are drawn."""
+
     network: nn.Module
-    forward: Callable[[Tensor], object]  # Runs the network on images.
-    layer: str  # The layer to inspect by default.
+    forward: Callable[[Tensor], object]  # runs the network on images
+    layer: str  # the layer to inspect by default
     image_shape: tuple[int, ...]
-    num_classes: int | None  # Classes that the default layer scores.
+    num_classes: int | None  # classes that the default layer scores
 
 
-def inspect(model: LightningModule) -> Inspected:
+def maximize(
+    run: Path,
+    layer: str | None = None,
+    unit: NonNegative | None = None,
+    steps: Positive = 200,
+    lr: PositiveFloat = 0.05,
+    jitter: NonNegative = 1,
+    blur: NonNegativeFloat = 0.5,
+    l2: Share = 0.02,
+    occlusion: NonNegative = 8,
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    trust: bool = False,
+) -> list[Path]:
+    """Draws inputs that excite a network's units, its first filters, and occlusion maps.
+
+    Writes `maximize_class_scores.png`, or `maximize_<layer>.png` of another layer, `filters.png`
+    if the first layer's weights are large enough to show a shape, and for classifiers
+    `occlusion.png`.
+
+    Args:
+        run: A classifier of images, or a GAN, whose discriminator is inspected: a run's folder, a
+            checkpoint, `last` or `best`.
+        layer: Name of a layer of the network; by default the last one, the class scores. The
+            error for a wrong name lists all names.
+        unit: A unit of that layer; by default all of them.
+        steps: Steps of gradient ascent.
+        lr: Root mean square of a step, as a share of the range of pixels.
+        jitter: Largest shift of the image at each step, in pixels.
+        blur: Standard deviation of a Gaussian that smooths the image at each step, in pixels.
+        l2: Share by which all pixels shrink at each step.
+        occlusion: Number of test images to draw occlusion maps for, the least certain of those
+            that are classified right; 0 draws none, and the data set is not needed.
+        data_dir: Another folder for the run's data set.
+        out: Folder for the pictures; by default the run's `figures`.
+        trust: Import the classes that the run names, whoever made it.
+
+    Returns:
+        The pictures.
+    """
+    model = load(run, trust)
+    part = inspect(model)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
+    data = splits_of(run, data_dir, trust) if occlusion and is_classifier(model) else None
+    high = 255 / model.frame.scale if model.frame and is_classifier(model) else 1.0
+    figures = {}
+    name = (layer or part.layer).removeprefix("network.").removeprefix("discriminator.")
+    options: dict[str, Any] = {"bounds": (0.0, high), "forward": part.forward}
+    units = None if unit is None else [unit]
+    chosen = steps, lr, jitter, blur, l2, int(model.seed)
+    images = ascent.maximize(part.network, name, units, part.image_shape, *chosen, **options)
+    role, picture = _maximized(model, part, name, unit, images)
+    figures[f"maximize_{role}"] = picture
+    if (filters := _filters(part)) is not None:
+        figures["filters"] = draw_filters(filters)
+    if data is not None:
+        figures["occlusion"] = _occlusion(model, part.network, data, occlusion, high)
+    folder = output_folder(out or folder_of(run) / "figures")
+    for title, figure in figures.items():
+        write_figure(folder / f"{title}.png", figure)
+    print(f"Drawn into {folder}: {', '.join(f'{title}.png' for title in figures)}")
+    return [folder / f"{title}.png" for title in figures]
+
+
+def inspect(model: Any) -> Inspected:
     """Returns a classifier's network (averaged weights if there are any) or a discriminator."""
-    if isinstance(model, GAN):
+    if hasattr(model, "discriminator"):
 
-        def forward(images: Tensor) -> Tensor:  # No layer of the trunk sees the label.
+        def forward(images: Tensor) -> Tensor:  # no layer of the trunk sees the label
             return model.realness(images, images.new_zeros(len(images), dtype=torch.int64))
 
-        layer, shape = "classes" if model.num_classes is not None else "realness", model.image_shape
-        return Inspected(model.discriminator, forward, layer, shape, model.num_classes)
-    if not isinstance(model, Classifier):
+        layer = "classes" if hasattr(model.discriminator, "classes") else "realness"
+        return Inspected(model.discriminator, forward, layer, model.image_shape, model.num_classes)
+    if not is_classifier(model):
         raise UserError(
             f"maximize inspects a classifier or a GAN's discriminator, not {type(model).__name__}"
         )
@@ -67,112 +118,46 @@ def inspect(model: LightningModule) -> Inspected:
             f"{model.input_shape}"
         )
     network = model.network if model.ema is None else model.ema.network
-    return Inspected(network, network, last_layer(network), model.input_shape, model.num_classes)
+    return Inspected(
+        network, network, ascent.last_layer(network), model.input_shape, model.num_classes
+    )
 
 
-class Maximization:
-    """Mixin that adds the method `maximize` to a Trainer."""
-
-    def maximize(
-        self,
-        model: LightningModule,
-        datamodule: LightningDataModule | None = None,
-        ckpt_path: str | Path | None = None,
-        weights_only: bool | None = None,
-        layer: str | None = None,
-        unit: NonNegative | None = None,
-        steps: Positive = 200,
-        lr: PositiveFloat = 0.05,
-        jitter: NonNegative = 1,
-        blur: NonNegativeFloat = 0.5,
-        l2: Share = 0.02,
-        occlusion: NonNegative = 8,
-        out: str | Path | None = None,
-    ) -> None:
-        """Draws inputs that excite a network's units, its first filters, and occlusion maps.
-
-        Writes `maximize_class_scores.png`, or `maximize_<layer>.png` of another layer, and
-        `filters.png`, and for classifiers `occlusion.png`.
-
-        Args:
-            model: A classifier of images, or a GAN, whose discriminator is inspected.
-            datamodule: Source of the range of the inputs, and of test images to occlude.
-            ckpt_path: The trained weights.
-            weights_only: Refuse a checkpoint that contains more than plain values.
-            layer: Name of a layer of the network; by default the last one, the class scores.
-                The error for a wrong name lists all names.
-            unit: A unit of that layer; by default all of them.
-            steps: Steps of gradient ascent.
-            lr: Root mean square of a step, as a share of the range of pixels.
-            jitter: Largest shift of the image at each step, in pixels.
-            blur: Standard deviation of a Gaussian that smooths the image at each step, in pixels.
-            l2: Share by which all pixels shrink at each step.
-            occlusion: Number of test images to draw occlusion maps for, the least certain of those
-                that are classified right; 0 draws none.
-            out: Folder for the pictures; by default the run's `figures`.
-        """
-        trainer = cast(Trainer, self)
-        if not trainer.is_global_zero:
-            return  # One process is enough.
-        network, forward, default_layer, shape, num_classes = inspect(model)
-        model = _prepare(trainer, model, ckpt_path, weights_only)
-        fallback = figures_folder(trainer) or Path(trainer.default_root_dir) / "figures"
-        folder = output_folder(Path(out or fallback))
-        name = (layer or default_layer).removeprefix("network.").removeprefix("discriminator.")
-        data = datamodule if isinstance(datamodule, InMemoryDataModule) else None
-        high = 1.0 if data is None else 255 / data.scale
-        wanted = None if unit is None else [unit]
-        ascent = steps, lr, jitter, blur, l2, cast(int, model.seed)
-        options: dict[str, Any] = {"bounds": (0.0, high), "forward": forward}
-        images = maximize(network, name, wanted, shape, *ascent, **options)
-        scores = activations(network, name, images, forward).cpu()
-        units = torch.arange(scores.shape[1]) if unit is None else torch.tensor([unit])
-        reached = scores.gather(1, units[:, None])[:, 0]
-        names = [f"unit {place}" for place in units.tolist()]
-        role = name
-        if name == default_layer and scores.shape[1] == num_classes:
-            names = [class_names(data, num_classes)[place] for place in units.tolist()]
-            role = "class_scores" if isinstance(model, Classifier) else name
-        figures = {f"maximize_{role}": draw_maximized(images, reached, names, role)}
-        figures["filters"] = draw_filters(first_layer_filters(network, shape))
-        if occlusion and data is not None and isinstance(model, Classifier):
-            figures["occlusion"] = _occlusion(model, network, data, occlusion, high)
-        for title, figure in figures.items():
-            publish(trainer, folder, title, figure)
-        print(f"Drawn into {folder}: {', '.join(f'{title}.png' for title in figures)}")
+def _maximized(
+    model: Any, part: Inspected, name: str, unit: int | None, images: Tensor
+) -> tuple[str, Figure]:
+    """Draws images, each below its unit's name and activation; returns the layer's role too."""
+    scores = ascent.activations(part.network, name, images, part.forward).cpu()
+    units = torch.arange(scores.shape[1]) if unit is None else torch.tensor([unit])
+    reached = scores.gather(1, units[:, None])[:, 0]
+    names, role = [f"unit {place}" for place in units.tolist()], name
+    if name == part.layer and scores.shape[1] == part.num_classes:
+        names = [class_names(model)[place] for place in units.tolist()]
+        role = "class_scores" if is_classifier(model) else name
+    return role, draw_maximized(images, reached, names, role)
 
 
-def _prepare(
-    trainer: Trainer, model: LightningModule, ckpt_path: str | Path | None, safe: bool | None
-) -> LightningModule:
-    """Moves the model with its trained weights to the trainer's device; sets the run's folder."""
-    trainer.strategy.connect(model)
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector
-        if isinstance(callback, RunFolder):
-            callback.setup(trainer, model, stage="predict")
-    if ckpt_path is None:
-        print("No --ckpt_path: these are the pictures of an untrained network.")
-    else:
-        checkpoint = trainer.strategy.load_checkpoint(str(ckpt_path), safe)
-        model.on_load_checkpoint(checkpoint)
-        model.load_state_dict(checkpoint["state_dict"])
-    return model.to(trainer.strategy.root_device)
+def _filters(part: Inspected) -> Tensor | None:
+    """Returns the first layer's weights as pictures; None if they are too small to be read."""
+    try:
+        filters = ascent.first_layer_filters(part.network, part.image_shape)
+    except UserError:  # no layer gets the image directly
+        return None
+    return filters if min(filters.shape[1:]) >= READABLE else None
 
 
 def _occlusion(
-    model: Classifier, network: nn.Module, data: InMemoryDataModule, count: int, high: float
+    model: Any, network: nn.Module, data: InMemoryDataModule, count: int, high: float
 ) -> Figure:
     """Draws occlusion maps of the least certain of the test images that are classified right.
 
     The square covers a fifth of a side, or more if that hardly changes any probability.
     """
-    data.prepare_data()
-    data.setup("test")
     assert data.splits is not None
     candidates = data.excerpt(data.splits.test, CANDIDATES)
     rows = tuple(part.to(model.device) for part in candidates)
     images, targets = data.on_after_batch_transfer(rows, 0)
-    with torch.no_grad(), frozen(network):
+    with torch.no_grad():
         uncovered = torch.cat([model.probabilities(x) for x in images.split(250)])
     shares = uncovered.gather(1, targets[:, None])[:, 0]
     wrong = uncovered.argmax(dim=1) != targets
@@ -185,7 +170,8 @@ def _occlusion(
         maps = occlusion_map(network, images, targets, size, stride, **options)
         if maps.max() - maps.min() > FLAT:
             break
-    names = class_names(data, model.num_classes)
+    names = class_names(model)
     pairs = zip(targets.tolist(), shares.tolist(), strict=True)
     titles = [f"{names[k]}\n{p:.2f}" for k, p in pairs]
-    return draw_occlusion(images, maps, titles, size, stride)
+    whole = spread(maps.cpu(), size, stride, images.shape[2], images.shape[3])
+    return draw_occlusion(images.cpu(), whole, titles, size)

@@ -1,12 +1,13 @@
 """Figures of `maximize`: inputs that excite units, filters, occlusion maps."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from torch import Tensor
+from torch.nn.functional import conv_transpose2d, pad
 
 from figures.pictures import mosaic, new_figure, picture, styled
 
@@ -29,55 +30,41 @@ def draw_filters(filters: Tensor) -> Figure:
     return mosaic(filters, (), columns, heading, signed=True, cell=cell)
 
 
+def spread(maps: Tensor, size: int, stride: int, height: int, width: int) -> Tensor:
+    """Makes maps (N, H', W') of a square's places as large as their image, (N, H, W).
+
+    A pixel gets the mean of the probabilities at all places where the square covers it. Pixels at
+    the edge that no place covers get their neighbour's.
+    """
+    square = torch.ones(1, 1, size, size)
+    total = conv_transpose2d(maps[:, None].float(), square, stride=stride)
+    places = conv_transpose2d(torch.ones_like(maps[:, None]).float(), square, stride=stride)
+    means = total / places.clamp(min=1)  # a stride is not longer than a square
+    missing = (0, width - means.shape[3], 0, height - means.shape[2])
+    return pad(means, missing, mode="replicate")[:, 0]
+
+
 @styled
-def draw_occlusion(
-    images: Tensor, maps: Tensor, titles: Sequence[str], size: int, stride: int
-) -> Figure:
-    """Draws images, each above its probability map as a square covers each place of the image."""
-    count, (low, high) = len(images), probability_range(maps)
+def draw_occlusion(images: Tensor, maps: Tensor, titles: Sequence[str], size: int) -> Figure:
+    """Draws images (N, C, H, W), each above its map (N, H, W) of probabilities from 0 to 1."""
+    count = len(images)
     figure, grid = new_figure(1.4 * max(count, 5) + 1.6, 4.8, 2, count, squeeze=False)
     for above, below, image, values, title in zip(*grid, images, maps, titles, strict=True):
         above.imshow(picture(image, float(images.max()) or 1.0), "gray", vmin=0)
         above.set_title(title)
+        shown = below.imshow(values.numpy(), "YlOrRd_r", vmin=0, vmax=1)
+        grey = image.float().mean(dim=0)
+        level = float(grey.min() + grey.max()) / 2
+        if grey.min() < level and min(grey.shape) > 1:
+            below.contour(np.asarray(grey), [level], colors="black", linewidths=1)
         above.axis("off")
-        shown = draw_map(below, image, values, size, stride, low, high)
-    square = Rectangle((1, 1), size, size, color="0.5", label=f"the {size} x {size} square")
+        below.axis("off")
+    square = Rectangle((0.5, 0.5), size, size, color="0.5", label=f"the {size} x {size} square")
     grid[0, 0].add_patch(square)
-    edge = Patch(fc="white", ec="0.5", label="white: the square's centre cannot be there")
-    figure.legend(handles=[square, edge], loc="outside lower left", ncols=2)
-    ticks = [low, (low + high) / 2, high]
-    bar: dict[str, Any] = {"label": "probability", "ticks": ticks, "format": "{x:.2f}"}
-    figure.colorbar(shown, ax=grid[1, :], **bar)
+    figure.legend(handles=[square], loc="outside lower left")
+    figure.colorbar(shown, ax=grid[1, :], label="probability", ticks=[0, 0.5, 1])
     figure.suptitle(
-        "Probability of the true class: uncovered, and with the square at each place", fontsize=14
+        "Probability of the true class: uncovered, and with the square over each pixel",
+        fontsize=14,
     )
     return figure
-
-
-def probability_range(maps: Tensor) -> tuple[float, float]:
-    """Returns the range of the colours: that of the maps, but not less than 0.05."""
-    low, high = float(maps.min()), float(maps.max())
-    missing = max(0.0, 0.05 - (high - low))
-    return max(0.0, low - missing), max(high, 0.05)
-
-
-def draw_map(
-    axes: Any, image: Tensor, values: Tensor, size: int, stride: int, low: float, high: float
-) -> Any:
-    """Draws an occlusion map (H', W') with the outlines of its image (C, H, W); dark lowers P.
-
-    A place is drawn one stride wide, around the square's centre. Returns what a colour bar needs.
-    """
-    height, width = image.shape[-2:]
-    start = (size - stride) / 2
-    down, right = (start + stride * places for places in values.shape)
-    extent = (start, right, down, start)
-    shown = axes.imshow(values.cpu().numpy(), "YlOrRd_r", extent=extent, vmin=low, vmax=high)
-    grey = image.detach().float().mean(dim=0).cpu()
-    level = float(grey.min() + grey.max()) / 2
-    if grey.min() < level and min(grey.shape) > 1:
-        x, y = (np.arange(length) + 0.5 for length in (width, height))
-        axes.contour(x, y, grey.numpy(), [level], colors="black", linewidths=1)
-    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
-    axes.axis("off")
-    return shown

@@ -1,13 +1,13 @@
-"""The parser of commands that need a Trainer, their options, and the classes it can suggest."""
+"""The parser of fit, validate and test: their options, and the classes that it can suggest."""
 
-import re
-from argparse import SUPPRESS, Action
-from inspect import signature
+from argparse import SUPPRESS
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 import torch
-from jsonargparse import ActionSubCommands, DefaultHelpFormatter
+import yaml
+from jsonargparse import ArgumentParser
 from lightning import LightningModule, Trainer
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch import loggers
@@ -17,9 +17,8 @@ import callbacks
 import datamodules
 import models
 from callbacks import Quality, SampleGrid
-from commands import COMMANDS, typed
-from commands.command_trainer import methods
-from commands.model_arguments import link_to_data
+from commands.arguments import given_files, values
+from commands.model_arguments import FROM_DATA, link_to_data
 from runtime.checkpoints import EpochCheckpoint
 from runtime.errors import UserError
 from runtime.files import write
@@ -27,43 +26,10 @@ from runtime.files import write
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
 CLASSES = [name for module in MODULES for name in module.__all__]
 SECTIONS = {"checkpoint": EpochCheckpoint, "samples": SampleGrid, "quality": Quality}
-TITLES = {  # of the help's groups of options
-    "trainer": "Trainer", "model": "Model", "data": "Data", "checkpoint": "Checkpoints",
-    "samples": "Grids of samples", "quality": "Quality scores",
-}  # fmt: skip
-TEXTS: dict[Any, str] = {  # in place of Lightning's, for all commands or for one
-    "ckpt_path": "The trained weights: a checkpoint, a run folder, `last` or `best`.",
-    ("fit", "ckpt_path"): "Continue a run: a checkpoint, a run folder, or `last` for the newest.",
-    "seed_everything": "Seed of all that is random; true: a new one for each run.",
-    "weights_only": "Refuse a checkpoint that contains more than plain values.",
-    "verbose": "Also print Lightning's own table.",
-}
-
-
-class HelpText(DefaultHelpFormatter):
-    """Formats help in plain words: `int, 1 or more` instead of `Annotated[int, 1 or more]`."""
-
-    def _expand_help(self, action: Action) -> str:
-        text = super()._expand_help(action)  # before it is wrapped, which has no public way
-        text = re.sub(r"Annotated\[(\w+), (.+?)\]", r"\1, \2", text)
-        required = action.dest == "ckpt_path"  # by most commands
-        return text.replace(", default: null)", ")") if required else text
 
 
 class Parser(LightningArgumentParser):
-    """A parser that raises its errors, and knows the light commands by name."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"formatter_class": HelpText} | kwargs)
-
-    def add_subcommands(self, *args: Any, **kwargs: Any) -> ActionSubCommands:
-        """Adds the light commands, for the help and for shell completion."""
-        subcommands = super().add_subcommands(*args, **kwargs)
-        for name, command in COMMANDS.items():
-            if command.light:
-                subcommands.add_subcommand(name, Parser(), help=command.summary)
-        self.commands: dict[str, Parser] = subcommands.choices  # also those that are added later
-        return subcommands
+    """A parser that raises its errors."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # one of jsonargparse's own parsers, which catch this
@@ -92,7 +58,7 @@ class WholeConfig(SaveConfigCallback):
 
 
 def add_shared_options(parser: LightningArgumentParser) -> None:
-    """Adds the options that all commands share."""
+    """Adds the options that fit, validate and test share, and the links from data to model."""
     text = "Name of the folder for this experiment's runs (default: the config file's name)"
     parser.add_argument("--experiment", type=str | None, default=None, help=text)
     text = "Import the classes that a checkpoint or its run's config names, whoever wrote them."
@@ -103,46 +69,37 @@ def add_shared_options(parser: LightningArgumentParser) -> None:
 
 
 def add_options_of(command: str, parser: Parser) -> None:
-    """Adds the options that a command has beyond those of its method."""
-    own = (parser.groups or {})[command]
-    if command in ("validate", "test"):
-        parser.set_defaults({"verbose": False})  # callbacks print tables
-    if command in ("validate", "test", "predict"):
-        text = "Allow random weights, if there is no --ckpt_path."
-        own.add_argument("--untrained", type=bool, default=False, help=text)
+    """Adds the options that a command has beyond those of the Trainer's method."""
     if command == "fit":
         text = "Start a new run from the weights of another: a run folder or a checkpoint."
-        own.add_argument("--init_from", type=str | None, default=None, help=text)
-    else:  # the config of a run has this option
+        parser.add_argument("--init_from", type=str | None, default=None, help=text)
+    else:
+        parser.set_defaults({"verbose": False})  # callbacks print tables
+        text = "Allow random weights, if there is no --ckpt_path."
+        parser.add_argument("--untrained", type=bool, default=False, help=text)
         parser.add_argument("--init_from", type=str | None, default=None, help=SUPPRESS)
-    kind = methods().get(command)
-    if kind and "weights_only" not in signature(getattr(kind, command)).parameters:
-        parser.add_argument("--weights_only", type=bool | None, default=None, help=SUPPRESS)
 
 
-def arrange_help(command: str, parser: Parser, whole: bool) -> None:
-    """Puts a command's own options first in its help, and shortens titles and texts.
-
-    The parser can then do nothing but print its help, because it builds what its groups name. The
-    options of the Trainer, the model and the other parts fill ten screens, so only the whole
-    help lists them.
-    """
-    trains = command == "fit"
-    main = "--config FILE" if trains else "--ckpt_path RUN"
-    parser.usage = f"python cli.py {typed(command)} {main} [OPTIONS]"
-    parser.description = f"{COMMANDS[command].summary}."
-    groups = parser.groups or {}
-    own, parts = groups[command], [groups[name] for name in TITLES]
-    own.title = f"Options of {command}"
-    general = next(group for group in parser._action_groups if group.title == "options")
-    for action in (*own._group_actions, *general._group_actions):
-        action.help = TEXTS.get((command, action.dest)) or TEXTS.get(action.dest) or action.help
-    for group, title in zip(parts, TITLES.values(), strict=True):
-        group.title = title
-    source = "A config file gives most of them." if trains else "A run's config.yaml gives them."
-    if not whole:
-        names = ", ".join(f"--{name}.* ({title})" for name, title in TITLES.items())
-        source = f"{names}. {source} `python cli.py {typed(command)} --help all` lists them."
-    shared = parser.add_argument_group("Trainer, model and data options", source)
-    # argparse has no public way to order groups, nor to leave out what no user can set
-    vars(parser)["_action_groups"] = [own, general, shared, *(parts if whole else [])]
+def help_of_parts(args: list[str]) -> str:
+    """Returns the help of the model and the data that config files or flags name."""
+    found: dict[str, Any] = {}
+    for file in given_files(args):
+        found |= {k: v for k, v in yaml.safe_load(file.read_text()).items() if v}
+    found |= {name[2:]: value for name, value in values(args) if name in ("--model", "--data")}
+    parser = ArgumentParser(prog=f"python cli.py {args[0]}", usage=f"python cli.py {args[0]} ...")
+    for part, module in (("model", models), ("data", datamodules)):
+        if not (chosen := found.get(part)):
+            continue
+        spec = chosen if isinstance(chosen, dict) else {"class_path": chosen}
+        name = spec["class_path"]
+        kind = resolve_name(name) if "." in name else getattr(module, name, None)
+        if kind is None:
+            raise UserError(f"there is no class '{name}'")
+        skip = set(FROM_DATA) if part == "model" else set()
+        parser.add_class_arguments(kind, part, fail_untyped=False, skip=skip)
+        given = {f"{part}.{k}": v for k, v in (spec.get("init_args") or {}).items()}
+        plain = {k: v for k, v in given.items() if isinstance(v, int | float | str)}
+        parser.set_defaults({k: v for k, v in plain.items() if k in parser.get_defaults()})
+    if not (parser.groups or {}):
+        raise UserError("--model.help needs a model: write --config FILE or --model CLASS before.")
+    return parser.format_help()

@@ -1,34 +1,30 @@
-"""Classes of image files: the Trainer's method `predict`, with `files`."""
+"""Predictions of a trained model for its test data, or for image files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
+import numpy as np
+import pandas as pd
 import torch
-from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
-from callbacks.predictions import tabulate
-from callbacks.results import class_names
-from commands.predict_figures import SHOWN, draw_files
-from commands.trained import check_classifies_images, frame_of
-from datamodules.frame import Frame, to_frame
+from commands.loading import class_names, folder_of, inference, load, splits_of
+from commands.predict_figure import SHOWN, draw_files
+from datamodules.base import InMemoryDataModule
+from datamodules.frame import Frame, as_pixels, to_frame
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
 from figures.pictures import output_folder
-from models.base import eval_mode
-from models.classifier import Classifier
+from models.classifier import Classifier, is_classifier
+from models.regressor import is_regressor
 from runtime.errors import UserError
 from runtime.files import write
-from runtime.run_folder import run_folder_of
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-ROWS = 10  # Printed.
-NAMED = 5  # Files that a message names.
-THUMBNAIL = 160  # Pixels.
+ROWS = 10  # printed
+NAMED = 5  # files that a message names
+THUMBNAIL = 160  # pixels
+SMALL = 10  # inputs of an example that a table shows
 
 
 class ImageFile(NamedTuple):
@@ -40,110 +36,151 @@ class ImageFile(NamedTuple):
     note: str  # what was done to it beyond scaling
 
 
-class Prediction:
-    """Mixin that adds `files` to a Trainer's method `predict`."""
+def predict(
+    run: Path,
+    files: list[Path] | None = None,
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    trust: bool = False,
+) -> pd.DataFrame:
+    """Writes a trained model's predictions for its test split, or for image files.
 
-    def predict(
-        self,
-        model: LightningModule | None = None,
-        dataloaders: Any = None,
-        datamodule: LightningDataModule | None = None,
-        return_predictions: bool | None = None,
-        ckpt_path: str | Path | None = None,
-        weights_only: bool | None = None,
-        files: list[str] | None = None,
-        out: str | Path | None = None,
-    ) -> Any:
-        """Predicts the test split, or with `files` the classes of image files.
+    `predictions.csv` has the truth and the prediction of each test example, each class's
+    probability, and the inputs of small data. With `files`, `predictions_files.csv` has a row for
+    each file, and `predictions_files.png` shows each file beside what the network gets.
 
-        With `files`, writes `predictions_files.csv`, with each class's probability, and
-        `predictions_files.png`, which shows each file beside what the network gets.
+    Args:
+        run: The trained model: a run's folder, a checkpoint, `last` or `best`.
+        files: Image files, or folders of them, to classify: `--files a.png b.png scans/`. They are
+            brought to the form of the training images, which the checkpoint knows.
+        data_dir: Another folder for the run's data set.
+        out: Folder of the tables; by default the run's folder.
+        trust: Import the classes that the run names, whoever made it.
 
-        Args:
-            model: A trained model.
-            dataloaders: Batches to predict.
-            datamodule: The data set whose test split is predicted.
-            return_predictions: Whether to return predictions.
-            ckpt_path: The trained weights: a checkpoint, a run folder, `last` or `best`.
-            weights_only: Refuse a checkpoint that contains more than plain values.
-            files: Image files, or folders of them, to classify: `--files a.png b.png scans/`.
-                They are brought to the form of the training images, which the checkpoint knows.
-            out: Folder of the two files; by default the run's folder.
-        """
-        if files is None:
-            if out is not None:
-                raise UserError(
-                    "--out is for the predictions of --files: leave it out, or give --files"
-                )
-            data = dataloaders, datamodule, return_predictions, ckpt_path, weights_only
-            return cast(Any, super()).predict(model, *data)
-        trainer = cast(Trainer, self)
-        if trainer.is_global_zero:  # One process is enough.
-            classifier, paths = check_classifies_images(model), find_files(files)
-            frame = _load_weights(trainer, classifier, ckpt_path, weights_only)
-            images = read_files(paths, frame)
-            run = run_folder_of(Path(ckpt_path)) if ckpt_path else None
-            folder = output_folder(Path(out or run or trainer.default_root_dir))
-            classifier.to(trainer.strategy.root_device)
-            _report(folder, images, classify(classifier, stack(images), frame), frame)
-        return None
-
-
-def _load_weights(
-    trainer: Trainer, model: Classifier, ckpt_path: str | Path | None, safe: bool | None
-) -> Frame:
-    """Loads the trained weights, if any, and returns the frame of their training images."""
-    if ckpt_path is None:
-        print("No --ckpt_path: these are the predictions of an untrained network.")
-        return Frame(model.input_shape, 255.0)
-    checkpoint = trainer.strategy.load_checkpoint(str(ckpt_path), safe)
-    model.on_load_checkpoint(checkpoint)
-    model.load_state_dict(checkpoint["state_dict"])
-    return cast(Frame, frame_of(model, checkpoint))  # None only for other data than images
-
-
-def _report(folder: Path, images: Sequence[ImageFile], probabilities: Tensor, frame: Frame) -> None:
-    """Prints the first predictions, and writes the table and the figure."""
-    table = tabulate_images([image.name for image in images], probabilities, frame)
-    for line in notes(images):
-        print(line)
-    # At most file, predicted and ten classes.
-    head = table.head(ROWS).to_string(index=False, max_cols=12, float_format="{:.4f}".format)
+    Returns:
+        The table.
+    """
+    model = load(run, trust)
+    if not (is_classifier(model) or is_regressor(model)):
+        raise UserError(
+            f"predict is for classifiers and regressors, and this run's model is "
+            f"{type(model).__name__}. Draw from a generator with `python cli.py sample {run}`."
+        )
+    if files is None:
+        data = splits_of(run, data_dir, trust)
+        table, name = predict_test(model, data), "predictions"
+    else:
+        images = read_files(find_files(files), _frame_of(model))
+        probabilities = classify(
+            cast(Classifier, model), torch.stack([image.pixels for image in images])
+        )
+        table, name = _tabulate(probabilities, class_names(model)), "predictions_files"
+        table.insert(0, "file", [image.name for image in images])
+        for note in notes(images):
+            print(note)
+    head = table.head(ROWS).to_string(index=False, max_cols=13, float_format="{:.4f}".format)
     count = f"The first {ROWS} of {len(table):,}" if len(table) > ROWS else "All"
     print(f"{count} predictions:\n{head}")
-    csv, png = (folder / f"predictions_files.{suffix}" for suffix in ("csv", "png"))
-    write(csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
-    names = class_names(frame, probabilities.shape[1])
-    shown = [(image.name, image.thumbnail, image.pixels) for image in images[:SHOWN]]
-    write(png, draw_files(shown, probabilities, names, len(images)).savefig)
-    print(f"Wrote into {folder}: {csv.name}, {png.name}")
+    path = output_folder(out or folder_of(run)) / f"{name}.csv"
+    write(path, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
+    print(f"Predictions: {path}")
+    if files is not None:
+        shown = [(image.name, image.thumbnail, image.pixels) for image in images[:SHOWN]]
+        figure = draw_files(shown, probabilities, class_names(model), len(images))
+        write(path.with_suffix(".png"), figure.savefig)
+        print(f"Picture: {path.with_suffix('.png')}")
+    return table
 
 
-def find_files(given: Iterable[str | Path]) -> list[Path]:
+def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
+    """Makes a table of the test split: index, inputs of small data, truth, prediction."""
+    found: list[Tensor] = []
+    with inference(model):
+        for batch in data.test_dataloader():
+            inputs, _ = data.on_after_batch_transfer([part.to(model.device) for part in batch], 0)
+            classifies = is_classifier(model)
+            found.append((model.probabilities(inputs) if classifies else model(inputs)).cpu())
+    assert data.splits is not None
+    inputs, targets = data.splits.test
+    answers = torch.cat(found)
+    if is_classifier(model):
+        table, names = _tabulate(answers, class_names(model)), class_names(model)
+        truth: list[Any] = [names[k] for k in targets.tolist()]
+    else:
+        table = pd.DataFrame({"predicted": answers[:, 0].float()})
+        truth = targets[:, 0].tolist()
+    table.insert(0, "truth", truth)
+    if inputs.dim() == 2 and inputs.shape[1] <= SMALL:
+        named = getattr(data, "feature_names", [f"x{k + 1}" for k in range(inputs.shape[1])])
+        table = pd.concat(
+            [pd.DataFrame(data.in_units(inputs).numpy(), columns=[*named]), table], axis=1
+        )
+    table.insert(0, "index", range(len(table)))
+    return table
+
+
+def classify_images(model: Any, images: Any) -> pd.DataFrame:
+    """Computes the classes of images and their probabilities with a model in memory.
+
+    Args:
+        model: A classifier of images.
+        images: A path of an image file or folder, or several. Or an array of images of the training
+            shape, such as (N, H, W) or (N, H, W, 3): uint8, or floats from 0 to 1.
+    """
+    frame = _frame_of(model)
+    paths = [images] if isinstance(images, str | Path) else images
+    if isinstance(paths, list | tuple) and all(isinstance(path, str | Path) for path in paths):
+        files = read_files(find_files(map(Path, paths)), frame)
+        for note in notes(files):
+            print(note)
+        pixels = torch.stack([file.pixels for file in files])
+        column, rows = "file", [file.name for file in files]
+    else:
+        pixels = as_pixels(images, model.input_shape)
+        column, rows = "index", [*map(str, range(len(pixels)))]
+    table = _tabulate(classify(model, pixels), class_names(model))
+    table.insert(0, column, rows)
+    return table
+
+
+@torch.no_grad()
+def classify(model: Classifier, pixels: Tensor, batch_size: int = 500) -> Tensor:
+    """Computes class probabilities (N, K) of images uint8 (N, C, H, W), in full precision."""
+    scale = _frame_of(model).scale
+    parts = (part.to(model.device, torch.float32) / scale for part in pixels.split(batch_size))
+    return torch.cat([model.probabilities(part) for part in parts]).cpu()
+
+
+def _frame_of(model: Any) -> Frame:
+    """Returns the form of a model's training images; refuses a model of something else."""
+    wanted = "image files are for a classifier of images"
+    if not is_classifier(model):
+        raise UserError(f"{wanted}, but this model is {type(model).__name__}")
+    if len(model.input_shape) != 3:
+        shape = tuple(model.input_shape)
+        raise UserError(
+            f"{wanted}, but the inputs of this {type(model).__name__} have shape {shape}"
+        )
+    return model.frame or Frame(model.input_shape, 255.0)
+
+
+def find_files(given: Iterable[Path]) -> list[Path]:
     """Returns the files given, and the image files in and below the folders given."""
     found: list[Path] = []
-    for path in map(Path, given):
-        if path.is_dir():
-            inside = list(find_images(path))
-            if not inside:
-                raise UserError(
-                    f"--files {path}: there is no image in or below this folder "
-                    f"({', '.join(SUFFIXES)})"
-                )
+    for path in given:
+        if path.is_dir() and (inside := list(find_images(path))):
             found += inside
         elif path.is_file():
             found.append(path)
         else:
-            raise UserError(f"--files {path}: there is no such file or folder")
-    if not found:
-        raise UserError(
-            "--files names no file: give image files or folders, such as --files a.png scans/"
-        )
+            suffixes = f"no image in or below this folder ({', '.join(SUFFIXES)})"
+            reason = suffixes if path.is_dir() else "no such file or folder"
+            raise UserError(f"--files {path}: there is {reason}")
     return found
 
 
 def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
-    """Reads image files and brings them to the frame; warns of those that cannot be read.
+    """Reads image files and brings them to the frame; says which cannot be read.
 
     Raises:
         UserError: If none can be read.
@@ -161,38 +198,16 @@ def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
     if not images:
         raise UserError(f"--files: no file can be read as an image: {_listed(problems)}")
     if problems:
-        rank_zero_warn(
-            f"{len(problems)} of {len(paths)} files cannot be read and are left out: "
-            f"{_listed(problems)}"
-        )
+        print(f"{len(problems)} of {len(paths)} files cannot be read and are left out: "
+              f"{_listed(problems)}")  # fmt: skip
     return images
 
 
-def stack(images: Iterable[ImageFile]) -> Tensor:
-    """Returns what the network gets, uint8 (N, C, H, W)."""
-    return torch.stack([image.pixels for image in images])
-
-
-@torch.no_grad()
-def classify(model: Classifier, pixels: Tensor, frame: Frame, batch_size: int = 500) -> Tensor:
-    """Computes class probabilities (N, K) of images uint8 (N, C, H, W), in full precision."""
-    with eval_mode(model):
-        logits = [
-            model(part.to(model.device, torch.float32) / frame.scale).float()
-            for part in pixels.split(batch_size)
-        ]
-    return model.as_probabilities(torch.cat(logits)).cpu()
-
-
-def tabulate_images(
-    images: Sequence[Any], probabilities: Tensor, frame: Frame, column: str = "file"
-) -> "DataFrame":
-    """Makes a table of image, predicted class and each class's probability."""
-    names = class_names(frame, probabilities.shape[1])
-    table = tabulate(probabilities.argmax(dim=1), probabilities, names)
-    table = table.drop(columns=["index", "truth"])
-    table.insert(0, column, list(images))
-    return table
+def _tabulate(probabilities: Tensor, names: Sequence[str]) -> pd.DataFrame:
+    """Makes a table of the predicted class and each class's probability."""
+    best = [names[k] for k in probabilities.argmax(dim=1).tolist()]
+    shares = dict(zip(names, np.asarray(probabilities.double()).T, strict=True))
+    return pd.DataFrame({"predicted": best, **{f"p_{name}": p for name, p in shares.items()}})
 
 
 def notes(images: Iterable[ImageFile]) -> Iterator[str]:

@@ -5,53 +5,53 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from lightning import LightningDataModule
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
-from callbacks.results import class_names
-from datamodules.base import InMemoryDataModule
 from figures.pictures import below_title, beside, mosaic, tile, write_png
-from models.gan import GAN
-from models.generative import Draws, sample, to_pixels
+from models.generative import Draws, Generative, sample, to_pixels
 from runtime.errors import UserError
 from runtime.files import write
 
 if TYPE_CHECKING:
-    from sklearn.neighbors import NearestNeighbors
+    from commands.sample import Samples
 
-Classes = list[int] | None
 COLUMNS = 10
-PATHS = 5  # Rows of paths without classes.
-SLIDE_PX, CELL_PX = (1200, 640), 168  # Width and height of a grid; of an image of a small one.
-NEIGHBORS = 5  # Training images per sample.
+PATHS = 5  # rows of paths without classes
+SLIDE_PX, CELL_PX = (1200, 640), 168  # width and height of a grid; of an image of a small one
+NEIGHBORS = 5  # training images per sample
 FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
+def as_tensor(images: Any) -> Tensor:
+    """Converts images (N, H, W) or (N, H, W, C) to a tensor (N, C, H, W)."""
+    pixels = torch.as_tensor(images)
+    return pixels[:, None] if pixels.dim() == 3 else pixels.movedim(-1, 1)
+
+
 def draw_grid(
-    folder: Path, drawn: dict[str, Tensor], classes: Classes, names: Sequence[str]
-) -> Path:
-    """Draws `grid.png`: up to ten images uint8 (N, C, H, W) per class, a named row each.
+    folder: Path, drawn: "Samples", classes: list[int] | None, names: Sequence[str]
+) -> tuple[Path, int]:
+    """Draws `grid.png`: up to ten images per class, a named row each; returns how many it shows.
 
     Images without classes make a square, at most 10 x 10.
     """
-    images, columns = drawn["images"], COLUMNS
-    if classes is None:
+    images, columns = as_tensor(drawn.images), COLUMNS
+    if classes is None or drawn.labels is None:
         columns = min(COLUMNS, math.ceil(len(images) ** 0.5))
         images = images[: columns**2]
+        shown = len(images)
     else:
         blank = images.new_zeros(COLUMNS, *images.shape[1:])
-        rows = [images[drawn["labels"] == k][:COLUMNS] for k in classes]
-        columns = max(len(row) for row in rows)
+        rows = [images[torch.as_tensor(drawn.labels == k)][:COLUMNS] for k in classes]
+        columns, shown = max(map(len, rows)), sum(map(len, rows))
         images = torch.cat([torch.cat([row, blank])[:columns] for row in rows])
     path = folder / "grid.png"
-    names_of_rows = [names[k] for k in classes or []]
-    write_png(path, _slide(images.float() / 255, columns), names_of_rows)
-    return path
+    write_png(path, _slide(images.float() / 255, columns), [names[k] for k in classes or []])
+    return path, shown
 
 
 def _slide(images: Tensor, columns: int) -> Tensor:
@@ -63,13 +63,17 @@ def _slide(images: Tensor, columns: int) -> Tensor:
 
 
 def draw_paths(
-    folder: Path, model: GAN, seed: int, way: str | None, between: Classes, classes: Classes
+    folder: Path,
+    model: Generative,
+    seed: int,
+    way: str | None,
+    between: list[int] | None,
+    classes: list[int] | None,
+    names: Sequence[str],
 ) -> list[Path]:
     """Draws `interpolation.png`, from latent to latent, and `between_A_B.png`, class to class."""
     rows = len(classes) if classes else PATHS
-    names = class_names(model.frame, model.num_classes or 0)
-    draws = Draws(model, max(2 * rows, COLUMNS), seed)
-    latents = torch.cat([draw.latents for draw in draws])
+    latents = torch.cat([draw.latents for draw in Draws(model, max(2 * rows, COLUMNS), seed)])
     shares = torch.linspace(0, 1, COLUMNS)
     written = []
 
@@ -109,73 +113,40 @@ def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     return (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
 
 
-def draw_neighbors(folder: Path, images: Tensor, data: LightningDataModule | None) -> Path:
-    """Draws `neighbors.png`: each sample (uint8), then its nearest training images in pixels.
-
-    More than five samples make two columns, so that the picture fits a slide.
-    """
-    if not isinstance(data, InMemoryDataModule):
-        raise UserError("--neighbors needs training images: give --data as well")
-    data.prepare_data()
-    data.setup("fit")
-    assert data.splits is not None
-    train = data.splits.train.inputs
+def draw_neighbors(folder: Path, images: Tensor, train: Tensor) -> Path:
+    """Draws `neighbors.png`: each sample (uint8), then its nearest training images in pixels."""
     if train.shape[1:] != images.shape[1:]:
         raise UserError(
             f"--neighbors: training examples of shape {tuple(train.shape[1:])} cannot be compared "
-            f"with samples of shape {tuple(images.shape[1:])}: give the --data of the training run"
+            f"with samples of shape {tuple(images.shape[1:])}"
         )
     nearest, distances = nearest_images(images, train, NEIGHBORS)
-    rows = [*torch.cat([images[:, None], nearest], dim=1)]
+    rows = torch.cat([images[:, None], nearest], dim=1).flatten(0, 1)
     titles = [["sample", *(f"{x:.1f}" for x in row)] for row in distances.tolist()]
-    blank = torch.full_like(images[:1], 255)
-    columns = 1 + NEIGHBORS
-    if len(rows) > PATHS:  # a row of two samples, with a gap between them
-        ends = [torch.cat([blank, row]) for row in [*rows[1::2], blank.repeat(columns, 1, 1, 1)]]
-        rows = [torch.cat(pair) for pair in zip(rows[::2], ends, strict=False)]
-        ends_of_titles = [["", *row] for row in [*titles[1::2], [""] * columns]]
-        titles = [a + b for a, b in zip(titles[::2], ends_of_titles, strict=False)]
-        columns = 2 * columns + 1
     heading = "Samples and their nearest training images\nDistance: Euclidean, pixels in [0, 1]"
     path = folder / "neighbors.png"
     every = [title for row in titles for title in row]
-    write(path, mosaic(torch.cat(rows), every, columns, heading, cell=0.92).savefig)
+    write(path, mosaic(rows, every, 1 + NEIGHBORS, heading, cell=0.92).savefig)
     return path
 
 
-def nearest_images(
-    images: Tensor, among: Tensor, count: int, search: "NearestNeighbors | None" = None
-) -> tuple[Tensor, Tensor]:
-    """Finds the nearest images (N, count, C, H, W) of each uint8 image, and their distances.
+def nearest_images(images: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Finds the nearest images (N, count, C, H, W) of each uint8 image, and their distances."""
+    from sklearn.neighbors import NearestNeighbors
 
-    Many calls are faster with what `search_among(among)` returns.
-    """
-    distances, places = (search or search_among(among)).kneighbors(_as_rows(images), count)
+    known, wanted = (part.flatten(1).float().numpy() for part in (among, images))
+    distances, places = NearestNeighbors(algorithm="brute").fit(known).kneighbors(wanted, count)
     return among[places], torch.from_numpy(distances).float() / 255
 
 
-def search_among(images: Tensor) -> "NearestNeighbors":
-    """Prepares a search among images uint8 (N, C, H, W)."""
-    from sklearn.neighbors import NearestNeighbors
-
-    return NearestNeighbors(algorithm="brute").fit(_as_rows(images))
-
-
-def _as_rows(images: Tensor) -> np.ndarray:
-    return images.flatten(1).float().numpy()
-
-
-def draw_animation(folder: Path, run: Path | None) -> Path:
+def draw_animation(folder: Path, run: Path) -> Path:
     """Makes `training.gif` from the run's sample grids, each with its step."""
-    grids = sorted((run / "figures").glob("samples_*.png")) if run else []
+    grids = sorted((run / "figures").glob("samples_*.png"))
     if not grids:
-        where = run / "figures" if run else "the checkpoint's run folder"
-        raise UserError(f"--gif: there are no samples_*.png in {where}")
-    steps = [int(grid.stem.rpartition("_")[2]) for grid in grids]
-    pictures = [Image.open(grid) for grid in grids]
+        raise UserError(f"--gif: there are no samples_*.png in {run / 'figures'}")
     frames = [
-        below_title(picture, f"step {step:,}")
-        for picture, step in zip(pictures, steps, strict=True)
+        below_title(Image.open(grid), f"step {int(grid.stem.rpartition('_')[2]):,}")
+        for grid in grids
     ]
     times = [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS]
     options: dict[str, Any] = {"append_images": frames[1:], "duration": times, "loop": 0}

@@ -5,7 +5,6 @@ Imports nothing heavy.
 
 import logging
 import re
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +20,12 @@ IRRELEVANT_WARNINGS = (
     "The .srun. command is available",  # `runtime.cluster` refuses a job that is started without it
 )
 IRRELEVANT_MESSAGES = re.compile(
-    "litlogger"  # an advertisement
+    "litlogger|Tip: "  # advertisements
     "|Seed set to|[GT]PU available: False"  # what the config and most machines say already
     "|Automatic Mixed Precision"  # `runtime.trainer` says the precision and why
     "|to estimate number of stepping batches"
-    "|Loaded model weights|Restored all states"  # "Restoring" has named the checkpoint
+    "|`Trainer.fit` stopped"  # the last lines say where the run is
+    "|Restoring states|Loaded model weights|Restored all states"  # the first line names the run
 )
 LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",
@@ -41,11 +41,6 @@ def without_irrelevant_messages() -> Iterator[None]:
     def is_relevant(record: logging.LogRecord) -> bool:
         return not IRRELEVANT_MESSAGES.search(record.getMessage())
 
-    def report(args: threading.ExceptHookArgs) -> None:
-        if type(args.thread).__module__.split(".")[0] != "tensorboard":  # the main thread reports
-            threading.__excepthook__(args)
-
-    threading.excepthook = report
     loggers = [logging.getLogger(name) for name in LOGGERS]
     for logger in loggers:
         logger.addFilter(is_relevant)
@@ -55,7 +50,6 @@ def without_irrelevant_messages() -> Iterator[None]:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             yield
     finally:
-        threading.excepthook = threading.__excepthook__
         for logger in loggers:
             logger.removeFilter(is_relevant)
 

@@ -6,16 +6,18 @@ import subprocess
 import tomllib
 from contextlib import nullcontext, suppress
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from commands import functions
+from commands import arguments, sweep
+from tests.commands.runs import DIGITS
 from tests.conftest import ROOT
 from tests.datamodules.pictures import write_classes
 from tests.models.gans import WIDTH_2
-from tests.test_cli import DIGITS, parsed, run
+from tests.test_cli import parsed, run
 from tests.test_configs import EXPERIMENTS, OVERLAYS
 
 # The commands of these pages are run in their order by other tests.
@@ -106,7 +108,7 @@ def test_a_documented_command_works(line: str) -> None:
         script, *rest = words[next(i for i, w in enumerate(words) if w.endswith(".sbatch")) :]
         assert (ROOT / script).is_file()
         if script.endswith("sweep.sbatch"):
-            functions.split(["--config", *rest])
+            _check_sweep("--config", *rest)
         else:
             parsed("fit", "--config", *rest)
     else:
@@ -122,8 +124,7 @@ def _check_cli(command: str, *options: str) -> None:
     elif command == "fit":
         _check_fit(*options)
     elif command == "sweep":
-        _, fit = functions.split([*options])
-        parsed("fit", *fit)
+        _check_sweep(*options)
     elif command == "compare":
         given = ["runs/iris/version_0" if word == "RUN" else word for word in options]
         if given:  # otherwise a text names the command
@@ -135,14 +136,19 @@ def _check_cli(command: str, *options: str) -> None:
     else:
         kind = "cgan" if command in ("sample", "test", "export") else "mnist_cnn"
         given = [f"runs/{kind}/version_0" if word == "RUN" else word for word in options]
-        if command == "export":  # its tests need optional libraries
-            parsed(command, *given)
-        else:
-            scored = ["--quality.final_samples=30", "--quality.gan_train=false"]
-            quick = {"test": scored, "maximize": ["--steps=2"], "sample": ["--max_tries=1"]}
-            limited = any(option.endswith("_score") for option in options)
-            with suppress(SystemExit) if limited else nullcontext():  # no image may pass
-                run(command, *given, *quick.get(command, []))
+        scored = ["--quality.final_samples=30", "--quality.gan_train=false"]
+        quick = {"test": scored, "maximize": ["--steps=2"], "export": ["--format=torch"]}
+        limited = any(option.endswith("_score") for option in options)
+        with suppress(SystemExit) if limited else nullcontext():  # no image may pass
+            run(command, *given, *quick.get(command, []))
+
+
+def _check_sweep(*options: str) -> None:
+    """Checks the options of a sweep, and those that it passes on to fit."""
+    known = {name: str for name in signature(sweep.sweep).parameters if name != "fit"}
+    own, fit = arguments.split([*options], known, None)
+    assert own
+    parsed("fit", *fit)
 
 
 def _check_fit(*options: str) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.commands.test_sample import train
+from tests.commands.runs import train
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
 from tests.test_cli import run

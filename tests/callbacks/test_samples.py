@@ -18,8 +18,7 @@ from tests.models.gans import DROPOUT, fit, same, small, state
 
 
 def loggers(folder: Path) -> list[Any]:
-    tensorboard = TensorBoardLogger(folder, name="", version="run")
-    return [tensorboard, RunCSVLogger(folder / "run")]
+    return [kind(folder, name="", version="run") for kind in (TensorBoardLogger, RunCSVLogger)]
 
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:

@@ -1,87 +1,118 @@
-"""Completing the command line: names of experiments, lists, former names of options."""
+"""A function's parameters as options of the command line."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
-import yaml
 
-from commands.arguments import experiment_name, given_files, normalized
+from commands import COMMANDS, arguments, find
+from runtime.errors import UserError
+from runtime.ranges import Positive
+
+
+def tool(
+    run: Path,
+    count: Positive = 3,
+    classes: list[str] | None = None,
+    numbers: list[int] | None = None,
+    files: list[Path] | None = None,
+    format: list[Literal["onnx", "torch"]] = ["onnx"],  # noqa: B006
+    gif: bool = False,
+) -> dict[str, Any]:
+    """Returns what it got."""
+    return locals()
+
+
+def sweep(seeds: int = 1, fit: list[str] = []) -> tuple[int, list[str]]:  # noqa: B006
+    """Returns its options and those of others."""
+    return seeds, fit
+
+
+def call(line: str) -> dict[str, Any]:
+    return arguments.call(tool, "tool", line.split())
+
+
+@pytest.mark.parametrize("line", ["runs/a", "--ckpt_path runs/a", "--ckpt_path=runs/a",
+                                  "--run runs/a --count 3"])  # fmt: skip
+def test_the_run_comes_first_or_as_an_option(line: str) -> None:
+    assert call(line)["run"] == Path("runs/a")
+    assert call(line)["count"] == 3
+
+
+@pytest.mark.parametrize("value", ["3 1 4", "3,1,4", "[3,1,4]", "[3, 1, 4]"])
+def test_a_list_is_written_in_three_ways(value: str) -> None:
+    assert call(f"r --classes {value}")["classes"] == ["3", "1", "4"]
+    assert call(f"r --numbers {value} --gif")["numbers"] == [3, 1, 4]
+    assert call("r --numbers -1 2")["numbers"] == [-1, 2]
+
+
+def test_a_repeated_option_of_a_list_adds_to_it() -> None:
+    assert call("r --format onnx --format torch")["format"] == ["onnx", "torch"]
+    assert call("r --files a,b.png c.png")["files"] == [Path("a,b.png"), Path("c.png")]
+
+
+@pytest.mark.parametrize(("line", "value"), [("r --gif", True), ("r --gif --count 4", True),
+                                             ("r --gif false", False), ("r", False)])  # fmt: skip
+def test_a_switch_alone_means_true(line: str, value: bool) -> None:
+    assert call(line)["gif"] is value
+
+
+def test_options_of_others_are_passed_on_as_they_are() -> None:
+    line = ["--seeds", "4", "--config", "a.yaml", "--trainer.max_steps=5", "-c", "b.yaml"]
+    assert arguments.call(sweep, "sweep", line) == (4, line[2:])
+    line = ["--config", "a.yaml", "--seeds=2", "--model.lr", "-3"]
+    assert arguments.call(sweep, "sweep", line) == (2, ["--config", "a.yaml", "--model.lr", "-3"])
+
+
+MISTAKES = {
+    "": "missing: RUN, such as `python cli.py tool runs/cgan`.",
+    "r --cuont 4": "there is no option '--cuont'. Did you mean --count?",
+    "r --count many": "--count: expected a whole number, got 'many'.",
+    "r --count 0": "--count is 0: set it to more than 0",
+    "r --numbers x": "--numbers: expected a whole number, got 'x'.",
+    "r --format onxn": "--format: expected onnx or torch, got 'onxn'. Did you mean onnx?",
+    "r --gif maybe": "--gif: expected true or false, got 'maybe'.",
+    "r --classes": "--classes needs a value: write one after it.",
+    "r again": "there is no use for 'again': write the option that it belongs to before it.",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line(line: str) -> None:
+    with pytest.raises(UserError) as raised:
+        call(line)
+    assert str(raised.value) == MISTAKES[line]
+
+
+def test_help_lists_the_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        call("--help")
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: python cli.py tool RUN [OPTIONS]")
+    assert "--count" in printed
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.path])
+def test_every_command_is_a_documented_function(name: str) -> None:
+    pytest.importorskip({"demo": "gradio"}.get(name, "torch"))
+    function = find(name)
+    assert function.__doc__
+    hints = arguments.get_type_hints(function)
+    assert hints.keys() - {"return"} <= {*arguments.signature(function).parameters}
 
 
 @pytest.mark.parametrize(
-    ("config", "name"),
+    ("file", "model", "given", "expected"),
     [
-        ("configs/cgan.yaml", "cgan"),
-        ("configs/lecture/gan.yaml", "lecture-gan"),
-        ("/elsewhere/mine.yaml", "mine"),
-        ("runs/tiny/version_3/config.yaml", "tiny"),
+        ("configs/cgan.yaml", "", None, "cgan"),
+        ("configs/lecture/gan.yaml", "", None, "lecture-gan"),
+        ("runs/cgan/version_3/config.yaml", "", None, "cgan"),
+        ("configs/trainer/gpu.yaml", "models.gan.GAN", None, "gan"),
+        ("configs/cgan.yaml", "", "mine", "mine"),
     ],
 )
-def test_an_experiment_is_named_after_its_config(config: str, name: str) -> None:
-    files = [Path("configs/trainer/cpu.yaml"), Path(config)]
-    assert experiment_name(files, "models.GAN") == name
-
-
-def test_an_experiment_without_a_config_is_named_after_its_model() -> None:
-    assert experiment_name([], "models.cgan.ConditionalGAN") == "conditionalgan"
-
-
-def test_an_overlay_is_not_the_experiment() -> None:
-    overlays = [Path("configs/logger/wandb.yaml"), Path("configs/trainer/cpu.yaml")]
-    assert experiment_name([*overlays, Path("configs/gan.yaml")], "models.GAN") == "gan"
-    assert experiment_name(overlays, "models.GAN") == "gan"
-
-
-def test_files_are_found_among_arguments() -> None:
-    args = ["fit", "--config", "a.yaml", "-c", "b.yaml", "--trainer.max_steps", "3"]
-    assert given_files(args) == [Path("a.yaml"), Path("b.yaml")]
-    assert given_files(["fit", "--config=c.yaml"]) == [Path("c.yaml")]
-    for args in (["--config=lr=1.yaml"], ["--config", "lr=1.yaml"]):
-        assert given_files(["fit", *args]) == [Path("lr=1.yaml")]
-    assert given_files([]) == []
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("--classes 3 1 4 --count 5", "--classes [3,1,4] --count 5"),
-        ("--digits 3 1 --between 3 8", "--classes [3,1] --between [3,8]"),
-        ("--digits=3", "--classes [3]"),
-        ("--digits=[3,1]", "--classes [3,1]"),
-        ("--format=onnx torch", "--format [onnx,torch]"),
-        ("--between [3,8] --count 5", "--between [3,8] --count 5"),
-        ("--classes 3 -1", "--classes [3,-1]"),
-        ("--format onnx torch -c a.yaml", "--format [onnx,torch] -c a.yaml"),
-        ("--format [onnx] --count 5", "--format [onnx] --count 5"),
-    ],
-)
-def test_lists_are_joined_and_former_names_replaced(given: str, expected: str) -> None:
-    found = [yaml.safe_load(arg) for arg in normalized(["sample", *given.split()])]
-    assert found == [yaml.safe_load(arg) for arg in ["sample", *expected.split()]]
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (
-            ["--files", "a.png", "b, c.png", "--out", "x"],
-            ["--files", '["a.png", "b, c.png"]', "--out", "x"],
-        ),
-        (["--files=a.png", "1"], ["--files", '["a.png", "1"]']),
-        (["--files", '["a.png"]', "[1].png"], ["--files", '["a.png", "[1].png"]']),
-    ],
-)
-def test_names_of_files_are_joined_with_any_letters(given: list[str], expected: list[str]) -> None:
-    assert normalized(["predict", *given]) == ["predict", *expected]
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("--gif", "--gif=true"),
-        ("--gif --count 3", "--gif=true --count 3"),
-        ("--gif false --count 3", "--gif false --count 3"),
-    ],
-)
-def test_a_flag_needs_no_value(given: str, expected: str) -> None:
-    assert normalized(["sample", *given.split()]) == ["sample", *expected.split()]
+def test_an_experiment_has_its_configs_name(
+    file: str, model: str, given: str | None, expected: str
+) -> None:
+    assert arguments.experiment_name([Path(file)], model, given) == expected

@@ -17,7 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import cli
-from callbacks import Curves, Evaluation, FiniteLoss, Predictions
+from callbacks import Curves, Evaluation, FiniteLoss
 from commands import ladder_cli
 from tests import ranks
 from tests.conftest import weights_hash_of
@@ -43,7 +43,6 @@ CALLBACKS = (
     FiniteLoss,
     Curves,
     Evaluation,
-    Predictions,
 )  # without figures that take a second each
 MACHINE = ("train/examples_per_s", "train/memory", "train/step_time")  # differ from run to run
 

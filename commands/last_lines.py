@@ -1,14 +1,30 @@
 """The last lines of a command: its run's folder and pictures, and the command that comes next."""
 
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
-from lightning import Trainer
-
-from commands import program
-from datamodules.base import InMemoryDataModule
-
 EXAMPLES = ("samples", "function_fit", "decision_surface", "confusion_val", "curves")
+
+
+def cli() -> str:
+    """Returns the start of a command line of this program: interpreter and script."""
+    script = sys.argv[0] if Path(sys.argv[0]).name == "cli.py" else "cli.py"  # a notebook has none
+    return f"{_program('python', '')} {shlex.quote(script)}"
+
+
+def _program(name: str, module: str) -> str:
+    """Returns a program's name if the shell finds it beside this interpreter, else its path.
+
+    Paths are compared as they are, because the interpreters of all environments are links to one.
+    """
+    found, python = shutil.which(name), Path(sys.executable)
+    if found and Path(found).absolute().parent == python.parent:
+        return name
+    here = Path.cwd()
+    path = python.relative_to(here) if python.is_relative_to(here) else python
+    return shlex.quote(str(path)) + module
 
 
 def written_at(run: Path | None) -> dict[str, int]:
@@ -31,19 +47,7 @@ def new_pictures(run: Path, before: dict[str, int]) -> list[str]:
     return [f"Pictures: {run / 'figures'}: {', '.join(new)}"] if new else []
 
 
-def missing_validation(trainer: Trainer, data: object, run: str) -> list[str]:
-    """Says that the run was too short for a validation, if that is so."""
-    batches = trainer.num_training_batches
-    if trainer.global_step >= batches or not trainer.enable_validation:
-        return []
-    if not isinstance(data, InMemoryDataModule) or data.splits is None or data.splits.val is None:
-        return []
-    return [
-        f"No validation: it comes after an epoch, {batches:,} batches, and the run ended after "
-        f"{trainer.global_step:,}. `{program.cli()} validate {run}` validates it now."
-    ]
-
-
 def watching(runs: Path) -> str:
     """Says how to see all runs in TensorBoard."""
-    return f"Watch it: {program.tensorboard()} --logdir {shlex.quote(str(runs))} --host localhost"
+    program = _program("tensorboard", " -m tensorboard.main")
+    return f"Watch it: {program} --logdir {shlex.quote(str(runs))} --host localhost"

@@ -1,0 +1,119 @@
+"""fit, validate and test: what a run's config gives, where weights come from, the last lines."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from commands import last_lines
+from commands.ladder_cli import load_initial_weights
+from models import IrisMLP
+from models.networks import FeedForward
+from runtime.errors import UserError
+from tests.commands.runs import QUIET
+from tests.test_cli import fails, parsed, run
+
+
+def test_a_runs_config_is_the_base_and_flags_apply_on_top(iris: Path) -> None:
+    command = parsed("fit", "--ckpt_path", str(iris), "--model.label_smoothing=0.25")
+    saved = yaml.safe_load((iris / "config.yaml").read_text())
+    options = command.config.fit
+    assert command.files == [iris / "config.yaml"]
+    assert options.model.init_args.label_smoothing == 0.25
+    assert options.trainer.max_steps == saved["trainer"]["max_steps"] == 3
+    assert options.ckpt_path == str(iris / "checkpoints" / "last.ckpt")
+    assert command.experiment == "irismlp"
+    assert parsed("test", str(iris)).config.test.ckpt_path == options.ckpt_path
+
+
+def test_a_checkpoint_alone_gives_its_model(iris: Path, tmp_path: Path) -> None:
+    moved = shutil.copy(iris / "checkpoints" / "last.ckpt", tmp_path / "moved.ckpt")
+    command = parsed("test", str(moved), "--data=Iris")
+    assert command.config.test.model.class_path == "models.IrisMLP"
+
+
+def test_a_hostile_run_is_refused_before_anything_is_imported(
+    iris: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hostile.py").write_text("raise SystemExit('was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    copy = shutil.copytree(iris, tmp_path / "runs" / "run", symlinks=True)
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["data"] = {"class_path": "hostile.Data"}
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    for command in ("test", "predict"):
+        line = fails(capsys, command, str(copy))
+        assert "names the class hostile.Data, which is not of this project" in line
+    assert "hostile" not in sys.modules
+
+
+def test_a_config_with_its_own_callbacks_says_whose_it_replaces(tmp_path: Path) -> None:
+    for name in "ab":
+        stop = {"class_path": "EarlyStopping", "init_args": {"monitor": f"train/{name}"}}
+        text = yaml.safe_dump({"trainer": {"callbacks": [stop]}})
+        (tmp_path / f"{name}.yaml").write_text(text)
+    files = [f"--config={tmp_path / name}.yaml" for name in "ab"]
+    with pytest.warns(UserWarning, match=r"b.yaml: its trainer.callbacks replace those of .*a.yam"):
+        parsed("fit", "--model=IrisMLP", "--data=Iris", *files)
+
+
+def test_initial_weights_are_those_of_the_same_name_and_shape(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    trained, new = IrisMLP(), IrisMLP(num_classes=5)
+    torch.save({"state_dict": trained.state_dict()}, tmp_path / "a.ckpt")
+    last = [name for name, w in new.state_dict().items() if w.shape[:1] == (5,)]
+    before = {name: new.state_dict()[name].clone() for name in last}
+    with pytest.warns(UserWarning, match="have other shapes there or are missing, so they keep"):
+        load_initial_weights(new, tmp_path / "a.ckpt")
+    for name, weights in new.state_dict().items():
+        same = before[name] if name in last else trained.state_dict()[name]
+        assert torch.equal(weights, same), name
+    with pytest.raises(UserError, match="no weights have the name and shape"):
+        load_initial_weights(FeedForward((7,), 2, hidden=0), tmp_path / "a.ckpt")  # type: ignore
+
+
+def test_a_new_run_from_a_runs_weights(
+    iris: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--trainer.max_steps=1", f"--trainer.default_root_dir={tmp_path}"]
+    run("fit", f"--init_from={iris}", *options)
+    assert (tmp_path / "irismlp" / "version_0" / "checkpoints" / "last.ckpt").exists()
+    line = fails(capsys, "fit", f"--init_from={iris}", f"--ckpt_path={iris}", *options)
+    assert "--init_from starts a new run and --ckpt_path continues one" in line
+
+
+def test_the_last_lines_say_where_the_run_is_and_what_comes_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run("fit", "--model=IrisMLP", "--data=Iris", "--trainer.max_steps=2", *QUIET,
+        f"--trainer.default_root_dir={tmp_path / 'my runs'}")  # fmt: skip
+    folder = tmp_path / "my runs" / "irismlp" / "version_0"
+    *_, here, pictures, watch, after = caplog.messages
+    assert here == f"This run: {folder}"
+    assert pictures.startswith(f"Pictures: {folder}/figures, such as curves.png")
+    assert watch.endswith(f"--logdir '{tmp_path / 'my runs'}' --host localhost")
+    assert after.endswith(f"cli.py test '{folder}'")
+    assert [text for text in caplog.messages if "`Trainer.fit` stopped" in text] == []
+    caplog.clear()
+    run("test", str(folder), *QUIET)
+    assert caplog.messages[0] == f"Run: {folder}, step 2."
+    assert caplog.messages[-1].endswith("confusion_test.png, reliability_test.png")
+    assert [text for text in caplog.messages if "Restor" in text] == []
+
+
+def test_commands_are_those_of_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(sys, "argv", ["my folder/cli.py", "fit"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nothing")
+    assert last_lines.cli() == "bin/python 'my folder/cli.py'"
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert last_lines.cli() == "python 'my folder/cli.py'"
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/ipython"])
+    assert last_lines.cli() == "python cli.py"
