@@ -176,6 +176,7 @@ def _range(restriction: str) -> str:
 
 
 def _wrong_type(message: str) -> str:
+    message = re.sub(r"NestedArg\(key='.*?', val='(.*?)'\)", r"\1", message)
     if match := re.search(r"invalid literal for int\(\).*?: '(.*)'", message):
         return f"expected a whole number, got '{match[1]}'."
     if match := re.search(r"could not convert string to float: '(.*)'", message):
@@ -204,7 +205,8 @@ def _wanted(expected: str, choices: list[str]) -> str:
     if is_class and "float" not in kinds:
         wanted.append("a class")
     wanted += choices
-    return " or ".join(filter(None, [", ".join(wanted[:-1]), *wanted[-1:]])) or "options by name"
+    named = " or ".join(filter(None, [", ".join(wanted[:-1]), *wanted[-1:]]))
+    return named or "its options by name"
 
 
 def _choices(message: str) -> list[str]:

@@ -87,7 +87,7 @@ class LadderCLI(LightningCLI):
             self.config = parser.parse_object(self.args)
         for name in ("trainer", *SECTIONS):
             if not isinstance(value := self.options[name], Namespace):
-                raise UserError(f"--{name}: expected options by name, got '{value}'.")
+                raise UserError(f"--{name}: expected its options by name, got '{value}'.")
         self._find_checkpoint()
         if self.options.get("data") is None:
             raise UserError(

@@ -52,6 +52,7 @@ def test_a_run_logs_examples_per_second_and_draws_its_curves(
     clock = iter(range(1000))
     monkeypatch.setattr("callbacks.curves.time.perf_counter", lambda: next(clock))
     options = {"max_steps": 4, "log_every_n_steps": 2, "limit_val_batches": 0}
+    (tmp_path / "run").mkdir()
     logger = RunCSVLogger(tmp_path / "run")
     trainer(tmp_path, Curves(), logger=logger, **options).fit(Small(), datamodule=digits())
     speeds = pd.read_csv(tmp_path / "run" / "metrics.csv")["train/examples_per_s"].dropna()

@@ -18,7 +18,8 @@ from tests.models.gans import DROPOUT, fit, same, small, state
 
 
 def loggers(folder: Path) -> list[Any]:
-    return [kind(folder, name="", version="run") for kind in (TensorBoardLogger, RunCSVLogger)]
+    (folder / "run").mkdir(exist_ok=True)
+    return [TensorBoardLogger(folder, name="", version="run"), RunCSVLogger(folder / "run")]
 
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import ladder
-from commands import demo
+from commands import demo, loading
 from datamodules.frame import Frame
 from datamodules.gates import GATES
 from models import GAN, ConditionalGAN, GateMLP, ImageClassifier, ResidualConvNet
@@ -114,13 +114,13 @@ def test_no_ink_has_no_answer(value: Any, classifier: Any) -> None:
 
 def test_an_image_is_the_one_that_sample_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     gan = small(ConditionalGAN).eval()
-    monkeypatch.setattr(ladder, "choose_precision", lambda device: ("32-true", ""))
+    monkeypatch.setattr(loading, "choose_precision", lambda device: ("32-true", ""))
     image, way, text = demo.steer({"a": gan}, "a", 7, 3, 0.0, 5)
     scale = image.width // SHAPE[2]
-    expected = ladder.sample(gan, 1, [7], seed=5).images[0]
+    expected = ladder.draw(gan, 1, [7], seed=5).images[0]
     assert np.array_equal(np.asarray(image)[::scale, ::scale], expected)
     other, same_way, _ = demo.steer({"a": gan}, "a", 7, 3, 1.0, 5)
-    expected = ladder.sample(gan, 1, [3], seed=5).images[0]
+    expected = ladder.draw(gan, 1, [3], seed=5).images[0]
     assert np.array_equal(np.asarray(other)[::scale, ::scale], expected)
     assert np.array_equal(np.asarray(way), np.asarray(same_way))
     assert 0 < float(text.removeprefix("### P(real) = ")) < 1

@@ -14,6 +14,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
 from models import IrisMLP
+from models.schedule import Schedule
 from runtime import lightning_fixes as fixes
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder
@@ -27,7 +28,7 @@ class Scheduled(IrisMLP):
     """Needs the number of steps for its schedule, so Lightning sets up the loader early."""
 
     def __init__(self) -> None:
-        super().__init__(schedule="cosine")
+        super().__init__(schedule=Schedule("cosine"))
         self.batches: list[int] = []
 
     def on_train_start(self) -> None:

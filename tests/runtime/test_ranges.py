@@ -35,7 +35,7 @@ def parsed(kind: Any, value: str) -> Any:
         (NonNegativeFloat, ["0"], ["-1e-9"]),
         (Share, ["0", "0.999"], ["1", "inf"]),
         (Probability, ["0", "1"], ["-0.1", "1.1"]),
-        (ranged("TestFolds", int, (">=", 2), ("<=", 50)), ["2", "50"], ["1", "51"]),
+        (ranged("Dozens", int, (">=", 12), ("<=", 144)), ["12", "144"], ["11", "145"]),
     ],
 )
 def test_ends_of_ranges(kind: Any, inside: list[str], outside: list[str]) -> None:

@@ -52,12 +52,19 @@ def poison_checkpoint(folder: Path, **hparams: Any) -> None:
     torch.save(content, last)
 
 
-@pytest.mark.parametrize("poison", [poison_config, poison_network, poison_checkpoint])
+@pytest.mark.parametrize(
+    ("poison", "command"),
+    [(poison_config, "test"), (poison_network, "test"), (poison_checkpoint, "sample")],
+)
 def test_a_foreign_class_is_refused_and_not_imported(
-    poison: Any, made_by_another: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    poison: Any,
+    command: str,
+    made_by_another: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     poison(made_by_another)
-    line = fails(capsys, "sample", f"--ckpt_path={made_by_another}", f"--out={tmp_path}/out")
+    line = fails(capsys, command, str(made_by_another))
     assert "names the class evil.X, which is not of this project" in line
     assert str(made_by_another) in line
     assert line.endswith("add --trust true.")
@@ -77,7 +84,7 @@ def test_python_refuses_it_too(made_by_another: Path, tmp_path: Path) -> None:
 def test_the_user_may_trust_it(made_by_another: Path, tmp_path: Path) -> None:
     poison_config(made_by_another)
     with pytest.raises(SystemExit):  # evil.X is no callback, which is found out by importing it
-        run("sample", f"--ckpt_path={made_by_another}", f"--out={tmp_path}/out", "--trust=true")
+        run("test", str(made_by_another), "--trust=true")
     assert (tmp_path / "ran").exists()
 
 
