@@ -9,7 +9,7 @@ DOCS_READY := .venv-docs/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs ci bench bench-gpu bench-quality reproduce-quality clean
+.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs ci bench bench-gpu reproduce-quality clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -62,10 +62,7 @@ bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and t
 	$(BIN)/python -m benchmarks $(BENCH)
 
 bench-gpu: $(READY)  ## measure speed on a GPU
-	$(BIN)/python -m benchmarks --only gpu $(BENCH)
-
-bench-quality: $(READY)  ## compare image quality with public conditional GANs (BENCH="--cpu-seconds 60")
-	$(BIN)/python -m benchmarks.quality $(BENCH)
+	$(BIN)/python -m benchmarks --gpu $(BENCH)
 
 reproduce-quality: $(READY)  ## repeat published scores (PART=cgan; without PART: list the parts; BENCH="--seeds 0 1")
 	$(BIN)/python -m benchmarks.reproduce $(PART) $(BENCH)
