@@ -75,10 +75,9 @@ def draw_pairs(table: "DataFrame", unit: str = "") -> Figure:
     *columns, hue = table
     ending = f" ({unit})" if unit else ""
     named = table.rename(columns={name: f"{name.replace('_', ' ')}{ending}" for name in columns})
-    colours = {"hue": hue, "palette": "colorblind", "markers": ["o", "s", "D"]}
-    if table[hue].nunique() > len(colours["markers"]):
-        del colours["markers"]
-    grid = sns.pairplot(named, **colours)
+    classes = table[hue].nunique()
+    markers = ["o", "s", "D"][:classes] if classes <= 3 else None
+    grid = sns.pairplot(named, hue=hue, palette="colorblind", markers=markers)
     grid.legend.set_title(hue)
     plt.close(grid.figure)  # Removes it from pyplot's global state.
     return grid.figure

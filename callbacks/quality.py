@@ -1,6 +1,7 @@
 """Quality scores of generated images: a few in training, all of them in `validate` and `test`."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -134,14 +135,15 @@ class Quality(Callback):
         assert self._real is not None
         held_out = self._real[1]
         worst, nearest = farthest(generated, held_out, WORST)
-        figure = draw_worst(generated.take(worst), held_out.take(nearest), names)
-        publish(trainer, folder, f"worst_{stage}", figure)
+        pairs = generated.take(worst), held_out.take(nearest)
+        publish(trainer, folder, f"worst_{stage}", partial(draw_worst, *pairs, names))
         if generated.labels is None:
             return
-        publish(trainer, folder, f"classes_{stage}", draw_classes(report, scores, names))
+        draw = partial(draw_classes, report, scores, names)
+        publish(trainer, folder, f"classes_{stage}", draw)
         title, axes = "Generated images that show their class:", ("requested class", "seen class")
-        figure = draw_confusion(confusion(generated).cpu(), names, title, *axes)
-        publish(trainer, folder, f"asked_{stage}", figure, vector=True)
+        draw = partial(draw_confusion, confusion(generated).cpu(), names, title, *axes)
+        publish(trainer, folder, f"asked_{stage}", draw, vector=True)
 
     def _heading(self, stage: str) -> str:
         """Names the judge, and first of all says so if it does not know the real images."""

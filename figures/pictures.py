@@ -78,16 +78,15 @@ def publish(
     trainer: Trainer,
     folder: Path,
     name: str,
-    figure: Figure | Callable[[], Figure],
+    draw: Callable[[], Figure],
     vector: bool = False,
 ) -> None:
     """Writes `<folder>/<name>.png` as `write_figure` does; sends it to the run's loggers.
 
-    A picture that fails is a warning. Give a function that draws the figure to include its errors.
+    A picture that cannot be drawn is a warning.
     """
     with warn_if_it_fails(name):
-        drawn = figure if isinstance(figure, Figure) else figure()
-        write_figure(folder / f"{name}.png", drawn, vector)
+        write_figure(folder / f"{name}.png", draw(), vector)
         log_picture(trainer, name, folder / f"{name}.png")
 
 

@@ -129,6 +129,19 @@ def test_few_samples_have_all_classes_though_the_data_are_in_their_order(tmp_pat
     assert (tmp_path / "run" / "figures" / "worst_test.png").exists()
 
 
+def test_a_picture_that_cannot_be_drawn_ends_no_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("callbacks.quality.draw_classes", fail)
+    run = trainer(tmp_path, Quality(final_samples=100, gan_train=False))
+    with pytest.warns(UserWarning, match="classes_test.png was not drawn: ZeroDivisionError"):
+        run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
+    assert (tmp_path / "run" / "figures" / "asked_test.png").exists()
+
+
 def test_a_judge_that_does_not_know_the_real_images_is_named_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

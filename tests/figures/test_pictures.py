@@ -97,15 +97,15 @@ def fail() -> Figure:
 
 
 @pytest.mark.parametrize(
-    ("figure", "reason"),
-    [(Full(), "OSError: no space left"), (fail, "ZeroDivisionError: division by zero")],
+    ("draw", "reason"),
+    [(Full, "OSError: no space left"), (fail, "ZeroDivisionError: division by zero")],
 )
 def test_a_picture_that_fails_is_a_warning_and_the_old_one_stays(
-    figure: Any, reason: str, tmp_path: Path
+    draw: Any, reason: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"the old one")
     with pytest.warns(UserWarning, match=f"a.png was not drawn: {reason}"):
-        publish(trainer(tmp_path), tmp_path, "a", figure)
+        publish(trainer(tmp_path), tmp_path, "a", draw)
     assert (tmp_path / "a.png").read_bytes() == b"the old one"
 
 
@@ -114,7 +114,7 @@ def test_a_picture_is_sent_to_tensorboard(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, "", "run")
     logger._experiment = SimpleNamespace(add_image=lambda *args, **_: sent.append(args))  # type: ignore
     run = trainer(tmp_path, logger=logger)
-    publish(run, tmp_path, "a", Figure((1, 2)), vector=True)
+    publish(run, tmp_path, "a", lambda: Figure((1, 2)), vector=True)
     ((name, pixels, step),) = sent
     assert (name, step) == ("figures/a", 0)
     assert pixels.shape == (200, 100, 3)
