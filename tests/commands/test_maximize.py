@@ -8,7 +8,7 @@ import torch
 
 import ladder
 from commands import maximize as command
-from commands.maximize_figures import draw_maximized, draw_occlusion, spread
+from commands.maximize import draw_maximized, draw_occlusion, spread
 from models import ConditionalGAN, GateMLP
 from models.averaging import Averaging
 from models.gan.heads import Head, ProjectionHead
