@@ -54,8 +54,8 @@ def run_lightning(args: list[str], own_process: bool = False) -> "LadderCLI":
         try:
             from commands.ladder_cli import LadderCLI
 
-            with terminal.short_warnings():
-                return LadderCLI(args)
+            terminal.shorten_warnings()
+            return LadderCLI(args)
         finally:
             if not own_process:
                 signals.restore()

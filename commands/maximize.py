@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.nn.functional import conv_transpose2d, pad
 
 from commands.loading import class_names, folder_of, load, splits_of
 from datamodules.base import InMemoryDataModule
@@ -166,15 +165,14 @@ def _occlusion(
     names = class_names(model)
     pairs = zip(targets.tolist(), shares.tolist(), strict=True)
     titles = [f"{names[k]}\n{p:.2f}" for k, p in pairs]
-    whole = spread(maps.cpu(), size, stride, images.shape[2], images.shape[3])
-    return draw_occlusion(images.cpu(), whole, titles, size)
+    return draw_occlusion(images.cpu(), maps.cpu(), titles, size, stride)
 
 
 def draw_maximized(images: Tensor, activations: Tensor, names: Sequence[str], role: str) -> Figure:
     """Draws images (U, C, H, W), each below its unit's name and the activation (U,) it reaches."""
     reached = zip(names, activations.tolist(), strict=True)
     titles = [f"{name}\n{activation:.3g}" for name, activation in reached]
-    heading = f"Inputs that excite the units of {role.replace('_', ' ')}, and what they reach"
+    heading = f"Inputs that excite the units of {role}, and what they reach"
     return mosaic(images, titles, 10 if len(images) <= 100 else 20, heading)
 
 
@@ -185,29 +183,23 @@ def draw_filters(filters: Tensor) -> Figure:
     return mosaic(filters, (), columns, heading, signed=True, cell=0.9)
 
 
-def spread(maps: Tensor, size: int, stride: int, height: int, width: int) -> Tensor:
-    """Makes maps (N, H', W') of a square's places as large as their image, (N, H, W).
-
-    A pixel gets the mean of the probabilities at all places where the square covers it. Pixels at
-    the edge that no place covers get their neighbour's.
-    """
-    square = torch.ones(1, 1, size, size)
-    total = conv_transpose2d(maps[:, None].float(), square, stride=stride)
-    places = conv_transpose2d(torch.ones_like(maps[:, None]).float(), square, stride=stride)
-    means = total / places.clamp(min=1)  # a stride is not longer than a square
-    missing = (0, width - means.shape[3], 0, height - means.shape[2])
-    return pad(means, missing, mode="replicate")[:, 0]
-
-
 @styled
-def draw_occlusion(images: Tensor, maps: Tensor, titles: Sequence[str], size: int) -> Figure:
-    """Draws images (N, C, H, W), each above its map (N, H, W) of probabilities from 0 to 1."""
-    count = len(images)
+def draw_occlusion(
+    images: Tensor, maps: Tensor, titles: Sequence[str], size: int, stride: int
+) -> Figure:
+    """Draws images (N, C, H, W), each above its map of probabilities from 0 to 1.
+
+    A map (H', W') shows each probability where the middle of the square was.
+    """
+    count, (rows, columns) = len(images), maps.shape[1:]
+    edge = (size - stride) / 2 - 0.5
+    extent = (edge, edge + columns * stride, edge + rows * stride, edge)  # left, right, bottom, top
     figure, grid = new_figure(1.4 * max(count, 5) + 1.6, 4.8, 2, count, squeeze=False)
     for above, below, image, values, title in zip(*grid, images, maps, titles, strict=True):
         above.imshow(picture(image, float(images.max()) or 1.0), "gray", vmin=0)
         above.set_title(title)
-        shown = below.imshow(values.numpy(), "YlOrRd_r", vmin=0, vmax=1)
+        shown = below.imshow(values.numpy(), "YlOrRd_r", vmin=0, vmax=1, extent=extent)
+        below.set(xlim=above.get_xlim(), ylim=above.get_ylim())
         grey = image.float().mean(dim=0)
         level = float(grey.min() + grey.max()) / 2
         if grey.min() < level and min(grey.shape) > 1:
@@ -215,6 +207,8 @@ def draw_occlusion(images: Tensor, maps: Tensor, titles: Sequence[str], size: in
         above.axis("off")
         below.axis("off")
     figure.colorbar(shown, ax=grid[1, :], label="probability", ticks=[0, 0.5, 1])
-    heading = f"Probability of the true class: with a square of {size} pixels over each pixel below"
+    heading = (
+        f"Probability of the true class: with a square of {size} pixels around each pixel below"
+    )
     figure.suptitle(heading, fontsize=14)
     return figure

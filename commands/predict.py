@@ -240,9 +240,6 @@ def draw_files(images: Sequence[ImageFile], table: pd.DataFrame) -> Figure:
 
 
 def _square(image: Image.Image) -> Tensor:
-    """Pads a picture with a grey frame to a white square, uint8 (3, CELL, CELL)."""
+    """Pads a picture to a white square, uint8 (3, CELL, CELL)."""
     method = Image.Resampling.NEAREST if max(image.size) < CELL else Image.Resampling.BICUBIC
-    inner = ImageOps.contain(image.convert("RGB"), (CELL - 4, CELL - 4), method)
-    return pil_to_tensor(
-        ImageOps.pad(ImageOps.expand(inner, 2, "#969696"), (CELL, CELL), method, "white")
-    )
+    return pil_to_tensor(ImageOps.pad(image.convert("RGB"), (CELL, CELL), method, "white"))

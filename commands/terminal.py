@@ -40,7 +40,7 @@ LOGGERS = (
 
 @contextmanager
 def without_irrelevant_messages() -> Iterator[None]:
-    """Hides messages that ask nothing of the user, and afterwards restores all filters."""
+    """Hides messages that ask nothing of the user, and afterwards restores filters and format."""
 
     def is_relevant(record: logging.LogRecord) -> bool:
         return not IRRELEVANT_MESSAGES.search(record.getMessage())
@@ -48,28 +48,21 @@ def without_irrelevant_messages() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LOGGERS]
     for logger in loggers:
         logger.addFilter(is_relevant)
+    before = warnings.formatwarning
     try:
         with warnings.catch_warnings():
             for message in IRRELEVANT_WARNINGS:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             yield
     finally:
+        warnings.formatwarning = before
         for logger in loggers:
             logger.removeFilter(is_relevant)
 
 
-@contextmanager
-def short_warnings() -> Iterator[None]:
-    """Prints each warning in one line, like an error.
-
-    Lightning replaces the format when it is imported, so import it before.
-    """
-    before = warnings.formatwarning
-    try:
-        warnings.formatwarning = _one_line
-        yield
-    finally:
-        warnings.formatwarning = before
+def shorten_warnings() -> None:
+    """Prints each warning in one line, like an error. Lightning, if imported later, undoes it."""
+    warnings.formatwarning = _one_line
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
