@@ -11,12 +11,10 @@ from runtime import cpu, signals
 from runtime.errors import announce
 
 if TYPE_CHECKING:
-    from lightning.pytorch.cli import ArgsType
-
     from commands.ladder_cli import LadderCLI
 
 
-def main(args: "ArgsType" = None) -> Any:
+def main(args: list[str] | None = None) -> Any:
     """Runs the command line, by default that of the process, whose signals it then handles.
 
     Returns:
@@ -25,15 +23,18 @@ def main(args: "ArgsType" = None) -> Any:
     Raises:
         SystemExit: With 2 for a user's mistake, explained in one line on standard error; with 75
             if a signal stopped the run, which can be resumed; with 1, also after one line, if a run
-            cannot go on.
+            cannot go on; with 130 if Ctrl-C stopped a tool.
     """
     given = sys.argv[1:] if args is None else args
     own_process = args is None
     cpu.let_waiting_threads_sleep()
     try:
-        if not isinstance(given, list):  # a config as Python's objects
-            return run_lightning(given)
         return commands.run(given, lambda words: run_lightning(words, own_process))
+    except KeyboardInterrupt:
+        if not own_process:
+            raise
+        print("\nStopped by Ctrl-C.", file=sys.stderr)
+        raise SystemExit(130) from None
     except Exception as error:
         code, text = explained(error)
         if not text:
@@ -42,7 +43,7 @@ def main(args: "ArgsType" = None) -> Any:
         raise SystemExit(code) from None
 
 
-def run_lightning(args: "ArgsType", own_process: bool = False) -> "LadderCLI":
+def run_lightning(args: list[str], own_process: bool = False) -> "LadderCLI":
     """Runs fit, validate or test, and returns their Trainer, model and data."""
 
     if own_process:
@@ -53,8 +54,8 @@ def run_lightning(args: "ArgsType", own_process: bool = False) -> "LadderCLI":
         try:
             from commands.ladder_cli import LadderCLI
 
-            with terminal.short_warnings():
-                return LadderCLI(args)
+            terminal.shorten_warnings()
+            return LadderCLI(args)
         finally:
             if not own_process:
                 signals.restore()

@@ -4,7 +4,6 @@ The tools are the same functions that the command line calls. A user's mistake r
 with the line that the command prints.
 """
 
-import importlib
 import json
 import logging
 import os
@@ -15,16 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 
 import cli
+from commands.compare import compare
+from commands.demo import demo
+from commands.export import export
 from commands.loading import data_of, folder_of, load
 from commands.maximize import maximize
 from commands.predict import classify_images as classify
 from commands.predict import predict
 from commands.sample import Samples, draw, sample
+from commands.sweep import sweep
 from figures.network import layers_of
 from figures.pictures import mosaic
 from models.base import Module
@@ -34,12 +38,6 @@ from runtime.files import METRICS, read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
-
-    from commands.compare import compare as compare
-    from commands.demo import demo as demo
-    from commands.export import export as export
-    from commands.sweep import sweep as sweep
 
 __all__ = [
     "Samples", "UserError", "classify", "compare", "curves", "data_of", "demo", "draw", "export",
@@ -50,13 +48,6 @@ __all__ = [
 Run = str | Path  # a run's folder, a checkpoint file, `last` or `best`
 Options = Mapping[str, Any]  # like flags of the command line: {"trainer.max_epochs": 5}
 SPLITS = {"val": "validate", "test": "test"}
-
-
-def __getattr__(name: str) -> Any:
-    """Imports the tools that need more packages when they are asked for."""
-    if name in ("compare", "demo", "export", "sweep"):
-        return getattr(importlib.import_module(f"commands.{name}"), name)
-    raise AttributeError(f"module 'ladder' has no attribute {name!r}")
 
 
 def quiet() -> None:
@@ -73,14 +64,12 @@ def train(config: str | Path, options: Options | None = None) -> Path:
 
 def score(
     run: Run, split: Literal["val", "test"] = "val", options: Options | None = None
-) -> "DataFrame":
+) -> pd.DataFrame:
     """Scores a trained model on its data, as `cli.py validate` and `cli.py test` do.
 
     Returns a row for each score. The column `floor` is a generator's score if its images were real
     ones; it is empty for other models.
     """
-    import pandas as pd
-
     if split not in SPLITS:
         raise UserError(f"there is no split {split!r}: one of {', '.join(SPLITS)}")
     args = [SPLITS[split], "--ckpt_path", str(run), *_arguments(options)]
@@ -97,13 +86,11 @@ def score(
     return pd.DataFrame({"score": scores, "floor": pd.Series(floors, scores, dtype=float)})
 
 
-def curves(run: Run) -> "DataFrame":
+def curves(run: Run) -> pd.DataFrame:
     """Returns what a run logged in training: a row for each step, a column for each metric.
 
     A metric that was not logged at a step is NaN there. Scores of a later `test` are left out.
     """
-    import pandas as pd
-
     file = _folder(run, "metrics.csv") / "metrics.csv"
     if not file.is_file():
         raise UserError(
@@ -117,10 +104,8 @@ def curves(run: Run) -> "DataFrame":
     return table.groupby("step").last()
 
 
-def layers(model: Module) -> "DataFrame":
+def layers(model: Module) -> pd.DataFrame:
     """Lists a model's inputs, layers and joining operations, with their output shapes."""
-    import pandas as pd
-
     rows = [
         (part, layer.kind, layer.output_shape, layer.parameters)
         for part, found in layers_of(model).items()

@@ -1,7 +1,7 @@
 """The commands of `cli.py` in one table. Imports nothing heavy.
 
 `fit`, `validate` and `test` are Lightning's. Every other command is a plain function with typed
-arguments and a Google docstring, in one file of this folder, and can be called from Python as well:
+arguments and a Google docstring, in the file of its name, and can be called from Python as well:
 see `commands.arguments` for what it may declare. Outside this folder a function needs no entry: the
 command line takes its import path instead of a name.
 """
@@ -13,42 +13,25 @@ import tomllib
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from commands.errors import did_you_mean
+from commands.errors import ROOT, did_you_mean
+from commands.help_texts import FIT, SCORE
 from runtime.errors import UserError
 
-ROOT = Path(__file__).parent.parent
-
-
-class Command(NamedTuple):
-    """An entry in the table of commands."""
-
-    summary: str  # one line for the help, which begins with a verb
-    path: str = ""  # import path `module:function`; Lightning's own have none
-
-
-COMMANDS = {
-    "fit": Command("Train a model"),
-    "validate": Command("Score a trained model on the validation split"),
-    "test": Command("Score a trained model on the official test set"),
-    "predict": Command(
-        "Write a trained model's predictions for its test data, or for image files",
-        "commands.predict:predict",
-    ),
-    "sample": Command("Draw images from a trained generator", "commands.sample:sample"),
-    "maximize": Command("Draw what a network has learned", "commands.maximize:maximize"),
-    "export": Command(
-        "Write a trained model into files for ONNX Runtime or plain PyTorch",
-        "commands.export:export",
-    ),
-    "compare": Command(
-        "List runs, or compare their results in a table", "commands.compare:compare"
-    ),
-    "sweep": Command("Repeat a run with several seeds, or search settings", "commands.sweep:sweep"),
-    "demo": Command("Play with trained models in a browser", "commands.demo:demo"),
+COMMANDS = {  # what each does, in one line that begins with a verb
+    "fit": "Train a model",
+    "validate": "Score a trained model on the validation split",
+    "test": "Score a trained model on the official test set",
+    "predict": "Write a trained model's predictions for its test data, or for image files",
+    "sample": "Draw images from a trained generator",
+    "maximize": "Draw what a network has learned",
+    "export": "Write a trained model into files for ONNX Runtime or plain PyTorch",
+    "compare": "List runs, or compare their results in a table",
+    "sweep": "Repeat a run with several seeds, or search settings",
+    "demo": "Play with trained models in a browser",
 }
-LIGHTNING = tuple(name for name, command in COMMANDS.items() if not command.path)
+LIGHTNING = ("fit", "validate", "test")
 
 
 def run(args: list[str], lightning: Callable[[list[str]], Any]) -> Any:
@@ -71,10 +54,10 @@ def run(args: list[str], lightning: Callable[[list[str]], Any]) -> Any:
         example = f"such as `python cli.py {command} {name} ...`"
         raise UserError(f"{name}: options come after a command. Write it first, {example}.")
     if name in LIGHTNING:
-        from commands import help_texts
-
-        text = help_texts.short(name, options, COMMANDS[name].summary)
-        return print(text) if text else lightning(args)
+        if options in (["-h"], ["--help"]):
+            score = SCORE.format(command=name, summary=COMMANDS[name])
+            return print(FIT if name == "fit" else score)
+        return lightning(args)
     function = find(name)
     from commands import arguments  # needs jsonargparse
 
@@ -88,10 +71,10 @@ def find(name: str) -> Callable[..., Any]:
     summary: `tain` is near `Train`, which means `fit`.
     """
     if name in COMMANDS:
-        return pkgutil.resolve_name(COMMANDS[name].path)
+        return pkgutil.resolve_name(f"commands.{name}:{name}")
     if "." in name and "/" not in name:
         return _import(name)
-    verbs = {command.summary.split()[0].lower(): known for known, command in COMMANDS.items()}
+    verbs = {summary.split()[0].lower(): known for known, summary in COMMANDS.items()}
     words = verbs | {known: known for known in COMMANDS}
     near = dict.fromkeys(words[word] for word in difflib.get_close_matches(name, words))
     raise UserError(
@@ -115,7 +98,7 @@ def _import(path: str) -> Callable[..., Any]:
 def help_text() -> str:
     """Returns the help that lists all commands."""
     width = max(map(len, COMMANDS))
-    lines = "\n".join(f"  {name:<{width}}  {c.summary}" for name, c in COMMANDS.items())
+    lines = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
     return (
         f"usage: python cli.py COMMAND [OPTIONS]\n\ncommands:\n{lines}\n\n"
         "Options of a command:  python cli.py COMMAND --help\n"

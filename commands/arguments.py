@@ -18,7 +18,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from commands import explanations
+from commands import errors
 from runtime.errors import UserError
 
 CONFIG = ("--config", "-c")
@@ -54,7 +54,7 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     try:
         values = parser.parse_args(own).as_dict()
     except UserError as error:
-        text = explanations.explain(str(error), [name, *args], list(known), ())
+        text = errors.of_parser(str(error), [name, *args], list(known), ())
         if f"missing: --{first}" in text and positional:
             text = f"missing: {first.upper()}, such as `python cli.py {name} runs/cgan`."
         raise UserError(text) from None

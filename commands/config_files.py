@@ -6,12 +6,11 @@ from pathlib import Path
 
 import yaml
 
-from commands import ROOT
-from commands.errors import did_you_mean
+from commands.arguments import given_files
+from commands.errors import OF_A_CLASS, ROOT, did_you_mean
 from runtime.errors import UserError
 
 LARGEST = 100_000  # values in a config
-OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
 
 
 def check(files: Iterable[Path]) -> None:
@@ -26,8 +25,7 @@ def check(files: Iterable[Path]) -> None:
                 raise UserError(
                     f"{file}: its aliases (&, *) stand for more than {LARGEST:,} values"
                 )
-            yaml.safe_load(text)
-            if not isinstance(root, yaml.MappingNode):
+            if not isinstance(yaml.safe_load(text), dict):
                 example = "such as `trainer: {max_steps: 100}`"
                 raise UserError(f"{file}: expected options by name, {example}.")
             for _ in _keys_of(root, "", file):
@@ -37,12 +35,10 @@ def check(files: Iterable[Path]) -> None:
             raise UserError(f"{file}:{line}: not valid YAML, {error.problem}.") from None
         except OSError as error:
             raise UserError(f"--config {file}: cannot be read ({error.strerror}).") from None
-        except RecursionError:
-            raise UserError(f"{file}: its values are nested too deep.") from None
         # PyYAML's constructors raise these for values such as the date 2001-99-99.
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{file}: not a YAML file in UTF-8 ({reason}).") from None
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError,
+                RecursionError) as error:  # fmt: skip
+            raise UserError(f"{file}: not a YAML file in UTF-8 ({error}).") from None
 
 
 def _not_found(file: Path) -> str:
@@ -56,22 +52,14 @@ def _not_found(file: Path) -> str:
     return text + did_you_mean(near)
 
 
-def check_together(files: Iterable[Path]) -> list[str]:
-    """Refuses two configs of different models, of which the last would silently win.
-
-    Returns:
-        Warnings of callbacks that a later file replaces.
-    """
+def check_together(files: Iterable[Path]) -> None:
+    """Refuses two configs of different models, of which the last would silently win."""
     models: dict[str, Path] = {}
-    callbacks: list[Path] = []
     for file in files:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        model, trainer = config.get("model"), config.get("trainer")
+        model = yaml.safe_load(file.read_text(encoding="utf-8")).get("model")
         class_path = model.get("class_path") if isinstance(model, dict) else model
         if isinstance(class_path, str):
             models.setdefault(class_path.rpartition(".")[2], file)
-        if isinstance(trainer, dict) and trainer.get("callbacks"):
-            callbacks.append(file)
     if len(models) > 1:
         first, second = [*models.values()][:2]
         raise UserError(
@@ -79,10 +67,6 @@ def check_together(files: Iterable[Path]) -> list[str]:
             f"{' and '.join([*models][:2])}: give one of them, and overlays such as "
             "configs/trainer/gpu.yaml."
         )
-    return [
-        f"{later}: its trainer.callbacks replace those of {earlier}. Write `callbacks+:` to add."
-        for earlier, later in zip(callbacks, callbacks[1:], strict=False)
-    ]
 
 
 def _size_of(node: yaml.Node | None, known: dict[int, float]) -> float:
@@ -124,9 +108,7 @@ def place_of(key: str, args: list[str], within: str = "") -> str:
     options = [arg.split("=")[0].removeprefix("--").rstrip("+") for arg in args if arg[:2] == "--"]
     if within in options or leaf in [option.rpartition(".")[2] for option in options]:
         return ""
-    words = [part for arg in args for part in arg.split("=", 1)]
-    files = [b for a, b in zip(words, words[1:], strict=False) if a in ("--config", "-c")]
-    for file in map(Path, reversed(files)):
+    for file in reversed(given_files(args)):
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         for name, line in _keys_of(root, "", file):
             inside = name.replace("init_args.", "").startswith(within)

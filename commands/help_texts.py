@@ -46,17 +46,3 @@ options:
   --trust true               import the classes that somebody else's run names
 
 All options:  python cli.py {command} --help all"""
-HELP = ("-h", "--help")
-
-
-def short(command: str, options: list[str], summary: str) -> str:
-    """Returns the help if the options ask for no more than that, otherwise an empty text."""
-    if len(options) != 1 or options[0] not in HELP:
-        return ""
-    return FIT if command == "fit" else SCORE.format(command=command, summary=summary)
-
-
-def wants_parts(args: list[str]) -> bool:
-    """Returns whether the arguments ask for the options of a config's model and data."""
-    asks = any(arg in (*HELP, "--model.help", "--data.help") for arg in args)
-    return asks and "all" not in args

@@ -5,7 +5,6 @@ import gc
 import json
 import shlex
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,18 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from callbacks import DEFAULT_CALLBACKS, Progress, Summary
-from commands import arguments, config_files, explanations, help_texts, last_lines, model_arguments
+from commands import arguments, config_files, errors, terminal
 from commands.loading import model_of
 from commands.parser import (
     CLASSES,
+    FROM_DATA,
     SECTIONS,
     Parser,
     WholeConfig,
     add_options_of,
     add_shared_options,
     help_of_parts,
+    keep_own_hyperparameters,
 )
 from datamodules.base import InMemoryDataModule
 from runtime import checkpoints, cluster, lightning_fixes, signals, trust
@@ -42,8 +43,8 @@ class LadderCLI(LightningCLI):
 
     parser: Parser
 
-    def __init__(self, args: ArgsType = None) -> None:
-        self.args = sys.argv[1:] if args is None else args
+    def __init__(self, args: list[str]) -> None:
+        self.args = args
         super().__init__(
             LightningModule,
             trainer_class=LadderTrainer,
@@ -63,8 +64,7 @@ class LadderCLI(LightningCLI):
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Returns the given command, because the parser of each takes 50 ms to build."""
         known = {k: v for k, v in LightningCLI.subcommands().items() if k != "predict"}
-        given = self.args[:1] if isinstance(self.args, list) else [*self.args]
-        return {name: known[name] for name in given if name in known} or known
+        return {name: known[name] for name in self.args[:1] if name in known} or known
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
@@ -80,11 +80,7 @@ class LadderCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses the command line, completed by the config of the run that it names."""
-        self.files: list[Path] = []
-        if isinstance(self.args, list):
-            self.config = self._parsed(self.args)
-        else:
-            self.config = parser.parse_object(self.args)
+        self.config = self._parsed(self.args)
         for name in ("trainer", *SECTIONS):
             if not isinstance(value := self.options[name], Namespace):
                 raise UserError(f"--{name}: expected its options by name, got '{value}'.")
@@ -98,23 +94,21 @@ class LadderCLI(LightningCLI):
     def _parsed(self, args: list[str]) -> Namespace:
         if args[1:] and not args[1].startswith("-") and args[0] != "fit":
             args = [args[0], "--ckpt_path", *args[1:]]  # `test RUN`
-        config_files.check(arguments.given_files(args))
         args = with_config_of_run(args)
         self.files = arguments.given_files(args)
         config_files.check(self.files)
-        for warning in config_files.check_together(self.files):
-            rank_zero_warn(warning)
-        if help_texts.wants_parts(args):
-            print(help_of_parts(args))
-            raise SystemExit(0)
-        if "--help" in args or "-h" in args:
+        config_files.check_together(self.files)
+        if not {"--help", "-h"}.isdisjoint(args):
+            if "all" not in args:
+                print(help_of_parts(args))
+                raise SystemExit(0)
             args = [args[0], "--help"]
         try:
             with lightning_fixes.defaults_of_the_new_class():
                 return self.parser.parse_args(args)
         except UserError as error:
             own = self._parser_of(args[0]).get_defaults().keys()
-            raise UserError(explanations.explain(str(error), args, own, CLASSES)) from None
+            raise UserError(errors.of_parser(str(error), args, own, CLASSES)) from None
 
     @property
     def options(self) -> Namespace:
@@ -136,8 +130,7 @@ class LadderCLI(LightningCLI):
         """Finds the checkpoint that the options, or a job that was started again, mean."""
         command, wanted = self.config.subcommand, self.options.get("ckpt_path")
         self.checkpoint: Path | None = None
-        typed = self.args if isinstance(self.args, list) else []
-        given = {name for name, _ in arguments.values(typed)}
+        given = {name for name, _ in arguments.values(self.args)}
         if "--init_from" in given and "--ckpt_path" in given:
             raise UserError(
                 "--init_from starts a new run and --ckpt_path continues one: give one of them."
@@ -152,10 +145,10 @@ class LadderCLI(LightningCLI):
             step = checkpoints.step_of(self.checkpoint) or 0
             run = self._folder_of_checkpoint or self.checkpoint
             rank_zero_info(f"{'Continues' if command == 'fit' else 'Run:'} {run}, step {step:,}.")
-        elif command != "fit" and not self.options.untrained:
+        elif command != "fit":
             raise UserError(
                 f"{command} without --ckpt_path would use random weights: give a checkpoint or a "
-                f"run folder, `python cli.py {command} RUN`, or --untrained true."
+                f"run folder, `python cli.py {command} RUN`."
             )
         self.options.ckpt_path = str(self.checkpoint) if self.checkpoint else None
 
@@ -182,7 +175,7 @@ class LadderCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
-            model_arguments.keep_own_hyperparameters(self.model)
+            keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, UserError):
@@ -216,7 +209,7 @@ class LadderCLI(LightningCLI):
         if config.enable_model_summary is not False:
             chosen.append(Summary())
         if self._saves:
-            chosen.append(Preemption(config.max_time, f"{last_lines.cli()} fit{self._trusting}"))
+            chosen.append(Preemption(config.max_time, f"{terminal.cli()} fit{self._trusting}"))
         if self._keeps_checkpoints:
             chosen += [options.checkpoint, checkpoints.BestCheckpoint()]
         return chosen
@@ -242,13 +235,8 @@ class LadderCLI(LightningCLI):
             found = checkpoints.resolve(initial, self.runs, option="--init_from")
             load_initial_weights(self.model, found)
 
-    def before_validate(self) -> None:
-        self._pictures = last_lines.written_at(self._folder_of_checkpoint)
-
-    before_test = before_validate
-
     def after_validate(self) -> None:
-        """Refuses data that had nothing to validate on, and names the new pictures."""
+        """Refuses data that had nothing to validate on, and says where the pictures are."""
         data = self.datamodule
         if isinstance(data, InMemoryDataModule) and data.splits and data.splits.val is None:
             again = ", or train again with --data.val_fraction 0.2"
@@ -259,32 +247,27 @@ class LadderCLI(LightningCLI):
         self.after_test()
 
     def after_test(self) -> None:
-        """Names the new pictures."""
+        """Says where the pictures are."""
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
-        if folder and self.trainer.loggers:
-            self._print(last_lines.new_pictures(Path(folder), self._pictures))
+        if folder and self.trainer.loggers and any(Path(folder, "figures").glob("*.png")):
+            rank_zero_info(f"Pictures: {folder}/figures")
 
     def after_fit(self) -> None:
         """Prints where the run and its pictures are, and which command comes next."""
-        folder = self.trainer.log_dir  # a broadcast, so every rank takes part
+        folder = self.trainer.log_dir
         if not folder or not self.trainer.loggers or self.options.trainer.fast_dev_run:
             return
-        lines = [f"This run: {folder}", *last_lines.pictures_of_training(Path(folder))]
-        lines.append(last_lines.watching(self.runs))
+        rank_zero_info(f"This run: {folder}")
+        self.after_test()
+        rank_zero_info(terminal.watching(self.runs))
         if self._saves:
             run = f"{shlex.quote(folder)}{self._trusting}"
-            lines.append(f"Next:     {last_lines.cli()} test {run}")
-        self._print(lines)
+            rank_zero_info(f"Next:     {terminal.cli()} test {run}")
 
     @property
     def _trusting(self) -> str:
         foreign = any(trust.foreign_classes(self.options.as_dict()))
         return " --trust true" if foreign else ""  # the user's own classes
-
-    @staticmethod
-    def _print(lines: list[str]) -> None:
-        for line in lines:
-            rank_zero_info(line)
 
 
 def with_config_of_run(args: list[str]) -> list[str]:
@@ -298,7 +281,8 @@ def with_config_of_run(args: list[str]) -> list[str]:
         return args
     runs = Path(given.get("--trainer.default_root_dir", "runs"))
     checkpoint = checkpoints.resolve(given[option], runs, option=option)
-    own = _own_classes(args)
+    trusted = given.get("--trust", "false").lower() == "true"
+    own = None if trusted else [*trust.import_paths([v for _, v in arguments.values(args)])]
     config = (run_folder_of(checkpoint) or checkpoint) / "config.yaml"
     if config.is_file():
         if own is not None:
@@ -306,21 +290,9 @@ def with_config_of_run(args: list[str]) -> list[str]:
         return [args[0], "--config", str(config), *args[1:]]
     if not (saved := model_of(checkpoint, own)):
         return args
-    for name in model_arguments.FROM_DATA:
+    for name in FROM_DATA:
         saved["init_args"].pop(name, None)
     return [args[0], "--model", json.dumps(saved), *args[1:]]
-
-
-def _own_classes(args: list[str]) -> list[str] | None:
-    """Returns the import paths that the user named; None if `--trust true` allows any other."""
-    given = arguments.values(args)
-    if dict(given).get("--trust", "false").lower() == "true":
-        return None
-    found = [*trust.import_paths([value for _, value in given])]
-    for file in arguments.given_files(args):
-        with suppress(OSError, ValueError, yaml.YAMLError):  # `config_files.check` reports these
-            found += trust.import_paths(yaml.safe_load(file.read_text()))
-    return found
 
 
 def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:
@@ -344,6 +316,6 @@ def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:
     rank_zero_info(f"Weights from {checkpoint}: {len(same)} of {len(own)} tensors.")
     if missing := [name for name in own if name not in same]:
         rank_zero_warn(
-            f"--init_from {checkpoint}: {', '.join(missing[:4])}{', ...' if missing[4:] else ''} "
-            "have other shapes there or are missing, so they keep their initial values."
+            f"--init_from {checkpoint}: {', '.join(missing)} have other shapes there or are "
+            "missing, so they keep their initial values."
         )

@@ -47,18 +47,14 @@ def load(run: str | Path, trust: bool = False) -> Any:
     path = find(run)
     saved = model_of(path, [] if not trust else None)
     if not saved:
-        raise UserError(
-            f"{path} does not say its model's class, because it is not from `cli.py fit`: load it "
-            "with the class's method load_from_checkpoint"
-        )
+        raise UserError(f"{path} does not say its model's class, because it is not from "
+                        "`cli.py fit`: use the class's load_from_checkpoint")  # fmt: skip
     name = saved["class_path"]
     try:
         found = resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{path} is of model {name}, which cannot be imported ({error}): put its file on "
-            "Python's path"
-        ) from None
+        raise UserError(f"{path} is of model {name}, which cannot be imported ({error}): put its "
+                        "file on Python's path") from None  # fmt: skip
     if not (isinstance(found, type) and issubclass(found, LightningModule)):
         raise UserError(f"{path} is of {name}, which is no LightningModule")
     checked: dict[str, Any] = {"trust": True} if issubclass(found, Module) else {}
@@ -107,8 +103,6 @@ def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) 
     parser.add_subclass_arguments(LightningDataModule, "data")
     try:
         found = parser.instantiate_classes(parser.parse_object({"data": data})).data
-    except UserError:
-        raise
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{file}: its data cannot be built: {error}") from None
     found.prepare_data()

@@ -1,26 +1,27 @@
 """Pictures of the features that a network has learned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from commands.loading import class_names, folder_of, load, splits_of
-from commands.maximize_figures import draw_filters, draw_maximized, draw_occlusion, spread
 from datamodules.base import InMemoryDataModule
-from figures.pictures import output_folder, write_figure
+from figures.pictures import mosaic, new_figure, output_folder, picture, styled, write_figure
 from models import inspection as ascent
 from models.classifier import is_classifier
 from models.inspection import occlusion_map
 from runtime.errors import UserError
-from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share
+from runtime.ranges import NonNegative, Positive
 
 CANDIDATES = 1000  # test images, of which some are occluded
 SQUARES = (0.21, 0.35, 0.5)  # shares of a side
 FLAT = 0.1  # a range of probabilities that says little
+ASCENT = {"lr": 0.05, "jitter": 1, "blur": 0.5, "l2": 0.02}  # a step, see `models.inspection`
 READABLE = 5  # least side of a filter whose picture shows a shape
 
 
@@ -39,10 +40,6 @@ def maximize(
     layer: str | None = None,
     unit: NonNegative | None = None,
     steps: Positive = 200,
-    lr: PositiveFloat = 0.05,
-    jitter: NonNegative = 1,
-    blur: NonNegativeFloat = 0.5,
-    l2: Share = 0.02,
     occlusion: NonNegative = 8,
     data_dir: Path | None = None,
     out: Path | None = None,
@@ -61,10 +58,6 @@ def maximize(
             error for a wrong name lists all names.
         unit: A unit of that layer; by default all of them.
         steps: Steps of gradient ascent.
-        lr: Root mean square of a step, as a share of the range of pixels.
-        jitter: Largest shift of the image at each step, in pixels.
-        blur: Standard deviation of a Gaussian that smooths the image at each step, in pixels.
-        l2: Share by which all pixels shrink at each step.
         occlusion: Number of test images to draw occlusion maps for, the least certain of those
             that are classified right; 0 draws none, and the data set is not needed.
         data_dir: Another folder for the run's data set.
@@ -80,14 +73,13 @@ def maximize(
     model.to(device)
     data = splits_of(run, data_dir, trust) if occlusion and is_classifier(model) else None
     high = 255 / model.frame.scale if model.frame and is_classifier(model) else 1.0
-    figures = {}
     name = (layer or part.layer).removeprefix("network.").removeprefix("discriminator.")
-    options: dict[str, Any] = {"bounds": (0.0, high), "forward": part.forward}
     units = None if unit is None else [unit]
-    chosen = steps, lr, jitter, blur, l2, int(model.seed)
-    images = ascent.maximize(part.network, name, units, part.image_shape, *chosen, **options)
-    role, picture = _maximized(model, part, name, unit, images)
-    figures[f"maximize_{role}"] = picture
+    options: dict[str, Any] = ASCENT | {"seed": int(model.seed), "bounds": (0.0, high)}
+    options["forward"] = part.forward
+    images = ascent.maximize(part.network, name, units, part.image_shape, steps, **options)
+    role, drawn = _maximized(model, part, name, unit, images)
+    figures = {f"maximize_{role}": drawn}
     if (filters := _filters(part)) is not None:
         figures["filters"] = draw_filters(filters)
     if data is not None:
@@ -173,5 +165,50 @@ def _occlusion(
     names = class_names(model)
     pairs = zip(targets.tolist(), shares.tolist(), strict=True)
     titles = [f"{names[k]}\n{p:.2f}" for k, p in pairs]
-    whole = spread(maps.cpu(), size, stride, images.shape[2], images.shape[3])
-    return draw_occlusion(images.cpu(), whole, titles, size)
+    return draw_occlusion(images.cpu(), maps.cpu(), titles, size, stride)
+
+
+def draw_maximized(images: Tensor, activations: Tensor, names: Sequence[str], role: str) -> Figure:
+    """Draws images (U, C, H, W), each below its unit's name and the activation (U,) it reaches."""
+    reached = zip(names, activations.tolist(), strict=True)
+    titles = [f"{name}\n{activation:.3g}" for name, activation in reached]
+    heading = f"Inputs that excite the units of {role}, and what they reach"
+    return mosaic(images, titles, 10 if len(images) <= 100 else 20, heading)
+
+
+def draw_filters(filters: Tensor) -> Figure:
+    """Draws the weights (U, h, w) of the first layer's units: red is positive, blue negative."""
+    heading = "Weights of the first layer's units: red is positive, blue negative"
+    columns = 8 if len(filters) <= 64 else 16
+    return mosaic(filters, (), columns, heading, signed=True, cell=0.9)
+
+
+@styled
+def draw_occlusion(
+    images: Tensor, maps: Tensor, titles: Sequence[str], size: int, stride: int
+) -> Figure:
+    """Draws images (N, C, H, W), each above its map of probabilities from 0 to 1.
+
+    A map (H', W') shows each probability where the middle of the square was.
+    """
+    count, (rows, columns) = len(images), maps.shape[1:]
+    edge = (size - stride) / 2 - 0.5
+    extent = (edge, edge + columns * stride, edge + rows * stride, edge)  # left, right, bottom, top
+    figure, grid = new_figure(1.4 * max(count, 5) + 1.6, 4.8, 2, count, squeeze=False)
+    for above, below, image, values, title in zip(*grid, images, maps, titles, strict=True):
+        above.imshow(picture(image, float(images.max()) or 1.0), "gray", vmin=0)
+        above.set_title(title)
+        shown = below.imshow(values.numpy(), "YlOrRd_r", vmin=0, vmax=1, extent=extent)
+        below.set(xlim=above.get_xlim(), ylim=above.get_ylim())
+        grey = image.float().mean(dim=0)
+        level = float(grey.min() + grey.max()) / 2
+        if grey.min() < level and min(grey.shape) > 1:
+            below.contour(np.asarray(grey), [level], colors="black", linewidths=1)
+        above.axis("off")
+        below.axis("off")
+    figure.colorbar(shown, ax=grid[1, :], label="probability", ticks=[0, 0.5, 1])
+    heading = (
+        f"Probability of the true class: with a square of {size} pixels around each pixel below"
+    )
+    figure.suptitle(heading, fontsize=14)
+    return figure

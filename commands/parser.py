@@ -1,6 +1,7 @@
 """The parser of fit, validate and test: their options, and the classes that it can suggest."""
 
 from argparse import SUPPRESS
+from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn
@@ -18,13 +19,13 @@ import datamodules
 import models
 from callbacks import Quality, SampleGrid
 from commands.arguments import given_files, values
-from commands.model_arguments import FROM_DATA, link_to_data
 from runtime.checkpoints import EpochCheckpoint
 from runtime.errors import UserError
 from runtime.files import write
 
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
 CLASSES = [name for module in MODULES for name in module.__all__]
+FROM_DATA = ("input_shape", "image_shape", "num_classes", "mirrors")  # of a model's init arguments
 SECTIONS = {"checkpoint": EpochCheckpoint, "samples": SampleGrid, "quality": Quality}
 
 
@@ -63,7 +64,8 @@ def add_shared_options(parser: LightningArgumentParser) -> None:
     parser.add_argument("--experiment", type=str | None, default=None, help=text)
     text = "Import the classes that a checkpoint or its run's config names, whoever wrote them."
     parser.add_argument("--trust", type=bool, default=False, help=text)
-    link_to_data(parser)
+    for name in FROM_DATA:  # values of the command line are not used
+        parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
     for name, kind in SECTIONS.items():
         parser.add_class_arguments(kind, name, sub_configs=True)
 
@@ -75,8 +77,6 @@ def add_options_of(command: str, parser: Parser) -> None:
         parser.add_argument("--init_from", type=str | None, default=None, help=text)
     else:
         parser.set_defaults({"verbose": False})  # callbacks print tables
-        text = "Allow random weights, if there is no --ckpt_path."
-        parser.add_argument("--untrained", type=bool, default=False, help=text)
         parser.add_argument("--init_from", type=str | None, default=None, help=SUPPRESS)
 
 
@@ -100,6 +100,21 @@ def help_of_parts(args: list[str]) -> str:
         given = {f"{part}.{k}": v for k, v in (spec.get("init_args") or {}).items()}
         plain = {k: v for k, v in given.items() if isinstance(v, int | float | str)}
         parser.set_defaults({k: v for k, v in plain.items() if k in parser.get_defaults()})
-    if not (parser.groups or {}):
-        raise UserError("--model.help needs a model: write --config FILE or --model CLASS before.")
     return parser.format_help()
+
+
+def keep_own_hyperparameters(model: LightningModule) -> None:
+    """Removes what the data offered and the model's class does not take from its `hparams`."""
+    own = default_init_args(f"{type(model).__module__}.{type(model).__qualname__}")
+    for name in FROM_DATA:
+        if name not in own:
+            model.hparams.pop(name, None)
+
+
+@cache
+def default_init_args(class_path: str) -> dict[str, Any]:
+    """Returns the init arguments that a class and its bases take, with their defaults."""
+    parser = ArgumentParser()
+    parser.add_class_arguments(resolve_name(class_path), "cls", fail_untyped=False)
+    defaults = parser.get_defaults()
+    return defaults.cls.as_dict() if "cls" in defaults else {}  # a class without arguments

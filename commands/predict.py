@@ -1,30 +1,34 @@
 """Predictions of a trained model for its test data, or for image files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from commands.loading import class_names, folder_of, inference, load, splits_of
-from commands.predict_figure import SHOWN, draw_files
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame, as_pixels, to_frame
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
-from figures.pictures import output_folder
-from models.classifier import Classifier, is_classifier
+from figures.pictures import mosaic, output_folder
+from models.classifier import is_classifier
 from models.regressor import is_regressor
 from runtime.errors import UserError
 from runtime.files import write
 
 ROWS = 10  # printed
 NAMED = 5  # files that a message names
-THUMBNAIL = 160  # pixels
 SMALL = 10  # inputs of an example that a table shows
+SHOWN = 24  # files in the figure
+CELL = 160  # pixels of each side of a picture; a file and the network's input are two
+TOP = 3  # classes
+LETTERS, SIZE = 28, 11  # of a file's name; points
 
 
 class ImageFile(NamedTuple):
@@ -33,7 +37,6 @@ class ImageFile(NamedTuple):
     name: str
     thumbnail: Image.Image
     pixels: Tensor  # uint8 (C, H, W)
-    note: str  # what was done to it beyond scaling
 
 
 def predict(
@@ -67,17 +70,10 @@ def predict(
             f"{type(model).__name__}. Draw from a generator with `python cli.py sample {run}`."
         )
     if files is None:
-        data = splits_of(run, data_dir, trust)
-        table, name = predict_test(model, data), "predictions"
+        table, name = predict_test(model, splits_of(run, data_dir, trust)), "predictions"
     else:
-        images = read_files(find_files(files), _frame_of(model))
-        probabilities = classify(
-            cast(Classifier, model), torch.stack([image.pixels for image in images])
-        )
-        table, name = _tabulate(probabilities, class_names(model)), "predictions_files"
-        table.insert(0, "file", [image.name for image in images])
-        for note in notes(images):
-            print(note)
+        table, images = classify_files(model, files)
+        name = "predictions_files"
     head = table.head(ROWS).to_string(index=False, max_cols=13, float_format="{:.4f}".format)
     count = f"The first {ROWS} of {len(table):,}" if len(table) > ROWS else "All"
     print(f"{count} predictions:\n{head}")
@@ -85,8 +81,7 @@ def predict(
     write(path, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
     print(f"Predictions: {path}")
     if files is not None:
-        shown = [(image.name, image.thumbnail, image.pixels) for image in images[:SHOWN]]
-        figure = draw_files(shown, probabilities, class_names(model), len(images))
+        figure = draw_files(images, table)
         write(path.with_suffix(".png"), figure.savefig)
         print(f"Picture: {path.with_suffix('.png')}")
     return table
@@ -127,24 +122,27 @@ def classify_images(model: Any, images: Any) -> pd.DataFrame:
         images: A path of an image file or folder, or several. Or an array of images of the training
             shape, such as (N, H, W) or (N, H, W, 3): uint8, or floats from 0 to 1.
     """
-    frame = _frame_of(model)
+    _frame_of(model)
     paths = [images] if isinstance(images, str | Path) else images
     if isinstance(paths, list | tuple) and all(isinstance(path, str | Path) for path in paths):
-        files = read_files(find_files(map(Path, paths)), frame)
-        for note in notes(files):
-            print(note)
-        pixels = torch.stack([file.pixels for file in files])
-        column, rows = "file", [file.name for file in files]
-    else:
-        pixels = as_pixels(images, model.input_shape)
-        column, rows = "index", [*map(str, range(len(pixels)))]
+        return classify_files(model, map(Path, paths))[0]
+    pixels = as_pixels(images, model.input_shape)
     table = _tabulate(classify(model, pixels), class_names(model))
-    table.insert(0, column, rows)
+    table.insert(0, "index", [*map(str, range(len(pixels)))])
     return table
 
 
+def classify_files(model: Any, paths: Iterable[Path]) -> tuple[pd.DataFrame, list[ImageFile]]:
+    """Makes a table of image files and their classes, and returns the images too."""
+    images = read_files(find_files(paths), _frame_of(model))
+    probabilities = classify(model, torch.stack([image.pixels for image in images]))
+    table = _tabulate(probabilities, class_names(model))
+    table.insert(0, "file", [image.name for image in images])
+    return table, images
+
+
 @torch.no_grad()
-def classify(model: Classifier, pixels: Tensor, batch_size: int = 500) -> Tensor:
+def classify(model: Any, pixels: Tensor, batch_size: int = 500) -> Tensor:
     """Computes class probabilities (N, K) of images uint8 (N, C, H, W), in full precision."""
     scale = _frame_of(model).scale
     parts = (part.to(model.device, torch.float32) / scale for part in pixels.split(batch_size))
@@ -180,12 +178,15 @@ def find_files(given: Iterable[Path]) -> list[Path]:
 
 
 def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
-    """Reads image files and brings them to the frame; says which cannot be read.
+    """Reads image files and brings them to the frame.
+
+    Prints which cannot be read, and what was done to others beyond scaling.
 
     Raises:
         UserError: If none can be read.
     """
     images, problems = [], []
+    notes: dict[str, list[str]] = {}
     for path in paths:
         try:
             image = read_image(path)
@@ -193,13 +194,16 @@ def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
             problems.append(f"{path} ({error})")
             continue
         pixels, note = to_frame(image, frame)
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        images.append(ImageFile(str(path), image, pixels, note))
+        image.thumbnail((CELL, CELL))
+        images.append(ImageFile(str(path), image, pixels))
+        notes.setdefault(note, []).append(str(path))
     if not images:
         raise UserError(f"--files: no file can be read as an image: {_listed(problems)}")
     if problems:
         print(f"{len(problems)} of {len(paths)} files cannot be read and are left out: "
               f"{_listed(problems)}")  # fmt: skip
+    for note in filter(None, notes):
+        print(f"{_listed(notes[note])}: {note}")
     return images
 
 
@@ -210,16 +214,32 @@ def _tabulate(probabilities: Tensor, names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"predicted": best, **{f"p_{name}": p for name, p in shares.items()}})
 
 
-def notes(images: Iterable[ImageFile]) -> Iterator[str]:
-    """Yields a line for each thing that was done to images beyond scaling, with their names."""
-    groups: dict[str, list[str]] = {}
-    for image in images:
-        if image.note:
-            groups.setdefault(image.note, []).append(image.name)
-    for note, names in groups.items():
-        yield f"{_listed(names)}: {note}"
-
-
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def draw_files(images: Sequence[ImageFile], table: pd.DataFrame) -> Figure:
+    """Draws the first files, each beside the network's input and below its likely classes.
+
+    Args:
+        images: The files.
+        table: A row for each, with the column `p_NAME` for each class.
+    """
+    shown, titles = images[:SHOWN], []
+    for image, (_, row) in zip(shown, table.filter(like="p_").iterrows(), strict=False):
+        texts = [f"{k.removeprefix('p_')} {100 * p:.1f} %" for k, p in row.nlargest(TOP).items()]
+        short = Path(image.name).name
+        short = short if len(short) <= LETTERS else "…" + short[-LETTERS + 1 :]
+        titles.append(f"{short}\n{texts[0]}\n{', '.join(texts[1:])}")
+    which = f"The first {SHOWN} of {len(images):,}" if len(images) > SHOWN else "The"
+    pairs = [(_square(image.thumbnail), _square(to_pil_image(image.pixels))) for image in shown]
+    tiles = torch.stack([torch.cat(pair, dim=2) for pair in pairs])
+    heading = f"{which} files, each beside what the network gets"
+    return mosaic(tiles, titles, min(4, len(shown)), heading, cell=2.7, letters=SIZE)
+
+
+def _square(image: Image.Image) -> Tensor:
+    """Pads a picture to a white square, uint8 (3, CELL, CELL)."""
+    method = Image.Resampling.NEAREST if max(image.size) < CELL else Image.Resampling.BICUBIC
+    return pil_to_tensor(ImageOps.pad(image.convert("RGB"), (CELL, CELL), method, "white"))

@@ -1,13 +1,17 @@
-"""Messages and warnings in the terminal: those that ask nothing of the user are hidden.
+"""What a command says in the terminal: which messages are hidden, and its last lines.
 
 Imports nothing heavy.
 """
 
 import logging
 import re
+import shlex
+import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 IRRELEVANT_WARNINGS = (
     "is not supported by the model summary",  # the summary guesses sizes in megabytes
@@ -36,7 +40,7 @@ LOGGERS = (
 
 @contextmanager
 def without_irrelevant_messages() -> Iterator[None]:
-    """Hides messages that ask nothing of the user, and afterwards restores all filters."""
+    """Hides messages that ask nothing of the user, and afterwards restores filters and format."""
 
     def is_relevant(record: logging.LogRecord) -> bool:
         return not IRRELEVANT_MESSAGES.search(record.getMessage())
@@ -44,29 +48,47 @@ def without_irrelevant_messages() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LOGGERS]
     for logger in loggers:
         logger.addFilter(is_relevant)
+    before = warnings.formatwarning
     try:
         with warnings.catch_warnings():
             for message in IRRELEVANT_WARNINGS:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             yield
     finally:
+        warnings.formatwarning = before
         for logger in loggers:
             logger.removeFilter(is_relevant)
 
 
-@contextmanager
-def short_warnings() -> Iterator[None]:
-    """Prints each warning in one line, like an error.
-
-    Lightning replaces the format when it is imported, so import it before.
-    """
-    before = warnings.formatwarning
-    try:
-        warnings.formatwarning = _one_line
-        yield
-    finally:
-        warnings.formatwarning = before
+def shorten_warnings() -> None:
+    """Prints each warning in one line, like an error. Lightning, if imported later, undoes it."""
+    warnings.formatwarning = _one_line
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
     return f"warning: {' '.join(str(message).split())}\n"
+
+
+def cli() -> str:
+    """Returns the start of a command line of this program: interpreter and script."""
+    script = sys.argv[0] if Path(sys.argv[0]).name == "cli.py" else "cli.py"  # a notebook has none
+    return f"{_program('python', '')} {shlex.quote(script)}"
+
+
+def _program(name: str, module: str) -> str:
+    """Returns a program's name if the shell finds it beside this interpreter, else its path.
+
+    Paths are compared as they are, because the interpreters of all environments are links to one.
+    """
+    found, python = shutil.which(name), Path(sys.executable)
+    if found and Path(found).absolute().parent == python.parent:
+        return name
+    here = Path.cwd()
+    path = python.relative_to(here) if python.is_relative_to(here) else python
+    return shlex.quote(str(path)) + module
+
+
+def watching(runs: Path) -> str:
+    """Says how to see all runs in TensorBoard."""
+    program = _program("tensorboard", " -m tensorboard.main")
+    return f"Watch it: {program} --logdir {shlex.quote(str(runs))} --host localhost"

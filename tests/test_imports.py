@@ -13,7 +13,7 @@ ROOMS = ("callbacks", "commands", "datamodules", "metrics", "models", "runtime")
 TOP = [ROOT / "cli.py", ROOT / "ladder.py"]
 MODULES = [path for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
 SCRIPT = """
-import atexit, gc, importlib, logging, os, random, signal, socket, sys, threading, warnings
+import atexit, gc, importlib, logging, os, random, signal, sys, threading, warnings
 
 ours, others = (argument.split() for argument in sys.argv[1:])
 for name in others:
@@ -46,8 +46,6 @@ def state():
         "path": sys.path[:],
         "hooks": (sys.excepthook, sys.displayhook, sys.unraisablehook),
         "exit handlers": atexit._ncallbacks(),
-        "recursion limit": sys.getrecursionlimit(),
-        "socket timeout": socket.getdefaulttimeout(),
         "start method": multiprocessing.get_start_method(allow_none=True),
         "figures": dict(matplotlib.rcParams),
     }

@@ -186,27 +186,22 @@ def test_training_returns_the_folder_and_leaves_the_process_alone(
 
 
 def test_mistakes_are_explained_in_one_line(
-    classifier: Path, cgan: Path, images: np.ndarray, tmp_path: Path
+    classifier: Path, images: np.ndarray, tmp_path: Path
 ) -> None:
     model = ladder.load(classifier)
     (tmp_path / "run").mkdir()
-    (tmp_path / "empty.ckpt").touch()
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     for name, path in {"foreign": "no_module.Model", "function": "os.getcwd"}.items():
         saved = {"state_dict": {}, "hyper_parameters": {"_class_path": path}}
         torch.save(saved, tmp_path / f"{name}.ckpt")
     for expected, call in {
-        "no such file or folder": lambda: ladder.load(tmp_path / "nothing"),
-        "not a checkpoint, or an incomplete one": lambda: ladder.load(tmp_path / "empty.ckpt"),
         "does not say its model's class": lambda: ladder.load(tmp_path / "other.ckpt"),
         "names the class no_module.Model": lambda: ladder.load(tmp_path / "foreign.ckpt"),
         "which cannot be imported": lambda: ladder.load(tmp_path / "foreign.ckpt", trust=True),
         "os.getcwd, which is no": lambda: ladder.load(tmp_path / "function.ckpt", trust=True),
         "draws images from a generator": lambda: ladder.draw(model),
-        "classes: 12 is not one of 0 to 9": lambda: ladder.draw(ladder.load(cgan), 4, [12]),
         "but this model is FunctionMLP": lambda: ladder.classify(FunctionMLP(), images),
         "this IrisMLP have shape": lambda: ladder.classify(IrisMLP(), images),
-        "there is no such file or folder": lambda: ladder.classify(model, ["nothing.png"]),
         "the model takes (1, 28, 28)": lambda: ladder.classify(model, images[:, :20]),
         "floats from 0 to 255": lambda: ladder.classify(model, images.astype(float)),
         "are torch.int64": lambda: ladder.classify(model, images.astype(int)),

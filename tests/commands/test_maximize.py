@@ -8,7 +8,7 @@ import torch
 
 import ladder
 from commands import maximize as command
-from commands.maximize_figures import draw_maximized, draw_occlusion, spread
+from commands.maximize import draw_maximized, draw_occlusion
 from models import ConditionalGAN, GateMLP
 from models.averaging import Averaging
 from models.gan.heads import Head, ProjectionHead
@@ -70,22 +70,14 @@ def test_what_has_no_images_is_refused(iris: Path) -> None:
         ladder.maximize(iris)
 
 
-def test_a_map_is_as_large_as_its_image() -> None:
-    maps = torch.tensor([[[0.0, 1.0], [0.5, 0.25]]])  # a square of 3 at 0 and 2 of 6 pixels
-    whole = spread(maps, size=3, stride=2, height=6, width=6)[0]
-    assert whole.shape == (6, 6)
-    assert whole[0].tolist() == [0, 0, 0.5, 1, 1, 1]  # pixel 2 is covered twice, 5 never
-    assert whole[2, 2] == pytest.approx(maps.mean())
-    assert whole[5, 5] == whole[4, 4] == 0.25
-
-
 def test_titles_name_units_and_colours_span_0_to_1() -> None:
     images = torch.rand(2, 1, 8, 8)
     axes = draw_maximized(images, torch.tensor([1.5, -2.0]), ["cat", "dog"], "5").axes[0]
     assert [text.get_text() for text in axes.texts] == ["cat\n1.5", "dog\n-2"]
-    figure = draw_occlusion(images, torch.rand(2, 8, 8), ["cat: 0.9", "dog: 0.8"], size=4)
+    figure = draw_occlusion(images, torch.rand(2, 3, 3), ["cat: 0.9", "dog: 0.8"], 4, 2)
     shown = figure.axes[2].images[0]
-    assert shown.get_extent() == figure.axes[0].images[0].get_extent()
+    assert shown.get_extent() == [0.5, 6.5, 6.5, 0.5]  # middles at 1.5, 3.5 and 5.5 of 0 to 7
+    assert figure.axes[2].get_xlim() == figure.axes[0].get_xlim() == (-0.5, 7.5)
     assert shown.get_clim() == (0, 1)
     assert figure.axes[1].get_title() == "dog: 0.8"
 
@@ -98,7 +90,7 @@ def test_the_least_certain_of_the_images_that_are_right_are_occluded(
         command, "draw_occlusion", lambda *args: seen.append(args) or draw_occlusion(*args)
     )
     ladder.maximize(classifier, steps=1, occlusion=3, out=tmp_path)
-    ((_, _, titles, _),) = seen
+    ((_, _, titles, *_),) = seen
     data = ladder.data_of(classifier)
     targets, p = probabilities(ladder.load(classifier), data)
     right = p.argmax(1) == targets

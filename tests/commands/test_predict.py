@@ -11,7 +11,7 @@ from PIL import Image
 
 import cli
 import ladder
-from commands.predict_figure import draw_files
+from commands.predict import ImageFile, draw_files
 from datamodules import Functions, Gates, Images, Iris
 from runtime.errors import UserError
 from tests.commands.runs import QUIET
@@ -108,7 +108,7 @@ def test_values_and_gates_are_predicted(
 
 
 def test_a_refused_predict_leaves_nothing(
-    classifier: Path, cgan: Path, iris: Path, scans: Path, tmp_path: Path
+    classifier: Path, iris: Path, scans: Path, tmp_path: Path
 ) -> None:
     out, empty = tmp_path / "out", tmp_path / "empty"
     empty.mkdir()
@@ -117,7 +117,6 @@ def test_a_refused_predict_leaves_nothing(
         (classifier, [tmp_path / "no.png"], "there is no such file or folder"),
         (classifier, [empty], r"there is no image in or below this folder \(\."),
         (iris, [scans], r"the inputs of this IrisMLP have shape \(4,\)"),
-        (cgan, None, "python cli.py sample"),
     ):
         with pytest.raises(UserError, match=expected):
             ladder.predict(run, files, out=out)
@@ -128,8 +127,9 @@ def test_a_refused_predict_leaves_nothing(
 def test_the_figure_takes_files_of_any_kind(channels: int) -> None:
     pixels = torch.zeros(channels, 8, 12, dtype=torch.uint8)
     image = Image.new("L" if channels == 1 else "RGB", (30, 10), "red" if channels == 3 else 99)
-    files = [("a/folder/file.png", image, pixels), (f"a/{'very-' * 9}long.png", image, pixels)]
-    figure = draw_files(files, torch.tensor([[0.25, 0.75]] * 30), ["0", "1"], total=30)
+    names = ["a/folder/file.png", f"a/{'very-' * 9}long.png"]
+    files = [ImageFile(name, image, pixels) for name in names]
+    figure = draw_files(files, pd.DataFrame({"file": names, "p_0": [0.25] * 2, "p_1": [0.75] * 2}))
     texts = [text.get_text() for text in figure.axes[0].texts]
     names = ["file.png", "…ery-very-very-very-long.png"]
     assert texts == [f"{name}\n1 75.0 %\n0 25.0 %" for name in names]
