@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from commands.arguments import given_files
 from commands.errors import OF_A_CLASS, ROOT, did_you_mean
@@ -53,10 +54,19 @@ def _not_found(file: Path) -> str:
 
 
 def check_together(files: Iterable[Path]) -> None:
-    """Refuses two configs of different models, of which the last would silently win."""
+    """Refuses two configs of different models, and warns of callbacks that a later file replaces."""
     models: dict[str, Path] = {}
+    callbacks: Path | None = None
     for file in files:
-        model = yaml.safe_load(file.read_text(encoding="utf-8")).get("model")
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        model, trainer = config.get("model"), config.get("trainer")
+        if isinstance(trainer, dict) and trainer.get("callbacks"):
+            if callbacks:
+                rank_zero_warn(
+                    f"{file}: its trainer.callbacks replace those of {callbacks}. Write "
+                    "`callbacks+:` to add."
+                )
+            callbacks = file
         class_path = model.get("class_path") if isinstance(model, dict) else model
         if isinstance(class_path, str):
             models.setdefault(class_path.rpartition(".")[2], file)
