@@ -68,10 +68,7 @@ def test_the_network_is_asked_only_for_what_is_missing(
     assert asked == ["kmnist"]
 
 
-JUDGES = {
-    "auto": None, "mnist": "mnist", "fashion": "fashion", "kmnist": None, "qmnist": "mnist",
-    "emnist-digits": "mnist", "digits": "digits",
-}  # fmt: skip
+JUDGES = {"auto": None, "mnist": "mnist", "fashion": "fashion", "kmnist": None, "digits": "digits"}
 
 
 @pytest.mark.parametrize(("key", "judge"), JUDGES.items())
