@@ -106,7 +106,7 @@ def test_a_shape_is_read_from_the_examples_and_a_wrong_declaration_is_refused() 
     assert Undeclared(batch_size=1).input_shape == (2, 3)
     data = Undeclared(batch_size=1)
     data.image_shape = (1, 2, 3)
-    with pytest.raises(UserError, match=r"\(1, 2, 3\).*\(2, 3\).*image_shape"):
+    with pytest.raises(UserError, match=r"of \(2, 3\).*declares \(1, 2, 3\): .*image_shape"):
         data.setup()
 
 
