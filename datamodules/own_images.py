@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+Files = list[tuple[Path, int]]  # of images and their labels
 EXPECTED = "one sub-folder for each class, or train/ and test/ with such sub-folders"
 
 
@@ -126,7 +127,7 @@ class ImageFolder(OwnImages):
         height, width = (size, size) if isinstance(size, int) else size
         self.root = Path(path).expanduser()
         self.parts, self.class_names = find_parts(self.root, labelled=labels == "folders")
-        self.files = [file for part in self.parts.values() for file in part.files]
+        self.files = [file for part in self.parts.values() for file, _ in part]
         self.image_shape = (channels, height, width)
         self.num_classes = len(self.class_names) if self.class_names else None
         self.title = self.root.resolve().name
@@ -150,11 +151,11 @@ class ImageFolder(OwnImages):
         self._report_failures(failures)
         if self.fit == "crop":
             self._warn_of_crops(sizes)
-        counts = [len(part.files) for part in self.parts.values()]
+        counts = [len(part) for part in self.parts.values()]
         readable = torch.tensor([i not in failures for i in range(len(images))])
         pieces = zip(self.parts.items(), images.split(counts), readable.split(counts), strict=True)
         return {
-            name: Split(pixels[good], torch.tensor(part.targets)[good])
+            name: Split(pixels[good], torch.tensor([label for _, label in part])[good])
             for (name, part), pixels, good in pieces
         }
 
@@ -184,26 +185,19 @@ class ImageFolder(OwnImages):
             )
 
 
-class Part(NamedTuple):
-    """The image files of one split and their classes; classes are 0 if images have none."""
-
-    files: list[Path]
-    targets: list[int]
-
-
-def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Part], tuple[str, ...] | None]:
+def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Files], tuple[str, ...] | None]:
     """Lists the images in a folder, without reading them; `labelled`: sub-folders are classes.
 
     Returns the part `train` and, if they have folders, `val` and `test`, and the names of classes.
+    Without classes, all images are of class 0.
     """
     if not root.is_dir():
         raise UserError(f"there is no folder {root}: set --data.path to a folder with {EXPECTED}")
     folders = _split_folders(root)
     if not labelled:
-        found = {name: _images(folder) for name, folder in folders.items()}
-        return {name: Part(files, [0] * len(files)) for name, files in found.items()}, None
+        return {name: _images(folder, 0) for name, folder in folders.items()}, None
     names = tuple(path.name for path in _subfolders(folders["train"]))
-    parts: dict[str, Part] = {}
+    parts: dict[str, Files] = {}
     for split, folder in folders.items():
         own = [path.name for path in _subfolders(folder)]
         if not own:
@@ -216,8 +210,7 @@ def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Part], tuple[str, 
                 f"{folder} and {folders['train']} have different classes, such as {wrong[0]!r}: "
                 "all splits need the same sub-folders"
             )
-        pairs = [(file, k) for k, name in enumerate(names) for file in _images(folder / name)]
-        parts[split] = Part([file for file, _ in pairs], [k for _, k in pairs])
+        parts[split] = [p for k, name in enumerate(names) for p in _images(folder / name, k)]
     return parts, names
 
 
@@ -239,8 +232,8 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return {SPLITS[folder.name]: folder for folder in splits}
 
 
-def _images(folder: Path) -> list[Path]:
-    if images := list(find_images(folder)):
+def _images(folder: Path, label: int) -> Files:
+    if images := [(file, label) for file in find_images(folder)]:
         return images
     raise UserError(
         f"{folder} has no images: remove it, or put images ({' '.join(SUFFIXES)}) there"
