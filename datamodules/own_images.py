@@ -13,7 +13,7 @@ from torch import Tensor
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
 from datamodules.image_files import SUFFIXES, Decoded, Fit, decode, find_images
 from runtime.errors import UserError
-from runtime.ranges import Positive, PositiveFloat, Seed, Share
+from runtime.ranges import Positive, Seed, Share
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 Files = list[tuple[Path, int]]  # of images and their labels
@@ -79,7 +79,7 @@ class OwnImages(InMemoryDataModule):
 
 
 class ImageFolder(OwnImages):
-    """Images (B, C, H, W) of files of any size, float32 in `[0, 255 / scale]`, and labels (B,).
+    """Images (B, C, H, W) of files of any size, float32 in `[0, 1]`, and labels (B,).
 
     The folder has one sub-folder for each class, whose name is the class's name. It may instead
     have `train`, and optionally `val` and `test`, each with these sub-folders. The files are PNG,
@@ -101,7 +101,6 @@ class ImageFolder(OwnImages):
         skip_unreadable: Leave out files that cannot be read, with a warning.
         mirrors: The mirror image of each image is an equally valid image.
         batch_size: Images per batch, summed over all processes.
-        scale: Divisor of the pixels 0..255.
         cache: Keep decoded images in `<path>/.ladder` for the next run.
     """
 
@@ -120,10 +119,9 @@ class ImageFolder(OwnImages):
         skip_unreadable: bool = False,
         mirrors: bool = False,
         batch_size: Positive = 64,
-        scale: PositiveFloat = 255.0,
         cache: bool = True,
     ) -> None:
-        super().__init__(batch_size, scale)
+        super().__init__(batch_size, scale=255.0)
         height, width = (size, size) if isinstance(size, int) else size
         self.root = Path(path).expanduser()
         self.parts, self.class_names = find_parts(self.root, labelled=labels == "folders")
@@ -241,7 +239,7 @@ def _images(folder: Path, label: int) -> Files:
 
 
 class ImageArrays(OwnImages):
-    """Images (B, C, H, W), float32 in `[0, 255 / scale]`, and labels (B,) from an `.npz` file.
+    """Images (B, C, H, W), float32 in `[0, 1]`, and labels (B,) from an `.npz` file.
 
     The file has `images`, uint8 (N, H, W) or (N, H, W, C), and `labels`, integers (N,). Without
     `labels`, as in an `.npy` file of the images alone, the images have no classes. With
@@ -257,7 +255,6 @@ class ImageArrays(OwnImages):
         split_seed: Decides which images are cut, independently of the run's seed.
         mirrors: The mirror image of each image is an equally valid image.
         batch_size: Images per batch, summed over all processes.
-        scale: Divisor of the pixels 0..255.
     """
 
     not_in_identity = OwnImages.not_in_identity | {"class_names"}
@@ -271,9 +268,8 @@ class ImageArrays(OwnImages):
         split_seed: Seed = 0,
         mirrors: bool = False,
         batch_size: Positive = 64,
-        scale: PositiveFloat = 255.0,
     ) -> None:
-        super().__init__(batch_size, scale)
+        super().__init__(batch_size, scale=255.0)
         self.file, self.mirrors = Path(path).expanduser(), mirrors
         self.title = self.file.stem
         self.class_names = tuple(class_names) if class_names else None
