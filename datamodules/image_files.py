@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 import zipfile
 import zlib
@@ -108,8 +107,7 @@ def decode(
     and the fit. A damaged one is replaced, and one with unreadable files is not kept.
     """
     start = time.perf_counter()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
-    with ThreadPoolExecutor(min(8, cores)) as pool:  # Pillow decodes without Python's lock.
+    with ThreadPoolExecutor(8) as pool:  # Pillow decodes without Python's lock.
         names = [file.relative_to(root).as_posix() for file in files]
         pairs = list(zip(names, pool.map(_digest, files), strict=True))
         content = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
