@@ -164,11 +164,11 @@ class InMemoryDataModule(LightningDataModule):
         if self.splits is not None:
             return
         self.splits = self.load_splits()
-        found = tuple(self.splits.train.inputs.shape[1:])
-        if found != self.input_shape:
+        found = {tuple(split.inputs.shape[1:]) for split in self.splits if split is not None}
+        if wrong := found - {self.input_shape}:
             raise UserError(
-                f"{type(self).__name__} declares examples of shape {self.input_shape}, but its "
-                f"training split has {found}: correct its image_shape or input_shape"
+                f"{type(self).__name__} has examples of {wrong.pop()} and declares "
+                f"{self.input_shape}: correct its image_shape or input_shape, or the examples"
             )
 
     def _loaded(self) -> Splits:

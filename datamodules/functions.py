@@ -11,9 +11,6 @@ from datamodules.expressions import evaluate
 from runtime.errors import UserError
 from runtime.ranges import Count, NonNegativeFloat, Positive, Seed
 
-BUMP = "exp(-(x1**2 + x2**2))"
-NAMED_FUNCTIONS = {"sin": "sin(x1)", "step": "x1 > 0", "abs": "abs(x1)", "bump": BUMP}
-
 
 class Functions(InMemoryDataModule):
     """Points (B, m) in `[-pi, pi]^m` and values (B, 1), both float32.
@@ -22,8 +19,7 @@ class Functions(InMemoryDataModule):
     last variable changes fastest). Neither has noise.
 
     Args:
-        function: A formula of `x` or `x1`, `x2`, ... such as `sin(x) * x`, or one of the names
-            `sin`, `step`, `abs` and `bump` (a Gaussian bump of two variables).
+        function: A formula of `x` or `x1`, `x2`, ... such as `sin(x) * x` or `x1 > 0`.
         dimensions: The number m of variables.
         num_train: Points in the training split. A grid has at most this number.
         sampling: Training points are drawn uniformly or lie on a grid.
@@ -53,7 +49,7 @@ class Functions(InMemoryDataModule):
                 f"dimensions: set --data.num_eval to {3**dimensions} or more"
             )
         self.function, self.dimensions = function, dimensions
-        self.title = NAMED_FUNCTIONS.get(function, function)
+        self.title = function
         self.feature_names = tuple(f"x{i + 1}" for i in range(dimensions))
         self.num_train, self.sampling = num_train, sampling
         self.noise, self.data_seed = noise, data_seed
@@ -69,7 +65,7 @@ class Functions(InMemoryDataModule):
         variables = dict(zip(self.feature_names or (), points.T, strict=True))
         if self.dimensions == 1:
             variables["x"] = points[:, 0]
-        return evaluate(NAMED_FUNCTIONS.get(self.function, self.function), variables)[:, None]
+        return evaluate(self.function, variables)[:, None]
 
     def load_splits(self) -> Splits:
         rng = np.random.default_rng(self.data_seed)

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import os
 import time
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +21,6 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 Fit = Literal["crop", "pad", "stretch"]
 SUFFIXES = (*IMG_EXTENSIONS, ".gif")
-GREY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes; also I;16 and its variants
 FORMAT = 2  # of the cache; a change of what `decode` returns needs a new number
 
 
@@ -38,17 +36,8 @@ def find_images(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def count_channels(files: Iterable[Path]) -> Literal[1, 3]:
-    """Returns 3 if one of the files is in colour, otherwise 1; reads the files' headers only."""
-    for path in files:
-        with suppress(Exception), Image.open(path) as file:  # `decode` reports a damaged file.
-            if not _is_grey(file.mode):
-                return 3
-    return 1
-
-
 def read_image(path: Path) -> Image.Image:
-    """Reads an image file as 8-bit grey ("L") or colour ("RGB"), upright, on white.
+    """Reads an image file in 8-bit colour ("RGB"; grey ones have equal channels).
 
     Turns the image as its EXIF orientation says. Transparent parts become white. 16-bit grey is
     scaled to 8 bits.
@@ -71,15 +60,10 @@ def read_image(path: Path) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
         values = np.asarray(image).astype(np.int64) // 257
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    mode = "L" if _is_grey(image.mode) else "RGB"
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert(mode)
-
-
-def _is_grey(mode: str) -> bool:
-    return mode in GREY or mode.startswith("I;")
+    return image.convert("RGB")
 
 
 def to_tensor(image: Image.Image, image_shape: tuple[int, int, int], fit: Fit = "crop") -> Tensor:
@@ -119,22 +103,18 @@ def decode(
 ) -> Decoded:
     """Brings image files below `root` to one shape, or finds the result in a cache.
 
-    The cache is `<root>/.ladder`, or the user's cache folder if `root` cannot be written. An entry
-    belongs to the names and bytes of the files, the shape and the fit. A damaged one is replaced,
-    and one with unreadable files is not kept.
+    The cache is `<root>/.ladder`. An entry belongs to the names and bytes of the files, the shape
+    and the fit. A damaged one is replaced, and one with unreadable files is not kept.
     """
     start = time.perf_counter()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
-    with ThreadPoolExecutor(min(8, cores)) as pool:  # Pillow decodes without Python's lock.
+    with ThreadPoolExecutor(8) as pool:  # Pillow decodes without Python's lock.
         names = [file.relative_to(root).as_posix() for file in files]
         pairs = list(zip(names, pool.map(_digest, files), strict=True))
         content = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
         key = hashlib.sha256(f"{FORMAT} {content} {image_shape} {fit}".encode()).hexdigest()[:32]
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-        place = root / ".ladder" if os.access(root, os.W_OK) else home / "ladder"
-        entry = place / f"{key}.npz"
+        entry = root / ".ladder" / f"{key}.npz"
         if cache and (found := _load(entry, (len(files), *image_shape))):
-            return Decoded(*found, {}, content, f"from the cache in {place}")
+            return Decoded(*found, {}, content, f"from the cache in {entry.parent}")
         results = pool.map(lambda file: _decode(file, image_shape, fit), files)
         images = torch.zeros(len(files), *image_shape, dtype=torch.uint8)
         sizes, failures = np.zeros((len(files), 2), np.int64), {}

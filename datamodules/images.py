@@ -11,7 +11,7 @@ from datamodules.sources import DATASETS, IMAGE_SHAPE, download, find_files, loa
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
-ImageDataset = Literal["auto", "mnist", "fashion", "kmnist", "qmnist", "emnist-digits", "digits"]
+ImageDataset = Literal["auto", "mnist", "fashion", "kmnist", "digits"]
 DEFAULT_FOLDER = "data"
 
 

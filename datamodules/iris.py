@@ -7,14 +7,10 @@ import torch
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
 from runtime.errors import UserError
-from runtime.ranges import Positive, Seed, Share, ranged
+from runtime.ranges import Positive, Seed, Share
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    Folds = int
-else:
-    Folds = ranged("Folds", int, (">=", 2), ("<=", 50))
 
 
 class Iris(InMemoryDataModule):
@@ -31,7 +27,7 @@ class Iris(InMemoryDataModule):
         val_fraction: Share of the training flowers that becomes the validation split.
         split_seed: Decides which flowers are cut, independently of the run's seed.
         fold: The fold to test on, 0 to `folds - 1`.
-        folds: The number of folds.
+        folds: The number of folds, 2 to 50.
         fold_seed: Decides which flowers are in which fold.
     """
 
@@ -48,13 +44,15 @@ class Iris(InMemoryDataModule):
         val_fraction: Share = 0.0,
         split_seed: Seed = 0,
         fold: int | None = None,
-        folds: Folds = 5,
+        folds: Positive = 5,
         fold_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)
-        if fold is not None and not 0 <= fold < folds:
-            remedy = f"set --data.fold to 0..{folds - 1}"
-            raise UserError(f"there is no fold {fold} of {folds}: {remedy}")
+        if fold is not None and not (2 <= folds <= 50 and 0 <= fold < folds):
+            raise UserError(
+                f"there is no fold {fold} of {folds}: set --data.folds to 2..50 and --data.fold to "
+                "less, from 0"
+            )
         self.standardize = standardize
         self.val_fraction, self.split_seed = val_fraction, split_seed
         self.fold, self.folds, self.fold_seed = fold, folds, fold_seed

@@ -1,11 +1,9 @@
 """The user's own images: a folder of image files, or arrays in one file."""
 
-import difflib
 import hashlib
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,11 +11,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
-from datamodules.image_files import SUFFIXES, Decoded, Fit, count_channels, decode, find_images
+from datamodules.image_files import SUFFIXES, Decoded, Fit, decode, find_images
 from runtime.errors import UserError
-from runtime.ranges import Positive, PositiveFloat, Seed, Share
+from runtime.ranges import Positive, Seed, Share
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+Files = list[tuple[Path, int]]  # of images and their labels
 EXPECTED = "one sub-folder for each class, or train/ and test/ with such sub-folders"
 
 
@@ -80,7 +79,7 @@ class OwnImages(InMemoryDataModule):
 
 
 class ImageFolder(OwnImages):
-    """Images (B, C, H, W) of files of any size, float32 in `[0, 255 / scale]`, and labels (B,).
+    """Images (B, C, H, W) of files of any size, float32 in `[0, 1]`, and labels (B,).
 
     The folder has one sub-folder for each class, whose name is the class's name. It may instead
     have `train`, and optionally `val` and `test`, each with these sub-folders. The files are PNG,
@@ -90,7 +89,7 @@ class ImageFolder(OwnImages):
     Args:
         path: The folder.
         size: Height and width in pixels: one number, or `[height, width]`.
-        channels: 3 for colour, 1 for grey; None: 3 if a file is in colour, otherwise 1.
+        channels: 3 for colour, 1 for grey.
         fit: `crop` cuts off what does not fit, `pad` adds white edges, `stretch` changes the
             proportions.
         labels: `folders`, or `none` for images without classes, in and below the folder.
@@ -102,8 +101,7 @@ class ImageFolder(OwnImages):
         skip_unreadable: Leave out files that cannot be read, with a warning.
         mirrors: The mirror image of each image is an equally valid image.
         batch_size: Images per batch, summed over all processes.
-        scale: Divisor of the pixels 0..255.
-        cache: Keep decoded images in `<path>/.ladder` or the user's cache folder for the next run.
+        cache: Keep decoded images in `<path>/.ladder` for the next run.
     """
 
     not_in_identity = OwnImages.not_in_identity | {"skip_unreadable", "cache"}
@@ -112,7 +110,7 @@ class ImageFolder(OwnImages):
         self,
         path: str,
         size: Positive | tuple[Positive, Positive] = 32,
-        channels: Literal[1, 3] | None = 3,
+        channels: Literal[1, 3] = 3,
         fit: Fit = "crop",
         labels: Literal["folders", "none"] = "folders",
         val_fraction: Share = 0.1,
@@ -121,15 +119,14 @@ class ImageFolder(OwnImages):
         skip_unreadable: bool = False,
         mirrors: bool = False,
         batch_size: Positive = 64,
-        scale: PositiveFloat = 255.0,
         cache: bool = True,
     ) -> None:
-        super().__init__(batch_size, scale)
+        super().__init__(batch_size, scale=255.0)
         height, width = (size, size) if isinstance(size, int) else size
         self.root = Path(path).expanduser()
         self.parts, self.class_names = find_parts(self.root, labelled=labels == "folders")
-        self.files = [file for part in self.parts.values() for file in part.files]
-        self.image_shape = (channels or count_channels(self.files), height, width)
+        self.files = [file for part in self.parts.values() for file, _ in part]
+        self.image_shape = (channels, height, width)
         self.num_classes = len(self.class_names) if self.class_names else None
         self.title = self.root.resolve().name
         self.fit, self.skip_unreadable, self.cache = fit, skip_unreadable, cache
@@ -152,14 +149,13 @@ class ImageFolder(OwnImages):
         self._report_failures(failures)
         if self.fit == "crop":
             self._warn_of_crops(sizes)
-        parts, first = {}, 0
-        for name, part in self.parts.items():
-            rows = range(first, first + len(part.files))
-            first = rows.stop
-            split = Split(images[rows.start : rows.stop], torch.tensor(part.targets))
-            read = [k for k, i in enumerate(rows) if i not in failures]
-            parts[name] = split.take(torch.tensor(read, dtype=torch.int64))
-        return parts
+        counts = [len(part) for part in self.parts.values()]
+        readable = torch.tensor([i not in failures for i in range(len(images))])
+        pieces = zip(self.parts.items(), images.split(counts), readable.split(counts), strict=True)
+        return {
+            name: Split(pixels[good], torch.tensor([label for _, label in part])[good])
+            for (name, part), pixels, good in pieces
+        }
 
     def _report_failures(self, failures: dict[int, str]) -> None:
         if not failures:
@@ -174,48 +170,32 @@ class ImageFolder(OwnImages):
         rank_zero_warn(f"{problem}. They are left out.")
 
     def _warn_of_crops(self, sizes: np.ndarray) -> None:
-        """Warns if `crop` cuts a third or more off the longer side of images, int64 (N, 2)."""
+        """Warns if `crop` cuts off a third or more of images of some width and height (N, 2)."""
         _, height, width = self.input_shape
-        longer, shorter = sizes.max(axis=1), sizes.min(axis=1)
-        wide = sizes[:, 0] >= sizes[:, 1]
-        # Kept part of the longer side: as long as the shorter side and the new proportions allow.
-        kept = shorter * np.where(wide, width / height, height / width)
-        cut = np.flatnonzero(longer - kept >= longer / 3 - 1e-6 * longer)
-        cut = cut[longer[cut] > 0]  # without unreadable files
+        with np.errstate(invalid="ignore"):  # Unreadable files have the size 0.
+            ratio = (sizes[:, 0] * height) / (sizes[:, 1] * width)
+        cut = np.flatnonzero(np.maximum(ratio, 1 / ratio) >= 1.5)
         if len(cut):
             rank_zero_warn(
-                f"fit crop cuts off a third or more of the longer side of {len(cut)} of "
-                f"{len(sizes)} images ({len(cut) / len(sizes):.0%}), such as {self.files[cut[0]]}: "
-                "to keep all of each image, set --data.fit to pad or stretch."
+                f"fit crop cuts off a third or more of {len(cut)} of {len(sizes)} images "
+                f"({len(cut) / len(sizes):.0%}), such as {self.files[cut[0]]}: to keep all of each "
+                "image, set --data.fit to pad or stretch."
             )
 
 
-class Part(NamedTuple):
-    """The image files of one split and their classes; classes are 0 if images have none."""
-
-    files: list[Path]
-    targets: list[int]
-
-
-def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Part], tuple[str, ...] | None]:
+def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Files], tuple[str, ...] | None]:
     """Lists the images in a folder, without reading them; `labelled`: sub-folders are classes.
 
     Returns the part `train` and, if they have folders, `val` and `test`, and the names of classes.
+    Without classes, all images are of class 0.
     """
     if not root.is_dir():
-        parent = root.absolute().parent
-        siblings = [path.name for path in _subfolders(parent)] if parent.is_dir() else []
-        near = difflib.get_close_matches(root.name, siblings, n=1)
-        question = f". Did you mean {parent / near[0]}?" if near else ""
-        raise UserError(
-            f"there is no folder {root}: set --data.path to a folder with {EXPECTED}{question}"
-        )
+        raise UserError(f"there is no folder {root}: set --data.path to a folder with {EXPECTED}")
     folders = _split_folders(root)
     if not labelled:
-        found = {name: _images(folder) for name, folder in folders.items()}
-        return {name: Part(files, [0] * len(files)) for name, files in found.items()}, None
+        return {name: _images(folder, 0) for name, folder in folders.items()}, None
     names = tuple(path.name for path in _subfolders(folders["train"]))
-    parts: dict[str, Part] = {}
+    parts: dict[str, Files] = {}
     for split, folder in folders.items():
         own = [path.name for path in _subfolders(folder)]
         if not own:
@@ -223,14 +203,12 @@ def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Part], tuple[str, 
                 f"{folder} has no folders of classes: it needs {EXPECTED}; or set --data.labels "
                 "none for images without classes"
             )
-        for wrong in sorted({*own} ^ {*names}):
-            has, lacks = (folder, folders["train"]) if wrong in own else (folders["train"], folder)
+        if wrong := sorted({*own} ^ {*names}):
             raise UserError(
-                f"{has} has the class {wrong!r} and {lacks} has not: all splits need the same "
-                "sub-folders"
+                f"{folder} and {folders['train']} have different classes, such as {wrong[0]!r}: "
+                "all splits need the same sub-folders"
             )
-        pairs = [(file, k) for k, name in enumerate(names) for file in _images(folder / name)]
-        parts[split] = Part([file for file, _ in pairs], [k for _, k in pairs])
+        parts[split] = [p for k, name in enumerate(names) for p in _images(folder / name, k)]
     return parts, names
 
 
@@ -252,8 +230,8 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return {SPLITS[folder.name]: folder for folder in splits}
 
 
-def _images(folder: Path) -> list[Path]:
-    if images := list(find_images(folder)):
+def _images(folder: Path, label: int) -> Files:
+    if images := [(file, label) for file in find_images(folder)]:
         return images
     raise UserError(
         f"{folder} has no images: remove it, or put images ({' '.join(SUFFIXES)}) there"
@@ -261,15 +239,15 @@ def _images(folder: Path) -> list[Path]:
 
 
 class ImageArrays(OwnImages):
-    """Images (B, C, H, W), float32 in `[0, 255 / scale]`, and labels (B,) from `.npz` or `.npy`.
+    """Images (B, C, H, W), float32 in `[0, 1]`, and labels (B,) from an `.npz` file.
 
-    An `.npz` has `images`, uint8 (N, H, W) or (N, H, W, C), and `labels`, integers (N,). With
+    The file has `images`, uint8 (N, H, W) or (N, H, W, C), and `labels`, integers (N,). Without
+    `labels`, as in an `.npy` file of the images alone, the images have no classes. With
     `train_images` and `train_labels`, and optionally those of `val` and `test`, the splits are
     given. Floating-point images in 0..1 become uint8. This reads the `samples.npz` of `sample`.
 
     Args:
-        path: The file. An `.npy` has the images alone.
-        labels: An `.npy` file of the labels, or `none` for images without classes; None: in `path`.
+        path: The file.
         class_names: Names of the classes 0, 1, ...
         val_fraction: Share of the training images that becomes the validation split, if none is
             given; 0: none.
@@ -277,37 +255,36 @@ class ImageArrays(OwnImages):
         split_seed: Decides which images are cut, independently of the run's seed.
         mirrors: The mirror image of each image is an equally valid image.
         batch_size: Images per batch, summed over all processes.
-        scale: Divisor of the pixels 0..255.
     """
 
-    not_in_identity = OwnImages.not_in_identity | {"labels", "class_names"}
+    not_in_identity = OwnImages.not_in_identity | {"class_names"}
 
     def __init__(
         self,
         path: str,
-        labels: str | None = None,
         class_names: list[str] | None = None,
         val_fraction: Share = 0.1,
         test_fraction: Share = 0.1,
         split_seed: Seed = 0,
         mirrors: bool = False,
         batch_size: Positive = 64,
-        scale: PositiveFloat = 255.0,
     ) -> None:
-        super().__init__(batch_size, scale)
-        self.file, self.labels = Path(path).expanduser(), labels
-        self.mirrors, self.title = mirrors, self.file.stem
+        super().__init__(batch_size, scale=255.0)
+        self.file, self.mirrors = Path(path).expanduser(), mirrors
+        self.title = self.file.stem
         self.class_names = tuple(class_names) if class_names else None
-        self.parts = self._read_parts()
-        shapes = sorted({tuple(part.inputs.shape[1:]) for part in self.parts.values()})
-        if len(shapes) > 1:
-            raise UserError(
-                f"{self.file} has images of shapes {', '.join(map(str, shapes))} (C, H, W) in its "
-                "splits: give all the same shape"
-            )
-        channels, height, width = shapes[0]
+        arrays = _load(self.file)
+        given = [name for name in Splits._fields if f"{name}_images" in arrays]
+        starts = {name: f"{name}_" for name in given} if "train" in given else {"train": ""}
+        labelled = f"{starts['train']}labels" in arrays
+        self.parts = {
+            name: self._part(arrays, f"{start}images", f"{start}labels" if labelled else None)
+            for name, start in starts.items()
+        }
+        channels, height, width = self.parts["train"].inputs.shape[1:]
         self.image_shape = channels, height, width
-        self.num_classes = None if labels == "none" else self._count_classes()
+        if labelled:
+            self.num_classes = self._count_classes()
 
     def load_parts(self) -> dict[str, Split]:
         digest, parts = hashlib.sha256(), self.parts
@@ -317,80 +294,52 @@ class ImageArrays(OwnImages):
         self.content, self.source = digest.hexdigest(), f"read from {self.file}"
         return parts
 
-    def _read_parts(self) -> dict[str, Split]:
-        arrays = _load(self.file, "path")
-        starts = {"train": ""}
-        if "train_images" in arrays:
-            starts = {name: f"{name}_" for name in Splits._fields if f"{name}_images" in arrays}
-        parts = {}
-        for name, start in starts.items():
-            self._require(arrays, f"{start}images", "name the array of images so")
-            images = _pixels(arrays[f"{start}images"], f"{self.file}: {start}images")
-            parts[name] = Split(images, self._labels(arrays, f"{start}labels", len(images)))
-        return parts
-
-    def _require(self, arrays: Mapping[str, np.ndarray], name: str, remedy: str) -> None:
-        if name not in arrays:
-            found = ", ".join(arrays) or "nothing"
-            raise UserError(f"{self.file} has no {name!r} but {found}: {remedy}")
-
-    def _labels(self, arrays: Mapping[str, np.ndarray], name: str, count: int) -> Tensor:
-        if self.labels == "none":
-            return torch.zeros(count, dtype=torch.int64)
-        where = f"{self.file}: {name}"
-        if self.labels is not None:
-            where = self.labels
-            arrays = {name: next(iter(_load(Path(self.labels).expanduser(), "labels").values()))}
-        self._require(arrays, name, "add them, or set --data.labels to their .npy file, or to none")
-        labels = arrays[name]
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.ndim != 1 or labels.dtype.kind not in "iub":
+    def _part(self, arrays: dict[str, np.ndarray], images: str, labels: str | None) -> Split:
+        """Converts the arrays of these names; without labels, all are of class 0."""
+        for name in filter(None, (images, labels)):
+            if name not in arrays:
+                found = ", ".join(arrays) or "nothing"
+                raise UserError(f"{self.file} has no {name!r} but {found}: name the array so")
+        pixels = _pixels(arrays[images], f"{self.file}: {images}")
+        if labels is None:
+            return Split(pixels, torch.zeros(len(pixels), dtype=torch.int64))
+        classes = arrays[labels]
+        if classes.dtype.kind not in "iub" or classes.shape not in (
+            (len(pixels),),
+            (len(pixels), 1),
+        ):
             raise UserError(
-                f"{where} has shape {labels.shape} of {labels.dtype}: labels are integers (N,)"
+                f"{self.file}: {labels} has shape {classes.shape} of {classes.dtype}: give each of "
+                f"the {len(pixels)} images one integer"
             )
-        if len(labels) != count:
-            raise UserError(
-                f"{where} has {len(labels)} labels for {count} images: give each image one label"
-            )
-        return torch.from_numpy(labels.astype(np.int64))
+        return Split(pixels, torch.from_numpy(classes.astype(np.int64).reshape(-1)))
 
     def _count_classes(self) -> int:
         found = torch.cat([part.targets for part in self.parts.values()]).unique().tolist()
-        if self.class_names:
-            count = len(self.class_names)
-            good = 0 <= found[0] <= found[-1] < count
-            remedy = f"give as many --data.class_names as classes, not {count}"
-        else:
-            count = found[-1] + 1
-            good = self.parts["train"].targets.unique().tolist() == [*range(count)]
-            remedy = (
+        seen = self.parts["train"].targets.unique().tolist()
+        count = len(self.class_names or seen)
+        if found[0] < 0 or found[-1] >= count:
+            raise UserError(
+                f"{self.file} has labels from {found[0]} to {found[-1]} for {count} classes: "
                 "number the classes of the training images 0, 1, ... without gaps, or name all "
                 "classes with --data.class_names"
             )
-        if not good:
-            listed = ", ".join(map(str, found[:12])) + (", ..." if len(found) > 12 else "")
-            raise UserError(f"{self.file} has the labels {listed}: {remedy}")
         return count
 
 
-def _load(file: Path, option: str) -> dict[str, np.ndarray]:
-    """Reads all arrays of an `.npz`, or the array `images` of an `.npy`."""
+def _load(file: Path) -> dict[str, np.ndarray]:
+    """Reads all arrays of an `.npz`, or the images of an `.npy`."""
     try:
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"images": loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError:
-        raise UserError(
-            f"there is no file {file}: set --data.{option} to an .npz or .npy file"
-        ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "not a whole file of numbers"
         raise UserError(
-            f"{file} cannot be read as numpy arrays ({reason}): write it with np.savez of arrays "
-            "of numbers"
+            f"{file} cannot be read as numpy arrays ({reason}): set --data.path to a file that "
+            "np.savez has written"
         ) from error
 
 
@@ -403,13 +352,12 @@ def _pixels(array: np.ndarray, where: str) -> Tensor:
             f"{where} has shape {array.shape}: images are N x H x W or N x H x W x C with 1 or 3 "
             "channels, which come last"
         )
-    if array.dtype.kind not in "fiub":
-        raise UserError(f"{where} has values of {array.dtype}: use uint8")
-    kind, limit = ("floating-point", 1) if array.dtype.kind == "f" else ("integer", 255)
-    low, high = array.min(), array.max()
-    if not 0 <= low <= high <= limit:  # also if NaN
+    kind = array.dtype.kind
+    limit = 1 if kind == "f" else 255
+    if kind not in "fiub" or not 0 <= array.min() <= array.max() <= limit:  # also if NaN
         raise UserError(
-            f"{where} has values from {low:g} to {high:g}: {kind} images are in 0..{limit}"
+            f"{where} has values of {array.dtype} outside 0..{limit}: give uint8, or "
+            "floating-point numbers in 0..1"
         )
     if limit == 1:
         array = (array * np.float32(255)).round()

@@ -2,12 +2,12 @@
 
 import contextlib
 import gzip
+import math
 import tempfile
-import threading
 import zlib
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -19,7 +19,12 @@ from datamodules.base import Split
 from runtime.errors import UserError
 
 IMAGE_SHAPE = (1, 28, 28)  # (C, H, W) of every data set here
+FILES = (  # of every data set here, without `.gz`
+    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+)
 _CONNECT_SECONDS = 5.0  # time limit to notice that this machine is offline
+_DOWNLOAD_SECONDS = 60.0  # time limit of a data set's download
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,9 @@ class IdxDataset:
 
     name: str  # folder under the data directory, and torchvision's class
     url: str  # from which torchvision downloads it
-    # Files of images and labels, without `.gz`
-    train: tuple[str, str] = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-    test: tuple[str, str] = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     num_train: int = 60_000
     num_test: int = 10_000
-    label_dims: int = 1  # of a label file; if there are two, the class is the first column
-    transposed: bool = False  # the files contain the transpose of each image
     system_folder: str | None = None  # where an operating system's package installs the files
-    download_seconds: float = 60.0  # time limit
     class_names: tuple[str, ...] | None = None
     mirrors: bool = False
     judge: str | None = None
@@ -56,34 +55,14 @@ DATASETS = {
         judge="fashion",
     ),
     "kmnist": IdxDataset("KMNIST", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
-    "qmnist": IdxDataset(
-        "QMNIST",
-        "https://raw.githubusercontent.com/facebookresearch/qmnist/master/",
-        train=("qmnist-train-images-idx3-ubyte", "qmnist-train-labels-idx2-int"),
-        test=("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"),
-        num_test=60_000,
-        label_dims=2,
-        judge="mnist",  # the same digits in the same frame
-    ),
-    "emnist-digits": IdxDataset(
-        "EMNIST",
-        "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
-        train=("emnist-digits-train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte"),
-        test=("emnist-digits-test-images-idx3-ubyte", "emnist-digits-test-labels-idx1-ubyte"),
-        num_train=240_000,
-        num_test=40_000,
-        transposed=True,
-        download_seconds=900.0,  # one archive of half a gigabyte
-        judge="mnist",
-    ),
 }
 
 
 def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
     """Searches this machine for the files of a data set, unpacked before `.gz`.
 
-    Returns the four files in the order of `spec.train` and `spec.test`, none if no folder has all
-    of them; and one entry per folder tried that names its first missing file.
+    Returns the four files in the order of `FILES`, none if no folder has all of them; and one entry
+    per folder tried that names its first missing file.
     """
     spec = DATASETS[key]
     tried: list[str] = []
@@ -91,7 +70,7 @@ def find_files(key: str, data_dir: str | Path) -> tuple[list[Path], list[str]]:
     if spec.system_folder:
         folders.append(Path(spec.system_folder))
     for folder in folders:
-        raw = [folder / name for name in (*spec.train, *spec.test)]
+        raw = [folder / name for name in FILES]
         files = [path if path.is_file() else path.with_name(path.name + ".gz") for path in raw]
         missing = [path.name for path, file in zip(raw, files, strict=True) if not file.is_file()]
         if not missing:
@@ -121,41 +100,30 @@ def load_idx_dataset(
 
 
 def _load_split(spec: IdxDataset, image_file: Path, label_file: Path, count: int) -> Split:
-    images, labels = read_idx(image_file, 3), read_idx(label_file, spec.label_dims).long()
-    if spec.label_dims == 2:
-        labels = labels[:, 0]
-    if images.dtype != torch.uint8 or images.shape[1:] != IMAGE_SHAPE[1:]:
+    images, labels = read_idx(image_file, 3), read_idx(label_file, 1).long()
+    if images.shape[1:] != IMAGE_SHAPE[1:]:
         found, known = (" x ".join(map(str, s)) for s in (images.shape[1:], IMAGE_SHAPE[1:]))
-        raise _broken(image_file, f"holds {found} images of {images.dtype}, not {known} of uint8")
+        raise _broken(image_file, f"holds {found} images, not {known}")
     for path, tensor in ((image_file, images), (label_file, labels)):
         if len(tensor) != count:
             raise _broken(path, f"has {len(tensor)} examples where {spec.name} has {count}")
-    if labels.min() < 0 or labels.max() > 9:
-        raise _broken(label_file, f"has labels {labels.min()}..{labels.max()} where 0..9 are known")
-    if spec.transposed:
-        images = images.transpose(1, 2).contiguous()
+    if labels.max() > 9:
+        raise _broken(label_file, f"has labels up to {labels.max()} where 0..9 are known")
     return Split(images.unsqueeze(1), labels)  # (N, H, W) -> (N, 1, H, W)
 
 
 def read_idx(path: Path, dims: int) -> Tensor:
-    """Reads a tensor of `dims` dimensions (images: 3, labels: 1) from an IDX file or `.gz`."""
-    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor as read
-
+    """Reads a tensor uint8 of `dims` dimensions (images: 3, labels: 1) from IDX, or from `.gz`."""
     try:
-        if path.suffix == ".gz":  # torchvision reads unpacked files; the folder may be read-only.
-            with tempfile.TemporaryDirectory(prefix="ladder-") as folder:
-                unpacked = Path(folder) / path.stem
-                unpacked.write_bytes(gzip.decompress(path.read_bytes()))
-                tensor = read(str(unpacked))
-        else:
-            tensor = read(str(path))
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError, zlib.error) as error:
         raise _broken(path, f"cannot be read ({error})") from error
-    except (AssertionError, KeyError, RuntimeError, ValueError) as error:
-        raise _broken(path, "is not a whole IDX file") from error
-    if tensor.dim() != dims:
-        raise _broken(path, f"has {tensor.dim()} dimensions, not {dims} (files swapped?)")
-    return tensor
+    start = 4 + 4 * dims  # after a magic number, which names type and dimensions, and the shape
+    shape = [int.from_bytes(data[at : at + 4]) for at in range(4, start, 4)]
+    if data[:4] != bytes([0, 0, 8, dims]) or not start < len(data) == start + math.prod(shape):
+        raise _broken(path, f"is not a whole IDX file of {dims} dimensions")
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).view(shape)
 
 
 def _broken(path: Path, what: str) -> UserError:
@@ -171,7 +139,7 @@ def download(key: str, data_dir: str | Path) -> str:
     spec = DATASETS[key]
     try:
         _within(_CONNECT_SECONDS, lambda: _connect(spec.url))
-        _within(spec.download_seconds, lambda: _fetch(spec, Path(data_dir).expanduser()))
+        _within(_DOWNLOAD_SECONDS, lambda: _fetch(spec, Path(data_dir).expanduser()))
     except Exception as error:  # any failure of the network, the disk or torchvision
         reason = str(getattr(error, "reason", error)) or type(error).__name__
         return " ".join(reason.split())  # one line
@@ -186,29 +154,22 @@ def _connect(url: str) -> None:
 def _fetch(spec: IdxDataset, root: Path) -> None:
     from torchvision import datasets
 
-    extra = {"split": "digits"} if spec.name == "EMNIST" else {}
     target = root / spec.name / "raw"
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(".part", dir=root, ignore_cleanup_errors=True) as folder:
         for train in (True, False):
-            getattr(datasets, spec.name)(folder, train=train, download=True, **extra)
+            getattr(datasets, spec.name)(folder, train=train, download=True)
         target.mkdir(parents=True, exist_ok=True)
-        for name in (*spec.train, *spec.test):
+        for name in FILES:
             (Path(folder) / spec.name / "raw" / name).replace(target / name)
 
 
 def _within(seconds: float, function: Callable[[], None]) -> None:
-    """Runs `function` in a thread, because a name look-up accepts no time limit."""
-    future: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            function()
-            future.set_result(None)
-        except Exception as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    if not wait([future], seconds).done:
+    """Runs `function` in a daemon thread, because a name look-up accepts no time limit."""
+    pool = ThreadPool(1)
+    result = pool.apply_async(function)
+    pool.close()
+    result.wait(seconds)
+    if not result.ready():
         raise TimeoutError(f"not done within {seconds:.0f} s")
-    future.result()
+    result.get()

@@ -13,10 +13,9 @@ from tests.datamodules.pictures import write_classes
 
 
 def idx_bytes(values: np.ndarray) -> bytes:
-    """Returns the content of an IDX file of an array of uint8 or int32."""
-    code = {"uint8": 0x08, "int32": 0x0C}[values.dtype.name]
-    header = bytes([0, 0, code, values.ndim]) + np.array(values.shape, ">u4").tobytes()
-    return header + values.astype(values.dtype.newbyteorder(">")).tobytes()
+    """Returns the content of an IDX file of an array of uint8."""
+    header = bytes([0, 0, 0x08, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+    return header + values.tobytes()
 
 
 def write_idx(path: Path, values: np.ndarray) -> Path:
@@ -35,20 +34,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         small = replace(spec, num_train=60, num_test=20, system_folder=system)
         monkeypatch.setitem(sources.DATASETS, key, small)
 
-    def write(folder: Path, key: str = "mnist", suffix: str = "", pixel: int = 7) -> None:
-        spec = sources.DATASETS[key]
-        for (images, labels), count in ((spec.train, 60), (spec.test, 20)):
+    def write(folder: Path, suffix: str = "", pixel: int = 7) -> None:
+        for k, count in ((0, 60), (2, 20)):
+            images, labels = sources.FILES[k : k + 2]
             pixels = np.full((count, 28, 28), pixel, np.uint8)
             pixels[:, 0, 27] = 255  # a mark off the diagonal: top right
-            classes = np.arange(count) % 10
-            if spec.label_dims == 2:
-                write_idx(
-                    folder / (labels + suffix),
-                    np.stack([classes, classes + 1000], axis=1).astype(np.int32),
-                )
-            else:
-                write_idx(folder / (labels + suffix), classes.astype(np.uint8))
             write_idx(folder / (images + suffix), pixels)
+            write_idx(folder / (labels + suffix), (np.arange(count) % 10).astype(np.uint8))
 
     return write
 
@@ -60,11 +52,6 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sources, "_connect", refuse)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
-
-
-@pytest.fixture
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datamodules import ImageFolder, Split
+from datamodules import ImageFolder, InMemoryDataModule, Split
 
 
 def write_images(
@@ -38,11 +38,10 @@ def loaded(path: Path, **options: Any) -> ImageFolder:
     return data
 
 
-def rows(split: Split | None) -> set[bytes]:
-    assert split is not None
+def rows(split: Split) -> set[bytes]:
     return {image.numpy().tobytes() for image in split.inputs}
 
 
-def parts(data: ImageFolder) -> list[set[bytes]]:
+def parts(data: InMemoryDataModule) -> list[set[bytes]]:
     assert data.splits is not None
-    return [rows(split) for split in data.splits]
+    return [rows(split) for split in data.splits if split]

@@ -52,7 +52,7 @@ def test_formulas_have_their_values(formula: str, expected: object) -> None:
         ("(lambda: x)()", "lambda"),
         ("eval(x)", "'eval' is no function known here"),
         ("sin", "'sin' is unknown"),
-        ("x + y", "'y' is unknown \\(known: e, pi, x\\)"),
+        ("x + x1", "'x1' is unknown \\(known: e, pi, x\\)"),
         ("sin(x, x)", "needs 1 argument:"),
         ("where(x > 0, 1)", "needs 3 arguments"),
         ("sin(*x)", "\\*x"),
@@ -95,20 +95,6 @@ def test_points_and_values_of_two_variables() -> None:
     torch.testing.assert_close(test.targets[:, 0], test.inputs[:, 0] - 2 * test.inputs[:, 1])
 
 
-def test_named_functions() -> None:
-    points = np.array([[-1.0, 0.0], [0.0, 0.0], [2.0, 1.0]])
-    values = {name: Functions(name, 2).target(points)[:, 0] for name in ("sin", "step", "abs")}
-    np.testing.assert_allclose(values["sin"], np.sin([-1, 0, 2]))
-    np.testing.assert_allclose(values["step"], [0, 0, 1])
-    np.testing.assert_allclose(values["abs"], [1, 0, 2])
-    bump = Functions("bump", dimensions=2).target(points)[:, 0]
-    np.testing.assert_allclose(bump, np.exp([-1, 0, -5]))
-    with pytest.raises(UserError, match="'x2' is unknown"):
-        Functions("bump")
-    with pytest.raises(UserError, match=r"'x' is unknown \(known: e, pi, x1, x2\)"):
-        Functions("sin(x)", dimensions=2)
-
-
 def test_noise_is_seeded_and_for_training_alone() -> None:
     exact, noisy = splits("x"), splits("x", noise=0.2)
     assert torch.equal(noisy.train.inputs, exact.train.inputs)
@@ -126,6 +112,10 @@ def test_a_grid_holds_at_most_so_many_points(num: int, dimensions: int, found: i
     assert train.inputs.max().item() == pytest.approx(math.pi)
 
 
-def test_a_function_without_finite_values_is_refused() -> None:
+def test_a_function_without_values_is_refused_with_a_remedy() -> None:
     with pytest.raises(UserError, match=r"log\(x\).*no finite value at \(-"):
         splits("log(x)")
+    with pytest.raises(UserError, match=r"'x' is unknown \(known: e, pi, x1, x2\)"):
+        Functions("sin(x)", dimensions=2)
+    with pytest.raises(UserError, match=r"num_eval 8 .*set --data.num_eval to 9"):
+        Functions("x1", dimensions=2, num_eval=8)

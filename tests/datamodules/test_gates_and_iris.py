@@ -90,8 +90,9 @@ def test_folds_partition_the_flowers_by_species() -> None:
     assert sorted(joined.tolist()) == sorted(flowers.tolist())
     other = splits(Iris(standardize=False, fold=0, fold_seed=1)).test.inputs
     assert not torch.equal(other, parts[0][2].inputs)
-    with pytest.raises(UserError, match=r"no fold 5 of 5: set --data.fold to 0\.\.4"):
-        Iris(fold=5)
+    for fold, folds in ((5, 5), (-1, 5), (0, 1), (0, 51)):
+        with pytest.raises(UserError, match=f"no fold {fold} of {folds}: set --data.folds to 2"):
+            Iris(fold=fold, folds=folds)
 
 
 def test_the_table_has_all_flowers_and_the_names_of_scikit_learn() -> None:

@@ -163,27 +163,25 @@ class SaveEverywhere(Callback):
         self.folder = folder
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        trainer.save_checkpoint(self.folder / f"batch{trainer.global_step}.ckpt")
+        self.save(trainer, "batch")
 
     def on_validation_end(self, trainer: Trainer, *args: Any) -> None:
-        trainer.save_checkpoint(self.folder / f"val{trainer.global_step}.ckpt")
+        self.save(trainer, "val")
 
     def on_train_epoch_end(self, trainer: Trainer, *args: Any) -> None:
-        trainer.save_checkpoint(self.folder / f"epoch{trainer.global_step}.ckpt")
+        self.save(trainer, "epoch")
+
+    def save(self, trainer: Trainer, name: str) -> None:
+        trainer.save_checkpoint(self.folder / f"{name}{trainer.global_step}.ckpt")
 
 
 def fit(
     data: InMemoryDataModule, ckpt_path: Path | None = None, **trainer_args: Any
 ) -> list[tuple[int, list[int]]]:
     model = Recorder()
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "accelerator": "cpu",
-        "num_sanity_val_steps": 0,
-    }
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    quiet: dict[str, Any] = dict.fromkeys(off, False)
+    quiet |= {"accelerator": "cpu", "num_sanity_val_steps": 0}
     Trainer(**quiet, **trainer_args).fit(model, data, ckpt_path=ckpt_path)
     return model.seen
 

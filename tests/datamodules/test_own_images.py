@@ -1,6 +1,5 @@
 """Folders of image files and files of arrays: layouts, splits, the cache, and mistakes."""
 
-import os
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,6 @@ from datamodules import ImageArrays, ImageFolder, image_files
 from datamodules.image_files import read_image, to_tensor
 from runtime.errors import UserError
 from tests.datamodules.pictures import loaded, parts, write_classes, write_images
-
-pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_images_are_decoded_in_order_with_the_label_of_their_folder(photos: Path) -> None:
@@ -78,14 +75,6 @@ def test_images_without_classes(tmp_path: Path) -> None:
     assert [len(split.targets) for split in data.splits if split] == [7, 2, 1]
 
 
-def test_channels_are_those_of_the_files_if_none_are_given(tmp_path: Path) -> None:
-    write_classes(tmp_path, mode="L")
-    assert loaded(tmp_path, channels=None).image_shape == (1, 8, 8)
-    assert loaded(tmp_path, channels=3).image_shape == (3, 8, 8)
-    write_images(tmp_path / "cat", 1)
-    assert loaded(tmp_path, channels=None).image_shape == (3, 8, 8)
-
-
 def test_a_moved_folder_is_the_same_data_and_another_file_is_not(photos: Path) -> None:
     identity = loaded(photos).identity()
     moved = photos.rename(photos.with_name("moved"))
@@ -110,7 +99,7 @@ def test_a_crop_that_loses_a_third_of_images_is_said_with_their_share(
         (tmp_path / name).mkdir()
         wide(tmp_path / name, 29, count=10)  # loses 31 %
     wide(tmp_path / "cat", 30, count=5)
-    message = r"third or more of the longer side of 5 of 20 images \(25%\), such as .*cat/wide0.png"
+    message = r"a third or more of 5 of 20 images \(25%\), such as .*cat/wide0.png"
     for _ in range(1 + cached):
         with pytest.warns(UserWarning, match=message):
             loaded(tmp_path)
@@ -164,16 +153,9 @@ def test_a_damaged_cache_is_replaced(photos: Path, decodings: list[Path]) -> Non
     assert list((photos / ".ladder").iterdir()) == [entry]
 
 
-def test_a_folder_that_cannot_be_written_is_cached_for_the_user(
-    photos: Path, decodings: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    first = parts(loaded(photos))
-    assert parts(loaded(photos)) == first
-    assert len(decodings) == 20
-    assert not (photos / ".ladder").exists()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(photos / "cat" / "0.png"))
-    with pytest.warns(UserWarning, match="cannot be kept for the next run"):
+def test_a_folder_that_cannot_be_written_is_said_to_have_no_cache(photos: Path) -> None:
+    (photos / ".ladder").write_text("in the way")
+    with pytest.warns(UserWarning, match="cannot be kept for the next run in .*photos"):
         loaded(photos)
 
 
@@ -212,10 +194,9 @@ FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
         "photos has no folders of classes: .*--data.labels none",
     ),
     "missing": (
-        lambda photos: photos.rename(photos.with_name("photo")), {},
-        "there is no folder .*photos: .*Did you mean .*/photo",
+        lambda photos: photos.rename(photos.with_name("photo")), {}, "no folder .*photos: ",
     ),
-    "classes": (other_classes, {}, "test has the class 'dgo' and .*train has not|'dog'"),
+    "classes": (other_classes, {}, "test and .*train have different classes, such as 'dgo'"),
     "mixed": (
         lambda photos: write_images(photos / "train") and write_images(photos / "test"), {},
         "has test/, train/ and also cat/",
@@ -275,13 +256,12 @@ def test_given_arrays_stay_and_forms_of_labels_and_pixels_are_equal(tmp_path: Pa
     assert torch.equal(again.splits.train.inputs, data.splits.train.inputs)
 
 
-def test_a_plain_array_takes_its_labels_from_another_file(tmp_path: Path) -> None:
+def test_images_without_labels_have_no_classes(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", GREY)
-    np.save(tmp_path / "y.npy", LABELS)
-    assert read(f"{tmp_path}/x.npy", labels=f"{tmp_path}/y.npy").num_classes == 4
-    assert read(f"{tmp_path}/x.npy", labels="none").num_classes is None
-    with pytest.raises(UserError, match="no file .*z.npy: set --data.labels to"):
-        read(f"{tmp_path}/x.npy", labels=f"{tmp_path}/z.npy")
+    for path in (f"{tmp_path}/x.npy", archive(tmp_path, images=GREY)):
+        data = read(path)
+        assert (data.num_classes, data.input_shape) == (None, (1, 4, 6))
+        assert sum(map(len, parts(data))) == 40
 
 
 def test_samples_of_some_classes_keep_their_numbers(tmp_path: Path) -> None:
@@ -291,6 +271,8 @@ def test_samples_of_some_classes_keep_their_numbers(tmp_path: Path) -> None:
     assert data.num_classes == 4
     assert data.splits is not None
     assert data.splits.train.targets.unique().tolist() == [1, 3]
+    with pytest.raises(UserError, match="labels from 1 to 3 for 1 classes: .*--data.class_names"):
+        read(path, class_names=["a"])
 
 
 def test_the_identity_of_arrays_is_their_content(tmp_path: Path) -> None:
@@ -300,41 +282,46 @@ def test_the_identity_of_arrays_is_their_content(tmp_path: Path) -> None:
     assert read(archive(tmp_path, images=255 - GREY, labels=LABELS)).identity() != first
 
 
-NONE = {"labels": "none"}
-ARRAY_MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "no images": ({"x": GREY, "y": LABELS}, {}, "has no 'images' but x, y: name the array"),
-    "no labels": ({"images": GREY}, {}, "has no 'labels' but images: .*--data.labels to .*none"),
-    "objects": ({"images": np.array([{}, {}], dtype=object)}, {}, "not a whole file of numbers"),
-    "text": ({"images": GREY.astype(str)}, NONE, "values of <U.*: use uint8"),
-    "floats": ({"images": GREY.astype(float)}, NONE, r"from 0 to 255: floating-.* in 0\.\.1"),
-    "nan": ({"images": GREY * np.nan}, NONE, r"from nan to nan.*0\.\.1"),
-    "large": ({"images": GREY.astype(int) + 1}, NONE, r"1 to 256: integer .*255"),
-    "channels first": ({"images": np.moveaxis(COLOUR, 3, 1)}, NONE, "channels, which come last"),
-    "lengths": ({"images": GREY, "labels": LABELS[1:]}, {}, "39 labels for 40 images"),
-    "matrix": ({"images": GREY, "labels": np.eye(40)}, {}, r"shape \(40, 40\) of float64: labels"),
-    "gap": ({"images": GREY, "labels": LABELS * 2}, {}, "has the labels 0, 2, 4, 6: number the"),
-    "negative": ({"images": GREY, "labels": LABELS - 1}, {}, "labels -1, 0, 1, 2: number"),
-    "names": ({"images": GREY, "labels": LABELS}, {"class_names": ["a"]}, "class_names .*not 1"),
-    "shapes": (
-        {"train_images": GREY, "test_images": COLOUR}, NONE, r"shapes \(1, 4, 6\), \(3, 4, 6\)"
+ARRAY_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "no images": ({"x": GREY, "y": LABELS}, "has no 'images' but x, y: name the array"),
+    "no labels": (
+        {"train_images": GREY, "train_labels": LABELS, "val_images": GREY},
+        "has no 'val_labels' but train_images, ",
     ),
-}  # fmt: skip
+    "objects": ({"images": np.array([{}, {}], dtype=object)}, "not a whole file of numbers"),
+    "text": ({"images": GREY.astype(str)}, "values of <U.*: give uint8"),
+    "floats": ({"images": GREY.astype(float)}, r"values of float64 outside 0\.\.1: "),
+    "nan": ({"images": GREY * np.nan}, r"float64 outside 0\.\.1: "),
+    "large": ({"images": GREY.astype(int) + 1}, r"int64 outside 0\.\.255: "),
+    "channels first": ({"images": np.moveaxis(COLOUR, 3, 1)}, "channels, which come last"),
+    "lengths": (
+        {"images": GREY, "labels": LABELS[1:]},
+        r"shape \(39,\) of int64: give .* 40 images",
+    ),
+    "matrix": ({"images": GREY, "labels": np.eye(40)}, r"shape \(40, 40\) of float64: give each"),
+    "gap": ({"images": GREY, "labels": LABELS * 2}, "labels from 0 to 6 for 4 classes: number the"),
+    "negative": (
+        {"images": GREY, "labels": LABELS - 1},
+        "labels from -1 to 2 for 4 classes: number",
+    ),
+    "shapes": ({"train_images": GREY, "test_images": COLOUR}, r"examples of \(3, 4, 6\) and"),
+}
 
 
 @pytest.mark.parametrize("mistake", ARRAY_MISTAKES)
 def test_mistakes_in_arrays_are_named_with_a_remedy(mistake: str, tmp_path: Path) -> None:
-    arrays, options, message = ARRAY_MISTAKES[mistake]
+    arrays, message = ARRAY_MISTAKES[mistake]
     path = archive(tmp_path, **arrays)
     with pytest.raises(UserError, match=message) as caught:
-        read(path, **options)
+        read(path)
     assert "\n" not in str(caught.value)
-    assert path in str(caught.value)
+    assert path in str(caught.value) or mistake == "shapes"
 
 
 def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
     cut = Path(archive(tmp_path, images=GREY))
     cut.write_bytes(cut.read_bytes()[:500])
     (tmp_path / "text.npz").write_text("hello")
-    for path in (cut, tmp_path / "text.npz", tmp_path):
+    for path in (cut, tmp_path / "text.npz", tmp_path, tmp_path / "missing.npz"):
         with pytest.raises(UserError, match=f"{path} cannot be read as numpy arrays"):
             ImageArrays(str(path))
