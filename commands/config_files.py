@@ -54,7 +54,7 @@ def _not_found(file: Path) -> str:
 
 
 def check_together(files: Iterable[Path]) -> None:
-    """Refuses two configs of different models, and warns of callbacks that a later file replaces."""
+    """Refuses configs of two models, and warns of callbacks that a later file replaces."""
     models: dict[str, Path] = {}
     callbacks: Path | None = None
     for file in files:
