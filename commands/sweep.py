@@ -57,7 +57,7 @@ def sweep(
 
         source = Search(folder, fit, jobs, space, objective, direction, trials)
         settings = source.settings()
-    new = not folder.exists()
+    new = not any(folder.glob("*"))
     _bind(folder, settings | {"options of fit": [*fit]})
     others = [s for s in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
     before = {signum: signal.getsignal(signum) for signum in others}

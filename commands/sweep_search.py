@@ -101,11 +101,8 @@ class Search(Source):
 
     def watch(self, run: Run) -> None:
         """Reports what the run has logged, and stops the run if the pruner says so."""
-        folder = results_of(run.folder)
-        file = folder / "metrics.csv" if folder else None
-        if run.pruned or file is None or not file.is_file():
-            return
-        if run.read == (date := file.stat().st_mtime):
+        dates = [file.stat().st_mtime for file in run.folder.glob("*/metrics.csv")]
+        if run.pruned or run.read == (date := max(dates, default=0.0)):
             return
         run.read = date
         known = len(self.study.trials[run.trial.number].intermediate_values)

@@ -10,7 +10,6 @@ from matplotlib.image import imread
 
 from commands.compare import compare
 from commands.compare_runs import ARROWS, Run, draw, read_runs, scores_of, table
-from runtime.files import read_json
 from tests.test_cli import fails, run
 
 STAGES = ["val", "test"]
@@ -86,11 +85,6 @@ def test_a_list_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not (tmp_path / "comparison.csv").exists()
 
 
-def test_one_run_has_neither_mean_nor_picture(tmp_path: Path) -> None:
-    assert [*compare([results(tmp_path / "a", 0.5)]).columns] == ["a"]
-    assert not (tmp_path / "comparison.png").exists()
-
-
 def test_runs_are_named_by_what_differs_in_their_paths(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("x/gan/v0", "x/cgan/v0", "x/cgan/v1")]
     folders = [results(path, 1.0) for path in paths]
@@ -145,7 +139,8 @@ def test_runs_without_results_are_named_and_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done, empty = results(tmp_path / "a", 0.5), logged(tmp_path / "b", "")
-    assert [*compare([done, empty]).columns] == ["a"]
+    assert [*compare([done, empty]).columns] == ["a"]  # one run has no mean and no picture
+    assert not (tmp_path / "comparison.png").exists()
     assert str(empty) in capsys.readouterr().err
 
 
@@ -158,11 +153,6 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "`python cli.py validate --ckpt_path RUN`" in line
     (tmp_path / "b" / "config.yaml").write_text("a: [1")
     assert "config.yaml: not valid YAML" in fails(capsys, "compare", empty)
-
-
-def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text("{")
-    assert read_json(tmp_path / "metrics.json") == {}
 
 
 def test_the_picture_has_scores_that_two_runs_share(tmp_path: Path) -> None:

@@ -37,22 +37,18 @@ def checkpoints(sweep: Sweep) -> list[Path]:
 
 
 def test_seeds_and_their_table(sweep: Sweep, capsys: Output) -> None:
+    sweep.run("--seeds=2", "--jobs", "2")
+    assert "seed_1 done\n" in capsys.readouterr().out
     sweep.run("--seeds", "3", "--jobs", "2")
     printed = capsys.readouterr().out
-    assert "seed_2 done\n" in printed
+    assert "seed_0 skipped: done already" in printed
+    assert [len(sweep.calls(f"seed_{i}")) for i in range(3)] == [1, 1, 1]
     rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines()}
     assert rows["seed_0"] == ["seed_1", "seed_2", "mean", "std"]
     assert rows["val/loss"] == ["0", "1", "4", "1.667", "2.082"]  # (0 + 1 + 4) / 3
     with (sweep.out / "comparison.csv").open(newline="") as file:
         assert [row["val/loss"] for row in csv.DictReader(file)] == ["0.0", "1.0", "4.0"]
     assert imread(sweep.out / "comparison.png").shape[0] > 50
-
-
-def test_what_is_done_is_not_done_again(sweep: Sweep, capsys: Output) -> None:
-    sweep.run("--seeds=2")
-    sweep.run("--seeds=3")
-    assert "seed_0 skipped: done already" in capsys.readouterr().out
-    assert [len(sweep.calls(f"seed_{i}")) for i in range(3)] == [1, 1, 1]
 
 
 def test_a_failed_run_ends_nothing_and_is_tried_again(sweep: Sweep, capsys: Output) -> None:
