@@ -1,16 +1,19 @@
 """`python cli.py compare RUN RUN ...`: the results of several runs in one table."""
 
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
-from commands.compare_runs import RECORDS, Run, find_runs, logged_by, read_runs
-from commands.compare_table import as_text, report
+from commands.compare_runs import Run, as_text, logged_by, read_runs, report
 from runtime.errors import UserError
+from runtime.files import METRICS
 
+RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run
 STAGES = {"val": "validate", "test": "test"}  # and the commands that write their scores
 MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of preference
 
@@ -34,57 +37,55 @@ def compare(
     Returns:
         The table that is printed.
     """
-    found = _found(runs or [Path("runs")])
-    stages = [stage] if stage else [*STAGES]
-    if list:
-        listed = _listed(read_runs(found, [*stages, "train"]))
-        print(as_text(listed, index=False))
-        return listed
-    return report(_with_results(read_runs(found, stages), stages), out)
-
-
-def _found(places: Sequence[Path]) -> list[Path]:
+    places = runs or [Path("runs")]
     found = find_runs(places)
     if missing := [place for place in places if not place.is_dir()]:
         raise UserError(f"there is no folder {missing[0]}. `compare runs --list` lists the runs.")
     if not found:
         text = f"there is no run in {', '.join(map(str, places))}"
         raise UserError(f"{text}: no folder with {' or '.join(RECORDS)}.")
-    return found
-
-
-def _with_results(runs: Sequence[Run], stages: Sequence[str]) -> list[Run]:
-    """Returns the runs that have scores; names the others on standard error."""
-    missing = ", ".join(str(run.folder) for run in runs if not run.scores)
-    if missing and not any(run.scores for run in runs):
+    stages = [stage] if stage else [*STAGES]
+    if list:
+        listed = pd.DataFrame(map(_row, read_runs(found, [*stages, "train"])))
+        print(as_text(listed, index=False))
+        return listed
+    read = read_runs(found, stages)
+    scored, empty = [r for r in read if r.scores], [str(r.folder) for r in read if not r.scores]
+    if not scored:
         raise UserError(
-            f"there is nothing to compare: no results in {missing}. `python cli.py "
+            f"there is nothing to compare: no results in {', '.join(empty)}. `python cli.py "
             f"{STAGES[stages[-1]]} --ckpt_path RUN` writes a run's results into its folder."
         )
-    if missing:
-        print(f"Skipped, because there are no results: {missing}", file=sys.stderr)
-    return [run for run in runs if run.scores]
+    if empty:
+        print(f"Skipped, because there are no results: {', '.join(empty)}", file=sys.stderr)
+    common = os.path.commonpath([run.folder.resolve().parent for run in scored])
+    return report(scored, out or Path(os.path.relpath(common)))
 
 
-def _listed(runs: Sequence[Run]) -> pd.DataFrame:
-    rows = []
-    for run in runs:
-        steps = logged_by(run.folder).get("step", pd.Series(dtype=float)).max() + 1  # from 0
-        size = sum(f.lstat().st_size for f in run.folder.glob("**/*") if f.is_file())
-        rows.append({
-            "run": run.name,
-            "model": run.settings.get("model", "-"),
-            "data": run.settings.get("data", "-"),
-            "steps": "-" if pd.isna(steps) else f"{steps:,.0f}",
-            "score": _main_score(run),
-            "MB": f"{size / 1e6:,.1f}",
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+def find_runs(places: Iterable[Path]) -> list[Path]:
+    """Returns the folders of all runs in or below some folders, `version_10` after `version_9`."""
+
+    def natural(path: Path) -> list[Any]:
+        return [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(path))]
+
+    found: list[Path] = []
+    for place in places:
+        runs = {file.parent for name in RECORDS for file in place.glob(f"**/{name}")}
+        found += sorted(runs, key=natural)
+    return [*dict.fromkeys(found)]
 
 
-def _main_score(run: Run) -> str:
-    for stage in (*reversed(STAGES), "train"):
-        for name in MAIN:
-            if (score := run.scores.get(f"{stage}/{name}")) is not None:
-                return f"{stage}/{name} {score:.4g}"
-    return "-"
+def _row(run: Run) -> dict[str, str]:
+    """Returns a run's row of the list."""
+    steps = logged_by(run.folder).get("step", pd.Series(dtype=float)).max() + 1  # from 0
+    size = sum(f.lstat().st_size for f in run.folder.glob("**/*") if f.is_file())
+    names = (f"{stage}/{name}" for stage in ("test", "val", "train") for name in MAIN)
+    score = next((name for name in names if run.scores.get(name) is not None), None)
+    return {
+        "run": run.name,
+        "model": run.settings.get("model", "-"),
+        "data": run.settings.get("data", "-"),
+        "steps": "-" if pd.isna(steps) else f"{steps:,.0f}",
+        "score": f"{score} {run.scores[score]:.4g}" if score else "-",
+        "MB": f"{size / 1e6:,.1f}",
+    }

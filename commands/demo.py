@@ -32,7 +32,7 @@ from models.generative import Draws, is_generative, sample, to_pixels
 from runtime.errors import UserError
 
 HOST = "127.0.0.1"  # nobody else on the network can see the page
-MOST, LOOKED_AT = 8, 40  # models of each kind, run folders
+MOST = 40  # runs that are looked at, the newest
 SIDE, BRUSH = 280, 12  # pixels of the canvas, ten times those of a digit; half a stroke's width
 STEPS = 9  # images from one class to another
 SYMBOLS = {  # of a gate's parameters, by their number
@@ -91,15 +91,14 @@ def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
             run = path.parent.parent
             times[run] = max(times.get(run, 0.0), path.lstat().st_mtime)
     found: dict[str, Models] = {kind: {} for kind in SMALL}
-    for run in sorted(times, key=times.__getitem__, reverse=True)[:LOOKED_AT]:
+    for run in sorted(times, key=times.__getitem__, reverse=True)[:MOST]:
         try:
             with warnings.catch_warnings(action="ignore"):  # the reason is printed below
                 model = load(run, trust)
         except Exception as error:  # files that others made can fail in any way
             print(f"{run} is left out: {' '.join(str(error).split()) or type(error).__name__}")
             continue
-        kind = kind_of(model)
-        if kind and len(found[kind]) < MOST:
+        if kind := kind_of(model):
             found[kind]["/".join(run.parts[-2:])] = model
     return found
 
@@ -158,12 +157,16 @@ def build(found: dict[str, Models]) -> Any:
     by_hand = {"two units": GateMLP.by_hand("xor", 5.0), "one unit": or_gate()}
     with gr.Blocks(title="Ladder: play with trained models", analytics_enabled=False) as page:
         gr.Markdown("## Ladder: play with trained models")
-        with gr.Tab("Draw a digit"):
-            add_classifiers(page, found["classifier"])
-        with gr.Tab("Steer a generator"):
-            add_generators(page, found["generator"])
-        with gr.Tab("Move a gate"):
-            add_gates(page, found["gate"] | by_hand)
+        for name, kind, add in (
+            ("Draw a digit", "classifier", add_classifiers),
+            ("Steer a generator", "generator", add_generators),
+            ("Move a gate", "gate", add_gates),
+        ):
+            with gr.Tab(name):
+                if models := found[kind] | (by_hand if kind == "gate" else {}):
+                    add(page, models)
+                else:
+                    gr.Markdown(f"There is no {kind} of images in these folders.")
     return page
 
 
@@ -171,9 +174,6 @@ def add_classifiers(page: Any, models: Models) -> None:
     """Adds a canvas, and beside it what a classifier of images says."""
     import gradio as gr
 
-    if not models:
-        gr.Markdown("There is no classifier of images in these folders.")
-        return
     names = [*models]
     # With a background, the canvas can be drawn on at once, without a click on its brush.
     white = Image.new("RGB", (SIDE, SIDE), "white")
@@ -224,9 +224,6 @@ def add_generators(page: Any, models: Models) -> None:
     """Adds the inputs of a generator, and beside them its image."""
     import gradio as gr
 
-    if not models:
-        gr.Markdown("There is no generator of images in these folders.")
-        return
     names = [*models]
     with gr.Row():
         with gr.Column(min_width=320):

@@ -38,9 +38,8 @@ def export(
 ) -> list[Path]:
     """Writes a trained model into files that run without this project.
 
-    A classifier of images takes their pixels as uint8. A generative model becomes a generator and,
-    if it judges single images, a discriminator; both stop at a label beyond the classes. Each file
-    is run at once and compared with PyTorch, and one that differs is not kept.
+    A classifier of images takes their pixels as uint8. A generator stops at a label beyond the
+    classes. Each file is run at once and compared with PyTorch, and one that differs is not kept.
 
     Args:
         run: A run folder, a checkpoint, or `last` or `best`.
@@ -61,15 +60,13 @@ def export(
             raise UserError(f'export needs {library}: pip install -e ".[export]", or give --format')
     source = checkpoints.resolve(run, RUNS, option="run")
     model = load(source, trust).float()
-    programs, metadata = programs_of(model), metadata_of(model)
-    jobs: dict[str, Callable[[Path], float]] = {}
-    for name in wanted:
-        if name == "safetensors":
-            jobs["model.safetensors"] = partial(save_weights, model, metadata)
-            continue
-        suffix, save = {"onnx": ("onnx", save_onnx), "torch": ("pt2", save_torch)}[name]
-        for program in programs:
-            jobs[f"{program.name}.{suffix}"] = partial(save, program, metadata)
+    program, metadata = program_of(model), metadata_of(model)
+    saves: dict[str, tuple[str, Callable[[Path], float]]] = {
+        "onnx": (f"{program.name}.onnx", partial(save_onnx, program, metadata)),
+        "torch": (f"{program.name}.pt2", partial(save_torch, program, metadata)),
+        "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
+    }
+    jobs = dict(saves[name] for name in wanted)
     folder = output_folder(Path(out or (run_folder_of(source) or source.parent) / "export"))
     problems = [problem for name, save in jobs.items() if (problem := try_to(save, folder / name))]
     if problems:
@@ -123,22 +120,11 @@ class Generator(Predictor):
     """Latents (N, latent_dim) and, if conditional, labels (N,) -> images (N, C, H, W) in [0, 1]."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensors:
-        return {"images": self.model(latents, self.checked(labels))}
-
-    def checked(self, labels: Tensor | None) -> Tensor | None:
-        """Returns the labels (N,). ONNX Runtime, too, refuses a place that a list does not have."""
-        count = self.model.num_classes
-        if labels is None or count is None:
-            return None
-        return torch.arange(count)[torch.where(labels < 0, count, labels)]
-
-
-class Discriminator(Generator):
-    """Images (N, C, H, W) in [0, 1] and, if conditional, labels (N,) -> logits and P(real) (N,)."""
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensors:
-        realness = self.model.realness(images, self.checked(labels))
-        return {"realness": realness, "probabilities": realness.sigmoid()}
+        if labels is not None:
+            # ONNX Runtime, too, refuses a place that a list does not have.
+            count = self.model.num_classes
+            labels = torch.arange(count)[torch.where(labels < 0, count, labels)]
+        return {"images": self.model(latents, labels)}
 
 
 class Program(NamedTuple):
@@ -161,44 +147,26 @@ class Program(NamedTuple):
         return torch.export.export(self.network, (), self.inputs(3), dynamic_shapes=self.shapes)
 
 
-def programs_of(model: Any) -> list[Program]:
-    """Returns the programs of a trained model, in the order in which data flow through them."""
+def program_of(model: Any) -> Program:
+    """Returns the program of a trained model, without the parts that it does not run."""
     random, count = torch.Generator().manual_seed(0), max(SIZES)
     if is_generative(model):
-        classes = model.num_classes
-        told = {} if classes is None else {"labels": torch.arange(count) % classes}
         latents, _ = model.draw(count, random)
-        found = [Program("generator", Generator(model), {"latents": latents, **told})]
-        images = torch.rand(count, *model.image_shape, generator=random)
-        judge = Program("discriminator", Discriminator(model), {"images": images, **told})
-        if judges_single_images(judge):
-            found.append(judge)
+        examples = {"latents": latents}
+        if model.num_classes is not None:
+            examples["labels"] = torch.arange(count) % model.num_classes
+        found = Program("generator", Generator(model), examples)
     elif is_classifier(model) or is_regressor(model):
         name, shape = "classifier" if is_classifier(model) else "regressor", model.input_shape
         inputs = torch.randn(count, *shape, generator=random)
         if len(shape) == 3 and model.frame is not None:  # the divisor of the pixels is known
             inputs = torch.randint(256, inputs.shape, generator=random, dtype=torch.uint8)
-        found = [Program(name, Predictor(model), {"inputs": inputs})]
+        found = Program(name, Predictor(model), {"inputs": inputs})
     else:
         kind = type(model).__name__
         raise UserError(f"export knows classifiers, regressors and generative models, not {kind}")
-    for program in found:
-        remove_unused_weights(program)
+    remove_unused_weights(found)
     return found
-
-
-@torch.no_grad()
-def judges_single_images(judge: Program) -> bool:
-    """Returns whether there is a discriminator, and its answer depends on one image alone."""
-    inputs = judge.inputs(4)
-    together = judge.network.model.realness(*inputs.values())
-    if together is None:
-        return False
-    alone = judge.network(**judge.inputs(1))["realness"]
-    is_alone = torch.allclose(together[:1], alone, rtol=1e-4, atol=1e-5)
-    if not is_alone:
-        print("The discriminator is left out, because it compares the images of a batch.")
-    return is_alone
 
 
 @torch.no_grad()

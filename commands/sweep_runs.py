@@ -5,19 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from runtime import cpu, signals
+from runtime.errors import UserError
 
 CLI = Path(__file__).resolve().parent.parent / "cli.py"
 TRY_AGAIN = 75  # the exit code of `fit` if it was told to stop and has saved
 STOPPED = (TRY_AGAIN, -signal.SIGTERM, -signal.SIGUSR1)  # the last two: before there was a model
-LOG, LOCK, DONE = "log.txt", ".lock", "done"
 WRONG_INPUT = 2  # the exit code of `fit` after a mistake of the user
+LOG, LOCK, DONE = "log.txt", ".lock", "done"
 PAUSE = 0.1  # seconds between two looks at the children
 
 
@@ -27,39 +29,29 @@ class Run:
     Args:
         folder: The folder of the run, in which `fit` makes the folder of its version.
         lock: The lock on the folder, which is released by `release`.
-        fit: Options of `fit` for all runs of the sweep.
-        options: Those of this run.
+        options: Options of `fit`.
         jobs: How many runs share the cores.
         trial: The run's trial of an Optuna study.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        lock: FileLock,
-        fit: Sequence[str],
-        options: Sequence[str],
-        jobs: int,
-        trial: Any = None,
+        self, folder: Path, lock: FileLock, options: Sequence[str], jobs: int, trial: Any = None
     ) -> None:
         self.folder, self.name, self.lock, self.trial = folder, folder.name, lock, trial
-        self.pruned, self.started = False, time.monotonic()
-        saved = any(folder.glob("*/checkpoints/[!.]*.ckpt"))
-        place = [f"--trainer.default_root_dir={folder.parent}", f"--experiment={folder.name}"]
-        resume = [f"--ckpt_path={folder}"] if saved else []
+        self.pruned, self.read = False, 0.0  # the second: the date of the log that was read
+        options = [*options, f"--trainer.default_root_dir={folder.parent}"]
+        options += [f"--experiment={folder.name}"]
+        if saved := any(folder.glob("*/checkpoints/[!.]*.ckpt")):
+            options += [f"--ckpt_path={folder}"]
         self.log = folder / LOG
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self.process = subprocess.Popen(
-                fit_command(*fit, *options, *place, *resume), env=environment(jobs),
+                [sys.executable, str(CLI), "fit", *options], env=environment(jobs),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 process_group=0,  # Ctrl-C reaches the sweep alone, which tells its children
             )  # fmt: skip
-        say(f"{self.name} {'continued' if saved else 'started'}: {' '.join(options)}")
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
+        say(f"{self.name} {'continued' if saved else 'started'}")
 
     @property
     def code(self) -> int:
@@ -80,21 +72,50 @@ class Run:
             reason = ", perhaps because memory ran out" if -self.code == signal.SIGKILL else ""
             return f"killed by {signal.Signals(-self.code).name}{reason}"
         if self.code:
-            return last_error(self.log.read_bytes()[self._log_start :].decode(errors="replace"))
+            output = self.log.read_bytes()[self._log_start :].decode(errors="replace")
+            lines = [line.strip() for line in output.splitlines() if line.strip()]
+            errors = [line for line in lines if line.startswith("error: ")]
+            return (errors or lines or ["it failed without a message"])[-1].removeprefix("error: ")
         return "" if results_of(self.folder) else "it left no run folder (--trainer.fast_dev_run?)"
 
 
-class Source(Protocol):
-    """The runs of a sweep, one after the other."""
+class Source(ABC):
+    """The runs of a sweep, one after the other.
 
+    Args:
+        folder: The folder of the sweep, with a folder for each run.
+        fit: Options of `fit` for all runs.
+        jobs: How many runs train at a time.
+    """
+
+    def __init__(self, folder: Path, fit: Sequence[str], jobs: int) -> None:
+        self.folder, self.fit, self.jobs = folder, fit, jobs
+
+    @abstractmethod
     def take(self) -> Run | None:
         """Starts the next run that is free; None if there is none at the moment."""
 
-    def watch(self, run: Run) -> None:
+    def watch(self, run: Run) -> None:  # noqa: B027
         """Looks at a run while it trains."""
 
+    @abstractmethod
+    def note(self, run: Run, error: str) -> str:
+        """Notes the result of a run that has ended; returns why it has none, or nothing."""
+
     def record(self, run: Run) -> str:
-        """Records how a run ended, and returns a line about it."""
+        """Records how a run ended, and returns it in words."""
+        if run.code in STOPPED and not run.pruned:  # the same command continues it
+            return "stopped"
+        if error := self.note(run, "" if run.code in STOPPED else run.error()):
+            if run.code in (0, WRONG_INPUT) and not self.has_results():
+                raise UserError(error)  # of the user, which every other run has too
+            return f"failed: {error} (log: {run.log})"
+        (run.folder / DONE).touch()
+        return "pruned" if run.code else "done"
+
+    def has_results(self) -> bool:
+        """Returns whether a run has ended well."""
+        return any(self.folder.glob(f"*/{DONE}"))
 
 
 def train(source: Source, jobs: int) -> None:
@@ -108,10 +129,9 @@ def train(source: Source, jobs: int) -> None:
     try:
         while True:
             while free and len(running) < jobs and not signals.stop_requested():
-                if (run := source.take()) is None:
-                    free = False
-                else:
-                    running.append(run)
+                run = source.take()
+                free = run is not None
+                running += [run] if run else []
             if signals.stop_requested() and not told:
                 told = True
                 say(f"Stopping, when {len(running)} runs have saved. The same command continues.")
@@ -154,26 +174,13 @@ def results_of(folder: Path) -> Path | None:
     return max((file.parent for file in files), key=os.path.getmtime, default=None)
 
 
-def fit_command(*options: str) -> list[str]:
-    """Returns the command that trains, with the interpreter that runs."""
-    return [sys.executable, str(CLI), "fit", *options]
-
-
-def last_error(output: str) -> str:
-    """Returns the line of a command's output that says why it failed."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (errors or lines or ["it failed without a message"])[-1]
-
-
 def environment(jobs: int) -> dict[str, str]:
     """Returns the environment of children, which share the cores of this process."""
-    shared = {}
+    found = os.environ | {"PYTHONUNBUFFERED": "1"}  # so that errors come last in the log
     if jobs > 1:
-        given = os.environ.get("OMP_NUM_THREADS", "")
-        cores = int(given) if given.isdecimal() else cpu.allowed_cores()
-        shared["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
-    return os.environ | shared | {"PYTHONUNBUFFERED": "1"}  # so that errors come last in the log
+        cores = int(os.environ.get("OMP_NUM_THREADS") or cpu.allowed_cores())
+        found["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
+    return found
 
 
 def say(text: str) -> None:

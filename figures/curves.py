@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from figures.pictures import new_figure
 from figures.style import colours, styled
-from metrics import SCORES
+from metrics import SCORES, direction, title
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -26,23 +26,17 @@ def split_name(name: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("train", name)
 
 
-def title_of(quantity: str) -> str:
-    """Returns the title of a score in the registry, or else its name in words."""
-    titles = {score.name: score.title for score in SCORES if len(score.title) < 30}
-    return titles.get(quantity) or quantity.replace("_", " ")
-
-
 def panels_of(names: list[str]) -> dict[str, list[str]]:
     """Returns the columns of each panel: losses, accuracies, errors, and a panel for each score."""
-    better = {score.name: score.better for score in SCORES}
+    scores = {"calibration_error", *(score.name for score in SCORES)}
     panels: dict[str, list[str]] = {}
     for name in names:
         stage, quantity = split_name(name)
         if stage not in STAGES or quantity.startswith(("accuracy/", "accuracy_")):  # by class
             continue
-        if quantity in better or f"floor/{quantity}" in names or quantity == "calibration_error":
-            direction = f"\n({better[quantity]} is better)" if better.get(quantity) else ""
-            panel = title_of(quantity) + direction
+        if quantity in scores or f"floor/{quantity}" in names:
+            better = direction(quantity)
+            panel = title(quantity) + (f"\n({better} is better)" if better else "")
         elif found := re.search(r"loss|error|acc", quantity):
             panel = {"acc": "accuracy"}.get(found[0], found[0])
         else:

@@ -19,6 +19,8 @@ NEIGHBOUR_SAMPLES, KERNEL_SAMPLES = 5000, 10_000  # their costs grow with the sq
 # Other quantities that runs log, with their titles.
 OTHERS: dict[str, tuple[Direction, str]] = {
     "loss": ("lower", "loss"),
+    "d_loss": ("lower", "discriminator loss"),
+    "g_loss": ("lower", "generator loss"),
     "sup_error": ("lower", "largest error"),
     "calibration_error": ("lower", "expected calibration error"),
     "accuracy": ("higher", "accuracy"),

@@ -9,10 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from commands.compare import compare
-from commands.compare_figure import ARROWS, draw
-from commands.compare_runs import Run, better, read_runs, scores_of
-from commands.compare_table import table
-from runtime.files import read_json
+from commands.compare_runs import ARROWS, Run, draw, read_runs, scores_of, table
 from tests.test_cli import fails, run
 
 STAGES = ["val", "test"]
@@ -88,11 +85,6 @@ def test_a_list_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not (tmp_path / "comparison.csv").exists()
 
 
-def test_one_run_has_neither_mean_nor_picture(tmp_path: Path) -> None:
-    assert [*compare([results(tmp_path / "a", 0.5)]).columns] == ["a"]
-    assert not (tmp_path / "comparison.png").exists()
-
-
 def test_runs_are_named_by_what_differs_in_their_paths(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("x/gan/v0", "x/cgan/v0", "x/cgan/v1")]
     folders = [results(path, 1.0) for path in paths]
@@ -147,7 +139,8 @@ def test_runs_without_results_are_named_and_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done, empty = results(tmp_path / "a", 0.5), logged(tmp_path / "b", "")
-    assert [*compare([done, empty]).columns] == ["a"]
+    assert [*compare([done, empty]).columns] == ["a"]  # one run has no mean and no picture
+    assert not (tmp_path / "comparison.png").exists()
     assert str(empty) in capsys.readouterr().err
 
 
@@ -162,28 +155,15 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "config.yaml: not valid YAML" in fails(capsys, "compare", empty)
 
 
-def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text("{")
-    assert read_json(tmp_path / "metrics.json") == {}
-
-
 def test_the_picture_has_scores_that_two_runs_share(tmp_path: Path) -> None:
     text = "step,val/loss,val/accuracy,val/accuracy_class_0\n1,{},0.5,0.5\n"
     logs = [logged(tmp_path / name, text.format(loss)) for name, loss in (("a", 1), ("b", 3))]
     runs = read(*logs, results(tmp_path / "gan", 0.3))
     assert draw(runs[1:]) is None
-    figure = draw(runs, with_mean=True)
+    figure = draw(runs)
     assert figure is not None
     loss, accuracy = figure.axes
     assert loss.get_title() == f"val: loss {ARROWS['lower']}"
     assert accuracy.get_title() == f"val: accuracy {ARROWS['higher']}"
-    dots, mean = loss.lines
-    assert [*dots.get_xdata()] == [1, 3]
-    assert mean.get_xdata() == [2, 2]
+    assert [*loss.lines[0].get_xdata()][:2] == [1, 3]
     assert [tick.get_text() for tick in loss.get_yticklabels()] == ["a", "b", "gan"]
-
-
-def test_the_direction_of_scores() -> None:
-    names = ("val/loss", "val/accuracy_class_3", "test/frechet", "test/recall")
-    assert [better(name) for name in names] == ["lower", "higher", "lower", "higher"]
-    assert better("test/memorization") is better("test/kid_error") is better("val/x") is None

@@ -43,7 +43,7 @@ def test_only_what_can_be_compared_shares_a_panel() -> None:
         "loss": ["train/loss", "val/loss"],
         "accuracy": ["val/accuracy"],
         "error": ["val/sup_error"],
-        "calibration error": ["val/calibration_error"],
+        "expected calibration error\n(lower is better)": ["val/calibration_error"],
         "mine": ["val/mine", "floor/mine"],
     }
 

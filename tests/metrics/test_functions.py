@@ -30,11 +30,11 @@ chunks = pytest.mark.usefixtures("chunk")
 def test_each_score_has_a_function_and_says_what_is_better() -> None:
     assert {score.name for score in SCORES} == set(functions.__all__)
     assert [s.name for s in SCORES if s.better is None] == ["kid_error", "memorization"]
-    assert [direction(name) for name in ("val/frechet", "recall", "test/loss", "d_loss")] == [
+    assert [direction(name) for name in ("val/frechet", "recall", "train/d_loss", "x")] == [
         "lower", "higher", "lower", None,
     ]  # fmt: skip
     assert [title(name) for name in ("val/frechet", "sup_error", "train/d_loss")] == [
-        "Frechet distance", "largest error", "d loss",
+        "Frechet distance", "largest error", "discriminator loss",
     ]  # fmt: skip
 
 
