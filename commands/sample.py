@@ -16,8 +16,9 @@ from commands.sample_figures import (
     draw_paths,
 )
 from figures.pictures import output_folder
-from models import generative
-from models.generative import Draws, Generative, is_generative, to_pixels
+from models import sampling
+from models.generative import Generative, is_generative, to_pixels
+from models.sampling import Draws
 from runtime.errors import UserError
 from runtime.files import write
 from runtime.ranges import Count, NonNegative, Probability, Seed
@@ -129,7 +130,7 @@ def draw(
     with inference(model):
         for latents, given, _ in Draws(generator, tries, seed, chosen):
             told = None if given is None else given.to(model.device)
-            batch = generative.sample(generator, latents.to(model.device), told)
+            batch = sampling.sample(generator, latents.to(model.device), told)
             logits = generator.realness(batch, told)
             if limits and logits is None:
                 raise UserError(f"{limits} needs a discriminator, and this model has none")

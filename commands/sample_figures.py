@@ -12,7 +12,8 @@ from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
 from figures.pictures import below_title, beside, mosaic, tile, write_png
-from models.generative import Draws, Generative, sample, to_pixels
+from models.generative import Generative, to_pixels
+from models.sampling import Draws, sample
 from runtime.errors import UserError
 from runtime.files import write
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
@@ -231,8 +232,12 @@ class Classifier(Module):
         self.log_dict({name: v.float() for name, v in values.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        scheduler = self.schedule.scheduler(self.trainer)
-        return build_optimizer(self.network.parameters(), self.make_optimizer, scheduler)
+        optimizer = build_optimizer(self.network.parameters(), self.make_optimizer)
+        if self.schedule.is_constant:
+            return optimizer
+        total = self.schedule.total_steps(self.trainer)
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, total))
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Steps, then updates the average, before any callback may write a checkpoint."""
