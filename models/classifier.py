@@ -184,32 +184,23 @@ class Classifier(Module):
         return result["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch, batch_idx, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         result = self.step(batch)
         return {name: result[name] for name in ("targets", "probabilities")}
 
-    def _evaluate(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+    def _evaluate(self, batch: Batch, batch_idx: int, stage: str) -> dict[str, Tensor]:
         result = self.step(batch)
         self.log_means_of_examples({f"{stage}/loss": result["loss"]}, len(batch[1]))
         for metric in self._metrics_of(stage):
+            if batch_idx == 0:
+                metric.reset()  # forgets the last epoch, whose metrics callbacks may read until now
             metric.update(result["probabilities"], result["targets"])
         return result
-
-    def on_validation_epoch_start(self) -> None:
-        self._reset_metrics("val")
-
-    def on_test_epoch_start(self) -> None:
-        self._reset_metrics("test")
-
-    def _reset_metrics(self, stage: str) -> None:
-        """Forgets the last epoch, whose metrics callbacks may read until then."""
-        for metric in self._metrics_of(stage):
-            metric.reset()
 
     def on_validation_epoch_end(self) -> None:
         self._log_evaluation("val")

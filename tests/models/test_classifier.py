@@ -60,18 +60,6 @@ def test_logged_values_are_those_of_all_examples_at_once(batch_size: int) -> Non
         assert logged[f"test/accuracy_class_{k}"] == pytest.approx(share, abs=1e-7)
 
 
-def test_calibration_error_is_the_gap_of_confidence_and_accuracy_over_15_bins() -> None:
-    logged, probabilities, targets = evaluated(7)
-    confidence, predicted = probabilities.max(dim=1)
-    hits = (predicted == targets).float()
-    bins = (confidence * 15).ceil()
-    gaps = [
-        (bins == b).float().mean() * (confidence[bins == b].mean() - hits[bins == b].mean()).abs()
-        for b in bins.unique()
-    ]
-    assert logged["test/calibration_error"] == pytest.approx(sum(gaps).item(), rel=1e-5)
-
-
 def test_a_class_that_does_not_occur_has_no_accuracy() -> None:
     class OneClass(Iris):
         def load_splits(self) -> Any:
