@@ -75,7 +75,7 @@ PARTS = {
     "tricks-sgd": trick(
         "--model.discriminator_optimizer SGD --model.discriminator_optimizer.lr 0.02"
     ),
-    "tricks-noise": trick("--model.view.noise 0.2 --model.view.noise_steps 400"),
+    "tricks-noise": trick("--model.view View --model.view.noise 0.2 --model.view.noise_steps 400"),
     "tricks-steps": trick("--model.discriminator_steps 2"),
     "tricks-minibatch_std": trick("--model.trunk.minibatch_std true"),
     "tricks-packing": trick("--model.trunk.packing 2"),

@@ -24,7 +24,8 @@ from metrics.judge import JudgeNetwork
 from metrics.report import Report, evaluate
 from metrics.samples import KeptSamples, Samples
 from models.base import eval_mode
-from models.generative import Draws, Generative, is_generative, to_pixels
+from models.generative import Generative, is_generative, to_pixels
+from models.sampling import Draws
 from runtime.checkpoints import epoch_is_due, is_over
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive

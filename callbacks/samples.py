@@ -9,7 +9,8 @@ from lightning import Callback, LightningModule, Trainer
 from callbacks.results import class_names, data_of
 from figures.pictures import figures_folder, log_picture, tile, warn_if_it_fails, write_png
 from models.base import eval_mode
-from models.generative import Generative, is_generative, sample
+from models.generative import Generative, is_generative
+from models.sampling import sample
 from runtime.ranges import NonNegative
 
 GRIDS, STEPS = 20, 200  # grids of a run, and steps from one to the next if its end is unknown

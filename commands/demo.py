@@ -28,7 +28,8 @@ from figures.pictures import tile
 from models.base import Module
 from models.classifier import is_classifier
 from models.gates import GateLogistic, GateMLP
-from models.generative import Draws, is_generative, sample, to_pixels
+from models.generative import is_generative, to_pixels
+from models.sampling import Draws, sample
 from runtime.errors import UserError
 
 HOST = "127.0.0.1"  # nobody else on the network can see the page

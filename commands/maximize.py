@@ -14,7 +14,6 @@ from datamodules.base import InMemoryDataModule
 from figures.pictures import mosaic, new_figure, output_folder, picture, styled, write_figure
 from models import inspection as ascent
 from models.classifier import is_classifier
-from models.inspection import occlusion_map
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
@@ -159,7 +158,7 @@ def _occlusion(
     for part in SQUARES:
         size = max(1, round(part * min(images.shape[2:])))
         stride = max(1, size // 3)
-        maps = occlusion_map(network, images, targets, size, stride, **options)
+        maps = ascent.occlusion_map(network, images, targets, size, stride, **options)
         if maps.max() - maps.min() > FLAT:
             break
     names = class_names(model)

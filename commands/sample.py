@@ -14,8 +14,9 @@ from torchvision.transforms.functional import to_pil_image
 
 from commands.loading import class_names, folder_of, inference, load, numbered, splits_of
 from figures.pictures import below_title, beside, mosaic, output_folder, tile, write_png
-from models import generative
-from models.generative import Draws, Generative, is_generative, to_pixels
+from models import sampling
+from models.generative import Generative, is_generative, to_pixels
+from models.sampling import Draws
 from runtime.errors import UserError
 from runtime.files import write
 from runtime.ranges import Count, NonNegative, Probability, Seed
@@ -137,7 +138,7 @@ def draw(
     with inference(model):
         for latents, given, _ in Draws(generator, tries, seed, chosen):
             told = None if given is None else given.to(model.device)
-            batch = generative.sample(generator, latents.to(model.device), told)
+            batch = sampling.sample(generator, latents.to(model.device), told)
             logits = generator.realness(batch, told)
             if logits is not None:
                 seen += logits.float().sigmoid().tolist()
@@ -255,7 +256,7 @@ def _latents(model: Generative, count: int, seed: int) -> Tensor:
 def _draw_paths(
     file: Path, model: Generative, path: Tensor, labels: Tensor | None, title: str, rows: list[str]
 ) -> Path:
-    picture = to_pil_image(to_pixels(tile(generative.sample(model, path, labels), COLUMNS)).cpu())
+    picture = to_pil_image(to_pixels(tile(sampling.sample(model, path, labels), COLUMNS)).cpu())
     write(file, below_title(beside(picture, rows) if rows else picture, title).save)
     return file
 

@@ -1,21 +1,8 @@
 """LightningModules, the networks they train, and their losses."""
 
+from models import gan
 from models.classifier import Classifier
-from models.gan import (
-    GAN,
-    AuxiliaryHead,
-    ConditionalGAN,
-    LectureGenerator,
-    LectureTrunk,
-    ModernGenerator,
-    ModernTrunk,
-    NonSaturating,
-    NormalizedSigmoidHead,
-    PlainHead,
-    ProjectionHead,
-    SelfConditionedGAN,
-    SoftmaxHead,
-)
+from models.gan import *  # noqa: F403
 from models.gates import GateLogistic, GateMLP
 from models.image_classifiers import ImageClassifier
 from models.iris import IrisMLP
@@ -30,11 +17,8 @@ from models.networks import (
 from models.regressor import FunctionMLP
 
 __all__ = [
-    "GAN",
     "VGG16",
-    "AuxiliaryHead",
     "Classifier",
-    "ConditionalGAN",
     "FeedForward",
     "FunctionMLP",
     "GateLogistic",
@@ -42,17 +26,8 @@ __all__ = [
     "ImageClassifier",
     "IrisMLP",
     "LectureConvNet",
-    "LectureGenerator",
-    "LectureTrunk",
-    "ModernGenerator",
-    "ModernTrunk",
-    "NonSaturating",
-    "NormalizedSigmoidHead",
     "OneHiddenLayer",
-    "PlainHead",
-    "ProjectionHead",
     "ResNet9",
     "ResidualConvNet",
-    "SelfConditionedGAN",
-    "SoftmaxHead",
 ]
+__all__ += gan.__all__

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
@@ -183,32 +184,23 @@ class Classifier(Module):
         return result["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch, batch_idx, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         result = self.step(batch)
         return {name: result[name] for name in ("targets", "probabilities")}
 
-    def _evaluate(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+    def _evaluate(self, batch: Batch, batch_idx: int, stage: str) -> dict[str, Tensor]:
         result = self.step(batch)
         self.log_means_of_examples({f"{stage}/loss": result["loss"]}, len(batch[1]))
         for metric in self._metrics_of(stage):
+            if batch_idx == 0:
+                metric.reset()  # forgets the last epoch, whose metrics callbacks may read until now
             metric.update(result["probabilities"], result["targets"])
         return result
-
-    def on_validation_epoch_start(self) -> None:
-        self._reset_metrics("val")
-
-    def on_test_epoch_start(self) -> None:
-        self._reset_metrics("test")
-
-    def _reset_metrics(self, stage: str) -> None:
-        """Forgets the last epoch, whose metrics callbacks may read until then."""
-        for metric in self._metrics_of(stage):
-            metric.reset()
 
     def on_validation_epoch_end(self) -> None:
         self._log_evaluation("val")
@@ -231,8 +223,12 @@ class Classifier(Module):
         self.log_dict({name: v.float() for name, v in values.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        scheduler = self.schedule.scheduler(self.trainer)
-        return build_optimizer(self.network.parameters(), self.make_optimizer, scheduler)
+        optimizer = build_optimizer(self.network.parameters(), self.make_optimizer)
+        if self.schedule.is_constant:
+            return optimizer
+        total = self.schedule.total_steps(self.trainer)
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, total))
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Steps, then updates the average, before any callback may write a checkpoint."""

@@ -1,17 +1,19 @@
 """What a network looks at: activation maximization, its first filters, and occlusion maps."""
 
-import difflib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
+from models.base import eval_mode
 from runtime.errors import UserError
 
-Forward = Callable[[Tensor], object]
+Forward = Callable[[Tensor], Any]
 CHUNK = 128  # independent inputs, optimized as one batch
 
 
@@ -54,7 +56,6 @@ def maximize(
         bounds: The valid range of inputs, kept at every step; None: no bounds.
         forward: Runs the network on inputs (B, *input_shape), if it is not called directly.
     """
-    _check(steps, lr, jitter, blur, l2, input_shape)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     low, high = bounds or (-0.5, 0.5)  # unbounded inputs start at noise around 0
     random = torch.Generator().manual_seed(seed)
@@ -81,22 +82,6 @@ def maximize(
                 image = image if bounds is None else image.clamp(*bounds)
             images.append(image)
     return torch.cat(images)
-
-
-def _check(
-    steps: int, lr: float, jitter: int, blur: float, l2: float, input_shape: Sequence[int]
-) -> None:
-    for name, value in (("jitter", jitter), ("blur", blur)):
-        if value < 0:
-            raise UserError(f"{name} is {value}: set it to 0 or more")
-        if value and len(input_shape) != 3:
-            raise UserError(
-                f"{name} is for images (C, H, W), and inputs are {tuple(input_shape)}: set it to 0"
-            )
-    if steps < 1 or lr <= 0:
-        raise UserError(f"steps {steps} and lr {lr}: set both above 0")
-    if not 0 <= l2 < 1:
-        raise UserError(f"l2 is {l2}: set it to 0 or more and below 1")
 
 
 def _ascent(
@@ -144,25 +129,23 @@ def _record(network: nn.Module, layer_name: str, inputs: Tensor, run: Forward) -
         return reached.features
     finally:
         hook.remove()
-    names = _names(network, layer_name)
-    raise UserError(f"layer {layer_name!r} gives no features of a batch: choose one of {names}")
+    raise UserError(
+        f"layer {layer_name!r} gives no features of a batch: choose one of {_names(network)}"
+    )
 
 
 def find_layer(network: nn.Module, layer_name: str) -> nn.Module:
     """Returns the submodule of this name."""
     layers = dict(network.named_modules())
     if not layer_name or layer_name not in layers:
-        raise UserError(
-            f"the network has no layer {layer_name!r}: choose one of {_names(network, layer_name)}"
-        )
+        raise UserError(f"the network has no layer {layer_name!r}: choose one of {_names(network)}")
     return layers[layer_name]
 
 
-def _names(network: nn.Module, layer_name: str) -> str:
-    """Lists all layers by name and type, those with similar names first."""
-    types = {name: type(layer).__name__ for name, layer in network.named_modules() if name}
-    near = difflib.get_close_matches(layer_name, types, n=3)
-    return ", ".join(f"{n} ({types[n]})" for n in [*near, *(n for n in types if n not in near)])
+def _names(network: nn.Module) -> str:
+    """Lists all layers by name and type."""
+    layers = network.named_modules()
+    return ", ".join(f"{name} ({type(layer).__name__})" for name, layer in layers if name)
 
 
 def last_layer(network: nn.Module) -> str:
@@ -191,16 +174,14 @@ def first_layer_filters(network: nn.Module, input_shape: Sequence[int]) -> Tenso
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Sets eval mode and no gradients for parameters inside the block; restores both afterwards."""
-    modes = [(module, module.training) for module in network.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    network.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+    with eval_mode(network):
+        network.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
 
 
 @torch.no_grad()
@@ -208,12 +189,11 @@ def occlusion_map(
     network: nn.Module,
     images: Tensor,
     targets: Tensor,
-    size: int = 6,
-    stride: int = 2,
+    size: int,
+    stride: int,
     *,
-    fill: float = 0.5,
-    batch_size: int = 512,
-    probabilities: Callable[[Tensor], Tensor] | None = None,
+    fill: float,
+    probabilities: Forward,
 ) -> Tensor:
     """Computes the probability of the true class while a grey square covers each place in turn.
 
@@ -226,38 +206,18 @@ def occlusion_map(
         size: Side of the square in pixels.
         stride: Pixels from one place to the next.
         fill: Value of the square's pixels.
-        batch_size: Covered images per forward pass.
-        probabilities: From logits (B, classes) to probabilities; None: softmax.
+        probabilities: From logits (B, classes) to probabilities.
 
     Returns:
         Probabilities (N, H', W') with H' = (H - size) // stride + 1, and W' alike. Entry (i, j)
         is for the square with its corner at (i * stride, j * stride).
     """
-    height, width = images.shape[-2:]
-    if not 1 <= size <= min(height, width) or stride < 1:
-        raise UserError(
-            f"a square of size {size} and stride {stride} cannot scan {height} x {width} images: "
-            f"choose a size of 1..{min(height, width)} and a stride of 1 or more"
-        )
-    places = _masks(height, width, size, stride).to(images.device)  # (H', W', H, W)
-    masks = places.flatten(0, 1)
+    rows, columns = (range(0, side - size + 1, stride) for side in images.shape[2:])
     found = []
-    with frozen(network):
-        for pair in torch.arange(len(images) * len(masks), device=images.device).split(batch_size):
-            image, place = pair // len(masks), pair % len(masks)
-            covered = images[image].masked_fill(masks[place][:, None], fill)  # (B, C, H, W)
-            logits = network(covered).float()
-            p = logits.softmax(dim=1) if probabilities is None else probabilities(logits)
-            found.append(p.gather(1, targets[image][:, None])[:, 0])
-    return torch.cat(found).view(len(images), *places.shape[:2])
-
-
-def _masks(height: int, width: int, size: int, stride: int) -> Tensor:
-    """Masks (H', W', H, W) of the pixels that the square at each place covers."""
-
-    def covered(length: int) -> Tensor:  # (places, length)
-        start = torch.arange(0, length - size + 1, stride)[:, None]
-        pixel = torch.arange(length)
-        return (pixel >= start) & (pixel < start + size)
-
-    return covered(height)[:, None, :, None] & covered(width)[None, :, None, :]
+    with eval_mode(network):
+        for top, left in itertools.product(rows, columns):
+            covered = images.clone()
+            covered[:, :, top : top + size, left : left + size] = fill
+            shares = probabilities(network(covered).float())
+            found.append(shares.gather(1, targets[:, None]))
+    return torch.cat(found, dim=1).view(len(images), len(rows), len(columns))

@@ -1,4 +1,4 @@
-"""Layers that compute what torch's layers compute, in less time, and initial weights."""
+"""Layers of the GANs that compute what torch's compute, in less time, and initial weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
-
-from models.distributed import is_distributed, share_of
 
 Initialization = Literal["torch", "glorot", "normal"]
 
@@ -87,61 +85,45 @@ class _GradientInChannelsLast(torch.autograd.Function):
         return gradient.contiguous(memory_format=torch.channels_last)
 
 
-class Dropout(nn.Dropout):
-    """Like `nn.Dropout`, but samples its mask with `torch.rand`, three times faster on a CPU.
+class MinibatchStd(nn.Module):
+    """Adds a channel: how much a few images of a batch differ (Karras et al. 2018, section 3).
 
-    Several processes take their shares of the mask of the global batch.
+    So a discriminator sees that generated images are too much alike. Groups consist of images that
+    follow each other in a process's own batch.
+    """
+
+    GROUP = 4
+    sets = 1  # see `in_sets`
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C + 1, H, W)."""
+        count = len(features) // self.sets
+        group = next(g for g in range(self.GROUP, 0, -1) if count % g == 0)
+        groups = features.float().unflatten(0, (len(features) // group, group))
+        centered = groups - groups.mean(dim=1, keepdim=True)  # `var` takes three times as long here
+        differ = (centered.square().mean(dim=1) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        channel = differ.repeat_interleave(group).to(features.dtype)
+        shape = (len(features), 1, *features.shape[2:])
+        return torch.cat([features, channel.view(-1, 1, 1, 1).expand(shape)], dim=1)
+
+
+class Pack(nn.Module):
+    """Joins each image with the next ones of its batch as channels (Lin et al. 2018, PacGAN).
+
+    So a discriminator sees several images at once. The batch is a process's own.
     """
 
     sets = 1  # see `in_sets`
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(B, ...) -> the same shape; each value is kept with probability 1 - p."""
-        alone_on_gpu = inputs.device.type != "cpu" and not is_distributed()
-        if not self.training or self.p == 1 or alone_on_gpu:
-            return super().forward(inputs)
-        in_channels_last = inputs.dim() == 4 and inputs.stride(1) == 1
-        order = torch.channels_last if in_channels_last else torch.contiguous_format
-
-        def draw(shape: tuple[int, ...]) -> Tensor:
-            return torch.empty(shape, device=inputs.device, memory_format=order).uniform_()
-
-        keep = share_of(draw, *inputs.shape, sets=self.sets) >= self.p
-        return inputs * (keep.to(inputs.dtype) / (1 - self.p))
-
-
-class MaxPool2d(nn.MaxPool2d):
-    """Like `nn.MaxPool2d`, whose backward pass on a CPU adds up one value at a time.
-
-    These windows do not overlap, so nothing needs adding: the gradient of each window goes to the
-    place of its maximum. That is `max_unpool2d`, which takes half the time.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H // size, W // size)."""
-        learns = torch.is_grad_enabled() and images.requires_grad
-        strict = torch.are_deterministic_algorithms_enabled()  # refuses `max_unpool2d`
-        if strict or not learns or images.device.type != "cpu":
-            return super().forward(images)
-        return _MaxPool.apply(images, self.kernel_size)
-
-
-class _MaxPool(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, size: int) -> Tensor:
-        pooled, positions = torch.ops.aten.max_pool2d_with_indices(images, [size, size])
-        ctx.save_for_backward(positions)
-        ctx.shape = images.shape[2:]
-        return pooled
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (positions,) = ctx.saved_tensors
-        with torch.autocast("cpu", enabled=False):  # it would make float32 of bf16 here
-            return torch.ops.aten.max_unpool2d(gradient, positions, ctx.shape), None
+        """(B, C, H, W) -> (B, count * C, H, W)."""
+        parts = images.unflatten(0, (self.sets, -1))
+        turned = [parts.roll(-step, dims=1).flatten(0, 1) for step in range(self.count)]
+        return torch.cat(turned, dim=1)
 
 
 @contextmanager

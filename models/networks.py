@@ -3,30 +3,33 @@
 Each is called as `network(input_shape, num_outputs)`; its outputs are logits or values.
 """
 
-import difflib
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import activation as torch_activations
 from torchvision.ops import Conv2dNormActivation as ConvBlock
 
 from models.base import eval_mode
-from models.dense import Linear
-from models.layers import Dropout, MaxPool2d, use_channels_last_
+from models.fast_layers import Dropout, Linear, MaxPool2d
+from models.layers import use_channels_last_
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive, PositiveFloat, Share
 
-LECTURE_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "relu": partial(nn.ReLU, inplace=True),
     "softplus": nn.Softplus,
     "softmax": partial(nn.Softmax, dim=1),
     "linear": nn.Identity,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "leakyrelu": nn.LeakyReLU,
+    "mish": nn.Mish,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
 }
 
 
@@ -51,26 +54,11 @@ def check_fit(network: nn.Module, input_shape: Sequence[int], num_outputs: int) 
 
 
 def activation_layer(name: str) -> nn.Module:
-    """Returns a new activation layer: one of the lecture's, or of torch's, such as `leaky_relu`."""
+    """Returns a new activation layer; `leaky_relu` and `LeakyReLU` are the same name."""
     key = name.lower().replace("_", "")
-    # The lecture's come first in the message, and take precedence over torch's of the same name.
-    known = LECTURE_ACTIVATIONS | _torch_activations() | LECTURE_ACTIVATIONS
-    if key in known:
-        return known[key]()
-    near = difflib.get_close_matches(key, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(known)}."
-    raise UserError(f"there is no activation {name!r}: {hint}")
-
-
-def _torch_activations() -> dict[str, Callable[[], nn.Module]]:
-    """Torch's activations that can be made without arguments, by lower-case name."""
-    found: dict[str, Callable[[], nn.Module]] = {}
-    for name in torch_activations.__all__:
-        cls = getattr(torch_activations, name)
-        parameters = inspect.signature(cls).parameters.values()
-        if all(p.default is not p.empty for p in parameters) and "dim" not in cls.__constants__:
-            found[name.lower()] = cls
-    return found
+    if key not in ACTIVATIONS:
+        raise UserError(f"there is no activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[key]()
 
 
 class FeedForward(nn.Sequential):
@@ -261,6 +249,8 @@ CHANNELS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 
 class VGG16(nn.Sequential):
     """13 convolutions and 3 dense layers (Simonyan and Zisserman 2014), for images of any size.
 
+    Zeros pad height and width to multiples of 32.
+
     Args:
         input_shape: (C, H, W) of the images.
         num_outputs: Number of outputs.
@@ -268,7 +258,6 @@ class VGG16(nn.Sequential):
         hidden: Units of the two hidden dense layers.
         batch_norm: Normalize after each convolution, without which it hardly starts to learn.
         dropout: Share of the hidden dense units that a training step sets to 0.
-        pad_to_multiple_of: Zeros pad height and width to multiples of it; five poolings need 32.
     """
 
     def __init__(
@@ -279,21 +268,17 @@ class VGG16(nn.Sequential):
         hidden: Positive = 4096,
         batch_norm: bool = True,
         dropout: Share = 0.5,
-        pad_to_multiple_of: Positive = 32,
     ) -> None:
         if len(input_shape) != 3:
             raise UserError(
                 "model.network: VGG16 takes images (C, H, W), and the data have shape "
                 f"{tuple(input_shape)}: use FeedForward"
             )
-        if pad_to_multiple_of < 32:  # five poolings
-            raise UserError(
-                f"model.network.pad_to_multiple_of is {pad_to_multiple_of}, of which the poolings "
-                "leave nothing: set it to 32"
-            )
         current, *sides = input_shape
-        size = [-(-side // pad_to_multiple_of) * pad_to_multiple_of for side in sides]
-        layers: list[nn.Module] = [PadTo(*size)]
+        size = [-(-side // 32) * 32 for side in sides]  # five poolings halve it
+        rows, columns = (new - old for new, old in zip(size, sides, strict=True))
+        left, top = columns // 2, rows // 2
+        layers: list[nn.Module] = [nn.ZeroPad2d((left, columns - left, top, rows - top))]
         for item in CHANNELS:
             if isinstance(item, str):
                 layers.append(MaxPool2d(2))
@@ -309,20 +294,6 @@ class VGG16(nn.Sequential):
         dense = FeedForward((current, *size), num_outputs, (units, units), "relu", dropout)
         super().__init__(*layers, *dense)
         use_channels_last_(self)
-
-
-class PadTo(nn.Module):
-    """Pads images with zeros, evenly on all sides, up to a height and a width."""
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.height, self.width = height, width
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, height, width)."""
-        rows, columns = self.height - images.shape[2], self.width - images.shape[3]
-        left, top = columns // 2, rows // 2
-        return nn.functional.pad(images, (left, columns - left, top, rows - top))
 
 
 def _check_images(input_shape: tuple[int, ...], network: str) -> None:

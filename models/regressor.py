@@ -87,7 +87,10 @@ class FunctionMLP(Module):
         return result
 
     def configure_optimizers(self) -> Any:
-        return build_optimizer(self.network.parameters(), self.make_optimizer, self.make_scheduler)
+        optimizer = build_optimizer(self.network.parameters(), self.make_optimizer)
+        if self.make_scheduler is None:
+            return optimizer
+        return [optimizer], [{"scheduler": self.make_scheduler(optimizer), "interval": "step"}]
 
 
 def is_regressor(model: object) -> TypeGuard[FunctionMLP]:

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from lightning import Trainer
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
 
 from runtime.errors import UserError
 from runtime.ranges import Share
@@ -43,13 +43,6 @@ class Schedule:
         """Whether the learning rate never changes."""
         return self.shape == "constant" and not self.warmup
 
-    def scheduler(self, trainer: Trainer) -> LRSchedulerCallable | None:
-        """Returns a function from an optimizer to its schedule; None if the rate is constant."""
-        if self.is_constant:
-            return None
-        total = self.total_steps(trainer)
-        return lambda optimizer: LambdaLR(optimizer, lambda step: self.factor(step, total))
-
     def total_steps(self, trainer: Trainer) -> float:
         """Returns the number of steps of a run, which `factor` needs."""
         total = trainer.estimated_stepping_batches
@@ -62,24 +55,10 @@ class Schedule:
 
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter],
-    make_optimizer: OptimizerCallable,
-    make_scheduler: LRSchedulerCallable | None,
-    name: str = "optimizer",
-) -> dict[str, Any]:
-    """Builds an entry of `configure_optimizers`; a schedule is stepped in every batch.
-
-    Args:
-        parameters: Of the network.
-        make_optimizer: From parameters to an optimizer.
-        make_scheduler: From an optimizer to a learning-rate schedule, or None.
-        name: Name of the option `make_optimizer`, for messages.
-    """
+    parameters: Iterable[nn.Parameter], make: OptimizerCallable, name: str = "optimizer"
+) -> Optimizer:
+    """Builds an optimizer of parameters; `name` is that of its option, for messages."""
     try:
-        optimizer = make_optimizer(parameters)
+        return make(parameters)
     except ValueError as error:  # such as "Invalid learning rate: -1"
         raise UserError(f"model.{name}: {error}. Give it another value.") from error
-    if make_scheduler is None:
-        return {"optimizer": optimizer}
-    scheduler = {"scheduler": make_scheduler(optimizer), "interval": "step"}
-    return {"optimizer": optimizer, "lr_scheduler": scheduler}

@@ -16,11 +16,11 @@ from torch import nn
 from datamodules import Images
 from models import ImageClassifier, SelfConditionedGAN
 from models.averaging import Averaging
-from models.gan.heads import PlainHead
+from models.fast_layers import Dropout
+from models.gan.discriminator import PlainHead
 from models.gan.losses import Relativistic
 from models.gan.penalties import Penalties
 from models.gan.tricks import View
-from models.layers import Dropout
 from models.networks import FeedForward
 from models.schedule import Schedule
 from tests import ranks

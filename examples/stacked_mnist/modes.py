@@ -9,7 +9,8 @@ from torch import Tensor
 from callbacks.results import say
 from examples.stacked_mnist.data import MODES, StackedImages
 from metrics.judge import JudgeNetwork, load_judge
-from models.generative import Draws, is_generative, sample, to_pixels
+from models.generative import is_generative, to_pixels
+from models.sampling import Draws, sample
 
 
 class ModeCoverage(NamedTuple):

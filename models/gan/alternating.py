@@ -43,14 +43,13 @@ class AlternatingOptimization(Module):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if not self.schedule.is_constant:
             self._total_steps = self.schedule.total_steps(self.trainer)
-        configs: Any = tuple(
-            build_optimizer(getattr(self, name).parameters(), make, None, f"{name}_optimizer")
-            for name, make in self.factories.items()
-        )
-        for config in configs:
-            for group in config["optimizer"].param_groups:
+        optimizers = []
+        for name, make in self.factories.items():
+            parameters = getattr(self, name).parameters()
+            optimizers.append(build_optimizer(parameters, make, f"{name}_optimizer"))
+            for group in optimizers[-1].param_groups:
                 group["initial_lr"] = group["lr"]
-        return configs
+        return optimizers
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Sets the learning rates of this batch, which depend on the step alone."""

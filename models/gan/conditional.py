@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.gan.discriminator import Head, HeadCallable
 from models.gan.gan import GAN
-from models.gan.heads import Head, HeadCallable, ProjectionHead
+from models.gan.heads import ProjectionHead
 from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive

@@ -1,5 +1,6 @@
 """A generative adversarial network, trained by manual optimization."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Literal, cast
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from models.averaging import Averaging
 from models.base import eval_mode
 from models.gan.alternating import AlternatingOptimization
-from models.gan.heads import Examples, HeadCallable, PlainHead, Stats
+from models.gan.discriminator import Examples, HeadCallable, PlainHead, Stats
 from models.gan.networks import (
     GeneratorCallable,
     ImageShape,
@@ -20,7 +21,6 @@ from models.gan.networks import (
     count_features,
 )
 from models.gan.penalties import Penalties
-from models.gan.tricks import View, ViewCallable
 from models.generative import Generative
 from models.layers import Initialization, initialize_, spectral_normalize_
 from models.schedule import Schedule
@@ -42,7 +42,7 @@ class GAN(AlternatingOptimization, Generative):
         discriminator_steps: Discriminator updates, each on one batch, per generator update.
         fakes_in_eval_mode: Generate D's fakes in eval mode, as the slides' `generate.predict` does.
         average: Moving average of the generator's weights, to sample from.
-        view: Augmentations and noise of all that the discriminator sees in training.
+        view: Changes all that the discriminator sees in training, such as `View`; None: nothing.
         spectral_norm: Divide D's weights by their largest singular value.
         penalties: Gradient penalties of the discriminator.
         schedule: Learning rates of both networks.
@@ -64,7 +64,7 @@ class GAN(AlternatingOptimization, Generative):
         discriminator_steps: Positive = 1,
         fakes_in_eval_mode: bool = False,
         average: Averaging = Averaging(),
-        view: ViewCallable = View,
+        view: Callable[[], nn.Module] | None = None,
         spectral_norm: bool = False,
         penalties: Penalties = Penalties(),
         schedule: Schedule = Schedule(),
@@ -89,7 +89,7 @@ class GAN(AlternatingOptimization, Generative):
         self.latent_dim, self.latent = latent_dim, latent
         self.discriminator_steps = discriminator_steps
         self.fakes_in_eval_mode = fakes_in_eval_mode
-        self.penalties, self.view = penalties, view()
+        self.penalties, self.view = penalties, view() if view else None
 
         self.generator = generator(latent_dim, image_shape)
         initialize_(self.generator, initialization)
@@ -116,7 +116,7 @@ class GAN(AlternatingOptimization, Generative):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         d_optimizer, g_optimizer = cast(Any, self.optimizers())
         random, update = self.batch_generator(batch_idx), self.is_due(batch_idx)
-        real = self.view.of(batch[0], self.global_step), self.condition(*batch)
+        real = self.seen(batch[0]), self.condition(*batch)
 
         fake = self.fakes_for_discriminator(len(batch[0]), random)
         with d_optimizer.toggle_model(sync_grad=False):
@@ -144,7 +144,7 @@ class GAN(AlternatingOptimization, Generative):
         latents, labels = self.draw_share(count, random)
         with eval_mode(self.generator) if self.fakes_in_eval_mode else nullcontext():
             fake = self.generator(self.generator_input(latents, labels))
-        return self.view.of(fake, self.global_step), labels
+        return self.seen(fake), labels
 
     def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
         """Computes D's loss with its penalties, and what is logged of it."""
@@ -156,9 +156,12 @@ class GAN(AlternatingOptimization, Generative):
         """Computes G's loss on as many new images as there are real ones, and what is logged."""
         latents, labels = self.draw_share(len(real[0]), random)
         fake = self.generator(self.generator_input(latents, labels))
-        seen = self.view.of(fake, self.global_step), labels
-        loss, stats = self.discriminator.generator_loss(seen, real)
+        loss, stats = self.discriminator.generator_loss((self.seen(fake), labels), real)
         return loss, stats | {"g_loss": loss.detach()}
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Returns what the discriminator sees of images (B, C, H, W)."""
+        return images if self.view is None else self.view(images, self.global_step)
 
     def generator_is_due(self, batch_idx: int) -> bool:
         """Returns whether this batch ends a round of `discriminator_steps` updates."""

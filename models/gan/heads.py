@@ -1,125 +1,13 @@
-"""Discriminators: a trunk of features, one of these heads on top of it, and the losses with it.
+"""Heads of discriminators that are told the class."""
 
-A head is called as `head(trunk, num_features, num_classes)`, where `num_classes` may be None. A new
-head is one class, here or in any other file, used by its import path.
-"""
-
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.gan.losses import LossCallable, NonSaturating
-from models.gan.tricks import nearness_within_classes
-from models.layers import in_sets
-from runtime.errors import UserError
+from models.gan.discriminator import LossCallable, NonSaturating, PlainHead, full_precision
 from runtime.ranges import NonNegative, NonNegativeFloat
-
-Stats = dict[str, Tensor]  # scalars that are logged
-Examples = tuple[Tensor, Tensor | None]  # images (B, C, H, W), labels (B,) or None
-
-
-class Head(nn.Module, ABC):
-    """A discriminator with its losses.
-
-    Args:
-        trunk: From images (B, C, H, W) to features (B, num_features).
-        num_features: Number of features.
-        num_classes: Number of classes, or None.
-    """
-
-    takes_classes = True
-
-    def __init__(self, trunk: nn.Module, num_features: int, num_classes: int | None) -> None:
-        super().__init__()
-        if self.takes_classes != (num_classes is not None):
-            model = "ConditionalGAN or SelfConditionedGAN" if self.takes_classes else "GAN"
-            raise UserError(
-                f"model.head: {type(self).__name__} is for model.class_path {model}: choose that "
-                "model or another head"
-            )
-        self.trunk = trunk
-
-    @abstractmethod
-    def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
-        """Computes the loss on as many real as fake images, and D's accuracy on each."""
-
-    @abstractmethod
-    def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
-        """Computes the generator's loss on its images, and how many of them D takes for real.
-
-        The real images are for losses that compare pairs.
-        """
-
-    @abstractmethod
-    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Computes the logits (B,) for "these images are real"."""
-
-    @abstractmethod
-    def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Computes loss and accuracy on real images alone, as the slides print them."""
-
-
-HeadCallable = Callable[[nn.Module, int, int | None], Head]
-
-
-class PlainHead(Head):
-    """One logit: real or not (Goodfellow et al. 2014), with any adversarial loss.
-
-    A subclass may add logits of classes, whose cross-entropy then counts `class_weight`.
-    """
-
-    takes_classes = False
-    class_weight = 0.0
-
-    def __init__(
-        self,
-        trunk: nn.Module,
-        num_features: int,
-        num_classes: int | None,
-        loss: LossCallable = NonSaturating,
-    ) -> None:
-        super().__init__(trunk, num_features, num_classes)
-        self.loss = loss()
-        self.realness = nn.Linear(num_features, 1)
-
-    def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Images (B, C, H, W), labels (B,) -> realness (B,), class logits (B, K) if any."""
-        return full_precision(self.realness(self.trunk(images)).squeeze(1)), None
-
-    def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
-        with in_sets(self, 2):
-            realness, classes = self(*join(real, fake))
-        real_logits, fake_logits = realness.chunk(2)
-        limit, loss = self.loss.threshold, self.loss.discriminator(real_logits, fake_logits)
-        stats = {"acc_real": share(real_logits > limit), "acc_fake": share(fake_logits < limit)}
-        if classes is not None and real[1] is not None:
-            real_classes = classes.chunk(2)[0]  # D need not recognize what a bad fake shows
-            loss = loss + self.class_weight * F.cross_entropy(real_classes, real[1])
-            stats["acc_class"] = share(real_classes.argmax(dim=1) == real[1])
-        return loss, stats
-
-    def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
-        logits, classes = self(*fake)
-        pair = [self(*real)[0]] if self.loss.pairs else []
-        loss = self.loss.generator(logits, *pair)
-        if classes is not None and fake[1] is not None:
-            loss = loss + self.class_weight * F.cross_entropy(classes, fake[1])
-        return loss, {"acc_generator": share(logits > self.loss.threshold)}
-
-    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        return self(images, labels)[0] - self.loss.threshold
-
-    def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        logits, classes = self(images, labels)
-        loss, hits = self.loss.evaluation(logits), logits > self.loss.threshold
-        if classes is not None and labels is not None:
-            loss = loss + self.class_weight * F.cross_entropy(classes, labels)
-            hits = hits & (classes.argmax(dim=1) == labels)
-        return loss, share(hits)
 
 
 class AuxiliaryHead(PlainHead):
@@ -210,17 +98,21 @@ class ClassProjection(nn.Module):
         return products.gather(1, labels[:, None]).squeeze(1)
 
 
-def join(real: Examples, fake: Examples) -> Examples:
-    """Returns real and then generated images as one batch, which takes less time than two."""
-    labels = None if real[1] is None or fake[1] is None else torch.cat([real[1], fake[1]])
-    return torch.cat([real[0], fake[0]]), labels
+def nearness_within_classes(measures: Tensor, labels: Tensor, sets: int = 1) -> Tensor:
+    """Returns the mean of exp(-distance) to the other images of the same class and batch.
 
+    Args:
+        measures: (B, M); each of the M is compared alone.
+        labels: (B,).
+        sets: Batches that are joined in this one; images of two are never compared.
 
-def full_precision(logits: Tensor) -> Tensor:
-    """Converts logits to float32 at least: mixed precision ends at the last layer."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def share(hits: Tensor) -> Tensor:
-    """Returns the share of True in a batch (B,) of booleans."""
-    return hits.float().mean()
+    Returns:
+        (B, M), 0 for an image whose class has no other.
+    """
+    parts = measures.unflatten(0, (sets, -1))  # (S, N, M)
+    classes = labels.unflatten(0, (sets, -1))  # (S, N)
+    near = (-(parts[:, :, None] - parts[:, None]).abs()).exp()  # (S, N, N, M)
+    others = (classes[:, :, None] == classes[:, None]).to(near.dtype)
+    others = others - torch.eye(others.shape[1], dtype=near.dtype, device=near.device)
+    total = (near * others[..., None]).sum(dim=2)  # a matrix product would be in bf16 precision
+    return (total / others.sum(dim=2, keepdim=True).clamp(min=1)).flatten(0, 1)

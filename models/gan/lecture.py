@@ -4,17 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.gan.heads import Examples, Head, Stats, full_precision, join, share
+from models.fast_layers import Dropout, MaxPool2d
+from models.gan.discriminator import Examples, Head, Stats, full_precision, join, share
 from models.gan.networks import ImageShape, in_words
-from models.layers import (
-    Dropout,
-    Flatten,
-    MaxPool2d,
-    Unflatten,
-    UpsampleConv2d,
-    in_sets,
-    use_channels_last_,
-)
+from models.layers import Flatten, Unflatten, UpsampleConv2d, in_sets, use_channels_last_
 from models.networks import activation_layer
 from runtime.errors import UserError
 from runtime.ranges import Positive

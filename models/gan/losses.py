@@ -1,62 +1,9 @@
-"""Adversarial losses, each one class of functions of logits."""
-
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+"""Adversarial losses beside the one of `models/gan/discriminator.py`."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from runtime.ranges import Share
-
-
-class AdversarialLoss(ABC):
-    """The two sides of one game. All arguments are logits (B,), all results scalars.
-
-    Logits above `threshold` mean "real".
-    """
-
-    threshold = 0.0
-    pairs = False  # `generator(fake, real)`
-
-    @abstractmethod
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Computes the discriminator's loss on real and fake images."""
-
-    @abstractmethod
-    def generator(self, fake: Tensor) -> Tensor:
-        """Computes the generator's loss; a loss that `pairs` gets the logits of real images too."""
-
-    @abstractmethod
-    def evaluation(self, real: Tensor) -> Tensor:
-        """Computes the discriminator's loss on real images alone, for validation and test."""
-
-
-LossCallable = Callable[[], AdversarialLoss]
-
-
-class NonSaturating(AdversarialLoss):
-    """Binary cross-entropy of real (1) and fake (0) images (Goodfellow et al. 2014).
-
-    Args:
-        label_smoothing: 1 minus the target of real images (one-sided, Salimans et al. 2016, 3.4).
-    """
-
-    def __init__(self, label_smoothing: Share = 0.0) -> None:
-        self.label_smoothing = label_smoothing
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Equation 1, as the mean over both halves."""
-        # = BCE(sigmoid(real), 1 - label_smoothing)
-        real_loss = F.softplus(-real) + self.label_smoothing * real
-        return (real_loss.mean() + F.softplus(fake).mean()) / 2
-
-    def generator(self, fake: Tensor) -> Tensor:
-        """-log D(G(z)), which has a gradient where D is certain (section 3)."""
-        return F.softplus(-fake).mean()
-
-    def evaluation(self, real: Tensor) -> Tensor:
-        """-log D(x), as the slides print it."""
-        return F.softplus(-real).mean()
+from models.gan.discriminator import AdversarialLoss, NonSaturating
 
 
 class Minimax(NonSaturating):

@@ -10,8 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from models.base import eval_mode
-from models.gan.tricks import MinibatchStd, Pack
-from models.layers import Flatten, Unflatten, UpsampleConv2d, use_channels_last_
+from models.layers import (
+    Flatten,
+    MinibatchStd,
+    Pack,
+    Unflatten,
+    UpsampleConv2d,
+    use_channels_last_,
+)
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.distributed import share_of
-from models.gan.heads import Examples
+from models.gan.discriminator import Examples
 from runtime.ranges import NonNegativeFloat, Positive
 
 Realness = Callable[[Tensor, Tensor | None], Tensor]  # images (B, C, H, W), labels -> logits (B,)

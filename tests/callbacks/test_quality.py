@@ -15,7 +15,8 @@ from datamodules.base import InMemoryDataModule, Splits
 from metrics import SCORES
 from metrics.judge import JudgeNetwork, recipes
 from models import GAN, ConditionalGAN
-from models.generative import Draws, sample, to_pixels
+from models.generative import to_pixels
+from models.sampling import Draws, sample
 from runtime.errors import UserError
 from tests.callbacks.runs import digits, trainer
 from tests.metrics.brightness import Brightness

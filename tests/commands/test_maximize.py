@@ -11,7 +11,8 @@ from commands import maximize as command
 from commands.maximize import draw_maximized, draw_occlusion
 from models import ConditionalGAN, GateMLP
 from models.averaging import Averaging
-from models.gan.heads import Head, ProjectionHead
+from models.gan.discriminator import Head
+from models.gan.heads import ProjectionHead
 from models.gan.lecture import NormalizedSigmoidHead, SoftmaxHead
 from models.inspection import activations, maximize
 from runtime.errors import UserError

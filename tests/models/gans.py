@@ -11,6 +11,7 @@ from datamodules import Images
 from models import GAN, ConditionalGAN, SelfConditionedGAN
 from models.gan.lecture import LectureGenerator, LectureTrunk
 from models.gan.networks import ModernGenerator, ModernTrunk
+from tests.models.classifiers import fit as fit_with
 
 SHAPE = (1, 28, 28)
 LECTURE: dict[str, Any] = {
@@ -52,16 +53,9 @@ KINDS = [GAN, ConditionalGAN, SelfConditionedGAN]
 def fit(
     model: LightningModule, *callbacks: Callback, batch_size: int = 16, **kwargs: Any
 ) -> Trainer:
-    defaults = {"max_steps": 3, "limit_val_batches": 0, "accelerator": "cpu", "logger": False}
-    trainer = Trainer(
-        **(defaults | kwargs),
-        callbacks=list(callbacks),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, datamodule=Images(dataset="digits", batch_size=batch_size))
-    return trainer
+    defaults = {"max_epochs": None, "max_steps": 3, "limit_val_batches": 0}
+    data = Images(dataset="digits", batch_size=batch_size)
+    return fit_with(model, data, *callbacks, **(defaults | kwargs))
 
 
 def state(module: torch.nn.Module) -> list[torch.Tensor]:

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import ConditionalGAN
-from tests.models.gans import fit, same, small
+from models.averaging import Averaging
+from models.gan.conditional import EmbeddedClass
+from tests.models.gans import SHAPE, fit, same, small, state
 
 
 def test_the_class_enters_one_hot_beside_the_noise() -> None:
@@ -35,3 +37,25 @@ def test_pretraining_leaves_the_generator_untrained(capsys: pytest.CaptureFixtur
     fit(model, epochs, max_steps=-1, max_epochs=3, limit_train_batches=2, limit_val_batches=1)
     assert [same(untrained, weights) for weights in epochs.generators] == [True, True, False]
     assert capsys.readouterr().out.count("Pre-trained discriminator: Loss=") == 1
+
+
+def test_an_embedding_is_the_classes_vector_beside_the_latents() -> None:
+    network = EmbeddedClass(nn.Identity(), num_classes=3, embedding_dim=2)
+    latents, classes = torch.randn(3, 4), torch.eye(3)
+    found = network(torch.cat([latents, classes], dim=1))
+    assert torch.equal(found, torch.cat([latents, network.embedding.weight.T], dim=1))
+
+
+@pytest.mark.parametrize("conditioning", ["one_hot", "embedding"])
+def test_the_class_changes_what_is_drawn(conditioning: str) -> None:
+    model = small(ConditionalGAN, conditioning=conditioning, average=Averaging(0.5))
+    before = state(model)
+    fit(model, max_steps=3)
+    assert not same(before, state(model))
+    model.eval()
+    latents = torch.randn(2, model.latent_dim)
+    zero, one = (model(latents, torch.full((2,), label)) for label in (0, 1))
+    assert zero.shape == (2, *SHAPE)
+    assert (zero - one).abs().max() > 1e-4
+    mixed = model(latents, torch.eye(10)[[0, 1]] / 2 + torch.eye(10)[[1, 0]] / 2)
+    assert torch.isfinite(mixed).all()

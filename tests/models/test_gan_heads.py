@@ -11,18 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import GAN
+from models.gan.discriminator import Head, PlainHead
 from models.gan.heads import (
     AuxiliaryHead,
     ClassProjection,
-    Head,
-    PlainHead,
     ProjectionHead,
+    nearness_within_classes,
 )
 from models.gan.lecture import NormalizedSigmoidHead, SoftmaxHead
-from models.gan.losses import (
-    LeastSquares,
-)
-from models.gan.tricks import nearness_within_classes
+from models.gan.losses import LeastSquares
 from runtime.errors import UserError
 from tests.models.gans import small
 

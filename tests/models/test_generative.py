@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from models import ConditionalGAN, IrisMLP
-from models.generative import Draws, is_generative, sample, to_pixels
+from models.generative import is_generative, to_pixels
+from models.sampling import Draws, sample
 from tests.conftest import ROOT
 from tests.models.gans import small
 from tests.models.own_autoencoder import Autoencoder

@@ -4,17 +4,8 @@ import pytest
 import torch
 
 from models import ImageClassifier
-from models.networks import LectureConvNet
 from runtime.errors import UserError
-from tests.models.classifiers import SHAPE, convnet, count_parameters, dense
-
-
-def test_lecture_networks_have_their_parameters() -> None:
-    # 784 pixels and a bias into each of 128 units, 128 and a bias into 128, then into 10
-    assert count_parameters(dense().network) == 785 * 128 + 129 * 128 + 129 * 10 == 118_282
-    # 32 filters of 3 x 3 and a bias; 26 x 26 x 32 values and a bias into 128 units; into 10
-    lecture = ImageClassifier(SHAPE, 10, LectureConvNet).network
-    assert count_parameters(lecture) == 320 + (21_632 + 1) * 128 + 1_290 == 2_770_634
+from tests.models.classifiers import convnet, dense
 
 
 def test_augmentation_arguments_reach_the_training_images() -> None:

@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from models.gan.tricks import MinibatchStd, Pack
+from models import fast_layers
+from models.fast_layers import Dropout, Linear, MaxPool2d, Product
 from models.layers import (
-    Dropout,
     Flatten,
-    MaxPool2d,
+    MinibatchStd,
+    Pack,
     UpsampleConv2d,
     in_sets,
     spectral_normalize_,
@@ -49,18 +51,6 @@ def test_flattening_returns_gradients_in_the_layout_of_the_images() -> None:
         results.append((values, first, second))
     torch.testing.assert_close(*results)
     assert results[0][1].is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
-def test_pooling_before_a_monotone_activation_changes_nothing(activation: type[nn.Module]) -> None:
-    torch.manual_seed(0)
-    results = []
-    inputs = torch.randn(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
-    for layers in ([nn.MaxPool2d(2), activation()], [activation(), nn.MaxPool2d(2)]):
-        output = nn.Sequential(*layers)(inputs)
-        (gradient,) = torch.autograd.grad(output.square().sum(), inputs)
-        results.append((output, gradient))
-    torch.testing.assert_close(results[0], results[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -145,3 +135,36 @@ def test_spectral_norm_makes_the_largest_singular_value_one() -> None:
     for layer in (network[0], network[2]):
         norm = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
         torch.testing.assert_close(norm, torch.tensor(1.0), rtol=1e-3, atol=0)
+
+
+has_onednn = pytest.mark.skipif(
+    not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch has no oneDNN"
+)
+
+
+def test_first_and_second_derivatives_are_those_of_a_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda a, b, *_: a @ b.T)
+    torch.manual_seed(0)
+    a, b = (torch.randn(n, 4, dtype=torch.float64, requires_grad=True) for n in (3, 5))
+    assert torch.equal(Product.apply(a, b), F.linear(a, b))
+    assert torch.autograd.gradcheck(Product.apply, (a, b))
+    assert torch.autograd.gradgradcheck(Product.apply, (a, b))
+
+
+@has_onednn
+def test_a_large_layer_computes_what_a_plain_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_layers, "onednn_is_faster", lambda: True)
+    torch.manual_seed(0)
+    layer, inputs = Linear(1024, 512), torch.randn(8, 1024, requires_grad=True)
+    plain = nn.Linear(1024, 512)
+    plain.load_state_dict(layer.state_dict())
+    found = []
+    for network in (layer, plain):
+        outputs = network(inputs)
+        gradients = torch.autograd.grad(outputs.square().sum(), (inputs, *network.parameters()))
+        found.append((outputs, *gradients))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
+    assert "Product" in type(found[0][0].grad_fn.next_functions[0][0]).__name__

@@ -56,7 +56,7 @@ def test_r1_is_of_real_and_r2_of_generated_images() -> None:
 
 def test_the_gradient_of_a_penalty_reaches_the_weights_in_bf16() -> None:
     """A double backward through a network of this project, as mixed precision runs it."""
-    from models.gan.heads import PlainHead
+    from models.gan.discriminator import PlainHead
     from models.gan.networks import ModernTrunk, count_features
 
     torch.manual_seed(0)

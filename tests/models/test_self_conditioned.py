@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import pytest
 import torch
 from lightning import Callback, Trainer
 
 from models import SelfConditionedGAN
-from tests.models.gans import fit, same, small, state
+from models.gan.self_conditioned import Clusters
+from runtime.errors import UserError
+from tests.models.gans import SHAPE, fit, same, small, state
 
 
 class OtherLabels(Callback):
@@ -46,3 +49,59 @@ def test_a_new_run_finds_clusters_and_a_continued_one_keeps_them() -> None:
     assert not model.clusters.centres.any()
     fit(model)
     assert torch.equal(model.clusters.centres, learned)
+
+
+def groups() -> torch.Tensor:
+    """300 images with a flat bar and 100 with an upright one, all with a little noise."""
+    random = torch.Generator().manual_seed(0)
+    images = 0.02 * torch.randn(400, *SHAPE, generator=random)
+    images[:300, 0, 13:15, 4:24] += 0.9
+    images[300:, 0, 4:24, 13:15] += 0.9
+    return images
+
+
+@pytest.fixture(params=[False, True], ids=["normal", "uniform"])
+def clusters(request: pytest.FixtureRequest) -> Clusters:
+    found = Clusters(2, SHAPE, uniform=request.param)
+    found.learn(found.describe(groups()), seed=0)
+    return found
+
+
+def test_each_group_is_a_cluster(clusters: Clusters) -> None:
+    numbers = clusters.of_images(groups())
+    assert len(numbers[:300].unique()) == len(numbers[300:].unique()) == 1
+    assert numbers[0] != numbers[-1]
+
+
+def test_a_cluster_need_not_be_round() -> None:
+    """Bars at all angles but for two gaps: k-means would cut across them, neighbours do not."""
+    random = torch.Generator().manual_seed(0)
+    share = torch.rand(600, generator=random)
+    long = torch.arange(600) < 450  # 30 to 150 degrees, the others 165 to 195
+    angles = torch.where(long, 30 + 120 * share, 165 + 30 * share) * torch.pi / 180
+    places = torch.arange(28) - 13.5
+    distance = places[:, None] * angles.cos()[:, None, None] - places * angles.sin()[:, None, None]
+    images = (2 - distance.abs()).clamp(0, 1)[:, None]
+    found = Clusters(2, SHAPE, uniform=False)
+    found.learn(found.describe(images), seed=0)
+    numbers = found.of_images(images)
+    assert len(numbers[:450].unique()) == len(numbers[450:].unique()) == 1
+    assert numbers[0] != numbers[-1]
+
+
+def test_a_cluster_is_drawn_as_often_as_it_occurs(clusters: Clusters) -> None:
+    random = torch.Generator().manual_seed(1)
+    draw = torch.rand if clusters.uniform else torch.randn
+    drawn = clusters.of_noise(draw(40_000, generator=random))
+    flat = int(clusters.of_images(groups()[:1]))
+    share = (drawn == flat).double().mean().item()
+    assert share == pytest.approx(0.75, abs=0.01)  # 4.6 standard deviations
+
+
+@pytest.mark.parametrize(
+    ("count", "images"), [(8, torch.rand(5, 392)), (2, torch.ones(9, 392))], ids=["few", "equal"]
+)
+def test_fewer_images_than_clusters_are_refused(count: int, images: torch.Tensor) -> None:
+    message = rf"model\.clusters is {count}, and there are \d different training images"
+    with pytest.raises(UserError, match=message):
+        Clusters(count, SHAPE, uniform=False).learn(images, seed=0)

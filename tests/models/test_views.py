@@ -41,12 +41,12 @@ def test_noise_falls_to_zero() -> None:
     assert [view.deviation(step) for step in (0, 50, 100, 200)] == [0.5, 0.25, 0, 0]
     assert View(noise=0.5).deviation(10**6) == 0.5
     torch.manual_seed(0)
-    noise = view.of(torch.zeros(100, 1, 10, 10), 50)
+    noise = view(torch.zeros(100, 1, 10, 10), 50)
     assert noise.std().item() == pytest.approx(0.25, rel=0.05)
 
 
 def test_the_generator_learns_through_every_view() -> None:
     images = IMAGES.clone().requires_grad_()
-    View(translation=0.125, cutout=0.25, noise=0.1).of(images, 0).sum().backward()
+    View(translation=0.125, cutout=0.25, noise=0.1)(images, 0).sum().backward()
     assert images.grad is not None
     assert set(images.grad.unique().tolist()) == {0.0, 1.0}  # cut out or moved out; the rest counts

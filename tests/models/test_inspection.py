@@ -1,6 +1,7 @@
-"""Inputs that excite units: closed forms for a linear layer, and nothing left changed."""
+"""Inputs that excite units, in closed form for a linear layer; first filters; occlusion."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from models.inspection import (
     find_layer,
     first_layer_filters,
     maximize,
+    occlusion_map,
 )
 from runtime.errors import UserError
 
@@ -119,13 +121,9 @@ def test_mistakes_are_explained() -> None:
     network = nn.Sequential()
     network.add_module("score", linear())
     network.add_module("first", nn.Identity())
-    refused(lambda: find_layer(network, "frist"), r"choose one of first \(Identity\), score ")
+    refused(lambda: find_layer(network, "frist"), r"choose one of score .*, first \(Identity\)")
     refused(lambda: maximize(linear(), "1", [3], SHAPE), r"no unit 3: choose one of 0\.\.2")
     refused(lambda: maximize(linear(), "1", [-1], SHAPE), "no unit -1")
-    for options in ({"steps": 0}, {"lr": 0.0}, {"l2": 1.0}, {"blur": -1.0}, {"jitter": -1}):
-        name = next(iter(options))
-        refused(lambda o=options: maximize(linear(), "1", None, SHAPE, **o), name)
-    refused(lambda: maximize(linear(), "1", None, (64,), blur=1.0), "blur is for images")
     blind = nn.ModuleList([nn.Embedding(2, 3), nn.Linear(1, 1)])
     forward: Any = lambda x: blind[0](torch.zeros(len(x), dtype=torch.int64))  # noqa: E731
     refused(lambda: maximize(blind, "0", None, SHAPE, forward=forward), "does not depend on")
@@ -139,3 +137,30 @@ def test_first_filters_are_pictures() -> None:
     expected = dense[1].weight.view(3, 8, 8)
     torch.testing.assert_close(first_layer_filters(dense, SHAPE), expected)
     refused(lambda: first_layer_filters(linear(), (1, 9, 9)), "no convolution or fully connected")
+
+
+class Corner(nn.Module):
+    """Class 0 for what is in the upper right corner, 2 x 3 pixels."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert not self.training
+        score = images[:, 0, :2, -3:].sum(dim=(1, 2))
+        return torch.stack([score, torch.zeros_like(score)], dim=1)
+
+
+def test_only_the_corner_matters_to_one_who_looks_there() -> None:
+    images = torch.rand(3, 1, 8, 9, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([0, 1, 0])
+    network = Corner()
+    softmax = partial(torch.softmax, dim=1)
+    maps = occlusion_map(network, images, targets, 3, 2, fill=0.25, probabilities=softmax)
+    assert maps.shape == (3, 3, 4)
+    assert network.training
+    whole = network.eval()(images).softmax(dim=1)[torch.arange(3), targets]
+    expected = whole[:, None, None].repeat(1, 3, 4)
+    for column in (2, 3):  # squares over columns 4-6 and 6-8; the network sees 6-8
+        covered = images.clone()
+        covered[:, :, :3, 2 * column : 2 * column + 3] = 0.25
+        expected[:, 0, column] = network(covered).softmax(dim=1)[torch.arange(3), targets]
+    torch.testing.assert_close(maps, expected)
+    assert not torch.isclose(expected[:, 0, 3], whole).any()

@@ -1,0 +1,185 @@
+"""Discriminators: a trunk of features, one of these heads on top of it, and the losses with it.
+
+A head is called as `head(trunk, num_features, num_classes)`, where `num_classes` may be None. A new
+head is one class, here or in any other file, used by its import path.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.layers import in_sets
+from runtime.errors import UserError
+from runtime.ranges import Share
+
+Stats = dict[str, Tensor]  # scalars that are logged
+Examples = tuple[Tensor, Tensor | None]  # images (B, C, H, W), labels (B,) or None
+
+
+class AdversarialLoss(ABC):
+    """The two sides of one game. All arguments are logits (B,), all results scalars.
+
+    Logits above `threshold` mean "real".
+    """
+
+    threshold = 0.0
+    pairs = False  # `generator(fake, real)`
+
+    @abstractmethod
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Computes the discriminator's loss on real and fake images."""
+
+    @abstractmethod
+    def generator(self, fake: Tensor) -> Tensor:
+        """Computes the generator's loss; a loss that `pairs` gets the logits of real images too."""
+
+    @abstractmethod
+    def evaluation(self, real: Tensor) -> Tensor:
+        """Computes the discriminator's loss on real images alone, for validation and test."""
+
+
+LossCallable = Callable[[], AdversarialLoss]
+
+
+class NonSaturating(AdversarialLoss):
+    """Binary cross-entropy of real (1) and fake (0) images (Goodfellow et al. 2014).
+
+    Args:
+        label_smoothing: 1 minus the target of real images (one-sided, Salimans et al. 2016, 3.4).
+    """
+
+    def __init__(self, label_smoothing: Share = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Equation 1, as the mean over both halves."""
+        # = BCE(sigmoid(real), 1 - label_smoothing)
+        real_loss = F.softplus(-real) + self.label_smoothing * real
+        return (real_loss.mean() + F.softplus(fake).mean()) / 2
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """-log D(G(z)), which has a gradient where D is certain (section 3)."""
+        return F.softplus(-fake).mean()
+
+    def evaluation(self, real: Tensor) -> Tensor:
+        """-log D(x), as the slides print it."""
+        return F.softplus(-real).mean()
+
+
+class Head(nn.Module, ABC):
+    """A discriminator with its losses.
+
+    Args:
+        trunk: From images (B, C, H, W) to features (B, num_features).
+        num_features: Number of features.
+        num_classes: Number of classes, or None.
+    """
+
+    takes_classes = True
+
+    def __init__(self, trunk: nn.Module, num_features: int, num_classes: int | None) -> None:
+        super().__init__()
+        if self.takes_classes != (num_classes is not None):
+            model = "ConditionalGAN or SelfConditionedGAN" if self.takes_classes else "GAN"
+            raise UserError(
+                f"model.head: {type(self).__name__} is for model.class_path {model}: choose that "
+                "model or another head"
+            )
+        self.trunk = trunk
+
+    @abstractmethod
+    def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
+        """Computes the loss on as many real as fake images, and D's accuracy on each."""
+
+    @abstractmethod
+    def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
+        """Computes the generator's loss on its images, and how many of them D takes for real.
+
+        The real images are for losses that compare pairs.
+        """
+
+    @abstractmethod
+    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Computes the logits (B,) for "these images are real"."""
+
+    @abstractmethod
+    def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Computes loss and accuracy on real images alone, as the slides print them."""
+
+
+HeadCallable = Callable[[nn.Module, int, int | None], Head]
+
+
+class PlainHead(Head):
+    """One logit: real or not (Goodfellow et al. 2014), with any adversarial loss.
+
+    A subclass may add logits of classes, whose cross-entropy then counts `class_weight`.
+    """
+
+    takes_classes = False
+    class_weight = 0.0
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        num_features: int,
+        num_classes: int | None,
+        loss: LossCallable = NonSaturating,
+    ) -> None:
+        super().__init__(trunk, num_features, num_classes)
+        self.loss = loss()
+        self.realness = nn.Linear(num_features, 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Images (B, C, H, W), labels (B,) -> realness (B,), class logits (B, K) if any."""
+        return full_precision(self.realness(self.trunk(images)).squeeze(1)), None
+
+    def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
+        with in_sets(self, 2):
+            realness, classes = self(*join(real, fake))
+        real_logits, fake_logits = realness.chunk(2)
+        limit, loss = self.loss.threshold, self.loss.discriminator(real_logits, fake_logits)
+        stats = {"acc_real": share(real_logits > limit), "acc_fake": share(fake_logits < limit)}
+        if classes is not None and real[1] is not None:
+            real_classes = classes.chunk(2)[0]  # D need not recognize what a bad fake shows
+            loss = loss + self.class_weight * F.cross_entropy(real_classes, real[1])
+            stats["acc_class"] = share(real_classes.argmax(dim=1) == real[1])
+        return loss, stats
+
+    def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
+        logits, classes = self(*fake)
+        pair = [self(*real)[0]] if self.loss.pairs else []
+        loss = self.loss.generator(logits, *pair)
+        if classes is not None and fake[1] is not None:
+            loss = loss + self.class_weight * F.cross_entropy(classes, fake[1])
+        return loss, {"acc_generator": share(logits > self.loss.threshold)}
+
+    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self(images, labels)[0] - self.loss.threshold
+
+    def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        logits, classes = self(images, labels)
+        loss, hits = self.loss.evaluation(logits), logits > self.loss.threshold
+        if classes is not None and labels is not None:
+            loss = loss + self.class_weight * F.cross_entropy(classes, labels)
+            hits = hits & (classes.argmax(dim=1) == labels)
+        return loss, share(hits)
+
+
+def join(real: Examples, fake: Examples) -> Examples:
+    """Returns real and then generated images as one batch, which takes less time than two."""
+    labels = None if real[1] is None or fake[1] is None else torch.cat([real[1], fake[1]])
+    return torch.cat([real[0], fake[0]]), labels
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """Converts logits to float32 at least: mixed precision ends at the last layer."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def share(hits: Tensor) -> Tensor:
+    """Returns the share of True in a batch (B,) of booleans."""
+    return hits.float().mean()
