@@ -69,7 +69,7 @@ def _with_results(runs: Sequence[Run], stages: Sequence[str]) -> list[Run]:
 def _listed(runs: Sequence[Run]) -> pd.DataFrame:
     rows = []
     for run in runs:
-        steps = logged_by(run.folder).get("step", pd.Series(dtype=float)).max() + 1  # from 0
+        steps = logged_by(run.folder).get("step", pd.Series(dtype=float)).max()
         size = sum(f.lstat().st_size for f in run.folder.glob("**/*") if f.is_file())
         rows.append({
             "run": run.name,

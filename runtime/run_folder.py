@@ -149,7 +149,7 @@ class RunFolder(Callback):
         self._unused = None
         for logger in self.loggers:
             if isinstance(logger, RunCSVLogger) and trainer.is_global_zero:
-                logger.forget_from(trainer.global_step)
+                logger.forget_after(trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self._insist_on_folder(trainer)

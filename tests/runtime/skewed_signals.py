@@ -139,7 +139,7 @@ def compare(report: Report, stopped: Path, whole: Path) -> None:
     theirs = weights(whole)
     report.equal = all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     # The uninterrupted run also validates at its end, which may lie within an epoch.
-    seen, expected = validated(stopped), validated(whole) - {str(report.steps - 1)}
+    seen, expected = validated(stopped), validated(whole) - {str(report.steps)}
     report.lost_epochs = len(expected - seen)
 
 

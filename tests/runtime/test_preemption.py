@@ -183,7 +183,7 @@ def test_a_run_stopped_at_an_epochs_end_logs_the_same_steps(
     folder = "conditionalgan/version_0"
     steps = [step for step, _ in logged_steps(tmp_path / "stopped" / folder)]
     assert steps == [step for step, _ in logged_steps(tmp_path / "whole" / folder)]
-    assert steps == ["4", "9", "14"]
+    assert steps == ["5", "10", "15"]
 
 
 def test_a_requeued_job_goes_on_in_its_folder(
