@@ -3,18 +3,15 @@
 Each round sends every rank a signal at a different moment, and one rank a second signal. The run
 must save and end within seconds, and the next round resumes it. At the end the run must have the
 weights of one that was never stopped, and have validated every epoch.
-
-    python -m tests.runtime.skewed_signals --ranks 2 4 --rounds 50
 """
 
-import argparse
 import csv
 import os
 import random
 import re
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -44,20 +41,9 @@ class Report:
     ranks: int
     rounds: int = 0
     hangs: int = 0
-    skews: list[float] = field(default_factory=list)  # ms from the first rank's to the last's
-    waits: list[float] = field(default_factory=list)  # s from the last signal to the last exit
     steps: int = 0
     lost_epochs: int = 0
     equal: bool = False
-
-    def __str__(self) -> str:
-        waits = sorted(self.waits)
-        return (
-            f"{self.ranks} ranks, {self.rounds} rounds, skew 0 to {max(self.skews):.0f} ms: "
-            f"{self.hangs} hangs; from signal to exit {waits[len(waits) // 2]:.1f} s (median), "
-            f"{waits[-1]:.1f} s (worst); {self.steps} steps, {self.lost_epochs} epochs lost; "
-            f"weights {'equal' if self.equal else 'DIFFER FROM'} the uninterrupted run's"
-        )
 
 
 def start(root: Path, count: int, *flags: str) -> list[ForkProcess]:
@@ -87,8 +73,8 @@ def newest_step(root: Path) -> int:
     return max(map(int, re.findall(r"step=(\d+)\.ckpt", names)), default=0)
 
 
-def stop(processes: list[ForkProcess], chance: random.Random) -> float:
-    """Signals every rank at a random moment within 200 ms, and returns the skew in ms."""
+def stop(processes: list[ForkProcess], chance: random.Random) -> None:
+    """Signals every rank at a random moment within 200 ms."""
     moments = [(chance.uniform(0, 0.2), process) for process in processes]
     moments += [(chance.uniform(0, 0.4), chance.choice(processes))]  # one gets a second
     begin = time.monotonic()
@@ -96,8 +82,6 @@ def stop(processes: list[ForkProcess], chance: random.Random) -> float:
         time.sleep(max(0.0, begin + moment - time.monotonic()))
         assert process.pid is not None
         os.kill(process.pid, chance.choice(signals.STOP_SIGNALS))
-    first = [moment for moment, _ in moments[: len(processes)]]
-    return 1000 * (max(first) - min(first))
 
 
 def weights(root: Path) -> list[torch.Tensor]:
@@ -117,10 +101,8 @@ def trial(count: int, rounds: int, seed: int = 0) -> Report:
             processes = start(root, count, *(["--ckpt_path=last"] if known else []))
             in_training(root, known, processes)
             time.sleep(chance.uniform(0, 0.3))
-            report.skews.append(stop(processes, chance))
-            asked = time.monotonic()
+            stop(processes, chance)
             codes = ranks.end(processes, PATIENCE)
-            report.waits.append(time.monotonic() - asked)
             report.rounds += 1
             if None in codes:
                 report.hangs += 1
@@ -148,17 +130,3 @@ def validated(root: Path) -> set[str]:
     (file,) = root.glob("gan/*/metrics.csv")
     with file.open(newline="") as lines:
         return {row["step"] for row in csv.DictReader(lines) if row.get("val/d_loss")}
-
-
-def main() -> None:
-    """Prints a report for each number of ranks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
-    parser.add_argument("--rounds", type=int, default=50)
-    args = parser.parse_args()
-    for count in args.ranks:
-        print(trial(count, args.rounds), flush=True)
-
-
-if __name__ == "__main__":
-    main()
