@@ -92,13 +92,13 @@ def _advance(loop: Any, *args: Any) -> None:
     type(loop).advance(loop, *args)
 
 
-def _log_metrics(connector: Any, metrics: Any, step: int | None = None) -> None:
+def _log_metrics(connector: Any, *args: Any, **kwargs: Any) -> None:
     """Logs at the number of steps done, like checkpoints and pictures. Lightning's is one less."""
-    trainer = connector.trainer
-    if step is None and "step" not in metrics and trainer.state.fn == "fit":
-        metrics = {"epoch": trainer.current_epoch, **metrics}
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped + 1
-    type(connector).log_metrics(connector, metrics, step)
+    trainer, loop = connector.trainer, connector.trainer.fit_loop.epoch_loop
+    more = int(trainer.state.fn == "fit")
+    loop._batches_that_stepped += more
+    type(connector).log_metrics(connector, *args, **kwargs)
+    loop._batches_that_stepped -= more
 
 
 def leave_signals_alone(trainer: Trainer) -> None:
