@@ -45,6 +45,7 @@ class RunCSVLogger(CSVLogger):
         self.path = folder / "metrics.csv"
         self._columns: list[str] | None = None  # None: the file has not been looked at
         self._rows: list[dict[str, Any]] = []  # not written yet
+        self.step: int | None = None  # of all values; None: as given
 
     @property
     def experiment(self) -> Any:
@@ -57,7 +58,7 @@ class RunCSVLogger(CSVLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         row = {name: getattr(value, "item", lambda v=value: v)() for name, value in metrics.items()}
-        self._rows.append(row | {"step": step})
+        self._rows.append(row | {"step": step if self.step is None else self.step})
 
     @rank_zero_only
     def save(self) -> None:

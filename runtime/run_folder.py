@@ -137,7 +137,7 @@ class RunFolder(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs at the checkpoint's step. Lightning's is zero."""
         for logger in self.loggers:
-            if isinstance(logger, RunTensorBoardLogger):
+            if isinstance(logger, RunCSVLogger | RunTensorBoardLogger):
                 logger.step = checkpoints.step_of(trainer.ckpt_path)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
