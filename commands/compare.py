@@ -77,7 +77,7 @@ def find_runs(places: Iterable[Path]) -> list[Path]:
 
 def _row(run: Run) -> dict[str, str]:
     """Returns a run's row of the list."""
-    steps = logged_by(run.folder).get("step", pd.Series(dtype=float)).max() + 1  # from 0
+    steps = logged_by(run.folder).get("step", pd.Series(dtype=float)).max()
     size = sum(f.lstat().st_size for f in run.folder.glob("**/*") if f.is_file())
     names = (f"{stage}/{name}" for stage in ("test", "val", "train") for name in MAIN)
     score = next((name for name in names if run.scores.get(name) is not None), None)

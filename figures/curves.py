@@ -58,7 +58,6 @@ def draw_curves(metrics: Path) -> Figure:
     import pandas as pd
 
     table = pd.read_csv(metrics).groupby("step").last()
-    table.index += 1  # Lightning counts steps from 0, but files and the console from 1.
     panels = panels_of([name for name in table if table[name].notna().any()])
     panels = {label: names for label, names in panels.items() if _differs(table, names)}
     if not panels:

@@ -325,18 +325,6 @@ def resolve(
     return found
 
 
-def choice(wanted: str | Path, runs: Path, found: Path) -> str:
-    """Says which run a folder or `last` means, of several; empty if there is no choice."""
-    folder = runs if wanted == "last" else Path(wanted)
-    several = {path.parent for path in folder.glob("**/[!.]*.ckpt")}
-    if len(several) < 2:
-        return ""
-    run = found.parent.parent if found.parent.name == "checkpoints" else found.parent
-    step = step_of(found)
-    at = "" if step is None else f", step {step:,}"
-    return f"{folder} has {len(several)} runs: {run.relative_to(folder)}, the newest{at}."
-
-
 def newest(folder: Path, resume: bool = False) -> Path | None:
     """Returns the newest sound checkpoint in or below a folder; None if there is none.
 

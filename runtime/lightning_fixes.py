@@ -1,8 +1,7 @@
 """Corrections of Lightning and its parser: what exact resume and stop signals need.
 
 Only this file uses private names of theirs. The corrections act on this project's Trainer and
-command line alone, and are verified for the versions in `VERIFIED`. With any other version nothing
-is corrected, and a warning says so.
+command line alone, and are verified for the versions that `pyproject.toml` allows.
 """
 
 import inspect
@@ -10,43 +9,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pkgutil import resolve_name
-from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
-import jsonargparse
-import lightning
+from jsonargparse import _typehints
 from lightning import Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
-from packaging.specifiers import SpecifierSet
-
-VERIFIED = {lightning: SpecifierSet(">=2.6.6,<2.7"), jsonargparse: SpecifierSet(">=4.40,<5")}
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 _corrected: WeakSet[Trainer] = WeakSet()
 
 
 def correct(trainer: Trainer) -> None:
     """Applies the corrections that every run needs to one trainer."""
-    if not _is_verified(lightning):
-        return
     _corrected.add(trainer)
     # Functions of this module, because spawned processes get a pickled trainer.
     loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    connector = trainer._logger_connector
     vars(loop)["setup_data"] = partial(_setup_data, loop)
     vars(loop)["load_state_dict"] = partial(_load_state_dict, loop)
     vars(loop)["run"] = partial(_run, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
-
-
-def _is_verified(package: ModuleType) -> bool:
-    name, version, verified = package.__name__, package.__version__, VERIFIED[package]
-    if verified.contains(version):
-        return True
-    rank_zero_warn(
-        f"{name} {version}: this project's corrections of it are verified for {verified} and stay "
-        f"off, so numbers or resuming may differ. Install '{name}{verified}'."
-    )
-    return False
+    vars(connector)["log_metrics"] = partial(_log_metrics, connector)
 
 
 def _setup_data(loop: Any) -> None:
@@ -76,10 +59,9 @@ def _load_state_dict(loop: Any, *args: Any) -> None:
 
 
 def _run(loop: Any) -> None:
-    """Trains, or repeats the end of a run that was killed after its last step.
+    """Trains, or repeats the evaluation and figures of a run that was killed after its last step.
 
-    Lightning does nothing then, so the evaluation and the figures of the end would be missing. The
-    validation for them logs nothing, because its results were logged before the checkpoint.
+    The validation for them logs nothing, because its results were logged before the checkpoint.
     """
     loop.setup_data()
     if not (loop.is_resuming and loop.done):
@@ -91,13 +73,11 @@ def _run(loop: Any) -> None:
     loop.on_run_start()
     if trainer.enable_validation:
         connector = vars(trainer._logger_connector)
-        connector["log_metrics"] = _do_nothing
-        try:
-            trainer.validating = True
-            loop.epoch_loop.val_loop.run()
-        finally:
-            trainer.training = True
-            del connector["log_metrics"]
+        log_metrics, connector["log_metrics"] = connector["log_metrics"], _do_nothing
+        trainer.validating = True
+        loop.epoch_loop.val_loop.run()
+        trainer.training = True
+        connector["log_metrics"] = log_metrics
     loop.on_run_end()
 
 
@@ -110,6 +90,15 @@ def _advance(loop: Any, *args: Any) -> None:
     steps = loop.global_step if automatic else loop.batch_progress.total.completed
     loop._batches_that_stepped = steps
     type(loop).advance(loop, *args)
+
+
+def _log_metrics(connector: Any, *args: Any, **kwargs: Any) -> None:
+    """Logs at the number of steps done, like checkpoints and pictures. Lightning's is one less."""
+    trainer, loop = connector.trainer, connector.trainer.fit_loop.epoch_loop
+    more = int(trainer.state.fn == "fit")
+    loop._batches_that_stepped += more
+    type(connector).log_metrics(connector, *args, **kwargs)
+    loop._batches_that_stepped -= more
 
 
 def leave_signals_alone(trainer: Trainer) -> None:
@@ -142,11 +131,6 @@ def defaults_of_the_new_class() -> Iterator[None]:
     accepts, its defaults included: with `network: VGG16`, `dropout` would be the 0.0 of
     `ResidualConvNet` and not VGG's 0.5. Inside the block it keeps the values that somebody chose.
     """
-    if not _is_verified(jsonargparse):
-        yield
-        return
-    from jsonargparse import _typehints
-
     name = "discard_init_args_on_class_path_change"
     own = vars(_typehints)[name]
 

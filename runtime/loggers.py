@@ -17,7 +17,6 @@ from lightning.pytorch.loggers import (
     WandbLogger,
 )
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
-from torch.utils.tensorboard.summary import hparams
 
 from runtime import files
 from runtime.errors import UserError
@@ -46,6 +45,7 @@ class RunCSVLogger(CSVLogger):
         self.path = folder / "metrics.csv"
         self._columns: list[str] | None = None  # None: the file has not been looked at
         self._rows: list[dict[str, Any]] = []  # not written yet
+        self.step: int | None = None  # of all values; None: as given
 
     @property
     def experiment(self) -> Any:
@@ -58,7 +58,7 @@ class RunCSVLogger(CSVLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         row = {name: getattr(value, "item", lambda v=value: v)() for name, value in metrics.items()}
-        self._rows.append(row | {"step": step})
+        self._rows.append(row | {"step": step if self.step is None else self.step})
 
     @rank_zero_only
     def save(self) -> None:
@@ -81,10 +81,10 @@ class RunCSVLogger(CSVLogger):
             _write(self.path, columns, rows)
         return columns
 
-    def forget_from(self, step: int) -> None:
-        """Removes the rows of this step and of later ones."""
+    def forget_after(self, step: int) -> None:
+        """Removes the rows of later steps."""
         columns, rows = _read(self.path)
-        kept = [row for row in rows if not row["step"].isdecimal() or int(row["step"]) < step]
+        kept = [row for row in rows if not row["step"].isdecimal() or int(row["step"]) <= step]
         if len(kept) < len(rows):
             _write(self.path, columns, kept)
 
@@ -140,11 +140,6 @@ class RunTensorBoardLogger(TensorBoardLogger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         super().log_hyperparams(params, *args, **kwargs)
         self.hparams = {k: v for k, v in self.hparams.items() if not k.startswith("_")}
-
-    def log_settings(self, settings: dict[str, Any], scores: Sequence[str]) -> None:
-        """Logs plain hyperparameters, to be compared by these scalars."""
-        for summary in hparams(settings, dict.fromkeys(scores, 0.0)):
-            self.experiment._get_file_writer().add_summary(summary)
 
     def save(self) -> None:
         if self._experiment is None:

@@ -137,7 +137,7 @@ class RunFolder(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs at the checkpoint's step. Lightning's is zero."""
         for logger in self.loggers:
-            if isinstance(logger, RunTensorBoardLogger):
+            if isinstance(logger, RunCSVLogger | RunTensorBoardLogger):
                 logger.step = checkpoints.step_of(trainer.ckpt_path)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -149,7 +149,7 @@ class RunFolder(Callback):
         self._unused = None
         for logger in self.loggers:
             if isinstance(logger, RunCSVLogger) and trainer.is_global_zero:
-                logger.forget_from(trainer.global_step)
+                logger.forget_after(trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self._insist_on_folder(trainer)

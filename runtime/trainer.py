@@ -31,6 +31,7 @@ class LadderTrainer(Trainer):
             natively, otherwise 32-true.
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.
         oversubscribe: Allow more processes on the CPU than it has cores.
+        pictures: Draw pictures into the run's folder and send them to its loggers.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class LadderTrainer(Trainer):
         precision: Precision = "auto",  # type: ignore[valid-type]
         plugins: Any | None = None,
         oversubscribe: bool = False,
+        pictures: bool = True,
         **kwargs: Any,
     ) -> None:
         self.chooses_log_interval = kwargs.get("log_every_n_steps") is None
+        self.pictures = pictures
         self._chosen_because = ""
         if precision == "auto":
             accelerator = str(kwargs.get("accelerator", "auto"))

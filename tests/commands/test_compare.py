@@ -76,7 +76,7 @@ def test_a_folder_means_all_runs_below_it(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_list_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results(tmp_path / "gan", 0.25, width=3)
-    logged(tmp_path / "iris", "step,train/loss,val/loss,val/accuracy\n49,1,0.5,0.75\n")
+    logged(tmp_path / "iris", "step,train/loss,val/loss,val/accuracy\n50,1,0.5,0.75\n")
     (tmp_path / "iris" / "weights").write_bytes(b"0" * 2_000_000)
     run("compare", str(tmp_path), "--list")
     gan, iris = (line.split() for line in capsys.readouterr().out.splitlines()[1:])

@@ -130,7 +130,7 @@ def test_curves_have_one_row_for_each_step(tmp_path: Path) -> None:
 
 def test_curves_of_a_checkpoint_are_those_of_its_run(classifier: Path) -> None:
     found = ladder.curves(classifier / "checkpoints" / "last.ckpt")
-    assert found.index.tolist() == ladder.curves(classifier).index.tolist() == [0, 1]
+    assert found.index.tolist() == ladder.curves(classifier).index.tolist() == [1, 2]
 
 
 def test_figure_opens_the_newest_picture_of_a_name(cgan: Path, classifier: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small runs in forked processes, and what must hold for a run after a fault."""
+"""Small runs in forked processes, faults in them, and what must hold for a run after a fault."""
 
 import builtins
 import csv
@@ -8,11 +8,10 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
@@ -26,55 +25,58 @@ PATIENCE = 300.0  # seconds; the same run takes 2 alone, and 10 on a busy machin
 MODELS = {
     "GAN": ["--model=GAN", "--model.generator.width=2", "--model.trunk.width=2",
             "--model.latent_dim=4", "--model.average.decay=0.9"],
-    "cGAN": ["--model=ConditionalGAN", "--model.generator.width=2", "--model.trunk.width=2",
-             "--model.latent_dim=4", "--model.average.decay=0.9"],
     "classifier": ["--model=ImageClassifier", "--model.network.width=2",
                    "--model.network.dropout=0.2"],
 }  # fmt: skip
+DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=64"]
 SMALL = [
-    "--experiment=run", "--data=Images", "--data.dataset=digits", "--data.batch_size=64",
+    "--experiment=run",
     "--trainer.max_epochs=8", "--trainer.limit_train_batches=4", "--trainer.limit_val_batches=1",
     "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu", "--trainer.precision=32-true",
     "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
     "--checkpoint.min_steps=0", "--samples.min_steps=0", "--quality.samples=64",
     "--quality.min_steps=0",
 ]  # fmt: skip
-CALLBACKS = (
-    FiniteLoss,
-    Curves,
-    Evaluation,
-)  # without figures that take a second each
+CALLBACKS = (FiniteLoss, Curves, Evaluation)  # without figures that take a second each
 MACHINE = ("train/examples_per_s", "train/memory", "train/step_time")  # differ from run to run
 
-Fault = Callable[[], None]  # changes the process that it runs in
+Fault = Callable[[], object]  # changes the process that it runs in
+
+
+def rounds(full: int, short: int) -> int:
+    """Returns how many rounds of a fault to run."""
+    return full if os.environ.get("LADDER_FAULTS") == "full" else short
+
+
+# -- processes ------------------------------------------------------------------------------------
 
 
 def start(
-    root: Path,
-    kind: str,
-    *more: str,
-    fault: Fault = lambda: None,
-    processes: int = 1,
-    rank: int = 0,
-    logs: Path | None = None,
-) -> list[ranks.ForkProcess]:
-    """Starts `fit`, or continues it if it has saved a checkpoint. One rank gets the fault.
+    root: Path, kind: str, *more: str, logs: Path | None = None, processes: int = 1,
+    data: bool = True, **fault: Any,
+) -> list[ranks.ForkProcess]:  # fmt: skip
+    """Starts `fit`, or continues it if it has saved a checkpoint; see `command`.
 
     The output goes to `<logs>/<rank>.log`, by default in the root.
     """
     root.mkdir(parents=True, exist_ok=True)
     saved = any(root.glob("run/*/checkpoints/[!.]*.ckpt"))
-    resume = ["--ckpt_path=last"] if saved else []
-    share = [f"--trainer.devices={processes}", "--trainer.strategy=ddp"] if processes > 1 else []
-    place = f"--trainer.default_root_dir={root}"
-    return command(logs or root, "fit", *MODELS[kind], *SMALL, place, *share, *resume, *more,
-                   fault=fault, processes=processes, rank=rank)  # fmt: skip
+    options = [
+        *MODELS[kind],
+        *SMALL,
+        *(DIGITS if data else []),
+        f"--trainer.default_root_dir={root}",
+    ]
+    options += ["--ckpt_path=last"] if saved else []
+    if processes > 1:
+        options += [f"--trainer.devices={processes}", "--trainer.strategy=ddp"]
+    return command(logs or root, "fit", *options, *more, processes=processes, **fault)
 
 
 def command(
-    folder: Path, *args: str, fault: Fault = lambda: None, processes: int = 1, rank: int = 0
+    logs: Path, *args: str, fault: Fault = lambda: None, processes: int = 1, rank: int = 0
 ) -> list[ranks.ForkProcess]:
-    """Starts a command; its output goes to `<folder>/<rank>.log`."""
+    """Starts a command. One rank gets the fault. The output goes to `<logs>/<rank>.log`."""
 
     def work() -> None:
         ladder_cli.DEFAULT_CALLBACKS = CALLBACKS  # type: ignore[assignment]
@@ -86,33 +88,39 @@ def command(
             fault()
         cli.main([*args])
 
-    return ranks.start(processes, work, folder)
+    return ranks.start(processes, work, logs)
 
 
 def show(message: Warning | str, *_: Any) -> None:
     print(f"Warning: {message}", file=sys.stderr)
 
 
-def finish(started: list[ranks.ForkProcess], folder: Path) -> str:
+def finish(started: list[ranks.ForkProcess], logs: Path) -> str:
     """Waits for processes that must end well, and returns what rank zero printed."""
     codes = ranks.end(started, PATIENCE)
-    text = (folder / "0.log").read_text()
+    text = (logs / "0.log").read_text()
     assert codes == [0] * len(codes), (codes, text[-3000:])
     return text
 
 
-def fails(started: list[ranks.ForkProcess], folder: Path, code: int = 1) -> str:
+def fails(started: list[ranks.ForkProcess], logs: Path, code: int = 1) -> str:
     """Waits for a process that must explain in one line why it ends, and returns the line."""
-    codes, text = ranks.end(started, PATIENCE), (folder / "0.log").read_text()
+    codes, text = ranks.end(started, PATIENCE), (logs / "0.log").read_text()
     assert codes == [code], (codes, text[-3000:])
     assert "Traceback" not in text, text[-3000:]
     (line,) = [line for line in text.splitlines() if line.startswith("error:")]
     return line
 
 
-def folder_of(root: Path) -> Path:
-    """Returns the folder of the newest run that has saved a checkpoint."""
-    return max(path.parents[1] for path in root.glob("run/*/checkpoints/last.ckpt"))
+def wait_for(condition: Callable[[], object]) -> None:
+    """Waits until something is true."""
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, "in vain"
+        time.sleep(0.01)
+
+
+# -- faults ---------------------------------------------------------------------------------------
 
 
 def kill() -> None:
@@ -120,47 +128,45 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Torn:
-    """A file that gets a share of what is written to it, before the process is killed."""
+def before(owner: Any, name: str, count: int, act: Fault = kill) -> None:
+    """Acts before the n-th call of a function."""
+    real, left = getattr(owner, name), [count]
 
-    def __init__(self, file: Any, share: float) -> None:
-        self.file, self.share = file, share
+    def called(*args: Any, **kwargs: Any) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            act()
+        return real(*args, **kwargs)
 
-    def write(self, data: Any) -> None:
-        self.file.write(data[: 1 + int(len(data) * self.share)])
-        self.file.flush()
-        kill()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
-
-    def __enter__(self) -> "Torn":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.file)
+    setattr(owner, name, called)
 
 
-def tear(name: str, count: int = 1, share: float = 0.5) -> None:
-    """Kills this process within the n-th write to a file whose path contains `name`."""
-    on_write(name, lambda stream: Torn(stream, share), count)
+def at_batch(count: int, act: Fault) -> None:
+    """Acts after the n-th batch."""
+    before(FiniteLoss, "on_train_batch_end", count, act)
 
 
-def on_write(name: str, act: Callable[[Any], Any], count: int = 1) -> None:
-    """Replaces the n-th file that is opened to be written and whose path contains `name`."""
+def on_write(name: str, act: Callable[[Any], object], count: int = 1) -> None:
+    """Acts on the n-th file that is opened to be written and whose path contains `name`."""
     real, left = builtins.open, [count]
 
     def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         stream = real(file, mode, *args, **kwargs)
-        if isinstance(file, int) or name not in str(file) or not {*mode} & {*"wax"}:
-            return stream
-        left[0] -= 1
-        return stream if left[0] else act(stream)
+        if not isinstance(file, int) and name in str(file) and {*mode} & {*"wax"}:
+            left[0] -= 1
+            if not left[0]:
+                act(stream)
+        return stream
 
     builtins.open = io.open = opened  # type: ignore[assignment]
+
+
+# -- afterwards -----------------------------------------------------------------------------------
+
+
+def folder_of(root: Path) -> Path:
+    """Returns the folder of the newest run that has saved a checkpoint."""
+    return max(path.parents[1] for path in root.glob("run/*/checkpoints/last.ckpt"))
 
 
 def check_whole(root: Path) -> None:
@@ -204,29 +210,21 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def names_in(folder: Path) -> set[str]:
-    """Returns all files of a run, hidden ones included, except TensorBoard's and the log."""
+    """Returns all files of a run, hidden ones included, except TensorBoard's."""
     paths = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
     return {str(path) for path in paths if not path.name.startswith("events.")}
 
 
 def scalars_of(folder: Path) -> set[tuple[str, int]]:
     """Returns names and steps of TensorBoard's scalars."""
-    found = set()
-    for path in folder.glob("events.out.tfevents.*"):
-        for event in EventFileLoader(str(path)).Load():
-            for value in event.summary.value:
-                if value.HasField("tensor") and not value.tag.startswith(MACHINE):
-                    found.add((value.tag, event.step))
-    return found
-
-
-def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits until something is true."""
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "in vain"
-        time.sleep(0.01)
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=True)["state_dict"]
+    events = (
+        event
+        for path in folder.glob("events.out.tfevents.*")
+        for event in EventFileLoader(str(path)).Load()
+    )
+    return {
+        (value.tag, event.step)
+        for event in events
+        for value in event.summary.value
+        if value.HasField("tensor") and not value.tag.startswith(MACHINE)
+    }

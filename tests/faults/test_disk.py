@@ -2,11 +2,12 @@
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,69 +17,72 @@ from PIL import Image
 from callbacks import samples
 from runtime.checkpoints import problem_of
 from tests.faults import runs
-from tests.faults.disks import fill, make_room, read_only, small_disk
-from tests.faults.ledger import Ledger, Row, rounds
+from tests.faults.runs import before, on_write, rounds
 
-Uninterrupted = Callable[..., tuple[Path, float]]
+Uninterrupted = Callable[..., Path]
+
+
+def mount(*args: str) -> bool:
+    return not subprocess.run(["mount", *args], capture_output=True).returncode
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    with small_disk(tmp_path / "disk") as folder:
-        yield folder
+    """A small file system in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not mount("-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)):
+        pytest.skip("no right to mount: run as root, or `unshare -rm make test-faults`")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def full_at(disk: Path, name: str, count: int) -> None:
+@contextmanager
+def read_only(disk: Path) -> Iterator[None]:
+    """Makes a mounted disk read-only in the meantime."""
+    assert mount("-o", "remount,ro", str(disk))
+    try:
+        yield
+    finally:
+        assert mount("-o", "remount,rw", str(disk))
+
+
+def fill(disk: Path) -> None:
+    """Writes to the disk until it is full."""
+    with (disk / "filler").open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while file.write(b"x" * size) == size:
+                    pass
+            except OSError:
+                continue
+
+
+def full_at(disk: Path, name: str, count: int = 1) -> None:
     """Fills the disk when the n-th file whose path contains `name` is opened to be written."""
-
-    def act(stream: Any) -> Any:
-        fill(disk)
-        return stream
-
-    runs.on_write(name, act, count)
+    on_write(name, lambda stream: fill(disk), count)
 
 
-def full_before(disk: Path, owner: Any, name: str, count: int) -> None:
-    """Fills the disk before the n-th call of a function."""
-    real, left = getattr(owner, name), [count]
-
-    def called(*args: Any, **kwargs: Any) -> Any:
-        left[0] -= 1
-        if not left[0]:
-            fill(disk)
-        return real(*args, **kwargs)
-
-    setattr(owner, name, called)
-
-
-GAN_FILES: dict[str, Callable[[Path, int], None]] = {
-    "config.yaml": lambda disk, n: full_at(disk, "config.partial.yaml", 1),
-    "metrics.csv": lambda disk, n: full_at(disk, "metrics.csv", 1),
-    "checkpoint": lambda disk, n: full_before(disk, torch, "save", n),
-    "figure": lambda disk, n: full_at(disk, ".png", 2 * n),
-    "TensorBoard": lambda disk, n: full_before(disk, samples, "log_picture", n),
-}
-CLASSIFIER_FILES: dict[str, Callable[[Path, int], None]] = {
-    "metrics.json": lambda disk, n: full_at(disk, "metrics.partial.json", 1),
-    "figure of the end": lambda disk, n: full_at(disk, "confusion", 1),
+FILES: dict[str, dict[str, Callable[[Path, int], None]]] = {
+    "GAN": {
+        "config.yaml": lambda disk, n: full_at(disk, "config.partial.yaml"),
+        "metrics.csv": lambda disk, n: full_at(disk, "metrics.csv"),
+        "checkpoint": lambda disk, n: before(torch, "save", n, partial(fill, disk)),
+        "picture": lambda disk, n: full_at(disk, ".png", 2 * n),
+        "TensorBoard": lambda disk, n: before(samples, "log_picture", n, partial(fill, disk)),
+    },
+    "classifier": {"metrics.json": lambda disk, n: full_at(disk, "metrics.partial.json")},
 }
 
 
-@pytest.mark.parametrize("kind", ["GAN", "classifier"])
+@pytest.mark.parametrize("kind", FILES)
 def test_a_full_disk_stops_a_run_and_loses_nothing(
-    kind: str,
-    tmp_path: Path,
-    disk: Path,
-    uninterrupted: Uninterrupted,
-    ledger: Ledger,
+    kind: str, tmp_path: Path, disk: Path, uninterrupted: Uninterrupted
 ) -> None:
     """One run meets a full disk at each kind of file in turn."""
-    files = GAN_FILES if kind == "GAN" else CLASSIFIER_FILES
-    whole, _ = uninterrupted(kind)
-    repeats = rounds(full=4, short=1)
-    for n in range(1, repeats + 1):
+    for n in range(1, 1 + rounds(full=4, short=1)):
         root = disk / str(n)
-        for name, fault in files.items():
+        for name, fault in FILES[kind].items():
             started = runs.start(root, kind, fault=partial(fault, disk, n), logs=tmp_path)
             line = runs.fails(started, tmp_path)
             assert str(root) in line, (name, line)
@@ -86,105 +90,82 @@ def test_a_full_disk_stops_a_run_and_loses_nothing(
             assert "--ckpt_path last" in line
             for path in root.glob("run/*/checkpoints/[!.]*.ckpt"):
                 assert not problem_of(path), (name, path)
-            make_room(disk)
+            (disk / "filler").unlink()
         runs.finish(runs.start(root, kind, logs=tmp_path), tmp_path)
-        runs.check_equal(root, whole)
-    for name in files:
-        ledger.add(Row(f"disk full at {name}", repeats))
+        runs.check_equal(root, uninterrupted(kind))
 
 
-COMMANDS = {  # the file that meets the full disk, and the command
+def copy_of(root: Path, folder: Path) -> str:
+    """Copies the folder of a run without faults."""
+    return str(shutil.copytree(runs.folder_of(root), folder, symlinks=True))
+
+
+COMMANDS = {  # the file that meets the full disk, the kind of run, and the command
     "comparison.csv": ("classifier", "compare"),
-    "predictions.csv": ("classifier", "predict", "--data=Images", "--data.dataset=digits"),
-    "samples.npz": ("GAN", "sample", "--count=4"),
+    "predictions.csv": ("classifier", "predict"),
     "grid.png": ("GAN", "sample", "--count=4"),
     "classifier.onnx": ("classifier", "export", "--format=onnx"),
 }
 
 
-def copy_of(uninterrupted: Uninterrupted, kind: str, folder: Path) -> Path:
-    """Copies the folder of a run without faults."""
-    source = runs.folder_of(uninterrupted(kind)[0])
-    return Path(shutil.copytree(source, folder, symlinks=True))
-
-
-@pytest.mark.parametrize("name", [*COMMANDS][: rounds(full=5, short=3)])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk_stops_a_command(
-    name: str, tmp_path: Path, disk: Path, uninterrupted: Uninterrupted, ledger: Ledger
+    name: str, tmp_path: Path, disk: Path, uninterrupted: Uninterrupted
 ) -> None:
     if name.endswith(".onnx") and not (find_spec("onnx") and find_spec("onnxscript")):
         pytest.skip("export to ONNX needs the extra [export]")
-    kind, *args = COMMANDS[name]
-    run = copy_of(uninterrupted, kind, disk / "run")
-    where = [str(run), str(run), "--out", str(disk)] if args[0] == "compare" else []
-    args += where or [f"--ckpt_path={run}", "--trainer.accelerator=cpu"]
-    stem, dot, suffix = name.partition(".")
-    fault = partial(full_at, disk, f"{stem}.partial{dot}{suffix}", 1)
+    kind, command, *options = COMMANDS[name]
+    run = copy_of(uninterrupted(kind), disk / "run")
+    where = [run, f"--out={disk}"] if command == "compare" else []
+    args = [command, run, *where, *options]
+    fault = partial(full_at, disk, name.replace(".", ".partial."))
     line = runs.fails(runs.command(tmp_path, *args, fault=fault), tmp_path)
     assert name in line
     assert "No space left" in line
     assert not [*disk.rglob("*.partial*")]
-    make_room(disk)
+    (disk / "filler").unlink()
     runs.finish(runs.command(tmp_path, *args), tmp_path)
     assert [*disk.rglob(name)]
-    ledger.add(Row(f"disk full at {name}", 1))
 
 
-def pictures(folder: Path) -> Path:
-    """Makes a folder of two classes of ten small images each."""
-    chance = np.random.default_rng(0)
+@pytest.mark.parametrize("full", [True, False])
+def test_a_run_reads_images_on_a_disk_that_takes_no_cache(
+    full: bool, tmp_path: Path, disk: Path
+) -> None:
     for name in ("a", "b"):
-        (folder / name).mkdir(parents=True)
+        (disk / "data" / name).mkdir(parents=True)
         for i in range(10):
-            pixels = chance.integers(0, 255, (16, 16), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{i}.png")
-    return folder
-
-
-def train_on(folder: Path, root: Path) -> list[str]:
-    return [
-        "fit", *runs.MODELS["classifier"], "--data=ImageFolder", f"--data.path={folder}",
+            pixels = np.random.default_rng(i).integers(0, 255, (16, 16), dtype=np.uint8)
+            Image.fromarray(pixels).save(disk / "data" / name / f"{i}.png")
+    args = [
+        "fit", *runs.MODELS["classifier"], "--data=ImageFolder", f"--data.path={disk / 'data'}",
         "--data.size=16", "--data.channels=1", "--data.batch_size=4",
-        f"--trainer.default_root_dir={root}", "--trainer.max_steps=2",
+        f"--trainer.default_root_dir={tmp_path / 'runs'}", "--trainer.max_steps=2",
         "--trainer.accelerator=cpu", "--experiment=run",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", ["full", "read-only"])
-def test_a_run_reads_images_on_a_disk_that_takes_no_cache(
-    fault: str, tmp_path: Path, disk: Path, ledger: Ledger
-) -> None:
-    data = pictures(disk / "data")
-    args = train_on(data, tmp_path / "runs")
-    if fault == "full":
+    if full:
         fill(disk)
         text = runs.finish(runs.command(tmp_path, *args), tmp_path)
     else:
         with read_only(disk):
             text = runs.finish(runs.command(tmp_path, *args), tmp_path)
-    assert "Decoded images cannot be kept for the next run in" in text
-    assert str(data) in text
-    ledger.add(Row(f"image cache on a {fault} disk", 1))
+    assert f"Decoded images cannot be kept for the next run in {disk}" in text
 
 
 def test_a_read_only_disk_is_one_line(
-    tmp_path: Path, disk: Path, uninterrupted: Uninterrupted, ledger: Ledger
+    tmp_path: Path, disk: Path, uninterrupted: Uninterrupted
 ) -> None:
-    run = copy_of(uninterrupted, "GAN", disk / "run" / "version_0")
+    run = copy_of(uninterrupted("GAN"), disk / "run" / "version_0")
     cpu = "--trainer.accelerator=cpu"
-    data = ["--data=Images", "--data.dataset=digits"]
-    elsewhere = [f"--out={tmp_path / 'out'}", "--count=4"]
+    new = ["fit", *runs.MODELS["GAN"], *runs.SMALL, *runs.DIGITS]
+    new += [f"--trainer.default_root_dir={disk}"]
     with read_only(disk):
-        for args in (
-            ["fit", *runs.MODELS["GAN"], *runs.SMALL, f"--trainer.default_root_dir={disk}"],
-            ["fit", f"--ckpt_path={run}", cpu],
-            ["sample", f"--ckpt_path={run}", cpu],
-        ):
+        for args in (new, ["fit", f"--ckpt_path={run}", cpu], ["sample", run]):
             line = runs.fails(runs.command(tmp_path, *args), tmp_path, code=2)
             assert str(disk) in line, line
             assert "Read-only file system" in line, line
-        for args in (["sample", *elsewhere], ["test", *data, "--quality.final_samples=64"]):
-            started = runs.command(tmp_path, *args, f"--ckpt_path={run}", cpu)
-            assert f"{run} is read-only" in runs.finish(started, tmp_path)
-    assert (tmp_path / "out" / "grid.png").exists()
-    ledger.add(Row("read-only folder", 5))
+        out = ["sample", run, f"--out={tmp_path / 'out'}", "--count=4"]
+        runs.finish(runs.command(tmp_path, *out), tmp_path)
+        assert (tmp_path / "out" / "grid.png").exists()
+        test = ["test", run, "--quality.final_samples=64", cpu]
+        assert f"{run} is read-only" in runs.finish(runs.command(tmp_path, *test), tmp_path)

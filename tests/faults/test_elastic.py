@@ -4,121 +4,236 @@ Networks without batch norm, which acts on a process's own share. Dropout, augme
 are drawn for the whole batch.
 """
 
+import json
+import os
 import random
-from dataclasses import dataclass
+import signal
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+from hashlib import sha1
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.cli import OptimizerCallable
 
-from runtime.preemption import TRY_AGAIN
-from tests.faults.elastic import BATCHES, EPOCHS, FALLING, KINDS, STEPS, WAYS, Part, Run, numbers
-from tests.faults.ledger import Ledger, Row, rounds
-from tests.test_world_size import ROUNDING
+from callbacks import FiniteLoss
+from models import ImageClassifier
+from models.averaging import Averaging
+from models.gan.penalties import Penalties
+from models.networks import FeedForward
+from models.schedule import Schedule
+from runtime import signals
+from runtime.checkpoints import EpochCheckpoint
+from runtime.preemption import TRY_AGAIN, Preemption
+from runtime.run_folder import RunFolder
+from runtime.trainer import LadderTrainer
+from tests import ranks
+from tests.datasets import Stripes
+from tests.faults.runs import rounds, rows_of
+from tests.models.classifiers import SHAPE, convnet
+from tests.models.gans import modern, small
+from tests.test_world_size import ROUNDING, with_dropout, without_batch_norm
 
-pytestmark = pytest.mark.ddp
-ROUNDS = rounds(full=20, short=3)
+EPOCHS, BATCHES, BATCH = 3, 6, 32
+STEPS = EPOCHS * BATCHES
 
-
-@dataclass
-class Schedule:
-    """A kind of network, and the parts of its run."""
-
-    kind: str
-    parts: list[Part]
-
-    @classmethod
-    def draw(cls, seed: int) -> "Schedule":
-        """Draws two to four stops, one of them at the end of an epoch in every third schedule."""
-        chance = random.Random(seed)
-        stops = chance.sample(range(1, STEPS - 1), chance.randint(2, 4))
-        if seed % 3 == 2:
-            stops[0] = BATCHES * chance.randint(1, EPOCHS - 1)
-        sizes: list[int] = []
-        while len(sizes) <= len(stops):  # each part has another number than the one before
-            sizes.append(chance.choice([n for n in (1, 2, 4) if [n] != sizes[-1:]]))
-        kind = list(KINDS)[seed % len(KINDS)]
-        ways = WAYS[:-1] if kind in FALLING else WAYS
-        parts = [
-            Part(size, chance.choice(ways), stop, chance.randrange(size))
-            for size, stop in zip(sizes, sorted(set(stops)), strict=False)
-        ]
-        return cls(kind, [*parts, Part(sizes[-1])])
-
-    def __str__(self) -> str:
-        parts = [f"{p.processes} until {p.stop} ({p.way or 'the end'})" for p in self.parts]
-        return f"{self.kind}: {', '.join(parts)}"
+# Adam divides a gradient by its own size, also one that is nothing but rounding. With this `eps`
+# such a weight moves by 1e-3 x 1e-9 / 1e-4 and not by the learning rate.
+ADAM: OptimizerCallable = partial(torch.optim.Adam, lr=1e-3, eps=1e-4)
+MOMENTUM: OptimizerCallable = partial(torch.optim.SGD, lr=0.05, momentum=0.5)
 
 
-def run(schedule: Schedule, root: Path) -> Run:
-    """Runs all parts, each with its own exit code."""
-    run, done = Run(root), 0
-    for part in schedule.parts:
-        if part.stop <= done:  # several ranks stop one batch after they are told
-            continue
-        codes = run.train(schedule.kind, part)
-        told = part.way not in ("", "max_steps") and run.checkpoint["global_step"] < STEPS
+def mlp() -> Any:
+    network = partial(FeedForward, hidden=32, activation="tanh", dropout=0.2)
+    schedule, average = Schedule("cosine", warmup=0.2), Averaging(0.9)
+    return ImageClassifier(
+        SHAPE, 10, network, optimizer=ADAM, average=average, schedule=schedule
+    )  # fmt: skip
+
+
+def cnn() -> Any:
+    changes = {"shift": 2, "rotation": 10, "zoom": 0.1, "shear": 0.1, "flip": True, "erase": 6}
+    return without_batch_norm(convnet(4, 0.2, optimizer=MOMENTUM, **changes))
+
+
+def gan() -> Any:
+    model = small(
+        **modern(4), penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0,
+        average=Averaging(0.9),
+        generator_optimizer=ADAM, discriminator_optimizer=MOMENTUM,
+    )  # fmt: skip
+    return with_dropout(without_batch_norm(model))
+
+
+KINDS: tuple[Callable[[], Any], ...] = (mlp, cnn, gan)
+WAYS = ("SIGTERM", "SIGUSR1", "time limit", "max_steps")
+
+
+class Part(NamedTuple):
+    """A part of a run: its processes, and how and after which step it is told to stop."""
+
+    processes: int
+    way: str = ""  # one of `WAYS`; empty: it is not told
+    stop: int = STEPS
+    told: int = 0  # the rank that gets the signal
+
+
+class Record(Callback):
+    """Writes a line for each batch: its step, epoch, images and logged losses; tells to stop."""
+
+    def __init__(self, folder: Path, part: Part) -> None:
+        self.folder, self.part = folder, part
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        self.file = (self.folder / f"rows.{trainer.global_rank}").open("a", buffering=1)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
+        self.images = [sha1(image.numpy().tobytes()).hexdigest()[:12] for image in batch[0]]
+        signal_now = self.part.way.startswith("SIG") and trainer.global_rank == self.part.told
+        if signal_now and trainer.global_step + 1 == self.part.stop:
+            os.kill(os.getpid(), signal.Signals[self.part.way])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        losses = {name: value.item() for name, value in pl_module.losses.items()}
+        place = trainer.global_step, trainer.current_epoch, batch_idx
+        self.file.write(json.dumps({"place": place, "images": self.images, "losses": losses}))
+        self.file.write("\n")
+
+
+def fit(kind: Callable[[], Any], part: Part, root: Path) -> None:
+    """One rank of a part of a run, with the callbacks that the command line adds."""
+    torch.manual_seed(0)
+    last = root / "elastic" / "version_0" / "checkpoints" / "last.ckpt"
+    resumed = last.parent.parent if last.exists() else None
+    limit = timedelta(0) if part.way == "time limit" else None
+    trainer = LadderTrainer(
+        accelerator="cpu", devices=part.processes, precision="32-true", logger=False,
+        strategy="ddp" if part.processes > 1 else "auto", max_epochs=EPOCHS, log_every_n_steps=4,
+        max_steps=part.stop if part.way == "max_steps" else -1,
+        enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[
+            RunFolder(root, "elastic", resumed), FiniteLoss(), Record(root, part),
+            EpochCheckpoint(min_steps=0), Preemption(limit),
+        ],
+    )  # fmt: skip
+    signals.restore()
+    data = Stripes(1, 28, num_classes=10, num_train=200, num_eval=50, batch_size=BATCH)
+    checkpoint = str(last) if resumed else None
+    trainer.fit(kind(), datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+class Run:
+    """The results of a run in one or more parts."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.rows = root, list[dict[str, Any]]()
+
+    def train(self, kind: Callable[[], Any], part: Part) -> None:
+        """Trains one part, and joins what its ranks saw in the order of the global batch."""
+        started = ranks.start(part.processes, lambda: fit(kind, part, self.root), self.root)
+        codes = ranks.end(started, 150)
+        told = part.way not in ("", "max_steps") and self.checkpoint["global_step"] < STEPS
         expected = [TRY_AGAIN if told else 0] + [0] * (part.processes - 1)
-        assert codes == expected, f"{schedule}: {codes}\n{run.log}"
-        done = run.checkpoint["global_step"]
-    return run
+        assert codes == expected, (part, codes, (self.root / "0.log").read_text()[-3000:])
+        files = [self.root / f"rows.{rank}" for rank in range(part.processes)]
+        for shares in zip(*(file.read_text().splitlines() for file in files), strict=True):
+            own = [json.loads(share) for share in shares]
+            losses = {k: sum(p["losses"][k] for p in own) / len(own) for k in own[0]["losses"]}
+            images = [image for share in own for image in share["images"]]
+            self.rows.append({"place": own[0]["place"], "images": images, "losses": losses})
+        for file in files:
+            file.unlink()
+
+    @property
+    def checkpoint(self) -> dict[str, Any]:
+        path = self.root / "elastic" / "version_0" / "checkpoints" / "last.ckpt"
+        return torch.load(path, weights_only=True)
+
+    def logged(self) -> dict[str, float]:
+        """The values of metrics.csv by step and name, without this process's memory."""
+        return {
+            f"{row['step']} {name}": float(value)
+            for row in rows_of(self.root / "elastic" / "version_0")
+            for name, value in row.items()
+            if name[:2] in ("tr", "va")
+        }
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """The run of each kind in one process, without a stop."""
-    runs = {kind: Run(tmp_path_factory.mktemp("whole")) for kind in list(KINDS)[:ROUNDS]}
-    for kind, run in runs.items():
-        assert run.train(kind, Part(1)) == [0], run.log
-    return runs
+def draw(seed: int) -> list[Part]:
+    """Draws two to four stops, one of them at the end of an epoch in every third schedule."""
+    chance = random.Random(seed)
+    stops = chance.sample(range(1, STEPS - 1), chance.randint(2, 4))
+    if seed % 3 == 2:
+        stops[0] = BATCHES * chance.randint(1, EPOCHS - 1)
+    sizes: list[int] = []
+    while len(sizes) <= len(stops):  # each part has another number than the one before
+        sizes.append(chance.choice([n for n in (1, 2, 4) if [n] != sizes[-1:]]))
+    ways = WAYS[:-1] if seed % len(KINDS) == 0 else WAYS  # its rate falls to 0 at `max_steps`
+    parts = [
+        Part(size, chance.choice(ways), stop, chance.randrange(size))
+        for size, stop in zip(sizes, sorted(set(stops)), strict=False)
+    ]
+    return [*parts, Part(sizes[-1])]
 
 
-def largest_difference(one: Any, other: Any) -> float:
+def numbers(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields all numbers in plain values, each with its place."""
+    if isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from numbers(item, f"{path}/{key}")
+    elif isinstance(value, torch.Tensor | int | float):
+        yield path, torch.as_tensor(value).double()
+
+
+def difference(one: Any, other: Any) -> float:
     """The largest difference of two numbers at the same place; places must be the same."""
     ours, theirs = dict(numbers(one)), dict(numbers(other))
     assert ours.keys() == theirs.keys()
     return max(((ours[place] - theirs[place]).abs().max().item() for place in ours), default=0.0)
 
 
-def check(run: Run, whole: Run) -> dict[str, float]:
-    """Compares a run with the one that was not stopped, and returns the largest differences."""
-    ours, theirs = run.rows, whole.rows
-    assert [row["step"] for row in theirs] == list(range(1, STEPS + 1))
-    for key in ("step", "place", "images"):  # no batch twice, none left out, each with its rows
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], Any]], Run]:
+    """The run of each kind in one process, without a stop."""
+    runs: dict[Callable[[], Any], Run] = {}
+
+    def run(kind: Callable[[], Any]) -> Run:
+        if kind not in runs:
+            runs[kind] = Run(tmp_path_factory.mktemp("whole"))
+            runs[kind].train(kind, Part(1))
+        return runs[kind]
+
+    return run
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("seed", range(rounds(full=20, short=3)))
+def test_a_run_goes_on_with_another_number_of_processes(
+    seed: int, tmp_path: Path, whole: Callable[[Callable[[], Any]], Run]
+) -> None:
+    kind, parts, run = KINDS[seed % len(KINDS)], draw(seed), Run(tmp_path)
+    print(kind.__name__, *parts)
+    for part in parts:
+        if part.stop > len(run.rows):  # several ranks stop one batch after they are told
+            run.train(kind, part)
+    ours, theirs = run.rows, whole(kind).rows
+    assert [row["place"][0] for row in theirs] == list(range(1, STEPS + 1))
+    for key in ("place", "images"):  # no batch twice, none left out, each with its rows
         assert [row[key] for row in ours] == [row[key] for row in theirs], key
-    one, other = run.checkpoint, whole.checkpoint
+    assert difference([r["losses"] for r in ours], [r["losses"] for r in theirs]) < ROUNDING
+    one, other = run.checkpoint, whole(kind).checkpoint
     for key in ("epoch", "global_step", "seed"):
         assert one[key] == other[key], key
-    return {
-        "losses": largest_difference(
-            [row["losses"] for row in ours], [row["losses"] for row in theirs]
-        ),
-        "weights": largest_difference(one["state_dict"], other["state_dict"]),
-        "moments": largest_difference(one["optimizer_states"], other["optimizer_states"]),
-        "schedules": largest_difference(one["lr_schedulers"], other["lr_schedulers"]),
-        "logged": compare_logs(run.logged(), whole.logged()),
-    }
-
-
-def compare_logs(ours: dict[int, Any], theirs: dict[int, Any]) -> float:
-    """Compares the logs. A part that ends by `max_steps` adds a validation at its end."""
-    assert theirs.keys() <= ours.keys()
-    assert all("val/" in name for step in ours.keys() - theirs.keys() for name in ours[step])
-    kept = {step: {name: ours[step].get(name) for name in row} for step, row in theirs.items()}
-    return largest_difference(kept, theirs)
-
-
-def test_a_run_goes_on_with_another_number_of_processes(
-    tmp_path: Path, whole: dict[str, Run], ledger: Ledger
-) -> None:
-    largest: dict[str, float] = {}
-    wrong = 0
-    for seed in range(ROUNDS):
-        schedule = Schedule.draw(seed)
-        (root := tmp_path / str(seed)).mkdir()
-        differences = check(run(schedule, root), whole[schedule.kind])
-        print(schedule, {k: f"{v:.1e}" for k, v in differences.items()}, flush=True)
-        largest = {k: max(v, largest.get(k, 0.0)) for k, v in differences.items()}
-        wrong += max(differences.values()) >= ROUNDING
-    print("largest differences:", {k: f"{v:.1e}" for k, v in largest.items()})
-    ledger.add(Row("go on with 1, 2 or 4 processes", ROUNDS, silent=wrong))
+    for key in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert difference(one[key], other[key]) < ROUNDING, key
+    logged, expected = run.logged(), whole(kind).logged()
+    # A part that ends by `max_steps` adds a validation at its end.
+    assert all("val/" in name for name in logged.keys() - expected.keys())
+    assert difference({name: logged[name] for name in expected}, expected) < ROUNDING

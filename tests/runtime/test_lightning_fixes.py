@@ -1,13 +1,11 @@
 """Corrections of Lightning: each is needed, and applies to this project's Trainer alone."""
 
 import csv
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
-import lightning
 import pytest
 import torch
 from lightning import Callback, Trainer
@@ -84,8 +82,8 @@ def test_a_run_resumed_at_an_epochs_end_numbers_its_logs_like_another(tmp_path: 
         with (tmp_path / name / "version_0" / "metrics.csv").open() as file:
             return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
 
-    assert steps("whole", Save()) == list(range(8))
-    assert steps("resumed", ckpt_path=tmp_path / "4.ckpt") == [4, 5, 6, 7]
+    assert steps("whole", Save()) == list(range(1, 9))
+    assert steps("resumed", ckpt_path=tmp_path / "4.ckpt") == [5, 6, 7, 8]
 
 
 # -- pre-emption --------------------------------------------------------------------------------
@@ -98,7 +96,7 @@ def test_the_batch_in_which_a_run_stops_is_logged(tmp_path: Path) -> None:
             log_every_n_steps=1,
         )  # fmt: skip
     with (tmp_path / "iris" / "version_0" / "metrics.csv").open() as file:
-        assert [row["step"] for row in csv.DictReader(file) if row["train/loss"]] == ["0"]
+        assert [row["step"] for row in csv.DictReader(file) if row["train/loss"]] == ["1"]
 
 
 def test_lightning_neither_handles_signals_nor_asks_for_them() -> None:
@@ -152,40 +150,3 @@ def test_a_class_that_replaces_another_starts_from_its_own_defaults() -> None:
     with fixes.defaults_of_the_new_class():
         assert parsed() == {"dropout": 0.5, "width": 7}
     assert parsed() == before == {"dropout": 0.0, "width": 7}
-
-
-def test_another_jsonargparse_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonargparse, "__version__", "5.0.0")
-    before = parsed()
-    with (
-        pytest.warns(UserWarning, match="^jsonargparse 5.0.0: .*corrections"),
-        fixes.defaults_of_the_new_class(),
-    ):
-        assert parsed() == before
-
-
-# -- versions -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("version", ["2.6.5", "2.7.0"])
-def test_another_lightning_is_left_alone_with_one_warning(
-    version: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lightning, "__version__", version)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trainer = fit(LadderTrainer, IrisMLP(), Preemption())
-    (said,) = [str(w.message) for w in caught if "corrections" in str(w.message)]
-    assert said.startswith(f"lightning {version}: ")
-    plain = fit(Trainer, IrisMLP())
-    for ours, theirs in (
-        (trainer.fit_loop, plain.fit_loop),
-        (trainer.fit_loop.epoch_loop, plain.fit_loop.epoch_loop),
-        (trainer._signal_connector, plain._signal_connector),
-    ):
-        assert vars(ours).keys() == vars(theirs).keys()
-
-
-def test_the_installed_versions_are_verified() -> None:
-    for package, versions in fixes.VERIFIED.items():
-        assert versions.contains(package.__version__)

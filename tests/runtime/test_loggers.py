@@ -63,7 +63,7 @@ def test_half_a_row_is_dropped(tmp_path: Path, half: str) -> None:
     path = tmp_path / "run" / "metrics.csv"
     whole = path.read_text()
     path.write_text(whole + half)
-    logger(tmp_path).forget_from(1)
+    logger(tmp_path).forget_after(0)
     log(tmp_path, 1, a=3.0, z=4.0)
     assert path.read_text() == f"{whole}3.0,1,4.0\n"
 
@@ -96,7 +96,7 @@ def test_a_kill_while_a_column_is_added_loses_no_row(
 def test_steps_that_are_repeated_are_forgotten(tmp_path: Path) -> None:
     for step in range(5):
         log(tmp_path, step, a=float(step))
-    logger(tmp_path).forget_from(3)
+    logger(tmp_path).forget_after(2)
     log(tmp_path, 3, a=9.0)
     rows = (tmp_path / "run" / "metrics.csv").read_text().split()
     assert rows == ["a,step", "0.0,0", "1.0,1", "2.0,2", "9.0,3"]

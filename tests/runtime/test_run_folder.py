@@ -138,7 +138,15 @@ def test_a_resumed_run_has_each_step_once(tmp_path: Path, in_root: Path) -> None
     with (folder / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert steps == sorted(set(steps))
-    assert len(steps) == (step + 1) * 3 // 2
+    assert len(steps) == step * 3 // 2
+
+
+def test_a_run_without_pictures_draws_none(tmp_path: Path, in_root: Path) -> None:
+    options = ["--trainer.max_steps=2", "--trainer.log_every_n_steps=1"]
+    place = f"--trainer.default_root_dir={tmp_path}"
+    run("fit", "--config=configs/iris.yaml", *options, place, "--trainer.pictures=false")
+    assert (tmp_path / "iris" / "version_0" / "metrics.csv").is_file()
+    assert not [*tmp_path.rglob("figures")]
 
 
 HOLD = """

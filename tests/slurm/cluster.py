@@ -59,30 +59,18 @@ def missing() -> str | None:
     """Returns one line on what is missing; installs SLURM from Debian if that is allowed."""
     if os.environ.get("CI") != "true" and os.environ.get("LADDER_SLURM") != "install":
         return f"installs SLURM and edits {HOSTS} only with CI=true or LADDER_SLURM=install"
-    if not os.access(HOSTS, os.W_OK) and not _sudo("true"):
-        return f"needs to name two nodes in {HOSTS}: run it as root, or with sudo but no password"
-    programs = ("munged", "slurmctld", "slurmd", "sbatch")
+    if not os.access(HOSTS, os.W_OK):
+        return f"needs to name two nodes in {HOSTS}: run it as root"
     os.environ["PATH"] += ":/usr/sbin"  # where Debian puts daemons, and a user has not looked
-    if all(shutil.which(program) for program in programs):
-        return None
-    needs = f"needs a SLURM on this machine: apt-get install {' '.join(PACKAGES)}"
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if not shutil.which("apt-get") or (sudo and not _sudo("true")):
-        return needs
-    get = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
-    install = [*get, "install", "-y", "--no-install-recommends", *PACKAGES]
-    for command in (install, [*get, "update"], install):  # the lists may be absent or old
-        done = subprocess.run(command, capture_output=True, text=True)
-        if all(shutil.which(program) for program in programs):
+    apt = ["apt-get", "-qq"]
+    install = [*apt, "install", "-y", "--no-install-recommends", *PACKAGES]
+    for command in ([], install, [*apt, "update"], install):  # the lists may be absent or old
+        if command and shutil.which("apt-get"):
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(command, env=environment, capture_output=True)
+        if all(map(shutil.which, ("munged", "slurmctld", "slurmd", "sbatch"))):
             return None
-    return f"{needs} (tried: {' '.join(done.stderr.split())[-200:]})"
-
-
-def _sudo(*command: str) -> bool:
-    """Returns True if a command succeeds as root without a password."""
-    if not shutil.which("sudo"):
-        return False
-    return not subprocess.run(["sudo", "-n", *command], capture_output=True).returncode
+    return f"needs a SLURM on this machine: apt-get install {' '.join(PACKAGES)}"
 
 
 def wait_for(what: str, condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -95,10 +83,7 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 30) -> N
 
 
 class Cluster:
-    """The daemons, and the few commands that the tests give them.
-
-    Use as a context manager.
-    """
+    """The daemons, and the few commands that the tests give them. A context manager."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="slurm"))  # short: sockets allow 107 characters
@@ -122,7 +107,7 @@ class Cluster:
         self.folder.chmod(0o755)  # munged refuses to keep its socket where nobody else may look
         (self.folder / "state").mkdir()
         self._configure()
-        self._name_nodes()
+        self._name_nodes(True)
         munge = {
             "--key-file": "munge.key", "--socket": "munge.sock", "--pid-file": "munge.pid",
             "--log-file": "munge.log", "--seed-file": "munge.seed",
@@ -152,22 +137,11 @@ class Cluster:
         key.write_bytes(os.urandom(1024))
         key.chmod(0o600)
 
-    def _name_nodes(self) -> None:
-        self._unname_nodes()
-        self._write_hosts(HOSTS.read_text() + HOSTS_LINE)
-
-    def _unname_nodes(self) -> None:
-        lines = HOSTS.read_text()
-        if HOSTS_LINE in lines:
-            self._write_hosts(lines.replace(HOSTS_LINE, ""))
-
     @staticmethod
-    def _write_hosts(text: str) -> None:
+    def _name_nodes(named: bool) -> None:
+        others = HOSTS.read_text().replace(HOSTS_LINE, "")
         # Written over, not replaced: in a container the file is a mount.
-        command = (
-            ["tee", str(HOSTS)] if os.access(HOSTS, os.W_OK) else ["sudo", "-n", "tee", str(HOSTS)]
-        )
-        subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
+        HOSTS.write_text(others + HOSTS_LINE if named else others)
 
     def _daemon(self, *command: str) -> None:
         with (self.folder / f"{command[0]}.out").open("ab") as out:
@@ -195,7 +169,7 @@ class Cluster:
                 except subprocess.TimeoutExpired:
                     daemon.kill()
                     daemon.wait()
-            self._unname_nodes()
+            self._name_nodes(False)
             shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- jobs -----------------------------------------------------------------------------------
