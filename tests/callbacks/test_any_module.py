@@ -55,7 +55,7 @@ def test_any_module_trains_and_shows_its_losses(
     assert [*read_json(tmp_path / "run" / "metrics.json")["test"]["scores"]] == ["loss"]
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:Precision bf16-mixed")
 def test_batches_may_be_dictionaries(tmp_path: Path) -> None:
     data = [{"x": torch.ones(32), "name": "a"} for _ in range(8)]
     loader = torch.utils.data.DataLoader(data, batch_size=4)  # type: ignore[arg-type]

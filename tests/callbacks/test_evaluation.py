@@ -99,6 +99,7 @@ def test_a_fit_ends_with_its_last_validation_and_not_with_a_sanity_check(tmp_pat
     assert not (tmp_path / "b" / "run" / "metrics.json").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of two runs of a test
 def test_a_generator_has_no_table_and_a_regressor_one_of_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

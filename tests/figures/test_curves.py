@@ -54,7 +54,7 @@ def test_losses_of_any_module_are_shown() -> None:
 
 
 def test_steps_are_those_of_file_names_and_have_whole_ticks(tmp_path: Path) -> None:
-    (axes,) = curves(tmp_path, "step,train/loss\n0,3.0\n5,2.0\n9,1.0\n")
+    (axes,) = curves(tmp_path, "step,train/loss\n1,3.0\n6,2.0\n10,1.0\n")
     assert axes.lines[0].get_xdata().tolist() == [1, 6, 10]
     assert all(tick == round(tick) for tick in axes.get_xticks())
 
