@@ -1,4 +1,4 @@
-"""What a run logs beside its model: how often, its speed, and the curves at its end."""
+"""The interval of a run's logs, its speed, and the curves at its end."""
 
 import math
 import time

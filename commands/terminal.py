@@ -1,4 +1,4 @@
-"""What a command says in the terminal: which messages are hidden, and its last lines.
+"""The output of a command in the terminal: the messages that are hidden, and its last lines.
 
 Imports nothing heavy.
 """

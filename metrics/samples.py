@@ -1,4 +1,4 @@
-"""What a judge saw in a set of images, one row for each."""
+"""The answers of a judge for a set of images, one row for each."""
 
 from typing import Any
 

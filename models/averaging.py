@@ -18,7 +18,7 @@ class Averaging:
     Args:
         decay: Share of the average that one update keeps, such as 0.999.
         half_life: Instead, the number of images in which an old weight counts half (Karras et al.
-            2018, appendix F), which means the same for every batch size.
+            2018, appendix F), which does not depend on the batch size.
     """
 
     decay: Share = 0.0

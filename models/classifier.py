@@ -99,7 +99,7 @@ class Classifier(Module):
         loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities),
             or their names in Keras.
         label_smoothing: Share of the target spread over all classes in training.
-        initialization: Weights as torch initializes them; `glorot`, as Keras does; or `normal`.
+        initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         average: Moving average of the weights, to evaluate instead of them.
         optimizer: From parameters to an optimizer.
         schedule: The learning rate over the run.

@@ -1,4 +1,4 @@
-"""What a network looks at: activation maximization, its first filters, and occlusion maps."""
+"""Pictures of a network's inside: activation maximization, its first filters, and occlusion maps."""
 
 import itertools
 import math

@@ -40,7 +40,7 @@ class Schedule:
 
     @property
     def is_constant(self) -> bool:
-        """Whether the learning rate never changes."""
+        """True if the learning rate never changes."""
         return self.shape == "constant" and not self.warmup
 
     def total_steps(self, trainer: Trainer) -> float:

@@ -36,7 +36,7 @@ class GAN(AlternatingOptimization, Generative):
         generator: From (input_dim, image_shape) to the generator.
         trunk: From image_shape to the discriminator up to its last layer.
         head: From (trunk, num_features, num_classes) to the discriminator with its losses.
-        initialization: Weights as torch initializes them; `glorot`, as Keras does; or `normal`.
+        initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         latent_dim: Size of the noise that the generator turns into an image.
         latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
         discriminator_steps: Discriminator updates, each on one batch, per generator update.

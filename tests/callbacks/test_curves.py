@@ -1,4 +1,4 @@
-"""How often a run logs, and its speed."""
+"""The interval of a run's logs, and its speed."""
 
 from pathlib import Path
 from typing import Any

@@ -76,7 +76,7 @@ def test_a_small_model_is_trained_once(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def drawing(*points: tuple[int, int]) -> dict[str, Any]:
-    """What the canvas sends for a line through these places (x, y)."""
+    """Returns the canvas's value for a line through these places (x, y)."""
     page = Image.new("L", (demo.SIDE, demo.SIDE))
     ImageDraw.Draw(page).line(points, fill=255, width=24)
     layer = np.zeros((demo.SIDE, demo.SIDE, 4), np.uint8)
