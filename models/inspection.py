@@ -1,4 +1,4 @@
-"""Pictures of a network's inside: activation maximization, its first filters, and occlusion maps."""
+"""Views into a network: activation maximization, its first filters, and occlusion maps."""
 
 import itertools
 import math
