@@ -1,6 +1,6 @@
 """Models that draw images from noise: the contract that tools and callbacks rely on."""
 
-from typing import Literal, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,12 @@ class Generative(Module):
         latents, _ = self.draw(GRID_COLUMNS, random)
         labels = torch.arange(self.num_classes).repeat_interleave(GRID_COLUMNS)
         return latents.repeat(self.num_classes, 1), labels
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Does nothing: the callback `Quality` scores samples. A subclass may log a loss."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Does nothing, like `validation_step`."""
 
     def predict_step(self, batch: Draw, batch_idx: int) -> dict[str, Tensor]:
         """Images uint8 (B, C, H, W), positions, and P(real) (B,) and labels if there are any."""

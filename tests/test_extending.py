@@ -16,11 +16,12 @@ from tests.test_cli import fails, parsed
 TEXT = (ROOT / "docs" / "extending.md").read_text()
 PATTERN = r"<!-- example: ([a-z ]+) -->\n```python\n(.*?)```\n(?:```yaml\n(.*?)```\n)?```\n(.*?)```"
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
-GAN = [*DIGITS, "--model.generator.width=2", "--model.trunk.width=2", "--quality.samples=100",
-       "--quality.final_samples=150", "--quality.gan_train=false"]  # fmt: skip
+SCORED = ["--quality.samples=100", "--quality.final_samples=150", "--quality.gan_train=false"]
+GAN = [*DIGITS, *SCORED, "--model.generator.width=2", "--model.trunk.width=2"]
 QUICK = {
     "network": DIGITS,
     "graph": DIGITS,
+    "generative model": [*DIGITS, *SCORED],
     "head": GAN,
     "loss": GAN,
     "score": GAN,
@@ -82,12 +83,14 @@ def test_an_example_works_from_a_config_and_from_flags(kind: str, tmp_path: Path
     if kind == "callback":
         assert (folder / "figures" / "weights.png").is_file()
         return
-    cli.main(
-        ["test", f"--ckpt_path={folder}", "--trust=true"]
-    )  # the checkpoint builds the same parts
+    cli.main(["test", str(folder), "--trust=true"])  # the checkpoint builds the same parts
+    scores = json.loads((folder / "metrics.json").read_text())["test"]["scores"]
     if kind == "score":
-        scores = json.loads((folder / "metrics.json").read_text())["test"]["scores"]
         assert scores["brightness"] > 0
+    if kind == "generative model":
+        assert scores["frechet"] > 0
+        assert (folder / "figures" / "samples.png").is_file()
+        cli.main(["sample", str(folder), "--count=4", "--trust=true"])
 
 
 @pytest.fixture(scope="module")

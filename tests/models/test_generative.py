@@ -16,7 +16,6 @@ from tests.test_cli import run
 SHAPE = (1, 28, 28)
 
 
-@pytest.mark.filterwarnings("ignore:.*have no `validation_step`")
 def test_an_own_model_trains_draws_a_grid_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
