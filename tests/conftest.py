@@ -14,6 +14,8 @@ from runtime import signals
 
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)  # the networks of tests are small: threads would mostly wait
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts its background jobs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # children inherit no handler
 
 
 def restored() -> Iterator[None]:
