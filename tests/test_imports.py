@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-ROOMS = ("callbacks", "commands", "datamodules", "metrics", "models", "runtime")
+ROOMS = ("callbacks", "commands", "datamodules", "figures", "metrics", "models", "runtime")
 TOP = [ROOT / "cli.py", ROOT / "ladder.py"]
 MODULES = [path for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
 SCRIPT = """

@@ -32,7 +32,7 @@ from tests.models.gans import DROPOUT, LECTURE, small
 from tests.test_cli import run
 
 NAMES = tuple(f"class {k}" for k in range(10))
-PROJECT = {"callbacks", "cli", "commands", "datamodules", "metrics", "models", "runtime"}
+PROJECT = {"callbacks", "cli", "commands", "datamodules", "figures", "metrics", "models", "runtime"}
 RUN = """
 import sys
 

@@ -23,7 +23,7 @@ LANDMARKS = ("640", "387", "1,027", "138,357,544")  # parameters, as on the slid
 IMAGES = 24  # figures that the notebook shows
 RUNS = 11  # trainings
 CPU_SECONDS = 360
-TOP = ("callbacks", "commands", "configs", "datamodules", "metrics", "models", "runtime")
+TOP = ("callbacks", "commands", "figures", "configs", "datamodules", "metrics", "models", "runtime")
 
 
 def read(text: str) -> Any:
