@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import commands
 from commands import terminal
 from commands.errors import explained
-from runtime import cpu, signals
+from runtime import signals
 from runtime.errors import announce
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ def main(args: list[str] | None = None) -> Any:
     """
     given = sys.argv[1:] if args is None else args
     own_process = args is None
-    cpu.let_waiting_threads_sleep()
     try:
         return commands.run(given, lambda words: run_lightning(words, own_process))
     except KeyboardInterrupt:
@@ -45,7 +44,6 @@ def main(args: list[str] | None = None) -> Any:
 
 def run_lightning(args: list[str], own_process: bool = False) -> "LadderCLI":
     """Runs fit, validate or test, and returns their Trainer, model and data."""
-
     if own_process:
         gc.disable()  # imports make a million objects that stay; each look through them takes 0.2 s
         if "fit" in sys.argv[1:]:  # saves when it is told to stop

@@ -17,6 +17,7 @@ from typing import Any
 
 from commands.errors import ROOT, did_you_mean
 from commands.help_texts import FIT, SCORE
+from runtime import cpu
 from runtime.errors import UserError
 
 COMMANDS = {  # what each does, in one line that begins with a verb
@@ -53,6 +54,7 @@ def run(args: list[str], lightning: Callable[[list[str]], Any]) -> Any:
         command = next((arg for arg in args if arg in COMMANDS), "fit")
         example = f"such as `python cli.py {command} {name} ...`"
         raise UserError(f"{name}: options come after a command. Write it first, {example}.")
+    cpu.let_waiting_threads_sleep()  # before anything imports torch
     if name in LIGHTNING:
         if options in (["-h"], ["--help"]):
             score = SCORE.format(command=name, summary=COMMANDS[name])
