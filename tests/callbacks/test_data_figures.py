@@ -76,7 +76,7 @@ def test_the_head_has_the_first_rows() -> None:
 
 def test_pairs_put_each_column_against_each_other() -> None:
     figure = draw_pairs(TABLE)
-    grid = figure.axes[:4]  # row by row; densities have axes of their own after these
+    grid = figure.axes[:4]  # row by row; the axes of densities follow
     points = grid[1].collections[0].get_offsets()
     assert points.tolist() == TABLE[["width", "height"]].values.tolist()
     assert (grid[0].get_ylabel(), grid[3].get_xlabel()) == ("height", "width")

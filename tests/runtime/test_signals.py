@@ -21,7 +21,7 @@ RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `fit` in a process of its own, which is ended after the test."""
+    """Starts `fit` in another process, which is ended after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def popen(*options: str) -> subprocess.Popen[str]:
