@@ -81,7 +81,7 @@ def model_of(checkpoint: Path, own: list[str] | None) -> dict[str, Any]:
 
 
 def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) -> Any:
-    """Builds the DataModule that a run's config.yaml describes, ready for its splits.
+    """Builds the DataModule that a run's config.yaml describes, with its splits.
 
     Args:
         run: As for `load`.
@@ -105,24 +105,11 @@ def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) 
         found = parser.instantiate_classes(parser.parse_object({"data": data})).data
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{file}: its data cannot be built: {error}") from None
+    if not isinstance(found, InMemoryDataModule):
+        raise UserError(f"{type(found).__name__} is no datamodules.base.InMemoryDataModule")
     found.prepare_data()
-    found.setup("fit")
-    found.setup("test")
+    found.setup()
     return found
-
-
-def splits_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) -> Any:
-    """Returns the DataModule of a run, which must be one of this project's, with its splits."""
-    data = data_of(run, data_dir, trust)
-    if not isinstance(data, InMemoryDataModule) or data.splits is None:
-        raise UserError(f"{type(data).__name__} is no datamodules.base.InMemoryDataModule")
-    return data
-
-
-def class_names(model: Any) -> list[str]:
-    """Returns the names of a model's classes, or else their numbers."""
-    names = model.frame.class_names if model.frame else None
-    return [str(name) for name in names or range(model.num_classes or 0)]
 
 
 @contextmanager
@@ -133,12 +120,3 @@ def inference(model: LightningModule) -> Iterator[None]:
     half = "bf16" in choose_precision(device)[0]
     with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=half):
         yield
-
-
-def numbered(folder: Path, name: str) -> Path:
-    """Returns the folder, or with a number behind it if it holds this file already."""
-    found, number = folder, 1
-    while (found / name).exists():
-        number += 1
-        found = folder.with_name(f"{folder.name}_{number}")
-    return found

@@ -1,18 +1,17 @@
 """Predictions of a trained model for its test data, or for image files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from commands.loading import class_names, folder_of, inference, load, splits_of
+from callbacks.results import class_names
+from commands.loading import data_of, folder_of, inference, load
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame, as_pixels, to_frame
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
@@ -23,20 +22,8 @@ from runtime.errors import UserError
 from runtime.files import write
 
 ROWS = 10  # printed
-NAMED = 5  # files that a message names
 SMALL = 10  # inputs of an example that a table shows
 SHOWN = 24  # files in the figure
-CELL = 160  # pixels of each side of a picture; a file and the network's input are two
-TOP = 3  # classes
-LETTERS, SIZE = 28, 11  # of a file's name; points
-
-
-class ImageFile(NamedTuple):
-    """An image file, as the figure shows it and as the network gets it."""
-
-    name: str
-    thumbnail: Image.Image
-    pixels: Tensor  # uint8 (C, H, W)
 
 
 def predict(
@@ -50,7 +37,7 @@ def predict(
 
     `predictions.csv` has the truth and the prediction of each test example, each class's
     probability, and the inputs of small data. With `files`, `predictions_files.csv` has a row for
-    each file, and `predictions_files.png` shows each file beside what the network gets.
+    each file, and `predictions_files.png` shows what the network gets of the first ones.
 
     Args:
         run: The trained model: a run's folder, a checkpoint, `last` or `best`.
@@ -70,9 +57,9 @@ def predict(
             f"{type(model).__name__}. Draw from a generator with `python cli.py sample {run}`."
         )
     if files is None:
-        table, name = predict_test(model, splits_of(run, data_dir, trust)), "predictions"
+        table, name = predict_test(model, data_of(run, data_dir, trust)), "predictions"
     else:
-        table, images = classify_files(model, files)
+        table, pixels = classify_files(model, files)
         name = "predictions_files"
     head = table.head(ROWS).to_string(index=False, max_cols=13, float_format="{:.4f}".format)
     count = f"The first {ROWS} of {len(table):,}" if len(table) > ROWS else "All"
@@ -81,8 +68,7 @@ def predict(
     write(path, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
     print(f"Predictions: {path}")
     if files is not None:
-        figure = draw_files(images, table)
-        write(path.with_suffix(".png"), figure.savefig)
+        write(path.with_suffix(".png"), draw_files(pixels, table).savefig)
         print(f"Picture: {path.with_suffix('.png')}")
     return table
 
@@ -99,7 +85,8 @@ def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
     inputs, targets = data.splits.test
     answers = torch.cat(found)
     if is_classifier(model):
-        table, names = _tabulate(answers, class_names(model)), class_names(model)
+        names = class_names(model.frame, model.num_classes)
+        table = _tabulate(model, answers)
         truth: list[Any] = [names[k] for k in targets.tolist()]
     else:
         table = pd.DataFrame({"predicted": answers[:, 0].float()})
@@ -127,18 +114,31 @@ def classify_images(model: Any, images: Any) -> pd.DataFrame:
     if isinstance(paths, list | tuple) and all(isinstance(path, str | Path) for path in paths):
         return classify_files(model, map(Path, paths))[0]
     pixels = as_pixels(images, model.input_shape)
-    table = _tabulate(classify(model, pixels), class_names(model))
+    table = _tabulate(model, classify(model, pixels))
     table.insert(0, "index", [*map(str, range(len(pixels)))])
     return table
 
 
-def classify_files(model: Any, paths: Iterable[Path]) -> tuple[pd.DataFrame, list[ImageFile]]:
-    """Makes a table of image files and their classes, and returns the images too."""
-    images = read_files(find_files(paths), _frame_of(model))
-    probabilities = classify(model, torch.stack([image.pixels for image in images]))
-    table = _tabulate(probabilities, class_names(model))
-    table.insert(0, "file", [image.name for image in images])
-    return table, images
+def classify_files(model: Any, given: Iterable[Path]) -> tuple[pd.DataFrame, Tensor]:
+    """Makes a table of image files and their classes; returns what the network got as well.
+
+    Prints which files cannot be read, and what was done to others beyond scaling.
+    """
+    frame = _frame_of(model)
+    images: dict[str, Tensor] = {}
+    for path in find_files(given):
+        try:
+            images[str(path)], note = to_frame(read_image(path), frame)
+        except UnreadableImageError as error:
+            note = f"left out, because it cannot be read ({error})"
+        if note:
+            print(f"{path}: {note}")
+    if not images:
+        raise UserError("--files: no file can be read as an image")
+    pixels = torch.stack([*images.values()])
+    table = _tabulate(model, classify(model, pixels))
+    table.insert(0, "file", [*images])
+    return table, pixels
 
 
 @torch.no_grad()
@@ -177,69 +177,18 @@ def find_files(given: Iterable[Path]) -> list[Path]:
     return found
 
 
-def read_files(paths: Sequence[Path], frame: Frame) -> list[ImageFile]:
-    """Reads image files and brings them to the frame.
-
-    Prints which cannot be read, and what was done to others beyond scaling.
-
-    Raises:
-        UserError: If none can be read.
-    """
-    images, problems = [], []
-    notes: dict[str, list[str]] = {}
-    for path in paths:
-        try:
-            image = read_image(path)
-        except UnreadableImageError as error:
-            problems.append(f"{path} ({error})")
-            continue
-        pixels, note = to_frame(image, frame)
-        image.thumbnail((CELL, CELL))
-        images.append(ImageFile(str(path), image, pixels))
-        notes.setdefault(note, []).append(str(path))
-    if not images:
-        raise UserError(f"--files: no file can be read as an image: {_listed(problems)}")
-    if problems:
-        print(f"{len(problems)} of {len(paths)} files cannot be read and are left out: "
-              f"{_listed(problems)}")  # fmt: skip
-    for note in filter(None, notes):
-        print(f"{_listed(notes[note])}: {note}")
-    return images
-
-
-def _tabulate(probabilities: Tensor, names: Sequence[str]) -> pd.DataFrame:
+def _tabulate(model: Any, probabilities: Tensor) -> pd.DataFrame:
     """Makes a table of the predicted class and each class's probability."""
+    names = class_names(model.frame, model.num_classes)
     best = [names[k] for k in probabilities.argmax(dim=1).tolist()]
     shares = dict(zip(names, np.asarray(probabilities.double()).T, strict=True))
     return pd.DataFrame({"predicted": best, **{f"p_{name}": p for name, p in shares.items()}})
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def draw_files(images: Sequence[ImageFile], table: pd.DataFrame) -> Figure:
-    """Draws the first files, each beside the network's input and below its likely classes.
-
-    Args:
-        images: The files.
-        table: A row for each, with the column `p_NAME` for each class.
-    """
-    shown, titles = images[:SHOWN], []
-    for image, (_, row) in zip(shown, table.filter(like="p_").iterrows(), strict=False):
-        texts = [f"{k.removeprefix('p_')} {100 * p:.1f} %" for k, p in row.nlargest(TOP).items()]
-        short = Path(image.name).name
-        short = short if len(short) <= LETTERS else "…" + short[-LETTERS + 1 :]
-        titles.append(f"{short}\n{texts[0]}\n{', '.join(texts[1:])}")
-    which = f"The first {SHOWN} of {len(images):,}" if len(images) > SHOWN else "The"
-    pairs = [(_square(image.thumbnail), _square(to_pil_image(image.pixels))) for image in shown]
-    tiles = torch.stack([torch.cat(pair, dim=2) for pair in pairs])
-    heading = f"{which} files, each beside what the network gets"
-    return mosaic(tiles, titles, min(4, len(shown)), heading, cell=2.7, letters=SIZE)
-
-
-def _square(image: Image.Image) -> Tensor:
-    """Pads a picture to a white square, uint8 (3, CELL, CELL)."""
-    method = Image.Resampling.NEAREST if max(image.size) < CELL else Image.Resampling.BICUBIC
-    return pil_to_tensor(ImageOps.pad(image.convert("RGB"), (CELL, CELL), method, "white"))
+def draw_files(pixels: Tensor, table: pd.DataFrame) -> Figure:
+    """Draws what the network gets of the first files, below their names and classes."""
+    titles = []
+    for _, row in table.head(SHOWN).iterrows():
+        share = f"{100 * row[f'p_{row.predicted}']:.1f} %"
+        titles.append(f"{Path(row.file).name[-20:]}\n{row.predicted} {share}")
+    return mosaic(pixels[:SHOWN], titles, min(6, len(titles)), "Files as the network gets them")

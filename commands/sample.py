@@ -10,21 +10,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import one_hot
-from torchvision.transforms.functional import to_pil_image
 
-from commands.loading import class_names, folder_of, inference, load, numbered, splits_of
-from figures.pictures import below_title, beside, mosaic, output_folder, tile, write_png
+from callbacks.results import class_names
+from commands.loading import folder_of, inference, load
+from figures.pictures import output_folder, tile, write_png
 from models import sampling
 from models.generative import Generative, is_generative, to_pixels
 from models.sampling import Draws
 from runtime.errors import UserError
 from runtime.files import write
-from runtime.ranges import Count, NonNegative, Probability, Seed
+from runtime.ranges import Count, Probability, Seed
 
 TRIES = 100  # images drawn per image wanted, if scores select
 COLUMNS = 10
-PATHS = 5  # rows of paths without classes
-NEIGHBORS = 5  # training images per sample
+PATHS = 5  # rows from one class to another
 FRAME_MS = 300
 
 
@@ -43,9 +42,7 @@ def sample(
     seed: Seed = 0,
     min_score: Probability = 0.0,
     max_score: Probability = 1.0,
-    interpolate: bool = False,
     between: list[str] | None = None,
-    neighbors: NonNegative = 0,
     gif: bool = False,
     out: Path | None = None,
     trust: bool = False,
@@ -62,9 +59,7 @@ def sample(
         seed: Seed of the latents.
         min_score: Keep only images that D scores as real with at least this probability.
         max_score: Keep only images that D scores as real with at most this probability.
-        interpolate: Also draw `interpolation.png`: rows from one latent to another on the sphere.
         between: Also draw `between_A_B.png`: from one class to another, `--between 3 8`.
-        neighbors: Also draw `neighbors.png`: so many images beside the nearest training images.
         gif: Also make `training.gif` from the sample grids of the run.
         out: Folder of the files. By default `samples` in the run's folder, with a number if it
             holds a grid already.
@@ -78,29 +73,17 @@ def sample(
     if ends is not None and len(ends) != 2:
         raise UserError("--between takes two classes, such as --between 3 8")
     chosen = numbers_of("classes", classes, model)
-    data = splits_of(run, trust=trust) if neighbors else None
     drawn = draw(model, count, chosen, seed, min_score, max_score)
     folder = output_folder(out or numbered(folder_of(run) / "samples", "grid.png"))
-    rows = None if model.num_classes is None else chosen or [*range(model.num_classes)]
-    model.cpu()
-    names = class_names(model)
-    grid, shown = draw_grid(folder, drawn, rows, names)
     arrays: dict[str, Any] = {k: v for k, v in drawn._asdict().items() if v is not None}
     path = folder / "samples.npz"
     write(path, lambda file: np.savez_compressed(file, seed=np.array(seed), **arrays))
-    written = [path, grid]
-    if interpolate:
-        written.append(draw_interpolation(folder, model, seed, rows, names))
+    shown = draw_grid(folder / "grid.png", drawn, class_names(model.frame, model.num_classes or 0))
     if ends:
-        written.append(draw_between(folder, model, seed, ends, names))
-    if data is not None:
-        images = as_tensor(drawn.images[:neighbors])
-        written.append(draw_neighbors(folder, images, data.splits.train.inputs))
+        draw_between(folder / f"between_{ends[0]}_{ends[1]}.png", model.cpu(), seed, ends)
     if gif:
-        written.append(draw_animation(folder, folder_of(run)))
-    total = len(drawn.images)
-    part = "" if shown == total else f", {shown:,} of them in grid.png"
-    print(f"{total:,} images{part}. Wrote into {folder}: {', '.join(p.name for p in written)}")
+        draw_animation(folder / "training.gif", folder_of(run))
+    print(f"{len(drawn.images):,} images, {shown:,} of them in {folder / 'grid.png'}")
     return drawn
 
 
@@ -123,16 +106,11 @@ def draw(
         max_score: Keep only images that D scores as real with at most this probability.
     """
     generator, chosen = check(model), numbers_of("classes", classes, model)
-    limits = " and ".join(
-        [f"--min_score {min_score:g}"] * (min_score > 0)
-        + [f"--max_score {max_score:g}"] * (max_score < 1)
-    )
-    if min_score > max_score:
-        raise UserError(f"--min_score {min_score} is above --max_score {max_score}, so no image "
-                        "can pass: exchange them, or leave one out")  # fmt: skip
+    limited = min_score > 0 or max_score < 1
+    limits = f"--min_score {min_score:g} and --max_score {max_score:g}"
     turns = chosen or [*range(generator.num_classes or 1)]  # without classes all are of one
     room = dict.fromkeys(turns, -(-count // len(turns)))  # images that each class still needs
-    tries = count * TRIES if limits else count
+    tries = count * TRIES if limited else count
     kept: list[tuple[Tensor, int, float]] = []  # image, class, score
     seen: list[float] = []
     with inference(model):
@@ -140,12 +118,11 @@ def draw(
             told = None if given is None else given.to(model.device)
             batch = sampling.sample(generator, latents.to(model.device), told)
             logits = generator.realness(batch, told)
-            if logits is not None:
-                seen += logits.float().sigmoid().tolist()
-            elif limits:
-                raise UserError(f"{limits} needs a discriminator, and this model has none")
+            if logits is None and limited:
+                raise UserError(f"{limits} need a discriminator, and this model has none")
+            shares = [1.0] * len(latents) if logits is None else logits.float().sigmoid().tolist()
+            seen += shares
             labels = turns[:1] * len(latents) if given is None else given.tolist()
-            shares = [1.0] * len(latents) if logits is None else seen[-len(latents) :]
             for image, label, share in zip(to_pixels(batch).cpu(), labels, shares, strict=True):
                 if room[label] > 0 and min_score <= share <= max_score:
                     room[label] -= 1
@@ -162,7 +139,7 @@ def draw(
     return Samples(
         torch.stack(images).movedim(1, -1).squeeze(-1).numpy(),
         np.array(numbers) if generator.num_classes is not None else None,
-        np.array(scores, np.float32) if seen else None,
+        np.array(scores, np.float32) if logits is not None else None,
     )
 
 
@@ -186,123 +163,57 @@ def numbers_of(
             f"--{option} selects classes, but {type(model).__name__} is not told a class: "
             "leave it out, or sample a ConditionalGAN"
         )
-    names = class_names(model)
-    digits = {str(number): number for number in range(model.num_classes)}
-    known = digits | {name: number for number, name in enumerate(names)}
+    names = class_names(model.frame, model.num_classes)
+    known = {str(k): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
     for name in map(str, classes):
         if name not in known:
-            named = "" if len(known) == len(digits) else f" or {', '.join(names)}"
-            raise UserError(f"--{option}: {name} is not one of 0 to {len(digits) - 1}{named}")
+            raise UserError(f"--{option}: {name} is not one of {', '.join(known)}")
     return [known[str(name)] for name in classes]
 
 
-def as_tensor(images: Any) -> Tensor:
-    """Converts images (N, H, W) or (N, H, W, C) to a tensor (N, C, H, W)."""
-    pixels = torch.as_tensor(images)
-    return pixels[:, None] if pixels.dim() == 3 else pixels.movedim(-1, 1)
+def numbered(folder: Path, name: str) -> Path:
+    """Returns the folder, or with a number behind it if it holds this file already."""
+    found, number = folder, 1
+    while (found / name).exists():
+        number += 1
+        found = folder.with_name(f"{folder.name}_{number}")
+    return found
 
 
-def draw_grid(
-    folder: Path, drawn: Samples, classes: list[int] | None, names: Sequence[str]
-) -> tuple[Path, int]:
-    """Draws `grid.png`: up to ten images per class, a named row each; returns how many it shows.
+def draw_grid(path: Path, drawn: Samples, names: Sequence[str]) -> int:
+    """Draws up to ten images per class, a named row each, and returns how many it shows.
 
     Images without classes make a square, at most 10 x 10.
     """
-    images = as_tensor(drawn.images)
-    if classes is None or drawn.labels is None:
+    images = torch.from_numpy(drawn.images)
+    images = images[:, None] if images.dim() == 3 else images.movedim(-1, 1)
+    if drawn.labels is None:
         side = min(COLUMNS, math.ceil(len(images) ** 0.5))
-        rows = [*images[: side**2].split(side)]
+        rows, titles = [*images[: side**2].split(side)], []
     else:
-        rows = [images[torch.as_tensor(drawn.labels == k)][:COLUMNS] for k in classes]
+        classes = [*dict.fromkeys(drawn.labels.tolist())]  # in the order in which they were asked
+        rows = [images[torch.from_numpy(drawn.labels == k)][:COLUMNS] for k in classes]
+        titles = [names[k] for k in classes]
     columns = max(map(len, rows))
     blank = images.new_zeros(columns, *images.shape[1:])
     grid = torch.cat([torch.cat([row, blank])[:columns] for row in rows]).float() / 255
-    write_png(folder / "grid.png", tile(grid, columns), [names[k] for k in classes or []])
-    return folder / "grid.png", sum(map(len, rows))
+    write_png(path, tile(grid, columns), titles)
+    return sum(map(len, rows))
 
 
-def draw_interpolation(
-    folder: Path, model: Generative, seed: int, classes: list[int] | None, names: Sequence[str]
-) -> Path:
-    """Draws `interpolation.png`: rows from one latent to another, each of one class if given."""
-    rows = len(classes or range(PATHS))
-    start, end = _latents(model, 2 * rows, seed).split(rows)
-    shares = torch.linspace(0, 1, COLUMNS)
-    path = torch.stack([spherical(start, end, share) for share in shares], dim=1).flatten(0, 1)
-    labels = torch.tensor(classes).repeat_interleave(COLUMNS) if classes else None
-    title = "From one noise vector (left) to another (right), on a great circle"
-    named = [names[k] for k in classes or []]
-    return _draw_paths(folder / "interpolation.png", model, path, labels, title, named)
-
-
-def draw_between(
-    folder: Path, model: Generative, seed: int, ends: list[int], names: Sequence[str]
-) -> Path:
-    """Draws `between_A_B.png`: rows of one latent each, from class to class."""
+def draw_between(path: Path, model: Generative, seed: int, ends: Sequence[int]) -> None:
+    """Draws rows of one latent each, from class to class."""
     first, last = one_hot(torch.tensor(ends), model.num_classes or -1).float()
     mixtures = torch.stack([torch.lerp(first, last, k) for k in torch.linspace(0, 1, COLUMNS)])
-    path = _latents(model, PATHS, seed).repeat_interleave(COLUMNS, dim=0)
-    left, right = (names[k] for k in ends)
-    title = f"From {left} (left) to {right} (right); each row keeps its noise"
-    file = folder / f"between_{ends[0]}_{ends[1]}.png"
-    return _draw_paths(file, model, path, mixtures.repeat(PATHS, 1), title, [])
+    latents = torch.cat([draw.latents for draw in Draws(model, PATHS, seed)])
+    noise = latents.repeat_interleave(COLUMNS, dim=0)
+    write_png(path, tile(sampling.sample(model, noise, mixtures.repeat(PATHS, 1)), COLUMNS))
 
 
-def _latents(model: Generative, count: int, seed: int) -> Tensor:
-    return torch.cat([draw.latents for draw in Draws(model, count, seed)])
-
-
-def _draw_paths(
-    file: Path, model: Generative, path: Tensor, labels: Tensor | None, title: str, rows: list[str]
-) -> Path:
-    picture = to_pil_image(to_pixels(tile(sampling.sample(model, path, labels), COLUMNS)).cpu())
-    write(file, below_title(beside(picture, rows) if rows else picture, title).save)
-    return file
-
-
-def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Interpolates between latents (B, D) along a great circle, which keeps their length typical.
-
-    White 2016, "Sampling generative networks", section 2.1. A straight line between two Gaussian
-    latents passes near 0, where the density of latents is low.
-    """
-    cosine = torch.cosine_similarity(start, end, dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
-    angle = cosine.arccos()[:, None]
-    return (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
-
-
-def draw_neighbors(folder: Path, images: Tensor, train: Tensor) -> Path:
-    """Draws `neighbors.png`: each sample (uint8), then its nearest training images in pixels."""
-    nearest, distances = nearest_images(images, train, NEIGHBORS)
-    rows = torch.cat([images[:, None], nearest], dim=1).flatten(0, 1)
-    titles = [["sample", *(f"{x:.1f}" for x in row)] for row in distances.tolist()]
-    heading = "Samples and their nearest training images\nDistance: Euclidean, pixels in [0, 1]"
-    path = folder / "neighbors.png"
-    every = [title for row in titles for title in row]
-    write(path, mosaic(rows, every, 1 + NEIGHBORS, heading, cell=0.92).savefig)
-    return path
-
-
-def nearest_images(images: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Finds the nearest images (N, count, C, H, W) of each uint8 image, and their distances."""
-    from sklearn.neighbors import NearestNeighbors
-
-    known, wanted = (part.flatten(1).float().numpy() for part in (among, images))
-    distances, places = NearestNeighbors(algorithm="brute").fit(known).kneighbors(wanted, count)
-    return among[places], torch.from_numpy(distances).float() / 255
-
-
-def draw_animation(folder: Path, run: Path) -> Path:
-    """Makes `training.gif` from the run's sample grids, each with its step."""
-    grids = sorted((run / "figures").glob("samples_*.png"))
-    if not grids:
+def draw_animation(path: Path, run: Path) -> None:
+    """Makes a film of the run's sample grids."""
+    frames = [Image.open(grid) for grid in sorted((run / "figures").glob("samples_*.png"))]
+    if not frames:
         raise UserError(f"--gif: there are no samples_*.png in {run / 'figures'}")
-    frames = [
-        below_title(Image.open(grid), f"step {int(grid.stem.rpartition('_')[2]):,}")
-        for grid in grids
-    ]
-    path = folder / "training.gif"
     options: dict[str, Any] = {"append_images": frames[1:], "duration": FRAME_MS, "loop": 0}
     write(path, lambda file: frames[0].save(file, save_all=True, **options))
-    return path

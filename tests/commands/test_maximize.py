@@ -9,16 +9,9 @@ import torch
 import ladder
 from commands import maximize as command
 from commands.maximize import draw_maximized, draw_occlusion
-from models import ConditionalGAN, GateMLP
-from models.averaging import Averaging
-from models.gan.discriminator import Head
-from models.gan.heads import ProjectionHead
-from models.gan.lecture import NormalizedSigmoidHead, SoftmaxHead
-from models.inspection import activations, maximize
+from models import inspection
 from runtime.errors import UserError
 from tests.callbacks.runs import probabilities
-from tests.models.classifiers import convnet
-from tests.models.gans import small
 
 
 def test_it_draws_the_class_scores_and_occlusion_maps(classifier: Path, tmp_path: Path) -> None:
@@ -27,48 +20,27 @@ def test_it_draws_the_class_scores_and_occlusion_maps(classifier: Path, tmp_path
     assert all(path.is_file() for path in written)
 
 
-def test_one_unit_of_a_named_layer_without_data(classifier: Path, tmp_path: Path) -> None:
+def test_averaged_weights_of_a_named_layer_are_drawn_without_data(
+    classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    whole = inspection.maximize
+    monkeypatch.setattr(
+        inspection, "maximize", lambda *args, **kwargs: seen.append(args) or whole(*args, **kwargs)
+    )
     model = ladder.load(classifier)
     layer = next(n for n, m in model.network.named_modules() if isinstance(m, torch.nn.Conv2d))
-    written = ladder.maximize(classifier, f"network.{layer}", 1, 2, occlusion=0, out=tmp_path)
+    written = ladder.maximize(classifier, f"network.{layer}", 2, occlusion=0, out=tmp_path)
     assert written[0].name == f"maximize_{layer}.png"
+    found = seen[0][0].state_dict()
+    assert all(torch.equal(found[k], v) for k, v in model.ema.network.state_dict().items())
+    assert any(not torch.equal(found[k], v) for k, v in model.network.state_dict().items())
 
 
-@pytest.mark.parametrize(("side", "shown"), [(3, False), (5, True)])
-def test_filters_are_drawn_only_if_they_can_be_read(side: int, shown: bool) -> None:
-    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, side), torch.nn.Flatten())
-    part = command.Inspected(network, network, "1", (1, 8, 8), None)
-    assert (command._filters(part) is not None) is shown
-    unread = command.Inspected(torch.nn.Linear(3, 3), network, "1", (1, 8, 8), None)
-    assert command._filters(unread) is None
-
-
-@pytest.mark.parametrize("head", [SoftmaxHead, NormalizedSigmoidHead, ProjectionHead])
-def test_a_gans_discriminator_is_looked_into(head: type[Head]) -> None:
-    part = command.inspect(small(ConditionalGAN, head=head))
-    images = maximize(part.network, "trunk.0", None, (1, 28, 28), steps=3, forward=part.forward)
-    assert images.shape == (2, 1, 28, 28)
-    reached = activations(part.network, "trunk.0", images, part.forward)
-    assert (reached.diagonal() > reached.flip(0).diagonal()).all()
-    assert part.layer in dict(part.network.named_modules())
-
-
-def test_a_gans_run_is_drawn(cgan: Path, tmp_path: Path) -> None:
-    written = ladder.maximize(cgan, steps=2, out=tmp_path)
-    assert "maximize_classes.png" in {path.name for path in written}
-
-
-def test_averaged_weights_are_the_ones_looked_into() -> None:
-    model = convnet(average=Averaging(0.9))
-    assert model.ema is not None
-    assert command.inspect(model).network is model.ema.network
-
-
-def test_what_has_no_images_is_refused(iris: Path) -> None:
-    with pytest.raises(UserError, match=r"inputs of GateMLP have shape \(2,\)"):
-        command.inspect(GateMLP())
-    with pytest.raises(UserError, match=r"inputs of IrisMLP have shape \(4,\)"):
-        ladder.maximize(iris)
+def test_what_is_no_classifier_of_images_is_refused(iris: Path, gan: Path) -> None:
+    for run, kind in ((iris, "IrisMLP"), (gan, "GAN")):
+        with pytest.raises(UserError, match=f"this run's model is {kind}$"):
+            ladder.maximize(run)
 
 
 def test_titles_name_units_and_colours_span_0_to_1() -> None:

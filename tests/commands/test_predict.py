@@ -11,7 +11,7 @@ from PIL import Image
 
 import cli
 import ladder
-from commands.predict import ImageFile, draw_files
+from commands.predict import draw_files
 from datamodules import Functions, Gates, Images, Iris
 from runtime.errors import UserError
 from tests.commands.runs import QUIET
@@ -39,13 +39,13 @@ def test_files_and_folders_are_classified(
 ) -> None:
     out = tmp_path / "out"
     table = ladder.predict(classifier, [scans / "a.png", scans], out=out)
-    names = [scans / "a.png", scans / "a.png", scans / "b.jpg"]
+    names = [scans / "a.png", scans / "b.jpg"]
     assert table["file"].tolist() == [*map(str, names)]
     assert list(table) == ["file", "predicted", *(f"p_{k}" for k in range(10))]
     printed = capsys.readouterr().out
-    assert "1 of 4 files cannot be read" in printed
+    assert f"{scans / 'c.png'}: left out, because it cannot be read (not an" in printed
     assert f"{scans / 'b.jpg'}: dark on light, inverted to match the training images" in printed
-    assert Image.open(out / "predictions_files.png").width > 300
+    assert (out / "predictions_files.png").is_file()
     written = pd.read_csv(out / "predictions_files.csv")
     np.testing.assert_allclose(written.p_3, table.p_3, rtol=1e-5)
     model, data = ladder.load(classifier), Images("digits")
@@ -113,7 +113,7 @@ def test_a_refused_predict_leaves_nothing(
     out, empty = tmp_path / "out", tmp_path / "empty"
     empty.mkdir()
     for run, files, expected in (
-        (classifier, [scans / "c.png"], r"no file can be read as an image: .*c.png \(not an"),
+        (classifier, [scans / "c.png"], "no file can be read as an image"),
         (classifier, [tmp_path / "no.png"], "there is no such file or folder"),
         (classifier, [empty], r"there is no image in or below this folder \(\."),
         (iris, [scans], r"the inputs of this IrisMLP have shape \(4,\)"),
@@ -123,13 +123,8 @@ def test_a_refused_predict_leaves_nothing(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_figure_takes_files_of_any_kind(channels: int) -> None:
-    pixels = torch.zeros(channels, 8, 12, dtype=torch.uint8)
-    image = Image.new("L" if channels == 1 else "RGB", (30, 10), "red" if channels == 3 else 99)
-    names = ["a/folder/file.png", f"a/{'very-' * 9}long.png"]
-    files = [ImageFile(name, image, pixels) for name in names]
-    figure = draw_files(files, pd.DataFrame({"file": names, "p_0": [0.25] * 2, "p_1": [0.75] * 2}))
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    names = ["file.png", "…ery-very-very-very-long.png"]
-    assert texts == [f"{name}\n1 75.0 %\n0 25.0 %" for name in names]
+def test_the_figure_names_files_and_classes() -> None:
+    table = pd.DataFrame({"file": ["a/very-long-folder/file.png"], "predicted": ["cat"],
+                          "p_cat": [0.75], "p_dog": [0.25]})  # fmt: skip
+    figure = draw_files(torch.zeros(1, 3, 8, 12, dtype=torch.uint8), table)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["file.png\ncat 75.0 %"]
