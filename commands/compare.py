@@ -1,60 +1,73 @@
 """`python cli.py compare RUN RUN ...`: the results of several runs in one table."""
 
+import io
 import os
 import re
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
+import yaml
 
-from commands.compare_runs import Run, as_text, logged_by, read_runs, report
 from runtime.errors import UserError
-from runtime.files import METRICS
+from runtime.files import METRICS, read_json, write
 
 RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run
-STAGES = {"val": "validate", "test": "test"}  # and the commands that write their scores
+STAGES = ("val", "test")
 MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of preference
+SEED = "seed_everything"
+UNRELATED = ["trainer.default_root_dir", "ckpt_path", "experiment"]  # not to the results
+WIDEST = 24  # letters of a setting's value in the terminal
+
+Scores = dict[str, float | None]  # by stage and name: `test/frechet`; None: not computable
+
+
+@dataclass
+class Run:
+    """The settings and results of a run."""
+
+    folder: Path
+    name: str  # the part of its path in which it differs from other runs
+    settings: dict[str, Any]  # by dotted names
+    scores: Scores
+    floors: Scores  # scores of real images
 
 
 def compare(
-    runs: list[Path] | None = None,
-    stage: Literal["val", "test"] | None = None,
-    out: Path | None = None,
-    list: bool = False,
+    runs: list[Path] | None = None, out: Path | None = None, list: bool = False
 ) -> pd.DataFrame:
     """Prints a table of runs, with a row for each setting that differs and for each score.
 
-    Writes `comparison.csv`, and for several runs `comparison.png`.
+    Writes it as `comparison.csv`, too.
 
     Args:
         runs: Folders of runs. Of any other folder, all runs below it count. Default: `runs`.
-        stage: Show the scores of this stage alone.
         out: Folder to write to. Default: the one that contains all these runs.
-        list: Only list the runs: model, data, steps, main score and size on disk.
+        list: Only list the runs: model, data, steps and main score.
 
     Returns:
         The table that is printed.
     """
     places = runs or [Path("runs")]
-    found = find_runs(places)
     if missing := [place for place in places if not place.is_dir()]:
         raise UserError(f"there is no folder {missing[0]}. `compare runs --list` lists the runs.")
-    if not found:
+    if not (found := find_runs(places)):
         text = f"there is no run in {', '.join(map(str, places))}"
         raise UserError(f"{text}: no folder with {' or '.join(RECORDS)}.")
-    stages = [stage] if stage else [*STAGES]
     if list:
-        listed = pd.DataFrame(map(_row, read_runs(found, [*stages, "train"])))
+        listed = pd.DataFrame(map(_row, read_runs(found, [*STAGES, "train"])))
         print(as_text(listed, index=False))
         return listed
-    read = read_runs(found, stages)
+    read = read_runs(found, STAGES)
     scored, empty = [r for r in read if r.scores], [str(r.folder) for r in read if not r.scores]
     if not scored:
         raise UserError(
             f"there is nothing to compare: no results in {', '.join(empty)}. `python cli.py "
-            f"{STAGES[stages[-1]]} --ckpt_path RUN` writes a run's results into its folder."
+            "test --ckpt_path RUN` writes a run's results into its folder."
         )
     if empty:
         print(f"Skipped, because there are no results: {', '.join(empty)}", file=sys.stderr)
@@ -78,7 +91,6 @@ def find_runs(places: Iterable[Path]) -> list[Path]:
 def _row(run: Run) -> dict[str, str]:
     """Returns a run's row of the list."""
     steps = logged_by(run.folder).get("step", pd.Series(dtype=float)).max()
-    size = sum(f.lstat().st_size for f in run.folder.glob("**/*") if f.is_file())
     names = (f"{stage}/{name}" for stage in ("test", "val", "train") for name in MAIN)
     score = next((name for name in names if run.scores.get(name) is not None), None)
     return {
@@ -87,5 +99,135 @@ def _row(run: Run) -> dict[str, str]:
         "data": run.settings.get("data", "-"),
         "steps": "-" if pd.isna(steps) else f"{steps:,.0f}",
         "score": f"{score} {run.scores[score]:.4g}" if score else "-",
-        "MB": f"{size / 1e6:,.1f}",
     }
+
+
+def read_runs(folders: Sequence[Path], stages: Sequence[str]) -> list[Run]:
+    """Reads the runs in these folders, with their scores of these stages."""
+    parents = [folder.resolve().parent for folder in folders]
+    runs = []
+    for folder, parent in zip(folders, parents, strict=True):
+        # Without what all paths share, and without `version_N` if there is no other.
+        name = folder.resolve().relative_to(os.path.commonpath(parents))
+        only = len(name.parts) > 1 and parents.count(parent) == 1
+        title = str(name.parent if only else name)
+        runs.append(Run(folder, title, settings_of(folder), *scores_of(folder, stages)))
+    return runs
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Reads the values in a run's `config.yaml` by their dotted names; empty without that file.
+
+    A class stands for its `class_path`.
+    """
+    file = folder / "config.yaml"
+    try:
+        config = yaml.safe_load(file.read_bytes()) if file.is_file() else {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not valid YAML. Leave this run out.") from error
+    settings = {}
+    for name, value in pd.json_normalize(config).to_dict("records")[0].items() if config else ():
+        text = str(value) if isinstance(value, list | dict) else value
+        if name.endswith(".class_path"):
+            text = str(value).rpartition(".")[2]
+        settings[re.sub(r"\.(class_path|init_args)\b", "", name)] = text
+    return settings
+
+
+def scores_of(folder: Path, stages: Sequence[str]) -> tuple[Scores, Scores]:
+    """Reads a run's scores, and those of real images, by stage and name.
+
+    `metrics.json` takes precedence. For a stage that is not in it, the scores are the last values
+    in `metrics.csv`, which has none of real images.
+    """
+    recorded, logged = read_json(folder / METRICS), logged_by(folder).dropna(axis=1, how="all")
+    scores: Scores = {}
+    floors: Scores = {}
+    for stage in stages:
+        if found := recorded.get(stage):
+            scores |= {f"{stage}/{name}": value for name, value in found["scores"].items()}
+            floors |= {f"{stage}/{name}": value for name, value in found.get("floor", {}).items()}
+        else:
+            last = logged.filter(regex=f"^{stage}/").ffill().tail(1)
+            scores |= {name: last[name].item() for name in last}
+    return scores, floors
+
+
+def logged_by(folder: Path) -> pd.DataFrame:
+    """Reads a run's `metrics.csv`, also while the run writes it; empty without that file."""
+    file = folder / "metrics.csv"
+    text = file.read_text() if file.is_file() else ""
+    whole = text[: text.rfind("\n") + 1]  # a last row without its end is not complete
+    return pd.read_csv(io.StringIO(whole)) if whole else pd.DataFrame()
+
+
+def report(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
+    """Prints the table of runs and returns it; writes `comparison.csv`."""
+    shown = table(runs)
+    print(as_text(shown))
+    floors = _frame(runs, "floors").T.add_suffix(" (real images)")
+    if len(floors.columns):
+        print("In parentheses: the score of real images in place of generated ones.")
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.concat([differing(runs).T, _frame(runs, "scores").T, floors], axis=1)
+    write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
+    print(f"Wrote {folder / 'comparison.csv'}")
+    return shown
+
+
+def table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Returns settings and scores as text, a row each, with a column for each run.
+
+    Runs that differ in nothing but their seeds also have mean and standard deviation (n - 1): an
+    average over models, data or settings would mean nothing. The score of real images follows a
+    score in parentheses. Scores by class are left out.
+    """
+    settings, scores = differing(runs), _frame(runs, "scores").astype(float)
+    names = [name for name in scores.index if "_class_" not in name]
+    scores = scores.loc[sorted(names, key=lambda name: name.startswith("test/"))]
+    if len(runs) > 1 and not {*differing(runs, dropna=False).index} - {SEED}:
+        scores = scores.assign(mean=scores.mean(axis=1), std=scores.std(axis=1))
+    cells = scores.map(lambda value: "-" if pd.isna(value) else f"{value:.4g}")
+    floors = _frame(runs, "floors").astype(float).reindex(cells.index).dropna(how="all")
+    for name, row in floors.iterrows():
+        for run, floor in row.dropna().items():
+            cells.loc[name, run] += f" ({floor:.4g})"
+    settings = settings.map(_short).rename(index=in_words(settings.index))
+    return pd.concat([settings, cells]).fillna("")
+
+
+def differing(runs: Sequence[Run], dropna: bool = True) -> pd.DataFrame:
+    """Returns the settings in which runs differ, a row each, with a column for each run.
+
+    Args:
+        runs: The runs.
+        dropna: A setting that some runs do not have counts only if the others differ in it.
+    """
+    frame = _frame(runs, "settings").drop(UNRELATED, errors="ignore")
+    return frame[frame.nunique(axis=1, dropna=dropna) > 1]
+
+
+def _frame(runs: Sequence[Run], part: str) -> pd.DataFrame:
+    columns = {run.name: pd.Series(getattr(run, part), dtype=object) for run in runs}
+    names = dict.fromkeys(name for column in columns.values() for name in column.index)
+    return pd.DataFrame(columns, index=[*names])
+
+
+def _short(value: Any) -> str:
+    if pd.isna(value):
+        return "-"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
+
+
+def in_words(names: Iterable[str]) -> dict[str, str]:
+    """Shortens dotted names to their last parts, where these differ."""
+    words = {name: name.rpartition(".")[2] for name in names}
+    seen = [*words.values()]
+    return {name: word if seen.count(word) == 1 else name for name, word in words.items()}
+
+
+def as_text(frame: pd.DataFrame, index: bool = True) -> str:
+    """Returns a table in lines that fit the terminal; what is too wide goes on below."""
+    text = frame.to_string(index=index, line_width=shutil.get_terminal_size().columns)
+    return "\n".join(line.rstrip(" \\") for line in text.splitlines())

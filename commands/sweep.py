@@ -9,7 +9,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from commands.arguments import experiment_name, given_files, values
-from commands.compare_runs import read_runs, report
+from commands.compare import read_runs, report
 from commands.sweep_runs import DONE, LOCK, Run, Source, claim, results_of, say, train
 from runtime import signals
 from runtime.errors import UserError

@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock
 
 import metrics
-from commands.compare_runs import as_text, in_words, logged_by
+from commands.compare import as_text, in_words, logged_by
 from commands.sweep_runs import LOCK, Run, Source, claim, results_of, say
 from figures.style import styled, write_figure
 from runtime.errors import UserError
