@@ -5,7 +5,6 @@ import logging
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
-from copy import copy
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,17 +12,14 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
-from commands.loading import RUNS, load
+from commands.loading import folder_of, load
 from figures.pictures import output_folder
 from models.classifier import is_classifier
 from models.generative import is_generative
 from models.regressor import is_regressor
-from runtime import checkpoints
-from runtime.errors import FULL, UserError
+from runtime.errors import UserError
 from runtime.files import write
-from runtime.run_folder import run_folder_of
 
 Format = Literal["onnx", "torch", "safetensors"]
 LIBRARIES = {"onnx": ["onnx", "onnxruntime", "onnxscript"], "safetensors": ["safetensors"]}
@@ -38,8 +34,8 @@ def export(
 ) -> list[Path]:
     """Writes a trained model into files that run without this project.
 
-    A classifier of images takes their pixels as uint8. A generator stops at a label beyond the
-    classes. Each file is run at once and compared with PyTorch, and one that differs is not kept.
+    A classifier of images takes their pixels as uint8. Each file is run at once and compared with
+    PyTorch, and one that differs is not kept.
 
     Args:
         run: A run folder, a checkpoint, or `last` or `best`.
@@ -52,49 +48,45 @@ def export(
         The files.
 
     Raises:
-        UserError: If a file cannot be written. The others are.
+        UserError: If a file cannot be written.
     """
     wanted = [*dict.fromkeys(format)]
     for library in (library for name in wanted for library in LIBRARIES.get(name, [])):
         if find_spec(library) is None:
             raise UserError(f'export needs {library}: pip install -e ".[export]", or give --format')
-    source = checkpoints.resolve(run, RUNS, option="run")
-    model = load(source, trust).float()
+    model = load(run, trust).float()
     program, metadata = program_of(model), metadata_of(model)
     saves: dict[str, tuple[str, Callable[[Path], float]]] = {
         "onnx": (f"{program.name}.onnx", partial(save_onnx, program, metadata)),
         "torch": (f"{program.name}.pt2", partial(save_torch, program, metadata)),
         "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
     }
-    jobs = dict(saves[name] for name in wanted)
-    folder = output_folder(Path(out or (run_folder_of(source) or source.parent) / "export"))
-    problems = [problem for name, save in jobs.items() if (problem := try_to(save, folder / name))]
-    if problems:
-        raise UserError("; ".join(problems))
-    return [folder / name for name in jobs]
+    folder = output_folder(out or folder_of(run) / "export")
+    for name, save in (saves[name] for name in wanted):
+        _write(folder / name, save)
+    return [folder / saves[name][0] for name in wanted]
 
 
-def try_to(save: Callable[[Path], float], path: Path) -> str:
-    """Writes a file and prints its size, or returns the reason why not."""
+def _write(path: Path, save: Callable[[Path], float]) -> None:
+    """Writes a file with a function that returns its difference from PyTorch, and prints both."""
     found: list[float] = []
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # what a user needs is in the errors of the exporters
     try:
         with warnings.catch_warnings(action="ignore"), torch.autocast("cpu", enabled=False):
             write(path, lambda file: found.append(save(file)))
+    except OSError:  # such as a full disk
+        raise
     except Exception as error:  # exporters raise errors of many kinds
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
         reason = textwrap.shorten(str(cause), 300, placeholder=" ...") or type(cause).__name__
-        return f"{path.name} is not written: {reason}"
+        raise UserError(f"{path.name} is not written: {reason}") from error
     finally:
         logging.disable(before)
     size = path.stat().st_size / 1e3
     print(f"{path}: {size:,.0f} kB, largest difference from PyTorch {found[0]:.1e}")
-    return ""
 
 
 class Predictor(nn.Module):
@@ -120,10 +112,6 @@ class Generator(Predictor):
     """Latents (N, latent_dim) and, if conditional, labels (N,) -> images (N, C, H, W) in [0, 1]."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensors:
-        if labels is not None:
-            # ONNX Runtime, too, refuses a place that a list does not have.
-            count = self.model.num_classes
-            labels = torch.arange(count)[torch.where(labels < 0, count, labels)]
         return {"images": self.model(latents, labels)}
 
 
@@ -148,36 +136,22 @@ class Program(NamedTuple):
 
 
 def program_of(model: Any) -> Program:
-    """Returns the program of a trained model, without the parts that it does not run."""
+    """Returns the program of a trained model."""
     random, count = torch.Generator().manual_seed(0), max(SIZES)
     if is_generative(model):
         latents, _ = model.draw(count, random)
         examples = {"latents": latents}
         if model.num_classes is not None:
             examples["labels"] = torch.arange(count) % model.num_classes
-        found = Program("generator", Generator(model), examples)
-    elif is_classifier(model) or is_regressor(model):
+        return Program("generator", Generator(model).requires_grad_(False).eval(), examples)
+    if is_classifier(model) or is_regressor(model):
         name, shape = "classifier" if is_classifier(model) else "regressor", model.input_shape
         inputs = torch.randn(count, *shape, generator=random)
         if len(shape) == 3 and model.frame is not None:  # the divisor of the pixels is known
             inputs = torch.randint(256, inputs.shape, generator=random, dtype=torch.uint8)
-        found = Program(name, Predictor(model), {"inputs": inputs})
-    else:
-        kind = type(model).__name__
-        raise UserError(f"export knows classifiers, regressors and generative models, not {kind}")
-    remove_unused_weights(found)
-    return found
-
-
-@torch.no_grad()
-def remove_unused_weights(program: Program) -> None:
-    """Removes the parts of the model that the program does not run."""
-    network, used = program.network.requires_grad_(False).eval(), set[nn.Module]()
-    with register_module_forward_pre_hook(lambda layer, _: used.add(layer)):
-        network(**program.examples)
-    parts = network.model._modules.items()
-    network.model = copy(network.model)  # shares the tensors
-    network.model._modules = {name: part for name, part in parts if used & {*part.modules()}}
+        return Program(name, Predictor(model).requires_grad_(False).eval(), {"inputs": inputs})
+    kind = type(model).__name__
+    raise UserError(f"export knows classifiers, regressors and generative models, not {kind}")
 
 
 def metadata_of(model: Any) -> dict[str, str]:
