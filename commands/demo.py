@@ -24,7 +24,6 @@ from commands.loading import RUNS, load
 from datamodules.frame import Frame, to_frame
 from datamodules.gates import GATES, Gates
 from figures.functions import draw_surface
-from figures.pictures import tile
 from models.base import Module
 from models.classifier import is_classifier
 from models.gates import GateLogistic, GateMLP
@@ -35,7 +34,6 @@ from runtime.errors import UserError
 HOST = "127.0.0.1"  # nobody else on the network can see the page
 MOST = 40  # runs that are looked at, the newest
 SIDE, BRUSH = 280, 12  # pixels of the canvas, ten times those of a digit; half a stroke's width
-STEPS = 9  # images from one class to another
 SYMBOLS = {  # of a gate's parameters, by their number
     3: ["w₁", "w₂", "b"],
     9: ["u₁₁", "u₁₂", "u₂₁", "u₂₂", "c₁", "c₂", "w₁", "w₂", "b"],
@@ -236,19 +234,18 @@ def add_generators(page: Any, models: Models) -> None:
         with gr.Column(min_width=400):
             image = gr.Image(show_label=False, height=340, buttons=[], elem_id="sample")
             realness = gr.Markdown(elem_id="realness")
-    path = gr.Image(label="From one class to the other", buttons=[], height=130, elem_id="path")
 
     def choose(name: str) -> list[Any]:
         model: Any = models[name]
         if model.num_classes is None:
-            return [gr.update(visible=False)] * 4
+            return [gr.update(visible=False)] * 3
         names = class_names(model.frame, model.num_classes)
         ends = [gr.update(choices=names, value=names[k], visible=True) for k in (0, -1)]
-        return [*ends, gr.update(visible=True), gr.update(visible=True)]
+        return [*ends, gr.update(visible=True)]
 
     inputs: list[Any] = [chosen, first, second, share, seed]
-    show = partial(steer, models), inputs, [image, path, realness]
-    start = gr.on([page.load, chosen.input], choose, chosen, [first, second, share, path], **LATEST)
+    show = partial(steer, models), inputs, [image, realness]
+    start = gr.on([page.load, chosen.input], choose, chosen, [first, second, share], **LATEST)
     start.then(*show, **LATEST)
     gr.on([part.input for part in inputs[1:]], *show, **LATEST)
 
@@ -256,25 +253,22 @@ def add_generators(page: Any, models: Models) -> None:
 @torch.no_grad()
 def steer(
     models: Models, name: str, first: int | None, second: int | None, share: float, seed: int
-) -> tuple[Any, Any, str]:
-    """Draws the image of a seed at a share of the way from a class to another, and the whole way.
+) -> tuple[Any, str]:
+    """Draws the image of a seed at a share of the way from a class to another.
 
     At 0 it is the first image that `sample` draws of this class and seed.
     """
     model: Any = models[name]
     latents = next(iter(Draws(model, 1, int(seed)))).latents
-    mixtures = labels = None
+    mixture = labels = None
     if model.num_classes is not None:
         ends = one_hot(torch.tensor([first or 0, second or 0]), model.num_classes).float()
-        shares = torch.tensor([share, *np.linspace(0, 1, STEPS)], dtype=torch.float32)
-        mixtures = torch.lerp(ends[0], ends[1], shares[:, None])  # (1 + STEPS, K)
-        latents = latents.expand(len(mixtures), -1)
-        labels = mixtures[:1].argmax(dim=1)  # a discriminator knows whole classes only
-    images = sample(model, latents, mixtures)
-    logits = model.realness(images[:1], labels)
+        mixture = torch.lerp(ends[:1], ends[1:], share)
+        labels = mixture.argmax(dim=1)  # a discriminator knows whole classes only
+    images = sample(model, latents, mixture)
+    logits = model.realness(images, labels)
     text = "" if logits is None else f"### P(real) = {float(logits.sigmoid()):.2f}"
-    way = None if mixtures is None else to_pil_image(to_pixels(tile(images[1:], STEPS)))
-    return enlarged(to_pixels(images[0]), 336), way, text
+    return enlarged(to_pixels(images[0]), 336), text
 
 
 def add_gates(page: Any, models: Models) -> None:
