@@ -105,7 +105,7 @@ def curves(run: Run) -> pd.DataFrame:
 
 
 def layers(model: Module) -> pd.DataFrame:
-    """Lists a model's inputs, layers and joining operations, with their output shapes."""
+    """Lists a model's inputs and layers, with their output shapes."""
     rows = [
         (part, layer.kind, layer.output_shape, layer.parameters)
         for part, found in layers_of(model).items()

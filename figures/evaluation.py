@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import ListedColormap, PowerNorm
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -62,7 +61,7 @@ def draw_confusion(
 ) -> Figure:
     """Draws counts (K, K) and their shares of the row; the title ends with the diagonal's share.
 
-    Zeros are white and left out. More than ten classes have counts alone, and more than 20 colours.
+    Zeros are left out. More than ten classes have counts alone, and more than 20 colours.
     """
     import seaborn as sns
 
@@ -77,16 +76,11 @@ def draw_confusion(
         [text.format(count, share) if count else "" for count, share in zip(*row, strict=True)]
         for row in zip(counts.tolist(), shares.tolist(), strict=True)
     ]
-    # The smallest share is blue already, so that one in a thousand differs from white.
-    tones = colormaps["Blues"](np.linspace(0.1, 1, 256))
-    blues = ListedColormap(tones).with_extremes(bad="white")
-    ticks = [0.01, 0.1, 0.25, 0.5, 0.75, 1]
-    bar = {"label": "share of the row (white: none)", "ticks": ticks, "format": "{x:.0%}"}
+    bar = {"label": "share of the row", "ticks": [0, 0.1, 0.25, 0.5, 0.75, 1], "format": "{x:.0%}"}
+    colours = {"cmap": "Blues", "norm": PowerNorm(0.5, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
     size = {"size": 13 if classes <= 6 else 10.5}
-    colours = {"cmap": blues, "norm": PowerNorm(0.6, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
     labels = {"xticklabels": names, "yticklabels": names, "fmt": "", "annot_kws": size}
-    missing = (counts == 0).numpy()
-    sns.heatmap(shares.numpy(), mask=missing, annot=np.array(cells), ax=axes, **colours, **labels)
+    sns.heatmap(shares.numpy(), annot=np.array(cells), ax=axes, **colours, **labels)
     axes.tick_params(axis="y", rotation=0)
     axes.set(xlabel=columns, ylabel=rows)
     figure.suptitle(title, fontsize=14)  # above the colour bar as well, which has room for it
@@ -110,8 +104,7 @@ def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> Figur
 def draw_reliability(confidence: Tensor, hits: Tensor, error: float, title: str) -> Figure:
     """Draws accuracy against confidence in each bin, and the number of examples in each bin.
 
-    The error bars are Wilson's intervals, which contain the true accuracy of a bin in 95 % of cases
-    (Wilson 1927). Guo et al. 2017, "On calibration of modern neural networks", figure 1.
+    Guo et al. 2017, "On calibration of modern neural networks", figure 1.
 
     Args:
         confidence: (N,), the probability of the predicted class of each example.
@@ -120,30 +113,16 @@ def draw_reliability(confidence: Tensor, hits: Tensor, error: float, title: str)
         title: Of the figure.
     """
     counts, edges = np.histogram(confidence, BINS, (0, 1))
-    full, width, centres = counts > 0, 1 / BINS, edges[:-1] + 0.5 / BINS
-    mean, share = (
-        np.histogram(confidence, BINS, (0, 1), weights=values.double())[0][full] / counts[full]
-        for values in (confidence, hits)
-    )
+    right, _ = np.histogram(confidence, BINS, (0, 1), weights=hits.double())
+    centres, width = edges[:-1] + 0.5 / BINS, 0.94 / BINS
     figure, (upper, lower) = new_figure(8.4, 6.5, 2, sharex=True, height_ratios=[3, 1])
-    upper.bar(centres[full], share, width * 0.94, alpha=0.6, label="share that is right")
+    upper.bar(centres, right / counts.clip(1), width, label="share that is right")
     upper.plot([0, 1], [0, 1], "--", color="black", label="as it should be: the probability")
-    lengths = np.abs(np.stack(wilson_interval(share, counts[full])) - share)
-    points = {"color": "C3", "capsize": 4, "label": "its 95 % confidence interval"}
-    upper.errorbar(mean, share, lengths, fmt="o", **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    upper.legend(loc="lower left", bbox_to_anchor=(0, 1.01))
+    upper.legend(loc="upper left")
     figure.suptitle(f"{title}: expected calibration error {error:.4f}", fontsize=14)
-    bars = lower.bar(centres, counts, width * 0.94, color="0.6")
+    bars = lower.bar(centres, counts, width, color="0.6")
     lower.bar_label(bars, [f"{count:,}" if count else "" for count in counts], fontsize=10)
     lower.set(xlabel="probability of the predicted class", ylabel="examples", yscale="symlog")
     lower.margins(y=0.3)
     return figure
-
-
-def wilson_interval(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the ends of the 95 % interval of a probability, from a share of `count` trials."""
-    z = 1.96
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return centre - half, centre + half

@@ -15,17 +15,16 @@ from models.generative import is_generative
 
 ROW, BOX, WIDTH, GAP = 0.5, 0.34, 5.0, 0.3  # inches: a row, its box, a column, between columns
 LONGEST, COLUMNS = 16, 6  # rows of a column; columns, which are longer if these do not suffice
-GREY, NOTE = "#555555", "no arrow: it gets the output of an earlier layer"
+GREY = "#555555"
 
 
 class Layer(NamedTuple):
     """A layer of a network, or one of the network's inputs."""
 
     kind: str
-    output_shape: tuple[int, ...]  # without the batch; empty if unknown
+    output_shape: tuple[int, ...]  # without the batch
     parameters: int = 0
     is_input: bool = False
-    from_above: bool = True  # False: its input is the output of an earlier layer than the last
 
 
 def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
@@ -57,39 +56,23 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
 def _layers(
     network: nn.Module, compute: Callable[[], Any], inputs: dict[str, Tensor]
 ) -> list[Layer]:
-    """Returns the inputs, and the modules that compute something themselves, as they are called.
+    """Returns the inputs, and the modules with weights or without parts, as they are called.
 
-    These are modules without modules inside, and those that return another tensor than the last
-    module inside, such as a sum. A module that is called twice has its parameters once.
+    A module that is called twice has its parameters once.
     """
     found = [Layer(name, _shape(tensor), 0, True) for name, tensor in inputs.items()]
-    outputs: list[Tensor] = []  # all are kept, so that no two have the same place in memory
     counted: set[Tensor] = set()
 
-    def enter(_: nn.Module, args: Any) -> None:
-        outputs.extend(x for x in args if isinstance(x, Tensor))
-        if len(inputs) > 1 and args and _shape(args[0]) not in map(_shape, inputs.values()):
-            found.append(Layer("concatenate", _shape(args[0])))
-
-    def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def record(module: nn.Module, args: Any, output: Any) -> None:
         leaf = all(name == "parametrizations" for name, _ in module.named_children())
-        places = [0, *map(_place, outputs)]
-        if not isinstance(output, Tensor) or not leaf and _place(output) == places[-1]:
-            return
-        given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
-        known = {_place(x) for x in given} & {*places}
-        from_above = not leaf or not known or places[-1] in known
         own = {p for name, p in module.named_parameters() if leaf or "." not in name} - counted
         counted.update(own)
-        told = leaf and any(not x.is_floating_point() for x in given)
-        kind = type(module).__name__.removeprefix("Parametrized") + " + class" * told
-        count = sum(p.numel() for p in own)
-        found.append(Layer(kind, _shape(output), count, from_above=from_above))
-        outputs.append(output)
+        if isinstance(output, Tensor) and (leaf or own):
+            kind = type(module).__name__.removeprefix("Parametrized")
+            found.append(Layer(kind, _shape(output), sum(p.numel() for p in own)))
 
     parts = [part for name, part in network.named_modules() if "parametrizations" not in name]
-    hooks = [part.register_forward_hook(record, with_kwargs=True) for part in parts]
-    hooks.append(network.register_forward_pre_hook(enter))
+    hooks = [part.register_forward_hook(record) for part in parts]
     try:
         with eval_mode(network):
             compute()
@@ -97,11 +80,6 @@ def _layers(
         for hook in hooks:
             hook.remove()
     return found
-
-
-def _place(tensor: Tensor) -> int:
-    """Returns the place in memory, which a tensor shares with its parts and other shapes of it."""
-    return tensor.untyped_storage().data_ptr()
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
@@ -119,36 +97,23 @@ def draw_networks(networks: dict[str, list[Layer]]) -> Figure:
             columns.append(("" if start else title, layers[start : start + rows]))
     longest = max(len(layers) for _, layers in columns)
     width = len(columns) * (WIDTH + GAP) + GAP
-    figure = Figure((width, ROW * (longest + 2.2)))
+    figure = Figure((width, ROW * (longest + 1.8)))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(ROW * (longest + 0.6), -1.6 * ROW))
+    axes.set(xlim=(0, width), ylim=(ROW * (longest + 0.2), -1.6 * ROW))
     axes.axis("off")
     for place, (title, layers) in enumerate(columns):
         left = GAP + place * (WIDTH + GAP)
         axes.text(left, -1.1 * ROW, title, size=14, weight="bold", va="center")
         _write_cells(axes, left, -0.4 * ROW, ("layer", "output shape", "parameters"), color=GREY)
         for row, layer in enumerate(layers):
-            _draw_row(axes, left, row, layer, arrow=layer.from_above and bool(row or not title))
-    if any(not layer.from_above for _, layers in columns for layer in layers):
-        axes.text(GAP, ROW * (longest + 0.2), NOTE, size=11, color=GREY, va="center")
+            y = (row + 0.5) * ROW
+            colour = "white" if layer.is_input else "#cfe3f5" if layer.parameters else "#f2f2f2"
+            corner = left, y - BOX / 2
+            axes.add_patch(FancyBboxPatch(corner, WIDTH, BOX, "round,pad=0", fc=colour, ec=GREY))
+            shape = " x ".join(map(str, layer.output_shape))
+            count = f"{layer.parameters:,}" if layer.parameters else ""
+            _write_cells(axes, left, y, (layer.kind, shape, count))
     return figure
-
-
-def _draw_row(axes: Any, left: float, row: int, layer: Layer, arrow: bool) -> None:
-    """Draws the box of a layer, and the arrow that ends at it, or a plus between two inputs."""
-    y = (row + 0.5) * ROW
-    colour = "white" if layer.is_input else "#cfe3f5" if layer.parameters else "#f2f2f2"
-    corner = left, y - BOX / 2
-    axes.add_patch(FancyBboxPatch(corner, WIDTH, BOX, "round,pad=0", fc=colour, ec=GREY))
-    shape = " x ".join(map(str, layer.output_shape))
-    count = f"{layer.parameters:,}" if layer.parameters else ""
-    _write_cells(axes, left, y, (layer.kind, shape, count))
-    x = left + WIDTH / 2
-    if arrow and layer.is_input:
-        axes.text(x, y - ROW / 2, "+", size=12, ha="center", va="center")
-    elif arrow:
-        style = {"arrowstyle": "->", "color": GREY, "shrinkA": 0, "shrinkB": 0}
-        axes.annotate("", (x, y - BOX / 2), (x, y - ROW + BOX / 2), arrowprops=style)
 
 
 def _write_cells(axes: Any, left: float, y: float, cells: Sequence[str], **style: Any) -> None:

@@ -222,13 +222,3 @@ def beside(image: Image.Image, rows: Sequence[str]) -> Image.Image:
     for place, name in enumerate(rows):
         draw.text((margin / 2, (place + 0.5) * row), name, "black", font, anchor="mm")
     return page
-
-
-def below_title(image: Image.Image, title: str) -> Image.Image:
-    """Writes a title above a picture, in black on white."""
-    font = ImageFont.load_default(LABEL_PX)
-    width = max(image.width, round(font.getlength(title)) + LABEL_PX)
-    page = Image.new(image.mode, (width, image.height + 2 * LABEL_PX), "white")
-    page.paste(image, ((width - image.width) // 2, 2 * LABEL_PX))
-    ImageDraw.Draw(page).text((page.width / 2, LABEL_PX), title, "black", font, anchor="mm")
-    return page

