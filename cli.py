@@ -34,6 +34,8 @@ def main(args: list[str] | None = None) -> Any:
             raise
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         raise SystemExit(130) from None
+    except BrokenPipeError:  # nobody reads the output any more, as in `--help | head -1`
+        raise SystemExit(1) from None
     except Exception as error:
         code, text = explained(error)
         if not text:

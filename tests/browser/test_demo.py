@@ -36,10 +36,10 @@ WAIT = 60_000  # milliseconds
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a page with a classifier of digits, a GAN and gates by hand."""
     root: Path = tmp_path_factory.mktemp("runs")
-    options = ["--data.dataset=digits", "--data.batch_size=64", "--model.network.width=16"]
-    quiet = ["--trainer.enable_progress_bar=false", "--trainer.max_steps=150"]
+    options = ["--data.dataset=digits", "--data.scale=255", "--trainer.pictures=false"]
+    quiet = ["--trainer.enable_progress_bar=false", "--trainer.max_epochs=10"]
     place = f"--trainer.default_root_dir={root}"
-    run("fit", f"--config={ROOT}/configs/mnist_cnn.yaml", *options, *quiet, place)
+    run("fit", f"--config={ROOT}/configs/lecture/mnist_dense.yaml", *options, *quiet, place)
     train(root, "ConditionalGAN", *WIDTH_2)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

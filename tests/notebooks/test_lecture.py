@@ -22,7 +22,7 @@ HOOKS = ROOT / ".githooks"
 LANDMARKS = ("640", "387", "1,027", "138,357,544")  # parameters, as on the slides
 IMAGES = 24  # figures that the notebook shows
 RUNS = 11  # trainings
-CPU_SECONDS = 360
+CPU_SECONDS = 240
 TOP = ("callbacks", "commands", "figures", "configs", "datamodules", "metrics", "models", "runtime")
 
 
@@ -111,7 +111,7 @@ def test_it_runs_from_top_to_bottom(executed: tuple[Path, Any, float]) -> None:
     assert [path for path in folder.rglob("lightning_logs")] == []
     assert len([*folder.glob("runs/*/version_*")]) == RUNS
     print(f"{seconds:.0f} CPU-seconds")
-    assert 30 < seconds < CPU_SECONDS
+    assert seconds < CPU_SECONDS
 
 
 @pytest.mark.slow
