@@ -91,7 +91,7 @@ def draw(page: Any, points: list[tuple[float, float]]) -> None:
     page.mouse.move(*places[0])
     page.mouse.down()
     for place in places[1:]:
-        page.mouse.move(*place, steps=5)
+        page.mouse.move(*place)
     page.mouse.up()
 
 

@@ -47,16 +47,6 @@ def test_it_is_valid_and_has_no_outputs() -> None:
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
 
 
-def test_its_cells_are_short() -> None:
-    notebook = read(NOTEBOOK.read_text())
-    assert max(cell.source.count("\n") + 1 for cell in code_of(notebook)) <= 15
-    for before, cell in zip(notebook.cells, notebook.cells[1:], strict=False):
-        text = re.sub(r"```.*?```|^(?:-|#).*?$", "", cell.source, flags=re.DOTALL | re.MULTILINE)
-        if cell.cell_type == "markdown":
-            assert before.cell_type == "code" or before.id == "title", cell.id
-            assert len(re.findall(r"[.?](?:\s|$)", text)) <= 4, cell.id
-
-
 def test_it_names_no_path_of_a_machine_and_only_files_of_the_project() -> None:
     text = NOTEBOOK.read_text()
     assert re.findall(r"""["'( ](?:/|~/|[A-Z]:\\)[a-z]""", text) == []
