@@ -56,7 +56,7 @@ def run(args: list[str], lightning: Callable[[list[str]], Any]) -> Any:
         raise UserError(f"{name}: options come after a command. Write it first, {example}.")
     cpu.let_waiting_threads_sleep()  # before anything imports torch
     if name in LIGHTNING:
-        if options in (["-h"], ["--help"]):
+        if not {"-h", "--help"}.isdisjoint(options) and "all" not in options:
             score = SCORE.format(command=name, summary=COMMANDS[name])
             return print(FIT if name == "fit" else score)
         return lightning(args)

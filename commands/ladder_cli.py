@@ -1,32 +1,26 @@
 """LightningCLI for fit, validate and test: run folders, checkpoints by name, last lines."""
 
-import atexit
-import gc
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from callbacks import DEFAULT_CALLBACKS, Progress, Summary
-from commands import arguments, config_files, errors, terminal
+from commands import arguments, config_files, errors
 from commands.loading import model_of
 from commands.parser import (
     CLASSES,
     FROM_DATA,
     SECTIONS,
-    Parser,
     WholeConfig,
-    add_options_of,
     add_shared_options,
-    help_of_parts,
     keep_own_hyperparameters,
 )
 from datamodules.base import InMemoryDataModule
@@ -37,11 +31,11 @@ from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
 
+STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option is not another
+
 
 class LadderCLI(LightningCLI):
     """LightningCLI with run folders, checkpoints found by name, and one-line errors."""
-
-    parser: Parser
 
     def __init__(self, args: list[str]) -> None:
         self.args = args
@@ -52,8 +46,7 @@ class LadderCLI(LightningCLI):
             save_config_callback=WholeConfig,
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
-            parser_kwargs={"allow_abbrev": False},  # a misspelled option is not another
-            parser_class=Parser,
+            parser_kwargs=STRICT | {name: STRICT for name in self.subcommands()},
             subclass_mode_model=True,
             auto_configure_optimizers=False,
             args=args,
@@ -61,19 +54,16 @@ class LadderCLI(LightningCLI):
 
     # --- The command line ---
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """Returns the given command, because the parser of each takes 50 ms to build."""
-        known = {k: v for k, v in LightningCLI.subcommands().items() if k != "predict"}
-        return {name: known[name] for name in self.args[:1] if name in known} or known
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Returns Lightning's commands without `predict`, which is this project's."""
+        return {k: v for k, v in LightningCLI.subcommands().items() if k != "predict"}
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
-        for name in self.subcommands():
-            add_options_of(name, self._parser_of(name))
-
-    def _parser_of(self, command: str) -> Parser:
-        found: Any = self.parser._subcommands_action
-        return found.choices[command]
+        for name, parser in self._subcommand_parsers.items():
+            if name != "fit":
+                parser.set_defaults({"verbose": False})  # callbacks print tables
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_shared_options(parser)
@@ -87,8 +77,8 @@ class LadderCLI(LightningCLI):
         self._find_checkpoint()
         if self.options.get("data") is None:
             raise UserError(
-                f"missing: --data. {self.config.subcommand} needs a data set: give --data, such as "
-                "--data Images, or a config file that names one, such as --config configs/cgan.yaml"
+                "missing: --data. Give a data set, such as --data Images, or a config that names "
+                "one, such as --config configs/cgan.yaml."
             )
 
     def _parsed(self, args: list[str]) -> Namespace:
@@ -97,17 +87,13 @@ class LadderCLI(LightningCLI):
         args = with_config_of_run(args)
         self.files = arguments.given_files(args)
         config_files.check(self.files)
-        config_files.check_together(self.files)
-        if not {"--help", "-h"}.isdisjoint(args):
-            if "all" not in args:
-                print(help_of_parts(args))
-                raise SystemExit(0)
+        if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
             with lightning_fixes.defaults_of_the_new_class():
                 return self.parser.parse_args(args)
-        except UserError as error:
-            own = self._parser_of(args[0]).get_defaults().keys()
+        except ArgumentError as error:
+            own = self._subcommand_parsers[args[0]].get_defaults().keys()
             raise UserError(errors.of_parser(str(error), args, own, CLASSES)) from None
 
     @property
@@ -158,12 +144,7 @@ class LadderCLI(LightningCLI):
     # --- The parts of a run ---
 
     def before_instantiate_classes(self) -> None:
-        """Arranges the process: garbage collection, subnormal numbers, signals."""
-        if not gc.isenabled():
-            gc.freeze()  # no collection looks through what was imported, in training neither
-            if "triton" in sys.modules:  # it would report that as leaked, at length
-                atexit.register(gc.unfreeze)  # the look through it at the end takes a second
-            gc.enable()
+        """Arranges the process: subnormal numbers and signals."""
         take_subnormal_numbers_as_zero()  # a model may start torch's threads, before its trainer
         if not self._saves:
             signals.restore()  # a signal may end it at once
@@ -209,7 +190,7 @@ class LadderCLI(LightningCLI):
         if config.enable_model_summary is not False:
             chosen.append(Summary())
         if self._saves:
-            chosen.append(Preemption(config.max_time, f"{terminal.cli()} fit{self._trusting}"))
+            chosen.append(Preemption(config.max_time, f"python cli.py fit{self._trusting}"))
         if self._keeps_checkpoints:
             chosen += [options.checkpoint, checkpoints.BestCheckpoint()]
         return chosen
@@ -239,11 +220,7 @@ class LadderCLI(LightningCLI):
         """Refuses data that had nothing to validate on, and says where the pictures are."""
         data = self.datamodule
         if isinstance(data, InMemoryDataModule) and data.splits and data.splits.val is None:
-            again = ", or train again with --data.val_fraction 0.2"
-            remedy = again if "val_fraction" in data.hparams else ""
-            raise UserError(
-                f"the data have no validation split: use `python cli.py test RUN`{remedy}."
-            )
+            raise UserError("the data have no validation split: use `python cli.py test RUN`.")
         self.after_test()
 
     def after_test(self) -> None:
@@ -259,10 +236,11 @@ class LadderCLI(LightningCLI):
             return
         rank_zero_info(f"This run: {folder}")
         self.after_test()
-        rank_zero_info(terminal.watching(self.runs))
+        runs = shlex.quote(str(self.runs))
+        rank_zero_info(f"Watch it: tensorboard --logdir {runs} --host localhost")
         if self._saves:
             run = f"{shlex.quote(folder)}{self._trusting}"
-            rank_zero_info(f"Next:     {terminal.cli()} test {run}")
+            rank_zero_info(f"Next:     python cli.py test {run}")
 
     @property
     def _trusting(self) -> str:

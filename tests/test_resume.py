@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.cli import LightningArgumentParser
 
 import cli
 from callbacks import DEFAULT_CALLBACKS
 from commands import ladder_cli
-from commands.parser import Parser
 from runtime.preemption import TRY_AGAIN
 from tests.test_cli import fails, run
 
@@ -157,13 +157,14 @@ def test_a_kill_while_the_config_is_written_leaves_the_old_one(
     args = ["fit", "--config=configs/iris.yaml", f"--trainer.default_root_dir={tmp_path}"]
     cli.main([*args, "--trainer.max_epochs=1"])
     (folder,) = tmp_path.glob("iris/version_*")
-    before, dump, seen = (folder / "config.yaml").read_text(), Parser.dump, set()
+    before, seen = (folder / "config.yaml").read_text(), set()
+    dump = LightningArgumentParser.dump
 
     def watched(*args: Any, **options: Any) -> str:
         seen.add((folder / "config.yaml").read_text())
         return dump(*args, **options)
 
-    monkeypatch.setattr(Parser, "dump", watched)
+    monkeypatch.setattr(LightningArgumentParser, "dump", watched)
     cli.main([*args, "--trainer.max_epochs=2", f"--ckpt_path={folder}"])
     assert seen == {before}
     assert (folder / "config.yaml").read_text() != before

@@ -8,7 +8,6 @@ import pytest
 import torch
 import yaml
 
-from commands import terminal
 from commands.ladder_cli import load_initial_weights
 from models import IrisMLP
 from models.networks import FeedForward
@@ -50,16 +49,6 @@ def test_a_hostile_run_is_refused_before_anything_is_imported(
     assert "hostile" not in sys.modules
 
 
-def test_a_config_with_its_own_callbacks_says_whose_it_replaces(tmp_path: Path) -> None:
-    for name in "ab":
-        stop = {"class_path": "EarlyStopping", "init_args": {"monitor": f"train/{name}"}}
-        text = yaml.safe_dump({"trainer": {"callbacks": [stop]}})
-        (tmp_path / f"{name}.yaml").write_text(text)
-    files = [f"--config={tmp_path / name}.yaml" for name in "ab"]
-    with pytest.warns(UserWarning, match=r"b.yaml: its trainer.callbacks replace those of .*a.yam"):
-        parsed("fit", "--model=IrisMLP", "--data=Iris", *files)
-
-
 def test_initial_weights_are_those_of_the_same_name_and_shape(tmp_path: Path) -> None:
     torch.manual_seed(0)
     trained, new = IrisMLP(), IrisMLP(num_classes=5)
@@ -95,25 +84,10 @@ def test_the_last_lines_say_where_the_run_is_and_what_comes_next(
     assert here == f"This run: {folder}"
     assert pictures == f"Pictures: {folder}/figures"
     assert watch.endswith(f"--logdir '{tmp_path / 'my runs'}' --host localhost")
-    assert after.endswith(f"cli.py test '{folder}'")
+    assert after.endswith(f"python cli.py test '{folder}'")
     assert [text for text in caplog.messages if "`Trainer.fit` stopped" in text] == []
     caplog.clear()
     run("test", str(folder), *QUIET)
     assert caplog.messages[0] == f"Run: {folder}, step 2."
     assert caplog.messages[-1] == f"Pictures: {folder}/figures"
     assert [text for text in caplog.messages if "Restor" in text] == []
-
-
-def test_commands_are_those_of_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "bin").mkdir()
-    python = tmp_path / "bin" / "python"
-    python.touch(mode=0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setattr(sys, "argv", ["my folder/cli.py", "fit"])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", "/nothing")
-    assert terminal.cli() == "bin/python 'my folder/cli.py'"
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert terminal.cli() == "python 'my folder/cli.py'"
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/ipython"])
-    assert terminal.cli() == "python cli.py"
