@@ -1,6 +1,5 @@
 """LightningCLI for fit, validate and test: run folders, checkpoints by name, last lines."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from callbacks import DEFAULT_CALLBACKS, Progress, Summary
 from commands import arguments, config_files, errors
-from commands.loading import model_of
 from commands.parser import (
     CLASSES,
-    FROM_DATA,
     SECTIONS,
     WholeConfig,
     add_shared_options,
@@ -249,35 +246,26 @@ class LadderCLI(LightningCLI):
 
 
 def with_config_of_run(args: list[str]) -> list[str]:
-    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given.
-
-    A checkpoint outside a run folder has no config. Its model is added instead.
-    """
+    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given."""
     given = dict(arguments.values(args))
     option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
     if not given.keys().isdisjoint({*arguments.CONFIG, "--model"}) or option is None:
         return args
     runs = Path(given.get("--trainer.default_root_dir", "runs"))
     checkpoint = checkpoints.resolve(given[option], runs, option=option)
-    trusted = given.get("--trust", "false").lower() == "true"
-    own = None if trusted else [*trust.import_paths([v for _, v in arguments.values(args)])]
     config = (run_folder_of(checkpoint) or checkpoint) / "config.yaml"
-    if config.is_file():
-        if own is not None:
-            trust.check_trust(yaml.safe_load(config.read_text()), str(config), own)
-        return [args[0], "--config", str(config), *args[1:]]
-    if not (saved := model_of(checkpoint, own)):
+    if not config.is_file():
         return args
-    for name in FROM_DATA:
-        saved["init_args"].pop(name, None)
-    return [args[0], "--model", json.dumps(saved), *args[1:]]
+    if given.get("--trust", "false").lower() != "true":
+        own = trust.import_paths([value for _, value in arguments.values(args)])
+        trust.check_trust(yaml.safe_load(config.read_text()), str(config), own)
+    return [args[0], "--config", str(config), *args[1:]]
 
 
 def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:
     """Copies the weights that have the same name and shape in both models.
 
-    A warning names the others, which keep their initial values: the last layer, if the new data
-    have other classes.
+    The others keep their initial values: the last layer, if the new data have other classes.
 
     Raises:
         UserError: If none are the same.
@@ -291,9 +279,5 @@ def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:
             f"{type(model).__name__}. Give a run of the same kind of model."
         )
     model.load_state_dict(same, strict=False)
-    rank_zero_info(f"Weights from {checkpoint}: {len(same)} of {len(own)} tensors.")
-    if missing := [name for name in own if name not in same]:
-        rank_zero_warn(
-            f"--init_from {checkpoint}: {', '.join(missing)} have other shapes there or are "
-            "missing, so they keep their initial values."
-        )
+    missing = ", ".join(name for name in own if name not in same) or "none"
+    rank_zero_info(f"Weights from {checkpoint}: {len(same)} of {len(own)} tensors. New: {missing}.")
