@@ -6,6 +6,7 @@ Imports nothing heavy.
 import difflib
 import re
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,13 +30,8 @@ OUT_OF_MEMORY = (
     "a GAN --model.accumulate_grad_batches 2) for the same steps, or a narrower model. Checkpoints "
     "are kept: `--ckpt_path last` goes on."
 )
-REWORDED = {  # pattern in a message of Lightning or torch: a line, with {0} for its first group
-    r"out of memory|can't allocate|not enough memory|MemoryError": OUT_OF_MEMORY,
-    r"Error\(s\) in loading state_dict for (\w+):\s*(.{0,140})": (
-        "the checkpoint's weights do not fit this {0} ({1}). Leave out --config and --model to "
-        "take the run's own, or --ckpt_path to train anew."
-    ),
-}
+NO_MEMORY = r"out of memory|can't allocate|not enough memory"
+OTHER_WEIGHTS = r"Error\(s\) in loading state_dict for (\w+):\s*(.{0,140})"
 NEEDS = {True: "a config file, such as `python cli.py fit --config configs/cgan.yaml`",
          False: "a run, such as `runs/cgan`"}  # fmt: skip
 VALUES = {  # pattern in a message of jsonargparse about a value: a line for its groups
@@ -51,7 +47,10 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
 def explained(error: Exception) -> tuple[int, str]:
     """Returns the exit code and the line for an error; an empty line if it is nobody's mistake."""
     if isinstance(error, ModuleNotFoundError) and error.name in NEEDED:
-        return 2, _without_environment(error.name)
+        return 2, (
+            f"{error.name} is not installed for {sys.executable}. Set up the environment, "
+            f"`make train`, and `source {ROOT}/.venv/bin/activate`."
+        )
     if isinstance(error, UserError):
         return 2, str(error)
     if isinstance(error, RunFailedError):
@@ -60,12 +59,16 @@ def explained(error: Exception) -> tuple[int, str]:
         return 1, explain(error)
     if is_lost_process(error):
         return 1, LOST_PROCESS
-    message = " ".join(f"{'MemoryError: ' * isinstance(error, MemoryError)}{error}".split())
-    lightnings = _is_lightnings(error)
-    if lightnings or isinstance(error, RuntimeError | MemoryError):
-        for pattern, line in REWORDED.items():
-            if match := re.search(pattern, message):
-                return 1 if line is OUT_OF_MEMORY else 2, line.format(*match.groups(""))
+    if isinstance(error, MemoryError):
+        return 1, OUT_OF_MEMORY
+    message, lightnings = " ".join(str(error).split()), _is_lightnings(error)
+    if isinstance(error, RuntimeError) and re.search(NO_MEMORY, message):
+        return 1, OUT_OF_MEMORY
+    if isinstance(error, RuntimeError) and (match := re.search(OTHER_WEIGHTS, message)):
+        return 2, (
+            f"the checkpoint's weights do not fit this {match[1]} ({match[2]}). Leave out --config "
+            "and --model to take the run's own, or --ckpt_path to train anew."
+        )
     return 2, message if lightnings else ""
 
 
@@ -77,17 +80,9 @@ def _is_lightnings(error: BaseException) -> bool:
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
     if lightning and isinstance(error, lightning.MisconfigurationException):
         return True
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    file = frame.tb_frame.f_code.co_filename if frame is not None else ""
-    return "/lightning/" in file and isinstance(error, RuntimeError | ValueError | AttributeError)
-
-
-def _without_environment(package: str) -> str:
-    """Says which command activates the environment that has a package."""
-    text = f"{package} is not installed for {sys.executable}."
-    return f"{text} Set up the environment, `make train`, and `source {ROOT}/.venv/bin/activate`."
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    known = isinstance(error, RuntimeError | ValueError | AttributeError)
+    return known and "/lightning/" in "".join(files[-1:])
 
 
 def did_you_mean(near: Iterable[str]) -> str:

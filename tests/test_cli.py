@@ -151,12 +151,8 @@ def test_a_batch_size_that_cannot_be_is_said_before_the_summary(
     [
         ([], [], []),
         (["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=x"], [], ["CSVLogger"]),
-        (["--trainer.logger=[{class_path: CSVLogger, init_args: {save_dir: x}}]"],
-         [], ["CSVLogger"]),
         (["--trainer.logger=false"], [], None),
-        (["--trainer.fast_dev_run=1"], ["DummyLogger"], None),
         (["--trainer.fast_dev_run=1", "--trainer.logger=MLFlowLogger"], ["DummyLogger"], None),
-        (["--trainer.fast_dev_run=1", "--trainer.logger=false"], ["DummyLogger"], None),
     ],
 )  # fmt: skip
 def test_a_users_logger_is_left_to_the_run_folder(
