@@ -113,7 +113,8 @@ def of_parser(message: str, args: list[str], options: Iterable[str], classes: It
     if match := re.search(r"arguments? (?:is|are) required: (\S+)", message):
         if not path:
             name = match[1].removeprefix(f"{args[0]}.")
-            return f"missing: --{name}. Give {NEEDS[args[0] == 'fit']}."
+            hint = f" Give {NEEDS[args[0] == 'fit']}." if name in ("model", "run") else ""
+            return f"missing: --{name}.{hint}"
         return f"{place}{path}: {owners[-1].rpartition('.')[2]} needs {match[1]}."
     for pattern, line in VALUES.items():
         if match := re.search(pattern, message):
