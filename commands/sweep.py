@@ -191,8 +191,9 @@ def report_search(study: "optuna.Study", fit: Sequence[str], objective: str, fol
     frame = study.trials_dataframe(("number", "state", "value", "params", "duration"))
     frame = frame.rename(columns=lambda name: name.removeprefix("params_"))
     frame = frame.rename(columns={"number": "trial", "value": objective})
+    frame["state"] = frame["state"].str.lower()
     write(folder / "trials.csv", lambda file: frame.to_csv(file, index=False))
-    complete = frame[frame["state"] == "COMPLETE"].drop(columns=["state", "duration"])
+    complete = frame[frame["state"] == "complete"].drop(columns=["state", "duration"])
     if complete.empty:
         raise RunFailedError(f"no trial has ended with a value. {folder} has all their logs.")
     best = complete.sort_values(objective, ascending=study.direction.name == "MINIMIZE")

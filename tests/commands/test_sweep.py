@@ -144,7 +144,7 @@ def test_a_stopped_search_continues_its_trial(sweep: Sweep, space: Path) -> None
     stopped(sweep, signal.SIGTERM, "trial_0", *flags(space, 2))
     sweep.run(*flags(space, 2, "--seconds=2"))
     assert sweep.calls("trial_0") == ["", str(sweep.out / "trial_0")]
-    assert [trial["state"] for trial in sweep.trials()] == ["COMPLETE"] * 2
+    assert [trial["state"] for trial in sweep.trials()] == ["complete"] * 2
 
 
 def test_two_processes_train_no_run_twice(sweep: Sweep) -> None:
@@ -165,7 +165,7 @@ def test_two_processes_share_a_search(sweep: Sweep, space: Path) -> None:
     assert not (sweep.out / "trial_5").exists()
     trials = sweep.trials()
     assert len({trial["x"] for trial in trials}) == 5
-    assert {trial["state"] for trial in trials} == {"COMPLETE"}
+    assert {trial["state"] for trial in trials} == {"complete"}
 
 
 MISTAKES = {
@@ -241,7 +241,7 @@ def test_a_search_that_is_continued_is_the_same(
 def test_a_failing_trial_is_recorded(sweep: Sweep, space: Path, capsys: Output) -> None:
     space.write_text("x: [1, 2]\n")
     sweep.run(*flags(space, 6, "--fails_if_x=2"))
-    assert {(t["x"], t["state"]) for t in sweep.trials()} == {("1", "COMPLETE"), ("2", "FAIL")}
+    assert {(t["x"], t["state"]) for t in sweep.trials()} == {("1", "complete"), ("2", "fail")}
     assert len(sweep.trials()) == 6
     assert "RuntimeError: out of luck (log: " in capsys.readouterr().out
 
@@ -260,7 +260,7 @@ def test_a_trial_that_is_worse_than_the_median_is_stopped(sweep: Sweep, space: P
     assert [trial.intermediate_values for trial in study.trials] == [{0: 1.0}] * 5
     study.ask({"x": optuna.distributions.IntDistribution(2, 2)})  # by a process that was killed
     sweep.run(*flags(space, 6, "--seconds=0.5"))
-    assert [trial["state"] for trial in sweep.trials()] == ["COMPLETE"] * 5 + ["PRUNED"]
+    assert [trial["state"] for trial in sweep.trials()] == ["complete"] * 5 + ["pruned"]
 
 
 @extras
