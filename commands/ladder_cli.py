@@ -30,7 +30,8 @@ from commands.parser import (
     keep_own_hyperparameters,
 )
 from datamodules.base import InMemoryDataModule
-from runtime import checkpoints, cluster, lightning_fixes, signals, trust
+from runtime import checkpoints, cluster, signals, trust
+from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.errors import UserError
 from runtime.preemption import Preemption
@@ -104,7 +105,7 @@ class LadderCLI(LightningCLI):
                 raise SystemExit(0)
             args = [args[0], "--help"]
         try:
-            with lightning_fixes.defaults_of_the_new_class():
+            with defaults_of_the_new_class():
                 return self.parser.parse_args(args)
         except UserError as error:
             own = self._parser_of(args[0]).get_defaults().keys()
