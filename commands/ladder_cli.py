@@ -3,6 +3,7 @@
 import atexit
 import gc
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -181,6 +182,8 @@ class LadderCLI(LightningCLI):
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, UserError):
                 cause = cause.__cause__ or cause.__context__
+            if missing := re.search(r"(\w+)':\s+(Requirement .*)", str(error)):  # of a logger
+                cause = UserError(f"{missing[1]}: {missing[2]}")
             raise (cause or error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -188,11 +191,9 @@ class LadderCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
-            given = [] if config.logger in (None, True) else config.logger
-            others = given if isinstance(given, list) else [given]
-            resumed = self._folder_of_checkpoint
-            chosen.insert(0, RunFolder(self.runs, self.experiment, resumed, others))
-        kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them once the folder is known
+            chosen.insert(0, RunFolder(self.runs, self.experiment, self._folder_of_checkpoint))
+        if config.logger in (None, True):
+            kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them
         if self._saves:
             kwargs["max_time"] = None  # see Preemption
         kwargs["enable_model_summary"] = False  # see Summary

@@ -48,20 +48,6 @@ def whole(uninterrupted: Callable[..., Path]) -> Path:
     return uninterrupted("classifier")
 
 
-@pytest.mark.parametrize("fault", ["renamed", "removed"])
-def test_a_run_whose_folder_goes_ends_in_one_line(fault: str, tmp_path: Path, whole: Path) -> None:
-    for number in range(1, 1 + rounds(full=10, short=1)):
-        root = tmp_path / str(number)
-        folder, kept = root / "run" / "version_0", root / "run" / "version_kept"
-        act = partial(folder.rename, kept) if fault == "renamed" else partial(shutil.rmtree, folder)
-        at = partial(at_batch, 4 + 2 * number, act)
-        line = runs.fails(runs.start(root, "classifier", fault=at, logs=tmp_path), tmp_path)
-        assert f"{folder} was removed or renamed while the run was at step" in line
-        assert not folder.exists(), "the run wrote into a new folder"
-        runs.finish(runs.start(root, "classifier", logs=tmp_path), tmp_path)  # goes on, or is new
-        runs.check_equal(root, whole, spare=2)
-
-
 def test_a_run_whose_last_checkpoint_is_removed_goes_on(tmp_path: Path, whole: Path) -> None:
     """It is also killed before it links the next."""
     last = tmp_path / "run" / "version_0" / "checkpoints" / "last.ckpt"
@@ -108,7 +94,7 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path: Path, whole: Path) -> None
         runs.wait_for(lambda started=started: not all(p.is_alive() for (p,) in started))
         loser = next(i for i, (process,) in enumerate(started) if not process.is_alive())
         line = runs.fails(started[loser], logs[loser], code=2)
-        assert f"is being trained by process {started[1 - loser][0].pid} on " in line
+        assert "is being trained by another process" in line
         go.touch()
         runs.finish(started[1 - loser], logs[1 - loser])
         runs.check_equal(root, whole)
