@@ -14,6 +14,7 @@ from runtime.errors import UserError
 
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
+REFUSALS = (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException)
 
 
 class LadderTrainer(Trainer):
@@ -49,9 +50,9 @@ class LadderTrainer(Trainer):
         kwargs |= {"precision": precision, "plugins": plugins}
         try:
             super().__init__(*args, **kwargs)
-        except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
+            cluster.check_shape(self)
+        except REFUSALS as error:
             raise UserError(f"trainer: {error}") from error
-        cluster.check_shape(self)
         lightning_fixes.correct(self)
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()

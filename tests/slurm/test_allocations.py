@@ -15,7 +15,7 @@ GATES = "python cli.py fit --config configs/gates.yaml --trainer.accelerator cpu
 @pytest.mark.parametrize(
     ("options", "command", "expected"),
     [
-        (["--nodes=2", "--ntasks-per-node=1"], f"srun {GATES}", "would train alone"),
+        (["--nodes=2", "--ntasks-per-node=1"], f"srun {GATES}", "does not match"),
         (["--nodes=2", "--ntasks-per-node=1"], GATES, "without srun"),
         (["--ntasks=3"], f"srun {GATES}", "ntasks-per-node"),
     ],
