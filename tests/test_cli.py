@@ -209,11 +209,11 @@ def test_a_full_disk_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     def full(*args: object, **kwargs: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "/data/x")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     for place, expected in {
-        "torch.save": "last.ckpt cannot be written (No space left on device",
-        "callbacks.curves.Curves.on_train_end": "error: /data/x: No space left on device (",
+        "torch.save": ".ckpt: No space left on device (",
+        "callbacks.curves.Curves.on_train_end": "version_1: No space left on device (",
     }.items():
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
@@ -221,7 +221,7 @@ def test_a_full_disk_is_one_line(
                 cli.main(["fit", *IRIS, f"--trainer.default_root_dir={tmp_path}"])
         assert stopped.value.code == 1
         (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
-        assert expected.split(" ", 1)[1] in line
+        assert expected in line
 
 
 def test_memory_that_runs_out_is_one_line(
