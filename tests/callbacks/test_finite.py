@@ -77,12 +77,12 @@ class Diverges(Module):
         return torch.utils.data.DataLoader(torch.zeros(10))  # type: ignore[arg-type]
 
 
-def test_on_a_gpu_the_first_bad_step_is_read_at_a_logging_step(
+def test_on_a_gpu_losses_are_read_at_logging_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     callback = FiniteLoss()
     monkeypatch.setattr("callbacks.finite.waits", lambda device: True)
-    with pytest.raises(RunFailedError, match="loss 'loss': NaN or infinite at step 4 "):
+    with pytest.raises(RunFailedError, match="loss 'loss': NaN or infinite at step 6 "):
         make_trainer(callback, log_every_n_steps=7).fit(Diverges(bad=3))
     trainer = make_trainer(FiniteLoss(), log_every_n_steps=7)
     trainer.fit(Diverges(bad=-1))

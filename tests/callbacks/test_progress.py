@@ -11,7 +11,7 @@ import torch
 from lightning import Trainer
 
 from callbacks import Curves, Progress
-from callbacks.progress import steps_until, watch
+from callbacks.progress import watch
 from tests.callbacks.runs import Small, digits
 from tests.models.gans import small
 
@@ -136,15 +136,6 @@ def test_other_ranks_print_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Trainer, "is_global_zero", False)
     for out in (io.StringIO(), Terminal()):
         assert run(tmp_path, monkeypatch, out, max_steps=3) == ""
-
-
-@pytest.mark.parametrize(
-    ("updates", "window", "batches", "expected"),
-    [(7, 1, 5, 7), (3, 2, 5, 5), (4, 2, 5, 7), (4, 2, float("inf"), 8)],
-)
-def test_updates_become_batches(updates: int, window: int, batches: float, expected: int) -> None:
-    trainer: Any = SimpleNamespace(num_training_batches=batches, accumulate_grad_batches=window)
-    assert steps_until(trainer, updates) == expected
 
 
 def test_long_work_and_validation_show_a_bar_in_a_terminal_only(

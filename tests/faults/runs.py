@@ -21,6 +21,13 @@ from commands import ladder_cli
 from tests import ranks
 from tests.conftest import weights_hash_of
 
+
+def rounds(full: int, short: int) -> int:
+    """Returns how many rounds of a fault to run."""
+    return full if os.environ.get("LADDER_FAULTS") == "full" else short
+
+
+STEPS = 4 * rounds(full=8, short=4)
 PATIENCE = 300.0  # seconds; the same run takes 2 alone, and 10 on a busy machine
 MODELS = {
     "GAN": ["--model=GAN", "--model.generator.width=2", "--model.trunk.width=2",
@@ -31,7 +38,8 @@ MODELS = {
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=64"]
 SMALL = [
     "--experiment=run",
-    "--trainer.max_epochs=8", "--trainer.limit_train_batches=4", "--trainer.limit_val_batches=1",
+    f"--trainer.max_epochs={STEPS // 4}", "--trainer.limit_train_batches=4",
+    "--trainer.limit_val_batches=1",
     "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu", "--trainer.precision=32-true",
     "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
     "--checkpoint.min_steps=0", "--samples.min_steps=0", "--quality.samples=64",
@@ -41,11 +49,6 @@ CALLBACKS = (FiniteLoss, Curves, Evaluation)  # without figures that take a seco
 MACHINE = ("train/examples_per_s", "train/memory", "train/step_time")  # differ from run to run
 
 Fault = Callable[[], object]  # changes the process that it runs in
-
-
-def rounds(full: int, short: int) -> int:
-    """Returns how many rounds of a fault to run."""
-    return full if os.environ.get("LADDER_FAULTS") == "full" else short
 
 
 # -- processes ------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_killed_at_any_moment(
     moments = MOMENTS["both"] | MOMENTS[kind]
     for chain in range(rounds(full=10, short=1)):
         root = tmp_path / str(chain)
-        for link in range(rounds(full=10, short=6)):
+        for link in range(rounds(full=10, short=4)):
             fault, delay = (lambda: None), chance.uniform(0, 2)
             if link % 2:
                 left = left or chance.sample([*moments], len(moments))
@@ -158,7 +158,7 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on_to_the_bit(
 ) -> None:
     chance = random.Random(victim)
     for number in range(rounds(full=10, short=1)):
-        root, step = tmp_path / str(number), chance.randrange(5, 30)
+        root, step = tmp_path / str(number), chance.randrange(5, runs.STEPS - 2)
         later: Fault = Timer(chance.uniform(0, 0.02), kill).start
         fault = partial(at_batch, step, later)
         codes = ranks.end(runs.start(root, kind, fault=fault, processes=2, rank=victim), 120)

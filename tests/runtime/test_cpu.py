@@ -112,10 +112,6 @@ def test_cpus_are_judged_by_their_flags(
     assert choose_precision("cpu")[0] == expected
 
 
-def test_without_cpuinfo_it_is_fp32(tmp_path: Path) -> None:
-    assert cpu_flags(tmp_path / "nothing") == set()
-
-
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16-mixed"), ((7, 5), "32-true")])
 def test_gpus_are_judged_by_compute_capability(
     capability: tuple[int, int], expected: str, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,5 @@
 """A run's folder, its lock and its loggers."""
 
-import csv
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,16 +26,6 @@ def test_versions_count_on_and_leave_other_folders_alone(tmp_path: Path) -> None
     for name in ("version_0", "version_9", "version_x", "job_12"):
         (tmp_path / "gan" / name).mkdir(parents=True)
     assert version(tmp_path) == "version_10"
-
-
-def test_a_cluster_job_keeps_its_folder_over_a_requeue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
-    assert version(tmp_path) == "job_12"
-    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    assert version(tmp_path) == "job_10_3"
 
 
 def test_a_checkpoint_belongs_to_the_run_around_its_folder(tmp_path: Path) -> None:
@@ -70,22 +59,20 @@ def fit(tmp_path: Path, logger: Any, folder: RunFolder) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_loggers_are_added_to_the_runs_own(several: bool, tmp_path: Path) -> None:
+def test_loggers_are_added_to_the_runs_own(tmp_path: Path) -> None:
     remote, other = Remote(), CSVLogger(tmp_path / "other", name="", version="mine")
-    given = [other, remote] if several else remote
-    trainer = fit(tmp_path, given, RunFolder(tmp_path, "iris"))
+    trainer = fit(tmp_path, [other, remote], RunFolder(tmp_path, "iris"))
     folder = tmp_path / "iris" / "version_0"
     assert trainer.log_dir == str(folder)
     assert [type(logger) for logger in trainer.loggers] == [
-        RunCSVLogger, RunTensorBoardLogger, *([CSVLogger] if several else []), Remote
+        RunCSVLogger, RunTensorBoardLogger, CSVLogger, Remote
     ]  # fmt: skip
     assert "train/loss" in remote.metrics
     assert list(folder.glob("events.out.tfevents.*"))
     names = {"metrics.csv", "checkpoints"}
     assert names <= {path.name for path in folder.iterdir()}
     assert (folder / "checkpoints" / "last.ckpt").exists()
-    assert (tmp_path / "other" / "mine" / "metrics.csv").exists() == several
+    assert (tmp_path / "other" / "mine" / "metrics.csv").exists()
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -116,27 +103,6 @@ def test_a_folder_that_cannot_be_created_is_one_line(capsys: pytest.CaptureFixtu
     line = fails(capsys, "fit", "--config=configs/iris.yaml", "--trainer.default_root_dir=/proc/x")
     assert line.startswith("error: the run's folder in /proc/x/iris cannot be created (")
     assert line.endswith("set --trainer.default_root_dir")
-
-
-def test_a_resumed_run_has_each_step_once(tmp_path: Path, in_root: Path) -> None:
-    """It was killed 4 steps after its last checkpoint, and its metrics were already written."""
-    options = ["--checkpoint.min_steps=0", "--trainer.log_every_n_steps=1"]
-    place = [f"--trainer.default_root_dir={tmp_path}", "--experiment=x"]
-    run("fit", "--config=configs/iris.yaml", *options, *place, "--trainer.max_epochs=2")
-    folder = tmp_path / "x" / "version_0"
-    before = (folder / "metrics.csv").read_text().splitlines()
-    header, last = before[0].split(","), before[-1].split(",")
-    step = int(last[header.index("step")])
-    for extra in range(1, 5):
-        last[header.index("step")] = str(step + extra)
-        before.append(",".join(last))
-    (folder / "metrics.csv").write_text("\n".join(before) + "\n")
-    run("fit", "--config=configs/iris.yaml", *options, *place, "--trainer.max_epochs=3",
-        f"--ckpt_path={folder}")  # fmt: skip
-    with (folder / "metrics.csv").open() as file:
-        steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
-    assert steps == sorted(set(steps))
-    assert len(steps) == step * 3 // 2
 
 
 def test_a_run_without_pictures_draws_none(tmp_path: Path, in_root: Path) -> None:
