@@ -53,11 +53,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        if Path(path).is_file():  # otherwise the folder of a sharded checkpoint
-            try:
-                verify(Path(path))
-            except BadCheckpointError as error:
-                raise BadCheckpointError(f"{path}: {error}") from error
+        # Otherwise it is the folder of a sharded checkpoint.
+        if Path(path).is_file() and (wrong := problem_of(Path(path))):
+            raise BadCheckpointError(f"{path}: {wrong}")
         return super().load_checkpoint(path, map_location, weights_only)
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -81,52 +79,50 @@ def link(name: Path, target: Path) -> None:
     partial.replace(name)
 
 
-def verify(path: Path) -> None:
-    """Checks a checkpoint, once per process and state of the file.
+def problem_of(path: Path) -> str:
+    """Returns what is wrong with a checkpoint; empty if nothing is.
 
-    Reads the file once, for the checksum of every record (torch itself checks none), the entries of
-    a checkpoint, and whether all weights are finite.
-
-    Raises:
-        BadCheckpointError: If something is wrong; the message says what, without the path.
+    Reads the file once per process and state of the file, for the checksum of every record (torch
+    itself checks none), the entries of a checkpoint, and whether all weights are finite.
     """
     try:
         stat = path.stat()
+        key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+        if key in _sound:
+            return ""
+        if damage := _damage_of(path):
+            return damage
     except OSError as error:
-        raise BadCheckpointError(f"cannot be read ({error.strerror})") from error
-    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
-    if key in _sound:
-        return
-    _check_bytes(path)
+        return f"cannot be read ({error.strerror})"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises errors of many kinds for other files
-        raise BadCheckpointError("not a checkpoint of plain values") from error
+    except Exception:  # torch raises errors of many kinds for other files
+        return "not a checkpoint of plain values"
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
-        raise BadCheckpointError(
-            "a file of torch, but no checkpoint: it has no state_dict of a LightningModule"
-        )
+        return "a file of torch, but no checkpoint: it has no state_dict of a LightningModule"
     if bad := _not_finite(weights):
-        raise BadCheckpointError(f"its weights {bad} contain NaN or infinity")
+        return f"its weights {bad} contain NaN or infinity"
     _sound.add(key)
+    return ""
 
 
-def _check_bytes(path: Path) -> None:
+def _damage_of(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged, records = archive.testzip(), archive.infolist()
-    except OSError as error:
-        raise BadCheckpointError(f"cannot be read ({error.strerror})") from error
-    except Exception as error:  # zipfile raises errors of many kinds for damaged headers
-        raise BadCheckpointError("not a checkpoint, or an incomplete one") from error
+    except OSError:
+        raise
+    except Exception:  # zipfile raises errors of many kinds for damaged headers
+        return "not a checkpoint, or an incomplete one"
     if damaged:
-        raise BadCheckpointError(f"damaged: its record {damaged} has another checksum than stored")
+        return f"damaged: its record {damaged} has another checksum than stored"
     # Where torch would read something else than what zipfile has checked:
     if start := min((record.header_offset for record in records), default=0):
-        raise BadCheckpointError(f"damaged: {start:,} bytes of something else come before it")
+        return f"damaged: {start:,} bytes of something else come before it"
     if folders := [record.filename for record in records if record.external_attr & DOS_FOLDER]:
-        raise BadCheckpointError(f"damaged: its record {folders[0]} is marked as a folder")
+        return f"damaged: its record {folders[0]} is marked as a folder"
+    return ""
 
 
 def _not_finite(weights: dict[str, Any]) -> str:
@@ -134,15 +130,6 @@ def _not_finite(weights: dict[str, Any]) -> str:
     for name, weight in weights.items():
         if isinstance(weight, torch.Tensor) and not weight.isfinite().all():
             return name
-    return ""
-
-
-def problem_of(path: Path) -> str:
-    """Returns what is wrong with a checkpoint; empty if nothing is."""
-    try:
-        verify(path)
-    except BadCheckpointError as error:
-        return str(error)
     return ""
 
 

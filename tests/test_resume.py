@@ -15,7 +15,6 @@ from lightning import Callback
 import cli
 from callbacks import DEFAULT_CALLBACKS
 from commands import ladder_cli
-from commands.parser import Parser
 from runtime.preemption import TRY_AGAIN
 from tests.test_cli import fails, run
 
@@ -153,24 +152,6 @@ def test_a_run_killed_after_its_last_step_gets_its_evaluation(
     assert (folder / "metrics.json").read_text() == found
     assert (folder / "metrics.csv").read_text() == rows
     assert (folder / "figures" / "confusion_val.png").exists()
-
-
-def test_a_kill_while_the_config_is_written_leaves_the_old_one(
-    tmp_path: Path, in_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    args = ["fit", "--config=configs/iris.yaml", f"--trainer.default_root_dir={tmp_path}"]
-    cli.main([*args, "--trainer.max_epochs=1"])
-    (folder,) = tmp_path.glob("iris/version_*")
-    before, dump, seen = (folder / "config.yaml").read_text(), Parser.dump, set()
-
-    def watched(*args: Any, **options: Any) -> str:
-        seen.add((folder / "config.yaml").read_text())
-        return dump(*args, **options)
-
-    monkeypatch.setattr(Parser, "dump", watched)
-    cli.main([*args, "--trainer.max_epochs=2", f"--ckpt_path={folder}"])
-    assert seen == {before}
-    assert (folder / "config.yaml").read_text() != before
 
 
 def test_a_refused_resume_changes_no_file_of_the_run(

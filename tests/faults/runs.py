@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import cli
 from callbacks import Curves, Evaluation, FiniteLoss
@@ -196,8 +195,6 @@ def check_equal(root: Path, whole: Path, spare: int = 0) -> None:
     more = names - expected
     assert len(more) <= spare, more
     assert all(name.startswith("checkpoints/epoch=") for name in more), more
-    missing = scalars_of(theirs) - scalars_of(ours)
-    assert not missing, f"TensorBoard lacks {sorted(missing)[:5]}"
     check_whole(root)
     metrics = "metrics.json"
     if (theirs / metrics).exists():
@@ -216,18 +213,3 @@ def names_in(folder: Path) -> set[str]:
     """Returns all files of a run, hidden ones included, except TensorBoard's."""
     paths = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
     return {str(path) for path in paths if not path.name.startswith("events.")}
-
-
-def scalars_of(folder: Path) -> set[tuple[str, int]]:
-    """Returns names and steps of TensorBoard's scalars."""
-    events = (
-        event
-        for path in folder.glob("events.out.tfevents.*")
-        for event in EventFileLoader(str(path)).Load()
-    )
-    return {
-        (value.tag, event.step)
-        for event in events
-        for value in event.summary.value
-        if value.HasField("tensor") and not value.tag.startswith(MACHINE)
-    }

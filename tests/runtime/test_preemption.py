@@ -11,8 +11,6 @@ import torch.distributed as dist
 from lightning import Callback, Trainer
 
 import cli
-from callbacks import DEFAULT_CALLBACKS
-from commands import ladder_cli
 from datamodules import Images, Iris
 from models import IrisMLP
 from runtime import signals
@@ -21,7 +19,6 @@ from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 from tests.conftest import weights_hash_of
 from tests.models.gans import WIDTH_2, small
-from tests.test_resume import Kill, logged_steps
 
 
 def test_a_stopped_run_says_the_command_that_continues_it(
@@ -161,25 +158,6 @@ def test_a_time_limit_saves_and_loses_no_batch(
     assert torch.load(tmp_path / "stopped" / last, weights_only=True)["global_step"] == 1
     cli.main([*stopped, "--ckpt_path=last", "--trainer.max_time=01:00:00:00"])
     assert weights_hash_of(tmp_path / "stopped" / last) == whole
-
-
-def test_a_run_stopped_at_an_epochs_end_logs_the_same_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = [*RUN, "--trainer.max_epochs=-1", "--trainer.max_steps=15"]
-    run.append("--trainer.log_every_n_steps=50")  # so only the validations are logged
-    cli.main([*run, f"--trainer.default_root_dir={tmp_path}/whole"])
-    stopped = [*run, f"--trainer.default_root_dir={tmp_path}/stopped"]
-    stop = Kill("on_train_epoch_end", 10)
-    with monkeypatch.context() as patch:
-        patch.setattr(ladder_cli, "DEFAULT_CALLBACKS", (*DEFAULT_CALLBACKS, lambda: stop))
-        with pytest.raises(SystemExit):
-            cli.main(stopped)
-    cli.main([*stopped, "--ckpt_path=last"])
-    folder = "conditionalgan/version_0"
-    steps = [step for step, _ in logged_steps(tmp_path / "stopped" / folder)]
-    assert steps == [step for step, _ in logged_steps(tmp_path / "whole" / folder)]
-    assert steps == ["5", "10", "15"]
 
 
 def test_a_requeued_job_goes_on_in_its_folder(
