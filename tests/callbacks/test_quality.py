@@ -25,7 +25,7 @@ from tests.models.gans import KINDS, small
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_end_of_a_short_run_logs_scores(kind: type[GAN], tmp_path: Path) -> None:
-    run = trainer(tmp_path, Quality(samples=64, min_steps=1000))
+    run = trainer(tmp_path, Quality(samples=64, min_steps=1000), limit_train_batches=2)
     run.fit(small(kind), datamodule=digits())
     conditional = kind is ConditionalGAN
     names = {"val/frechet", "val/modes"} | ({"val/label_accuracy"} if conditional else set())
@@ -56,7 +56,8 @@ def test_scoring_changes_nothing_of_the_training(tmp_path: Path) -> None:
     weights = []
     for name, callbacks in {"scored": [Quality(samples=64, min_steps=1)], "not": []}.items():
         model = small()
-        trainer(tmp_path / name, *callbacks, max_epochs=2).fit(model, datamodule=digits())
+        run = trainer(tmp_path / name, *callbacks, max_epochs=2, limit_train_batches=3)
+        run.fit(model, datamodule=digits())
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)
 
@@ -156,7 +157,8 @@ def test_no_judge_is_said_once_and_nothing_is_scored(
 
 
 def test_an_extra_score_is_logged_and_recorded(tmp_path: Path) -> None:
-    run = trainer(tmp_path, Quality(samples=64, min_steps=1, extra_scores=Brightness()))
+    quality = Quality(samples=64, min_steps=1, extra_scores=Brightness())
+    run = trainer(tmp_path, quality, limit_train_batches=2)
     run.fit(small(), datamodule=digits())
     assert run.callback_metrics["val/brightness"] > 0
     quality = Quality(final_samples=150, gan_train=False, extra_scores=[Brightness()])
