@@ -41,7 +41,7 @@ SMALL = [
     "--trainer.limit_val_batches=1",
     "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu", "--trainer.precision=32-true",
     "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
-    "--checkpoint.min_steps=0", "--samples.min_steps=0", "--quality.samples=64",
+    "--checkpoint.min_steps=0", "--samples.min_steps=2", "--quality.samples=64",
     "--quality.min_steps=0",
 ]  # fmt: skip
 CALLBACKS = (FiniteLoss, Curves, Evaluation)  # without figures that take a second each
