@@ -127,3 +127,14 @@ def test_a_failure_on_rank_zero_is_one_on_all_ranks(tmp_path: Path) -> None:
     trainer: Any = SimpleNamespace(is_global_zero=False, strategy=strategy, loggers=[])
     with pytest.raises(UserError, match="no such folder"):
         RunFolder(tmp_path, "iris").setup(trainer, None, "fit")  # type: ignore[arg-type]
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+    class Broken(IrisMLP):
+        def on_fit_start(self) -> None:
+            raise ZeroDivisionError
+
+    folder = RunFolder(tmp_path / "runs", "iris")
+    with pytest.raises(ZeroDivisionError):
+        Trainer(callbacks=[folder], logger=False, accelerator="cpu").fit(Broken(), Iris())
+    assert not list(tmp_path.iterdir())
