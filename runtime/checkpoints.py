@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, verified, saved at set times, and found by name."""
 
+import difflib
 import math
 import os
 import re
@@ -271,10 +272,11 @@ def resolve(
     elif path.is_file() or path.is_symlink():
         found = path
     else:
-        problem = (
-            "no such file or folder. Give a checkpoint, a run folder, or 'last' for the newest run "
-            f"below {runs}."
-        )
+        there = [other.name for other in path.parent.glob("[!.]*")]
+        near = difflib.get_close_matches(path.name, there, n=1)
+        remedy = f"Give a checkpoint, a run folder, or 'last' for the newest run below {runs}."
+        remedy = f"Did you mean {path.parent / near[0]}?" if near else remedy
+        problem = f"no such file or folder. {remedy}"
     if found is None:
         raise UserError(f"{option} {wanted}: {problem}")
     if wrong := problem_of(found):
