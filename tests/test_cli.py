@@ -109,7 +109,7 @@ def test_help_of_a_config_lists_its_model_and_data(
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     assert "--model.label_smoothing" in printed
-    assert "--data.fold_seed" in printed
+    assert "--data.split_seed" in printed
     assert "--trainer" not in printed
 
 

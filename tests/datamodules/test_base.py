@@ -28,11 +28,8 @@ IDENTITIES: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
         },
     ),
     (
-        Iris(2, False, 0.5, 1, 3, 4, 2),
-        {
-            **{"standardize": False, "val_fraction": 0.5, "split_seed": 1},
-            **{"fold": 3, "folds": 4, "fold_seed": 2},
-        },
+        Iris(2, False, 0.5, 1),
+        {"standardize": False, "val_fraction": 0.5, "split_seed": 1},
     ),
 ]
 

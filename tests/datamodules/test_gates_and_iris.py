@@ -10,7 +10,6 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 
 from datamodules import Gates, InMemoryDataModule, Iris, Splits
-from runtime.errors import UserError
 
 TRUTH: dict[str, Callable[[bool, bool], bool]] = {
     "or": operator.or_,
@@ -78,21 +77,6 @@ def test_statistics_come_from_the_training_flowers_alone(fraction: float) -> Non
         if before is not None and after is not None:
             assert torch.equal(data.in_units(after.inputs), before.inputs)
     assert scaled.test.inputs.mean(0).abs().max() > 0.01
-
-
-def test_folds_partition_the_flowers_by_species() -> None:
-    parts = [splits(Iris(standardize=False, fold=fold)) for fold in range(5)]
-    for train, _, test in parts:
-        assert test.targets.bincount().tolist() == [10, 10, 10]
-        assert len(train.targets) == 120
-    joined = torch.cat([test.inputs for _, _, test in parts])
-    flowers = torch.tensor(load_iris().data, dtype=torch.float32)
-    assert sorted(joined.tolist()) == sorted(flowers.tolist())
-    other = splits(Iris(standardize=False, fold=0, fold_seed=1)).test.inputs
-    assert not torch.equal(other, parts[0][2].inputs)
-    for fold, folds in ((5, 5), (-1, 5), (0, 1), (0, 51)):
-        with pytest.raises(UserError, match=f"no fold {fold} of {folds}: set --data.folds to 2"):
-            Iris(fold=fold, folds=folds)
 
 
 def test_the_table_has_all_flowers_and_the_names_of_scikit_learn() -> None:
