@@ -118,6 +118,29 @@ def test_a_full_disk_stops_a_command(
     assert not [*disk.rglob("*.partial*")]
 
 
+@pytest.mark.parametrize("full", [True, False])
+def test_a_run_reads_images_on_a_disk_that_takes_no_cache(
+    full: bool, tmp_path: Path, disk: Path
+) -> None:
+    for name in ("a", "b"):
+        (disk / "data" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = np.random.default_rng(i).integers(0, 255, (16, 16), dtype=np.uint8)
+            Image.fromarray(pixels).save(disk / "data" / name / f"{i}.png")
+    args = [
+        "fit", *runs.MODELS["classifier"], "--data=ImageFolder", f"--data.path={disk / 'data'}",
+        "--data.size=16", "--data.channels=1", "--data.batch_size=4",
+        f"--trainer.default_root_dir={tmp_path / 'runs'}", "--trainer.max_steps=2",
+        "--trainer.accelerator=cpu", "--experiment=run",
+    ]  # fmt: skip
+    if full:
+        fill(disk)
+        runs.finish(runs.command(tmp_path, *args), tmp_path)
+    else:
+        with read_only(disk):
+            runs.finish(runs.command(tmp_path, *args), tmp_path)
+
+
 def test_a_read_only_disk_is_one_line(
     tmp_path: Path, disk: Path, uninterrupted: Uninterrupted
 ) -> None:
