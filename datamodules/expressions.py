@@ -62,4 +62,4 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
             f"function {expression!r:.80} cannot be evaluated ({error}): set --data.function to "
             f"something like 'sin(x)'; names are {known}"
         ) from error
-    return np.broadcast_to(np.asarray(values, np.float64), next(iter(variables.values())).shape)
+    return np.zeros_like(next(iter(variables.values()))) + values

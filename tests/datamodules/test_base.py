@@ -21,11 +21,8 @@ IDENTITIES: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
         {"dataset": "digits", "val_fraction": 1 / 12, "split_seed": 0},
     ),
     (
-        Functions("x1 + x2", 2, 99, "grid", 400, 0.25, 8, 6),
-        {
-            **{"function": "x1 + x2", "dimensions": 2, "num_train": 99, "sampling": "grid"},
-            **{"noise": 0.25, "data_seed": 6},
-        },
+        Functions("x1 + x2", 2, 99, 400, 8),
+        {"function": "x1 + x2", "dimensions": 2, "num_train": 99},
     ),
     (
         Iris(2, False, 0.5, 1),
