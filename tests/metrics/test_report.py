@@ -10,7 +10,6 @@ from metrics import Score, functions
 from metrics.report import Report, evaluate
 from metrics.samples import Samples
 from runtime.files import write_json
-from tests.metrics.brightness import Brightness  # type: ignore[attr-defined]
 from tests.metrics.samples import CLASSES, LIGHT, draw, sets
 
 NAMES = ["a", "b", "c"]
@@ -88,13 +87,3 @@ def test_few_real_images_are_said_to_be_few(report: Report) -> None:
     assert "Uncertain, because fewer than 500" in report.summary(LIGHT)
     generated, train, _ = sets()
     assert "Uncertain" not in evaluate(LIGHT, generated, train, draw(500, 2)).summary(LIGHT)
-
-
-def test_a_score_of_a_user_needs_one_class() -> None:
-    generated, train, test = sets()
-    score = Brightness()
-    report = evaluate([score], generated, train, test)
-    means = [x.pairs()[0].double().mean() for x in (generated, train, test)]
-    assert report.scores["brightness"] == pytest.approx(abs(means[0] - means[2]).item())
-    assert report.floor["brightness"] == pytest.approx(abs(means[1] - means[2]).item())
-    assert report.summary([score]).splitlines()[1].startswith("brightness ↓ ")
