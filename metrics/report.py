@@ -37,16 +37,16 @@ class Report:
 
     def table(self, scores: Sequence[Score], names: Sequence[str]) -> str:
         """Formats `summary`, and a line for each class of these names."""
+        import pandas as pd
+
         lines = [self.summary(scores)]
         if self.class_scores:
-            width = max(5, *map(len, names))
-            header = "".join(f"{name:>13}{'real images':>13}" for name in self.class_scores)
-            lines += ["", f"{'class':<{width}}{header}{'n drawn':>12}{'n train':>8}{'n test':>8}"]
-        for k, counts in enumerate(self.class_counts):
-            pairs = ((v[k], self.class_floor[name][k]) for name, v in self.class_scores.items())
-            cells = "".join(_cells(*pair) for pair in pairs)
-            sizes = "   {generated:>9} {train:>7} {test:>7}".format(**counts)
-            lines.append(f"{names[k]:<{width}}{cells}{sizes}")
+            found = pd.DataFrame(self.class_scores)
+            real = pd.DataFrame(self.class_floor).add_suffix(" (real images)")
+            counts = pd.DataFrame(self.class_counts).add_prefix("n ")
+            classes = pd.concat([found, real, counts], axis=1).set_axis([*names])
+            text = classes.rename_axis(columns="class").to_string(float_format="{:.4g}".format)
+            lines += ["", text]
         lines.append(EXPLANATION)
         if any(math.isnan(value) for value in (*self.scores.values(), *self.floor.values())):
             lines.append("nan: too few images for this score")

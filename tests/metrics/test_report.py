@@ -61,7 +61,11 @@ def test_the_table_shows_each_score_and_class(report: Report) -> None:
         arrow = {"higher": ["↑"], "lower": ["↓"], None: []}[score.better]
         assert rows[score.name] == [*arrow, *shown, *score.note.split()]
     assert "Of 300 generated, 400 training and 350 held-out images." in lines
-    assert rows["c"][-3:] == [str(count) for count in report.class_counts[2].values()]
+    by_class = (
+        values[2] for x in (report.class_scores, report.class_floor) for values in x.values()
+    )
+    assert rows["c"][:4] == [f"{value:.4g}" for value in by_class]
+    assert rows["c"][4:] == [str(count) for count in report.class_counts[2].values()]
 
 
 def test_an_unconditional_model_has_no_scores_by_class() -> None:
