@@ -19,6 +19,7 @@ __all__ = [
 ]  # fmt: skip
 CHUNK = 512  # rows of distances held at once: 40 MB against 10,000 samples
 NEIGHBOURS = 3  # of precision and recall, as Kynkaanniemi et al. 2019
+FEW = 5  # samples, for which precision and recall are unknown
 
 # Frechet distance: Heusel et al. 2017; by class: Miyato and Koyama 2018, "intra FID".
 
@@ -124,9 +125,9 @@ def recall(samples: Samples, train: Samples, test: Samples) -> float:
 def inside(points: Tensor, centres: Tensor) -> Tensor:
     """Returns which balls hold which points, bool (N, M), of features (N, D) and (M, D).
 
-    Empty if a set is not larger than the number of neighbours.
+    Empty if a set has too few samples to say anything.
     """
-    if min(len(points), len(centres)) <= NEIGHBOURS:
+    if min(len(points), len(centres)) <= FEW:
         return torch.empty(0, 0, dtype=torch.bool)
     points, centres = points.double(), centres.double()
     radii = torch.cat(
