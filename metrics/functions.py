@@ -14,12 +14,13 @@ from metrics.gan_train import gan_train
 from metrics.samples import Samples
 
 __all__ = [
-    "frechet", "gan_train", "intra_frechet", "kid", "label_accuracy", "memorization", "modes",
-    "modes_kl", "precision", "recall",
+    "coverage", "density", "frechet", "gan_train", "intra_frechet", "kid", "kid_error",
+    "label_accuracy", "memorization", "modes", "modes_kl", "precision", "recall",
 ]  # fmt: skip
 CHUNK = 512  # rows of distances held at once: 40 MB against 10,000 samples
 NEIGHBOURS = 3  # of precision and recall, as Kynkaanniemi et al. 2019
-FEW = 5  # samples, for which precision and recall are unknown
+DENSITY_NEIGHBOURS = 5  # of density and coverage, as Naeem et al. 2020
+KERNEL_GROUPS = 10  # for the standard error of the kernel distance
 
 # Frechet distance: Heusel et al. 2017; by class: Miyato and Koyama 2018, "intra FID".
 
@@ -83,6 +84,13 @@ def kid(samples: Samples, train: Samples, test: Samples) -> float:
     return kernel_distance(samples.features.double(), test.features.double())
 
 
+def kid_error(samples: Samples, train: Samples, test: Samples) -> float:
+    """Computes the standard error of `kid` from the spread of ten groups of the samples."""
+    groups = [_kernel_groups(x.features.double()) for x in (samples, test)]
+    estimates = [kernel_distance(x, y) for x, y in zip(*groups, strict=True)]
+    return (torch.tensor(estimates, dtype=torch.float64).std() / KERNEL_GROUPS**0.5).item()
+
+
 def kernel_distance(first: Tensor, second: Tensor) -> float:
     """Computes it for features (N, D) and (M, D), Gretton et al. 2012, eq. 3; NaN for one sample.
 
@@ -108,31 +116,49 @@ def _kernel_within(features: Tensor) -> Tensor:
     return _kernel_sum(features, features) - own.pow(3).sum()
 
 
-# Precision and recall: Kynkaanniemi et al. 2019, eq. 1-2. A sample's ball reaches to its third
-# nearest neighbour within its own set.
+def _kernel_groups(features: Tensor) -> list[Tensor]:
+    """Deals samples to ten groups. Not in turn, because the classes of samples may take turns."""
+    places = torch.arange(len(features), device=features.device)
+    groups = (places + places // KERNEL_GROUPS) % KERNEL_GROUPS
+    return [features[groups == group] for group in range(KERNEL_GROUPS)]
+
+
+# Precision and recall: Kynkaanniemi et al. 2019, eq. 1-2. Density and coverage: Naeem et al. 2020,
+# section 3. A sample's ball reaches to its k-th nearest neighbour within its own set.
 
 
 def precision(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the share of samples within a ball of a real image."""
-    return _mean(inside(samples.features, test.features).any(dim=1))
+    return _mean(inside(samples.features, test.features, NEIGHBOURS).any(dim=1))
 
 
 def recall(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the share of real images within a ball of a sample."""
-    return _mean(inside(test.features, samples.features).any(dim=1))
+    return _mean(inside(test.features, samples.features, NEIGHBOURS).any(dim=1))
 
 
-def inside(points: Tensor, centres: Tensor) -> Tensor:
+def density(samples: Samples, train: Samples, test: Samples) -> float:
+    """Computes the mean number of real balls around a sample, over k; 1 for equal sets."""
+    balls = inside(samples.features, test.features, DENSITY_NEIGHBOURS).sum(dim=1)
+    return _mean(balls) / DENSITY_NEIGHBOURS
+
+
+def coverage(samples: Samples, train: Samples, test: Samples) -> float:
+    """Computes the share of real balls that hold a sample."""
+    return _mean(inside(samples.features, test.features, DENSITY_NEIGHBOURS).any(dim=0))
+
+
+def inside(points: Tensor, centres: Tensor, k: int) -> Tensor:
     """Returns which balls hold which points, bool (N, M), of features (N, D) and (M, D).
 
-    Empty if a set has too few samples to say anything.
+    Empty if a set is not larger than the most neighbours that a score needs.
     """
-    if min(len(points), len(centres)) <= FEW:
+    if min(len(points), len(centres)) <= DENSITY_NEIGHBOURS:
         return torch.empty(0, 0, dtype=torch.bool)
     points, centres = points.double(), centres.double()
     radii = torch.cat(
         # The nearest of all is the sample itself.
-        [torch.cdist(x, centres).kthvalue(NEIGHBOURS + 1).values for x in _chunks(centres)]
+        [torch.cdist(x, centres).topk(k + 1, largest=False).values[:, k] for x in _chunks(centres)]
     )
     return torch.cat([torch.cdist(x, centres) <= radii for x in _chunks(points)])
 

@@ -94,6 +94,7 @@ SCORES: tuple[Score, ...] = (
         "kid", "lower", "kernel distance",
         note="kernel distance; by chance below 0 if images are good", most=KERNEL_SAMPLES,
     ),
+    Score("kid_error", note="standard error of kid", most=KERNEL_SAMPLES),
     Score(
         "precision", "higher", note="share of generated images near real ones",
         most=NEIGHBOUR_SAMPLES,
@@ -102,6 +103,8 @@ SCORES: tuple[Score, ...] = (
         "recall", "higher", note="share of real images near generated ones",
         most=NEIGHBOUR_SAMPLES,
     ),
+    Score("density", "higher", most=NEIGHBOUR_SAMPLES),
+    Score("coverage", "higher", most=NEIGHBOUR_SAMPLES),
     Score("modes", "higher", note="classes that appear", stages=ALWAYS),
     Score("modes_kl", "lower", note="imbalance of the classes, in nats"),
     Score(

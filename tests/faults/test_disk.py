@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from callbacks import samples
 from runtime.checkpoints import problem_of

@@ -29,7 +29,7 @@ chunks = pytest.mark.usefixtures("chunk")
 
 def test_each_score_has_a_function_and_says_what_is_better() -> None:
     assert {score.name for score in SCORES} == set(functions.__all__)
-    assert [s.name for s in SCORES if s.better is None] == ["memorization"]
+    assert [s.name for s in SCORES if s.better is None] == ["kid_error", "memorization"]
     assert [direction(name) for name in ("val/frechet", "recall", "train/d_loss", "x")] == [
         "lower", "higher", "lower", None,
     ]  # fmt: skip
@@ -49,6 +49,14 @@ def test_frechet_of_two_gaussians_whose_covariances_do_not_commute() -> None:
     root = math.sqrt(11 + 2 * math.sqrt(20))  # trace 11, determinant 5 x 4
     found = frechet_distance(*first, *second)
     assert found == pytest.approx(9 + 16 + 5 + 6 - 2 * root, rel=1e-13)
+
+
+@pytest.mark.parametrize(("second", "expected"), [([9.0, 0.0], 1.0), ([0.0, 9.0], 13.0)])
+def test_frechet_of_covariances_without_an_inverse(second: list[float], expected: float) -> None:
+    """Deviations 2 and 3 along one axis: (3 - 2)^2; along two: 2^2 + 3^2."""
+    zero = torch.zeros(2, dtype=torch.float64)
+    found = frechet_distance(zero, matrix([4, 0])[0].diag(), zero, matrix(second)[0].diag())
+    assert found == pytest.approx(expected, rel=1e-13)
 
 
 def test_rounding_in_directions_without_variance_is_no_variance() -> None:
@@ -107,31 +115,45 @@ def test_kernel_distance_is_that_of_all_pairs_of_different_samples() -> None:
     expected = pytest.approx(naive_kernel(first, second), rel=1e-11)
     assert kernel_distance(first, second) == expected
     assert functions.kid(of(first), NONE, of(second)) == expected
-    assert math.isnan(functions.kid(of(first[:1]), NONE, of(second)))
+
+
+def test_kernel_error_is_that_of_the_mean_of_ten_groups() -> None:
+    """Classes that take turns are spread over the groups."""
+    features = [cloud(60), 0.5 + cloud(50, 1)]
+    dealt = [(torch.arange(len(x)) + torch.arange(len(x)) // 10) % 10 for x in features]
+    groups = [[x[d == g] for x, d in zip(features, dealt, strict=True)] for g in range(10)]
+    estimates = torch.tensor([naive_kernel(*pair) for pair in groups])
+    found = functions.kid_error(of(features[0]), NONE, of(features[1]))
+    assert found == pytest.approx(estimates.std().item() / math.sqrt(10), rel=1e-6)
+    assert math.isnan(functions.kid_error(of(features[0][:19]), NONE, of(features[1])))
+    assert math.isnan(functions.kid(of(features[0][:1]), NONE, of(features[1])))
 
 
 def naive_neighbours(generated: Tensor, real: Tensor) -> list[float]:
-    """Precision and recall, one sample at a time."""
+    """Precision, recall, density and coverage, one sample at a time."""
 
-    def radius(x: Tensor, i: int) -> float:
-        return sorted(float((x[i] - x[j]).norm()) for j in range(len(x)) if j != i)[2]
+    def radius(x: Tensor, i: int, k: int) -> float:
+        return sorted(float((x[i] - x[j]).norm()) for j in range(len(x)) if j != i)[k - 1]
 
-    def inside(points: Tensor, balls: Tensor) -> Tensor:
-        radii = [radius(balls, i) for i in range(len(balls))]
+    def inside(points: Tensor, balls: Tensor, k: int) -> Tensor:
+        radii = [radius(balls, i, k) for i in range(len(balls))]
         rows = [
             [float((p - balls[i]).norm()) <= radii[i] for i in range(len(balls))] for p in points
         ]
         return torch.tensor(rows)  # (points, balls)
 
+    dense = inside(generated, real, 5).double()
     return [
-        inside(generated, real).any(dim=1).double().mean().item(),
-        inside(real, generated).any(dim=1).double().mean().item(),
+        inside(generated, real, 3).any(dim=1).double().mean().item(),
+        inside(real, generated, 3).any(dim=1).double().mean().item(),
+        dense.sum(dim=1).mean().item() / 5,
+        dense.amax(dim=0).mean().item(),
     ]
 
 
 def neighbours(generated: Tensor, real: Tensor) -> list[float]:
-    sets = of(generated), NONE, of(real)
-    return [functions.precision(*sets), functions.recall(*sets)]
+    names = ("precision", "recall", "density", "coverage")
+    return [getattr(functions, name)(of(generated), NONE, of(real)) for name in names]
 
 
 @chunks
@@ -144,12 +166,13 @@ def test_scores_of_neighbours_are_their_definitions() -> None:
 
 
 def test_scores_of_neighbours_by_hand() -> None:
+    """A set lies within itself, and each ball of 5 neighbours holds its centre too: 6 / 5."""
     one = cloud(40)
-    assert neighbours(one, one) == [1, 1]
-    assert neighbours(one + 100, one) == [0, 0]
-    assert neighbours(one, torch.cat([one, one + 100])) == [1, 0.5]  # a lost mode
+    assert neighbours(one, one) == [1, 1, pytest.approx(6 / 5, abs=0.02), 1]
+    assert neighbours(one + 100, one) == [0, 0, 0, 0]
+    precision, recall, _, coverage = neighbours(one, torch.cat([one, one + 100]))
+    assert (precision, recall, coverage) == (1, 0.5, 0.5)  # a lost mode
     assert all(math.isnan(score) for score in neighbours(one[:5], one) + neighbours(one, one[:5]))
-    assert neighbours(one[:6], one[:6]) == [1, 1]
 
 
 @chunks
@@ -168,6 +191,15 @@ def test_memorization_of_copies_of_shifts_and_of_training_images() -> None:
     assert functions.memorization(train, train, more) == pytest.approx(expected, rel=1e-6)
     for few in (NONE, of(cloud(1))):
         assert math.isnan(functions.memorization(few, few, of(cloud(3))))
+
+
+def test_memorization_of_fresh_samples_is_1_for_unequal_references() -> None:
+    """Of ten times as many references the nearest would be at 10^(-1/4) = 0.56 the distance."""
+    ratios = [
+        functions.memorization(*(of(cloud(n, 3 * i + j)) for j, n in enumerate((500, 1000, 100))))
+        for i in range(10)
+    ]
+    assert sum(ratios) / 10 == pytest.approx(1, abs=0.05)
 
 
 @chunks
