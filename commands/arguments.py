@@ -5,7 +5,7 @@ A function's parameters become options of the same name, with the types and text
 - The first parameter, if it has no default or is called `run` or `runs`, also takes the words that
   stand before all options. `--ckpt_path` is another name for `run`, because `fit` and `test` call
   it so.
-- A list takes several words, `--classes 3 1 4`.
+- A list takes several words, `--classes 3 1 4`, or one, `--classes 3,1,4`.
 - `--gif` alone means true.
 - A parameter `fit: list[str]` receives the words of all options that are not the function's own.
 """
@@ -86,8 +86,13 @@ def _joined(name: str, words: list[str], kind: Any) -> str:
     if not words and kind is not bool:
         raise UserError(f"--{name} needs a value: write one after it.")
     if _is_list(kind):
-        return json.dumps(words)
+        return json.dumps([value for word in words for value in _values_of(word, kind)])
     return words[-1] if words else "true"
+
+
+def _values_of(word: str, kind: Any) -> list[str]:
+    """Returns the values in a word: those of `3,1,4`, or one, because a file may have a comma."""
+    return [word] if "Path" in str(kind) else word.strip("[]").split(",")
 
 
 def _is_list(kind: Any) -> bool:

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from commands.arguments import given_files, values
 from commands.errors import OF_A_CLASS, ROOT, did_you_mean
 from runtime.errors import UserError
+
+LARGEST = 100_000  # values in a config
 
 
 def check(files: Iterable[Path]) -> None:
@@ -18,8 +21,12 @@ def check(files: Iterable[Path]) -> None:
             raise UserError(_not_found(file))
         try:
             text = file.read_text(encoding="utf-8")
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            if _size_of(root, {}) > LARGEST:
+                problem = f"its aliases (&, *) stand for more than {LARGEST:,} values"
+                raise UserError(f"{file}: {problem}")
             found = yaml.safe_load(text)
-            for _ in _keys_of(yaml.compose(text, Loader=yaml.SafeLoader), "", file):
+            for _ in _keys_of(root, "", file):
                 pass
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
@@ -31,6 +38,20 @@ def check(files: Iterable[Path]) -> None:
             raise UserError(f"{file}: expected options by name, {example}.")
 
 
+def warn_of_replaced_callbacks(files: Iterable[Path]) -> None:
+    """Warns of callbacks in a config that a later one replaces, because a list is one value."""
+    last: Path | None = None
+    for file in files:
+        trainer = yaml.safe_load(file.read_text(encoding="utf-8")).get("trainer")
+        if isinstance(trainer, dict) and trainer.get("callbacks"):
+            if last:
+                rank_zero_warn(
+                    f"{file}: its trainer.callbacks replace those of {last}. Write `callbacks+:` "
+                    "to add."
+                )
+            last = file
+
+
 def _not_found(file: Path) -> str:
     """Says where a config was looked for, and where one with such a name is."""
     if file.is_dir():
@@ -40,6 +61,17 @@ def _not_found(file: Path) -> str:
         return f"{text} It is in {ROOT}: go there first, `cd {ROOT}`."
     near = difflib.get_close_matches(str(file), map(str, Path("configs").glob("**/*.yaml")))
     return text + did_you_mean(near)
+
+
+def _size_of(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """Counts the values that a node stands for, with those of aliases; infinite for a cycle."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # until it is known: an alias in itself
+        parts = (item if isinstance(item, tuple) else (item,) for item in node.value)
+        known[id(node)] = 1 + sum(_size_of(part, known) for item in parts for part in item)
+    return known[id(node)]
 
 
 def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[str, int]]:

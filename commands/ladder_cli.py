@@ -1,5 +1,6 @@
 """LightningCLI for fit, validate and test: run folders, checkpoints by name, last lines."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from commands.parser import (
     keep_own_hyperparameters,
 )
 from datamodules.base import InMemoryDataModule
-from runtime import checkpoints, cluster, lightning_fixes, signals, trust
+from runtime import checkpoints, cluster, signals, trust
+from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.errors import UserError
 from runtime.preemption import Preemption
@@ -84,10 +86,11 @@ class LadderCLI(LightningCLI):
         args = with_config_of_run(args)
         self.files = arguments.given_files(args)
         config_files.check(self.files)
+        config_files.warn_of_replaced_callbacks(self.files)
         if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
-            with lightning_fixes.defaults_of_the_new_class():
+            with defaults_of_the_new_class():
                 return self.parser.parse_args(args)
         except ArgumentError as error:
             own = self._subcommand_parsers[args[0]].get_defaults().keys()
@@ -158,6 +161,8 @@ class LadderCLI(LightningCLI):
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, UserError):
                 cause = cause.__cause__ or cause.__context__
+            if missing := re.search(r"(\w+)':\s+(Requirement .*)", str(error)):  # of a logger
+                cause = UserError(f"{missing[1]}: {missing[2]}")
             raise (cause or error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -165,11 +170,9 @@ class LadderCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
-            given = [] if config.logger in (None, True) else config.logger
-            others = given if isinstance(given, list) else [given]
-            resumed = self._folder_of_checkpoint
-            chosen.insert(0, RunFolder(self.runs, self.experiment, resumed, others))
-        kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them once the folder is known
+            chosen.insert(0, RunFolder(self.runs, self.experiment, self._folder_of_checkpoint))
+        if config.logger in (None, True):
+            kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them
         if self._saves:
             kwargs["max_time"] = None  # see Preemption
         kwargs["enable_model_summary"] = False  # see Summary

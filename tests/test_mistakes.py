@@ -57,13 +57,15 @@ TABLE = [*rows(FOLDER / "mistakes.txt")]
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder, with trained runs."""
+    """A user's folder, with trained runs and a file that is no config."""
     folder = tmp_path_factory.mktemp("workplace")
     (folder / "configs").symlink_to(ROOT / "configs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, args in RUNS.items():
             cli.main(["fit", *args, *QUICK, f"--experiment={name}"])
+    levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)]
+    (folder / "bomb.yaml").write_text("a0: &a0 [x, x]\n" + "".join(levels))
     return folder
 
 

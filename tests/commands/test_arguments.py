@@ -39,8 +39,9 @@ def test_the_run_comes_first_or_as_an_option(line: str) -> None:
     assert call(line)["count"] == 3
 
 
-def test_a_list_is_written_as_words() -> None:
-    assert call("r --classes 3 1 4")["classes"] == ["3", "1", "4"]
+def test_a_list_is_written_as_words_or_with_commas() -> None:
+    for line in ("r --classes 3 1 4", "r --classes 3,1,4", "r --classes [3,1,4]"):
+        assert call(line)["classes"] == ["3", "1", "4"]
     assert call("r --numbers 3 1 4 --gif")["numbers"] == [3, 1, 4]
     assert call("r --numbers -1 2")["numbers"] == [-1, 2]
 

@@ -43,6 +43,16 @@ def test_a_hostile_run_is_refused_before_anything_is_imported(
     assert "hostile" not in sys.modules
 
 
+def test_a_config_with_its_own_callbacks_says_whose_it_replaces(tmp_path: Path) -> None:
+    for name in "ab":
+        stop = {"class_path": "EarlyStopping", "init_args": {"monitor": f"train/{name}"}}
+        text = yaml.safe_dump({"trainer": {"callbacks": [stop]}})
+        (tmp_path / f"{name}.yaml").write_text(text)
+    files = [f"--config={tmp_path / name}.yaml" for name in "ab"]
+    with pytest.warns(UserWarning, match=r"b.yaml: its trainer.callbacks replace those of .*a.yam"):
+        parsed("fit", "--model=IrisMLP", "--data=Iris", *files)
+
+
 def test_initial_weights_are_those_of_the_same_name_and_shape(tmp_path: Path) -> None:
     torch.manual_seed(0)
     trained, new = IrisMLP(), IrisMLP(num_classes=5)

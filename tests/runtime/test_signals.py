@@ -20,27 +20,24 @@ RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_bit(
     tmp_path: Path, in_root: Path, weights_hash: Callable[[Path], str]
 ) -> None:
-    root = f"--trainer.default_root_dir={tmp_path}"
-    command = [sys.executable, "cli.py", "fit", *RUN, root, "--trainer.max_epochs=100000"]
-    with subprocess.Popen(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        try:
-            while not list(tmp_path.glob("iris/version_0/checkpoints/last.ckpt")):
-                assert process.poll() is None, process.communicate()[0]
-                time.sleep(0.05)
-            process.send_signal(signal.SIGINT)
-            text = process.communicate(timeout=120)[0]
-        finally:
-            process.kill()
-    assert process.returncode == TRY_AGAIN, text
+    args = ["fit", *RUN, f"--trainer.default_root_dir={tmp_path}"]
     folder = tmp_path / "iris" / "version_0"
+    last = "version_0/checkpoints/last.ckpt"
+    with subprocess.Popen(
+        [sys.executable, "cli.py", *args, "--trainer.max_epochs=100000"], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        while not (tmp_path / "iris" / last).exists():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        text = process.communicate(timeout=120)[0]
+    assert process.returncode == TRY_AGAIN, text
     assert f"--ckpt_path {folder}" in text.split("Continue: ")[1]
     step = int(re.findall(r"Told to stop after step (\d+)", text)[0])
     more = f"--trainer.max_steps={step + 45}"
-    cli.main(["fit", *RUN, root, more, f"--ckpt_path={folder}"])
-    cli.main(["fit", *RUN, root, more, "--experiment=whole"])
-    last = "version_0/checkpoints/last.ckpt"
+    cli.main([*args, more, "--ckpt_path=last"])
+    cli.main([*args, more, "--experiment=whole"])
     assert weights_hash(tmp_path / "iris" / last) == weights_hash(tmp_path / "whole" / last)
 
 
