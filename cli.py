@@ -1,6 +1,5 @@
 """The command line: `python cli.py fit --config configs/cgan.yaml`."""
 
-import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +45,8 @@ def main(args: list[str] | None = None) -> Any:
 
 def run_lightning(args: list[str], own_process: bool = False) -> "LadderCLI":
     """Runs fit, validate or test, and returns their Trainer, model and data."""
-    if own_process:
-        gc.disable()  # imports make a million objects that stay; each look through them takes 0.2 s
-        if "fit" in sys.argv[1:]:  # saves when it is told to stop
-            signals.install()  # before imports that take seconds
+    if own_process and args[0] == "fit":
+        signals.install()  # before imports that take seconds: fit saves when it is told to stop
     with terminal.without_irrelevant_messages():
         try:
             from commands.ladder_cli import LadderCLI

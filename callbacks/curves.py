@@ -49,9 +49,6 @@ class Curves(Callback):
         if trainer.global_step == self._due:  # Not while gradients accumulate.
             speed = self._examples / self._seconds
             pl_module.log("train/examples_per_s", speed, prog_bar=True, batch_size=1)
-            if trainer.world_size > 1:
-                shared = speed / trainer.world_size
-                pl_module.log("train/examples_per_s_and_process", shared, batch_size=1)
             self._examples, self._seconds = 0, 0.0
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,22 +12,18 @@ from torch import Tensor
 from callbacks.results import class_names, data_of
 from figures.pictures import figures_folder, mosaic, publish
 from figures.style import styled
-from runtime.ranges import Positive
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+EXAMPLES = 20  # images at most
 
 
 class DataFigures(Callback):
     """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a `table()`.
 
-    Args:
-        examples: Number of images to show: one of each class, as far as this number reaches, or
-            the first ones if the data have no classes.
+    Images are one of each class, as far as `EXAMPLES` reach, or the first ten without classes.
     """
-
-    def __init__(self, examples: Positive = 20) -> None:
-        self.examples = examples
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data, folder = data_of(trainer), figures_folder(trainer)
@@ -36,7 +32,7 @@ class DataFigures(Callback):
         if data.image_shape is not None and data.splits is not None:
             train = data.splits.train
             rows = first_of_each_class(train.targets) if data.num_classes else range(10)
-            chosen = torch.tensor([*rows][: self.examples])
+            chosen = torch.tensor([*rows][:EXAMPLES])
             images, targets = train.take(chosen[chosen < len(train.targets)])
             names = class_names(data, data.num_classes or 0)
             titles = [names[target] for target in targets.tolist()] if names else []

@@ -133,9 +133,6 @@ class Evaluation(Callback):
         images = mistakes.images
         if len(images) and images.dim() == 4 and images.shape[1] in (1, 3):
             figures["mistakes"] = partial(draw_mistakes, mistakes, names, title)
-        for name in {"reliability", "mistakes"} - figures.keys():
-            for suffix in ("png", "svg"):  # an earlier evaluation's figure would be out of date
-                (folder / f"{name}_{stage}.{suffix}").unlink(missing_ok=True)
         for name, figure in figures.items():
             publish(trainer, folder, f"{name}_{stage}", figure, vector=name != "mistakes")
 

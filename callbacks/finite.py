@@ -1,6 +1,5 @@
 """Stops a run whose loss or weights are no longer finite, before they replace a good checkpoint."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +13,41 @@ from runtime.preemption import Agreement
 
 
 class FiniteLoss(Callback):
-    """Ends a run at the first batch whose loss is NaN or infinite, on all ranks together.
+    """Ends a run whose loss is NaN or infinite, on all ranks together.
 
-    On a CPU each batch is checked. On a GPU, which would have to finish its queue for that, the
-    step of the first bad loss is noted on the device and read at logging steps.
+    On a CPU each batch is checked, on a GPU those of logging steps, because reading a loss waits
+    until the GPU has finished its queue.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._agreement = Agreement(trainer.world_size)
-        self._first: dict[str, Any] = {}  # step of the first bad value of each loss; -1: none
+        self._found = ""  # what this process found first
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step, late = trainer.global_step, waits(pl_module.device)
-        for name, loss in _losses(pl_module, outputs).items():
-            first = self._first.get(name, -1)
-            if late:
-                bad = ~loss.detach().isfinite() & (torch.as_tensor(first, device=loss.device) < 0)
-                self._first[name] = torch.where(bad, step, first)
-            elif first < 0 and not math.isfinite(loss.item()):
-                self._first[name] = step
-        if not late or is_logging_step(trainer):
-            self._check(trainer)
+        if not waits(pl_module.device) or is_logging_step(trainer):
+            losses = _losses(pl_module, outputs).items()
+            bad = [f"loss '{name}'" for name, loss in losses if not loss.isfinite()]
+            self._check(trainer, bad)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks the weights as well, which checkpoints are about to keep."""
-        weights = all(w.isfinite().all() for w in pl_module.parameters())
-        self._check(trainer, "" if weights else "weights", wait=True)
+        finite = all(w.isfinite().all() for w in pl_module.parameters())
+        self._check(trainer, [] if finite else ["weights"], wait=True)
 
-    def _check(self, trainer: Trainer, found: str = "", wait: bool = False) -> None:
+    def _check(self, trainer: Trainer, bad: list[str], wait: bool = False) -> None:
         """Ends the run if something was found on any rank."""
-        step = trainer.global_step
-        bad = [(int(first), name) for name, first in self._first.items() if int(first) >= 0]
-        if bad:
-            step, name = min(bad)
-            found = f"loss '{name}'"
-        if not self._agreement.reached(bool(found), wait=wait):
+        place = f"NaN or infinite at step {trainer.global_step} (epoch {trainer.current_epoch})"
+        if bad and not self._found:
+            self._found = f"{bad[0]}: {place}"
+        if not self._agreement.reached(bool(self._found), wait=wait):
             return
         rates = ", ".join(f"{o.param_groups[0]['lr']:.3g}" for o in trainer.optimizers)
         raise RunFailedError(
-            f"{found or 'a loss of another process'}: NaN or infinite at step {step} "
-            f"(epoch {trainer.current_epoch}), learning rate {rates}. {_saved(trainer)} Try a "
-            "smaller learning rate, gradient clipping or --trainer.precision 32-true."
+            f"{self._found or f'a loss of another process: {place}'}, learning rate {rates}. "
+            f"{_saved(trainer)} Try a smaller learning rate, gradient clipping or "
+            "--trainer.precision 32-true."
         )
 
 

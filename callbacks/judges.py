@@ -53,11 +53,6 @@ def _of_run(path: Path) -> FoundJudge:
     if network is None:
         raise ValueError(f"{file} is not of a JudgeNetwork: {TRAIN}")
     frame = Frame.of_checkpoint(checkpoint)
-    if frame is not None and frame.scale != 255:
-        raise ValueError(
-            f"{file} was trained with data.scale {frame.scale:g}: a judge needs images in 0..1, so "
-            "train it with --data.scale 255"
-        )
     names = frame.class_names if frame else None
     states = (v["identity"] for v in checkpoint.values() if isinstance(v, dict) and "identity" in v)
     return FoundJudge(network, str(file), sha256(file), names, next(states, None))
@@ -77,12 +72,6 @@ def check_judge(judge: FoundJudge, data: InMemoryDataModule) -> None:
     if data.num_classes not in (None, found):
         raise UserError(
             f"{name} knows {found} classes, and the data have {data.num_classes}: {TRAIN}"
-        )
-    known, names = judge.class_names, data.class_names
-    if known and names and tuple(known) != tuple(names):
-        wrong, right = next(pair for pair in zip(known, names, strict=True) if pair[0] != pair[1])
-        raise UserError(
-            f"{name} was trained with a class {wrong!r} where the data have {right!r}: {TRAIN}"
         )
     identity = data.identity()
     others = [key for key, value in (judge.identity or {}).items() if identity.get(key) != value]

@@ -22,14 +22,11 @@ class Summary(Callback):
 
 def table(summary: ModelSummary) -> str:
     """Formats names, types and numbers of parameters as lines of text."""
-    counts = [f"{count:,}" for count in summary.param_nums]
-    parts = zip(summary.layer_names, summary.layer_types, counts, strict=True)
-    rows = [part for part in parts if part[2] != "0"]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for cells in rows:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-        lines.append("  " + "  ".join(padded).rstrip())
+    parts = zip(summary.layer_names, summary.layer_types, summary.param_nums, strict=True)
+    rows = [part for part in parts if part[2]]
+    names = max((len(name) for name, _, _ in rows), default=0)
+    types = max((len(kind) for _, kind, _ in rows), default=0)
+    lines = [f"  {name:<{names}}  {kind:<{types}}  {count:,}" for name, kind, count in rows]
     total, fixed = summary.total_parameters, summary.total_parameters - summary.trainable_parameters
     lines.append(f"  {total:,} parameters" + f", {fixed:,} of them not trained" * bool(fixed))
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 STEPS_PER_LINE, LINES = 50, 10  # If the output is not a terminal; short runs get ten lines.
-METRICS_WIDTH = 30  # characters of metrics in a bar, which so fits into 80
+SHOWN = 2  # metrics in a bar, which so fits into 80 characters
 LINE = "Step {n:,} of {total:,} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
 LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
 
@@ -67,7 +67,7 @@ class Progress(TQDMProgressBar):
             if due and super().is_enabled:
                 self._print_line(self.get_metrics(trainer, pl_module))
         elif bar.update(now - before) or now == bar.total:
-            bar.set_postfix(as_fit(self.get_metrics(trainer, pl_module)))
+            bar.set_postfix([*self.get_metrics(trainer, pl_module).items()][:SHOWN])
             if now == bar.total:
                 bar.close()  # Lightning's closing message then gets its own line.
 
@@ -77,17 +77,6 @@ class Progress(TQDMProgressBar):
         postfix = ", ".join(f"{name} {value}" for name, value in metrics.items())
         options = {"bar_format": layout, "postfix": postfix, "initial": bar.initial}
         print(Tqdm.format_meter(bar.n, bar.total, elapsed, **options), flush=True)
-
-
-def as_fit(metrics: dict[str, str]) -> dict[str, str]:
-    """Returns as many of the first metrics as fit into a bar beside steps and times."""
-    chosen: dict[str, str] = {}
-    for name, value in metrics.items():
-        chosen[name] = value
-        if len(", ".join(f"{k}={v}" for k, v in chosen.items())) > METRICS_WIDTH:
-            del chosen[name]
-            break
-    return chosen
 
 
 def watch(trainer: Trainer, items: Iterable[T], text: str, total: int | None = None) -> Iterable[T]:

@@ -17,7 +17,7 @@ from callbacks.results import class_names, data_of, record, say
 from datamodules.base import Split
 from figures.evaluation import draw_confusion
 from figures.pictures import figures_folder, publish
-from figures.quality import draw_classes, draw_worst
+from figures.quality import draw_worst
 from metrics import SCORES, Score
 from metrics.functions import confusion, farthest
 from metrics.judge import JudgeNetwork
@@ -140,8 +140,6 @@ class Quality(Callback):
         publish(trainer, folder, f"worst_{stage}", partial(draw_worst, *pairs, names))
         if generated.labels is None:
             return
-        draw = partial(draw_classes, report, scores, names)
-        publish(trainer, folder, f"classes_{stage}", draw)
         title, axes = "Generated images that show their class:", ("requested class", "seen class")
         draw = partial(draw_confusion, confusion(generated).cpu(), names, title, *axes)
         publish(trainer, folder, f"asked_{stage}", draw, vector=True)

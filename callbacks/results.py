@@ -1,11 +1,9 @@
-"""Results of a run: collected from all processes, named, printed and recorded."""
+"""Results of a run: named, printed and recorded."""
 
 from typing import Any
 
-import torch.distributed as dist
 from lightning import Trainer
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from torch import Tensor
 
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
@@ -23,16 +21,6 @@ def class_names(data: InMemoryDataModule | Frame | None, num_classes: int) -> li
     """Returns the names of the classes in the data or their frame, or else their numbers."""
     names = data.class_names if data is not None else None
     return [str(name) for name in names or range(num_classes)]
-
-
-def gather(batches: list[dict[str, Tensor]]) -> list[list[dict[str, Tensor]]]:
-    """Returns the batches of every process, on the CPU. Every process must call it."""
-    mine = [{name: values.cpu() for name, values in batch.items()} for batch in batches]
-    if not (dist.is_available() and dist.is_initialized()):
-        return [mine]
-    shares: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(shares, mine)
-    return shares
 
 
 def say(trainer: Trainer, text: str) -> None:

@@ -11,7 +11,7 @@ import pkgutil
 import sys
 import tomllib
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,9 @@ def run(args: list[str], lightning: Callable[[list[str]], Any]) -> Any:
         return print(help_text())
     if name in ("-V", "--version"):
         return print(version_text())
-    if name.startswith("-"):
-        command = next((arg for arg in args if arg in COMMANDS), "fit")
-        example = f"such as `python cli.py {command} {name} ...`"
-        raise UserError(f"{name}: options come after a command. Write it first, {example}.")
     cpu.let_waiting_threads_sleep()  # before anything imports torch
     if name in LIGHTNING:
-        if options in (["-h"], ["--help"]):
+        if not {"-h", "--help"}.isdisjoint(options) and "all" not in options:
             score = SCORE.format(command=name, summary=COMMANDS[name])
             return print(FIT if name == "fit" else score)
         return lightning(args)
@@ -112,10 +108,5 @@ def help_text() -> str:
 def version_text() -> str:
     """Returns the versions of this project, PyTorch and Lightning."""
     own = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    found = []
-    for package in ("torch", "lightning"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package} is not installed")
-    return f"Ladder {own} ({', '.join(found)})"
+    found = ", ".join(f"{package} {version(package)}" for package in ("torch", "lightning"))
+    return f"Ladder {own} ({found})"

@@ -5,7 +5,7 @@ A function's parameters become options of the same name, with the types and text
 - The first parameter, if it has no default or is called `run` or `runs`, also takes the words that
   stand before all options. `--ckpt_path` is another name for `run`, because `fit` and `test` call
   it so.
-- A list takes several words, `--classes 3 1 4`, or `--classes 3,1,4`, or `--classes [3,1,4]`.
+- A list takes several words, `--classes 3 1 4`, or one, `--classes 3,1,4`.
 - `--gif` alone means true.
 - A parameter `fit: list[str]` receives the words of all options that are not the function's own.
 """
@@ -14,22 +14,15 @@ import json
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from commands import errors
 from runtime.errors import UserError
 
 CONFIG = ("--config", "-c")
 REST = "fit"
-
-
-class Parser(ArgumentParser):
-    """A parser that raises its errors."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UserError(message)
 
 
 def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
@@ -41,11 +34,12 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     positional = first in ("run", "runs") or signature(function).parameters[first].default is (
         signature(function).empty
     )
-    parser = Parser(
+    parser = ArgumentParser(
         prog=f"python cli.py {name}",
         usage=f"python cli.py {name} {f'{first.upper()} ' if positional else ''}[OPTIONS]",
         formatter_class=DefaultHelpFormatter,
         allow_abbrev=False,
+        exit_on_error=False,
     )
     parser.add_function_arguments(function, skip={REST} if takes_rest else set())
     own, rest = split(args, known, first if positional else None)
@@ -53,11 +47,8 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
         own += rest
     try:
         values = parser.parse_args(own).as_dict()
-    except UserError as error:
-        text = errors.of_parser(str(error), [name, *args], list(known), ())
-        if f"missing: --{first}" in text and positional:
-            text = f"missing: {first.upper()}, such as `python cli.py {name} runs/cgan`."
-        raise UserError(text) from None
+    except ArgumentError as error:
+        raise UserError(errors.of_parser(str(error), [name, *args], known, ())) from None
     return function(**values, **({REST: rest} if takes_rest else {}))
 
 
@@ -92,31 +83,20 @@ def split(args: list[str], known: dict[str, Any], first: str | None) -> tuple[li
 
 def _joined(name: str, words: list[str], kind: Any) -> str:
     """Returns the value of an option in the form that jsonargparse reads."""
-    if kind is bool and not words:
-        return "true"
-    if not words:
+    if not words and kind is not bool:
         raise UserError(f"--{name} needs a value: write one after it.")
-    return (
-        json.dumps([i for word in words for i in _items(word, kind)])
-        if _is_list(kind)
-        else (words[-1])
-    )
+    if _is_list(kind):
+        return json.dumps([value for word in words for value in _values_of(word, kind)])
+    return words[-1] if words else "true"
 
 
-def _items(word: str, kind: Any) -> list[str]:
-    """Returns the values in a word: one, or those of `[3,1,4]` or `3,1,4`."""
-    if Path in _parts(kind) and not word.startswith("["):  # a file's name may have commas
-        return [word]
-    return [part.strip(" '\"") for part in word.strip("[]").split(",") if part.strip()]
+def _values_of(word: str, kind: Any) -> list[str]:
+    """Returns the values in a word: those of `3,1,4`, or one, because a file may have a comma."""
+    return [word] if "Path" in str(kind) else word.strip("[]").split(",")
 
 
 def _is_list(kind: Any) -> bool:
-    return any(get_origin(part) in (list, tuple, Sequence) for part in _parts(kind))
-
-
-def _parts(kind: Any) -> list[Any]:
-    """Returns a type and those that it is made of."""
-    return [kind, *(inner for part in get_args(kind) for inner in _parts(part))]
+    return any(get_origin(part) in (list, Sequence) for part in (kind, *get_args(kind)))
 
 
 def values(args: list[str]) -> list[tuple[str, str]]:

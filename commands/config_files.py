@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from commands.arguments import given_files
+from commands.arguments import given_files, values
 from commands.errors import OF_A_CLASS, ROOT, did_you_mean
 from runtime.errors import UserError
 
@@ -15,7 +15,7 @@ LARGEST = 100_000  # values in a config
 
 
 def check(files: Iterable[Path]) -> None:
-    """Refuses files that YAML's loader accepts by mistake or reports without their name."""
+    """Refuses what YAML's loader accepts by mistake or reports without the name of the file."""
     for file in files:
         if not file.is_file():
             raise UserError(_not_found(file))
@@ -23,23 +23,33 @@ def check(files: Iterable[Path]) -> None:
             text = file.read_text(encoding="utf-8")
             root = yaml.compose(text, Loader=yaml.SafeLoader)
             if _size_of(root, {}) > LARGEST:
-                raise UserError(
-                    f"{file}: its aliases (&, *) stand for more than {LARGEST:,} values"
-                )
-            if not isinstance(yaml.safe_load(text), dict):
-                example = "such as `trainer: {max_steps: 100}`"
-                raise UserError(f"{file}: expected options by name, {example}.")
+                problem = f"its aliases (&, *) stand for more than {LARGEST:,} values"
+                raise UserError(f"{file}: {problem}")
+            found = yaml.safe_load(text)
             for _ in _keys_of(root, "", file):
                 pass
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
             raise UserError(f"{file}:{line}: not valid YAML, {error.problem}.") from None
-        except OSError as error:
-            raise UserError(f"--config {file}: cannot be read ({error.strerror}).") from None
-        # PyYAML's constructors raise these for values such as the date 2001-99-99.
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError,
-                RecursionError) as error:  # fmt: skip
+        except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
             raise UserError(f"{file}: not a YAML file in UTF-8 ({error}).") from None
+        if not isinstance(found, dict):
+            example = "such as `trainer: {max_steps: 100}`"
+            raise UserError(f"{file}: expected options by name, {example}.")
+
+
+def warn_of_replaced_callbacks(files: Iterable[Path]) -> None:
+    """Warns of callbacks in a config that a later one replaces, because a list is one value."""
+    last: Path | None = None
+    for file in files:
+        trainer = yaml.safe_load(file.read_text(encoding="utf-8")).get("trainer")
+        if isinstance(trainer, dict) and trainer.get("callbacks"):
+            if last:
+                rank_zero_warn(
+                    f"{file}: its trainer.callbacks replace those of {last}. Write `callbacks+:` "
+                    "to add."
+                )
+            last = file
 
 
 def _not_found(file: Path) -> str:
@@ -51,32 +61,6 @@ def _not_found(file: Path) -> str:
         return f"{text} It is in {ROOT}: go there first, `cd {ROOT}`."
     near = difflib.get_close_matches(str(file), map(str, Path("configs").glob("**/*.yaml")))
     return text + did_you_mean(near)
-
-
-def check_together(files: Iterable[Path]) -> None:
-    """Refuses configs of two models, and warns of callbacks that a later file replaces."""
-    models: dict[str, Path] = {}
-    callbacks: Path | None = None
-    for file in files:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        model, trainer = config.get("model"), config.get("trainer")
-        if isinstance(trainer, dict) and trainer.get("callbacks"):
-            if callbacks:
-                rank_zero_warn(
-                    f"{file}: its trainer.callbacks replace those of {callbacks}. Write "
-                    "`callbacks+:` to add."
-                )
-            callbacks = file
-        class_path = model.get("class_path") if isinstance(model, dict) else model
-        if isinstance(class_path, str):
-            models.setdefault(class_path.rpartition(".")[2], file)
-    if len(models) > 1:
-        first, second = [*models.values()][:2]
-        raise UserError(
-            f"--config {first} and --config {second} are two whole configs, of the models "
-            f"{' and '.join([*models][:2])}: give one of them, and overlays such as "
-            "configs/trainer/gpu.yaml."
-        )
 
 
 def _size_of(node: yaml.Node | None, known: dict[int, float]) -> float:
@@ -112,16 +96,13 @@ def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[
         yield from _keys_of(value, f"{name}.", file)
 
 
-def place_of(key: str, args: list[str], within: str = "") -> str:
-    """Returns `file:line: ` of the last config file with the key; empty if `args` has it itself."""
-    leaf = key.rpartition(".")[2]
-    options = [arg.split("=")[0].removeprefix("--").rstrip("+") for arg in args if arg[:2] == "--"]
-    if within in options or leaf in [option.rpartition(".")[2] for option in options]:
+def place_of(name: str, args: list[str]) -> str:
+    """Returns `file:line: ` of the last config file with an option; empty if `args` has it."""
+    if f"--{name}" in [option.rstrip("+") for option, _ in values(args)]:
         return ""
     for file in reversed(given_files(args)):
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        for name, line in _keys_of(root, "", file):
-            inside = name.replace("init_args.", "").startswith(within)
-            if inside and name.rpartition(".")[2] == leaf:
+        for key, line in _keys_of(root, "", file):
+            if key.replace("init_args.", "").removesuffix(".class_path") == name:
                 return f"{file}:{line}: "
     return ""

@@ -181,7 +181,7 @@ def classify(models: Models, name: str, drawing: Any) -> tuple[dict[str, float] 
     if not ink.any():
         return None, None
     frame = model.frame or Frame(model.input_shape, 255.0)
-    pixels = to_frame(Image.fromarray((255 * (1 - ink)).astype(np.uint8)), frame).pixels
+    pixels, _ = to_frame(Image.fromarray((255 * (1 - ink)).astype(np.uint8)), frame)
     probabilities = model.probabilities(pixels[None].float() / frame.scale)[0].tolist()
     names = class_names(frame, model.num_classes)
     return dict(zip(names, probabilities, strict=True)), enlarged(pixels)

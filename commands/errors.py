@@ -6,6 +6,7 @@ Imports nothing heavy.
 import difflib
 import re
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,25 +15,13 @@ from runtime.errors import LOST_PROCESS, RunFailedError, UserError, explain, is_
 ROOT = Path(__file__).parent.parent
 NEEDED = ("torch", "lightning", "jsonargparse", "yaml", "numpy", "torchvision", "torchmetrics",
           "matplotlib", "seaborn", "pandas", "sklearn", "tensorboard")  # fmt: skip
-BASES = ("LightningModule", "LightningDataModule", "Callback", "Logger")
 OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
-MANY = 8  # choices: of more, only the nearest is named
-LONG = 60  # characters of a value
-KINDS = {  # what a message says was expected, in words
-    r"Expected a <class 'float'>|string to float": "a number",
-    r"Expected a <class 'int'>|literal for int": "a whole number",
-    r"Expected a <class 'bool'>": "true or false",
-    r"Expected a <class '[\w.]*(list|tuple|Sequence)'>": "a list",
-    r"Expected a dot import path|valid subclass": "a class",
-}
-LEARNING_RATE = "--model.optimizer.lr, or --model.generator_optimizer.lr of a GAN"
 OTHER_NAMES = {  # what users of other tools type
     "epochs": "--trainer.max_epochs",
     "steps": "--trainer.max_steps",
     "batch_size": "--data.batch_size",
     "seed": "--seed_everything",
-    "lr": LEARNING_RATE,
-    "model.lr": LEARNING_RATE,
+    "lr": "--model.optimizer.lr",
     "gpus": "--trainer.devices",
     "resume": "--ckpt_path RUN",
 }
@@ -41,23 +30,27 @@ OUT_OF_MEMORY = (
     "a GAN --model.accumulate_grad_batches 2) for the same steps, or a narrower model. Checkpoints "
     "are kept: `--ckpt_path last` goes on."
 )
-REWORDED = {  # pattern in a message of Lightning or torch: a line, with {0} for its first group
-    r"out of memory|can't allocate|not enough memory|MemoryError": OUT_OF_MEMORY,
-    r"Error\(s\) in loading state_dict for (\w+):\s*(.{0,140})": (
-        "the checkpoint's weights do not fit this {0} ({1}). Leave out --config and --model to "
-        "take the run's own, or --ckpt_path to train anew."
-    ),
-    r"gradient (clipping|accumulation) is not supported for manual": (
-        "the Trainer's gradient {0} is not for GANs: set --model.gradient_clip_val or "
-        "--model.accumulate_grad_batches instead."
-    ),
+NO_MEMORY = r"out of memory|can't allocate|not enough memory"
+OTHER_WEIGHTS = r"Error\(s\) in loading state_dict for (\w+):\s*(.{0,140})"
+NEEDS = {True: "a config file, such as `python cli.py fit --config configs/cgan.yaml`",
+         False: "a run, such as `runs/cgan`"}  # fmt: skip
+VALUES = {  # pattern in a message of jsonargparse about a value: a line for its groups
+    r"(No module named '\S+'|module '\S+' has no attribute '\w+')": "cannot import it: {0}.",
+    r"Expected a dot import path string: ([A-Z]\w*)": "there is no such class here as '{0}'.",
+    r"\w+: (\S+) does not conform to restriction (.+?)(?: - |$)": "expected a number {1}, got {0}.",
+    r"\[('.+?')\]\. Got value: (\S+)": "expected one of {0}, got '{1}'.",
+    r"<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60})": "expected {0}, got '{1}'.",
+    r"invalid literal for int\(\) with base 10: (.{1,60})": "expected int, got {0}.",
 }
 
 
 def explained(error: Exception) -> tuple[int, str]:
     """Returns the exit code and the line for an error; an empty line if it is nobody's mistake."""
     if isinstance(error, ModuleNotFoundError) and error.name in NEEDED:
-        return 2, _without_environment(error.name)
+        return 2, (
+            f"{error.name} is not installed for {sys.executable}. Set up the environment, "
+            f"`make train`, and `source {ROOT}/.venv/bin/activate`."
+        )
     if isinstance(error, UserError):
         return 2, str(error)
     if isinstance(error, RunFailedError):
@@ -66,12 +59,16 @@ def explained(error: Exception) -> tuple[int, str]:
         return 1, explain(error)
     if is_lost_process(error):
         return 1, LOST_PROCESS
-    message = " ".join(f"{'MemoryError: ' * isinstance(error, MemoryError)}{error}".split())
-    lightnings = _is_lightnings(error)
-    if lightnings or isinstance(error, RuntimeError | MemoryError):
-        for pattern, line in REWORDED.items():
-            if match := re.search(pattern, message):
-                return 1 if line is OUT_OF_MEMORY else 2, line.format(*match.groups(""))
+    if isinstance(error, MemoryError):
+        return 1, OUT_OF_MEMORY
+    message, lightnings = " ".join(str(error).split()), _is_lightnings(error)
+    if isinstance(error, RuntimeError) and re.search(NO_MEMORY, message):
+        return 1, OUT_OF_MEMORY
+    if isinstance(error, RuntimeError) and (match := re.search(OTHER_WEIGHTS, message)):
+        return 2, (
+            f"the checkpoint's weights do not fit this {match[1]} ({match[2]}). Leave out --config "
+            "and --model to take the run's own, or --ckpt_path to train anew."
+        )
     return 2, message if lightnings else ""
 
 
@@ -83,29 +80,15 @@ def _is_lightnings(error: BaseException) -> bool:
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
     if lightning and isinstance(error, lightning.MisconfigurationException):
         return True
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    file = frame.tb_frame.f_code.co_filename if frame is not None else ""
-    return "/lightning/" in file and isinstance(error, RuntimeError | ValueError | AttributeError)
-
-
-def _without_environment(package: str) -> str:
-    """Says which command activates the environment that has a package."""
-    text = f"{package} is not installed for {sys.executable}."
-    if (ROOT / ".venv").is_dir():
-        return f"{text} Activate the environment first: `source {ROOT}/.venv/bin/activate`."
-    return f"{text} Set up the environment first: `make train`, then `source .venv/bin/activate`."
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    known = isinstance(error, RuntimeError | ValueError | AttributeError)
+    return known and "/lightning/" in "".join(files[-1:])
 
 
 def did_you_mean(near: Iterable[str]) -> str:
     """Returns a question that names the nearest valid names; empty if there are none."""
     names = " or ".join(near)
     return f" Did you mean {names}?" if names else ""
-
-
-def _nearest(name: str, names: Iterable[str], count: int = 1) -> str:
-    return did_you_mean(difflib.get_close_matches(name, [*names], n=count))
 
 
 def of_parser(message: str, args: list[str], options: Iterable[str], classes: Iterable[str]) -> str:
@@ -119,92 +102,49 @@ def of_parser(message: str, args: list[str], options: Iterable[str], classes: It
     """
     from commands.config_files import place_of
 
+    message = re.sub(r"\bv(?=[<>])", "", " ".join(message.split()))  # restrictions of a value v
     # The name of the wrong value, of which a union's types repeat parts.
     path = ".".join(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', message)))
     # Classes, from outside to inside, but not the short names in a given value.
     owners = re.findall(r"class_path[ =]'(\w+(?:\.\w+)+)'", message)
-    owner = owners[-1].rpartition(".")[2] if owners else path
-    if match := re.search(r"argument (\S+): expected .*argument", message):
-        return f"{match[1].split('/')[-1]} needs a value: write one after it."
-    if match := re.search(r"(?:arguments: |not accept option ')(-*)([^\s'=]+)", message):
-        return _unknown(match[1], match[2], place_of(match[2], args), args[0], options)
-    if match := re.search(r"Option '([\w.]+)' is not accepted", message):
-        return _not_of_class(match[1], path, owner, owners, place_of(match[1], args))
-    if match := re.search(r"arguments? (?:is|are) required: (.*)", message):
-        place = place_of("class_path", args, within=path)
-        return _missing(match[1].split(", "), path, owner, place, args[0])
-    place = place_of(path, args)
-    if text := _wrong_class(message, [*classes]):
-        place = place_of("class_path", args, within=path) or place
-    elif not (text := _wrong_value(message)):
-        return " ".join(message.split())
-    return f"{place}{'' if place else '--'}{path}: {text}"
+    if match := re.search(r"(?:arguments: |not accept option '|Option ')([^\s'=]+)", message):
+        return _unknown(match[1], path, owners, args, options)
+    place = place_of(path, args) or "--"
+    if match := re.search(r"arguments? (?:is|are) required: (\S+)", message):
+        if not path:
+            name = match[1].removeprefix(f"{args[0]}.")
+            hint = f" Give {NEEDS[args[0] == 'fit']}." if name in ("model", "run") else ""
+            return f"missing: --{name}.{hint}"
+        return f"{place}{path}: {owners[-1].rpartition('.')[2]} needs {match[1]}."
+    for pattern, line in VALUES.items():
+        if match := re.search(pattern, message):
+            given = match.groups()[-1].strip("'")
+            choices = [*re.findall(r"'(\w+)'", match[0]), *classes]
+            near = [] if given in choices else difflib.get_close_matches(given, choices, n=2)
+            message = line.format(*match.groups()) + did_you_mean(near)
+            break
+    return f"{place}{path}: {message}" if path else message
 
 
-def _unknown(dashes: str, name: str, place: str, command: str, options: Iterable[str]) -> str:
-    if not dashes and Path(name).suffix in (".yaml", ".yml"):
+def _unknown(
+    name: str, path: str, owners: list[str], args: list[str], options: Iterable[str]
+) -> str:
+    """Says that an option does not exist, where it is written, and which is near."""
+    from commands.config_files import place_of
+
+    bare = name.removeprefix("--")
+    if Path(name).suffix in (".yaml", ".yml") and name == bare:
         return f"{name} is not an option. For a config file, write --config {name}."
-    if not dashes and not place:
-        return f"there is no use for '{name}': write the option that it belongs to before it."
-    if name in OTHER_NAMES and command in ("fit", "validate", "test", "sweep"):
-        return f"{place}there is no option '{dashes}{name}': it is called {OTHER_NAMES[name]}."
-    near = [f"{dashes}{option}" for option in difflib.get_close_matches(name, [*options], n=1)]
-    hint = did_you_mean(near) or f" `python cli.py {command} --help` shows those there are."
-    return f"{place}there is no option '{dashes}{name}'.{hint}"
-
-
-def _not_of_class(name: str, path: str, owner: str, owners: list[str], place: str) -> str:
-    if owner in BASES and not place:  # the class comes later on the command line
-        return f"--{path}.{name} comes before its class: give --{path} CLASS first."
-    if owner in BASES:
-        near = _nearest(name, OF_A_CLASS) or f" Write `class_path: NAME`, with {name} below it."
-        return f"{place}{path}: '{name}' has no class.{near}"
-    from commands.parser import default_init_args
-
-    own = default_init_args(owners[-1]) if owners else {}
-    other = OTHER_NAMES.get(f"{path}.{name}")
-    hint = f" It is called {other}." if other else f" It has {', '.join(own)}."
-    hint = _nearest(name, own) or hint
-    return f"{place}{'' if place else '--'}{path}: {owner} has no option '{name}'.{hint}"
-
-
-def _missing(names: list[str], path: str, owner: str, place: str, command: str) -> str:
     if path:
-        options = " and ".join(f"--{path}.{name}" for name in names)
-        needed = " and ".join(names)
-        remedy = f"add {needed} to its init_args" if place else f"give {options}"
-        return f"{place}{'' if place else '--'}{path}: {owner} needs {needed}: {remedy}."
-    options = ", ".join(f"--{name.removeprefix(f'{command}.')}" for name in names)
-    remedy = f"a run, `python cli.py {command} RUN`"
-    if command == "fit":
-        remedy = "a config file, such as `python cli.py fit --config configs/cgan.yaml`"
-    return f"missing: {options}. Give {remedy}."
+        from commands.parser import default_init_args
 
-
-def _wrong_class(message: str, classes: list[str]) -> str:
-    if missing := re.search(r"No module named '\S+'|module '\S+' has no attribute '\w+'", message):
-        given = re.search(r"(?:Got value: |class_path ')([\w.]+)", message)
-        return f"cannot import {given[1] if given else 'it'}: {missing[0]}."
-    match = re.search(r"Expected a dot import path string: ([A-Z][\w.]*)\s", f"{message}\n")
-    if not match:  # a number was expected
-        return ""
-    if match[1] in classes:
-        return f"{match[1]} is not the kind of class that is needed here."
-    return f"there is no class '{match[1]}'.{_nearest(match[1], classes, 3)}"
-
-
-def _wrong_value(message: str) -> str:
-    if match := re.search(r"Not of type \w+: (\S+) does not conform to restriction (.+)", message):
-        return f"expected a number {match[2].replace('v', '')}, got {match[1]}."
-    pattern = r"(?:base 10|to float|Got value|Given value): '?(.+?)'?(?:\. Got value.*)?\s*$"
-    if not (given := re.search(pattern, message, re.MULTILINE)):
-        return ""
-    value = given[1] if len(given[1]) <= LONG else f"{given[1][:LONG]}..."
-    literals = re.findall(r"Expected an? \S*Literal\[(.+)\]", message)
-    choices = [text.strip("'") for found in literals for text in found.split(", ")]
-    near = _nearest(given[1], choices)
-    if len(choices) > MANY and near:
-        return f"'{value}' is not a possible value.{near}"
-    wanted = [words for kind, words in KINDS.items() if re.search(kind, message)] + choices
-    named = " or ".join(filter(None, [", ".join(wanted[:-1]), *wanted[-1:]]))
-    return f"expected {named or 'its options by name'}, got '{value}'.{near}"
+        options, path = default_init_args(owners[-1]) if owners else (), f"{path}."
+    place = place_of(f"{path}{bare}", args)
+    dashes = name.removesuffix(bare)
+    near = [dashes + option for option in difflib.get_close_matches(bare, [*options], n=1)]
+    near = [OTHER_NAMES[bare]] if bare in OTHER_NAMES else near
+    if not path:
+        return f"{place}there is no option '{name}'.{did_you_mean(near)}"
+    hint = did_you_mean(near) or f" It has {', '.join(options)}."
+    hint = hint if options else " Give its class first."
+    return f"{place or '--'}{path.rstrip('.')} has no option '{name}'.{hint}"

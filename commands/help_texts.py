@@ -1,7 +1,7 @@
 """The short help of fit, validate and test: the options that people want, with an example.
 
-Imports nothing heavy. `--config FILE --help` shows the options of a config's model and data, and
-`--help all` also those of the Trainer, which fill ten screens.
+Imports nothing heavy. `--model.help CLASS` and `--data.help CLASS` show the options of a class, and
+`--help all` those of the Trainer, which fill ten screens.
 """
 
 FIT = """\
@@ -27,8 +27,8 @@ options:
   --init_from RUN            start a new run from the weights of another
   --experiment NAME          folder below runs/ (default: the config's name)
 
-Options of a config's model and data:  python cli.py fit --config FILE --help
-All options:                           python cli.py fit --help all"""
+Options of a model or of data:  python cli.py fit --model.help GAN (--data.help Images)
+All options:                    python cli.py fit --help all"""
 SCORE = """\
 usage: python cli.py {command} RUN [OPTIONS]
 

@@ -1,47 +1,40 @@
 """LightningCLI for fit, validate and test: run folders, checkpoints by name, last lines."""
 
-import atexit
-import gc
-import json
+import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from callbacks import DEFAULT_CALLBACKS, Progress, Summary
-from commands import arguments, config_files, errors, terminal
-from commands.loading import model_of
+from commands import arguments, config_files, errors
 from commands.parser import (
     CLASSES,
-    FROM_DATA,
     SECTIONS,
-    Parser,
     WholeConfig,
-    add_options_of,
     add_shared_options,
-    help_of_parts,
     keep_own_hyperparameters,
 )
 from datamodules.base import InMemoryDataModule
-from runtime import checkpoints, cluster, lightning_fixes, signals, trust
+from runtime import checkpoints, cluster, signals, trust
+from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.errors import UserError
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
 
+STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option is not another
+
 
 class LadderCLI(LightningCLI):
     """LightningCLI with run folders, checkpoints found by name, and one-line errors."""
-
-    parser: Parser
 
     def __init__(self, args: list[str]) -> None:
         self.args = args
@@ -52,8 +45,7 @@ class LadderCLI(LightningCLI):
             save_config_callback=WholeConfig,
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
-            parser_kwargs={"allow_abbrev": False},  # a misspelled option is not another
-            parser_class=Parser,
+            parser_kwargs=STRICT | {name: STRICT for name in self.subcommands()},
             subclass_mode_model=True,
             auto_configure_optimizers=False,
             args=args,
@@ -61,19 +53,16 @@ class LadderCLI(LightningCLI):
 
     # --- The command line ---
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """Returns the given command, because the parser of each takes 50 ms to build."""
-        known = {k: v for k, v in LightningCLI.subcommands().items() if k != "predict"}
-        return {name: known[name] for name in self.args[:1] if name in known} or known
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Returns Lightning's commands without `predict`, which is this project's."""
+        return {k: v for k, v in LightningCLI.subcommands().items() if k != "predict"}
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
-        for name in self.subcommands():
-            add_options_of(name, self._parser_of(name))
-
-    def _parser_of(self, command: str) -> Parser:
-        found: Any = self.parser._subcommands_action
-        return found.choices[command]
+        for name, parser in self._subcommand_parsers.items():
+            if name != "fit":
+                parser.set_defaults({"verbose": False})  # callbacks print tables
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_shared_options(parser)
@@ -87,8 +76,8 @@ class LadderCLI(LightningCLI):
         self._find_checkpoint()
         if self.options.get("data") is None:
             raise UserError(
-                f"missing: --data. {self.config.subcommand} needs a data set: give --data, such as "
-                "--data Images, or a config file that names one, such as --config configs/cgan.yaml"
+                "missing: --data. Give a data set, such as --data Images, or a config that names "
+                "one, such as --config configs/cgan.yaml."
             )
 
     def _parsed(self, args: list[str]) -> Namespace:
@@ -97,17 +86,14 @@ class LadderCLI(LightningCLI):
         args = with_config_of_run(args)
         self.files = arguments.given_files(args)
         config_files.check(self.files)
-        config_files.check_together(self.files)
-        if not {"--help", "-h"}.isdisjoint(args):
-            if "all" not in args:
-                print(help_of_parts(args))
-                raise SystemExit(0)
+        config_files.warn_of_replaced_callbacks(self.files)
+        if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
-            with lightning_fixes.defaults_of_the_new_class():
+            with defaults_of_the_new_class():
                 return self.parser.parse_args(args)
-        except UserError as error:
-            own = self._parser_of(args[0]).get_defaults().keys()
+        except ArgumentError as error:
+            own = self._subcommand_parsers[args[0]].get_defaults().keys()
             raise UserError(errors.of_parser(str(error), args, own, CLASSES)) from None
 
     @property
@@ -158,12 +144,7 @@ class LadderCLI(LightningCLI):
     # --- The parts of a run ---
 
     def before_instantiate_classes(self) -> None:
-        """Arranges the process: garbage collection, subnormal numbers, signals."""
-        if not gc.isenabled():
-            gc.freeze()  # no collection looks through what was imported, in training neither
-            if "triton" in sys.modules:  # it would report that as leaked, at length
-                atexit.register(gc.unfreeze)  # the look through it at the end takes a second
-            gc.enable()
+        """Arranges the process: subnormal numbers and signals."""
         take_subnormal_numbers_as_zero()  # a model may start torch's threads, before its trainer
         if not self._saves:
             signals.restore()  # a signal may end it at once
@@ -180,6 +161,8 @@ class LadderCLI(LightningCLI):
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, UserError):
                 cause = cause.__cause__ or cause.__context__
+            if missing := re.search(r"(\w+)':\s+(Requirement .*)", str(error)):  # of a logger
+                cause = UserError(f"{missing[1]}: {missing[2]}")
             raise (cause or error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -187,11 +170,9 @@ class LadderCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
-            given = [] if config.logger in (None, True) else config.logger
-            others = given if isinstance(given, list) else [given]
-            resumed = self._folder_of_checkpoint
-            chosen.insert(0, RunFolder(self.runs, self.experiment, resumed, others))
-        kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them once the folder is known
+            chosen.insert(0, RunFolder(self.runs, self.experiment, self._folder_of_checkpoint))
+        if config.logger in (None, True):
+            kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them
         if self._saves:
             kwargs["max_time"] = None  # see Preemption
         kwargs["enable_model_summary"] = False  # see Summary
@@ -209,7 +190,7 @@ class LadderCLI(LightningCLI):
         if config.enable_model_summary is not False:
             chosen.append(Summary())
         if self._saves:
-            chosen.append(Preemption(config.max_time, f"{terminal.cli()} fit{self._trusting}"))
+            chosen.append(Preemption(config.max_time, f"python cli.py fit{self._trusting}"))
         if self._keeps_checkpoints:
             chosen += [options.checkpoint, checkpoints.BestCheckpoint()]
         return chosen
@@ -239,11 +220,7 @@ class LadderCLI(LightningCLI):
         """Refuses data that had nothing to validate on, and says where the pictures are."""
         data = self.datamodule
         if isinstance(data, InMemoryDataModule) and data.splits and data.splits.val is None:
-            again = ", or train again with --data.val_fraction 0.2"
-            remedy = again if "val_fraction" in data.hparams else ""
-            raise UserError(
-                f"the data have no validation split: use `python cli.py test RUN`{remedy}."
-            )
+            raise UserError("the data have no validation split: use `python cli.py test RUN`.")
         self.after_test()
 
     def after_test(self) -> None:
@@ -259,10 +236,11 @@ class LadderCLI(LightningCLI):
             return
         rank_zero_info(f"This run: {folder}")
         self.after_test()
-        rank_zero_info(terminal.watching(self.runs))
+        runs = shlex.quote(str(self.runs))
+        rank_zero_info(f"Watch it: tensorboard --logdir {runs} --host localhost")
         if self._saves:
             run = f"{shlex.quote(folder)}{self._trusting}"
-            rank_zero_info(f"Next:     {terminal.cli()} test {run}")
+            rank_zero_info(f"Next:     python cli.py test {run}")
 
     @property
     def _trusting(self) -> str:
@@ -271,35 +249,26 @@ class LadderCLI(LightningCLI):
 
 
 def with_config_of_run(args: list[str]) -> list[str]:
-    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given.
-
-    A checkpoint outside a run folder has no config. Its model is added instead.
-    """
+    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given."""
     given = dict(arguments.values(args))
     option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
     if not given.keys().isdisjoint({*arguments.CONFIG, "--model"}) or option is None:
         return args
     runs = Path(given.get("--trainer.default_root_dir", "runs"))
     checkpoint = checkpoints.resolve(given[option], runs, option=option)
-    trusted = given.get("--trust", "false").lower() == "true"
-    own = None if trusted else [*trust.import_paths([v for _, v in arguments.values(args)])]
     config = (run_folder_of(checkpoint) or checkpoint) / "config.yaml"
-    if config.is_file():
-        if own is not None:
-            trust.check_trust(yaml.safe_load(config.read_text()), str(config), own)
-        return [args[0], "--config", str(config), *args[1:]]
-    if not (saved := model_of(checkpoint, own)):
+    if not config.is_file():
         return args
-    for name in FROM_DATA:
-        saved["init_args"].pop(name, None)
-    return [args[0], "--model", json.dumps(saved), *args[1:]]
+    if given.get("--trust", "false").lower() != "true":
+        own = trust.import_paths([value for _, value in arguments.values(args)])
+        trust.check_trust(yaml.safe_load(config.read_text()), str(config), own)
+    return [args[0], "--config", str(config), *args[1:]]
 
 
 def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:
     """Copies the weights that have the same name and shape in both models.
 
-    A warning names the others, which keep their initial values: the last layer, if the new data
-    have other classes.
+    The others keep their initial values: the last layer, if the new data have other classes.
 
     Raises:
         UserError: If none are the same.
@@ -313,9 +282,5 @@ def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:
             f"{type(model).__name__}. Give a run of the same kind of model."
         )
     model.load_state_dict(same, strict=False)
-    rank_zero_info(f"Weights from {checkpoint}: {len(same)} of {len(own)} tensors.")
-    if missing := [name for name in own if name not in same]:
-        rank_zero_warn(
-            f"--init_from {checkpoint}: {', '.join(missing)} have other shapes there or are "
-            "missing, so they keep their initial values."
-        )
+    missing = ", ".join(name for name in own if name not in same) or "none"
+    rank_zero_info(f"Weights from {checkpoint}: {len(same)} of {len(own)} tensors. New: {missing}.")

@@ -1,13 +1,11 @@
 """The parser of fit, validate and test: their options, and the classes that it can suggest."""
 
-from argparse import SUPPRESS
 from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from lightning import LightningModule, Trainer
 from lightning.pytorch import callbacks as lightning_callbacks
@@ -18,24 +16,13 @@ import callbacks
 import datamodules
 import models
 from callbacks import Quality, SampleGrid
-from commands.arguments import given_files, values
 from runtime.checkpoints import EpochCheckpoint
-from runtime.errors import UserError
 from runtime.files import write
 
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
 CLASSES = [name for module in MODULES for name in module.__all__]
 FROM_DATA = ("input_shape", "image_shape", "num_classes", "mirrors")  # of a model's init arguments
 SECTIONS = {"checkpoint": EpochCheckpoint, "samples": SampleGrid, "quality": Quality}
-
-
-class Parser(LightningArgumentParser):
-    """A parser that raises its errors."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:  # one of jsonargparse's own parsers, which catch this
-            super().error(message, ex)
-        raise UserError(message)
 
 
 class WholeConfig(SaveConfigCallback):
@@ -64,43 +51,12 @@ def add_shared_options(parser: LightningArgumentParser) -> None:
     parser.add_argument("--experiment", type=str | None, default=None, help=text)
     text = "Import the classes that a checkpoint or its run's config names, whoever wrote them."
     parser.add_argument("--trust", type=bool, default=False, help=text)
+    text = "Start a new run from the weights of another: a run folder or a checkpoint."
+    parser.add_argument("--init_from", type=str | None, default=None, help=text)
     for name in FROM_DATA:  # values of the command line are not used
         parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
     for name, kind in SECTIONS.items():
         parser.add_class_arguments(kind, name, sub_configs=True)
-
-
-def add_options_of(command: str, parser: Parser) -> None:
-    """Adds the options that a command has beyond those of the Trainer's method."""
-    if command == "fit":
-        text = "Start a new run from the weights of another: a run folder or a checkpoint."
-        parser.add_argument("--init_from", type=str | None, default=None, help=text)
-    else:
-        parser.set_defaults({"verbose": False})  # callbacks print tables
-        parser.add_argument("--init_from", type=str | None, default=None, help=SUPPRESS)
-
-
-def help_of_parts(args: list[str]) -> str:
-    """Returns the help of the model and the data that config files or flags name."""
-    found: dict[str, Any] = {}
-    for file in given_files(args):
-        found |= {k: v for k, v in yaml.safe_load(file.read_text()).items() if v}
-    found |= {name[2:]: value for name, value in values(args) if name in ("--model", "--data")}
-    parser = ArgumentParser(prog=f"python cli.py {args[0]}", usage=f"python cli.py {args[0]} ...")
-    for part, module in (("model", models), ("data", datamodules)):
-        if not (chosen := found.get(part)):
-            continue
-        spec = chosen if isinstance(chosen, dict) else {"class_path": chosen}
-        name = spec["class_path"]
-        kind = resolve_name(name) if "." in name else getattr(module, name, None)
-        if kind is None:
-            raise UserError(f"there is no class '{name}'")
-        skip = set(FROM_DATA) if part == "model" else set()
-        parser.add_class_arguments(kind, part, fail_untyped=False, skip=skip)
-        given = {f"{part}.{k}": v for k, v in (spec.get("init_args") or {}).items()}
-        plain = {k: v for k, v in given.items() if isinstance(v, int | float | str)}
-        parser.set_defaults({k: v for k, v in plain.items() if k in parser.get_defaults()})
-    return parser.format_help()
 
 
 def keep_own_hyperparameters(model: LightningModule) -> None:

@@ -1,151 +1,316 @@
-"""`python cli.py sweep`: one setting with several seeds, or a search for the best setting."""
+"""`python cli.py sweep`: one setting with several seeds, or a search for the best setting.
 
+Each run is a process of `cli.py fit` in a folder of its own, which is locked while it trains. So
+several processes, for example the tasks of a SLURM job array, can share one sweep.
+
+The space of a search is a YAML file with options of `fit` and their possible values:
+
+    model.optimizer.lr: {low: 0.001, high: 0.1, log: true}
+    model.network.hidden: [[16], [32], [16, 16]]
+    data.batch_size: {low: 16, high: 64, step: 16}
+
+A range whose limits are integers has integer values.
+"""
+
+import json
+import os
+import shlex
 import shutil
-import signal
-from collections.abc import Sequence
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock
+import yaml
+from filelock import FileLock, Timeout
 
+import metrics
 from commands.arguments import experiment_name, given_files, values
-from commands.compare import read_runs, report
-from commands.sweep_runs import DONE, LOCK, Run, Source, claim, results_of, say, train
+from commands.compare import as_text, logged_by, read_runs, report
+from figures.style import styled, write_figure
 from runtime import signals
-from runtime.errors import UserError
-from runtime.files import read_json, write_json
+from runtime.errors import RunFailedError, UserError
+from runtime.files import read_json, write, write_json
 from runtime.ranges import Positive
 
-SETTINGS = "sweep.json"
+if TYPE_CHECKING:
+    import optuna
+
+Direction = Literal["minimize", "maximize"]
+BETTER: dict[Any, Direction] = {"lower": "minimize", "higher": "maximize"}
+CLI = Path(__file__).resolve().parent.parent / "cli.py"
+TRY_AGAIN = 75  # the exit code of `fit` if it was told to stop and has saved
+LOCK, DONE, SETTINGS = ".lock", "done", "sweep.json"
+STUDY = "study.journal"  # not SQLite, which cannot lock files on many network file systems
+PAUSE = 0.5  # seconds between two looks at a run
 
 
 def sweep(
     seeds: Positive | None = None,
     space: Path | None = None,
-    objective: str | None = None,
-    direction: Literal["minimize", "maximize"] | None = None,
+    objective: str = "val/loss",
+    direction: Direction | None = None,
     trials: Positive = 30,
-    jobs: Positive = 1,
     out: Path | None = None,
     fit: Sequence[str] = (),
 ) -> None:
     """Repeats a run with several seeds, or searches for the best setting.
 
-    Several processes may share a sweep, and the same command continues one that was stopped. A run
-    of a search stops if its metric is worse than the median of others at the same point, after five
-    have ended.
+    The same command continues a sweep that was stopped, and several processes that run it share the
+    work. A run of a search stops if its metric is worse than the median of others at the same
+    point, after five have ended.
 
     Args:
         seeds: Train so many times, with the seeds 0, 1, 2, ...
         space: Search in this YAML file, which has options of fit and their possible values.
-        objective: Search for the best value of this metric, such as val/loss.
+        objective: Search for the best value of this metric of training or validation.
         direction: What is the best; by default known from the objective.
         trials: Number of runs of a search, with those that have ended.
-        jobs: Number of runs at a time, which share the cores.
         out: Folder to write to; by default runs/<experiment>-sweep.
         fit: Options of fit for all runs, which include --config.
     """
-    _check(seeds, space, fit)
-    root = Path(dict(values([*fit])).get("--trainer.default_root_dir", "runs"))
-    folder = out or root / f"{experiment_name(given_files([*fit]), '')}-sweep"
-    if space is None:
-        assert seeds is not None
-        source: Any = Seeds(folder, fit, jobs, seeds)
-        settings = {"--seeds": "given"}
-    else:
-        from commands.sweep_search import Search
-
-        source = Search(folder, fit, jobs, space, objective, direction, trials)
-        settings = source.settings()
-    new = not any(folder.glob("*"))
-    _bind(folder, settings | {"options of fit": [*fit]})
-    others = [s for s in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    before = {signum: signal.getsignal(signum) for signum in others}
-    signals.install(*others)  # Ctrl-C and a closed terminal
+    given, files = dict(values([*fit])), given_files([*fit])
+    if (seeds is None) == (space is None):
+        raise UserError("give --seeds N to repeat a run, or --space FILE to search for the best")
+    if not files:
+        raise UserError("missing: --config. Give a config file, such as configs/iris.yaml.")
+    for name in ("--ckpt_path", "--experiment", "--seed_everything")[: 3 if seeds else 2]:
+        if name in given:
+            raise UserError(f"{name} is set by sweep for each run: leave it out.")
+    root = Path(given.get("--trainer.default_root_dir", "runs"))
+    folder = out or root / f"{experiment_name(files, '')}-sweep"
+    settings: dict[str, Any] = {"fit": [*fit]}
+    if space is not None:
+        found, direction = read_space(space), direction_of(objective, direction)
+        settings |= {"space": {name: str(values) for name, values in found.items()}}
+        settings |= {"objective": objective, "direction": direction}
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        bound = read_json(folder / SETTINGS) or settings
+        write_json(folder / SETTINGS, bound)
+    if bound != settings:
+        raise UserError(f"{folder} is a sweep of other settings: give another folder with --out")
+    signals.install()
+    signals.install_interrupt()
     try:
-        train(source, jobs)
+        if seeds is not None:
+            repeat(folder, fit, seeds)
+        elif direction is not None:
+            search(folder, fit, found, objective, direction, trials)
     except UserError:
-        if new and not source.has_results():
+        if new:
             shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
         signals.restore()
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-    with FileLock(folder / LOCK):
-        source.report()
 
 
-def _check(seeds: int | None, space: Path | None, fit: Sequence[str]) -> None:
-    """Refuses options that contradict each other."""
-    if (seeds is None) == (space is None):
-        raise UserError(
-            "give --seeds N, which repeats one setting, or --space FILE, which searches for the "
-            f"best: {'neither is' if seeds is None else 'both are'} given."
-        )
-    if not given_files([*fit]):
-        raise UserError("missing: --config. Give a config file, such as configs/iris.yaml.")
-    options = {word.partition("=")[0] for word in fit}
-    own = ("--ckpt_path", "--experiment", "--seed_everything")
-    for name in own if seeds is not None else own[:2]:
-        if name in options:
-            raise UserError(f"{name} is set by sweep for each run: leave it out.")
+def repeat(folder: Path, fit: Sequence[str], seeds: int) -> None:
+    """Trains a run for each seed; then prints and writes the table of those that are done."""
+    folders = [folder / f"seed_{seed}" for seed in range(seeds)]
+    failed = False
+    for seed, run in enumerate(folders):
+        if (claimed := claim(run)) is None:  # another process trains it
+            continue
+        with claimed:
+            if not (run / DONE).exists():
+                failed |= train(run, [*fit, f"--seed_everything={seed}"]) == "failed"
+    done = [version for run in folders if (run / DONE).exists() and (version := version_of(run))]
+    runs = read_runs(done, ["val"])
+    if not any(run.scores for run in runs):  # without validation: of the last training batches
+        runs = read_runs(done, ["train"])
+    if runs:
+        with FileLock(folder / LOCK):
+            report(runs, folder)
+    if failed:
+        raise RunFailedError("some runs have failed. The same command tries them again.")
 
 
-def _bind(folder: Path, wanted: dict[str, Any]) -> None:
-    """Binds a folder to the settings of one sweep."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
-        bound = read_json(folder / SETTINGS)
-        if not bound:
-            write_json(folder / SETTINGS, wanted)
-    names = [name for name in bound | wanted if bound and bound.get(name) != wanted.get(name)]
-    if names:
-        raise UserError(
-            f"{folder} belongs to another sweep, which differs in {', '.join(names)}. "
-            "Give another folder with --out, or delete that one."
-        )
+def search(
+    folder: Path, fit: Sequence[str], space: "dict[str, optuna.distributions.BaseDistribution]",
+    objective: str, direction: Direction, trials: int,
+) -> None:  # fmt: skip
+    """Trains runs with values that Optuna chooses, from a study that processes may share."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
 
-
-class Seeds(Source):
-    """A run for each seed."""
-
-    def __init__(self, folder: Path, fit: Sequence[str], jobs: int, seeds: int) -> None:
-        super().__init__(folder, fit, jobs)
-        self.folders = [folder / f"seed_{seed}" for seed in range(seeds)]
-        self.pending = [*self.folders]
-        self.failed: list[str] = []
-
-    def take(self) -> Run | None:
-        for folder in [*self.pending]:
-            if (lock := claim(folder)) is None:  # another process trains it
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    lock = FileLock(folder / LOCK)
+    with lock:
+        study = optuna.create_study(
+            study_name="sweep", direction=direction, pruner=optuna.pruners.MedianPruner(),
+            storage=JournalStorage(JournalFileBackend(str(folder / STUDY))), load_if_exists=True,
+        )  # fmt: skip
+    for number in range(trials):
+        run = folder / f"trial_{number}"
+        with lock:
+            if (claimed := claim(run)) is None:  # another process trains it
                 continue
-            self.pending.remove(folder)
-            if not (folder / DONE).exists():
-                seed = folder.name.removeprefix("seed_")
-                return Run(folder, lock, [*self.fit, f"--seed_everything={seed}"], self.jobs)
-            say(f"{folder.name} skipped: done already")
-            lock.release()
-        return None
+            if number == len(study.trials):
+                # With a seed for each trial, processes do not choose the same values, and a search
+                # that is continued chooses as if it had not been stopped.
+                study.sampler = optuna.samplers.TPESampler(seed=number)
+                study.ask(space)
+        with claimed:
+            known = study.trials[number]
+            if known.state.is_finished():
+                continue
+            trial = optuna.Trial(study, known._trial_id)
+            stop = partial(is_bad, trial, run, objective)
+            how = train(run, [*fit, *as_options(trial.params)], stop)
+            found = logged(run, objective)[-1:]
+            if number == 0 and how == "done" and not found:
+                raise UserError(f"--objective {objective}: the first run has not logged it.")
+            state = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}.get(how)
+            study.tell(trial, None if state else found, state)
+    with lock:
+        report_search(study, fit, objective, folder)
 
-    def note(self, run: Run, error: str) -> str:
-        self.failed += [run.name] if error else []
-        return error
 
-    def report(self) -> None:
-        """Prints and writes the table of the runs that are done."""
-        done = [folder for folder in self.folders if (folder / DONE).exists()]
-        folders = [found for folder in done if (found := results_of(folder))]
-        runs = read_runs(folders, ["val"])
-        if runs and not any(run.scores for run in runs):
-            say("No validation scores were logged. These are of the last training batches.")
-            runs = read_runs(folders, ["train"])
-        if runs:
-            report(runs, self.folder)
-        if self.pending:
-            names = ", ".join(folder.name for folder in self.pending)
-            say(f"Still in training by another process, which will write the whole table: {names}.")
-        if self.failed:
-            say(f"{len(self.failed)} of {len(self.folders)} runs failed: {', '.join(self.failed)}. "
-                "The same command tries them again.")  # fmt: skip
-            raise SystemExit(1)
+def is_bad(trial: "optuna.Trial", run: Path, objective: str) -> bool:
+    """Reports what a run has logged, and returns whether the pruner would stop it."""
+    known = len(trial.study.trials[trial.number].intermediate_values)
+    for step, value in enumerate(logged(run, objective)[known:], known):
+        trial.report(value, step)
+    return trial.should_prune()
+
+
+@styled
+def report_search(study: "optuna.Study", fit: Sequence[str], objective: str, folder: Path) -> None:
+    """Prints the best trials and how to use the best; writes `trials.csv` and two pictures."""
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as pictures
+
+    frame = study.trials_dataframe(("number", "state", "value", "params", "duration"))
+    frame = frame.rename(columns=lambda name: name.removeprefix("params_"))
+    frame = frame.rename(columns={"number": "trial", "value": objective})
+    frame["state"] = frame["state"].str.lower()
+    write(folder / "trials.csv", lambda file: frame.to_csv(file, index=False))
+    complete = frame[frame["state"] == "complete"].drop(columns=["state", "duration"])
+    if complete.empty:
+        raise RunFailedError(f"no trial has ended with a value. {folder} has all their logs.")
+    best = complete.sort_values(objective, ascending=study.direction.name == "MINIMIZE")
+    print(as_text(best.head(), index=False))
+    options = shlex.join([*fit, *as_options(study.best_params)])
+    print(f"The best again: python cli.py fit {options}")
+    plots: list[Any] = [pictures.plot_optimization_history, pictures.plot_slice]
+    for name, plot in zip(("trials.png", "slices.png"), plots, strict=True):
+        with warnings.catch_warnings(action="ignore"):  # these functions are experimental
+            plot(study, target_name=objective)
+        write_figure(folder / name, pyplot.gcf(), vector=True)
+        pyplot.close()
+    print(f"Wrote trials.csv, trials.png and slices.png in {folder}")
+
+
+def as_options(params: dict[str, Any]) -> list[str]:
+    """Returns the values of a trial as options of `fit`."""
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in params.items()}
+    return [f"--{name}={text}" for name, text in texts.items()]
+
+
+def train(folder: Path, fit: Sequence[str], should_stop: Callable[[], bool] = bool) -> str:
+    """Trains a run in a child process, or continues it from its last checkpoint.
+
+    Returns:
+        How it ended: done, failed, or pruned because `should_stop` said so.
+
+    Raises:
+        SystemExit: With 75 if a signal ended the run. The same command continues it.
+        UserError: If the first run is refused for a reason that every other has too.
+    """
+    options = [*fit, f"--trainer.default_root_dir={folder.parent}", f"--experiment={folder.name}"]
+    if saved := any(folder.glob("*/checkpoints/[!.]*.ckpt")):
+        options.append(f"--ckpt_path={folder}")
+    stopped, file = False, folder / "log.txt"
+    with file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(CLI), "fit", *options], stdin=subprocess.DEVNULL, stdout=log,
+            stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+    print(f"{folder.name} {'continued' if saved else 'started'}", flush=True)
+    try:
+        while process.poll() is None and not (stopped or signals.stop_requested()):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PAUSE)
+            stopped = should_stop()
+    finally:
+        process.terminate()  # does nothing if it has ended
+        code = process.wait()
+    if code and not stopped and (code == TRY_AGAIN or signals.stop_requested()):
+        print(f"{folder.name} stopped. Repeat the command to continue.", flush=True)
+        raise SystemExit(TRY_AGAIN)
+    how = "done" if code == 0 else "pruned" if stopped else "failed"
+    if how == "done":
+        (folder / DONE).touch()
+    elif how == "failed":
+        last = ["", *file.read_text(errors="replace").splitlines()][-1].removeprefix("error: ")
+        if code == 2 and not any(folder.parent.glob(f"*/{DONE}")):  # a mistake of the user
+            raise UserError(last)
+        print(f"{last or f'exit code {code}'} (log: {file})")
+    print(f"{folder.name} {how}", flush=True)
+    return how
+
+
+def claim(folder: Path) -> AbstractContextManager[Any] | None:
+    """Makes and locks the folder of a run; returns None if another process has locked it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(Timeout):
+        return FileLock(folder / LOCK).acquire(timeout=0)
+    return None
+
+
+def version_of(run: Path) -> Path | None:
+    """Returns the folder that `fit` has made for a run, the newest; None before it has."""
+    files = run.glob("*/config.yaml")
+    return max((file.parent for file in files), key=os.path.getmtime, default=None)
+
+
+def logged(run: Path, objective: str) -> list[float]:
+    """Returns all values of the objective that a run has logged."""
+    frame = logged_by(version) if (version := version_of(run)) else {}
+    return [*frame[objective].dropna()] if objective in frame else []
+
+
+def direction_of(objective: str, direction: Direction | None) -> Direction:
+    """Returns the better direction of an objective, which must not be a metric of the test set."""
+    if not objective.startswith(("val/", "train/")):
+        raise UserError(
+            f"--objective {objective}: give a metric that begins with val/ or train/. A search "
+            "must not see the test set, else the test score of its winner is too good."
+        )
+    if not (direction := direction or BETTER.get(metrics.direction(objective))):
+        raise UserError(f"--objective {objective}: give --direction minimize or maximize as well.")
+    return direction
+
+
+def read_space(file: Path) -> "dict[str, optuna.distributions.BaseDistribution]":
+    """Reads the possible values of each option."""
+    try:
+        from optuna import distributions
+    except ImportError:
+        raise UserError('--space needs Optuna: pip install -e ".[sweep]"') from None
+    found: dict[str, Any] = {}
+    try:
+        for option, given in yaml.safe_load(file.read_text()).items():
+            if isinstance(given, list):
+                plain = [v if isinstance(v, str | int | float) else json.dumps(v) for v in given]
+                found[option] = distributions.CategoricalDistribution(plain)
+                continue
+            # YAML takes a number like 1e-4, without a point, for a text.
+            limits = {k: float(v) if isinstance(v, str) else v for k, v in given.items()}
+            whole = all(isinstance(limit, int) for limit in limits.values())
+            kind = "IntDistribution" if whole else "FloatDistribution"
+            found[option] = getattr(distributions, kind)(**limits)
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"--space {file}: {error}. Write a line for each option: `data.batch_size: [64, 128]` "
+            "or a range such as `model.optimizer.lr: {low: 0.1, high: 10, log: true}`."
+        ) from None
+    return found

@@ -1,17 +1,10 @@
-"""The output of a command in the terminal: the messages that are hidden, and its last lines.
-
-Imports nothing heavy.
-"""
+"""The messages of Lightning in the terminal, some of which are hidden. Imports nothing heavy."""
 
 import logging
 import re
-import shlex
-import shutil
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 IRRELEVANT_WARNINGS = (
     "is not supported by the model summary",  # the summary guesses sizes in megabytes
@@ -67,28 +60,3 @@ def shorten_warnings() -> None:
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
     return f"warning: {' '.join(str(message).split())}\n"
-
-
-def cli() -> str:
-    """Returns the start of a command line of this program: interpreter and script."""
-    script = sys.argv[0] if Path(sys.argv[0]).name == "cli.py" else "cli.py"  # a notebook has none
-    return f"{_program('python', '')} {shlex.quote(script)}"
-
-
-def _program(name: str, module: str) -> str:
-    """Returns a program's name if the shell finds it beside this interpreter, else its path.
-
-    Paths are compared as they are, because the interpreters of all environments are links to one.
-    """
-    found, python = shutil.which(name), Path(sys.executable)
-    if found and Path(found).absolute().parent == python.parent:
-        return name
-    here = Path.cwd()
-    path = python.relative_to(here) if python.is_relative_to(here) else python
-    return shlex.quote(str(path)) + module
-
-
-def watching(runs: Path) -> str:
-    """Says how to see all runs in TensorBoard."""
-    program = _program("tensorboard", " -m tensorboard.main")
-    return f"Watch it: {program} --logdir {shlex.quote(str(runs))} --host localhost"

@@ -1,5 +1,7 @@
 """Scikit-learn's 8 x 8 digits, drawn as MNIST draws its digits: what there is without a network."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +13,7 @@ SHARPNESS = 14.0
 MARGIN = 4  # MNIST's digits are 20 x 20 pixels in a frame of 28 x 28
 
 
+@cache  # takes 2 s
 def load_digits() -> tuple[Split, Split]:
     """Loads the digits as uint8 (N, 1, 28, 28): 1,437 to train and 360 to test."""
     from sklearn.datasets import load_digits as load

@@ -70,70 +70,64 @@ def measure(images: Tensor) -> dict[str, Any]:
     return {"background": background, "extent": extent, "centre": tuple(centre)}
 
 
-class Framed(NamedTuple):
-    """An image in the form of the training images."""
-
-    pixels: Tensor  # uint8 (C, H, W)
-    note: str = ""  # what was done to it beyond scaling
-
-
-def to_frame(image: Image.Image, frame: Frame) -> Framed:
+def to_frame(image: Image.Image, frame: Frame) -> tuple[Tensor, str]:
     """Brings an image of any size to the form of the training images.
 
     An image of their shape and polarity passes unchanged. If the training images show figures of
     one size on a uniform background, the figure is separated from its paper, scaled to that size
     and placed by its centre of mass. Other images are resized as the training images were. Grey
     images on the opposite background are inverted.
+
+    Returns:
+        The pixels uint8 (C, H, W), and in words what was done beyond scaling.
     """
-    assert len(frame.input_shape) == 3
-    channels, height, width = frame.input_shape
+    channels, *sides = frame.input_shape
+    height, width = sides
     resized = to_tensor(image, (channels, height, width), frame.fit)
     if channels != 1 or frame.background is None:
-        return Framed(resized)
+        return resized, ""
     training_is_light = frame.background > 127.5
     grey = np.asarray(image.convert("L"))
     is_light = bool(np.median(border(grey)) > 127.5)
     if grey.shape == (height, width) and is_light == training_is_light:
-        return Framed(resized)
+        return resized, ""
     figure = find_figure(image)
-    if figure is not None:
-        is_light = figure.light
-    note = ""
+    is_light = figure.light if figure else is_light
+    notes = []
     if is_light != training_is_light:
         polarity = "dark on light" if is_light else "light on dark"
-        note = f"{polarity}, inverted to match the training images"
+        notes.append(f"{polarity}, inverted to match the training images")
         resized = 255 - resized
-    if frame.extent is None or frame.centre is None:
-        return Framed(resized, note)
-    if figure is None:
-        return Framed(resized, "; ".join(filter(None, [note, "no figure found, only resized"])))
-    shown = place(figure.ink, (height, width), frame.extent, frame.centre)
-    ink = 0.0 if training_is_light else 255.0
-    pixels = frame.background + shown * (ink - frame.background)
-    return Framed(torch.from_numpy(pixels.round().astype(np.uint8))[None], note)
+    if figure and frame.extent and frame.centre:
+        shown = place(figure.ink, (height, width), frame.extent, frame.centre)
+        ink = 0.0 if training_is_light else 255.0
+        pixels = frame.background + shown * (ink - frame.background)
+        resized = torch.from_numpy(pixels.round().astype(np.uint8))[None]
+    elif frame.extent:
+        notes.append("no figure found, only resized")
+    return resized, "; ".join(notes)
 
 
 def as_pixels(images: Any, shape: tuple[int, ...]) -> Tensor:
-    """Converts images uint8 or in [0, 1], in a usual layout, to (N, C, H, W) in 0..255."""
+    """Converts images (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or in [0, 1], to 0..255.
+
+    The result is (N, C, H, W) with this shape (C, H, W).
+    """
     values = images if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))
-    channels, *sides = shape
-    if tuple(values.shape[-3:]) == (*sides, channels) and tuple(values.shape[-3:]) != tuple(shape):
-        values = values.movedim(-1, -3)
-    elif channels == 1 and values.shape[-3:] != shape and [*values.shape[-2:]] == sides:
-        values = values.unsqueeze(-3)
-    if values.dim() not in (3, 4) or not len(values) or tuple(values.shape[-3:]) != tuple(shape):
+    if values.dim() == 3:
+        values = values.unsqueeze(1)
+    elif tuple(values.shape[1:]) == (*shape[1:], shape[0]) != tuple(shape):
+        values = values.movedim(-1, 1)
+    if not len(values) or tuple(values.shape[1:]) != tuple(shape):
         raise UserError(
             f"these images have shape {tuple(values.shape)}, and the model takes {tuple(shape)} "
-            "(channels, height, width): give images of this size, or the paths of image files"
+            "(channels, height, width): give several images of this size, or the paths of files"
         )
-    if values.is_floating_point():
-        low, high = float(values.min()), float(values.max())
-        if low < 0 or high > 1:
-            raise UserError(
-                f"these images are floats from {low:g} to {high:g}: give floats from 0 to 1, or "
-                "uint8"
-            )
-        values = values * 255
-    elif values.dtype != torch.uint8:
-        raise UserError(f"these images are {values.dtype}: give floats from 0 to 1, or uint8")
-    return values.reshape(-1, *shape)
+    if values.is_floating_point() and 0 <= values.min() <= values.max() <= 1:
+        return values * 255
+    if values.dtype != torch.uint8:
+        raise UserError(
+            f"these images are {values.dtype} from {float(values.min()):g} to "
+            f"{float(values.max()):g}: give floats from 0 to 1, or uint8"
+        )
+    return values

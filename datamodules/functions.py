@@ -1,7 +1,6 @@
 """Regression of a function of one or more variables (universal approximation theorem)."""
 
 import math
-from typing import Literal
 
 import numpy as np
 import torch
@@ -9,24 +8,21 @@ import torch
 from datamodules.base import InMemoryDataModule, Split, Splits
 from datamodules.expressions import evaluate
 from runtime.errors import UserError
-from runtime.ranges import Count, NonNegativeFloat, Positive, Seed
+from runtime.ranges import Count, Positive
 
 
 class Functions(InMemoryDataModule):
     """Points (B, m) in `[-pi, pi]^m` and values (B, 1), both float32.
 
-    Validation points are the centres of a grid's cells, test points its corners, row by row (the
-    last variable changes fastest). Neither has noise.
+    The points of each split are a grid, row by row (the last variable changes fastest). Validation
+    points are the centres of the cells of the test grid.
 
     Args:
         function: A formula of `x` or `x1`, `x2`, ... such as `sin(x) * x` or `x1 > 0`.
         dimensions: The number m of variables.
-        num_train: Points in the training split. A grid has at most this number.
-        sampling: Training points are drawn uniformly or lie on a grid.
+        num_train: Maximum number of points in the training grid.
         num_eval: Maximum number of points in each of the validation and test grids.
-        noise: Standard deviation of Gaussian noise on the training values.
         batch_size: Points per batch, summed over all processes.
-        data_seed: Seed of points and noise, independent of the run's seed.
     """
 
     not_in_identity = InMemoryDataModule.not_in_identity | {"num_eval"}
@@ -36,11 +32,8 @@ class Functions(InMemoryDataModule):
         function: str = "sin(x)",
         dimensions: Positive = 1,
         num_train: Count = 1024,
-        sampling: Literal["uniform", "grid"] = "uniform",
         num_eval: Count = 2500,
-        noise: NonNegativeFloat = 0.0,
         batch_size: Positive = 32,
-        data_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)
         if num_eval < 3**dimensions:
@@ -51,9 +44,7 @@ class Functions(InMemoryDataModule):
         self.function, self.dimensions = function, dimensions
         self.title = function
         self.feature_names = tuple(f"x{i + 1}" for i in range(dimensions))
-        self.num_train, self.sampling = num_train, sampling
-        self.noise, self.data_seed = noise, data_seed
-        self.grid_size = _per_axis(num_eval, dimensions)  # test points on each axis
+        self.num_train, self.num_eval = num_train, num_eval
         self.target(np.zeros((1, dimensions)))  # Reports a misspelled formula at once.
 
     @property
@@ -68,24 +59,20 @@ class Functions(InMemoryDataModule):
         return evaluate(self.function, variables)[:, None]
 
     def load_splits(self) -> Splits:
-        rng = np.random.default_rng(self.data_seed)
-        edges = np.linspace(-np.pi, np.pi, self.grid_size)
-        if self.sampling == "grid":
-            size = _per_axis(self.num_train, self.dimensions)
-            points = self._grid(np.linspace(-np.pi, np.pi, size))
-        else:
-            points = rng.uniform(-np.pi, np.pi, (self.num_train, self.dimensions))
+        edges = self._axis(self.num_eval)
         return Splits(
-            train=self._split(points, self.noise * rng.standard_normal((len(points), 1))),
-            val=self._split(self._grid((edges[:-1] + edges[1:]) / 2)),
-            test=self._split(self._grid(edges)),
+            train=self._split(self._axis(self.num_train)),
+            val=self._split((edges[:-1] + edges[1:]) / 2),
+            test=self._split(edges),
         )
 
-    def _grid(self, axis: np.ndarray) -> np.ndarray:
-        columns = np.meshgrid(*[axis] * self.dimensions, indexing="ij")
-        return np.stack(columns, axis=-1).reshape(-1, self.dimensions)
+    def _axis(self, num_points: int) -> np.ndarray:
+        """Returns the places on each axis of the largest grid with at most so many points."""
+        return np.linspace(-np.pi, np.pi, math.floor(num_points ** (1 / self.dimensions) + 1e-9))
 
-    def _split(self, points: np.ndarray, noise: np.ndarray | float = 0.0) -> Split:
+    def _split(self, axis: np.ndarray) -> Split:
+        columns = np.meshgrid(*[axis] * self.dimensions, indexing="ij")
+        points = np.stack(columns, axis=-1).reshape(-1, self.dimensions)
         values = self.target(points)
         if not np.isfinite(values).all():
             where = ", ".join(f"{x:.4g}" for x in points[~np.isfinite(values[:, 0])][0])
@@ -93,9 +80,4 @@ class Functions(InMemoryDataModule):
                 f"function {self.function!r} has no finite value at ({where}): set --data.function "
                 "to one that is finite on [-pi, pi]"
             )
-        return Split(torch.from_numpy(points).float(), torch.from_numpy(values + noise).float())
-
-
-def _per_axis(num_points: int, dimensions: int) -> int:
-    """Returns the largest n with `n ** dimensions <= num_points`."""
-    return math.floor(num_points ** (1 / dimensions) + 1e-9)
+        return Split(torch.from_numpy(points).float(), torch.from_numpy(values).float())

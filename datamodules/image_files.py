@@ -2,19 +2,17 @@
 
 import hashlib
 import json
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -22,6 +20,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 Fit = Literal["crop", "pad", "stretch"]
 SUFFIXES = (*IMG_EXTENSIONS, ".gif")
 FORMAT = 2  # of the cache; a change of what `decode` returns needs a new number
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # or not there
 
 
 class UnreadableImageError(Exception):
@@ -95,44 +94,43 @@ class Decoded(NamedTuple):
     sizes: np.ndarray  # int64 (N, 2), width and height of the files' images; 0 for unreadable ones
     failures: dict[int, str]  # reasons, by the numbers of unreadable files
     content: str  # SHA-256 of the files' names and bytes
-    source: str  # in words, for the report
 
 
 def decode(
-    root: Path, files: Sequence[Path], image_shape: tuple[int, int, int], fit: Fit, cache: bool
+    root: Path, files: Sequence[Path], image_shape: tuple[int, int, int], fit: Fit
 ) -> Decoded:
-    """Brings image files below `root` to one shape, or finds the result in a cache.
+    """Brings image files below `root` to one shape, or finds the result in `<root>/.ladder`.
 
-    The cache is `<root>/.ladder`. An entry belongs to the names and bytes of the files, the shape
-    and the fit. A damaged one is replaced, and one with unreadable files is not kept.
+    A result is kept there for the names and bytes of the files, the shape and the fit, unless files
+    are unreadable or the folder cannot be written.
     """
-    start = time.perf_counter()
     with ThreadPoolExecutor(8) as pool:  # Pillow decodes without Python's lock.
         names = [file.relative_to(root).as_posix() for file in files]
         pairs = list(zip(names, pool.map(_digest, files), strict=True))
         content = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
         key = hashlib.sha256(f"{FORMAT} {content} {image_shape} {fit}".encode()).hexdigest()[:32]
-        entry = root / ".ladder" / f"{key}.npz"
-        if cache and (found := _load(entry, (len(files), *image_shape))):
-            return Decoded(*found, {}, content, f"from the cache in {entry.parent}")
-        results = pool.map(lambda file: _decode(file, image_shape, fit), files)
-        images = torch.zeros(len(files), *image_shape, dtype=torch.uint8)
-        sizes, failures = np.zeros((len(files), 2), np.int64), {}
-        for i, result in enumerate(results):
-            if isinstance(result, str):
-                failures[i] = result
-            else:
-                images[i], sizes[i] = result
-    if cache and not failures:
-        _save(entry, images, sizes)
-    source = f"decoded in {time.perf_counter() - start:.1f} s"
-    return Decoded(images, sizes, failures, content, source)
+        kept = root / ".ladder" / f"{key}.npz"
+        with suppress(*DAMAGED), np.load(kept) as arrays:
+            return Decoded(torch.from_numpy(arrays["images"]), arrays["sizes"], {}, content)
+        results = list(pool.map(lambda file: _decode(file, image_shape, fit), files))
+    failures = {i: result for i, result in enumerate(results) if isinstance(result, str)}
+    images = torch.zeros(len(files), *image_shape, dtype=torch.uint8)
+    sizes = np.zeros((len(files), 2), np.int64)
+    for i, result in enumerate(results):
+        if not isinstance(result, str):
+            images[i], sizes[i] = result
+    if not failures:
+        with suppress(OSError):  # a read-only folder or a full disk
+            kept.parent.mkdir(exist_ok=True)
+            with TemporaryDirectory(dir=kept.parent) as own:  # Several runs may do so at once.
+                np.savez(f"{own}/it.npz", images=images.numpy(), sizes=sizes)
+                Path(own, "it.npz").replace(kept)
+    return Decoded(images, sizes, failures, content)
 
 
 def _digest(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
         return "unreadable"  # `_decode` reports it.
 
@@ -146,31 +144,3 @@ def _decode(
     except UnreadableImageError as error:
         return str(error)
     return to_tensor(image, image_shape, fit), image.size
-
-
-def _load(entry: Path, shape: tuple[int, ...]) -> tuple[Tensor, np.ndarray] | None:
-    """Reads an entry; None if there is none of this shape or it is damaged (zip has checksums)."""
-    try:
-        with np.load(entry, allow_pickle=False) as arrays:
-            images, sizes = arrays["images"], arrays["sizes"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-    fits = images.shape == shape and images.dtype == np.uint8 and sizes.shape == (shape[0], 2)
-    return (torch.from_numpy(images), sizes) if fits else None
-
-
-def _save(entry: Path, images: Tensor, sizes: np.ndarray) -> None:
-    """Writes an entry, whole even if several runs do so at once."""
-    own = entry.with_name(f".{uuid4().hex}.npz")
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(own, images=images.numpy(), sizes=sizes)
-        own.replace(entry)
-    except OSError as error:
-        rank_zero_warn(
-            f"Decoded images cannot be kept for the next run in {entry.parent} "
-            f"({error.strerror or error}): it will decode them again. --data.cache false stops this"
-        )
-    finally:
-        with suppress(OSError):
-            own.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""MNIST and data sets of the same format: small grey images of ten classes."""
+"""MNIST, Fashion-MNIST and digits: small grey images of ten classes."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -7,11 +7,18 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
 from datamodules.digits import load_digits
-from datamodules.sources import DATASETS, IMAGE_SHAPE, download, find_files, load_idx_dataset
+from datamodules.sources import (
+    DATASETS,
+    IMAGE_SHAPE,
+    download,
+    find_files,
+    load_idx_dataset,
+    places,
+)
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat, Seed, Share
 
-ImageDataset = Literal["auto", "mnist", "fashion", "kmnist", "digits"]
+ImageDataset = Literal["auto", "mnist", "fashion", "digits"]
 DEFAULT_FOLDER = "data"
 
 
@@ -67,7 +74,7 @@ class Images(InMemoryDataModule):
     def prepare_data(self) -> None:
         """Downloads the data set if this machine lacks it; `setup` reports a failure."""
         key = "mnist" if self.dataset == "auto" else self.dataset
-        if key not in DATASETS or self._folder_is_missing or find_files(key, self.data_dir)[0]:
+        if key not in DATASETS or self._folder_is_missing or find_files(key, self.data_dir):
             return
         self._download_error = download(key, self.data_dir)
 
@@ -91,26 +98,24 @@ class Images(InMemoryDataModule):
         """Returns the data set that `auto` means here."""
         if not self._folder_is_default:
             return "mnist"
-        files, tried = find_files("mnist", self.data_dir)
-        key = "mnist" if files else "digits"
+        key = "mnist" if find_files("mnist", self.data_dir) else "digits"
         if self.trainer is not None:  # One node may lack the files.
             key = self.trainer.strategy.broadcast(key)
         self.fell_back = key == "digits"
         if self.fell_back:
             rank_zero_warn(
                 "MNIST WAS NOT FOUND: THIS RUN USES SCIKIT-LEARN'S 1,797 SMALL DIGITS INSTEAD. "
-                f"Tried {'; '.join(tried)}; download ({self._download_error}). For MNIST, set "
-                "--data.data_dir to the folder that holds MNIST/raw, or go online; "
-                "--data.dataset mnist makes this an error, --data.dataset digits silences it."
+                f"It is not in {places('mnist', self.data_dir)[0]}; download "
+                f"({self._download_error}). For MNIST, set --data.data_dir to the folder that "
+                "holds MNIST/raw, or go online; --data.dataset mnist makes this an error, "
+                "--data.dataset digits silences it."
             )
         return key
 
     def _describe(self, key: str) -> None:
-        if key == "digits":
-            self.judge = "digits"
-        elif key in DATASETS:
-            spec = DATASETS[key]
-            self.class_names, self.mirrors, self.judge = spec.class_names, spec.mirrors, spec.judge
+        self.judge = None if key == "auto" else key
+        if key in DATASETS:
+            self.class_names, self.mirrors = DATASETS[key].class_names, DATASETS[key].mirrors
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"dataset": self.dataset_found}

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
-from runtime.errors import UserError
 from runtime.ranges import Positive, Seed, Share
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ class Iris(InMemoryDataModule):
     """Measurements (B, 4), float32, and species (B,), int64 in 0..2.
 
     The test split is the lecture's: 30 flowers, `train_test_split(train_size=0.8, random_state=0)`.
-    With `fold`, it is one of `folds` stratified parts instead, so that runs over all folds form a
-    cross-validation.
 
     Args:
         batch_size: Flowers per batch, summed over all processes.
@@ -26,9 +23,6 @@ class Iris(InMemoryDataModule):
             both computed on the training split alone. Otherwise, inputs are in cm.
         val_fraction: Share of the training flowers that becomes the validation split.
         split_seed: Decides which flowers are cut, independently of the run's seed.
-        fold: The fold to test on, 0 to `folds - 1`.
-        folds: The number of folds, 2 to 50.
-        fold_seed: Decides which flowers are in which fold.
     """
 
     input_shape = (4,)
@@ -43,19 +37,10 @@ class Iris(InMemoryDataModule):
         standardize: bool = True,
         val_fraction: Share = 0.0,
         split_seed: Seed = 0,
-        fold: int | None = None,
-        folds: Positive = 5,
-        fold_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)
-        if fold is not None and not (2 <= folds <= 50 and 0 <= fold < folds):
-            raise UserError(
-                f"there is no fold {fold} of {folds}: set --data.folds to 2..50 and --data.fold to "
-                "less, from 0"
-            )
         self.standardize = standardize
         self.val_fraction, self.split_seed = val_fraction, split_seed
-        self.fold, self.folds, self.fold_seed = fold, folds, fold_seed
         self._mean, self._std = torch.zeros(4), torch.ones(4)
 
     def load_splits(self) -> Splits:
@@ -63,7 +48,7 @@ class Iris(InMemoryDataModule):
 
         inputs, targets = load_iris(return_X_y=True)
         whole = Split(torch.from_numpy(inputs).float(), torch.from_numpy(targets).long())
-        train, test = (whole.take(torch.from_numpy(rows)) for rows in self._rows(targets))
+        train, test = (whole.take(torch.from_numpy(rows)) for rows in self.rows(targets))
         train, val = cut_validation(train, self.val_fraction, self.split_seed)
         if not self.standardize:
             return Splits(train, val, test)
@@ -73,15 +58,11 @@ class Iris(InMemoryDataModule):
                 split.inputs.sub_(self._mean).div_(self._std)
         return Splits(train, val, test)
 
-    def _rows(self, targets: np.ndarray) -> list[np.ndarray]:
-        """Returns the rows of the training and of the test flowers."""
-        from sklearn.model_selection import StratifiedKFold, train_test_split
+    def rows(self, targets: np.ndarray) -> list[np.ndarray]:
+        """Returns the rows of the training and of the test flowers, which have these species."""
+        from sklearn.model_selection import train_test_split
 
-        rows = np.arange(len(targets))
-        if self.fold is None:
-            return train_test_split(rows, train_size=0.8, random_state=0)
-        splitter = StratifiedKFold(self.folds, shuffle=True, random_state=self.fold_seed)
-        return list(splitter.split(rows, targets))[self.fold]
+        return train_test_split(np.arange(len(targets)), train_size=0.8, random_state=0)
 
     def in_units(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns measurements (N, 4) in cm, rounded to 0.001 cm."""

@@ -19,10 +19,23 @@ import yaml
 from lightning import Trainer, seed_everything
 from lightning.pytorch.cli import instantiate_module
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC
 
 from datamodules import Iris
 from models import IrisMLP
+
+
+class IrisFold(Iris):
+    """Tests on one of five stratified parts of the flowers; each repeat has other parts."""
+
+    def __init__(self, repeat: int, fold: int, **iris: Any) -> None:
+        super().__init__(**iris)
+        self.repeat, self.fold = repeat, fold
+
+    def rows(self, targets: np.ndarray) -> list[np.ndarray]:
+        splitter = StratifiedKFold(5, shuffle=True, random_state=self.repeat)
+        return list(splitter.split(targets, targets))[self.fold]
 
 
 def network_accuracy(config: dict[str, Any], repeat: int, fold: int) -> float:
@@ -31,7 +44,7 @@ def network_accuracy(config: dict[str, Any], repeat: int, fold: int) -> float:
     quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar"], False)
     trainer = Trainer(accelerator="cpu", enable_model_summary=False, **quiet, **config["trainer"])
     model = instantiate_module(IrisMLP, config["model"]["init_args"])
-    data = Iris(**config["data"]["init_args"], fold=fold, fold_seed=repeat)
+    data = IrisFold(repeat, fold, **config["data"]["init_args"])
     trainer.fit(model, datamodule=data)
     (result,) = trainer.test(model, datamodule=data, verbose=False)
     return result["test/accuracy"]
@@ -39,7 +52,7 @@ def network_accuracy(config: dict[str, Any], repeat: int, fold: int) -> float:
 
 def sklearn_accuracy(estimator: Any, repeat: int, fold: int) -> float:
     """Returns the accuracy of a scikit-learn classifier on the same, standardized, fold."""
-    data = Iris(fold=fold, fold_seed=repeat)
+    data = IrisFold(repeat, fold)
     data.setup()
     assert data.splits is not None
     train, test = ([part.numpy() for part in split] for split in (data.splits[0], data.splits[2]))

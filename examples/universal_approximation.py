@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/approximation.png"))
     options = parser.parse_args()
 
-    data = Functions(function=options.function, num_train=1024, sampling="grid")
+    data = Functions(function=options.function, num_train=1024)
     data.setup()
     assert data.splits is not None
     train, _, test = data.splits

@@ -12,7 +12,7 @@ from figures.style import colours, styled
 from metrics import SCORES, direction, title
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import Series
 
 STAGES = {"train": "training", "val": "validation", "floor": "real images"}
 NAMES = {"d_accuracy": "acc_real"}  # the same share, in validation
@@ -59,7 +59,6 @@ def draw_curves(metrics: Path) -> Figure:
 
     table = pd.read_csv(metrics).groupby("step").last()
     panels = panels_of([name for name in table if table[name].notna().any()])
-    panels = {label: names for label, names in panels.items() if _differs(table, names)}
     if not panels:
         return Figure()
     columns = 2 if len(panels) == 4 else min(3, len(panels))
@@ -79,12 +78,6 @@ def draw_curves(metrics: Path) -> Figure:
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     return figure
-
-
-def _differs(table: "DataFrame", names: list[str]) -> bool:
-    """Returns False for a score that always equals its floor, such as ten modes of ten."""
-    scored = any(name.startswith("floor/") for name in names)
-    return not scored or table[names].stack().nunique() > 1
 
 
 def _scale(axes: Any, values: "Series", label: str) -> None:

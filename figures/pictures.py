@@ -93,8 +93,7 @@ def publish(
 def tensorboard(trainer: Trainer) -> SummaryWriter | None:
     """Returns TensorBoard's writer, or None on ranks other than zero and in runs without it."""
     loggers = (log for log in trainer.loggers if isinstance(log, TensorBoardLogger))
-    shown = (log for log in loggers if trainer.is_global_zero and getattr(log, "shows", True))
-    return next((log.experiment for log in shown), None)
+    return next((log.experiment for log in loggers), None) if trainer.is_global_zero else None
 
 
 def step_of(trainer: Trainer) -> int:

@@ -1,45 +1,17 @@
-"""Figures of the quality of generated images: scores by class, and the worst images."""
+"""Figure of the worst generated images."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
 
-from figures.pictures import mosaic, new_figure, styled
-from metrics import title
+from figures.pictures import mosaic
 
 if TYPE_CHECKING:
-    from metrics import Score
-    from metrics.report import Report
     from metrics.samples import Samples
 
 COLUMNS = 10  # of the worst images
-
-
-@styled
-def draw_classes(report: "Report", scores: "Sequence[Score]", names: Sequence[str]) -> Figure:
-    """Draws a panel for each score by class: a dot for each class, and a line for real images."""
-    shown = {score.class_name: score for score in scores if score.class_name in report.class_scores}
-    figure, panels = new_figure(max(6.5, 5.8 * len(shown)), 4.6, 1, len(shown), squeeze=False)
-    for axes, (name, score) in zip(panels[0], shown.items(), strict=True):
-        assert name is not None
-        values, real = report.class_scores[name], report.class_floor[name]
-        mark = {"color": "black", "markersize": 16, "markeredgewidth": 2, "label": "real images"}
-        axes.plot(range(len(real)), real, "_", **mark)
-        axes.plot(range(len(values)), values, "o", markersize=8, label="generated images")
-        axes.set_xticks(range(len(names)), names, rotation=0 if max(map(len, names)) < 3 else 45)
-        axes.margins(x=0.06, y=0.1)
-        known = [value for value in (*values, *real) if math.isfinite(value)]
-        if score.better == "lower" and known:  # a distance, whose best value is 0
-            axes.set_ylim(bottom=min(-0.05 * max(known), axes.get_ylim()[0]))
-        axes.grid(axis="y", alpha=0.4)
-        better = f"\n({score.better} is better)" if score.better else ""
-        axes.set_title(f"{title(name)} by class{better}")
-        axes.set(xlabel="class", ylabel=title(name))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure
 
 
 def draw_worst(worst: "Samples", nearest: "Samples", names: Sequence[str]) -> Figure:

@@ -20,15 +20,10 @@ def export(run: Path, name: str) -> Path:
         run: Folder of a run that was fitted and tested.
         name: The config file's name in `configs/judge`, without `.yaml`.
     """
-    checkpoint, results = run / "checkpoints" / "last.ckpt", run / METRICS
-    for file, remedy in ((checkpoint, "fit"), (results, f"test --ckpt_path {run}")):
-        if not file.is_file():
-            raise SystemExit(f"error: {file} is missing: run `python cli.py {remedy}` first")
-    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    network = judge_of_checkpoint(state)
-    if network is None:
-        raise SystemExit(f"error: {checkpoint} is not of configs/judge/{name}.yaml")
-    tested = read_json(results)["test"]
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
+    network, tested = judge_of_checkpoint(state), read_json(run / METRICS).get("test")
+    if network is None or tested is None:
+        raise SystemExit(f"error: {run} is not a tested run of configs/judge/{name}.yaml")
     recipe = {
         "recipe": f"configs/judge/{name}.yaml",
         "seed": state["seed"],

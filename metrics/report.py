@@ -5,13 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-
 from metrics.samples import Samples
 from metrics.scores import Score
 
 Counts = dict[str, int]  # numbers of samples: generated, train, test
-FEW, TENTHS = 500, 10  # with fewer real images than this, scores have an error
+FEW = 500  # with fewer real images than this, scores are uncertain
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 EXPLANATION = (
     "↑ higher is better, ↓ lower is better. Real images: the score of real images in place of "
@@ -32,7 +30,6 @@ class Report:
     class_scores: dict[str, list[float]] = field(default_factory=dict)
     class_floor: dict[str, list[float]] = field(default_factory=dict)
     class_counts: list[Counts] = field(default_factory=list)
-    errors: dict[str, float] = field(default_factory=dict)  # with few real images
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values."""
@@ -40,26 +37,23 @@ class Report:
 
     def table(self, scores: Sequence[Score], names: Sequence[str]) -> str:
         """Formats `summary`, and a line for each class of these names."""
+        import pandas as pd
+
         lines = [self.summary(scores)]
         if self.class_scores:
-            width = max(5, *map(len, names))
-            header = "".join(f"{name:>13}{'real images':>13}" for name in self.class_scores)
-            lines += ["", f"{'class':<{width}}{header}{'n drawn':>12}{'n train':>8}{'n test':>8}"]
-        for k, counts in enumerate(self.class_counts):
-            pairs = ((v[k], self.class_floor[name][k]) for name, v in self.class_scores.items())
-            cells = "".join(_cells(*pair) for pair in pairs)
-            sizes = "   {generated:>9} {train:>7} {test:>7}".format(**counts)
-            lines.append(f"{names[k]:<{width}}{cells}{sizes}")
+            found = pd.DataFrame(self.class_scores)
+            real = pd.DataFrame(self.class_floor).add_suffix(" (real images)")
+            counts = pd.DataFrame(self.class_counts).add_prefix("n ")
+            classes = pd.concat([found, real, counts], axis=1).set_axis([*names])
+            text = classes.rename_axis(columns="class").to_string(float_format="{:.4g}".format)
+            lines += ["", text]
         lines.append(EXPLANATION)
         if any(math.isnan(value) for value in (*self.scores.values(), *self.floor.values())):
             lines.append("nan: too few images for this score")
         return "\n".join(lines)
 
     def summary(self, scores: Sequence[Score]) -> str:
-        """Formats a line for each score; then the numbers of images, once for all that share them.
-
-        With few real images, the errors of the scores follow.
-        """
+        """Formats a line for each score; then each number of images once."""
         lines = [f"{'score':<18}{'generated':>13}{'real images':>13}"]
         groups: dict[str, list[str]] = {}
         for score in scores:
@@ -69,9 +63,8 @@ class Report:
             groups.setdefault(counts.format(**self.counts[score.name]), []).append(score.name)
         (most, _), *others = sorted(groups.items(), key=lambda item: -len(item[1]))
         lines += [f"Of {most}."] + [f"{', '.join(found)}: {text}." for text, found in others]
-        if self.errors:
-            shown = ", ".join(f"{name} ± {error:.2g}" for name, error in self.errors.items())
-            lines.append(f"Uncertain, because fewer than {FEW} images are held out: {shown}.")
+        if any(found["test"] < FEW for found in self.counts.values()):
+            lines.append(f"Uncertain, because fewer than {FEW} images are held out.")
         return "\n".join(lines)
 
 
@@ -90,8 +83,6 @@ def evaluate(scores: Iterable[Score], generated: Samples, train: Samples, test: 
         report.counts[score.name] = {name: len(samples) for name, samples in sets.items()}
         if score.floor:
             report.floor[score.name] = score.compute(sets[score.floor], *real)
-        if score.varies and len(test) < FEW:
-            report.errors[score.name] = jackknife_error(score, drawn, *real)
         if score.class_name and generated.labels is not None:
             report.class_scores[score.class_name] = score.by_class(drawn, *real)
             floor = score.by_class(sets[score.floor], *real) if score.floor else None
@@ -102,17 +93,3 @@ def evaluate(scores: Iterable[Score], generated: Samples, train: Samples, test: 
             counts = {name: int((x == k).sum()) for name, x in labels.items() if x is not None}
             report.class_counts.append(counts)
     return report
-
-
-def jackknife_error(score: Score, generated: Samples, train: Samples, test: Samples) -> float:
-    """Computes the standard error of a score by leaving out each tenth of its samples.
-
-    A bootstrap draws samples twice, which nearest neighbours and covariances of few samples take
-    for a lack of variety.
-    """
-    values = []
-    for tenth in range(TENTHS):
-        kept = [torch.arange(len(x)) % TENTHS != tenth for x in (generated, test)]
-        values.append(score.compute(generated.take(kept[0]), train, test.take(kept[1])))
-    spread = torch.tensor(values, dtype=torch.float64).std(correction=0)
-    return spread.item() * (TENTHS - 1) ** 0.5

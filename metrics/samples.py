@@ -1,5 +1,6 @@
 """The answers of a judge for a set of images, one row for each."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -7,27 +8,15 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 
+@dataclass
 class Samples:
-    """A set of N images as a judge sees it, in the order of their numbers.
+    """A set of N images as a judge sees it, in the order of their numbers."""
 
-    Args:
-        features: The judge's features (N, D).
-        predicted: The classes (N,) that the judge sees.
-        num_classes: The number of classes K that the judge knows.
-        labels: The classes (N,) that the images should show; None: they have none.
-        images: The images uint8 (N, C, H, W), if they are kept.
-    """
-
-    def __init__(
-        self,
-        features: Tensor,
-        predicted: Tensor,
-        num_classes: int,
-        labels: Tensor | None = None,
-        images: Tensor | None = None,
-    ) -> None:
-        self.features, self.predicted, self.num_classes = features, predicted, num_classes
-        self.labels, self.images = labels, images
+    features: Tensor  # the judge's (N, D)
+    predicted: Tensor  # the classes (N,) that the judge sees
+    num_classes: int  # that the judge knows
+    labels: Tensor | None = None  # the classes (N,) that the images should show, if they have any
+    images: Tensor | None = None  # uint8 (N, C, H, W), if they are kept
 
     def __len__(self) -> int:
         return len(self.features)

@@ -44,7 +44,6 @@ class Score:
         needs_images: `Samples.images` are there.
         most: Only so many samples of each set are compared, the first ones; None: all.
         class_name: The name of the scores by class, if there are any.
-        varies: Much with the choice of a few real images, so that its error is printed for them.
     """
 
     def __init__(
@@ -59,12 +58,11 @@ class Score:
         needs_images: bool = False,
         most: int | None = None,
         class_name: str | None = None,
-        varies: bool = False,
     ) -> None:
         self.name, self.better, self.floor, self.stages = name, better, floor, stages
         self.title, self.note = title or name.replace("_", " "), note or title
         self.needs_labels, self.needs_images = needs_labels, needs_images
-        self.most, self.class_name, self.varies = most, class_name, varies
+        self.most, self.class_name = most, class_name
 
     def compute(self, samples: "Samples", train: "Samples", test: "Samples") -> float:
         """Computes the score of samples; NaN if there are too few.
@@ -83,7 +81,7 @@ class Score:
 
 
 SCORES: tuple[Score, ...] = (
-    Score("frechet", "lower", "Frechet distance", stages=ALWAYS, varies=True),
+    Score("frechet", "lower", "Frechet distance", stages=ALWAYS),
     Score(
         "intra_frechet", "lower", note="Frechet distance, mean of the classes",
         needs_labels=True, class_name="frechet",
@@ -99,11 +97,11 @@ SCORES: tuple[Score, ...] = (
     Score("kid_error", note="standard error of kid", most=KERNEL_SAMPLES),
     Score(
         "precision", "higher", note="share of generated images near real ones",
-        most=NEIGHBOUR_SAMPLES, varies=True,
+        most=NEIGHBOUR_SAMPLES,
     ),
     Score(
         "recall", "higher", note="share of real images near generated ones",
-        most=NEIGHBOUR_SAMPLES, varies=True,
+        most=NEIGHBOUR_SAMPLES,
     ),
     Score("density", "higher", most=NEIGHBOUR_SAMPLES),
     Score("coverage", "higher", most=NEIGHBOUR_SAMPLES),

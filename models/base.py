@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.distributed import gathered, own_of
-from runtime.lightning_fixes import defaults_of_the_new_class
+from runtime.class_defaults import defaults_of_the_new_class
 from runtime.trust import check_trust
 
 NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)

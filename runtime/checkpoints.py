@@ -4,7 +4,6 @@ import difflib
 import math
 import os
 import re
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from runtime import files
 from runtime.errors import RunFailedError, UserError
-from runtime.ranges import NonNegative
+from runtime.ranges import NonNegative, ranged
 
 RESUMABLE = ("optimizer_states", "loops", "epoch", "global_step")  # what `fit` needs
+Kept: Any = ranged("Kept", int, (">=", -1), ("!=", 0))  # checkpoints; -1: all
 DOS_FOLDER = 0x10  # attribute of a record of a zip archive, which torch then reads as empty
 
 _sound: set[tuple[str, int, int]] = set()  # files that this process has verified
@@ -49,24 +49,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 "checkpoints are kept. Try a smaller learning rate or gradient clipping."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            files.write(path, lambda partial: _save(checkpoint, partial))
-        except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            free = shutil.disk_usage(path.parent).free / 1e6
-            raise RunFailedError(
-                f"{path} cannot be written ({reason}; {free:,.0f} MB are free). Earlier "
-                "checkpoints are kept: make room, then `--ckpt_path last` goes on."
-            ) from error
+        files.write(path, lambda partial: _save(checkpoint, partial))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        if Path(path).is_file():  # otherwise the folder of a sharded checkpoint
-            try:
-                verify(Path(path))
-            except BadCheckpointError as error:
-                raise BadCheckpointError(f"{path}: {error}") from error
+        # Otherwise it is the folder of a sharded checkpoint.
+        if Path(path).is_file() and (wrong := problem_of(Path(path))):
+            raise BadCheckpointError(f"{path}: {wrong}")
         return super().load_checkpoint(path, map_location, weights_only)
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -90,52 +80,50 @@ def link(name: Path, target: Path) -> None:
     partial.replace(name)
 
 
-def verify(path: Path) -> None:
-    """Checks a checkpoint, once per process and state of the file.
+def problem_of(path: Path) -> str:
+    """Returns what is wrong with a checkpoint; empty if nothing is.
 
-    Reads the file once, for the checksum of every record (torch itself checks none), the entries of
-    a checkpoint, and whether all weights are finite.
-
-    Raises:
-        BadCheckpointError: If something is wrong; the message says what, without the path.
+    Reads the file once per process and state of the file, for the checksum of every record (torch
+    itself checks none), the entries of a checkpoint, and whether all weights are finite.
     """
     try:
         stat = path.stat()
+        key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+        if key in _sound:
+            return ""
+        if damage := _damage_of(path):
+            return damage
     except OSError as error:
-        raise BadCheckpointError(f"cannot be read ({error.strerror})") from error
-    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
-    if key in _sound:
-        return
-    _check_bytes(path)
+        return f"cannot be read ({error.strerror})"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises errors of many kinds for other files
-        raise BadCheckpointError("not a checkpoint of plain values") from error
+    except Exception:  # torch raises errors of many kinds for other files
+        return "not a checkpoint of plain values"
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
-        raise BadCheckpointError(
-            "a file of torch, but no checkpoint: it has no state_dict of a LightningModule"
-        )
+        return "a file of torch, but no checkpoint: it has no state_dict of a LightningModule"
     if bad := _not_finite(weights):
-        raise BadCheckpointError(f"its weights {bad} contain NaN or infinity")
+        return f"its weights {bad} contain NaN or infinity"
     _sound.add(key)
+    return ""
 
 
-def _check_bytes(path: Path) -> None:
+def _damage_of(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged, records = archive.testzip(), archive.infolist()
-    except OSError as error:
-        raise BadCheckpointError(f"cannot be read ({error.strerror})") from error
-    except Exception as error:  # zipfile raises errors of many kinds for damaged headers
-        raise BadCheckpointError("not a checkpoint, or an incomplete one") from error
+    except OSError:
+        raise
+    except Exception:  # zipfile raises errors of many kinds for damaged headers
+        return "not a checkpoint, or an incomplete one"
     if damaged:
-        raise BadCheckpointError(f"damaged: its record {damaged} has another checksum than stored")
+        return f"damaged: its record {damaged} has another checksum than stored"
     # Where torch would read something else than what zipfile has checked:
     if start := min((record.header_offset for record in records), default=0):
-        raise BadCheckpointError(f"damaged: {start:,} bytes of something else come before it")
+        return f"damaged: {start:,} bytes of something else come before it"
     if folders := [record.filename for record in records if record.external_attr & DOS_FOLDER]:
-        raise BadCheckpointError(f"damaged: its record {folders[0]} is marked as a folder")
+        return f"damaged: its record {folders[0]} is marked as a folder"
+    return ""
 
 
 def _not_finite(weights: dict[str, Any]) -> str:
@@ -143,15 +131,6 @@ def _not_finite(weights: dict[str, Any]) -> str:
     for name, weight in weights.items():
         if isinstance(weight, torch.Tensor) and not weight.isfinite().all():
             return name
-    return ""
-
-
-def problem_of(path: Path) -> str:
-    """Returns what is wrong with a checkpoint; empty if nothing is."""
-    try:
-        verify(path)
-    except BadCheckpointError as error:
-        return str(error)
     return ""
 
 
@@ -185,33 +164,28 @@ class EpochCheckpoint(ModelCheckpoint):
     """Saves at the end of each epoch and of the run, and keeps the last few.
 
     Args:
-        keep_last: How many checkpoints to keep; -1 keeps all. By default two while the run trains,
-            in case one is damaged, and one at its end. `last.ckpt` is a link to the newest.
+        keep_last: How many checkpoints to keep, by default two, in case one is damaged; -1 keeps
+            all. `last.ckpt` is a link to the newest.
         min_steps: If an epoch is shorter than this, save only every few epochs.
         every_n_steps: Also save every so many steps within an epoch; 0 does not.
     """
 
     def __init__(
         self,
-        keep_last: int | None = None,
+        keep_last: Kept = 2,
         min_steps: NonNegative = 200,
         every_n_steps: NonNegative = 0,
     ) -> None:
-        if keep_last is not None and (keep_last < -1 or keep_last == 0):
-            raise UserError(
-                f"checkpoint.keep_last is {keep_last}: set it to 1 or more, or to -1 to keep all; "
-                "--trainer.enable_checkpointing false writes no checkpoint"
-            )
         super().__init__(
             filename="epoch={epoch:03d}-step={step:07d}",
             auto_insert_metric_name=False,
             monitor="step",  # the highest step is the newest checkpoint
             mode="max",
-            save_top_k=2 if keep_last is None else keep_last,
+            save_top_k=keep_last,
             save_on_train_epoch_end=True,  # otherwise at validations, which may be rarer
             enable_version_counter=False,  # a resumed run writes the same names again
         )
-        self.keep_last, self.min_steps, self.every_n_steps = keep_last, min_steps, every_n_steps
+        self.min_steps, self.every_n_steps = min_steps, every_n_steps
         self._step = 0  # after the batch before
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -242,14 +216,6 @@ class EpochCheckpoint(ModelCheckpoint):
             if trainer.is_global_zero:
                 link(newest.with_name("last.ckpt"), newest)
             trainer.strategy.barrier()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leaves what is needed to go on from the end: the newest checkpoint."""
-        super().on_train_end(trainer, pl_module)
-        if self.keep_last is None:
-            for path in {*self.best_k_models} - {self.best_model_path}:
-                trainer.strategy.remove_checkpoint(path)
-                del self.best_k_models[path]
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -335,13 +301,14 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
         folder: A run's folder or one above.
         resume: Leave out those with which a run cannot go on.
     """
-    runs: dict[Path, list[Path]] = {}
-    for path in folder.glob("**/[!.]*.ckpt"):
-        if path.is_file():  # `last.ckpt` may point to one that was removed
-            runs.setdefault(path.parent, []).append(path)
+    # `last.ckpt` may point to one that was removed.
+    found = [path for path in folder.glob("**/[!.]*.ckpt") if path.is_file()]
+    dates: dict[Path, float] = {}
+    for path in found:
+        dates[path.parent] = max(dates.get(path.parent, 0.0), path.lstat().st_mtime)
     seen: set[Path] = set()
-    for run in sorted(runs, key=lambda run: _rank_of_run(run, runs[run]), reverse=True):
-        for path in sorted(runs[run], key=_rank_in_run, reverse=True):
+    for run in sorted(dates, key=lambda run: dates[run], reverse=True):
+        for path in sorted((p for p in found if p.parent == run), key=_rank, reverse=True):
             if path.resolve() in seen:
                 continue
             seen.add(path.resolve())
@@ -352,12 +319,7 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
     return None
 
 
-def _rank_of_run(run: Path, paths: list[Path]) -> tuple[bool, float]:
-    of_a_run = run.name == "checkpoints" or run / "last.ckpt" in paths
-    return of_a_run, max(path.lstat().st_mtime for path in paths)
-
-
-def _rank_in_run(path: Path) -> tuple[bool, float, bool, str]:
+def _rank(path: Path) -> tuple[bool, float, bool, str]:
     """Ranks by the step. `best.ckpt` comes last, because it is not what the run ended with."""
     try:
         step: float = step_of(path) or 0

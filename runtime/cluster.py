@@ -4,11 +4,9 @@ import os
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.fabric.plugins.environments import TorchElasticEnvironment
-from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
-from runtime.cpu import allowed_cores
 from runtime.errors import UserError
 
 SHELLS = ("bash", "interactive")  # names of jobs that Lightning takes for a shell
@@ -49,41 +47,22 @@ def check_launch() -> None:
             f"SLURM: the job has {tasks} tasks, but this process was started without srun and "
             "would wait forever for the others: `srun python cli.py ...`."
         )
-    if "SLURM_GPUS_PER_TASK" in os.environ:
-        raise UserError(
-            "SLURM: --gpus-per-task hides a node's other GPUs from each task, but NCCL and "
-            "Lightning want to see all of them: ask for --gpus-per-node."
-        )
 
 
 def check_shape(trainer: Trainer) -> None:
-    """Refuses a trainer whose processes are not those that SLURM started, or that starts alone."""
+    """Refuses a trainer whose processes are not those that SLURM started, or that starts alone.
+
+    Raises:
+        ValueError: Lightning's, if its numbers of devices and nodes are not those of SLURM.
+        UserError: If other nodes are expected and nothing has started them.
+    """
     elastic, nodes = TorchElasticEnvironment.detect(), trainer.num_nodes
-    if not (in_job() or elastic or nodes == 1 or "MASTER_ADDR" in os.environ):
+    if in_job() and not elastic:
+        SLURMEnvironment().validate_settings(trainer.num_devices, nodes)
+    elif not (elastic or nodes == 1 or "MASTER_ADDR" in os.environ):
         raise UserError(
             f"trainer.num_nodes is {nodes}, but this process is alone and would wait "
             "for the other nodes: start it with `sbatch slurm/train.sbatch` or `torchrun`."
-        )
-    tasks, wanted = _number("SLURM_NTASKS"), trainer.num_devices * nodes
-    if in_job() and not elastic and (tasks, _number("SLURM_NNODES")) != (wanted, nodes):
-        alone = ", and each would train alone" if wanted == 1 else ""
-        raise UserError(
-            f"SLURM started {tasks} task(s) on {_number('SLURM_NNODES')} node(s), but "
-            f"trainer.num_nodes is {nodes} with {trainer.num_devices} device(s) each{alone}: ask "
-            "SLURM for as many --nodes as trainer.num_nodes and as many --ntasks-per-node as "
-            "trainer.devices."
-        )
-
-
-def check_cores(trainer: Trainer, oversubscribe: bool) -> None:
-    """Refuses to start more processes on the CPU than it has cores, unless that is wanted."""
-    started = "LOCAL_RANK" in os.environ or in_job() or TorchElasticEnvironment.detect()
-    cores = allowed_cores()
-    too_many = isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores
-    if too_many and not (oversubscribe or started):
-        raise UserError(
-            f"trainer.devices is {trainer.num_devices}, and this machine has {cores} CPU cores: "
-            f"set --trainer.devices to {cores} or less, or --trainer.oversubscribe true."
         )
 
 

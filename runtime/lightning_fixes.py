@@ -1,18 +1,13 @@
-"""Corrections of Lightning and its parser: what exact resume and stop signals need.
+"""Corrections of Lightning: what exact resume and stop signals need.
 
-Only this file uses private names of theirs. The corrections act on this project's Trainer and
-command line alone, and are verified for the versions that `pyproject.toml` allows.
+Only this file uses its private names. The corrections act on this project's Trainer alone, and are
+verified for the versions that `pyproject.toml` allows.
 """
 
-import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from pkgutil import resolve_name
 from typing import Any
 from weakref import WeakSet
 
-from jsonargparse import _typehints
 from lightning import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
@@ -121,36 +116,3 @@ def log_batch(trainer: Trainer) -> None:
     if trainer in _corrected:
         trainer._logger_connector.on_batch_end()
         trainer._logger_connector.update_train_step_metrics()
-
-
-@contextmanager
-def defaults_of_the_new_class() -> Iterator[None]:
-    """Lets a class that replaces another start from its own defaults.
-
-    When a class path changes, jsonargparse keeps all values of the previous class that the new one
-    accepts, its defaults included: with `network: VGG16`, `dropout` would be the 0.0 of
-    `ResidualConvNet` and not VGG's 0.5. Inside the block it keeps the values that somebody chose.
-    """
-    name = "discard_init_args_on_class_path_change"
-    own = vars(_typehints)[name]
-
-    def discard(parser: Any, previous: Any, value: Any) -> None:
-        if previous and "init_args" in previous and previous["class_path"] != value["class_path"]:
-            arguments = previous["init_args"]
-            for argument, default in _defaults(previous["class_path"]).items():
-                if argument in arguments and arguments[argument] == default:
-                    del arguments[argument]
-        own(parser, previous, value)
-
-    try:
-        vars(_typehints)[name] = discard
-        yield
-    finally:
-        vars(_typehints)[name] = own
-
-
-def _defaults(class_path: str) -> dict[str, Any]:
-    classes = reversed(resolve_name(class_path).__mro__)
-    bases = [base for base in classes if "__init__" in vars(base)]
-    parameters = (inspect.signature(base).parameters.items() for base in bases)
-    return {name: parameter.default for items in parameters for name, parameter in items}

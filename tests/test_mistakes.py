@@ -57,7 +57,7 @@ TABLE = [*rows(FOLDER / "mistakes.txt")]
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder, with trained runs, images and files that are no YAML."""
+    """A user's folder, with trained runs and a file that is no config."""
     folder = tmp_path_factory.mktemp("workplace")
     (folder / "configs").symlink_to(ROOT / "configs")
     with pytest.MonkeyPatch.context() as patch:

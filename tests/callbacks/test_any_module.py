@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor
 
@@ -19,7 +18,7 @@ class Boring(BoringModel):
     """A model that logs losses in its own way, and knows none of this project's contracts."""
 
     def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        loss = self.loss(self.layer(batch["x"] if isinstance(batch, dict) else batch))
+        loss = self.loss(self.layer(batch))
         self.log("recon_loss", loss)
         return {"loss": loss}
 
@@ -53,12 +52,3 @@ def test_any_module_trains_and_shows_its_losses(
     run.test(model, verbose=False)
     assert "Test\n  loss  " in capsys.readouterr().out
     assert [*read_json(tmp_path / "run" / "metrics.json")["test"]["scores"]] == ["loss"]
-
-
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:Precision bf16-mixed")
-def test_batches_may_be_dictionaries(tmp_path: Path) -> None:
-    data = [{"x": torch.ones(32), "name": "a"} for _ in range(8)]
-    loader = torch.utils.data.DataLoader(data, batch_size=4)  # type: ignore[arg-type]
-    run = run_of(tmp_path, limit_val_batches=0)
-    run.fit(Boring(), loader)
-    assert run.global_step == 2

@@ -60,14 +60,6 @@ def test_a_run_logs_examples_per_second_and_draws_its_curves(
     assert pictures(tmp_path) == {"curves.png"}
 
 
-def test_curves_that_cannot_be_drawn_end_no_training(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "metrics.csv").write_text("loss\n1\n")
-    run = trainer(tmp_path, logger=RunCSVLogger(tmp_path / "run"))
-    with pytest.warns(UserWarning, match="curves.png was not drawn: KeyError"):
-        Curves().on_train_end(run, Small())
-
-
 @pytest.mark.parametrize(
     ("batch", "count"),
     [

@@ -10,7 +10,6 @@ from lightning import LightningDataModule
 
 from callbacks import data_figures
 from callbacks.data_figures import DataFigures, draw_head, draw_pairs
-from callbacks.results import class_names, data_of
 from datamodules import Gates, Iris
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, pictures, trainer
 
@@ -81,12 +80,3 @@ def test_pairs_put_each_column_against_each_other() -> None:
     assert points.tolist() == TABLE[["width", "height"]].values.tolist()
     assert (grid[0].get_ylabel(), grid[3].get_xlabel()) == ("height", "width")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
-
-
-def test_names_are_the_data_modules_or_numbers(tmp_path: Path) -> None:
-    run = trainer(tmp_path)
-    assert class_names(data_of(run), 2) == ["0", "1"]
-    run.datamodule = Pictures()
-    assert class_names(data_of(run), 4) == ["kind 0", "kind 1", "kind 2", "kind 3"]
-    run.datamodule = LightningDataModule()
-    assert data_of(run) is None

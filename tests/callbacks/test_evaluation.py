@@ -1,9 +1,7 @@
 """The printed and recorded results of an evaluation are those of the model's predictions."""
 
-import os
 import re
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ from callbacks.evaluation import Evaluation, WorstMistakes
 from datamodules import Functions, Gates, Iris
 from models import FunctionMLP, GateMLP
 from runtime.files import read_json
+from tests import ranks
 from tests.callbacks.runs import Small, digits, pictures, probabilities, trainer
-from tests.conftest import ROOT
 from tests.models.gans import small
 
 
@@ -119,7 +117,6 @@ def test_a_generator_has_no_table_and_a_regressor_one_of_errors(
     )
 
 
-@pytest.mark.filterwarnings("ignore:Experiment logs directory .* exists and is not empty")
 @pytest.mark.parametrize(
     ("kind", "data", "drawn"),
     [
@@ -127,45 +124,23 @@ def test_a_generator_has_no_table_and_a_regressor_one_of_errors(
         (lambda: Small((4,), 3), Iris, {"reliability_test.png"}),  # 30 flowers, no images
     ],
 )
-def test_figures_that_say_nothing_are_left_out_and_removed(
+def test_figures_that_say_nothing_are_left_out(
     kind: Any, data: Any, drawn: set[str], tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run" / "figures"
-    folder.mkdir(parents=True)
-    for name in ("mistakes_test.png", "reliability_test.png", "reliability_test.svg"):
-        (folder / name).touch()
     trainer(tmp_path, Evaluation()).test(kind(), datamodule=data(), verbose=False)
     assert pictures(tmp_path) == {"confusion_test.png"} | drawn
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from callbacks.evaluation import Evaluation
-from tests.callbacks.runs import Small, digits, trainer
-
-if __name__ == "__main__":
-    devices, folder = int(sys.argv[1]), Path(sys.argv[2])
-    run = trainer(folder, Evaluation(), devices=devices, strategy="ddp" if devices > 1 else "auto")
-    run.test(Small(), datamodule=digits(), verbose=False)
-"""
 
 
 @pytest.mark.ddp
 @pytest.mark.slow
 def test_two_ranks_count_as_one_does(tmp_path: Path) -> None:
-    (tmp_path / "run.py").write_text(SCRIPT)
-    found = []
+    def test(devices: int) -> None:
+        strategy = "ddp" if devices > 1 else "auto"
+        run = trainer(tmp_path / str(devices), Evaluation(), devices=devices, strategy=strategy)
+        run.test(Small(), datamodule=digits(), verbose=False)
+
     for devices in (1, 2):
-        done = subprocess.run(
-            [sys.executable, tmp_path / "run.py", str(devices), tmp_path / str(devices)],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        found.append(recorded(tmp_path / str(devices)))
-    one, two = found
+        assert not any(ranks.end(ranks.start(devices, partial(test, devices), tmp_path), 60))
+    one, two = (recorded(tmp_path / str(devices)) for devices in (1, 2))
     assert one["accuracy_per_class"] == two["accuracy_per_class"]
     assert one["scores"] == pytest.approx(two["scores"], rel=1e-4)

@@ -25,7 +25,7 @@ from tests.models.gans import KINDS, small
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_end_of_a_short_run_logs_scores(kind: type[GAN], tmp_path: Path) -> None:
-    run = trainer(tmp_path, Quality(samples=64, min_steps=1000))
+    run = trainer(tmp_path, Quality(samples=64, min_steps=1000), limit_train_batches=2)
     run.fit(small(kind), datamodule=digits())
     conditional = kind is ConditionalGAN
     names = {"val/frechet", "val/modes"} | ({"val/label_accuracy"} if conditional else set())
@@ -56,7 +56,8 @@ def test_scoring_changes_nothing_of_the_training(tmp_path: Path) -> None:
     weights = []
     for name, callbacks in {"scored": [Quality(samples=64, min_steps=1)], "not": []}.items():
         model = small()
-        trainer(tmp_path / name, *callbacks, max_epochs=2).fit(model, datamodule=digits())
+        run = trainer(tmp_path / name, *callbacks, max_epochs=2, limit_train_batches=3)
+        run.fit(model, datamodule=digits())
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)
 
@@ -84,7 +85,7 @@ def test_test_prints_the_table_and_writes_it(
     counts = found["class_counts"]  # a perfect generator has these labels
     assert [c["generated"] for c in counts] == [c["train"] for c in counts]
     figures = {path.name for path in (tmp_path / "run" / "figures").glob("*.png")}
-    assert figures == {"asked_test.png", "classes_test.png", "worst_test.png"}
+    assert figures == {"asked_test.png", "worst_test.png"}
 
 
 def test_real_images_in_place_of_generated_ones_score_as_real_images(
@@ -101,7 +102,7 @@ def test_real_images_in_place_of_generated_ones_score_as_real_images(
     run = trainer(tmp_path, Quality(final_samples=360, gan_train=False))
     run.test(small(ConditionalGAN), datamodule=data, verbose=False)
     found = scored(tmp_path)
-    for name in ("frechet", "kid", "precision", "recall", "coverage", "intra_frechet"):
+    for name in ("frechet", "kid", "precision", "recall", "intra_frechet"):
         assert found["scores"][name] == pytest.approx(found["floor"][name], abs=1e-9)
     assert found["scores"]["label_accuracy"] > 0.99
 
@@ -130,19 +131,6 @@ def test_few_samples_have_all_classes_though_the_data_are_in_their_order(tmp_pat
     assert (tmp_path / "run" / "figures" / "worst_test.png").exists()
 
 
-def test_a_picture_that_cannot_be_drawn_ends_no_test(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any) -> None:
-        raise ZeroDivisionError("division by zero")
-
-    monkeypatch.setattr("callbacks.quality.draw_classes", fail)
-    run = trainer(tmp_path, Quality(final_samples=100, gan_train=False))
-    with pytest.warns(UserWarning, match="classes_test.png was not drawn: ZeroDivisionError"):
-        run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
-    assert (tmp_path / "run" / "figures" / "asked_test.png").exists()
-
-
 def test_a_judge_that_does_not_know_the_real_images_is_named_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +157,8 @@ def test_no_judge_is_said_once_and_nothing_is_scored(
 
 
 def test_an_extra_score_is_logged_and_recorded(tmp_path: Path) -> None:
-    run = trainer(tmp_path, Quality(samples=64, min_steps=1, extra_scores=Brightness()))
+    quality = Quality(samples=64, min_steps=1, extra_scores=Brightness())
+    run = trainer(tmp_path, quality, limit_train_batches=2)
     run.fit(small(), datamodule=digits())
     assert run.callback_metrics["val/brightness"] > 0
     quality = Quality(final_samples=150, gan_train=False, extra_scores=[Brightness()])

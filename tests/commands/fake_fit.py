@@ -8,7 +8,7 @@ from pathlib import Path
 known = {
     "--config": "", "--seed_everything": "0", "--ckpt_path": "", "--experiment": "",
     "--trainer.default_root_dir": "", "--x": "0", "--layers": "[1]",
-    "--fails_if_x": "", "--refuses": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
+    "--fails_if_x": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
 }  # fmt: skip
 given = dict(known)
 name = ""
@@ -23,7 +23,8 @@ for arg in sys.argv[2:]:
         given[name] = arg
 
 stopped: list[int] = []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+for signum in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(signum, lambda *_: stopped.append(1))
 run = Path(given["--trainer.default_root_dir"]) / given["--experiment"] / "version_0"
 x = given["--seed_everything"] if given["--x"] == "0" else given["--x"]
 (run / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -32,9 +33,6 @@ x = given["--seed_everything"] if given["--x"] == "0" else given["--x"]
 )
 with (run.parent / "calls").open("a") as calls:
     calls.write(f"{given['--ckpt_path']}\n")
-if given["--refuses"]:
-    print(f"error: {given['--refuses']}", file=sys.stderr)
-    sys.exit(2)
 if x == given["--fails_if_x"]:
     raise RuntimeError("out of luck")
 rows = f"step,train/loss,{given['--metric']}\n1,0.5,{float(x) ** 2}\n"

@@ -30,8 +30,6 @@ def splits(*args: object, **kwargs: object) -> Splits:
         ("x > 0", [0, 0, 0, 1]),
         ("(x > -1) + (x > 1)", [0, 1, 1, 2]),
         ("-(x >= 0)", [0, 0, -1, -1]),
-        ("-1 < x < 1", [0, 1, 1, 0]),
-        ("0 < 1 < x", [0, 0, 0, 1]),
         ("where(x < 0, abs(x), maximum(x, 1))", [2, 0.5, 1, 1.5]),
         ("3", [3, 3, 3, 3]),
         ("1 / (pi - pi)", [np.inf] * 4),
@@ -47,22 +45,20 @@ def test_formulas_have_their_values(formula: str, expected: object) -> None:
     [
         ("__import__('os').system('true')", "__import__"),
         ("x.real", "x.real"),
-        ("x + " * 900 + "y", "'y' is unknown"),
+        ("x + " * 900 + "y", "'y' is not part of a formula"),
         ("x[0]", "x\\[0\\]"),
         ("(lambda: x)()", "lambda"),
-        ("eval(x)", "'eval' is no function known here"),
-        ("sin", "'sin' is unknown"),
-        ("x + x1", "'x1' is unknown \\(known: e, pi, x\\)"),
-        ("sin(x, x)", "needs 1 argument:"),
-        ("where(x > 0, 1)", "needs 3 arguments"),
+        ("eval(x)", "'eval\\(x\\)' is not part"),
+        ("sin", "'sin' is not part"),
+        ("sin(x, x)", "'sin\\(x, x\\)' is not part"),  # numpy would write into the second
         ("sin(*x)", "\\*x"),
-        ("x // 2", "not allowed \\(FloorDiv\\)"),
-        ("x in x", "not allowed \\(In\\)"),
-        ("'a' * x", "is not a real number"),
-        ("(x := 1)", "x := 1"),
-        ("sin(x", "is not a formula"),
-        ("1" + "0" * 400, "is not a formula"),
-        ("-" * 100_000 + "x", "is not a formula"),
+        ("sin(x, out=x)", "out=x"),
+        ("x // 2", "'x // 2' is not part"),
+        ("-1 < x < 1", "'-1 < x < 1' is not part"),
+        ("'a' * x", "'a'\" is not part"),
+        ("sin(x", "never closed"),
+        ("1" + "0" * 400, "int too large"),
+        ("-" * 100_000 + "x", "cannot be evaluated"),
     ],
 )
 def test_anything_else_is_refused_in_one_line(formula: str, part: str) -> None:
@@ -70,7 +66,7 @@ def test_anything_else_is_refused_in_one_line(formula: str, part: str) -> None:
         evaluate(formula, {"x": X})
     assert "--data.function" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 400
+    assert len(str(caught.value)) < 450
 
 
 def test_points_and_values_of_one_variable() -> None:
@@ -86,27 +82,18 @@ def test_points_and_values_of_one_variable() -> None:
 
 
 def test_points_and_values_of_two_variables() -> None:
-    train, val, test = splits("x1 - 2 * x2", dimensions=2, num_train=10, num_eval=26)
+    train, val, test = splits("x1 - 2 * x2", dimensions=2, num_train=11, num_eval=26)
     assert val is not None
-    assert train.inputs.shape == (10, 2)
+    assert train.inputs.shape == (9, 2)
     assert test.inputs.shape == (25, 2)
     assert val.inputs.shape == (16, 2)
     assert (test.inputs[:5, 0] == test.inputs[0, 0]).all()  # the last variable runs fastest
     torch.testing.assert_close(test.targets[:, 0], test.inputs[:, 0] - 2 * test.inputs[:, 1])
 
 
-def test_noise_is_seeded_and_for_training_alone() -> None:
-    exact, noisy = splits("x"), splits("x", noise=0.2)
-    assert torch.equal(noisy.train.inputs, exact.train.inputs)
-    assert 0.18 < (noisy.train.targets - exact.train.targets).std() < 0.22
-    assert torch.equal(noisy.test.targets, exact.test.targets)
-    assert torch.equal(splits("x", noise=0.2).train.targets, noisy.train.targets)
-    assert not torch.equal(splits("x", data_seed=1).train.inputs, exact.train.inputs)
-
-
 @pytest.mark.parametrize(("num", "dimensions", "found"), [(7, 1, 7), (125, 3, 125), (124, 3, 64)])
 def test_a_grid_holds_at_most_so_many_points(num: int, dimensions: int, found: int) -> None:
-    train = splits("x1", dimensions, num, "grid").train
+    train = splits("x1", dimensions, num).train
     assert train.inputs.shape == (found, dimensions)
     assert train.inputs.unique(dim=0).shape[0] == found
     assert train.inputs.max().item() == pytest.approx(math.pi)
@@ -115,7 +102,7 @@ def test_a_grid_holds_at_most_so_many_points(num: int, dimensions: int, found: i
 def test_a_function_without_values_is_refused_with_a_remedy() -> None:
     with pytest.raises(UserError, match=r"log\(x\).*no finite value at \(-"):
         splits("log(x)")
-    with pytest.raises(UserError, match=r"'x' is unknown \(known: e, pi, x1, x2\)"):
+    with pytest.raises(UserError, match=r"'x' is not part .*names are pi, e, x1, x2, sin"):
         Functions("sin(x)", dimensions=2)
     with pytest.raises(UserError, match=r"num_eval 8 .*set --data.num_eval to 9"):
         Functions("x1", dimensions=2, num_eval=8)

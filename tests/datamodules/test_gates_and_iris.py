@@ -10,7 +10,6 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 
 from datamodules import Gates, InMemoryDataModule, Iris, Splits
-from runtime.errors import UserError
 
 TRUTH: dict[str, Callable[[bool, bool], bool]] = {
     "or": operator.or_,
@@ -28,26 +27,14 @@ def splits(data: InMemoryDataModule) -> Splits:
 
 @pytest.mark.parametrize("gate", TRUTH)
 def test_the_four_points_follow_the_truth_table(gate: str) -> None:
-    train, val, test = splits(Gates(gate, repeat=3))  # type: ignore[arg-type]
+    train, val, test = splits(Gates(gate))  # type: ignore[arg-type]
     points, targets = test
     assert points.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert (points.dtype, targets.dtype) == (torch.float32, torch.int64)
     assert targets.tolist() == [TRUTH[gate](bool(a), bool(b)) for a, b in points.tolist()]
     assert val is not None
-    assert torch.equal(val.inputs, points)
-    assert torch.equal(train.inputs[4:8], points)
-    assert torch.equal(train.targets[8:], targets)
-
-
-def test_noise_is_seeded_and_for_training_alone() -> None:
-    noisy, exact = (splits(Gates(repeat=500, noise=noise)) for noise in (0.1, 0.0))
-    noise = noisy.train.inputs - exact.train.inputs
-    assert 0.095 < noise.std() < 0.105
-    assert torch.equal(noisy.train.targets, exact.train.targets)
-    assert torch.equal(noisy.test.inputs, exact.test.inputs)
-    again, other = (splits(Gates(repeat=500, noise=0.1, noise_seed=seed)) for seed in (0, 1))
-    assert torch.equal(again.train.inputs, noisy.train.inputs)
-    assert not torch.equal(other.train.inputs, noisy.train.inputs)
+    assert all(torch.equal(split.inputs, points) for split in (train, val))
+    assert all(torch.equal(split.targets, targets) for split in (train, val))
 
 
 def test_the_split_is_the_lectures() -> None:
@@ -78,21 +65,6 @@ def test_statistics_come_from_the_training_flowers_alone(fraction: float) -> Non
         if before is not None and after is not None:
             assert torch.equal(data.in_units(after.inputs), before.inputs)
     assert scaled.test.inputs.mean(0).abs().max() > 0.01
-
-
-def test_folds_partition_the_flowers_by_species() -> None:
-    parts = [splits(Iris(standardize=False, fold=fold)) for fold in range(5)]
-    for train, _, test in parts:
-        assert test.targets.bincount().tolist() == [10, 10, 10]
-        assert len(train.targets) == 120
-    joined = torch.cat([test.inputs for _, _, test in parts])
-    flowers = torch.tensor(load_iris().data, dtype=torch.float32)
-    assert sorted(joined.tolist()) == sorted(flowers.tolist())
-    other = splits(Iris(standardize=False, fold=0, fold_seed=1)).test.inputs
-    assert not torch.equal(other, parts[0][2].inputs)
-    for fold, folds in ((5, 5), (-1, 5), (0, 1), (0, 51)):
-        with pytest.raises(UserError, match=f"no fold {fold} of {folds}: set --data.folds to 2"):
-            Iris(fold=fold, folds=folds)
 
 
 def test_the_table_has_all_flowers_and_the_names_of_scikit_learn() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from datamodules.scans import find_figure, otsu, place
+from datamodules.scans import find_figure, place
 
 FONT = Path(matplotlib.__file__).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
 Levels = np.ndarray
@@ -28,10 +28,6 @@ def scanned(drawn: Levels, seed: int = 0) -> Image.Image:
     paper = np.linspace(150, 220, columns) + np.linspace(-20, 20, rows)[:, None]
     noise = np.random.default_rng(seed).normal(0, 8, drawn.shape)
     return Image.fromarray((paper * (1 - drawn) + 40 * drawn + noise).clip(0, 255).astype(np.uint8))
-
-
-def test_otsu_cuts_in_the_middle_between_two_levels() -> None:
-    assert otsu(np.array([10.0] * 90 + [50.0] * 10)) == pytest.approx(30, abs=0.5)
 
 
 @pytest.mark.parametrize("value", [1, 4, 8])

@@ -14,16 +14,13 @@ import torchvision.datasets
 from datamodules import sources
 from datamodules.sources import DATASETS, FILES, IdxDataset, load_idx_dataset, read_idx
 from runtime.errors import UserError
-from tests.datamodules.conftest import idx_bytes, write_idx
+from tests.datamodules.conftest import idx_bytes
 
-IMAGES = np.arange(2 * 28 * 28, dtype=np.int32).astype(np.uint8).reshape(2, 28, 28)
-WHOLE = idx_bytes(IMAGES)
+WHOLE = idx_bytes(np.arange(2 * 28 * 28).astype(np.uint8).reshape(2, 28, 28))
 BROKEN = {
-    "truncated": ("a", WHOLE[:-5], "is not a whole IDX file"),
-    "empty": ("a", b"", "is not a whole IDX file"),
-    "no images": ("a", idx_bytes(IMAGES[:0]), "is not a whole IDX file"),
-    "another file": ("a", b"\x89PNG" + WHOLE[4:], "is not a whole IDX file"),
-    "labels": ("a", idx_bytes(np.zeros(9999, np.uint8)), "is not a whole IDX file of 3 dim"),
+    "truncated": ("a", WHOLE[:-5], "is not a whole IDX file of 2 x 28 x 28 numbers"),
+    "too long": ("a", WHOLE + b"x", "is not a whole IDX file"),
+    "another shape": ("a", idx_bytes(np.zeros((2, 32, 32), np.uint8)), "is not a whole IDX file"),
     "truncated gz": ("a.gz", gzip.compress(WHOLE)[:-20], "cannot be read"),
     "a web page": ("a.gz", b"<html>not found</html>", "cannot be read"),
 }
@@ -35,7 +32,7 @@ def test_a_broken_file_is_named_in_one_line(tmp_path: Path, case: str) -> None:
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(UserError, match=message) as caught:
-        read_idx(path, dims=3)
+        read_idx(path, (2, 28, 28))
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
@@ -77,30 +74,11 @@ def test_nothing_found_names_places_and_remedies_in_one_line(
         load_idx_dataset("fashion", tmp_path, "no route to host")
     message = str(caught.value)
     for part in (
-        *(f"{tmp_path}/FashionMNIST/raw (no t10k-labels-idx1-ubyte[.gz])", "http://fashion-mnist"),
-        *("/nonexistent/fashion-mnist", "no route to host", "--data.data_dir", "dataset digits"),
+        *(f"{tmp_path}/FashionMNIST/raw or /nonexistent/fashion-mnist", "no route to host"),
+        *("--data.data_dir", "dataset digits"),
     ):
         assert part in message
     assert "\n" not in message
-
-
-WRONG: dict[str, tuple[str, np.ndarray, str]] = {
-    "count": ("t10k-labels-idx1-ubyte", np.zeros(19, np.uint8), "has 19 examples .* MNIST has 20"),
-    "labels": ("train-labels-idx1-ubyte", np.full(60, 26, np.uint8), "has labels up to 26"),
-    "size": ("train-images-idx3-ubyte", np.zeros((60, 32, 32), np.uint8), "holds 32 x 32 images"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_files_that_are_not_this_data_set_are_refused(
-    tmp_path: Path, tiny: Callable[..., None], case: str
-) -> None:
-    name, values, message = WRONG[case]
-    raw = tmp_path / "MNIST" / "raw"
-    tiny(raw)
-    write_idx(raw / name, values)
-    with pytest.raises(UserError, match=f"{name} {message}"):
-        load_idx_dataset("mnist", tmp_path)
 
 
 def test_offline_is_said_and_leaves_nothing(tmp_path: Path) -> None:
@@ -109,31 +87,26 @@ def test_offline_is_said_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_download_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(sources, "CONNECT_SECONDS", 0.1)
     monkeypatch.setattr(sources, "_connect", lambda url: time.sleep(60))
     start = time.monotonic()
     assert "not done within" in sources.download("mnist", tmp_path)
     assert time.monotonic() - start < 30
 
 
-def test_a_download_arrives_whole_or_not_at_all(
+def test_a_download_is_found_and_a_failure_is_one_line(
     tmp_path: Path, tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    splits: list[bool] = []
-
-    def fake(root: str, train: bool, download: bool) -> None:
-        splits.append(train)
-        tiny(Path(root) / "MNIST" / "raw")
-        if len(splits) == 2:
-            raise RuntimeError("the line\nbroke")
+    class Fake(torchvision.datasets.MNIST):
+        def __init__(self, root: Path, download: bool) -> None:
+            if root == tmp_path / "broken":
+                raise RuntimeError("the line\nbroke")
+            tiny(root / "MNIST" / "raw", ".gz")
 
     monkeypatch.setattr(sources, "_connect", lambda url: None)
-    monkeypatch.setattr(torchvision.datasets, "MNIST", fake)
-    assert sources.download("mnist", tmp_path) == "the line broke"
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(torchvision.datasets, "MNIST", Fake)
+    assert sources.download("mnist", tmp_path / "broken") == "the line broke"
     assert sources.download("mnist", tmp_path) == ""
-    assert splits[2:] == [True, False]
-    assert [path.name for path in tmp_path.iterdir()] == ["MNIST"]
     assert len(load_idx_dataset("mnist", tmp_path)[0].targets) == 60
 
 

@@ -22,7 +22,7 @@ def test_levenberg_marquardt_solves_a_linear_problem_at_once() -> None:
 
 
 def split(function: str, count: int) -> tuple[Tensor, Tensor]:
-    data = Functions(function=function, num_train=count, sampling="grid", num_eval=1000)
+    data = Functions(function=function, num_train=count, num_eval=1000)
     data.setup()
     return data.splits.train, data.splits.test
 

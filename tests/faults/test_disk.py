@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +101,7 @@ def copy_of(root: Path, folder: Path) -> str:
 
 COMMANDS = {  # the file that meets the full disk, the kind of run, and the command
     "comparison.csv": ("classifier", "compare"),
-    "predictions.csv": ("classifier", "predict"),
     "grid.png": ("GAN", "sample", "--count=4"),
-    "classifier.onnx": ("classifier", "export", "--format=onnx"),
 }
 
 
@@ -112,8 +109,6 @@ COMMANDS = {  # the file that meets the full disk, the kind of run, and the comm
 def test_a_full_disk_stops_a_command(
     name: str, tmp_path: Path, disk: Path, uninterrupted: Uninterrupted
 ) -> None:
-    if name.endswith(".onnx") and not (find_spec("onnx") and find_spec("onnxscript")):
-        pytest.skip("export to ONNX needs the extra [export]")
     kind, command, *options = COMMANDS[name]
     run = copy_of(uninterrupted(kind), disk / "run")
     where = [run, f"--out={disk}"] if command == "compare" else []
@@ -123,9 +118,6 @@ def test_a_full_disk_stops_a_command(
     assert name in line
     assert "No space left" in line
     assert not [*disk.rglob("*.partial*")]
-    (disk / "filler").unlink()
-    runs.finish(runs.command(tmp_path, *args), tmp_path)
-    assert [*disk.rglob(name)]
 
 
 @pytest.mark.parametrize("full", [True, False])
@@ -145,11 +137,10 @@ def test_a_run_reads_images_on_a_disk_that_takes_no_cache(
     ]  # fmt: skip
     if full:
         fill(disk)
-        text = runs.finish(runs.command(tmp_path, *args), tmp_path)
+        runs.finish(runs.command(tmp_path, *args), tmp_path)
     else:
         with read_only(disk):
-            text = runs.finish(runs.command(tmp_path, *args), tmp_path)
-    assert f"Decoded images cannot be kept for the next run in {disk}" in text
+            runs.finish(runs.command(tmp_path, *args), tmp_path)
 
 
 def test_a_read_only_disk_is_one_line(

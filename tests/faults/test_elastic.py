@@ -70,6 +70,7 @@ def gan() -> Any:
 
 
 KINDS: tuple[Callable[[], Any], ...] = (mlp, cnn, gan)
+SIZES = (1, 2, 4)[: rounds(full=3, short=2)]
 WAYS = ("SIGTERM", "SIGUSR1", "time limit", "max_steps")
 
 
@@ -168,12 +169,12 @@ class Run:
 def draw(seed: int) -> list[Part]:
     """Draws two to four stops, one of them at the end of an epoch in every third schedule."""
     chance = random.Random(seed)
-    stops = chance.sample(range(1, STEPS - 1), chance.randint(2, 4))
+    stops = chance.sample(range(1, STEPS - 1), chance.randint(2, rounds(full=4, short=2)))
     if seed % 3 == 2:
         stops[0] = BATCHES * chance.randint(1, EPOCHS - 1)
     sizes: list[int] = []
     while len(sizes) <= len(stops):  # each part has another number than the one before
-        sizes.append(chance.choice([n for n in (1, 2, 4) if [n] != sizes[-1:]]))
+        sizes.append(chance.choice([n for n in SIZES if [n] != sizes[-1:]]))
     ways = WAYS[:-1] if seed % len(KINDS) == 0 else WAYS  # its rate falls to 0 at `max_steps`
     parts = [
         Part(size, chance.choice(ways), stop, chance.randrange(size))

@@ -75,11 +75,3 @@ def test_a_loss_that_falls_over_decades_has_a_log_axis(
     last: float, scale: str, tmp_path: Path
 ) -> None:
     assert curves(tmp_path, f"step,train/loss\n0,1.0\n9,{last}\n")[0].get_yscale() == scale
-
-
-@pytest.mark.parametrize(("modes", "drawn"), [((10, 10), False), ((9, 10), True), ((9, 9), True)])
-def test_modes_are_drawn_unless_all_are_there_from_the_start(
-    modes: tuple[int, int], drawn: bool, tmp_path: Path
-) -> None:
-    text = "step,train/loss,val/modes,floor/modes\n0,1,{},10\n4,1,,\n9,1,{},10\n"
-    assert len(curves(tmp_path, text.format(*modes))) == 1 + drawn

@@ -82,12 +82,8 @@ def test_images_of_another_shape_are_refused_in_one_line() -> None:
         JudgeNetwork((1, 2, 9), 2)
 
 
-def test_other_weights_are_refused(own_weights: Path) -> None:
-    path = save_judge(JudgeNetwork((1, 28, 28), 10), "mine", {})
-    path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(ValueError, match=r"has SHA-256 .* restore it"):
-        load_judge("mine")
-    with pytest.raises(ValueError, match="no judge 'yours': use one of mine"):
+def test_a_name_without_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match="no judge 'yours': use one of digits, fashion, mnist"):
         load_judge("yours")
 
 
@@ -95,8 +91,6 @@ def test_a_tested_run_is_exported(own_weights: Path) -> None:
     """The averaged weights count; the run's hyperparameters name the shape of its images."""
     network, run = JudgeNetwork((3, 8, 8), 4, width=2), own_weights / "run"
     (run / "checkpoints").mkdir(parents=True)
-    with pytest.raises(SystemExit, match=r"last\.ckpt is missing: run `python cli\.py fit` first"):
-        export(run, "mine")
     weights = {f"ema.network.{key}": value for key, value in network.state_dict().items()}
     weights["network.classes.bias"] = torch.zeros(4)
     checkpoint = {"hyper_parameters": {"input_shape": [3, 8, 8]}, "seed": 5, "global_step": 7}
@@ -107,5 +101,5 @@ def test_a_tested_run_is_exported(own_weights: Path) -> None:
     torch.testing.assert_close(load_judge("mine").judge(images)[0], network.eval().judge(images)[0])
     assert recipes()["mine"]["test_accuracy"] == 0.9
     torch.save(checkpoint | {"state_dict": {}}, run / "checkpoints" / "last.ckpt")
-    with pytest.raises(SystemExit, match=r"is not of configs/judge/mine\.yaml"):
+    with pytest.raises(SystemExit, match=r"is not a tested run of configs/judge/mine\.yaml"):
         export(run, "mine")

@@ -39,9 +39,8 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ({"NTASKS": 2, "STEP_ID": None}, "without srun .* `srun python cli.py"),
         ({"NTASKS": 2, "JOB_NAME": "interactive"}, "several tasks .*'interactive'.* --job-name"),
-        ({"NTASKS": 2, "GPUS_PER_TASK": 1}, "--gpus-per-task hides .* --gpus-per-node"),
-        ({"NTASKS": 4, "NNODES": 2}, "4 task.*and each would train alone: ask"),
-        ({"NTASKS": 3, "NNODES": 2}, "3 task.* as many --nodes as"),
+        ({"NTASKS": 2}, "devices=1.*--ntasks-per-node=2. does not match"),
+        ({"NTASKS": 3, "NTASKS_PER_NODE": None}, "--ntasks=3.*--ntasks-per-node"),
     ],
 )
 def test_a_wrong_launch_is_refused(variables: dict[str, Any], expected: str, job: Any) -> None:
@@ -53,7 +52,7 @@ def test_a_wrong_launch_is_refused(variables: dict[str, Any], expected: str, job
 @pytest.mark.parametrize(("devices", "num_nodes"), [(2, 1), (1, 2), (4, 1), (1, 4)])
 def test_another_shape_than_slurms_is_refused(devices: int, num_nodes: int, job: Any) -> None:
     job(NTASKS=4, NNODES=2)
-    with pytest.raises(UserError, match=f"num_nodes is {num_nodes} with {devices} device"):
+    with pytest.raises(UserError, match="(devices|num_nodes)=.* does not match"):
         LadderTrainer(
             accelerator="cpu", devices=devices, num_nodes=num_nodes, strategy="ddp", logger=False
         )
@@ -122,15 +121,6 @@ def test_fsdp_is_refused_for_a_gan_and_only_for_that() -> None:
     check(DDPStrategy(), small())
 
 
-def test_more_processes_than_cores_are_refused_unless_wanted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(cluster, "allowed_cores", lambda: 2)
-    options: Any = {"accelerator": "cpu", "strategy": "ddp", "logger": False}
-    assert LadderTrainer(devices=2, **options).world_size == 2
-    message = "trainer.devices is 3, and this machine has 2 CPU cores: set --trainer.devices to 2"
-    with pytest.raises(UserError, match=message):
-        LadderTrainer(devices=3, **options)
-    assert LadderTrainer(devices=3, oversubscribe=True, **options).world_size == 3
-    monkeypatch.setenv("LOCAL_RANK", "0")  # somebody else has started the processes
-    assert LadderTrainer(devices=3, **options).world_size == 3
+def test_other_nodes_are_not_waited_for_in_vain() -> None:
+    with pytest.raises(UserError, match="num_nodes is 2, but this process is alone"):
+        LadderTrainer(accelerator="cpu", devices=1, num_nodes=2, strategy="ddp", logger=False)

@@ -51,14 +51,13 @@ def test_a_trainer_takes_subnormal_numbers_as_zero_in_every_thread(found: list[i
     assert found[2] == 0
 
 
-@pytest.mark.parametrize("eps", [1e-8, 1e-7])
-def test_weights_are_the_same_to_the_bit_where_moments_vanish(eps: float) -> None:
+def test_weights_are_the_same_to_the_bit_where_moments_vanish() -> None:
     """Adam takes 10 steps with gradients and 2,000 without, so its moments end below 1e-38."""
 
     def train() -> tuple[torch.Tensor, torch.Tensor]:
         random = torch.Generator().manual_seed(0)
         weight = torch.randn(1000, generator=random).requires_grad_()
-        optimizer = torch.optim.Adam([weight], eps=eps, fused=True)
+        optimizer = torch.optim.Adam([weight], fused=True)
         for step in range(2010):
             weight.grad = torch.randn(1000, generator=random) if step < 10 else torch.zeros(1000)
             optimizer.step()
@@ -110,10 +109,6 @@ def test_cpus_are_judged_by_their_flags(
     assert cpu.cpu_entry("vendor_id", tmp_path / "cpuinfo") == "Some Maker"
     monkeypatch.setattr(cpu, "cpu_flags", lambda: flags)
     assert choose_precision("cpu")[0] == expected
-
-
-def test_without_cpuinfo_it_is_fp32(tmp_path: Path) -> None:
-    assert cpu_flags(tmp_path / "nothing") == set()
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16-mixed"), ((7, 5), "32-true")])

@@ -1,13 +1,10 @@
 """Corrections of Lightning: each is needed, and applies to this project's Trainer alone."""
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
 import pytest
-import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
@@ -118,35 +115,3 @@ def test_a_plain_trainer_keeps_its_signals() -> None:
     trainer = fit(Trainer, IrisMLP(), Preemption())
     assert "register_signal_handlers" not in vars(trainer._signal_connector)
     assert "_broadcast_sigterm_tensor" not in vars(trainer.fit_loop.epoch_loop)
-
-
-# -- parsing ------------------------------------------------------------------------------------
-
-
-class Plain(torch.nn.Module):
-    def __init__(self, dropout: float = 0.0, width: int = 1) -> None:
-        super().__init__()
-
-
-class Other(torch.nn.Module):
-    def __init__(self, dropout: float = 0.5, width: int = 2) -> None:
-        super().__init__()
-
-
-class Model:
-    def __init__(self, network: Callable[[], torch.nn.Module] = Plain) -> None: ...
-
-
-def parsed() -> dict[str, Any]:
-    """Returns what is parsed when a class replaces the default, after one value was chosen."""
-    parser = jsonargparse.ArgumentParser()
-    parser.add_class_arguments(Model, "model")
-    args = ["--model.network.width=7", f"--model.network={__name__}.Other"]
-    return parser.parse_args(args).model.network.init_args.as_dict()
-
-
-def test_a_class_that_replaces_another_starts_from_its_own_defaults() -> None:
-    before = parsed()
-    with fixes.defaults_of_the_new_class():
-        assert parsed() == {"dropout": 0.5, "width": 7}
-    assert parsed() == before == {"dropout": 0.0, "width": 7}

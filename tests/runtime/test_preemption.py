@@ -2,7 +2,6 @@
 
 import shlex
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,14 @@ import torch.distributed as dist
 from lightning import Callback, Trainer
 
 import cli
-from callbacks import DEFAULT_CALLBACKS
-from commands import ladder_cli
 from datamodules import Images, Iris
 from models import IrisMLP
 from runtime import signals
 from runtime.preemption import TRY_AGAIN, Agreement, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
+from tests.conftest import weights_hash_of
 from tests.models.gans import WIDTH_2, small
-from tests.test_resume import Kill, logged_steps
 
 
 def test_a_stopped_run_says_the_command_that_continues_it(
@@ -140,12 +137,19 @@ RUN = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The hash of the weights of the run that is not stopped."""
+    root = tmp_path_factory.mktemp("whole")
+    cli.main([*RUN, f"--trainer.default_root_dir={root}"])
+    return weights_hash_of(root / "conditionalgan/version_0/checkpoints/last.ckpt")
+
+
 def test_a_time_limit_saves_and_loses_no_batch(
-    tmp_path: Path, weights_hash: Callable[[Path], str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, whole: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Lightning's `max_time` ends the epoch it falls in, whose other batches are never seen."""
     last = "conditionalgan/version_0/checkpoints/last.ckpt"
-    cli.main([*RUN, f"--trainer.default_root_dir={tmp_path}/whole"])
     stopped = [*RUN, f"--trainer.default_root_dir={tmp_path}/stopped"]
     with pytest.raises(SystemExit) as limit:
         cli.main([*stopped, "--trainer.max_time=00:00:00:00"])
@@ -153,32 +157,12 @@ def test_a_time_limit_saves_and_loses_no_batch(
     assert "weights_only" not in caplog.text
     assert torch.load(tmp_path / "stopped" / last, weights_only=True)["global_step"] == 1
     cli.main([*stopped, "--ckpt_path=last", "--trainer.max_time=01:00:00:00"])
-    assert weights_hash(tmp_path / "stopped" / last) == weights_hash(tmp_path / "whole" / last)
-
-
-def test_a_run_stopped_at_an_epochs_end_logs_the_same_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = [*RUN, "--trainer.max_epochs=-1", "--trainer.max_steps=15"]
-    run.append("--trainer.log_every_n_steps=50")  # so only the validations are logged
-    cli.main([*run, f"--trainer.default_root_dir={tmp_path}/whole"])
-    stopped = [*run, f"--trainer.default_root_dir={tmp_path}/stopped"]
-    stop = Kill("on_train_epoch_end", 10)
-    with monkeypatch.context() as patch:
-        patch.setattr(ladder_cli, "DEFAULT_CALLBACKS", (*DEFAULT_CALLBACKS, lambda: stop))
-        with pytest.raises(SystemExit):
-            cli.main(stopped)
-    cli.main([*stopped, "--ckpt_path=last"])
-    folder = "conditionalgan/version_0"
-    steps = [step for step, _ in logged_steps(tmp_path / "stopped" / folder)]
-    assert steps == [step for step, _ in logged_steps(tmp_path / "whole" / folder)]
-    assert steps == ["5", "10", "15"]
+    assert weights_hash_of(tmp_path / "stopped" / last) == whole
 
 
 def test_a_requeued_job_goes_on_in_its_folder(
-    tmp_path: Path, weights_hash: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cli.main([*RUN, f"--trainer.default_root_dir={tmp_path}/whole"])
     job = {"JOB_ID": 7, "NTASKS": 1, "NNODES": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
     for name, value in job.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
@@ -188,5 +172,4 @@ def test_a_requeued_job_goes_on_in_its_folder(
     cli.main(again)
     (folder,) = (tmp_path / "job" / "conditionalgan").iterdir()
     assert folder.name == "job_7"
-    whole = tmp_path / "whole/conditionalgan/version_0/checkpoints/last.ckpt"
-    assert weights_hash(folder / "checkpoints/last.ckpt") == weights_hash(whole)
+    assert weights_hash_of(folder / "checkpoints/last.ckpt") == whole

@@ -1,16 +1,14 @@
 """Ctrl-C asks a run to stop, like SIGTERM; the second ends it at once."""
 
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
+import cli
 from runtime.preemption import TRY_AGAIN
 from tests.conftest import ROOT
 
@@ -19,48 +17,27 @@ RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every
        "--trainer.precision=32-true"]  # fmt: skip
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `fit` in another process, which is ended after the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def popen(*options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "cli.py", "fit", *RUN, *options]
-        process = subprocess.Popen(
-            [*command, f"--trainer.default_root_dir={tmp_path}"], cwd=ROOT, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield popen
-    for process in started:
-        process.kill()
-
-
-def wait_for_a_checkpoint(root: Path, process: subprocess.Popen[str]) -> None:
-    while not list(root.glob("iris/version_0/checkpoints/last.ckpt")):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.05)
-
-
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_bit(
-    tmp_path: Path,
-    start: Callable[..., subprocess.Popen[str]],
-    weights_hash: Callable[[Path], str],
+    tmp_path: Path, in_root: Path, weights_hash: Callable[[Path], str]
 ) -> None:
-    process = start("--trainer.max_epochs=100000")
-    wait_for_a_checkpoint(tmp_path, process)
-    process.send_signal(signal.SIGINT)
-    text = process.communicate(timeout=120)[0]
-    assert process.returncode == TRY_AGAIN, text
+    args = ["fit", *RUN, f"--trainer.default_root_dir={tmp_path}"]
     folder = tmp_path / "iris" / "version_0"
+    last = "version_0/checkpoints/last.ckpt"
+    with subprocess.Popen(
+        [sys.executable, "cli.py", *args, "--trainer.max_epochs=100000"], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        while not (tmp_path / "iris" / last).exists():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        text = process.communicate(timeout=120)[0]
+    assert process.returncode == TRY_AGAIN, text
     assert f"--ckpt_path {folder}" in text.split("Continue: ")[1]
     step = int(re.findall(r"Told to stop after step (\d+)", text)[0])
     more = f"--trainer.max_steps={step + 45}"
-    assert start(more, "--ckpt_path=last").wait(120) == 0
-    assert start(more, "--experiment=whole").wait(120) == 0
-    last = "version_0/checkpoints/last.ckpt"
+    cli.main([*args, more, "--ckpt_path=last"])
+    cli.main([*args, more, "--experiment=whole"])
     assert weights_hash(tmp_path / "iris" / last) == weights_hash(tmp_path / "whole" / last)
 
 

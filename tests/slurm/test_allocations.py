@@ -15,9 +15,8 @@ GATES = "python cli.py fit --config configs/gates.yaml --trainer.accelerator cpu
 @pytest.mark.parametrize(
     ("options", "command", "expected"),
     [
-        (["--nodes=2", "--ntasks-per-node=1"], f"srun {GATES}", "would train alone"),
+        (["--nodes=2", "--ntasks-per-node=1"], f"srun {GATES}", "does not match"),
         (["--nodes=2", "--ntasks-per-node=1"], GATES, "without srun"),
-        (["--ntasks=3"], f"srun {GATES}", "ntasks-per-node"),
     ],
 )
 def test_bad_allocations_are_refused_in_one_line(
@@ -41,26 +40,26 @@ def array_of(cluster: Cluster, tmp_path: Path, tasks: int, *script: str) -> list
     return [(tmp_path / f"{task}.out").read_text() for task in range(tasks)]
 
 
-def test_four_seeds_and_their_table(cluster: Cluster, runs: Path, tmp_path: Path) -> None:
-    flags = [*TINY, "--trainer.max_steps=82"]
-    outputs = array_of(cluster, tmp_path, 4, "slurm/array.sbatch", *flags)
+def test_two_seeds_and_their_table(cluster: Cluster, runs: Path, tmp_path: Path) -> None:
+    flags = [*TINY, "--trainer.max_steps=41"]
+    outputs = array_of(cluster, tmp_path, 2, "slurm/array.sbatch", *flags)
     tables = ([line.split() for line in text.splitlines() if line.strip()] for text in outputs)
     rows = max(({line[0]: line[1:] for line in table} for table in tables),
                key=lambda rows: len(rows.get("val/d_loss", [])))  # fmt: skip
-    assert rows["seed"] == ["0", "1", "2", "3"]  # nothing else differs
+    assert rows["seed"] == ["0", "1"]  # nothing else differs
     losses = [float(loss) for loss in rows["val/d_loss"]]
-    assert len(set(losses[:4])) == 4
-    assert losses[4] == pytest.approx(sum(losses[:4]) / 4, rel=1e-3)
+    assert losses[0] != losses[1]
+    assert losses[2] == pytest.approx(sum(losses[:2]) / 2, rel=1e-3)
 
 
 def test_workers_of_one_search(cluster: Cluster, runs: Path, tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason='needs Optuna: pip install -e ".[sweep]"')
-    search = ["--space=configs/sweep/iris.yaml", "--objective=val/loss", "--trials=4"]
+    search = ["--space=configs/sweep/iris.yaml", "--objective=val/loss", "--trials=3"]
     flags = ["--data.val_fraction=0.2", "--trainer.max_epochs=2"]
     script = ["slurm/sweep.sbatch", "configs/iris.yaml", *search, *flags]
     outputs = array_of(cluster, tmp_path, 2, *script)
-    assert any("4 complete" in output for output in outputs), outputs
+    assert any("The best again: " in output for output in outputs), outputs
     assert all(" done\n" in output for output in outputs), outputs  # both took part
     lines = (runs / "iris-sweep" / "trials.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in lines[1:]] == [[str(i), "complete"] for i in range(4)]
-    assert not (runs / "iris-sweep" / "trial_4").exists()
+    assert [line.split(",")[:2] for line in lines[1:]] == [[str(i), "complete"] for i in range(3)]
+    assert not (runs / "iris-sweep" / "trial_3").exists()

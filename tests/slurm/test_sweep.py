@@ -21,33 +21,6 @@ def test_a_task_without_a_line_in_the_sweep_is_an_error(tmp_path: Path) -> None:
     assert done.stderr == f"error: {sweep} has no line 3\n"
 
 
-def test_a_task_ends_with_the_table_of_all_runs_in_its_own_folder(tmp_path: Path) -> None:
-    """With `srun` replaced: the runs are there already."""
-    for task, loss in enumerate([0.5, 0.7]):
-        folder = tmp_path / "runs" / "cgan" / f"job_7_{task}"
-        folder.mkdir(parents=True)
-        (folder / "metrics.csv").write_text(f"step,val/d_loss\n1,{loss}\n")
-        (folder / "config.yaml").write_text(f"seed_everything: {task}\n")
-    srun = tmp_path / "srun"
-    srun.write_text("#!/bin/sh\n")
-    srun.chmod(0o755)
-    job = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "1"}
-    job |= {"SLURM_NNODES": "1", "SLURM_NTASKS_PER_NODE": "1", "RUNS": str(tmp_path / "runs")}
-    done = subprocess.run(
-        ["bash", "slurm/array.sbatch", "configs/cgan.yaml"],
-        env=os.environ | job | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()]
-    assert rows[:3] == [
-        ["job_7_0", "job_7_1", "mean", "std"],
-        ["seed", "0", "1"],
-        ["val/d_loss", "0.5", "0.7", "0.6", "0.1414"],
-    ]
-    assert (tmp_path / "runs/cgan/job_7_1/comparison.csv").is_file()
-
-
 @pytest.mark.parametrize(("code", "requeued"), [(0, False), (2, False), (75, True)])
 def test_a_worker_of_a_search_is_requeued_if_it_was_stopped(
     code: int, requeued: bool, tmp_path: Path
