@@ -43,7 +43,13 @@ FORMULAS = {
     9: "h₁ = φ(u₁₁ x₁ + u₁₂ x₂ + c₁), h₂ = φ(u₂₁ x₁ + u₂₂ x₂ + c₂), P(1) = σ(w₁ h₁ + w₂ h₂ + b)",
 }
 LIMIT = 20.0  # of a weight's slider
-CONFIGS = {"classifier": "mnist_cnn", "generator": "cgan", "gate": "gates"}  # train one of a kind
+SMALL: dict[
+    str, tuple[str, dict[str, Any]]
+] = {  # config and options of the models that are trained where there are none
+    "classifier": ("mnist_cnn.yaml", {"data.dataset": "digits", "trainer.max_epochs": 5}),
+    "generator": ("cgan.yaml", {"data.dataset": "digits", "trainer.max_steps": 200}),
+    "gate": ("gates.yaml", {}),
+}
 OFFLINE = {  # what gradio and its libraries read when they are imported
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_OFFLINE": "1",
@@ -58,13 +64,17 @@ def demo(runs: list[Path] | None = None, port: int = 7860, trust: bool = False) 
     """Serves a page to draw digits, steer a generator and move a gate's weights, until Ctrl-C.
 
     Args:
-        runs: Run folders, or folders of them; by default `runs`.
+        runs: Run folders, or folders of them. By default `runs`, where small models are trained if
+            there are none.
         port: Port of this machine, which no other machine can reach.
         trust: Import the classes that checkpoints name, whoever wrote them.
     """
     if find_spec("gradio") is None:
         raise UserError('demo needs Gradio: pip install -e ".[demo]"')
     found = find([RUNS] if runs is None else runs, trust)
+    if runs is None:
+        for kind in (kind for kind in SMALL if not found[kind]):
+            found[kind][f"small {kind}"] = train(kind)
     with tempfile.TemporaryDirectory(prefix="ladder-demo-") as folder:  # pictures of the page
         os.environ.update(OFFLINE, GRADIO_TEMP_DIR=folder)
         serve(build(found), port)
@@ -72,12 +82,15 @@ def demo(runs: list[Path] | None = None, port: int = 7860, trust: bool = False) 
 
 def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
     """Loads the newest models of each kind in and below folders; prints why a run is left out."""
-    if missing := [folder for folder in folders if not folder.is_dir() and folder != RUNS]:
-        raise UserError(f"--runs {missing[0]}: there is no such folder")
-    files = (path for folder in folders for path in folder.glob("**/checkpoints/[!.]*.ckpt"))
-    written = {path.parent.parent: path.parent.stat().st_mtime for path in files}
-    found: dict[str, Models] = {kind: {} for kind in CONFIGS}
-    for run in sorted(written, key=written.__getitem__, reverse=True)[:MOST]:
+    times: dict[Path, float] = {}
+    for folder in folders:
+        if not folder.is_dir() and folder != RUNS:
+            raise UserError(f"--runs {folder}: there is no such folder")
+        for path in folder.glob("**/checkpoints/[!.]*.ckpt"):
+            run = path.parent.parent
+            times[run] = max(times.get(run, 0.0), path.lstat().st_mtime)
+    found: dict[str, Models] = {kind: {} for kind in SMALL}
+    for run in sorted(times, key=times.__getitem__, reverse=True)[:MOST]:
         try:
             with warnings.catch_warnings(action="ignore"):  # the reason is printed below
                 model = load(run, trust)
@@ -97,6 +110,19 @@ def kind_of(model: Any) -> str:
         return "classifier" if is_classifier(model) else ""
     is_gate = (*model.input_shape, model.num_classes) == (2, 2)
     return "gate" if is_gate and len(weights_of(model)) in SYMBOLS else ""
+
+
+def train(kind: str) -> Module:
+    """Trains a small model of a kind, unless this was done before, and loads it."""
+    import ladder
+
+    folder = RUNS / f"demo-{kind}"
+    if not any(folder.glob("**/checkpoints/*.ckpt")):
+        print(f"There is no {kind} in {RUNS}: training a small one first.")
+        config, options = SMALL[kind]
+        place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
+        ladder.train(Path(__file__).parents[1] / "configs" / config, {**options, **place})
+    return load(folder)
 
 
 def serve(page: Any, port: int) -> None:
@@ -139,8 +165,7 @@ def build(found: dict[str, Models]) -> Any:
                 if models := found[kind] | (by_hand if kind == "gate" else {}):
                     add(page, models)
                 else:
-                    command = f"`python cli.py fit --config configs/{CONFIGS[kind]}.yaml`"
-                    gr.Markdown(f"There is no {kind} in these folders. {command} trains one.")
+                    gr.Markdown(f"There is no {kind} of images in these folders.")
     return page
 
 

@@ -67,6 +67,14 @@ def test_a_mistake_is_one_line(
         demo.demo([tmp_path])
 
 
+def test_a_small_model_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "RUNS", tmp_path)
+    model: Any = demo.train("gate")
+    assert demo.gate_of(model) == "xor"
+    monkeypatch.setattr(ladder, "train", None)
+    assert demo.weights_of(demo.train("gate")) == demo.weights_of(model)
+
+
 def drawing(*points: tuple[int, int]) -> dict[str, Any]:
     """Returns the canvas's value for a line through these places (x, y)."""
     page = Image.new("L", (demo.SIDE, demo.SIDE))
