@@ -8,13 +8,18 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
+import metrics
+from figures.style import styled, write_figure
 from runtime.errors import UserError
 from runtime.files import METRICS, read_json, write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run
 STAGES = ("val", "test")
@@ -22,6 +27,8 @@ MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of p
 SEED = "seed_everything"
 UNRELATED = ["trainer.default_root_dir", "ckpt_path", "experiment"]  # not to the results
 WIDEST = 24  # letters of a setting's value in the terminal
+ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", None: ""}
+PANEL, LINE, LETTER = 2.7, 0.36, 0.115  # width of a panel, height of a run, width of a letter, inch
 
 Scores = dict[str, float | None]  # by stage and name: `test/frechet`; None: not computable
 
@@ -162,7 +169,7 @@ def logged_by(folder: Path) -> pd.DataFrame:
 
 
 def report(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
-    """Prints the table of runs and returns it; writes `comparison.csv`."""
+    """Prints the table of runs and returns it; writes `comparison.csv` and `comparison.png`."""
     shown = table(runs)
     print(as_text(shown))
     floors = _frame(runs, "floors").T.add_suffix(" (real images)")
@@ -172,6 +179,9 @@ def report(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
     frame = pd.concat([differing(runs).T, _frame(runs, "scores").T, floors], axis=1)
     write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
     print(f"Wrote {folder / 'comparison.csv'}")
+    if len(runs) > 1 and (figure := draw(runs)) is not None:
+        write_figure(folder / "comparison.png", figure, vector=True)
+        print(f"Wrote {folder / 'comparison.png'}")
     return shown
 
 
@@ -231,3 +241,39 @@ def as_text(frame: pd.DataFrame, index: bool = True) -> str:
     """Returns a table in lines that fit the terminal; what is too wide goes on below."""
     text = frame.to_string(index=index, line_width=shutil.get_terminal_size().columns)
     return "\n".join(line.rstrip(" \\") for line in text.splitlines())
+
+
+@styled
+def draw(runs: Sequence[Run]) -> "Figure | None":
+    """Draws a panel for each score that two runs have: a dot for each run, a bar for real images.
+
+    Returns None if no two runs share a score. Scores by class are left out.
+    """
+    from matplotlib.figure import Figure
+
+    scores = _frame(runs, "scores").astype(float).dropna(thresh=2)
+    scores = scores.loc[[name for name in scores.index if "_class_" not in name]]
+    if scores.empty:
+        return None
+    floors, names = _frame(runs, "floors").reindex(scores.index), [*scores.columns]
+    columns = min(4, len(scores))
+    rows = -(-len(scores) // columns)
+    size = (LETTER * max(map(len, names)) + PANEL * columns, rows * (1.5 + LINE * len(runs)) + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+    for panel, (name, values) in zip(panels, scores.iterrows(), strict=False):
+        panel.plot(values, range(len(names)), "o", markersize=8)
+        panel.plot(floors.loc[name], range(len(names)), "k|", markersize=14, markeredgewidth=2)
+        stage = str(name).partition("/")[0]
+        arrow = ARROWS[metrics.direction(str(name))]
+        panel.set_title(f"{stage}: {metrics.title(str(name))} {arrow}")
+        panel.margins(x=0.12)
+        panel.locator_params(axis="x", nbins=3)
+        panel.grid(axis="y", alpha=0.4)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
+    for panel in panels[len(scores) :]:
+        panel.set_visible(False)
+    bar = "; |: real images" if floors.notna().any(axis=None) else ""
+    figure.supxlabel(f"{ARROWS['higher']} higher, {ARROWS['lower']} lower is better{bar}", size=12)
+    return figure

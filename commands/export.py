@@ -34,7 +34,8 @@ def export(
 ) -> list[Path]:
     """Writes a trained model into files that run without this project.
 
-    A classifier of images takes their pixels as uint8. Each file is run at once and compared with
+    A classifier of images takes their pixels as uint8. A generator stops at a label beyond the
+    classes. Each file is run at once and compared with
     PyTorch, and one that differs is not kept.
 
     Args:
@@ -112,6 +113,10 @@ class Generator(Predictor):
     """Latents (N, latent_dim) and, if conditional, labels (N,) -> images (N, C, H, W) in [0, 1]."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensors:
+        if labels is not None:
+            # ONNX Runtime, too, refuses a place that a list does not have.
+            count = self.model.num_classes
+            labels = torch.arange(count)[torch.where(labels < 0, count, labels)]
         return {"images": self.model(latents, labels)}
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from callbacks.results import class_names
-from commands.loading import folder_of, inference, load
-from figures.pictures import output_folder, tile, write_png
+from commands.loading import data_of, folder_of, inference, load
+from figures.pictures import mosaic, output_folder, tile, write_png
 from models import sampling
 from models.generative import Generative, is_generative, to_pixels
 from models.sampling import Draws
@@ -23,7 +23,8 @@ from runtime.ranges import Count, Probability, Seed
 
 TRIES = 100  # images drawn per image wanted, if scores select
 COLUMNS = 10
-PATHS = 5  # rows from one class to another
+PATHS = 5  # rows from one latent or class to another
+NEAREST = 5  # training images beside a sample
 FRAME_MS = 300
 
 
@@ -42,7 +43,9 @@ def sample(
     seed: Seed = 0,
     min_score: Probability = 0.0,
     max_score: Probability = 1.0,
+    interpolate: bool = False,
     between: list[str] | None = None,
+    neighbors: Count | None = None,
     gif: bool = False,
     out: Path | None = None,
     trust: bool = False,
@@ -59,7 +62,9 @@ def sample(
         seed: Seed of the latents.
         min_score: Keep only images that D scores as real with at least this probability.
         max_score: Keep only images that D scores as real with at most this probability.
+        interpolate: Also draw `interpolation.png`: rows from one latent to another on the sphere.
         between: Also draw `between_A_B.png`: from one class to another, `--between 3 8`.
+        neighbors: Also draw `neighbors.png`: so many images beside the nearest training images.
         gif: Also make `training.gif` from the sample grids of the run.
         out: Folder of the files. By default `samples` in the run's folder, with a number if it
             holds a grid already.
@@ -73,14 +78,22 @@ def sample(
     if ends is not None and len(ends) != 2:
         raise UserError("--between takes two classes, such as --between 3 8")
     chosen = numbers_of("classes", classes, model)
+    data = data_of(run, trust=trust).splits.train.inputs if neighbors else None
     drawn = draw(model, count, chosen, seed, min_score, max_score)
     folder = output_folder(out or numbered(folder_of(run) / "samples", "grid.png"))
     arrays: dict[str, Any] = {k: v for k, v in drawn._asdict().items() if v is not None}
     path = folder / "samples.npz"
     write(path, lambda file: np.savez_compressed(file, seed=np.array(seed), **arrays))
-    shown = draw_grid(folder / "grid.png", drawn, class_names(model.frame, model.num_classes or 0))
+    names = class_names(model.frame, model.num_classes or 0)
+    shown = draw_grid(folder / "grid.png", drawn, names)
+    model.cpu()
+    if interpolate:
+        rows = chosen or [*range(model.num_classes or 0)]
+        draw_interpolation(folder / "interpolation.png", model, seed, rows, names)
     if ends:
-        draw_between(folder / f"between_{ends[0]}_{ends[1]}.png", model.cpu(), seed, ends)
+        draw_between(folder / f"between_{ends[0]}_{ends[1]}.png", model, seed, ends)
+    if data is not None:
+        draw_neighbors(folder / "neighbors.png", drawn.images[:neighbors], data)
     if gif:
         draw_animation(folder / "training.gif", folder_of(run))
     print(f"{len(drawn.images):,} images, {shown:,} of them in {folder / 'grid.png'}")
@@ -180,13 +193,18 @@ def numbered(folder: Path, name: str) -> Path:
     return found
 
 
+def as_tensor(images: np.ndarray) -> Tensor:
+    """Converts images (N, H, W) or (N, H, W, C) to a tensor (N, C, H, W)."""
+    pixels = torch.from_numpy(images)
+    return pixels[:, None] if pixels.dim() == 3 else pixels.movedim(-1, 1)
+
+
 def draw_grid(path: Path, drawn: Samples, names: Sequence[str]) -> int:
     """Draws up to ten images per class, a named row each, and returns how many it shows.
 
     Images without classes make a square, at most 10 x 10.
     """
-    images = torch.from_numpy(drawn.images)
-    images = images[:, None] if images.dim() == 3 else images.movedim(-1, 1)
+    images = as_tensor(drawn.images)
     if drawn.labels is None:
         side = min(COLUMNS, math.ceil(len(images) ** 0.5))
         rows, titles = [*images[: side**2].split(side)], []
@@ -201,6 +219,31 @@ def draw_grid(path: Path, drawn: Samples, names: Sequence[str]) -> int:
     return sum(map(len, rows))
 
 
+def draw_interpolation(
+    path: Path, model: Generative, seed: int, classes: Sequence[int], names: Sequence[str]
+) -> None:
+    """Draws rows from one latent to another, each of one class if there are any."""
+    rows = len(classes) or PATHS
+    latents = torch.cat([draw.latents for draw in Draws(model, 2 * rows, seed)])
+    start, end = latents.split(rows)
+    shares = torch.linspace(0, 1, COLUMNS)
+    way = torch.stack([spherical(start, end, share) for share in shares], dim=1).flatten(0, 1)
+    labels = torch.tensor(classes).repeat_interleave(COLUMNS) if len(classes) else None
+    picture = tile(sampling.sample(model, way, labels), COLUMNS)
+    write_png(path, picture, [names[k] for k in classes])
+
+
+def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """Interpolates between latents (B, D) along a great circle, which keeps their length typical.
+
+    White 2016, "Sampling generative networks", section 2.1. A straight line between two Gaussian
+    latents passes near 0, where the density of latents is low.
+    """
+    cosine = torch.cosine_similarity(start, end, dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
+    angle = cosine.arccos()[:, None]
+    return (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
+
+
 def draw_between(path: Path, model: Generative, seed: int, ends: Sequence[int]) -> None:
     """Draws rows of one latent each, from class to class."""
     first, last = one_hot(torch.tensor(ends), model.num_classes or -1).float()
@@ -208,6 +251,19 @@ def draw_between(path: Path, model: Generative, seed: int, ends: Sequence[int]) 
     latents = torch.cat([draw.latents for draw in Draws(model, PATHS, seed)])
     noise = latents.repeat_interleave(COLUMNS, dim=0)
     write_png(path, tile(sampling.sample(model, noise, mixtures.repeat(PATHS, 1)), COLUMNS))
+
+
+def draw_neighbors(path: Path, images: np.ndarray, train: Tensor) -> None:
+    """Draws each image (uint8), then its nearest training images, with their distances."""
+    from sklearn.neighbors import NearestNeighbors
+
+    wanted = as_tensor(images)
+    known, points = (part.flatten(1).float().numpy() / 255 for part in (train, wanted))
+    distances, places = NearestNeighbors(algorithm="brute").fit(known).kneighbors(points, NEAREST)
+    rows = torch.cat([wanted[:, None], train[torch.from_numpy(places)]], dim=1).flatten(0, 1)
+    titles = [title for row in distances for title in ("sample", *(f"{x:.1f}" for x in row))]
+    heading = "Samples and their nearest training images\nDistance: Euclidean, pixels in [0, 1]"
+    write(path, mosaic(rows, titles, 1 + NEAREST, heading, cell=0.92).savefig)
 
 
 def draw_animation(path: Path, run: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from commands.compare import Run, compare, read_runs, scores_of, table
+from commands.compare import ARROWS, Run, compare, draw, read_runs, scores_of, table
 from tests.test_cli import fails, run
 
 STAGES = ["val", "test"]
@@ -136,7 +136,8 @@ def test_runs_without_results_are_named_and_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done, empty = results(tmp_path / "a", 0.5), logged(tmp_path / "b", "")
-    assert [*compare([done, empty]).columns] == ["a"]  # one run has no mean
+    assert [*compare([done, empty]).columns] == ["a"]  # one run has no mean and no picture
+    assert not (tmp_path / "comparison.png").exists()
     assert str(empty) in capsys.readouterr().err
 
 
@@ -147,3 +148,17 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "`python cli.py test --ckpt_path RUN`" in fails(capsys, "compare", empty)
     (tmp_path / "b" / "config.yaml").write_text("a: [1")
     assert "config.yaml: not valid YAML" in fails(capsys, "compare", empty)
+
+
+def test_the_picture_has_scores_that_two_runs_share(tmp_path: Path) -> None:
+    text = "step,val/loss,val/accuracy,val/accuracy_class_0\n1,{},0.5,0.5\n"
+    logs = [logged(tmp_path / name, text.format(loss)) for name, loss in (("a", 1), ("b", 3))]
+    runs = read(*logs, results(tmp_path / "gan", 0.3))
+    assert draw(runs[1:]) is None
+    figure = draw(runs)
+    assert figure is not None
+    loss, accuracy = figure.axes
+    assert loss.get_title() == f"val: loss {ARROWS['lower']}"
+    assert accuracy.get_title() == f"val: accuracy {ARROWS['higher']}"
+    assert [*loss.lines[0].get_xdata()][:2] == [1, 3]
+    assert [tick.get_text() for tick in loss.get_yticklabels()] == ["a", "b", "gan"]

@@ -135,6 +135,20 @@ def test_an_onnx_file_says_what_it_is(exported: Any) -> None:
     assert (metadata["scale"], metadata["model"]) == ("255.0", "models.iris.IrisMLP")
 
 
+@pytest.mark.parametrize("label", [10, -1])
+def test_a_label_beyond_the_classes_is_refused(label: int, exported: Any) -> None:
+    import onnxruntime
+
+    out = exported(shaken(small(ConditionalGAN)), "onnx", "torch")
+    session = onnxruntime.InferenceSession(out / "generator.onnx")
+    program = torch.export.load(out / "generator.pt2").module()
+    latents = torch.randn(2, session.get_inputs()[0].shape[1])
+    with pytest.raises(Exception, match="invalid index"):
+        session.run(None, {"latents": latents.numpy(), "labels": np.array([0, label])})
+    with pytest.raises(IndexError, match="out of bounds"):
+        program(latents=latents, labels=torch.tensor([0, label]))
+
+
 def test_a_classifier_takes_pixels_divides_them_and_answers_with_its_average(exported: Any) -> None:
     model = shaken(convnet(average=Averaging(0.9)), scale=100.0)
     out = exported(model, "torch")

@@ -2,9 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 import ladder
@@ -59,7 +62,16 @@ def test_the_same_seed_gives_the_same_images() -> None:
 
 
 def test_classes_are_drawn_in_turn_and_shown_in_rows(cgan: Path, tmp_path: Path) -> None:
-    drawn = ladder.sample(cgan, 8, ["3", "1"], between=["3", "8"], gif=True, out=tmp_path)
+    drawn = ladder.sample(
+        cgan,
+        8,
+        ["3", "1"],
+        between=["3", "8"],
+        interpolate=True,
+        neighbors=6,
+        gif=True,
+        out=tmp_path,
+    )
     assert drawn.labels is not None
     assert drawn.labels.tolist() == [3, 1] * 4
     assert Image.open(tmp_path / "grid.png").size == (NAMES_PX + 2 * (4 * 30 + 2), 2 * (2 * 30 + 2))
@@ -115,3 +127,18 @@ def test_a_refused_sample_leaves_no_files(text: str, cgan: Path, tmp_path: Path)
     with pytest.raises(UserError, match=text):
         ladder.sample(cgan, out=tmp_path / "out", **MISTAKES[text])  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_great_circle_keeps_the_length() -> None:
+    start, end = torch.eye(2)
+    halfway = command.spherical(start[None], end[None], torch.tensor(0.5))[0]
+    torch.testing.assert_close(halfway, torch.full((2,), 0.5**0.5))
+
+
+def test_copies_of_training_images_are_their_nearest(tmp_path: Path, monkeypatch: Any) -> None:
+    train = torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8)
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(command, "mosaic", lambda *args, **_: seen.update(rows=args[0]) or Figure())
+    command.draw_neighbors(tmp_path / "neighbors.png", train[[7, 3], 0].numpy(), train)
+    assert torch.equal(seen["rows"][[0, 6]], train[[7, 3]])
+    assert torch.equal(seen["rows"][[1, 7]], train[[7, 3]])

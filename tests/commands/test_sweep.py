@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 from commands import sweep as command
 from commands.sweep import TRY_AGAIN, direction_of
