@@ -178,10 +178,11 @@ def report(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.concat([differing(runs).T, _frame(runs, "scores").T, floors], axis=1)
     write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
-    print(f"Wrote {folder / 'comparison.csv'}")
+    written = [folder / "comparison.csv"]
     if len(runs) > 1 and (figure := draw(runs)) is not None:
-        write_figure(folder / "comparison.png", figure, vector=True)
-        print(f"Wrote {folder / 'comparison.png'}")
+        written.append(folder / "comparison.png")
+        write_figure(written[-1], figure, vector=True)
+    print(f"Wrote {', '.join(map(str, written))}")
     return shown
 
 
