@@ -19,12 +19,12 @@ class RunCSVLogger(CSVLogger):
 
     Args:
         folder: The run's folder.
-        step: The step of all values; None: as given.
     """
 
-    def __init__(self, folder: Path, step: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(folder.parent, "", folder.name)
-        self.path, self.step = folder / "metrics.csv", step
+        self.path = folder / "metrics.csv"
+        self.step: int | None = None  # of all values; None: as given
         self._columns: list[str] | None = None  # None: the file has not been looked at
         self._rows: list[dict[str, Any]] = []  # not written yet
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from runtime import checkpoints, cluster, files
@@ -47,10 +48,9 @@ class RunFolder(Callback):
             )
             return
         given = [logger for logger in trainer.loggers if logger not in self.loggers]
+        self.loggers = [RunCSVLogger(folder)]
         if stage == "fit":
-            self.loggers = [RunCSVLogger(folder), RunTensorBoardLogger(folder)]
-        else:  # Lightning's step would be zero
-            self.loggers = [RunCSVLogger(folder, checkpoints.step_of(trainer.ckpt_path))]
+            self.loggers.append(RunTensorBoardLogger(folder))
         trainer.loggers = [*self.loggers, *given]
 
     def _agreed(self, trainer: Trainer, stage: str) -> Path | None:
@@ -68,6 +68,16 @@ class RunFolder(Callback):
         if reason is not None:
             raise UserError(reason)
         return folder
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs at the checkpoint's step, which is known by now. Lightning's is zero."""
+        for logger in self.loggers:
+            if isinstance(logger, RunCSVLogger):
+                logger.step = checkpoints.step_of(trainer.ckpt_path)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self.on_test_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets metrics of steps that the run repeats, because it was killed after them."""

@@ -221,7 +221,7 @@ def test_a_full_disk_is_one_line(
         cli.main(["fit", *IRIS, f"--trainer.default_root_dir={tmp_path}"])
     assert stopped.value.code == 1
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
-    assert "cannot be written (No space left on device" in line
+    assert ".ckpt: No space left on device (" in line
 
 
 def test_errors_of_others_are_one_line_and_those_of_the_program_keep_their_traceback() -> None:

@@ -1,5 +1,6 @@
 """The folder of a finished run: what is in it, and what can be done with it alone."""
 
+import csv
 import os
 import shutil
 from pathlib import Path
@@ -55,6 +56,9 @@ def test_the_last_checkpoint_is_used_with_nothing_but_the_run(
     run("validate", f"--ckpt_path={finished}")
     run("test", f"--ckpt_path={finished}")
     assert (finished / "config.yaml").read_text() == before
+    rows = [*csv.DictReader((finished / "metrics.csv").open())]
+    assert [row["step"] for row in rows[-2:]] == ["8", "8"]  # that of the checkpoint
+    assert rows[-1]["test/d_loss"]
 
 
 def test_a_numbered_checkpoint_is_used_by_its_name(finished: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_mistake_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "find_spec", lambda name: True)
-    line = fails(capsys, "demo", f'--runs=["{tmp_path / "none"}"]')
+    line = fails(capsys, "demo", f"--runs={tmp_path / 'none'}")
     assert line.startswith(f"error: --runs {tmp_path / 'none'}: there is no such folder")
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'needs Gradio: pip install -e "\.\[demo\]"'):
