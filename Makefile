@@ -21,7 +21,7 @@ demo: $(EXTRAS_READY)  ## play with trained models in a browser
 	$(BIN)/python cli.py demo
 
 test: $(READY)  ## set up .venv, then run the quick tests
-	$(PYTEST) -n 3 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras and not browser and not faults"
+	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras and not browser and not faults"
 
 slow: $(READY)  ## run the slow tests
 	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "slow and not slurm and not gpu and not extras and not browser and not faults"

@@ -1,12 +1,11 @@
 """The contenders of the speed comparison, and a pace that the parent sets."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.__main__ import parser
 from benchmarks.systems import SYSTEMS, Setting, contenders_of, torchvision_mnist
 from benchmarks.worker import Worker
 from tests.conftest import ROOT
@@ -43,8 +42,8 @@ def test_a_fit_takes_the_steps_that_are_asked_for(setting: Setting, tmp_path: Pa
     worker.close()
 
 
-def test_help_needs_nothing() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert "--data-dir" in done.stdout
+def test_help_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parser().parse_args(["--help"])
+    assert stopped.value.code == 0
+    assert "--data-dir" in capsys.readouterr().out

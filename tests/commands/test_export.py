@@ -135,6 +135,7 @@ def test_an_onnx_file_says_what_it_is(exported: Any) -> None:
     assert (metadata["scale"], metadata["model"]) == ("255.0", "models.iris.IrisMLP")
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("label", [10, -1])
 def test_a_label_beyond_the_classes_is_refused(label: int, exported: Any) -> None:
     import onnxruntime

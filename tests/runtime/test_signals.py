@@ -12,7 +12,7 @@ import cli
 from runtime.preemption import TRY_AGAIN
 from tests.conftest import ROOT
 
-RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every_n_steps=1",
+RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every_n_steps=50",
        "--trainer.accelerator=cpu", "--checkpoint.min_steps=0", "--model.schedule.shape=constant",
        "--trainer.precision=32-true"]  # fmt: skip
 
