@@ -19,7 +19,7 @@ from models.gan.heads import (
     nearness_within_classes,
 )
 from models.gan.lecture import NormalizedSigmoidHead, SoftmaxHead
-from models.gan.losses import LeastSquares
+from models.gan.losses import LeastSquares, Relativistic
 from runtime.errors import UserError
 from tests.models.gans import small
 
@@ -41,12 +41,19 @@ def says(head: Callable[..., Head], outputs: Any, num_classes: int | None = 10) 
 
 
 def test_a_plain_head_compares_real_with_fake() -> None:
-    logits = torch.randn(4)
+    logits = torch.tensor([2.0, 0.5, -1.0, 3.0])
     head = says(PlainHead, (logits,), num_classes=None)
     loss, stats = head.discriminator_loss((IMAGES, None), (IMAGES, None))
     target = torch.tensor([1.0, 1.0, 0.0, 0.0])
     torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target))
-    assert stats["acc_fake"] == (logits[2:] < 0).float().mean()
+    assert (stats["acc_real"], stats["acc_fake"]) == (1.0, 0.5)
+
+
+def test_a_loss_of_pairs_gets_the_realness_of_both() -> None:
+    head = says(partial(PlainHead, loss=Relativistic), (torch.tensor([1.0, -2.0]),), None)
+    fake, real = torch.tensor([1.0, -2.0]), torch.tensor([1.0, -2.0])
+    loss, _ = head.generator_loss((IMAGES, None), (IMAGES, None))
+    torch.testing.assert_close(loss, F.softplus(real - fake).mean())
 
 
 def test_k_plus_one_targets_are_zero_for_fakes_and_the_class_plus_one_for_reals() -> None:

@@ -45,6 +45,17 @@ def test_the_base_draws_and_samples() -> None:
     assert model.realness(images) is None
 
 
+def test_pixels_are_rounded_and_stay_in_their_range() -> None:
+    assert to_pixels(torch.tensor([-1.0, 0.0, 0.1, 0.999, 1.0, 2.0])).tolist() == [
+        0,
+        0,
+        26,
+        255,
+        255,
+        255,
+    ]
+
+
 def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent() -> None:
     latents, labels = small(ConditionalGAN).sample_grid()
     latents = latents.unflatten(0, (10, 10))

@@ -112,6 +112,15 @@ def test_minibatch_std_of_a_group_by_hand() -> None:
         torch.testing.assert_close(found[group, 3], expected.expand(4, 2, 2), rtol=0, atol=1e-6)
 
 
+def test_equal_images_of_a_batch_differ_by_nothing_and_have_gradients() -> None:
+    features = torch.ones(4, 3, 2, 2, requires_grad=True)
+    found = MinibatchStd()(features)
+    torch.testing.assert_close(found[:, 3], torch.full((4, 2, 2), 1e-4))
+    found.sum().backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("layer", [MinibatchStd(), Pack(3)])
 def test_real_and_fake_images_are_not_compared_with_each_other(layer: nn.Module) -> None:
     real, fake = torch.randn(2, 6, 1, 4, 4).unbind()

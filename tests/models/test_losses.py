@@ -9,6 +9,7 @@ from models.gan.discriminator import NonSaturating
 from models.gan.losses import Hinge, LeastSquares, Minimax, Relativistic, Wasserstein
 
 REAL, FAKE = torch.tensor([2.0, -1.0]), torch.tensor([-3.0, 0.5])
+BELOW = torch.tensor([-2.0])  # a real image that D takes for generated
 
 
 def test_discriminator_loss_is_cross_entropy_over_both_halves() -> None:
@@ -48,7 +49,7 @@ def test_least_squares_is_half_the_squared_distance_to_the_labels() -> None:
         loss.discriminator(REAL, FAKE), mean(1.0, 4.0) / 2 + mean(9.0, 0.25) / 2
     )
     torch.testing.assert_close(loss.generator(FAKE), mean(16.0, 0.25) / 2)
-    torch.testing.assert_close(loss.evaluation(REAL), mean(1.0, 4.0) / 2)
+    torch.testing.assert_close(loss.evaluation(BELOW), mean(9.0) / 2)
 
 
 def test_hinge_ignores_images_beyond_the_margin() -> None:
