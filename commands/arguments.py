@@ -42,7 +42,10 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
         exit_on_error=False,
     )
     parser.add_function_arguments(function, skip={REST} if takes_rest else set())
-    own, rest = split(args, known, first if positional else None)
+    asks_for_help = not {"--help", "-h"}.isdisjoint(args)
+    own, rest = (
+        (["--help"], []) if asks_for_help else split(args, known, first if positional else None)
+    )
     if rest and not takes_rest:
         own += rest
     try:

@@ -21,7 +21,7 @@ OTHER_NAMES = {  # what users of other tools type
     "steps": "--trainer.max_steps",
     "batch_size": "--data.batch_size",
     "seed": "--seed_everything",
-    "lr": "--model.optimizer.lr",
+    "lr": "--model.optimizer.lr (of a GAN --model.generator_optimizer.lr)",
     "gpus": "--trainer.devices",
     "resume": "--ckpt_path RUN",
 }
@@ -32,15 +32,13 @@ OUT_OF_MEMORY = (
 )
 NO_MEMORY = r"out of memory|can't allocate|not enough memory"
 OTHER_WEIGHTS = r"Error\(s\) in loading state_dict for (\w+):\s*(.{0,140})"
-NEEDS = {True: "a config file, such as `python cli.py fit --config configs/cgan.yaml`",
-         False: "a run, such as `runs/cgan`"}  # fmt: skip
 VALUES = {  # pattern in a message of jsonargparse about a value: a line for its groups
     r"(No module named '\S+'|module '\S+' has no attribute '\w+')": "cannot import it: {0}.",
     r"Expected a dot import path string: ([A-Z]\w*)": "there is no such class here as '{0}'.",
     r"\w+: (\S+) does not conform to restriction (.+?)(?: - |$)": "expected a number {1}, got {0}.",
     r"\[('.+?')\]\. Got value: (\S+)": "expected one of {0}, got '{1}'.",
-    r"<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60})": "expected {0}, got '{1}'.",
-    r"invalid literal for int\(\) with base 10: (.{1,60})": "expected int, got {0}.",
+    r"<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": "expected {0}, got '{1}'.",
+    r"invalid literal for int\(\) with base 10: (\S{1,60})": "expected int, got {0}.",
 }
 
 
@@ -62,6 +60,8 @@ def explained(error: Exception) -> tuple[int, str]:
     if isinstance(error, MemoryError):
         return 1, OUT_OF_MEMORY
     message, lightnings = " ".join(str(error).split()), _is_lightnings(error)
+    if isinstance(error, TypeError) and "instantiate abstract class" in message:
+        return 2, f"{message}: write what is missing there."
     if isinstance(error, RuntimeError) and re.search(NO_MEMORY, message):
         return 1, OUT_OF_MEMORY
     if isinstance(error, RuntimeError) and (match := re.search(OTHER_WEIGHTS, message)):
@@ -113,8 +113,11 @@ def of_parser(message: str, args: list[str], options: Iterable[str], classes: It
     if match := re.search(r"arguments? (?:is|are) required: (\S+)", message):
         if not path:
             name = match[1].removeprefix(f"{args[0]}.")
-            hint = f" Give {NEEDS[args[0] == 'fit']}." if name in ("model", "run") else ""
-            return f"missing: --{name}.{hint}"
+            if name == "model" and args[0] == "fit":
+                return "missing: --model. Give a config file, such as `--config configs/cgan.yaml`."
+            if name in ("model", "run"):
+                return f"missing: RUN, such as `python cli.py {args[0]} runs/cgan`."
+            return f"missing: --{name}."
         return f"{place}{path}: {owners[-1].rpartition('.')[2]} needs {match[1]}."
     for pattern, line in VALUES.items():
         if match := re.search(pattern, message):

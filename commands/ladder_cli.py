@@ -1,7 +1,10 @@
 """LightningCLI for fit, validate and test: run folders, checkpoints by name, last lines."""
 
+import io
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,17 @@ from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
 
 STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option is not another
+
+
+@contextmanager
+def shorter_help() -> Iterator[None]:
+    """Leaves out the classes that an option may name, which are every module of torch."""
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text):
+            yield
+    finally:
+        print(re.sub(r",\s*known\s+subclasses:[^)]*", "", text.getvalue()), end="")
 
 
 class LadderCLI(LightningCLI):
@@ -90,7 +104,7 @@ class LadderCLI(LightningCLI):
         if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
-            with defaults_of_the_new_class():
+            with defaults_of_the_new_class(), shorter_help():
                 return self.parser.parse_args(args)
         except ArgumentError as error:
             own = self._subcommand_parsers[args[0]].get_defaults().keys()

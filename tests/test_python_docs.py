@@ -8,6 +8,7 @@ import pytest
 from matplotlib import pyplot
 
 import ladder
+from tests.commands.runs import cgan  # noqa: F401
 from tests.conftest import ROOT
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
@@ -19,6 +20,14 @@ def test_every_function_has_an_example_of_at_most_five_lines() -> None:
     assert [name for name in functions if f"ladder.{name}(" not in text] == []
     assert all(callable(getattr(ladder, name)) for name in functions)
     assert max(example.count("\n") for example in EXAMPLES) <= 5
+
+
+def test_the_example_of_the_readme_runs(cgan: Path) -> None:  # noqa: F811
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(example.replace('"runs/cgan"', repr(str(cgan))), found)
+    assert found["images"].shape == (25, 28, 28)
+    assert set(found["labels"]) == {3, 7}
 
 
 @pytest.mark.slow

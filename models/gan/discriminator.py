@@ -26,7 +26,7 @@ class AdversarialLoss(ABC):
     """
 
     threshold = 0.0
-    pairs = False  # `generator(fake, real)`
+    pairs = False  # True: `generator(fake, real)` gets the logits of real images, too
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:

@@ -47,7 +47,8 @@ class GAN(AlternatingOptimization, Generative):
         penalties: Gradient penalties of the discriminator.
         schedule: Learning rates of both networks.
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
-        accumulate_grad_batches: Batches whose gradients make one update, as in one large batch.
+        accumulate_grad_batches: Batches whose gradients make one update, as in one large batch. If
+            they do not divide an epoch, D is also updated by the rest of its batches, and G is not.
         generator_optimizer: From parameters to an optimizer.
         discriminator_optimizer: The same for the discriminator.
     """
@@ -134,7 +135,7 @@ class GAN(AlternatingOptimization, Generative):
             stats |= fooled
             if self.ema is not None:
                 images = len(batch[0]) * self.accumulate_grad_batches * self.trainer.world_size
-                self.ema.update(self.generator, self.global_step, images)
+                self.ema.update(self.generator, self.global_step // self.round, images)
         self.log_means(stats)
         self.count_batch()
 
@@ -167,11 +168,16 @@ class GAN(AlternatingOptimization, Generative):
         """Returns whether this batch ends a round of `discriminator_steps` updates."""
         window = self.accumulate_grad_batches  # which starts again with each epoch
         done = self.global_step + 1 if window == 1 else batch_idx + 1
-        return done % (self.discriminator_steps * window) == 0
+        return done % self.round == 0
+
+    @property
+    def round(self) -> int:
+        """Batches of a round: as many updates of D as G waits for."""
+        return self.discriminator_steps * self.accumulate_grad_batches
 
     def on_train_start(self) -> None:
         window, batches = self.accumulate_grad_batches, self.trainer.num_training_batches
-        if window > 1 and self.discriminator_steps * window > batches:
+        if window > 1 and self.round > batches:
             raise UserError(
                 f"model.discriminator_steps x accumulate_grad_batches is more than the {batches} "
                 "batches of an epoch, so the generator would never learn: lower one of them, "

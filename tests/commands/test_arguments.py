@@ -64,8 +64,17 @@ def test_options_of_others_are_passed_on_as_they_are() -> None:
     assert arguments.call(sweep, "sweep", line) == (2, ["--config", "a.yaml", "--model.lr", "-3"])
 
 
+def test_options_of_others_leave_the_help_to_the_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        arguments.call(sweep, "sweep", ["--config", "a.yaml", "--help"])
+    assert stopped.value.code == 0
+    assert "--seeds" in capsys.readouterr().out
+
+
 MISTAKES = {
-    "": "missing: --run. Give a run, such as `runs/cgan`.",
+    "": "missing: RUN, such as `python cli.py tool runs/cgan`.",
     "r --cuont 4": "there is no option '--cuont'. Did you mean --count?",
     "r --count many": "--count: expected int, got 'many'.",
     "r --count 0": "--count: expected a number >0, got 0.",

@@ -112,7 +112,7 @@ def test_global_step_counts_batches(options: dict, generator_steps: int) -> None
 
 
 def test_accumulated_batches_are_one_large_batch() -> None:
-    """Without batch norm, two batches of 8 make the discriminator's update of their 16 images."""
+    """Without batch norm, two batches of 8 make the update of their 16 images, and one average."""
 
     class Same(GAN):
         def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
@@ -120,8 +120,9 @@ def test_accumulated_batches_are_one_large_batch() -> None:
 
     weights = []
     for batch_size, window in ((16, 1), (8, 2)):
-        optimizers = {"generator_optimizer": sgd(), "discriminator_optimizer": sgd()}
-        model = small(Same, **LINEAR, accumulate_grad_batches=window, **optimizers)
+        options = {"generator_optimizer": sgd(), "discriminator_optimizer": sgd()}
+        options |= {"average": Averaging(half_life=100), "accumulate_grad_batches": window}
+        model = small(Same, **LINEAR, **options)
         fit(model, batch_size=batch_size, max_steps=window, precision="64-true")
         weights.append([p.detach() for p in model.parameters()])
     for one, accumulated in zip(*weights, strict=True):
