@@ -37,7 +37,9 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
     r"Expected a dot import path string: ([A-Z]\w*)": "there is no such class here as '{0}'.",
     r"\w+: (\S+) does not conform to restriction (.+?)(?: - |$)": "expected a number {1}, got {0}.",
     r"\[('.+?')\]\. Got value: (\S+)": "expected one of {0}, got '{1}'.",
-    r"<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": "expected {0}, got '{1}'.",
+    r"<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": (
+        "expected {0}, got '{1}'."
+    ),
     r"invalid literal for int\(\) with base 10: (\S{1,60})": "expected int, got {0}.",
 }
 

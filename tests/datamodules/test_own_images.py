@@ -94,6 +94,9 @@ def test_a_crop_that_loses_a_third_of_images_is_said_with_their_share(tmp_path: 
         warnings.simplefilter("error")
         loaded(tmp_path, fit="pad")
         loaded(tmp_path, size=(8, 12))
+    for size in ((12, 5), (6, 18)):  # all are too wide, or too high
+        with pytest.warns(UserWarning, match=r"a third or more of 20 of 20 images \(100%\)"):
+            loaded(tmp_path, size=size)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
@@ -13,6 +14,15 @@ IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 def matrices(*rows: list[list[float]]) -> Tensor:
     return torch.tensor(rows)
+
+
+@pytest.mark.parametrize("option", ["shift", "rotation", "zoom", "shear", "flip", "erase"])
+def test_each_option_alone_changes_images(option: str) -> None:
+    images = torch.rand(8, 1, 12, 12)
+    torch.manual_seed(0)
+    size = {"rotation": 20, "zoom": 0.2, "shear": 0.2}.get(option, 2)
+    assert not torch.equal(Augmentation(**{option: size})(images), images)
+    assert torch.equal(Augmentation()(images), images)
 
 
 def test_whole_pixels_shift_exactly_and_zeros_come_in() -> None:
