@@ -135,6 +135,7 @@ def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
             raise ZeroDivisionError
 
     folder = RunFolder(tmp_path / "runs", "iris")
+    trainer = Trainer(callbacks=[folder], logger=False, accelerator="cpu", max_epochs=1)
     with pytest.raises(ZeroDivisionError):
-        Trainer(callbacks=[folder], logger=False, accelerator="cpu").fit(Broken(), Iris())
+        trainer.fit(Broken(), Iris())
     assert not list(tmp_path.iterdir())
