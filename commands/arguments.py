@@ -94,8 +94,10 @@ def _joined(name: str, words: list[str], kind: Any) -> str:
 
 
 def _values_of(word: str, kind: Any) -> list[str]:
-    """Returns the values in a word: those of `3,1,4`, or one, because a file may have a comma."""
-    return [word] if "Path" in str(kind) else word.strip("[]").split(",")
+    """Returns the values in a word: those of `3,1,4` or `[3, 1, 4]`, or a file with a comma."""
+    if "Path" in str(kind) and not word.startswith("["):
+        return [word]
+    return [part.strip(" '\"") for part in word.strip("[]").split(",")]
 
 
 def _is_list(kind: Any) -> bool:

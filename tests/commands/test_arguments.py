@@ -49,6 +49,7 @@ def test_a_list_is_written_as_words_or_with_commas() -> None:
 def test_a_repeated_option_of_a_list_adds_to_it() -> None:
     assert call("r --format onnx --format torch")["format"] == ["onnx", "torch"]
     assert call("r --files a,b.png c.png")["files"] == [Path("a,b.png"), Path("c.png")]
+    assert call('r --files=["a.png","b.png"]')["files"] == [Path("a.png"), Path("b.png")]
 
 
 @pytest.mark.parametrize(("line", "value"), [("r --gif", True), ("r --gif --count 4", True),
