@@ -46,7 +46,7 @@ def test_two_seeds_and_their_table(cluster: Cluster, runs: Path, tmp_path: Path)
     tables = ([line.split() for line in text.splitlines() if line.strip()] for text in outputs)
     rows = max(({line[0]: line[1:] for line in table} for table in tables),
                key=lambda rows: len(rows.get("val/d_loss", [])))  # fmt: skip
-    assert rows["seed"] == ["0", "1"]  # nothing else differs
+    assert rows["seed_everything"] == ["0", "1"]  # nothing else differs
     losses = [float(loss) for loss in rows["val/d_loss"]]
     assert losses[0] != losses[1]
     assert losses[2] == pytest.approx(sum(losses[:2]) / 2, rel=1e-3)
