@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from models.averaging import Averaging
-from models.base import Module, NetworkCallable
+from models.base import NetworkCallable
 from models.layers import Initialization, initialize_
 from models.networks import FeedForward, check_fit
-from models.schedule import Schedule, build_optimizer
+from models.one_network import OneNetwork
+from models.schedule import Schedule
 from runtime.errors import UserError
 from runtime.ranges import Share
 
@@ -89,7 +89,7 @@ KERAS_NAMES = {
 CLASSIFIER_LOSSES |= {name: CLASSIFIER_LOSSES[ours] for name, ours in KERAS_NAMES.items()}
 
 
-class Classifier(Module):
+class Classifier(OneNetwork):
     """A network from inputs to logits, trained to name the class.
 
     Args:
@@ -133,15 +133,14 @@ class Classifier(Module):
             )
         self.loss, self.as_probabilities = CLASSIFIER_LOSSES[loss]
         self.label_smoothing = label_smoothing
-        self.make_optimizer, self.schedule = optimizer, schedule
         self.input_shape, self.num_classes = tuple(input_shape), num_classes
         self.example_input_array = torch.zeros(2, *input_shape)
 
         outputs = 1 if self.one_logit else num_classes
-        self.network = network(self.input_shape, outputs)
-        check_fit(self.network, self.input_shape, outputs)
-        initialize_(self.network, initialization)
-        self.ema = average.of(self.network)
+        built = network(self.input_shape, outputs)
+        check_fit(built, self.input_shape, outputs)
+        initialize_(built, initialization)
+        self.train_network(built, average, optimizer, schedule)
         self.metrics = nn.ModuleDict()
         for stage in ("val", "test"):
             confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
@@ -153,7 +152,7 @@ class Classifier(Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) -> logits (B, C); in evaluation, of the averaged weights if any."""
-        network = self.network if self.ema is None or self.training else self.ema.network
+        network = self.network if self.training else self.evaluated
         return network(inputs.to(self.dtype))
 
     def probabilities(self, inputs: Tensor) -> Tensor:
@@ -178,8 +177,7 @@ class Classifier(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         result = self.step(batch)
         hits = result["probabilities"].argmax(dim=1) == result["targets"]
-        window = cast(int, cast(Any, self.trainer).accumulate_grad_batches)
-        self._examples = len(hits) * window * self.trainer.world_size  # of one update
+        self.count_examples(len(hits))
         self.log_means({"loss": result["loss"].detach(), "accuracy": hits.float().mean()})
         return result["loss"]
 
@@ -221,20 +219,6 @@ class Classifier(Module):
         values |= {f"{stage}/accuracy_class_{k}": share for k, share in enumerate(shares)}
         # The same on every rank already; sync_dist only tells Lightning so.
         self.log_dict({name: v.float() for name, v in values.items()}, sync_dist=True)
-
-    def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.network.parameters(), self.make_optimizer)
-        if self.schedule.is_constant:
-            return optimizer
-        total = self.schedule.total_steps(self.trainer)
-        scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, total))
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Steps, then updates the average, before any callback may write a checkpoint."""
-        super().optimizer_step(*args, **kwargs)
-        if self.ema is not None:
-            self.ema.update(self.network, self.global_step, self._examples)
 
 
 def is_classifier(model: object) -> TypeGuard[Classifier]:

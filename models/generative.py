@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import Module
+from runtime.errors import UserError
 
 GRID_SIDE, GRID_COLUMNS = 5, 10  # of the sample grid: 5 x 5 images, or ten of each class
 
@@ -25,7 +26,7 @@ class Generative(Module):
     writes `forward`. The base draws latents and labels, and makes the sample grid.
     """
 
-    image_shape: tuple[int, int, int]  # (C, H, W)
+    image_shape: tuple[int, ...]  # (C, H, W), or (2,) of points in the plane
     latent_dim: int  # numbers of one latent
     latent: Literal["gaussian", "uniform"] = "gaussian"  # uniform: on [0, 1)
     num_classes: int | None = None  # None: it is not told a class
@@ -33,6 +34,15 @@ class Generative(Module):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim), labels (B,) -> images (B, C, H, W) in [0, 1]."""
         raise NotImplementedError
+
+    def checked(self, image_shape: tuple[int, ...] | None) -> Any:
+        """Returns the shape of the data's images, or refuses data that have none."""
+        if not image_shape:
+            raise UserError(
+                f"{type(self).__name__} generates images, and the data have none: choose a data "
+                "set of images, such as --data Images, or another model"
+            )
+        return tuple(image_shape)
 
     @property
     def sampler(self) -> nn.Module:
@@ -50,6 +60,15 @@ class Generative(Module):
         if self.num_classes is None:
             return latents, None
         return latents, torch.randint(self.num_classes, (count,), generator=random)
+
+    def draw_share(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Draws for the global batch, and moves this rank's `count` of it to its device."""
+        latents, labels = self.draw(count * self.trainer.world_size, random)
+        share = slice(self.global_rank * count, (self.global_rank + 1) * count)
+        latents = latents[share].to(self.device, non_blocking=True)
+        if labels is not None:
+            labels = labels[share].to(self.device, non_blocking=True)
+        return latents, labels
 
     @property
     def grid_rows(self) -> int:

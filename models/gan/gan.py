@@ -81,12 +81,7 @@ class GAN(AlternatingOptimization, Generative):
             accumulate_grad_batches,
         )
         self.save_hyperparameters()
-        if not image_shape:
-            raise UserError(
-                f"{type(self).__name__} generates images, and the data have none: choose a data "
-                "set of images, such as --data Images, or another model"
-            )
-        self.image_shape = image_shape
+        self.image_shape = self.checked(image_shape)
         self.latent_dim, self.latent = latent_dim, latent
         self.discriminator_steps = discriminator_steps
         self.fakes_in_eval_mode = fakes_in_eval_mode
@@ -183,15 +178,6 @@ class GAN(AlternatingOptimization, Generative):
                 "batches of an epoch, so the generator would never learn: lower one of them, "
                 "or data.batch_size"
             )
-
-    def draw_share(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draws for the global batch, and moves this rank's `count` of it to its device."""
-        latents, labels = self.draw(count * self.trainer.world_size, random)
-        share = slice(self.global_rank * count, (self.global_rank + 1) * count)
-        latents = latents[share].to(self.device, non_blocking=True)
-        if labels is not None:
-            labels = labels[share].to(self.device, non_blocking=True)
-        return latents, labels
 
     @property
     def sampler(self) -> nn.Module:

@@ -21,7 +21,7 @@ from models.layers import (
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
-ImageShape = tuple[int, int, int]  # (C, H, W)
+ImageShape = tuple[int, ...]  # (C, H, W), or (2,) of points in the plane
 GeneratorCallable = Callable[[int, ImageShape], nn.Module]
 TrunkCallable = Callable[[ImageShape], nn.Module]
 

@@ -104,7 +104,7 @@ class Clusters(nn.Module):
     cluster_of_centre: Tensor  # (M,)
     limits: Tensor  # (K - 1,), where one range ends and the next begins
 
-    def __init__(self, count: int, image_shape: tuple[int, int, int], uniform: bool) -> None:
+    def __init__(self, count: int, image_shape: ImageShape, uniform: bool) -> None:
         super().__init__()
         self.count, self.uniform = count, uniform
         self.factor = max(1, min(image_shape[1:]) // SIDE)
