@@ -29,7 +29,7 @@ class DataFigures(Callback):
         data, folder = data_of(trainer), figures_folder(trainer)
         if folder is None or trainer.ckpt_path or data is None:
             return
-        if data.image_shape is not None and data.splits is not None:
+        if len(data.image_shape or ()) == 3 and data.splits is not None:
             train = data.splits.train
             rows = first_of_each_class(train.targets) if data.num_classes else range(10)
             chosen = torch.tensor([*rows][:EXAMPLES])

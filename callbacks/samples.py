@@ -1,18 +1,30 @@
 """Samples of a generator from the same latents over the whole run."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 
 from callbacks.results import class_names, data_of
-from figures.pictures import figures_folder, log_picture, tile, warn_if_it_fails, write_png
+from figures.pictures import (
+    figures_folder,
+    log_picture,
+    publish,
+    tile,
+    warn_if_it_fails,
+    write_film,
+    write_png,
+)
+from figures.points import draw_plane
+from figures.style import write_figure
 from models.base import eval_mode
 from models.generative import Generative, is_generative
 from models.sampling import sample
 from runtime.ranges import NonNegative
 
+POINTS = 1000  # to draw in the plane
 GRIDS, STEPS = 20, 200  # grids of a run, and steps from one to the next if its end is unknown
 
 
@@ -60,11 +72,32 @@ class SampleGrid(Callback):
             latents, labels = (x if x is None else x.to(model.device) for x in model.sample_grid())
             assert latents is not None
             images = sample(model, latents, labels)
+            if images.dim() == 2:
+                _draw_plane(trainer, model, folder)
+                return
             picture = tile(images, len(images) // model.grid_rows)
             rows = class_names(data_of(trainer), model.num_classes) if model.num_classes else []
             write_png(folder / f"samples_{trainer.global_step:07d}.png", picture, rows)
             write_png(folder / "samples.png", picture, rows)  # Always the newest.
             log_picture(trainer, "samples", folder / "samples.png")
+
+
+def _draw_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
+    """Draws points in the plane, and makes a film of all such pictures of the run."""
+    data: Any = data_of(trainer)
+    drawn = model.draw(POINTS, torch.Generator().manual_seed(model.seed))
+    latents, labels = (x if x is None else x.to(model.device) for x in drawn)
+    assert latents is not None
+    points = sample(model, latents, labels)
+    title = f"{data.title}, step {trainer.global_step}"
+    if (found := data.found(points)) is not None:
+        title += f": {found[0]} of {found[1]} modes, {found[2]:.0%} of the points at one"
+    real = data.splits.train.inputs[:POINTS].to(model.device)
+    with eval_mode(model):
+        figure = draw_plane(model, real, points, latents, labels, title)
+    write_figure(folder / f"samples_{trainer.global_step:07d}.png", figure)
+    publish(trainer, folder, "samples", lambda: figure)
+    write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
 
 
 @torch.no_grad()

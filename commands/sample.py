@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from callbacks.results import class_names
 from commands.loading import data_of, folder_of, inference, load
-from figures.pictures import mosaic, output_folder, tile, write_png
+from figures.pictures import mosaic, output_folder, tile, write_film, write_png
 from models import sampling
 from models.generative import Generative, is_generative, to_pixels
 from models.sampling import Draws
@@ -25,7 +24,6 @@ TRIES = 100  # images drawn per image wanted, if scores select
 COLUMNS = 10
 PATHS = 5  # rows from one latent or class to another
 NEAREST = 5  # training images beside a sample
-FRAME_MS = 300
 
 
 class Samples(NamedTuple):
@@ -79,6 +77,9 @@ def sample(
         raise UserError("--between takes two classes, such as --between 3 8")
     chosen = numbers_of("classes", classes, model)
     data = data_of(run, trust=trust).splits.train.inputs if neighbors else None
+    grids = sorted((folder_of(run) / "figures").glob("samples_*.png"))
+    if gif and not grids:
+        raise UserError(f"--gif: there are no samples_*.png in {folder_of(run) / 'figures'}")
     drawn = draw(model, count, chosen, seed, min_score, max_score)
     folder = output_folder(out or numbered(folder_of(run) / "samples", "grid.png"))
     arrays: dict[str, Any] = {k: v for k, v in drawn._asdict().items() if v is not None}
@@ -95,7 +96,7 @@ def sample(
     if data is not None:
         draw_neighbors(folder / "neighbors.png", drawn.images[:neighbors], data)
     if gif:
-        draw_animation(folder / "training.gif", folder_of(run))
+        write_film(folder / "training.gif", grids)
     print(f"{len(drawn.images):,} images, {shown:,} of them in {folder / 'grid.png'}")
     return drawn
 
@@ -264,12 +265,3 @@ def draw_neighbors(path: Path, images: np.ndarray, train: Tensor) -> None:
     titles = [title for row in distances for title in ("sample", *(f"{x:.1f}" for x in row))]
     heading = "Samples and their nearest training images\nDistance: Euclidean, pixels in [0, 1]"
     write(path, mosaic(rows, titles, 1 + NEAREST, heading, cell=0.92).savefig)
-
-
-def draw_animation(path: Path, run: Path) -> None:
-    """Makes a film of the run's sample grids."""
-    frames = [Image.open(grid) for grid in sorted((run / "figures").glob("samples_*.png"))]
-    if not frames:
-        raise UserError(f"--gif: there are no samples_*.png in {run / 'figures'}")
-    options: dict[str, Any] = {"append_images": frames[1:], "duration": FRAME_MS, "loop": 0}
-    write(path, lambda file: frames[0].save(file, save_all=True, **options))

@@ -8,6 +8,7 @@ from datamodules.images import Images
 from datamodules.iris import Iris
 from datamodules.loader import BatchLoader
 from datamodules.own_images import ImageArrays, ImageFolder
+from datamodules.points import Points
 
 __all__ = [
     "BatchLoader",
@@ -19,6 +20,7 @@ __all__ = [
     "Images",
     "InMemoryDataModule",
     "Iris",
+    "Points",
     "Split",
     "Splits",
 ]

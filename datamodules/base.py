@@ -87,7 +87,7 @@ class InMemoryDataModule(LightningDataModule):
         scale: Divisor of uint8 inputs. Float inputs are not changed.
     """
 
-    image_shape: tuple[int, int, int] | None = None  # (C, H, W); None: not images
+    image_shape: tuple[int, ...] | None = None  # (C, H, W), (2,) of points; None: not images
     num_classes: int | None = None  # None: the targets are not classes
     class_names: tuple[str, ...] | None = None
     fit: Fit = "crop"  # how image files of other sizes are brought to `image_shape`

@@ -111,8 +111,9 @@ class ImageFolder(OwnImages):
 
     def load_parts(self) -> dict[str, Split]:
         assert self.image_shape is not None
+        channels, height, width = self.image_shape
         images, sizes, failures, self.content = decode(
-            self.root, self.files, self.image_shape, self.fit
+            self.root, self.files, (channels, height, width), self.fit
         )
         self._report_failures(failures)
         if self.fit == "crop":

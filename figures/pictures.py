@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,19 @@ def write_png(path: Path, picture: Tensor, rows: Sequence[str] = ()) -> None:
     pixels = (picture.float().clamp(0, 1) * 255).round().to(torch.uint8)
     image = to_pil_image(pixels.cpu())
     write(path, (beside(image, rows) if rows else image).save)
+
+
+def write_film(path: Path, frames: Sequence[Path], milliseconds: int = 300) -> None:
+    """Writes pictures, files of the same size, as a GIF that rests on the last one."""
+    images = [Image.open(frame).convert("RGB") for frame in frames]
+    times = [milliseconds] * (len(images) - 1) + [5 * milliseconds]
+    first, *others = images
+    write(
+        path,
+        partial(
+            first.save, format="GIF", save_all=True, append_images=others, duration=times, loop=0
+        ),
+    )
 
 
 def beside(image: Image.Image, rows: Sequence[str]) -> Image.Image:

@@ -1,7 +1,10 @@
 """LightningModules, the networks they train, and their losses."""
 
 from models import gan
+from models.autoencoder import VariationalAutoencoder
 from models.classifier import Classifier
+from models.drift import Drift
+from models.flow import Flow
 from models.gan import *  # noqa: F403
 from models.gates import GateLogistic, GateMLP
 from models.image_classifiers import ImageClassifier
@@ -14,12 +17,16 @@ from models.networks import (
     ResidualConvNet,
     ResNet9,
 )
+from models.plane import PlaneGenerator, PlaneTrunk, PlaneVelocity
 from models.regressor import FunctionMLP
+from models.unet import UNet
 
 __all__ = [
     "VGG16",
     "Classifier",
+    "Drift",
     "FeedForward",
+    "Flow",
     "FunctionMLP",
     "GateLogistic",
     "GateMLP",
@@ -27,7 +34,12 @@ __all__ = [
     "IrisMLP",
     "LectureConvNet",
     "OneHiddenLayer",
+    "PlaneGenerator",
+    "PlaneTrunk",
+    "PlaneVelocity",
     "ResNet9",
     "ResidualConvNet",
+    "UNet",
+    "VariationalAutoencoder",
 ]
 __all__ += gan.__all__

@@ -115,6 +115,27 @@ def test_stopped_and_resumed_is_the_run_that_was_not_stopped(
     assert logged_steps(folder) == logged_steps(whole)  # the past is kept, no validation is lost
 
 
+@pytest.mark.parametrize("name", ["flow", "drift", "vae"])
+def test_every_generative_model_goes_on_to_the_bit(
+    name: str, tmp_path: Path, in_root: Path, weights_hash: Callable[[Path], str]
+) -> None:
+    args = [
+        "fit", f"--config=configs/points/{name}.yaml", "--data.count=256", "--data.batch_size=32",
+        "--trainer.max_steps=20", "--model.average.decay=0.9", "--samples.min_steps=1000",
+        "--checkpoint.min_steps=0", f"--trainer.default_root_dir={tmp_path}",
+    ]  # fmt: skip
+    cli.main([*args, "--experiment=whole"])
+    for more, step in (([], 3), (["--ckpt_path=last"], 13)):
+        kill = Kill("on_train_batch_end", step)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ladder_cli, "DEFAULT_CALLBACKS", (*DEFAULT_CALLBACKS, lambda k=kill: k))
+            with pytest.raises(SystemExit):
+                cli.main([*args, *more, "--experiment=run"])
+    cli.main([*args, "--ckpt_path=last", "--experiment=run"])
+    last = "version_0/checkpoints/last.ckpt"
+    assert weights_hash(tmp_path / "run" / last) == weights_hash(tmp_path / "whole" / last)
+
+
 class Crash(Callback):
     """Raises an error within the second epoch, after its fourth batch."""
 

@@ -14,7 +14,16 @@ from lightning import Callback, Trainer
 from torch import nn
 
 from datamodules import Images
-from models import ImageClassifier, SelfConditionedGAN
+from models import (
+    Drift,
+    Flow,
+    ImageClassifier,
+    ModernGenerator,
+    ModernTrunk,
+    SelfConditionedGAN,
+    UNet,
+    VariationalAutoencoder,
+)
 from models.averaging import Averaging
 from models.fast_layers import Dropout
 from models.gan.discriminator import PlainHead
@@ -95,6 +104,20 @@ EQUAL = {
     "GAN, clusters": lambda: without_batch_norm(clustered_gan()),
     "GAN, dropout": lambda: with_dropout(without_batch_norm(gan())),
 }
+EQUAL |= {
+    "flow": lambda: Flow(
+        SHAPE, 10, partial(UNet, width=8, blocks=1), untold=0.1, optimizer=sgd(1e-3)
+    ),
+    "autoencoder": lambda: without_batch_norm(
+        VariationalAutoencoder(
+            SHAPE, 10, partial(ModernTrunk, width=4), partial(ModernGenerator, width=4),
+            optimizer=sgd(1e-3),
+        )
+    ),
+    "drift": lambda: without_batch_norm(
+        Drift(SHAPE, None, partial(ModernGenerator, width=4), generated=16, optimizer=sgd(0.1))
+    ),
+}  # fmt: skip
 DIFFERENT = {
     "CNN, batch norm": lambda: convnet(4, optimizer=sgd()),
     "GAN, batch norm": gan,
@@ -147,7 +170,8 @@ def train(kind: str, world_size: int) -> dict[str, Any]:
 
 def difference(one: dict[str, Any], many: dict[str, Any]) -> tuple[float, float]:
     """The largest difference of a loss, and of a weight."""
-    losses = (one["losses"] - many["losses"]).abs().max().item()
+    size = one["losses"].abs().max().clamp(min=1)  # of an ELBO, hundreds of nats
+    losses = ((one["losses"] - many["losses"]).abs().max() / size).item()
     weights = [(one["weights"][k] - v).abs().max().item() for k, v in many["weights"].items()]
     return losses, max(weights)
 

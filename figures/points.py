@@ -1,0 +1,93 @@
+"""Pictures of generative models in the plane: what they draw, and what moves it there."""
+
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from figures.pictures import new_figure
+from figures.style import styled
+
+DATA, DRAWN = "#9a9a9a", "#d1495b"
+SIDE, ARROWS = 100, 18  # of the field's raster; arrows in each direction
+TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
+LAST = 0.95  # of a velocity that is drawn: at 1 points have arrived
+
+
+@styled
+@torch.no_grad()
+def draw_plane(
+    model: Any, data: Tensor, drawn: Tensor, latents: Tensor, labels: Tensor | None, title: str
+) -> Figure:
+    """Draws points over the data, and behind them what the model offers to explain them.
+
+    A discriminator: how real it finds each place. A flow: its velocity at five times. A generator
+    that drifts: where its points are sent. An encoder: the plane of its latents, beside.
+
+    Args:
+        model: A generative model of points, in eval mode.
+        data: Real points (N, 2) in the unit square.
+        drawn: Points (M, 2) of the model.
+        latents: Their latents (M, latent_dim).
+        labels: Their classes (M,), if it is told any.
+        title: Text above all.
+    """
+    if hasattr(model, "path"):
+        figure = _draw_flow(model, data, latents, labels)
+    elif hasattr(model, "encode"):
+        figure = _draw_codes(model, data, drawn)
+    else:
+        figure, axes = new_figure(5.2, 5.2)
+        _show(axes, data, drawn)
+        if hasattr(model, "directions"):
+            moves = model.directions(drawn, data)
+            axes.quiver(*arrows(drawn, moves), color="#2a5674", width=0.003, angles="xy")
+        elif labels is None and model.realness(drawn[:1]) is not None:
+            axis = torch.linspace(0, 1, SIDE, device=drawn.device)
+            places = torch.cartesian_prod(axis, axis)
+            real = model.realness(places).sigmoid().view(SIDE, SIDE).T.float().cpu().numpy()
+            shown = axes.imshow(real, "RdBu", origin="lower", extent=(0, 1, 0, 1), vmin=0, vmax=1)
+            figure.colorbar(shown, label="P(real), by the discriminator", shrink=0.75)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _show(axes: Axes, data: Tensor, drawn: Tensor) -> None:
+    (x, y), (u, v) = data.T.cpu().numpy(), drawn.T.cpu().numpy()
+    axes.scatter(x, y, 4, color=DATA, label="data", zorder=2)
+    axes.scatter(u, v, 7, color=DRAWN, label="drawn", zorder=3)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(), yticks=())
+
+
+def arrows(places: Tensor, moves: Tensor) -> list[Any]:
+    """Returns places and moves (N, 2) as quiver takes them: x, y and the lengths along both."""
+    return [*places.T.cpu().numpy(), *moves.T.cpu().numpy()]
+
+
+def _draw_flow(model: Any, data: Tensor, latents: Tensor, labels: Tensor | None) -> Figure:
+    figure, row = new_figure(3 * len(TIMES), 3.5, 1, len(TIMES))
+    path = model.path(latents, labels)
+    axis = torch.linspace(-1.5, 1.5, ARROWS, device=data.device)
+    places = torch.cartesian_prod(axis, axis)
+    told = model.told(None, places)
+    for axes, time in zip(row, TIMES, strict=True):
+        moves = model.velocity(places, min(time, LAST), told)
+        axes.quiver(*arrows(places, moves), color="#2a5674", width=0.004, zorder=2)
+        axes.scatter(*(2 * data - 1).T.cpu().numpy(), s=3, color=DATA)
+        points = path[round(time * (len(path) - 1))]
+        axes.scatter(*points.T.cpu().numpy(), s=5, color=DRAWN, zorder=3)
+        axes.set(xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal", xticks=(), yticks=())
+        axes.set_title(f"t = {time:g}")
+    return figure
+
+
+def _draw_codes(model: Any, data: Tensor, drawn: Tensor) -> Figure:
+    figure, (left, right) = new_figure(10, 5.2, 1, 2)
+    _show(left, data, drawn)
+    codes = model.encode(data)[0][:, :2].cpu().numpy()
+    angles = torch.atan2(*(data - data.mean(dim=0)).T.cpu()).numpy()
+    right.scatter(*codes.T, s=6, c=angles, cmap="hsv")
+    right.set(title="means of the encoder, coloured by place", xlabel="latent 1", ylabel="latent 2")
+    return figure

@@ -1,0 +1,160 @@
+"""A variational autoencoder: images to a few numbers, and back."""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from models.averaging import Averaging
+from models.base import derive_seed
+from models.distributed import share_of
+from models.gan.networks import (
+    GeneratorCallable,
+    ModernGenerator,
+    ModernTrunk,
+    TrunkCallable,
+    count_features,
+)
+from models.generative import Generative
+from models.one_network import OneNetwork
+from models.schedule import Schedule
+from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat
+
+Parts = dict[str, Tensor]  # of a loss, scalars
+
+
+class VariationalAutoencoder(OneNetwork, Generative):
+    """An encoder to a normal distribution of latents, and a decoder back (Kingma and Welling 2014).
+
+    Trained to a high evidence lower bound: ELBO = E[log p(image | latent)] - KL(q || N(0, 1)), in
+    nats per image. The decoder alone draws images from normal latents.
+
+    Args:
+        image_shape: (C, H, W) of the data's images.
+        num_classes: Number of classes, which both networks are told; None: not told.
+        encoder: From image_shape to the encoder up to its last layer.
+        decoder: From (input_dim, image_shape) to the decoder.
+        latent_dim: Size of the latent.
+        likelihood: Of a pixel: `bernoulli`, or `gaussian` with the standard deviation `sigma`.
+        sigma: See `likelihood`.
+        beta: Weight of the KL divergence in the loss (Burgess et al. 2018); 1: the ELBO's.
+        free_nats: KL divergence of each latent number that costs nothing (Kingma et al. 2016).
+        average: Moving average of the weights, to evaluate with.
+        optimizer: From parameters to an optimizer.
+        schedule: The learning rate over the run.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        num_classes: int | None = None,
+        encoder: TrunkCallable = ModernTrunk,
+        decoder: GeneratorCallable = ModernGenerator,
+        latent_dim: Positive = 16,
+        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        sigma: PositiveFloat = 0.1,
+        beta: NonNegativeFloat = 1.0,
+        free_nats: NonNegativeFloat = 0.0,
+        average: Averaging = Averaging(),
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        schedule: Schedule = Schedule(),
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.image_shape, self.latent_dim = self.checked(image_shape), latent_dim
+        self.num_classes, classes = num_classes or None, num_classes or 0
+        self.likelihood, self.sigma = likelihood, sigma
+        self.beta, self.free_nats = beta, free_nats
+        trunk = encoder(self.image_shape)
+        features = count_features(trunk, self.image_shape)
+        parts: dict[str, nn.Module] = {
+            "trunk": trunk,
+            "posterior": nn.Linear(features + classes, 2 * latent_dim),
+            "decoder": decoder(latent_dim + classes, self.image_shape),
+        }
+        self.train_network(nn.ModuleDict(parts), average, optimizer, schedule)
+
+    @property
+    def sampler(self) -> nn.Module:
+        """The decoder to draw with: that of the moving average if there is one."""
+        return self._parts["decoder"]
+
+    @property
+    def _parts(self) -> Any:
+        return self.network if self.training else self.evaluated
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) -> mean and log variance of their latents, (B, latent_dim) each."""
+        features = self._parts["trunk"](images.to(self.dtype))
+        both = self._parts["posterior"](self.with_classes(features, labels)).float()
+        mean, log_variance = both.chunk(2, dim=1)
+        return mean, log_variance
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
+        images: Tensor = self.sampler(self.with_classes(latents.to(self.dtype), labels))
+        return images.clamp(0, 1)
+
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) -> what the decoder makes of their mean latents."""
+        return self(self.encode(images, labels)[0], labels)
+
+    def with_classes(self, values: Tensor, labels: Tensor | None) -> Tensor:
+        """Adds the classes, as vectors, to values (B, N)."""
+        if labels is None or self.num_classes is None:
+            return values
+        if not labels.is_floating_point():
+            labels = F.one_hot(labels, self.num_classes)
+        return torch.cat([values, labels.to(values.dtype)], dim=1)
+
+    def elbo(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns log likelihoods (B,) and KL divergences (B, latent_dim), in nats."""
+        mean, log_variance = self.encode(images, labels)
+        latents = mean + (log_variance / 2).exp() * noise
+        return self.log_likelihood(self(latents, labels), images), kl(mean, log_variance)
+
+    def log_likelihood(self, decoded: Tensor, images: Tensor) -> Tensor:
+        """Log likelihoods (B,) of images under what was decoded, both (B, C, H, W)."""
+        with torch.autocast(images.device.type, enabled=False):
+            decoded, images = decoded.float().flatten(1), images.float().flatten(1)
+            if self.likelihood == "bernoulli":
+                return -F.binary_cross_entropy(decoded, images, reduction="none").sum(dim=1)
+            spread = torch.full_like(decoded, self.sigma**2)
+            losses = F.gaussian_nll_loss(decoded, images, spread, full=True, reduction="none")
+            return -losses.sum(dim=1)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        noise = share_of(torch.randn, len(images), self.latent_dim, device=images.device)
+        likelihoods, divergences = self.elbo(images, labels, noise)
+        costs = divergences.mean(dim=0).clamp(min=self.free_nats).sum()
+        loss = self.beta * costs - likelihoods.mean()
+        self.count_examples(len(images))
+        self.log_means({"loss": loss.detach()} | _parts_of(likelihoods, divergences))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, batch_idx, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, batch_idx, "test")
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> None:
+        """Logs the ELBO with the same noise in each epoch."""
+        images, labels = batch
+        random = torch.Generator().manual_seed(derive_seed(self.global_rank, batch_idx))
+        noise = torch.randn(len(images), self.latent_dim, generator=random).to(images)
+        found = _parts_of(*self.elbo(images, labels, noise))
+        self.log_means_of_examples({f"{stage}/{k}": v for k, v in found.items()}, len(images))
+
+
+def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), elementwise, in nats."""
+    return (mean.square() + log_variance.exp() - 1 - log_variance) / 2
+
+
+def _parts_of(likelihoods: Tensor, divergences: Tensor) -> Parts:
+    error, divergence = -likelihoods.detach().mean(), divergences.detach().sum(dim=1).mean()
+    return {"reconstruction": error, "kl": divergence, "elbo": -error - divergence}

@@ -1,0 +1,168 @@
+"""Drifting: a generator whose images move towards real ones and away from each other."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from models.averaging import Averaging
+from models.distributed import gathered, is_distributed
+from models.gan.networks import GeneratorCallable, ModernGenerator
+from models.generative import Generative
+from models.one_network import OneNetwork
+from models.schedule import Schedule
+from runtime.errors import UserError
+from runtime.ranges import Positive, PositiveFloat
+
+FEWEST = 4  # real images of a class in a batch
+
+
+class Drift(OneNetwork, Generative):
+    """A generator alone, one evaluation an image (Deng et al. 2026, "Generative modeling via
+    drifting").
+
+    In each step every generated image x gets a direction V(x): towards the real images of its
+    class, weighted by how near they are, and away from the generated ones. The generator learns to
+    draw x + V(x) in place of x. Where generated images are distributed as real ones, V is 0.
+
+    Args:
+        image_shape: (C, H, W) of the data's images.
+        num_classes: Number of classes; None: not told.
+        generator: From (input_dim, image_shape) to the generator.
+        latent_dim: Size of the noise that the generator turns into an image.
+        generated: Images that are generated in a step, of all classes and processes together.
+        temperatures: How fast weights fall with distance, as shares of the mean distance.
+        scales: Compare images also shrunk by these factors; 1: as they are.
+        average: Moving average of the weights, to draw with.
+        optimizer: From parameters to an optimizer.
+        schedule: The learning rate over the run.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        num_classes: int | None = None,
+        generator: GeneratorCallable = ModernGenerator,
+        latent_dim: Positive = 100,
+        generated: Positive = 320,
+        temperatures: Sequence[PositiveFloat] = (0.02, 0.05, 0.2),
+        scales: Sequence[Positive] = (1,),
+        average: Averaging = Averaging(decay=0.999),
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        schedule: Schedule = Schedule(),
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.image_shape, self.latent_dim = self.checked(image_shape), latent_dim
+        self.num_classes = num_classes or None
+        self.generated, self.temperatures, self.scales = generated, temperatures, scales
+        network = generator(latent_dim + (num_classes or 0), self.image_shape)
+        self.train_network(network, average, optimizer, schedule)
+
+    @property
+    def sampler(self) -> nn.Module:
+        """The generator to draw with: the moving average if there is one."""
+        return self.evaluated
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
+        return self.generate(self.sampler, latents, labels).clamp(0, 1)
+
+    def generate(self, network: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Draws images with a network: the one in training, or its average."""
+        latents = latents.to(self.dtype)
+        if self.num_classes is None or labels is None:
+            return network(latents)
+        if not labels.is_floating_point():
+            labels = F.one_hot(labels, self.num_classes)
+        return network(torch.cat([latents, labels.to(latents.dtype)], dim=1))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, real_labels = batch
+        share = max(1, self.generated // self.trainer.world_size)
+        latents, labels = self.draw_share(share, self.batch_generator(batch_idx))
+        fake = self.generate(self.network, latents, labels).float()
+        classes = None if labels is None else (everybody(labels), everybody(real_labels))
+        loss, size = fake.new_zeros(()), fake.new_zeros(())
+        for scale in self.scales:
+            seen = shrunk(fake, scale)
+            fakes, reals = everybody(seen.detach()), everybody(shrunk(images, scale))
+            allowed = pairs(len(fakes), len(reals), classes).to(fakes.device)
+            found, moved = drift(fakes, reals, fakes, allowed, self.temperatures)
+            own = found[self.global_rank * share :][:share]
+            loss, size = loss + F.mse_loss(seen, seen.detach() + own), size + moved
+        self.count_examples(len(images))
+        self.log_means({"loss": loss.detach(), "drift": size})
+        return loss
+
+    def directions(self, points: Tensor, reals: Tensor) -> Tensor:
+        """Returns where real points (M, ...) send generated ones (N, ...), of all classes."""
+        fakes, reals = points.flatten(1), reals.flatten(1)
+        allowed = pairs(len(fakes), len(reals), None).to(points.device)
+        return drift(fakes, reals, fakes, allowed, self.temperatures)[0].view_as(points)
+
+
+def drift(
+    points: Tensor,
+    attract: Tensor,
+    repel: Tensor,
+    allowed: Tensor,
+    temperatures: Sequence[float],
+) -> tuple[Tensor, Tensor]:
+    """Returns the directions V of points, and their mean length.
+
+    Weights are kernels exp(-distance / temperature), each divided by the root of the product of
+    the sums of its row and its column. V = sum_ij a_i r_j (p_i - q_j) over the points p_i that
+    attract and q_j that repel, so it changes its sign if they change places.
+
+    Args:
+        points: (N, D).
+        attract: (P, D).
+        repel: (Q, D).
+        allowed: bool (N, P + Q), the pairs that count.
+        temperatures: As shares of the mean distance. V of each is scaled to a mean square of 1.
+    """
+    distances = torch.cdist(points, torch.cat([attract, repel]))
+    distances = distances / distances[allowed].mean().clamp(min=1e-12)
+    total, length = torch.zeros_like(points), points.new_zeros(())
+    for temperature in temperatures:
+        logits = (-distances / temperature).masked_fill(~allowed, -torch.inf)
+        weights = ((logits.log_softmax(dim=1) + logits.log_softmax(dim=0)) / 2).exp()
+        near, far = weights[:, : len(attract)], weights[:, len(attract) :]
+        move = (near * far.sum(dim=1, keepdim=True)) @ attract
+        move = move - (far * near.sum(dim=1, keepdim=True)) @ repel
+        length = length + move.norm(dim=1).mean()
+        total = total + move / move.square().mean().sqrt().clamp(min=1e-12)
+    return total, length
+
+
+def pairs(fakes: int, reals: int, classes: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Returns which pairs count, bool (fakes, reals + fakes): of one class, and not with itself.
+
+    Raises:
+        UserError: A batch has too few real images of a class.
+    """
+    alike = torch.ones(fakes, reals + fakes, dtype=torch.bool)
+    if classes is not None:
+        alike = classes[0][:, None] == torch.cat([classes[1], classes[0]])
+    counts = alike[:, :reals].sum(dim=1)
+    if counts.min() < FEWEST:
+        which = "" if classes is None else f" of class {int(classes[0][counts.argmin()])}"
+        raise UserError(
+            f"a batch has {int(counts.min())} images{which}, and Drift needs {FEWEST}: set "
+            "data.batch_size higher, to 64 times the number of classes for example"
+        )
+    alike[:, reals:].fill_diagonal_(False)
+    return alike
+
+
+def shrunk(images: Tensor, scale: int) -> Tensor:
+    """Images (B, C, H, W) -> what is compared, (B, D)."""
+    return (images if scale == 1 else F.avg_pool2d(images, scale, ceil_mode=True)).flatten(1)
+
+
+def everybody(values: Tensor) -> Tensor:
+    """Returns the values (B, ...) of all processes, one after the other."""
+    return gathered(values.contiguous()).flatten(0, 1) if is_distributed() else values

@@ -1,0 +1,78 @@
+"""Networks for points in the plane, of every generative model."""
+
+import torch
+from torch import Tensor, nn
+
+from models.networks import FeedForward
+from models.unet import sines
+from runtime.errors import UserError
+from runtime.ranges import Positive
+
+NEAR = 4.0  # how much larger layers see the plane, so that they can tell close points apart
+
+
+def check_plane(image_shape: tuple[int, ...], name: str) -> None:
+    """Refuses data that are no points in the plane."""
+    if tuple(image_shape) != (2,):
+        raise UserError(
+            f"model: {name} takes points in the plane, and the data have shape "
+            f"{tuple(image_shape)}: choose --data Points, or a network of images"
+        )
+
+
+class PlaneGenerator(FeedForward):
+    """Features (B, input_dim) -> points (B, 2).
+
+    Args:
+        input_dim: Number of features.
+        image_shape: (2,).
+        hidden: Units of each of two hidden layers.
+    """
+
+    def __init__(
+        self, input_dim: int, image_shape: tuple[int, ...], hidden: Positive = 128
+    ) -> None:
+        check_plane(image_shape, "PlaneGenerator")
+        super().__init__((input_dim,), 2, (hidden, hidden), "relu")
+
+    def forward(self, features: Tensor) -> Tensor:
+        return 0.5 + super().forward(features) / NEAR
+
+
+class PlaneTrunk(nn.Sequential):
+    """Points (B, 2) -> features (B, hidden).
+
+    Args:
+        image_shape: (2,).
+        hidden: Units of each of two layers.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], hidden: Positive = 128) -> None:
+        check_plane(image_shape, "PlaneTrunk")
+        super().__init__(*FeedForward((2,), hidden, (hidden,), "relu"), nn.ReLU())
+
+    def forward(self, points: Tensor) -> Tensor:
+        return super().forward(NEAR * (2 * points - 1))
+
+
+class PlaneVelocity(nn.Module):
+    """Points (B, 2), times (B,), one-hot classes (B, num_classes) -> points (B, 2), for `Flow`.
+
+    Args:
+        image_shape: (2,).
+        num_classes: Number of classes; 0: it is not told a class.
+        hidden: Units of each of three hidden layers.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, ...], num_classes: int, hidden: Positive = 128
+    ) -> None:
+        super().__init__()
+        check_plane(image_shape, "PlaneVelocity")
+        told = sines(torch.zeros(1)).shape[1] + num_classes
+        self.layers = FeedForward((2 + told,), 2, [hidden] * 3, "relu")
+
+    def forward(self, points: Tensor, times: Tensor, classes: Tensor) -> Tensor:
+        """Returns clean points, written as the step that leads there: 0 at the end."""
+        moves = self.layers(torch.cat([NEAR * points, sines(times).to(points), classes], dim=1))
+        return points + (1 - times[:, None]) * moves

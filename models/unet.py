@@ -1,0 +1,114 @@
+"""A small U-Net that is told the time and the class, for flows."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.layers import use_channels_last_
+from runtime.errors import UserError
+from runtime.ranges import Positive
+
+FREQUENCIES = 16  # of the time's sines and cosines
+
+
+class UNet(nn.Module):
+    """From images, times and classes to images.
+
+    2 x 2 patches become channels, so everything happens at half the height and width or less:
+    residual blocks there, at a quarter, and back, with the first ones' output added on the way.
+
+    Args:
+        image_shape: (C, H, W), with even sides.
+        num_classes: Number of classes; 0: it is not told a class.
+        width: Channels at half the height and width; twice as many at a quarter.
+        blocks: Residual blocks on each of the two sides, and in the middle.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        num_classes: int,
+        width: Positive = 32,
+        blocks: Positive = 2,
+    ) -> None:
+        super().__init__()
+        if len(image_shape) != 3 or any(side % 4 for side in image_shape[1:]):
+            raise UserError(
+                "model.network: UNet takes images whose height and width are multiples of 4, and "
+                f"the data have shape {tuple(image_shape)}: resize them, or give your own network"
+            )
+        told, patch = 4 * width, 4 * image_shape[0]
+        self.time = nn.Sequential(
+            nn.Linear(2 * FREQUENCIES, told), nn.SiLU(), nn.Linear(told, told)
+        )
+        self.label = nn.Linear(num_classes, told, bias=False) if num_classes else None
+        self.enter = nn.Conv2d(patch, width, 3, padding=1)
+        self.down = nn.ModuleList(Block(width, told) for _ in range(blocks))
+        self.shrink = nn.Conv2d(width, 2 * width, 2, stride=2)
+        self.middle = nn.ModuleList(Block(2 * width, told) for _ in range(blocks))
+        self.enlarge = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
+        self.up = nn.ModuleList(Block(width, told) for _ in range(blocks))
+        self.leave = normed_conv(width, patch)
+        use_channels_last_(self)
+
+    def forward(self, images: Tensor, times: Tensor, classes: Tensor) -> Tensor:
+        """Images (B, C, H, W), times (B,), one-hot classes (B, num_classes) -> (B, C, H, W)."""
+        told = self.time(sines(times))
+        if self.label is not None:
+            told = told + self.label(classes)
+        told = F.silu(told)
+        fine = self.enter(F.pixel_unshuffle(images, 2))
+        for block in self.down:
+            fine = block(fine, told)
+        coarse = self.shrink(fine)
+        for block in self.middle:
+            coarse = block(coarse, told)
+        fine = fine + self.enlarge(coarse)
+        for block in self.up:
+            fine = block(fine, told)
+        return F.pixel_shuffle(self.leave(fine), 2)
+
+
+class Block(nn.Module):
+    """Two convolutions beside the identity; what is told scales and shifts between them."""
+
+    def __init__(self, width: int, told: int) -> None:
+        super().__init__()
+        self.first = normed_conv(width, width)
+        self.norm = ChannelNorm(width)
+        self.tell = nn.Linear(told, 2 * width)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        for values in [*self.tell.parameters(), *self.second.parameters()]:
+            nn.init.zeros_(values)  # so that a new block returns its input
+
+    def forward(self, images: Tensor, told: Tensor) -> Tensor:
+        """Images (B, width, H, W), what is told (B, told) -> images (B, width, H, W)."""
+        scale, shift = self.tell(told)[:, :, None, None].chunk(2, dim=1)
+        inner = self.norm(self.first(images)) * (1 + scale) + shift
+        return images + self.second(F.silu(inner))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel: (B, C, H, W) -> the same shape.
+
+    In channels-last layout it takes half the time of a group norm, and bf16 stays bf16.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            weight, bias = (part.to(images.dtype) for part in (self.weight, self.bias))
+            pixels = images.permute(0, 2, 3, 1)
+            return F.layer_norm(pixels, self.normalized_shape, weight, bias).permute(0, 3, 1, 2)
+
+
+def normed_conv(fan_in: int, fan_out: int) -> nn.Module:
+    """Returns a norm, SiLU and a 3 x 3 convolution."""
+    convolution = nn.Conv2d(fan_in, fan_out, 3, padding=1)
+    return nn.Sequential(ChannelNorm(fan_in), nn.SiLU(), convolution)
+
+
+def sines(times: Tensor) -> Tensor:
+    """Times (B,) in [0, 1] -> their sines and cosines (B, 2 * FREQUENCIES)."""
+    rates = torch.logspace(0, 2, FREQUENCIES, device=times.device)
+    angles = times.float()[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

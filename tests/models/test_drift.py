@@ -1,0 +1,67 @@
+"""Drift: the field in closed form, and what it refuses."""
+
+import pytest
+import torch
+
+from models import Drift
+from models.drift import drift, pairs
+from runtime.errors import UserError
+
+TEMPERATURES = (0.05, 0.5)
+
+
+def sets(seed: int, *sizes: int):
+    random = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, 3, generator=random, dtype=torch.float64) for n in sizes]
+
+
+def everything(points, *others):
+    return torch.ones(len(points), sum(map(len, others)), dtype=torch.bool)
+
+
+def test_equal_sets_leave_points_where_they_are():
+    points, p = sets(0, 7, 20)
+    found, length = drift(points, p, p, everything(points, p, p), TEMPERATURES)
+    assert length == pytest.approx(0, abs=1e-12)
+
+
+def test_sets_that_change_places_change_the_sign():
+    points, p, q = sets(1, 7, 20, 15)
+    there, _ = drift(points, p, q, everything(points, p, q), TEMPERATURES)
+    back, _ = drift(points, q, p, everything(points, p, q), TEMPERATURES)
+    assert there.abs().max() > 0.1
+    assert torch.allclose(there, -back)
+
+
+def test_one_point_between_two_follows_the_formula():
+    """One point, one that attracts and one that repels: V is along their difference."""
+    x, p, q = (torch.tensor([[v]], dtype=torch.float64) for v in (0.0, 1.0, -3.0))
+    found, _ = drift(x, p, q, everything(x, p, q), (0.5,))
+    assert found.item() == pytest.approx(1.0)  # scaled to a mean square of 1, towards p
+
+
+def test_points_count_pairs_of_their_class_but_never_themselves():
+    allowed = pairs(2, 8, (torch.tensor([0, 1]), torch.tensor([0, 1] * 4)))
+    assert allowed[:, :8].equal(torch.tensor([[True, False] * 4, [False, True] * 4]))
+    assert not allowed[:, 8:].any()
+
+
+def test_a_class_with_few_images_in_a_batch_is_refused():
+    with pytest.raises(UserError, match="a batch has 1 images of class 1, and Drift needs 4"):
+        pairs(2, 5, (torch.tensor([0, 1]), torch.tensor([0, 0, 0, 0, 1])))
+
+
+def test_a_generator_learns_to_draw_near_a_point():
+    """All real points are (.8, .2): the generated ones arrive there."""
+    torch.manual_seed(0)
+    model = Drift((2,), generator=lambda n, s: torch.nn.Linear(n, 2), latent_dim=2)
+    optimizer = torch.optim.Adam(model.network.parameters(), 0.02)
+    real = torch.tensor([[0.8, 0.2]]).repeat(16, 1)
+    for _ in range(200):
+        fake = model.network(torch.randn(32, 2))
+        move = model.directions(fake.detach(), real)
+        optimizer.zero_grad()
+        (fake - (fake.detach() + move)).square().mean().backward()
+        optimizer.step()
+    drawn = model.network(torch.randn(500, 2))
+    assert (drawn.mean(dim=0) - real[0]).norm() < 0.1

@@ -1,0 +1,94 @@
+"""Flow matching: a closed form of its loss, its solvers, and what it refuses."""
+
+import pytest
+import torch
+from torch import nn
+
+from models import Flow
+from models.flow import NEAREST
+from runtime.errors import UserError
+
+
+class Linear(nn.Module):
+    """Predicts a clean image a x_t + b, with a velocity that is linear in x_t."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(rate))
+
+    def forward(self, points, times, classes):
+        times = times.view(-1, *[1] * (points.dim() - 1))
+        return points + (1 - times).clamp(min=NEAREST) * self.rate * points
+
+
+class Best(nn.Module):
+    """The mean of the clean image given x_t, for data and noise that are standard normal."""
+
+    def forward(self, points, times, classes):
+        t = times.view(-1, 1)
+        return t / (t**2 + (1 - t) ** 2) * points
+
+
+def flow(network, **options) -> Flow:
+    model = Flow((2,), network=lambda shape, classes: network, **options)
+    return model.eval()
+
+
+def test_the_loss_of_gaussian_data_has_its_known_minimum():
+    """Var(x - noise | x_t) of standard normal data is 1 / (t^2 + (1 - t)^2)."""
+    model, random = flow(Best()), torch.Generator().manual_seed(0)
+    images = (torch.randn(400_000, 2, generator=random, dtype=torch.float64) + 1) / 2
+    noise = torch.randn(400_000, 2, generator=random, dtype=torch.float64)
+    for time in (0.0, 0.3, 0.5, 0.9):
+        times = torch.full((400_000,), time, dtype=torch.float64)
+        found = model.loss(images, None, noise, times)
+        assert found.item() == pytest.approx(1 / (time**2 + (1 - time) ** 2), rel=0.01)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
+def test_solvers_converge_at_their_order(solver, order):
+    """dx/dt = r x from x: at t = 1 it is exp(r) x. The last step of Heun is Euler's."""
+    latents = torch.tensor([[1.0, -2.0]])
+    rate, errors = -1.3, []
+    for steps in (8, 16):  # all below 1 / NEAREST
+        model = flow(Linear(rate), steps=steps, solver=solver)
+        until = model.path(latents)[-2]  # without the last step
+        exact = latents * torch.tensor(rate * (steps - 1) / steps).exp()
+        errors.append((until - exact).norm().item())
+    assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.25)
+
+
+def test_heun_evaluates_twice_a_step_but_once_in_the_last():
+    calls = []
+    model = flow(Linear(0.0), steps=5)
+    model.network.register_forward_hook(lambda *_: calls.append(1))
+    model.ema = None
+    model(torch.zeros(3, 2))
+    assert len(calls) == 9
+
+
+def test_guidance_goes_beyond_what_the_class_adds():
+    class Told(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+
+        def forward(self, points, times, classes):
+            return classes @ self.weight
+
+    plain, guided = (
+        Flow((2,), 2, lambda s, k: Told(), steps=1, guidance=g, untold=0.1).eval() for g in (0, 2)
+    )
+    latents, labels = torch.zeros(2, 2), torch.tensor([0, 1])
+    assert torch.equal(plain.path(latents, labels)[-1], torch.eye(2))
+    assert torch.equal(guided.path(latents, labels)[-1], 3 * torch.eye(2))
+
+
+def test_guidance_without_classes_is_refused():
+    with pytest.raises(UserError, match="guidance needs data with classes"):
+        Flow((1, 8, 8), None, guidance=1.0, untold=0.1)
+
+
+def test_images_that_patches_do_not_divide_are_refused():
+    with pytest.raises(UserError, match="multiples of 4"):
+        Flow((1, 30, 30), 10)
