@@ -101,14 +101,6 @@ class VariationalAutoencoder(OneNetwork, Generative):
         """Images (B, C, H, W) -> what the decoder makes of their mean latents."""
         return self(self.encode(images, labels)[0], labels)
 
-    def with_classes(self, values: Tensor, labels: Tensor | None) -> Tensor:
-        """Adds the classes, as vectors, to values (B, N)."""
-        if labels is None or self.num_classes is None:
-            return values
-        if not labels.is_floating_point():
-            labels = F.one_hot(labels, self.num_classes)
-        return torch.cat([values, labels.to(values.dtype)], dim=1)
-
     def elbo(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Returns log likelihoods (B,) and KL divergences (B, latent_dim), in nats."""
         mean, log_variance = self.encode(images, labels)

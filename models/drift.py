@@ -72,12 +72,7 @@ class Drift(OneNetwork, Generative):
 
     def generate(self, network: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Draws images with a network: the one in training, or its average."""
-        latents = latents.to(self.dtype)
-        if self.num_classes is None or labels is None:
-            return network(latents)
-        if not labels.is_floating_point():
-            labels = F.one_hot(labels, self.num_classes)
-        return network(torch.cat([latents, labels.to(latents.dtype)], dim=1))
+        return network(self.with_classes(latents.to(self.dtype), labels))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, real_labels = batch

@@ -3,6 +3,7 @@
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.base import Module
@@ -69,6 +70,14 @@ class Generative(Module):
         if labels is not None:
             labels = labels[share].to(self.device, non_blocking=True)
         return latents, labels
+
+    def with_classes(self, values: Tensor, labels: Tensor | None) -> Tensor:
+        """Adds the classes, as vectors, to values (B, N)."""
+        if labels is None or self.num_classes is None:
+            return values
+        if not labels.is_floating_point():
+            labels = F.one_hot(labels, self.num_classes)
+        return torch.cat([values, labels.to(values.dtype)], dim=1)
 
     @property
     def grid_rows(self) -> int:
