@@ -69,7 +69,11 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
     page = chromium.new_page(viewport={"width": 1280, "height": 800})
     requests: list[str] = []
     errors: list[str] = []
+    sent: list[Any] = []  # not answered yet
     page.on("request", lambda request: requests.append(request.url))
+    page.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
+    for end in ("requestfinished", "requestfailed"):
+        page.on(end, lambda request: sent.remove(request) if request in sent else None)
     page.on("websocket", lambda socket: requests.append(socket.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
@@ -77,6 +81,10 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
     page.goto(address)
     page.get_by_role("tab", name="Draw a digit").wait_for()
     yield page
+    for _ in range(WAIT // 100):  # a page that closes amid a drawing's upload is an error there
+        if not sent:
+            break
+        page.wait_for_timeout(100)
     page.close()
     remote = [url for url in requests if urlsplit(url).scheme not in ("data", "blob")]
     assert len(remote) > 10
