@@ -1,6 +1,7 @@
 """Samples of a generator from the same latents over the whole run."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from callbacks.results import class_names, data_of
+from figures.codes import draw_latent_plane, paths, reconstructions
 from figures.pictures import (
     figures_folder,
     log_picture,
@@ -61,6 +63,8 @@ class SampleGrid(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_generative(pl_module):
             self._draw(trainer, pl_module)
+            if hasattr(pl_module, "reconstruct") and len(pl_module.image_shape) == 3:
+                _draw_codes(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, model: Generative) -> None:
         if self._drawn == trainer.global_step:
@@ -98,6 +102,23 @@ def _draw_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
     write_figure(folder / f"samples_{trainer.global_step:07d}.png", figure)
     publish(trainer, folder, "samples", lambda: figure)
     write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
+
+
+def _draw_codes(trainer: Trainer, model: Any) -> None:
+    """Draws what an autoencoder makes of validation images, and the plane of a latent of two."""
+    folder, data = figures_folder(trainer), data_of(trainer)
+    if folder is None or data is None or data.splits is None:
+        return
+    split = data.splits.val or data.splits.train
+    images = split.inputs[:POINTS].to(model.device).float() / data.scale
+    labels = split.targets[:POINTS].to(model.device)
+    with warn_if_it_fails("reconstructions"):
+        for name, draw in {"reconstructions": reconstructions, "paths": paths}.items():
+            write_png(folder / f"{name}.png", draw(model, images, labels))
+            log_picture(trainer, name, folder / f"{name}.png")
+    if model.latent_dim == 2:
+        plane = partial(draw_latent_plane, model, (), images, labels)
+        publish(trainer, folder, "plane", plane)
 
 
 @torch.no_grad()

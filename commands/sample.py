@@ -12,7 +12,9 @@ from torch.nn.functional import one_hot
 
 from callbacks.results import class_names
 from commands.loading import data_of, folder_of, inference, load
-from figures.pictures import mosaic, output_folder, tile, write_film, write_png
+from figures.codes import draw_latent_plane
+from figures.pictures import as_image, mosaic, output_folder, tile, write_film, write_png
+from figures.style import write_figure
 from models import sampling
 from models.generative import Generative, is_generative, to_pixels
 from models.sampling import Draws
@@ -23,6 +25,7 @@ from runtime.ranges import Count, Probability, Seed
 TRIES = 100  # images drawn per image wanted, if scores select
 COLUMNS = 10
 PATHS = 5  # rows from one latent or class to another
+FRAME_MS = 150  # of noise on its way to an image
 NEAREST = 5  # training images beside a sample
 
 
@@ -44,6 +47,8 @@ def sample(
     interpolate: bool = False,
     between: list[str] | None = None,
     neighbors: Count | None = None,
+    plane: bool = False,
+    steps: Count | None = None,
     gif: bool = False,
     out: Path | None = None,
     trust: bool = False,
@@ -63,7 +68,11 @@ def sample(
         interpolate: Also draw `interpolation.png`: rows from one latent to another on the sphere.
         between: Also draw `between_A_B.png`: from one class to another, `--between 3 8`.
         neighbors: Also draw `neighbors.png`: so many images beside the nearest training images.
-        gif: Also make `training.gif` from the sample grids of the run.
+        plane: Also draw `plane.png`: images, of the first of the classes, over a latent of two
+            numbers.
+        steps: Steps of a flow's solver from noise to image. By default those of its training.
+        gif: Also make `training.gif` from the sample grids of the run, and for a flow `path.gif`:
+            noise on its way to images.
         out: Folder of the files. By default `samples` in the run's folder, with a number if it
             holds a grid already.
         trust: Import the classes that the run names, whoever made it.
@@ -76,11 +85,17 @@ def sample(
     if ends is not None and len(ends) != 2:
         raise UserError("--between takes two classes, such as --between 3 8")
     chosen = numbers_of("classes", classes, model)
+    if steps is not None:
+        if model.steps is None:
+            name = type(model).__name__
+            raise UserError(f"--steps is for flows, and {name} draws at once: leave it out")
+        model.steps = steps
     data = data_of(run, trust=trust).splits.train.inputs if neighbors else None
     grids = sorted((folder_of(run) / "figures").glob("samples_*.png"))
     if gif and not grids:
         raise UserError(f"--gif: there are no samples_*.png in {folder_of(run) / 'figures'}")
     drawn = draw(model, count, chosen, seed, min_score, max_score)
+    latents = draw_latent_plane(model, chosen or ()) if plane else None
     folder = output_folder(out or numbered(folder_of(run) / "samples", "grid.png"))
     arrays: dict[str, Any] = {k: v for k, v in drawn._asdict().items() if v is not None}
     path = folder / "samples.npz"
@@ -95,8 +110,12 @@ def sample(
         draw_between(folder / f"between_{ends[0]}_{ends[1]}.png", model, seed, ends)
     if data is not None:
         draw_neighbors(folder / "neighbors.png", drawn.images[:neighbors], data)
+    if latents is not None:
+        write_figure(folder / "plane.png", latents)
     if gif:
         write_film(folder / "training.gif", grids)
+        if hasattr(model, "path"):
+            write_path(folder / "path.gif", model, seed, chosen)
     print(f"{len(drawn.images):,} images, {shown:,} of them in {folder / 'grid.png'}")
     return drawn
 
@@ -252,6 +271,14 @@ def draw_between(path: Path, model: Generative, seed: int, ends: Sequence[int]) 
     latents = torch.cat([draw.latents for draw in Draws(model, PATHS, seed)])
     noise = latents.repeat_interleave(COLUMNS, dim=0)
     write_png(path, tile(sampling.sample(model, noise, mixtures.repeat(PATHS, 1)), COLUMNS))
+
+
+def write_path(path: Path, model: Any, seed: int, classes: Sequence[int] | None) -> None:
+    """Writes a film of noise on its way to images, one of each class or ten."""
+    ((latents, labels, _),) = Draws(model, model.num_classes or COLUMNS, seed, classes)
+    with inference(model):
+        frames = (model.path(latents, labels) + 1) / 2
+    write_film(path, [as_image(tile(frame, COLUMNS // 2)) for frame in frames], FRAME_MS)
 
 
 def draw_neighbors(path: Path, images: np.ndarray, train: Tensor) -> None:

@@ -207,14 +207,21 @@ def write_png(path: Path, picture: Tensor, rows: Sequence[str] = ()) -> None:
         picture: The picture.
         rows: Names of its rows, each as high as the others, which are written to the left.
     """
-    pixels = (picture.float().clamp(0, 1) * 255).round().to(torch.uint8)
-    image = to_pil_image(pixels.cpu())
+    image = as_image(picture)
     write(path, (beside(image, rows) if rows else image).save)
 
 
-def write_film(path: Path, frames: Sequence[Path], milliseconds: int = 300) -> None:
-    """Writes pictures, files of the same size, as a GIF that rests on the last one."""
-    images = [Image.open(frame).convert("RGB") for frame in frames]
+def as_image(picture: Tensor) -> Image.Image:
+    """Converts a picture (C, H, W) in [0, 1] to an image, in grey or in colour."""
+    pixels = (picture.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    image: Image.Image = to_pil_image(pixels.cpu())
+    return image
+
+
+def write_film(path: Path, frames: Sequence[Image.Image | Path], milliseconds: int = 300) -> None:
+    """Writes pictures of the same size, or their files, as a GIF that rests on the last one."""
+    opened = [Image.open(frame) if isinstance(frame, Path) else frame for frame in frames]
+    images = [image.convert("RGB") for image in opened]
     times = [milliseconds] * (len(images) - 1) + [5 * milliseconds]
     first, *others = images
     write(

@@ -34,6 +34,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes, which both networks are told; None: not told.
+        conditional: Tell the class, if the data have any.
         encoder: From image_shape to the encoder up to its last layer.
         decoder: From (input_dim, image_shape) to the decoder.
         latent_dim: Size of the latent.
@@ -50,6 +51,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
         self,
         image_shape: tuple[int, ...],
         num_classes: int | None = None,
+        conditional: bool = True,
         encoder: TrunkCallable = ModernTrunk,
         decoder: GeneratorCallable = ModernGenerator,
         latent_dim: Positive = 16,
@@ -64,7 +66,8 @@ class VariationalAutoencoder(OneNetwork, Generative):
         super().__init__()
         self.save_hyperparameters()
         self.image_shape, self.latent_dim = self.checked(image_shape), latent_dim
-        self.num_classes, classes = num_classes or None, num_classes or 0
+        self.num_classes = (num_classes or None) if conditional else None
+        classes = self.num_classes or 0
         self.likelihood, self.sigma = likelihood, sigma
         self.beta, self.free_nats = beta, free_nats
         trunk = encoder(self.image_shape)

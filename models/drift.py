@@ -30,6 +30,7 @@ class Drift(OneNetwork, Generative):
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes; None: not told.
+        conditional: Tell the class, if the data have any.
         generator: From (input_dim, image_shape) to the generator.
         latent_dim: Size of the noise that the generator turns into an image.
         generated: Images that are generated in a step, of all classes and processes together.
@@ -44,6 +45,7 @@ class Drift(OneNetwork, Generative):
         self,
         image_shape: tuple[int, ...],
         num_classes: int | None = None,
+        conditional: bool = True,
         generator: GeneratorCallable = ModernGenerator,
         latent_dim: Positive = 100,
         generated: Positive = 320,
@@ -56,9 +58,9 @@ class Drift(OneNetwork, Generative):
         super().__init__()
         self.save_hyperparameters()
         self.image_shape, self.latent_dim = self.checked(image_shape), latent_dim
-        self.num_classes = num_classes or None
+        self.num_classes = (num_classes or None) if conditional else None
         self.generated, self.temperatures, self.scales = generated, temperatures, scales
-        network = generator(latent_dim + (num_classes or 0), self.image_shape)
+        network = generator(latent_dim + (self.num_classes or 0), self.image_shape)
         self.train_network(network, average, optimizer, schedule)
 
     @property

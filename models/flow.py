@@ -34,6 +34,7 @@ class Flow(OneNetwork, Generative):
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes; None: not told.
+        conditional: Tell the class, if the data have any.
         network: From (image_shape, num_classes or 0) to a network that is called with points
             (B, C, H, W), times (B,) and one-hot classes (B, num_classes), all 0: not told.
         steps: Steps of the solver from noise to image.
@@ -47,10 +48,13 @@ class Flow(OneNetwork, Generative):
         schedule: The learning rate over the run.
     """
 
+    steps: int
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
         num_classes: int | None = None,
+        conditional: bool = True,
         network: FlowNetwork = UNet,
         steps: Positive = 10,
         solver: Literal["euler", "heun"] = "heun",
@@ -64,16 +68,17 @@ class Flow(OneNetwork, Generative):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if guidance and not (num_classes and untold):
+        self.num_classes = (num_classes or None) if conditional else None
+        if guidance and not (self.num_classes and untold):
             raise UserError(
                 "model.guidance needs data with classes, and model.untold above 0, such as 0.1, in "
                 "training: set it, or leave guidance at 0"
             )
         self.image_shape, self.latent_dim = self.checked(image_shape), prod(image_shape)
-        self.num_classes = num_classes or None
         self.steps, self.solver, self.guidance, self.untold = steps, solver, guidance, untold
         self.time_mean, self.time_spread = time_mean, time_spread
-        self.train_network(network(image_shape, num_classes or 0), average, optimizer, schedule)
+        told = network(image_shape, self.num_classes or 0)
+        self.train_network(told, average, optimizer, schedule)
 
     @property
     def sampler(self) -> nn.Module:

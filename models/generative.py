@@ -31,6 +31,7 @@ class Generative(Module):
     latent_dim: int  # numbers of one latent
     latent: Literal["gaussian", "uniform"] = "gaussian"  # uniform: on [0, 1)
     num_classes: int | None = None  # None: it is not told a class
+    steps: int | None = None  # of a solver from latent to image; None: it draws at once
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim), labels (B,) -> images (B, C, H, W) in [0, 1]."""
