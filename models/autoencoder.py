@@ -34,9 +34,9 @@ class VariationalAutoencoder(OneNetwork, Generative):
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes, which both networks are told; None: not told.
-        conditional: Tell the class, if the data have any.
         encoder: From image_shape to the encoder up to its last layer.
         decoder: From (input_dim, image_shape) to the decoder.
+        conditional: Tell the class, if the data have any.
         latent_dim: Size of the latent.
         likelihood: Of a pixel: `bernoulli`, or `gaussian` with the standard deviation `sigma`.
         sigma: See `likelihood`.
@@ -51,9 +51,9 @@ class VariationalAutoencoder(OneNetwork, Generative):
         self,
         image_shape: tuple[int, ...],
         num_classes: int | None = None,
-        conditional: bool = True,
         encoder: TrunkCallable = ModernTrunk,
         decoder: GeneratorCallable = ModernGenerator,
+        conditional: bool = True,
         latent_dim: Positive = 16,
         likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
         sigma: PositiveFloat = 0.1,

@@ -30,8 +30,8 @@ class Drift(OneNetwork, Generative):
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes; None: not told.
-        conditional: Tell the class, if the data have any.
         generator: From (input_dim, image_shape) to the generator.
+        conditional: Tell the class, if the data have any.
         latent_dim: Size of the noise that the generator turns into an image.
         generated: Images that are generated in a step, of all classes and processes together.
         temperatures: How fast weights fall with distance, as shares of the mean distance.
@@ -45,8 +45,8 @@ class Drift(OneNetwork, Generative):
         self,
         image_shape: tuple[int, ...],
         num_classes: int | None = None,
-        conditional: bool = True,
         generator: GeneratorCallable = ModernGenerator,
+        conditional: bool = True,
         latent_dim: Positive = 100,
         generated: Positive = 320,
         temperatures: Sequence[PositiveFloat] = (0.02, 0.05, 0.2),

@@ -34,9 +34,9 @@ class Flow(OneNetwork, Generative):
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes; None: not told.
-        conditional: Tell the class, if the data have any.
         network: From (image_shape, num_classes or 0) to a network that is called with points
             (B, C, H, W), times (B,) and one-hot classes (B, num_classes), all 0: not told.
+        conditional: Tell the class, if the data have any.
         steps: Steps of the solver from noise to image.
         solver: `euler`, one evaluation of the network a step, or `heun`, two but in the last.
         guidance: How far to go beyond what the class adds (Ho and Salimans 2022); 0: not at all.
@@ -54,8 +54,8 @@ class Flow(OneNetwork, Generative):
         self,
         image_shape: tuple[int, ...],
         num_classes: int | None = None,
-        conditional: bool = True,
         network: FlowNetwork = UNet,
+        conditional: bool = True,
         steps: Positive = 10,
         solver: Literal["euler", "heun"] = "heun",
         guidance: NonNegativeFloat = 0.0,
@@ -77,8 +77,8 @@ class Flow(OneNetwork, Generative):
         self.image_shape, self.latent_dim = self.checked(image_shape), prod(image_shape)
         self.steps, self.solver, self.guidance, self.untold = steps, solver, guidance, untold
         self.time_mean, self.time_spread = time_mean, time_spread
-        told = network(image_shape, self.num_classes or 0)
-        self.train_network(told, average, optimizer, schedule)
+        trained = network(image_shape, self.num_classes or 0)
+        self.train_network(trained, average, optimizer, schedule)
 
     @property
     def sampler(self) -> nn.Module:
