@@ -182,7 +182,7 @@ def difference(one: dict[str, Any], many: dict[str, Any]) -> tuple[float, float]
 def test_the_number_of_processes_changes_nothing_but_rounding(kind: str) -> None:
     one = train(kind, 1)
     assert len(one["losses"]) == STEPS
-    for world_size in (2, 4):
+    for world_size in [2] if "," in kind else [2, 4]:  # variants share what four could break
         assert max(difference(one, train(kind, world_size))) < ROUNDING
 
 
