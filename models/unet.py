@@ -20,7 +20,7 @@ class UNet(nn.Module):
     Args:
         image_shape: (C, H, W), with even sides.
         num_classes: Number of classes; 0: it is not told a class.
-        width: Channels at half the height and width; twice as many at a quarter.
+        widths: Channels at half the height and width, and at a quarter.
         blocks: Residual blocks on each of the two sides, and in the middle.
     """
 
@@ -28,8 +28,8 @@ class UNet(nn.Module):
         self,
         image_shape: tuple[int, ...],
         num_classes: int,
-        width: Positive = 32,
-        blocks: Positive = 2,
+        widths: tuple[Positive, Positive] = (32, 64),
+        blocks: tuple[Positive, Positive] = (2, 2),
     ) -> None:
         super().__init__()
         if len(image_shape) != 3 or any(side % 4 for side in image_shape[1:]):
@@ -37,17 +37,18 @@ class UNet(nn.Module):
                 "model.network: UNet takes images whose height and width are multiples of 4, and "
                 f"the data have shape {tuple(image_shape)}: resize them, or give your own network"
             )
+        (width, inner), (sides, middle) = widths, blocks
         told, patch = 4 * width, 4 * image_shape[0]
         self.time = nn.Sequential(
             nn.Linear(2 * FREQUENCIES, told), nn.SiLU(), nn.Linear(told, told)
         )
         self.label = nn.Linear(num_classes, told, bias=False) if num_classes else None
         self.enter = nn.Conv2d(patch, width, 3, padding=1)
-        self.down = nn.ModuleList(Block(width, told) for _ in range(blocks))
-        self.shrink = nn.Conv2d(width, 2 * width, 2, stride=2)
-        self.middle = nn.ModuleList(Block(2 * width, told) for _ in range(blocks))
-        self.enlarge = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
-        self.up = nn.ModuleList(Block(width, told) for _ in range(blocks))
+        self.down = nn.ModuleList(Block(width, told) for _ in range(sides))
+        self.shrink = nn.Conv2d(width, inner, 2, stride=2)
+        self.middle = nn.ModuleList(Block(inner, told) for _ in range(middle))
+        self.enlarge = nn.ConvTranspose2d(inner, width, 2, stride=2)
+        self.up = nn.ModuleList(Block(width, told) for _ in range(sides))
         self.leave = normed_conv(width, patch)
         use_channels_last_(self)
 

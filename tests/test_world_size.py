@@ -106,7 +106,7 @@ EQUAL = {
 }
 EQUAL |= {
     "flow": lambda: Flow(
-        SHAPE, 10, partial(UNet, width=8, blocks=1), untold=0.1, optimizer=sgd(1e-3)
+        SHAPE, 10, partial(UNet, widths=(8, 16), blocks=(1, 1)), untold=0.1, optimizer=sgd(1e-3)
     ),
     "autoencoder": lambda: without_batch_norm(
         VariationalAutoencoder(

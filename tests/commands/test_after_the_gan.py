@@ -9,7 +9,11 @@ import ladder
 from runtime.errors import UserError
 from tests.commands.runs import train
 
-SMALL_FLOW = ["--model.network=UNet", "--model.network.width=4", "--model.network.blocks=1"]
+SMALL_FLOW = [
+    "--model.network=UNet",
+    "--model.network.widths=[4,8]",
+    "--model.network.blocks=[1,1]",
+]
 SMALL_VAE = ["--model.encoder.width=2", "--model.decoder.width=2", "--model.latent_dim=2"]
 
 
