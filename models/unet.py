@@ -9,13 +9,16 @@ from runtime.errors import UserError
 from runtime.ranges import Positive
 
 FREQUENCIES = 16  # of the time's sines and cosines
+SPREAD = 0.5  # standard deviation of the clean images' values, about
 
 
 class UNet(nn.Module):
-    """From images, times and classes to images.
+    """From points on the way to images, times and classes to clean images.
 
     2 x 2 patches become channels, so everything happens at half the height and width or less:
     residual blocks there, at a quarter, and back, with the first ones' output added on the way.
+    What the layers say is mixed with the point itself, the more of it the cleaner it is, so that
+    they never need to copy it (Karras et al. 2022, table 1).
 
     Args:
         image_shape: (C, H, W), with even sides.
@@ -52,13 +55,21 @@ class UNet(nn.Module):
         self.leave = normed_conv(width, patch)
         use_channels_last_(self)
 
-    def forward(self, images: Tensor, times: Tensor, classes: Tensor) -> Tensor:
-        """Images (B, C, H, W), times (B,), one-hot classes (B, num_classes) -> (B, C, H, W)."""
+    def forward(self, points: Tensor, times: Tensor, classes: Tensor) -> Tensor:
+        """Points (B, C, H, W), times (B,), one-hot classes (B, num_classes) -> (B, C, H, W)."""
+        left = 1 - times[:, None, None, None]
+        signal = SPREAD * (1 - left)
+        spread = (signal.square() + left.square()).sqrt()  # of the points
+        said = self.layers(points / spread, times, classes).float()
+        return (SPREAD * signal * points / spread + SPREAD * left * said) / spread
+
+    def layers(self, points: Tensor, times: Tensor, classes: Tensor) -> Tensor:
+        """The same, before the mixture."""
         told = self.time(sines(times))
         if self.label is not None:
             told = told + self.label(classes)
         told = F.silu(told)
-        fine = self.enter(F.pixel_unshuffle(images, 2))
+        fine = self.enter(F.pixel_unshuffle(points, 2))
         for block in self.down:
             fine = block(fine, told)
         coarse = self.shrink(fine)

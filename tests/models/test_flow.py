@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import Flow
+from models import Flow, UNet
 from models.flow import NEAREST
 from runtime.errors import UserError
 
@@ -92,3 +92,11 @@ def test_guidance_without_classes_is_refused():
 def test_images_that_patches_do_not_divide_are_refused():
     with pytest.raises(UserError, match="multiples of 4"):
         Flow((1, 30, 30), 10)
+
+
+def test_the_u_net_returns_a_point_that_is_clean_already():
+    points = torch.randn(3, 1, 8, 8)
+    network = UNet((1, 8, 8), 2, (4, 8), (1, 1))
+    clean = network(points, torch.tensor([1.0, 1.0, 0.5]), torch.zeros(3, 2))
+    assert torch.equal(clean[:2], points[:2])
+    assert not torch.allclose(clean[2], points[2])
