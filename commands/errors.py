@@ -36,6 +36,9 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
     r"(No module named '\S+'|module '\S+' has no attribute '\w+')": "cannot import it: {0}.",
     r"Expected a dot import path string: ([A-Z]\w*)": "there is no such class here as '{0}'.",
     r"\w+: (\S+) does not conform to restriction (.+?)(?: - |$)": "expected a number {1}, got {0}.",
+    r"Not of type \w+: does not conform to restriction (.+?) - .*?Given value: (\S+)": (
+        "expected a number {0}, got {1}."
+    ),
     r"\[('.+?')\]\. Got value: (\S+)": "expected one of {0}, got '{1}'.",
     r"<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": (
         "expected {0}, got '{1}'."
