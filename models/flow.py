@@ -17,7 +17,7 @@ from models.one_network import OneNetwork
 from models.schedule import Schedule
 from models.unet import UNet
 from runtime.errors import UserError
-from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Share
+from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Probability, Share
 
 NEAREST = 0.05  # smallest 1 - t that a velocity is divided by
 FlowNetwork = Callable[[tuple[int, ...], int], nn.Module]  # of (image_shape, num_classes)
@@ -40,6 +40,8 @@ class Flow(OneNetwork, Generative):
         steps: Steps of the solver from noise to image.
         solver: `euler`, one evaluation of the network a step, or `heun`, two but in the last.
         guidance: How far to go beyond what the class adds (Ho and Salimans 2022); 0: not at all.
+        guided: Times between which guidance acts; amid noise it costs variety (Kynkäänniemi et al.
+            2024).
         untold: Share of the training images whose class is not told, which guidance needs.
         time_mean: Mean of the normal number whose sigmoid is a training image's time.
         time_spread: Its standard deviation (Esser et al. 2024).
@@ -59,6 +61,7 @@ class Flow(OneNetwork, Generative):
         steps: Positive = 10,
         solver: Literal["euler", "heun"] = "heun",
         guidance: NonNegativeFloat = 0.0,
+        guided: tuple[Probability, Probability] = (0.0, 1.0),
         untold: Share = 0.0,
         time_mean: float = 0.0,
         time_spread: PositiveFloat = 1.0,
@@ -75,7 +78,8 @@ class Flow(OneNetwork, Generative):
                 "training: set it, or leave guidance at 0"
             )
         self.image_shape, self.latent_dim = self.checked(image_shape), prod(image_shape)
-        self.steps, self.solver, self.guidance, self.untold = steps, solver, guidance, untold
+        self.steps, self.solver, self.untold = steps, solver, untold
+        self.guidance, self.guided = guidance, guided
         self.time_mean, self.time_spread = time_mean, time_spread
         trained = network(image_shape, self.num_classes or 0)
         self.train_network(trained, average, optimizer, schedule)
@@ -129,7 +133,8 @@ class Flow(OneNetwork, Generative):
         """Returns the velocity of points (B, C, H, W) at a time, told the classes (B, K)."""
         times = points.new_full((len(points),), time)
         clean = self.sampler(points, times, told).float()
-        if self.guidance:
+        first, last = self.guided
+        if self.guidance and first <= time <= last:
             untold = self.sampler(points, times, torch.zeros_like(told)).float()
             clean = clean + self.guidance * (clean - untold)
         return (clean - points) / max(1 - time, NEAREST)

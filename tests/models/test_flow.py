@@ -82,6 +82,8 @@ def test_guidance_goes_beyond_what_the_class_adds():
     latents, labels = torch.zeros(2, 2), torch.tensor([0, 1])
     assert torch.equal(plain.path(latents, labels)[-1], torch.eye(2))
     assert torch.equal(guided.path(latents, labels)[-1], 3 * torch.eye(2))
+    guided.guided = (0.1, 1.0)  # its only step is at time 0
+    assert torch.equal(guided.path(latents, labels)[-1], torch.eye(2))
 
 
 def test_guidance_without_classes_is_refused():
