@@ -60,6 +60,12 @@ PARTS = {
         "configs/cgan.yaml", (*MNIST, "--trainer.max_steps", "500"), seeds=(*range(20),)
     ),
     "fashion": Part("configs/recipes/fashion.yaml"),
+    "vae": Part("configs/vae.yaml", MNIST),
+    "vae-fashion": Part("configs/vae.yaml", ("--data.dataset", "fashion")),
+    "flow": Part("configs/flow.yaml", MNIST),
+    "flow-fashion": Part("configs/recipes/fashion_flow.yaml"),
+    "drift": Part("configs/drift.yaml", MNIST),
+    "drift-fashion": Part("configs/recipes/fashion_drift.yaml"),
     "mnist-fast": Part("configs/recipes/mnist_fast.yaml"),
     "mnist-best": Part("configs/recipes/mnist_best.yaml"),
     "fashion-best": Part("configs/recipes/fashion_best.yaml"),

@@ -19,7 +19,8 @@ def offline(path: Path, folder: Path) -> list[str]:
     """Arguments that replace a config's data set by the embedded one, or by images in a folder."""
     data = yaml.safe_load(path.read_text())["data"]
     own = [f"--data.path={folder}", "--data.val_fraction=0.2", "--data.batch_size=8"]
-    digits = ["--data.dataset=digits", "--data.batch_size=8"]
+    batch = 200 if "drift" in path.name else 8  # which needs some images of each class
+    digits = ["--data.dataset=digits", f"--data.batch_size={batch}"]
     return {"Images": digits, "ImageFolder": own}.get(data["class_path"], [])
 
 
