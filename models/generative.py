@@ -73,12 +73,16 @@ class Generative(Module):
         return latents, labels
 
     def with_classes(self, values: Tensor, labels: Tensor | None) -> Tensor:
-        """Adds the classes, as vectors, to values (B, N)."""
+        """Adds the classes, as vectors, to values (B, N).
+
+        They are about as long as the values, among which a plain one-hot vector would be lost.
+        """
         if labels is None or self.num_classes is None:
             return values
         if not labels.is_floating_point():
             labels = F.one_hot(labels, self.num_classes)
-        return torch.cat([values, labels.to(values.dtype)], dim=1)
+        length: float = values.shape[1] ** 0.5
+        return torch.cat([values, length * labels.to(values.dtype)], dim=1)
 
     @property
     def grid_rows(self) -> int:
