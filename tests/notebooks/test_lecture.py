@@ -46,7 +46,7 @@ def test_it_is_valid_and_has_no_outputs(name: str) -> None:
     nbformat.validate(notebook)
     assert is_clean(notebook)
     ids = [cell["id"] for cell in notebook.cells]
-    assert len({*ids}) == len(ids) > 30
+    assert len({*ids}) == len(ids) > 25
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
 
 
