@@ -182,6 +182,11 @@ def check(model: object) -> Generative:
         raise UserError(
             f"sample draws images from a generator, and this run's model is {type(model).__name__}"
         )
+    if len(model.image_shape) != 3:
+        raise UserError(
+            "sample draws images, and this run draws points in the plane: see samples.png and "
+            "training.gif in its figures/"
+        )
     return model
 
 

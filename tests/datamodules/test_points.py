@@ -5,8 +5,10 @@ import torch
 from PIL import Image
 
 import cli
+import ladder
 from datamodules import Points
 from datamodules.points import MODES
+from runtime.errors import UserError
 from tests.test_cli import fails
 
 
@@ -46,6 +48,8 @@ def test_every_generative_model_draws_points_and_a_film(name, tmp_path):
     }  # fmt: skip
     with Image.open(figures / "training.gif") as film:
         assert film.n_frames == 3
+    with pytest.raises(UserError, match="sample draws images, and this run draws points"):
+        ladder.sample(figures.parent)
 
 
 def test_points_and_images_do_not_take_each_others_networks(tmp_path, capsys):
