@@ -18,6 +18,13 @@ class Samples:
     labels: Tensor | None = None  # the classes (N,) that the images should show, if they have any
     images: Tensor | None = None  # uint8 (N, C, H, W), if they are kept
 
+    def __post_init__(self) -> None:
+        if self.features.device.type == "mps":  # has no float64, in which scores are computed
+            self.features, self.predicted = self.features.cpu(), self.predicted.cpu()
+            self.labels, self.images = (
+                x if x is None else x.cpu() for x in (self.labels, self.images)
+            )
+
     def __len__(self) -> int:
         return len(self.features)
 

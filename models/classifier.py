@@ -209,7 +209,7 @@ class Classifier(OneNetwork):
     def _log_evaluation(self, stage: str) -> None:
         """Logs exact shares of counts over all processes, and the calibration error."""
         confusion, calibration = self._metrics_of(stage)
-        counts = confusion.compute().double()  # (true class, predicted class)
+        counts = confusion.compute().float()  # (true class, predicted class)
         hits, examples = counts.diagonal(), counts.sum(dim=1)
         values = {
             f"{stage}/accuracy": hits.sum() / examples.sum(),

@@ -4,6 +4,7 @@ import difflib
 import math
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,18 @@ def _save(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def link(name: Path, target: Path) -> None:
-    """Points a link to a file in its folder, so that at any moment it is the old or the new one."""
+    """Points a link to a file in its folder, so that at any moment it is the old or the new one.
+
+    Where links are not allowed, as on most people's Windows, it is a copy.
+    """
     partial = files.partial_name(name)
     partial.unlink(missing_ok=True)
-    partial.symlink_to(target.name)
-    partial.replace(name)
+    try:
+        partial.symlink_to(target.name)
+    except (OSError, NotImplementedError):
+        files.write(name, lambda copy: shutil.copyfile(target, copy))
+    else:
+        partial.replace(name)
 
 
 def problem_of(path: Path) -> str:

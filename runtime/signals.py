@@ -8,7 +8,8 @@ import os
 import signal
 from types import FrameType
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # pre-emption sends the first, --signal the second
+# Pre-emption sends the first, --signal the second, which Windows does not have.
+STOP_SIGNALS = (signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 AGAIN = b"\nStops after this batch. Ctrl-C again ends at once, without saving.\n"
 
 _received: list[int] = []

@@ -187,7 +187,8 @@ class Clusters(nn.Module):
         return F.one_hot(self.of_noise(noise), self.count).to(noise.dtype)
 
     def _limits(self, sizes: Tensor) -> Tensor:
-        ends = (sizes.double().cumsum(0) / sizes.sum())[:-1]
+        sizes = sizes.cpu().double()  # Apple's GPUs have no float64
+        ends = (sizes.cumsum(0) / sizes.sum())[:-1]
         return (ends if self.uniform else torch.special.ndtri(ends)).float()
 
 
