@@ -7,6 +7,7 @@ import ctypes
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -35,6 +36,25 @@ def choose_precision(accelerator: str) -> tuple[str, str]:
     if flags := cpu_flags() & {"avx512_bf16", "amx_bf16"}:
         return "bf16-mixed", f"this CPU multiplies bf16 natively ({', '.join(sorted(flags))})"
     return "32-true", "this CPU has neither AVX512-BF16 nor AMX"
+
+
+def bf16_slowdown() -> float:
+    """Returns how many times as long a convolution and its gradient take in bf16 as in float32."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        layer, images = torch.nn.Conv2d(64, 64, 3), torch.randn(16, 64, 24, 24)
+
+    def seconds(half: bool) -> float:
+        found = []
+        for _ in range(4):
+            start = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                layer(images).sum().backward()
+            found.append(time.perf_counter() - start)
+        return min(found)
+
+    return seconds(True) / seconds(False)
 
 
 def cpu_flags(cpuinfo: Path = CPUINFO) -> set[str]:

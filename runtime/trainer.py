@@ -9,11 +9,17 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from runtime import cluster, lightning_fixes
 from runtime.checkpoints import AtomicCheckpointIO
-from runtime.cpu import choose_precision, keep_freed_memory, take_subnormal_numbers_as_zero
+from runtime.cpu import (
+    bf16_slowdown,
+    choose_precision,
+    keep_freed_memory,
+    take_subnormal_numbers_as_zero,
+)
 from runtime.errors import UserError
 
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
+HALF = ("bf16-mixed", "bf16-true")
 REFUSALS = (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException)
 
 
@@ -65,4 +71,12 @@ class LadderTrainer(Trainer):
                 f"Trains in bfloat16 where that is safe, because {self._chosen_because}. "
                 "--trainer.precision 32-true computes in float32."
             )
+        elif self.precision in HALF and self.strategy.root_device.type == "cpu":
+            chosen, because = choose_precision("cpu")
+            if chosen not in HALF:
+                rank_zero_info(
+                    f"--trainer.precision {self.precision} is slow here: {because}, so bf16 is "
+                    f"emulated, and a convolution takes {bf16_slowdown():.1f} times as long as "
+                    "with --trainer.precision 32-true."
+                )
         super().fit(*args, **kwargs)

@@ -5,12 +5,14 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from runtime import cpu
-from runtime.cpu import choose_precision, cpu_flags, take_subnormal_numbers_as_zero
+from runtime.cpu import bf16_slowdown, choose_precision, cpu_flags, take_subnormal_numbers_as_zero
 from runtime.trainer import LadderTrainer
 from tests.conftest import ROOT
 
@@ -130,3 +132,22 @@ def test_the_trainer_uses_the_choice_and_an_explicit_one_wins(
     assert LadderTrainer(accelerator="cpu", logger=False).precision == "bf16-mixed"
     explicit = LadderTrainer(accelerator="cpu", precision="32-true", logger=False)
     assert explicit.precision == "32-true"
+
+
+@pytest.mark.parametrize(("flags", "said"), [(set(), True), ({"avx512_bf16"}, False)])
+def test_emulated_bf16_is_used_and_called_slow(
+    flags: set[str], said: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: flags)
+    caplog.set_level("INFO")
+    options: dict[str, Any] = {"logger": False, "barebones": True, "max_epochs": 0}
+    trainer = LadderTrainer(accelerator="cpu", precision="bf16-mixed", **options)
+    trainer.fit(BoringModel())
+    assert trainer.precision == "bf16-mixed"
+    assert ("times as long as with --trainer.precision 32-true" in caplog.text) == said
+
+
+def test_the_slowdown_is_measured_and_leaves_the_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    assert 0.01 < bf16_slowdown() < 1000
+    assert torch.equal(before, torch.get_rng_state())
