@@ -246,3 +246,31 @@ def test_gan_train_learns_from_samples_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert found == functions.gan_train(samples, train, test) > 0.9
     assert functions.gan_train(wrong, train, test) < 1 / CLASSES
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class OnApple(torch.Tensor):
+    """A tensor of a device that is not here: it says so, and refuses float64, until it is moved."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("mps")
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+    def double(self) -> torch.Tensor:
+        raise TypeError("the MPS framework doesn't support float64")
+
+
+def test_scores_of_an_apple_gpu_are_computed_on_the_cpu() -> None:
+    random = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(40, 3, generator=random), torch.arange(40) % 4
+    images = torch.zeros(40, 1, 2, 2, dtype=torch.uint8)
+    parts = [x.as_subclass(OnApple) for x in (features, labels, labels, images)]
+    there = Samples(parts[0], parts[1], 4, *parts[2:])
+    here = Samples(features, labels, 4, labels, images)
+    with pytest.raises(TypeError, match="float64"):
+        parts[0].double()
+    for name in ("frechet", "precision", "recall", "kid", "label_accuracy", "modes_kl"):
+        score = getattr(functions, name)
+        torch.testing.assert_close(score(there, here, here), score(here, here, here))
