@@ -20,6 +20,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from commands.arguments import experiment_name, given_files, values
 from commands.compare import as_text, logged_by, read_runs, report
 from figures.style import styled, write_figure
 from runtime import signals
+from runtime.cpu import allowed_cores
 from runtime.errors import RunFailedError, UserError
 from runtime.files import read_json, write, write_json
 from runtime.ranges import Positive
@@ -55,6 +57,7 @@ def sweep(
     objective: str = "val/loss",
     direction: Direction | None = None,
     trials: Positive = 30,
+    jobs: Positive = 1,
     out: Path | None = None,
     fit: Sequence[str] = (),
 ) -> None:
@@ -70,6 +73,7 @@ def sweep(
         objective: Search for the best value of this metric of training or validation.
         direction: What is the best; by default known from the objective.
         trials: Number of runs of a search, with those that have ended.
+        jobs: Train so many runs at once, each on a GPU of its own if there are several.
         out: Folder to write to; by default runs/<experiment>-sweep.
         fit: Options of fit for all runs, which include --config.
     """
@@ -99,9 +103,9 @@ def sweep(
     signals.install_interrupt()
     try:
         if seeds is not None:
-            repeat(folder, fit, seeds)
+            repeat(folder, fit, seeds, jobs)
         elif direction is not None:
-            search(folder, fit, found, objective, direction, trials)
+            search(folder, fit, found, objective, direction, trials, jobs)
     except UserError:
         if new:
             shutil.rmtree(folder, ignore_errors=True)
@@ -110,16 +114,23 @@ def sweep(
         signals.restore()
 
 
-def repeat(folder: Path, fit: Sequence[str], seeds: int) -> None:
+def repeat(folder: Path, fit: Sequence[str], seeds: int, jobs: int) -> None:
     """Trains a run for each seed; then prints and writes the table of those that are done."""
     folders = [folder / f"seed_{seed}" for seed in range(seeds)]
-    failed = False
-    for seed, run in enumerate(folders):
-        if (claimed := claim(run)) is None:  # another process trains it
-            continue
-        with claimed:
-            if not (run / DONE).exists():
-                failed |= train(run, [*fit, f"--seed_everything={seed}"]) == "failed"
+    to_do = enumerate(folders)
+
+    def work(environment: dict[str, str]) -> bool:
+        failed = False
+        for seed, run in to_do:
+            if (claimed := claim(run)) is None:  # another process trains it
+                continue
+            with claimed:
+                if not (run / DONE).exists():
+                    how = train(run, [*fit, f"--seed_everything={seed}"], environment)
+                    failed |= how == "failed"
+        return failed
+
+    failed = any(at_once(work, jobs))
     done = [version for run in folders if (run / DONE).exists() and (version := version_of(run))]
     runs = read_runs(done, ["val"])
     if not any(run.scores for run in runs):  # without validation: of the last training batches
@@ -133,7 +144,7 @@ def repeat(folder: Path, fit: Sequence[str], seeds: int) -> None:
 
 def search(
     folder: Path, fit: Sequence[str], space: "dict[str, optuna.distributions.BaseDistribution]",
-    objective: str, direction: Direction, trials: int,
+    objective: str, direction: Direction, trials: int, jobs: int,
 ) -> None:  # fmt: skip
     """Trains runs with values that Optuna chooses, from a study that processes may share."""
     import optuna
@@ -148,28 +159,42 @@ def search(
             study_name="sweep", direction=direction, pruner=optuna.pruners.MedianPruner(),
             storage=JournalStorage(JournalFileBackend(str(folder / STUDY))), load_if_exists=True,
         )  # fmt: skip
-    for number in range(trials):
-        run = folder / f"trial_{number}"
-        with lock:
-            if (claimed := claim(run)) is None:  # another process trains it
+    numbers = iter(range(trials))
+
+    def next_run() -> tuple[int, AbstractContextManager[Any]] | None:
+        """Claims the next run that no process trains, after asking for its values."""
+        for number in numbers:
+            if (claimed := claim(folder / f"trial_{number}")) is None:
                 continue
             if number == len(study.trials):
                 # With a seed for each trial, processes do not choose the same values, and a search
                 # that is continued chooses as if it had not been stopped.
                 study.sampler = optuna.samplers.TPESampler(seed=number)
                 study.ask(space)
-        with claimed:
-            known = study.trials[number]
-            if known.state.is_finished():
-                continue
-            trial = optuna.Trial(study, known._trial_id)
-            stop = partial(is_bad, trial, run, objective)
-            how = train(run, [*fit, *as_options(trial.params)], stop)
-            found = logged(run, objective)[-1:]
-            if number == 0 and how == "done" and not found:
-                raise UserError(f"--objective {objective}: the first run has not logged it.")
-            state = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}.get(how)
-            study.tell(trial, None if state else found, state)
+            return number, claimed
+        return None
+
+    def work(environment: dict[str, str]) -> None:
+        while True:
+            with lock:
+                if (found := next_run()) is None:
+                    return
+            number, claimed = found
+            with claimed:
+                if not study.trials[number].state.is_finished():
+                    try_values(number, environment)
+
+    def try_values(number: int, environment: dict[str, str]) -> None:
+        run, trial = folder / f"trial_{number}", optuna.Trial(study, study.trials[number]._trial_id)
+        stop = partial(is_bad, trial, run, objective)
+        how = train(run, [*fit, *as_options(trial.params)], environment, stop)
+        found = logged(run, objective)[-1:]
+        if number == 0 and how == "done" and not found:
+            raise UserError(f"--objective {objective}: the first run has not logged it.")
+        state = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}.get(how)
+        study.tell(trial, None if state else found, state)
+
+    at_once(work, jobs)
     with lock:
         report_search(study, fit, objective, folder)
 
@@ -215,7 +240,31 @@ def as_options(params: dict[str, Any]) -> list[str]:
     return [f"--{name}={text}" for name, text in texts.items()]
 
 
-def train(folder: Path, fit: Sequence[str], should_stop: Callable[[], bool] = bool) -> str:
+def at_once(work: Callable[[dict[str, str]], Any], jobs: int) -> list[Any]:
+    """Calls `work` so many times at once, each with the environment for its share of the machine.
+
+    That is a GPU, in turn, and the cores in equal parts, if the user has not set their number.
+    """
+    if jobs == 1:
+        return [work({})]
+    from torch.cuda import device_count
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = given.split(",") if given else [str(number) for number in range(device_count())]
+    threads = {"OMP_NUM_THREADS": str(max(1, allowed_cores() // jobs))}
+    threads |= {name: os.environ[name] for name in threads if name in os.environ}
+    shares = [
+        threads | ({"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {})
+        for job in range(jobs)
+    ]
+    with ThreadPoolExecutor(jobs) as pool:
+        return [*pool.map(work, shares)]
+
+
+def train(
+    folder: Path, fit: Sequence[str], environment: dict[str, str],
+    should_stop: Callable[[], bool] = bool,
+) -> str:  # fmt: skip
     """Trains a run in a child process, or continues it from its last checkpoint.
 
     Returns:
@@ -232,7 +281,7 @@ def train(folder: Path, fit: Sequence[str], should_stop: Callable[[], bool] = bo
     with file.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(CLI), "fit", *options], stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
         )  # fmt: skip
     print(f"{folder.name} {'continued' if saved else 'started'}", flush=True)
     try:

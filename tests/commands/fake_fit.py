@@ -1,5 +1,7 @@
 """Behaves like `cli.py fit` for a sweep, in milliseconds; see `known` for its options."""
 
+import json
+import os
 import signal
 import sys
 import time
@@ -33,6 +35,8 @@ x = given["--seed_everything"] if given["--x"] == "0" else given["--x"]
 )
 with (run.parent / "calls").open("a") as calls:
     calls.write(f"{given['--ckpt_path']}\n")
+shared = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
+(run.parent / "environment.json").write_text(json.dumps(shared))
 if x == given["--fails_if_x"]:
     raise RuntimeError("out of luck")
 rows = f"step,train/loss,{given['--metric']}\n1,0.5,{float(x) ** 2}\n"

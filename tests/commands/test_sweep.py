@@ -1,6 +1,7 @@
 """`sweep` trains each run once, also if it is stopped in between, and shares its runs."""
 
 import csv
+import json
 import os
 import shlex
 import signal
@@ -144,6 +145,67 @@ def test_a_stopped_search_continues_its_trial(sweep: Sweep, space: Path) -> None
     sweep.run(*flags(space, 2, "--seconds=2"))
     assert sweep.calls("trial_0") == ["", str(sweep.out / "trial_0")]
     assert [trial["state"] for trial in sweep.trials()] == ["complete"] * 2
+
+
+def test_jobs_train_at_once(sweep: Sweep, capsys: Output) -> None:
+    sweep.run("--seeds=3", "--jobs=2", "--seconds=1")
+    printed = capsys.readouterr().out
+    assert [len(sweep.calls(f"seed_{i}")) for i in range(3)] == [1] * 3
+    assert sorted(printed.splitlines()[:2]) == ["seed_0 started", "seed_1 started"]
+    assert printed.count("mean") == 1
+    started = [(sweep.out / f"seed_{i}/environment.json").stat().st_mtime for i in range(3)]
+    assert abs(started[1] - started[0]) < 0.9 < started[2] - min(started)
+
+
+def test_a_failed_run_among_jobs_is_tried_once(sweep: Sweep) -> None:
+    with pytest.raises(SystemExit) as ended:
+        sweep.run("--seeds=4", "--jobs=2", "--fails_if_x=1")
+    assert ended.value.code == 1
+    assert [len(sweep.calls(f"seed_{i}")) for i in range(4)] == [1] * 4
+
+
+def test_a_mistake_among_jobs_is_one_line(sweep: Sweep, capsys: Output) -> None:
+    line = fails(capsys, *sweep.args("--seeds=4", "--jobs=2", "--refused=true"))
+    assert "no option '--refused'" in line
+    assert not sweep.out.exists()
+
+
+def test_stopped_jobs_go_on(sweep: Sweep) -> None:
+    printed = stopped(sweep, signal.SIGTERM, "seed_1", "--seeds=3", "--jobs=2")
+    assert {"seed_0 stopped", "seed_1 stopped"} <= {
+        line.split(".")[0] for line in printed.splitlines()
+    }
+    sweep.run("--seeds=3", "--jobs=2", "--seconds=2")
+    assert [len(sweep.calls(f"seed_{i}")) for i in range(3)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices", "expected"),
+    [(None, 2, {"0", "1"}), ("3,5", 2, {"3", "5"}), (None, 1, {"0"}), (None, 0, {None})],
+)
+def test_each_job_has_its_gpu_and_its_cores(
+    visible: str | None, devices: int, expected: set[str | None], sweep: Sweep,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
+    monkeypatch.setattr(command, "allowed_cores", lambda: 7)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    sweep.run("--seeds=2", "--jobs=2", "--seconds=0.5")
+    found = [json.loads((sweep.out / f"seed_{i}/environment.json").read_text()) for i in (0, 1)]
+    assert {given["CUDA_VISIBLE_DEVICES"] for given in found} == expected
+    assert {given["OMP_NUM_THREADS"] for given in found} == {"3"}
+
+
+@extras
+def test_jobs_share_a_search(sweep: Sweep, space: Path) -> None:
+    sweep.run(*flags(space, 5, "--seconds=0.3", "--jobs=3"))
+    trials = sweep.trials()
+    assert [trial["state"] for trial in trials] == ["complete"] * 5
+    assert len({trial["x"] for trial in trials}) == 5
+    assert [len(sweep.calls(f"trial_{i}")) for i in range(5)] == [1] * 5
 
 
 def test_two_processes_train_no_run_twice(sweep: Sweep) -> None:
