@@ -1,6 +1,7 @@
 """Samples of a generator from the same latents over the whole run."""
 
 import math
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from figures.pictures import (
     write_png,
 )
 from figures.points import draw_plane
-from figures.style import write_figure
 from models.base import eval_mode
 from models.generative import Generative, is_generative
 from models.sampling import sample
@@ -63,7 +63,9 @@ class SampleGrid(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_generative(pl_module):
             self._draw(trainer, pl_module)
-            if hasattr(pl_module, "reconstruct") and len(pl_module.image_shape) == 3:
+            if len(pl_module.image_shape) == 1 and (folder := figures_folder(trainer)):
+                write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
+            elif hasattr(pl_module, "reconstruct"):
                 _draw_codes(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, model: Generative) -> None:
@@ -87,7 +89,7 @@ class SampleGrid(Callback):
 
 
 def _draw_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
-    """Draws points in the plane, and makes a film of all such pictures of the run."""
+    """Draws points in the plane over the data's."""
     data: Any = data_of(trainer)
     drawn = model.draw(POINTS, torch.Generator().manual_seed(model.seed))
     latents, labels = (x if x is None else x.to(model.device) for x in drawn)
@@ -98,10 +100,11 @@ def _draw_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
         title += f": {found[0]} of {found[1]} modes, {found[2]:.0%} of the points at one"
     real = data.splits.train.inputs[:POINTS].to(model.device)
     with eval_mode(model):
-        figure = draw_plane(model, real, points, latents, labels, title)
-    write_figure(folder / f"samples_{trainer.global_step:07d}.png", figure)
-    publish(trainer, folder, "samples", lambda: figure)
-    write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
+        publish(
+            trainer, folder, "samples",
+            partial(draw_plane, model, real, points, latents, labels, title),
+        )  # fmt: skip
+    shutil.copyfile(folder / "samples.png", folder / f"samples_{trainer.global_step:07d}.png")
 
 
 def _draw_codes(trainer: Trainer, model: Any) -> None:
