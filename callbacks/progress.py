@@ -11,6 +11,8 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 STEPS_PER_LINE, LINES = 50, 10  # If the output is not a terminal; short runs get ten lines.
+TIMED = 20  # first batches, by which the length of a run is told
+SHORT, LONG = 60, 600  # seconds: of a run below SHORT nothing is told, above LONG a remedy
 SHOWN = 2  # metrics in a bar, which so fits into 80 characters
 LINE = "Step {n:,} of {total:,} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
 LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
@@ -20,6 +22,8 @@ T = TypeVar("T")
 
 class Progress(TQDMProgressBar):
     """Steps done of the whole run and the time left, over all epochs.
+
+    A run of more than a minute says after its first steps how long it will take.
 
     A terminal gets one line, which is updated. Other outputs, such as a log file or a notebook, get
     a plain line after every fifty batches, or after each tenth of a shorter run. `validate`, `test`
@@ -61,6 +65,10 @@ class Progress(TQDMProgressBar):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         bar, before, now = self.train_progress_bar, self.train_progress_bar.n, steps_until(trainer)
+        if before == bar.initial:
+            self._timed = time.perf_counter(), now
+        elif now - self._timed[1] == TIMED and bar.total and super().is_enabled:
+            self._tell_length(trainer, bar.total - now)
         if bar.disable:
             every = max(1, min(STEPS_PER_LINE, (bar.total or math.inf) / LINES))
             bar.n, due = now, now // every > before // every or before < now == bar.total
@@ -70,6 +78,19 @@ class Progress(TQDMProgressBar):
             bar.set_postfix([*self.get_metrics(trainer, pl_module).items()][:SHOWN])
             if now == bar.total:
                 bar.close()  # Lightning's closing message then gets its own line.
+
+    def _tell_length(self, trainer: Trainer, batches: int) -> None:
+        each = (time.perf_counter() - self._timed[0]) / TIMED
+        if (seconds := batches * each) < SHORT:
+            return
+        text = f"Will take about {seconds / 60:.0f} minutes: {batches:,} batches of {each:.2g} s."
+        if seconds > LONG:
+            steps = float(f"{LONG / each / trainer.accumulate_grad_batches:.1g}")
+            text += (
+                f" --trainer.max_steps {steps:.0f} would take about {LONG // 60}, at some loss of "
+                "quality. Ctrl-C saves the run, and --ckpt_path last goes on with it."
+            )
+        Tqdm.write(text)
 
     def _print_line(self, metrics: dict[str, str]) -> None:
         bar, elapsed = self.train_progress_bar, time.perf_counter() - self._start

@@ -111,6 +111,59 @@ def test_a_run_without_end_shows_steps_alone(
     assert lines == ["Step 2", "Step 4"]
 
 
+class Clock:
+    """A time that passes by so many seconds whenever a batch of `Slow` is trained."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.now, self.seconds = 0.0, seconds
+        monkeypatch.setattr("callbacks.progress.time.perf_counter", lambda: self.now)
+
+
+class Slow(Small):
+    clock: Clock
+
+    def training_step(self, *args: Any) -> Any:
+        self.clock.now += self.clock.seconds
+        return super().training_step(*args)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.9, None),
+        (3.0, "Will take about 3 minutes: 59 batches of 3 s."),
+        (
+            15.0,
+            "Will take about 15 minutes: 59 batches of 15 s. --trainer.max_steps 40 would take "
+            "about 10, at some loss of quality. Ctrl-C saves the run, and --ckpt_path last goes on "
+            "with it.",
+        ),
+    ],
+)
+def test_a_run_says_how_long_it_takes(
+    seconds: float, said: str | None, terminal: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    model, out = Slow(), Terminal() if terminal else io.StringIO()
+    model.clock = Clock(monkeypatch, seconds)
+    lines = run(tmp_path, monkeypatch, out, model, max_epochs=4).replace("\r", "\n").splitlines()
+    assert [line.strip() for line in lines if line.startswith("Will take")] == (
+        [said] if said else []
+    )
+
+
+def test_a_run_that_goes_on_says_how_long_the_rest_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, monkeypatch, io.StringIO(), max_epochs=2)
+    model, out = Slow(), io.StringIO()
+    model.clock = Clock(monkeypatch, 10.0)
+    last = tmp_path / "last.ckpt"
+    text = run(tmp_path, monkeypatch, out, model, max_epochs=4, ckpt_path=last)
+    assert "Will take about 3 minutes: 19 batches of 10 s." in text
+
+
 @pytest.mark.parametrize("kind", [Small, small])
 def test_a_terminal_gets_one_line_of_eighty_columns_with_losses(
     kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
