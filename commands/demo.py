@@ -105,7 +105,7 @@ def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
 def kind_of(model: Any) -> str:
     """Returns the kind of a model, which decides its tab; empty if none shows it."""
     if is_generative(model):
-        return "generator"
+        return "generator" if len(model.image_shape) == 3 else ""
     if not is_classifier(model) or len(model.input_shape) == 3:
         return "classifier" if is_classifier(model) else ""
     is_gate = (*model.input_shape, model.num_classes) == (2, 2)

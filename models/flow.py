@@ -101,7 +101,7 @@ class Flow(OneNetwork, Generative):
     def told(self, labels: Tensor | None, images: Tensor) -> Tensor:
         """Returns classes (B,), or mixtures of them (B, K), as vectors (B, K); None: zeros."""
         if labels is None or self.num_classes is None:
-            return images.new_zeros(len(images), self.num_classes or 0)
+            return images.new_zeros(images.shape[0], self.num_classes or 0)
         if not labels.is_floating_point():
             labels = F.one_hot(labels, self.num_classes)
         return labels.to(images.dtype)
@@ -131,7 +131,7 @@ class Flow(OneNetwork, Generative):
 
     def velocity(self, points: Tensor, time: float, told: Tensor) -> Tensor:
         """Returns the velocity of points (B, C, H, W) at a time, told the classes (B, K)."""
-        times = points.new_full((len(points),), time)
+        times = points.new_full(points.shape[:1], time)
         clean = self.sampler(points, times, told).float()
         first, last = self.guided
         if self.guidance and first <= time <= last:

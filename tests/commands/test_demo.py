@@ -12,7 +12,15 @@ import ladder
 from commands import demo, loading
 from datamodules.frame import Frame
 from datamodules.gates import GATES
-from models import GAN, ConditionalGAN, GateMLP, ImageClassifier, ResidualConvNet
+from models import (
+    GAN,
+    ConditionalGAN,
+    Flow,
+    GateMLP,
+    ImageClassifier,
+    PlaneVelocity,
+    ResidualConvNet,
+)
 from runtime.errors import UserError
 from tests.models.gans import SHAPE, small
 from tests.test_cli import fails, run
@@ -54,6 +62,7 @@ def test_each_kind_of_model_has_its_tab() -> None:
     assert demo.kind_of(ImageClassifier((1, 28, 28), 10)) == "classifier"
     assert demo.kind_of(GateMLP()) == demo.kind_of(demo.or_gate()) == "gate"
     assert demo.kind_of(torch.nn.Linear(2, 2)) == ""
+    assert demo.kind_of(Flow((2,), network=PlaneVelocity)) == ""  # of points
 
 
 def test_a_mistake_is_one_line(

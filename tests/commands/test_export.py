@@ -17,10 +17,12 @@ from datamodules.frame import Frame
 from models import (
     GAN,
     ConditionalGAN,
+    Flow,
     FunctionMLP,
     GateMLP,
     ImageClassifier,
     LectureConvNet,
+    PlaneVelocity,
 )
 from models.averaging import Averaging
 from models.generative import is_generative
@@ -83,6 +85,8 @@ MODELS: dict[str, Any] = {
     "function": FunctionMLP,
     "gan": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
     "lecture-gan": partial(small, **LECTURE | DROPOUT, latent="uniform"),
+    "flow": partial(Flow, (1, 8, 8), 3, steps=2, guidance=0.5, untold=0.1),
+    "points": partial(Flow, (2,), network=PlaneVelocity, steps=2),
     "embedding": partial(small, ConditionalGAN, conditioning="embedding", spectral_norm=True),
 }
 
