@@ -9,6 +9,7 @@ from models.gan import *  # noqa: F403
 from models.gates import GateLogistic, GateMLP
 from models.image_classifiers import ImageClassifier
 from models.iris import IrisMLP
+from models.muon import MuonWithAdam
 from models.networks import (
     VGG16,
     FeedForward,
@@ -33,6 +34,7 @@ __all__ = [
     "ImageClassifier",
     "IrisMLP",
     "LectureConvNet",
+    "MuonWithAdam",
     "OneHiddenLayer",
     "PlaneGenerator",
     "PlaneTrunk",

@@ -1,0 +1,108 @@
+"""Muon: an optimizer that steps equally far in every direction of a weight matrix."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+ROUNDS = 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5, by Jordan et al.
+
+
+class MuonWithAdam(Optimizer):
+    """Steps along orthogonalised momentum (Jordan et al. 2024, "Muon: an optimizer for hidden
+    layers").
+
+    Momentum U S V' of a matrix becomes U V', so that rare directions are learned as fast as
+    frequent ones. A convolution's weights (out, in, h, w) are a matrix (out, in h w). What is a
+    vector, biases and the weights of norms, is stepped by Adam.
+
+    Args:
+        params: Parameters.
+        lr: Learning rate of matrices.
+        momentum: Share of the old momentum that a step keeps.
+        vector_lr: Learning rate of vectors.
+        betas: Adam's two averages, for vectors.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        vector_lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.99),
+    ) -> None:
+        for name, rate in {"lr": lr, "vector_lr": vector_lr}.items():
+            if rate < 0:
+                raise ValueError(f"Invalid {name}: {rate}")
+        params = list(params)
+        matrices = [parameter for parameter in params if parameter.dim() > 1]
+        vectors = [parameter for parameter in params if parameter.dim() < 2]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "lr": lr, "momentum": momentum},
+            {"params": vectors, "lr": vector_lr, "betas": betas},
+        ]
+        super().__init__(groups, {})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Changes the parameters once; `closure` computes the loss and the gradients."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        matrices, vectors = self.param_groups
+        self._step_matrices(**matrices)
+        self._step_vectors(**vectors)
+        return loss
+
+    def _step_matrices(self, params: list[Tensor], lr: float, momentum: float, **_: Any) -> None:
+        alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+        for weight in params:
+            if weight.grad is None:
+                continue
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+            state["momentum"].lerp_(weight.grad, 1 - momentum)
+            move = weight.grad.lerp(state["momentum"], momentum).flatten(1)  # Nesterov's
+            alike.setdefault((move.shape[0], move.shape[1]), []).append((weight, move))
+        for (rows, columns), pairs in alike.items():
+            weights, moves = zip(*pairs, strict=True)
+            longer = max(1, rows / columns) ** 0.5
+            for weight, move in zip(weights, orthogonal(torch.stack(moves)), strict=True):
+                weight.sub_(move.view_as(weight), alpha=lr * longer)
+
+    def _step_vectors(
+        self, params: list[Tensor], lr: float, betas: tuple[float, float], **_: Any
+    ) -> None:
+        for vector in params:
+            if vector.grad is None:
+                continue
+            state = self.state[vector]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.int64)
+                state["mean"] = torch.zeros_like(vector)
+                state["square"] = torch.zeros_like(vector)
+            state["step"] += 1
+            count = int(state["step"])
+            state["mean"].lerp_(vector.grad, 1 - betas[0])
+            state["square"].lerp_(vector.grad.square(), 1 - betas[1])
+            mean = state["mean"] / (1 - betas[0] ** count)
+            root = (state["square"] / (1 - betas[1] ** count)).sqrt() + 1e-8
+            vector.sub_(lr * mean / root)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Returns U V' for each matrix U S V' (N, rows, columns), but for a factor of .7 to 1.2."""
+    a, b, c = COEFFICIENTS
+    found = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    if tall := found.shape[1] > found.shape[2]:
+        found = found.mT
+    for _ in range(ROUNDS):
+        square = found @ found.mT
+        found = a * found + (b * square + c * square @ square) @ found
+    return found.mT if tall else found
