@@ -77,7 +77,7 @@ clean:  ## remove caches and .venv, but not runs/ or data/
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
-	@echo "Setting up .venv: two to three minutes; 1.7 GB with a PyTorch for CPUs, several times that with CUDA"
+	@echo "Setting up .venv: two to three minutes and 1.7 GB; a download of 3 GB if pip brings a PyTorch with CUDA (README says how not)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
