@@ -1,5 +1,6 @@
 """`python cli.py demo`: a page to play with trained models, in a browser on this machine."""
 
+import math
 import os
 import tempfile
 import warnings
@@ -20,6 +21,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from callbacks.function_fit import probability_surface
 from callbacks.results import class_names
+from commands.compare import logged_by
 from commands.loading import RUNS, load
 from datamodules.frame import Frame, to_frame
 from datamodules.gates import GATES, Gates
@@ -57,7 +59,12 @@ OFFLINE = {  # what gradio and its libraries read when they are imported
 }
 # Of events that come faster than a function returns, the last one counts.
 LATEST: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
-Models = dict[str, Module]  # by their names, the newest first
+TRY = {
+    "classifier": "Try this: draw a 7, then a line through its middle. What does the network get?",
+    "generator": "Try this: choose 3 and 8, and move the share from 0 to 1. Where does it turn?",
+    "gate": "Try this: make an AND with one unit, then an XOR. Why does one unit not suffice?",
+}
+Models = dict[str, Module]  # by their names, the newest first, of generators the best
 
 
 def demo(runs: list[Path] | None = None, port: int = 7860, trust: bool = False) -> None:
@@ -81,7 +88,10 @@ def demo(runs: list[Path] | None = None, port: int = 7860, trust: bool = False) 
 
 
 def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
-    """Loads the newest models of each kind in and below folders; prints why a run is left out."""
+    """Loads the newest models of each kind in and below folders; prints why a run is left out.
+
+    Generators begin with the one whose samples had the lowest Frechet distance in its training.
+    """
     times: dict[Path, float] = {}
     for folder in folders:
         if not folder.is_dir() and folder != RUNS:
@@ -90,7 +100,8 @@ def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
             run = path.parent.parent
             times[run] = max(times.get(run, 0.0), path.lstat().st_mtime)
     found: dict[str, Models] = {kind: {} for kind in SMALL}
-    for run in sorted(times, key=times.__getitem__, reverse=True)[:MOST]:
+    newest = sorted(times, key=times.__getitem__, reverse=True)[:MOST]
+    for run in sorted(newest, key=distance_of):
         try:
             with warnings.catch_warnings(action="ignore"):  # the reason is printed below
                 model = load(run, trust)
@@ -100,6 +111,15 @@ def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
         if kind := kind_of(model):
             found[kind]["/".join(run.parts[-2:])] = model
     return found
+
+
+def distance_of(run: Path) -> float:
+    """Returns the lowest Frechet distance that a run has logged; infinite if it has none."""
+    try:
+        lowest = float(logged_by(run)["val/frechet"].min())
+    except Exception:  # files that others made can fail in any way
+        return math.inf
+    return lowest if math.isfinite(lowest) else math.inf
 
 
 def kind_of(model: Any) -> str:
@@ -163,6 +183,7 @@ def build(found: dict[str, Models]) -> Any:
         ):
             with gr.Tab(name):
                 if models := found[kind] | (by_hand if kind == "gate" else {}):
+                    gr.Markdown(TRY[kind])
                     add(page, models)
                 else:
                     gr.Markdown(f"There is no {kind} of images in these folders.")
@@ -226,7 +247,7 @@ def add_generators(page: Any, models: Models) -> None:
     names = [*models]
     with gr.Row():
         with gr.Column(min_width=320):
-            chosen = gr.Dropdown(names, value=names[0], label="Generator, the newest first")
+            chosen = gr.Dropdown(names, value=names[0], label="Generator, the best first")
             first = gr.Dropdown([], type="index", label="Class", elem_id="class")
             second = gr.Dropdown([], type="index", label="Another class")
             share = gr.Slider(0, 1, 0, step=0.05, label="Share of the other", elem_id="share")

@@ -1,5 +1,6 @@
 """`demo` finds models, classifies drawings, steers generators and draws gates."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,20 @@ def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(
     assert lines[0].startswith(f"{runs / 'damaged'} is left out: ")
     assert lines[1].startswith(f"{runs / 'foreign'} is left out: ")
     assert "evil.Model" in lines[1]
+
+
+def test_generators_begin_with_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {"unscored": [], "good": [0.5, 0.1], "nan": ["nan"], "fair": [0.2], "damaged": ["x"]}
+    for age, (name, values) in enumerate(scores.items()):
+        run = tmp_path / name / "version_0"
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "checkpoints/last.ckpt").touch()
+        os.utime(run / "checkpoints/last.ckpt", (1000 - age, 1000 - age))
+        rows = "".join(f"{step},{value}\n" for step, value in enumerate(values))
+        (run / "metrics.csv").write_text("step,val/frechet\n" + rows)
+    monkeypatch.setattr(demo, "load", lambda run, trust: small(GAN))
+    found = demo.find([tmp_path])["generator"]
+    assert [name.split("/")[0] for name in found] == ["good", "fair", "unscored", "nan", "damaged"]
 
 
 def test_each_kind_of_model_has_its_tab() -> None:
