@@ -40,7 +40,7 @@ def is_clean(notebook: Any) -> bool:
     return all(cell.outputs == [] and not cell.execution_count for cell in code_of(notebook))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "exercises.ipynb", "solutions.ipynb"])
 def test_it_is_valid_and_has_no_outputs(name: str) -> None:
     notebook = read((FOLDER / name).read_text())
     nbformat.validate(notebook)
@@ -66,6 +66,8 @@ def execute(name: str, folder: Path) -> tuple[Any, float]:
     for file in (*ROOT.glob("*.py"), ROOT / "pyproject.toml"):
         shutil.copy(file, folder)
     (folder / "notebooks").mkdir()
+    for file in FOLDER.glob("*.py"):
+        shutil.copy(file, folder / "notebooks")
     notebook = read((FOLDER / name).read_text())
     place = {"metadata": {"path": str(folder / "notebooks")}}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
