@@ -97,12 +97,21 @@ class MuonWithAdam(Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Returns U V' for each matrix U S V' (N, rows, columns), but for a factor of .7 to 1.2."""
+    """Returns U V' for each matrix U S V' (N, rows, columns), but for a factor of .7 to 1.2.
+
+    Newton-Schulz iterations x <- (a + b x x' + c (x x')^2) x. Because all factors commute, they are
+    collected for the smaller of both sides, and the matrix itself is multiplied but twice.
+    """
     a, b, c = COEFFICIENTS
     found = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     if tall := found.shape[1] > found.shape[2]:
         found = found.mT
+    square = found @ found.mT
+    identity = torch.eye(found.shape[1], dtype=found.dtype, device=found.device)
+    factor = identity
     for _ in range(ROUNDS):
-        square = found @ found.mT
-        found = a * found + (b * square + c * square @ square) @ found
+        step = a * identity + b * square + c * square @ square
+        square = square @ step @ step
+        factor = step @ factor
+    found = factor @ found
     return found.mT if tall else found

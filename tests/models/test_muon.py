@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.muon import MuonWithAdam, orthogonal
+from models.muon import COEFFICIENTS, ROUNDS, MuonWithAdam, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 20), (4, 20, 8), (1, 6, 6)])
@@ -15,6 +15,15 @@ def test_orthogonal_keeps_directions_and_evens_out_lengths(shape):
     lengths = inner.diagonal(dim1=1, dim2=2)
     assert ((lengths > 0.6) & (lengths < 1.3)).all()
     assert (inner - torch.diag_embed(lengths)).abs().max() < 1e-4
+
+
+def test_factors_collected_on_the_smaller_side_are_the_iterations():
+    matrix = torch.randn(12, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, (a, b, c) = matrix / matrix.norm(), COEFFICIENTS
+    for _ in range(ROUNDS):
+        square = found @ found.mT
+        found = a * found + (b * square + c * square @ square) @ found
+    torch.testing.assert_close(orthogonal(matrix[None])[0], found)
 
 
 def test_first_step_follows_the_orthogonal_gradient():
