@@ -22,7 +22,9 @@ from torchvision.transforms.functional import to_pil_image
 from callbacks.function_fit import probability_surface
 from callbacks.results import class_names
 from commands.compare import logged_by
+from commands.live import add_training
 from commands.loading import RUNS, load
+from commands.terminal import without_irrelevant_messages
 from datamodules.frame import Frame, to_frame
 from datamodules.gates import GATES, Gates
 from figures.functions import draw_surface
@@ -63,6 +65,7 @@ TRY = {
     "classifier": "Try this: draw a 7, then a line through its middle. What does the network get?",
     "generator": "Try this: choose 3 and 8, and move the share from 0 to 1. Where does it turn?",
     "gate": "Try this: make an AND with one unit, then an XOR. Why does one unit not suffice?",
+    "training": "Try this: XOR with 1 hidden unit, then with 2. Does each start find the four?",
 }
 Models = dict[str, Module]  # by their names, the newest first, of generators the best
 
@@ -84,7 +87,8 @@ def demo(runs: list[Path] | None = None, port: int = 7860, trust: bool = False) 
             found[kind][f"small {kind}"] = train(kind)
     with tempfile.TemporaryDirectory(prefix="ladder-demo-") as folder:  # pictures of the page
         os.environ.update(OFFLINE, GRADIO_TEMP_DIR=folder)
-        serve(build(found), port)
+        with without_irrelevant_messages():
+            serve(build(found), port)
 
 
 def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
@@ -187,6 +191,9 @@ def build(found: dict[str, Models]) -> Any:
                     add(page, models)
                 else:
                     gr.Markdown(f"There is no {kind} of images in these folders.")
+        with gr.Tab("Train a network"):
+            gr.Markdown(TRY["training"])
+            add_training(page)
     return page
 
 

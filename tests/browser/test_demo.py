@@ -151,6 +151,27 @@ def test_a_slider_of_a_gate_moves_its_surface(page: Any) -> None:
     wait_for_another(page, "#surface", before)
 
 
+def test_a_network_trains_in_front_of_the_eyes(page: Any) -> None:
+    page.get_by_role("tab", name="Train a network").click()
+    page.get_by_text("step 0", exact=True).wait_for()
+    before = source_of(page, "#plane")
+    page.get_by_role("button", name="Step").click()
+    page.get_by_text("step 1, ").wait_for()
+    page.get_by_role("button", name="Start").click()
+    wait_for_another(page, "#plane", before)
+    page.wait_for_function(
+        "parseInt(document.querySelector('#progress h3').innerText.slice(5)) > 50"
+    )
+    page.get_by_role("button", name="Pause").click()
+    page.wait_for_timeout(1000)
+    paused = page.locator("#progress h3").inner_text()
+    page.wait_for_timeout(1000)
+    assert page.locator("#progress h3").inner_text() == paused
+    page.get_by_label("GAN, ring").check()
+    page.get_by_text("step 0", exact=True).wait_for()
+    page.get_by_text("where D finds them real").wait_for()
+
+
 def test_other_names_of_the_machine_are_refused(address: str) -> None:
     """Another page could give its own name this address, and read the answers."""
     request = urllib.request.Request(address, headers={"Host": "evil.example"})

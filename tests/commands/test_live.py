@@ -1,0 +1,102 @@
+"""A training in front of the eyes: it starts, rests, goes on by a step, ends, and learns."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from commands import live
+from commands.live import TASKS, Live
+
+Begin = Callable[..., Live]
+
+
+@pytest.fixture
+def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
+    monkeypatch.setattr(live, "FASTEST", 0.0)
+    begun: list[Live] = []
+
+    def build(task: str, hidden: int = 8, rate: float = 0.03) -> Live:
+        begun.append(Live(task, hidden, rate, "tanh"))
+        return begun[-1]
+
+    yield build
+    for training in begun:
+        training.stop()
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def steps(training: Live) -> int:
+    return training.model.global_step
+
+
+def take_step(training: Live) -> None:
+    before = training.progress
+    training.step()
+    wait(lambda: training.progress != before and not training.go.is_set())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_step_is_one_and_changes_the_picture(task: str, begin: Begin) -> None:
+    training = begin(task)
+    first = np.asarray(training.picture)
+    take_step(training)
+    assert steps(training) == 1
+    assert training.progress.startswith("step 1, ")
+    take_step(training)
+    assert training.progress.startswith("step 2, ")
+    assert (np.asarray(training.picture) != first).any()
+
+
+def test_it_pauses_goes_on_and_ends(begin: Begin) -> None:
+    training = begin("two moons")
+    training.start()
+    wait(lambda: steps(training) > 5)
+    training.go.clear()
+    time.sleep(0.2)
+    reached = steps(training)
+    time.sleep(0.2)
+    assert steps(training) == reached
+    training.start()
+    wait(lambda: steps(training) > reached)
+    training.stop()
+    training.thread.join(30)
+    assert not training.thread.is_alive()
+    training.start()  # does nothing any more
+    assert not training.thread.is_alive()
+
+
+def test_one_that_never_started_ends(begin: Begin) -> None:
+    training = begin("XOR")
+    training.stop()
+    training.start()
+    assert not training.thread.is_alive()
+
+
+def test_xor_is_learned_and_the_picture_shows_it(begin: Begin) -> None:
+    training = begin("XOR")
+    training.start()
+    wait(lambda: steps(training) > 600)
+    training.go.clear()
+    take_step(training)
+    picture = np.asarray(training.picture).astype(int)
+    place = live.SIDE * (0.25 / 1.5)
+    near, far = round(place) + 20, round(live.SIDE - place) - 20  # beside the four points
+    redder = [[picture[y, x, 0] > picture[y, x, 2] for x in (near, far)] for y in (near, far)]
+    assert redder == [[True, False], [False, True]]  # rows from above: (0, 1) and (1, 1) first
+
+
+def test_the_page_gets_the_newest_picture(begin: Begin) -> None:
+    training = begin("GAN, ring")
+    html, text = live.show(training)
+    assert html.startswith('<img alt="the plane"')
+    assert "data:image/png;base64," in html
+    assert text.endswith("### step 0")
+    assert "where D finds them real" in text
