@@ -35,7 +35,7 @@ LEGENDS = {
 ACTIVATIONS = ["relu", "tanh", "sigmoid"]
 RATES = [0.001, 0.003, 0.01, 0.03, 0.1]
 PAUSE = 0.1  # seconds between two pictures
-FASTEST, LAST = 0.01, 20_000  # least seconds of a step; steps after which a forgotten page rests
+FASTEST, FORGOTTEN = 0.01, 10.0  # least seconds of a step; seconds until an unseen training rests
 FIRST_EDGE, EDGE = -0.25, 1.25  # of the plane that is drawn
 RASTER, SIDE = 80, 400  # places along an edge at which a network is asked; pixels of it
 SHOWN = 400  # points
@@ -61,10 +61,11 @@ class Live(Callback):
         self.legend = LEGENDS.get(task.partition(",")[0], LEGENDS["classifier"])
         self.progress = "step 0"
         self.picture = draw(self.model, self.data)
-        self._drawn = self._began = 0.0
+        self._drawn = self._began = self.seen = 0.0  # times
 
     def start(self) -> None:
-        """Starts, or goes on."""
+        """Starts, or goes on, until nobody looks any more."""
+        self.seen = time.monotonic()
         self.go.set()
         if not (self.thread.is_alive() or self.ended):
             self.thread.start()
@@ -83,8 +84,8 @@ class Live(Callback):
         off = ("progress_bar", "model_summary", "checkpointing")
         options: dict[str, Any] = {f"enable_{name}": False for name in off}
         options |= {"logger": False, "log_every_n_steps": 1, "limit_val_batches": 0}
-        options |= {"accelerator": "cpu", "max_epochs": -1}
-        Trainer(max_steps=LAST, callbacks=[self], **options).fit(self.model, datamodule=self.data)
+        options |= {"accelerator": "cpu"}
+        Trainer(max_epochs=-1, callbacks=[self], **options).fit(self.model, datamodule=self.data)
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self.go.wait()
@@ -93,7 +94,7 @@ class Live(Callback):
             trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if self.one_step:
+        if self.one_step or time.monotonic() - self.seen > FORGOTTEN:
             self.one_step = False
             self.go.clear()
         if time.monotonic() - self._drawn > PAUSE or not self.go.is_set():
@@ -207,7 +208,7 @@ def add_training(page: Any) -> None:
 
 def show(live: Live) -> tuple[str, str]:
     """Returns the newest picture as HTML, and what is said below it."""
-    buffer = BytesIO()
+    live.seen, buffer = time.monotonic(), BytesIO()
     live.picture.save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
     text = f"{live.legend}\n\n### {live.progress}"

@@ -73,6 +73,14 @@ def test_it_pauses_goes_on_and_ends(begin: Begin) -> None:
     assert not training.thread.is_alive()
 
 
+def test_it_rests_when_nobody_looks(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "FORGOTTEN", 0.3)
+    training = begin("two moons")
+    training.start()
+    wait(lambda: not training.go.is_set())
+    assert steps(training) > 1
+
+
 def test_one_that_never_started_ends(begin: Begin) -> None:
     training = begin("XOR")
     training.stop()
