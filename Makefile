@@ -29,7 +29,7 @@ slow: $(READY)  ## run the slow tests
 test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their tests
 	$(PYTEST) -n 2 --dist loadfile --durations=10 -m extras
 
-test-browser: $(EXTRAS_READY)  ## play with the page of `demo` in Chromium (LADDER_BROWSER=install: install it)
+test-browser: $(EXTRAS_READY)  ## play with the pages of `demo` and `export` in Chromium (LADDER_BROWSER=install: install it)
 	$(PYTEST) -m browser tests/browser
 
 test-faults: $(READY)  ## run a few rounds of every fault: kills, damage, full disks

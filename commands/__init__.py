@@ -27,7 +27,7 @@ COMMANDS = {  # what each does, in one line that begins with a verb
     "predict": "Write a trained model's predictions for its test data, or for image files",
     "sample": "Draw images from a trained generator",
     "maximize": "Draw what a network has learned",
-    "export": "Write a trained model into files for ONNX Runtime or plain PyTorch",
+    "export": "Write a trained model into files for ONNX Runtime, PyTorch or a browser",
     "compare": "List runs, or compare their results in a table",
     "sweep": "Repeat a run with several seeds, or search settings",
     "demo": "Play with trained models in a browser",

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from commands.export_html import save_page
 from commands.loading import folder_of, load
 from figures.pictures import output_folder
 from models.classifier import is_classifier
@@ -21,7 +22,7 @@ from models.regressor import is_regressor
 from runtime.errors import UserError
 from runtime.files import write
 
-Format = Literal["onnx", "torch", "safetensors"]
+Format = Literal["onnx", "torch", "safetensors", "html"]
 LIBRARIES = {"onnx": ["onnx", "onnxruntime", "onnxscript"], "safetensors": ["safetensors"]}
 SIZES = 1, 3, 64  # batch sizes that each file is tried with
 TOLERANCE = 1e-5  # largest difference from PyTorch, relative to the largest output above 1
@@ -40,8 +41,9 @@ def export(
 
     Args:
         run: A run folder, a checkpoint, or `last` or `best`.
-        format: One or several of `onnx` (for ONNX Runtime), `torch` (a `torch.export` program) and
-            `safetensors` (all weights, with the model's init arguments as metadata).
+        format: One or several of `onnx` (for ONNX Runtime), `torch` (a `torch.export` program),
+            `safetensors` (all weights, with the model's init arguments as metadata) and `html` (a
+            page that draws a generator's images in a browser, offline).
         out: Folder of the files; by default `export` in the run's folder.
         trust: Import the classes that the checkpoint names, whoever wrote it.
 
@@ -61,11 +63,18 @@ def export(
         "onnx": (f"{program.name}.onnx", partial(save_onnx, program, metadata)),
         "torch": (f"{program.name}.pt2", partial(save_torch, program, metadata)),
         "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
+        "html": (f"{program.name}.html", lambda path: save_page(model, title_of(run), path)),
     }
     folder = output_folder(out or folder_of(run) / "export")
     for name, save in (saves[name] for name in wanted):
         _write(folder / name, save)
     return [folder / saves[name][0] for name in wanted]
+
+
+def title_of(run: Path) -> str:
+    """Returns the name of a run's experiment, or of the folder that a checkpoint is in."""
+    folder = folder_of(run).resolve()
+    return (folder.parent if folder.name.startswith("version_") else folder).name
 
 
 def _write(path: Path, save: Callable[[Path], float]) -> None:

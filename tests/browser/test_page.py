@@ -1,0 +1,155 @@
+"""The page of `export --format html`, opened from the disk without a network."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from commands import export_html
+from commands.export_html import compute, read_page, save_page
+from datamodules.frame import Frame
+from models import ConditionalGAN, SelfConditionedGAN
+from tests.commands.test_export_html import MODELS, contrasting
+from tests.models.gans import SHAPE, small
+
+pytestmark = pytest.mark.browser
+
+CLASSES = (
+    "T-shirt/top",
+    "a class with a long name",
+    "</script>",
+    "averyveryverylongnamewithoutspaces",
+)
+SIZES = [(1280, 800), (390, 844)]
+PIXELS = "[...document.querySelector('#image').getContext('2d').getImageData(0, 0, 28, 28).data]"
+
+
+@pytest.fixture
+def opened(chromium: Any, tmp_path: Path) -> Iterator[Any]:
+    """A function that exports a model and opens its page, which asks for nothing but itself."""
+    context = chromium.new_context()
+    context.set_offline(True)
+    page = context.new_page()
+    requests: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    file = tmp_path / "generator.html"
+
+    def opening(model: Any, size: tuple[int, int] = SIZES[0]) -> Any:
+        save_page(model, "a run", file)
+        page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+        page.goto(file.as_uri())
+        page.evaluate("ready")
+        return page
+
+    yield opening
+    context.close()
+    assert requests == [file.as_uri()]
+    assert errors == []
+
+
+def drawn(page: Any, latents: torch.Tensor, labels: Any) -> torch.Tensor:
+    """What the page's JavaScript draws, (B, C * H * W)."""
+    code = "([latents, labels]) => latents.map((z, i) => [...draw(z, labels && labels[i])])"
+    return torch.tensor(page.evaluate(code, [latents.tolist(), labels]))
+
+
+@pytest.mark.parametrize("kind", ["colours", "conditional", "embedding", "clusters", "vae", "own"])
+def test_the_page_draws_what_pytorch_draws(kind: str, opened: Any) -> None:
+    model = contrasting(MODELS[kind]())
+    page = opened(model)
+    latents, labels = model.draw(12, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        wanted = model(latents, labels).clamp(0, 1).flatten(1)
+    found = drawn(page, latents, None if labels is None else labels.tolist())
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-2)
+    assert wanted.std() > 0.1
+
+
+def test_the_page_reads_8_bits_and_mixes_classes(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(export_html, "LARGE", 50)
+    monkeypatch.setattr(export_html, "FINENESS", (32,))
+    monkeypatch.setattr(export_html, "TOLERANCE", 0.1)  # random weights amplify what is cut off
+    model = contrasting(MODELS["conditional"]())
+    page = opened(model)
+    latents, labels = model.draw(12, torch.Generator().manual_seed(1))
+    read = read_page((tmp_path / "generator.html").read_bytes())
+    torch.testing.assert_close(
+        drawn(page, latents, labels.tolist()), compute(*read, latents, labels).flatten(1)
+    )
+    mixtures = torch.rand(12, 10)
+    with torch.no_grad():
+        wanted = model(latents, mixtures).flatten(1)
+    torch.testing.assert_close(drawn(page, latents, mixtures.tolist()), wanted, rtol=0, atol=5e-2)
+
+
+def long_names() -> Any:
+    model = contrasting(small(ConditionalGAN, num_classes=4))
+    model.frame = Frame(SHAPE, 255.0, CLASSES)
+    return model
+
+
+def without_classes() -> Any:
+    return contrasting(small(SelfConditionedGAN, clusters=3))
+
+
+def is_drawn(page: Any) -> bool:
+    return len({*page.evaluate(PIXELS)}) > 20
+
+
+def test_a_class_another_style_and_a_walk_change_the_image(opened: Any) -> None:
+    page = opened(long_names())
+    assert is_drawn(page)
+    seen = [page.evaluate(PIXELS)]
+
+    def changed() -> None:
+        assert is_drawn(page)
+        seen.append(page.evaluate(PIXELS))
+        assert seen[-1] not in seen[:-1]
+
+    page.get_by_role("button", name="</script>").click()
+    changed()
+    assert page.locator("#caption").inner_text() == "</script>, style 1"
+    page.get_by_role("button", name="Another style").click()
+    changed()
+    page.get_by_label("Walk to").select_option("T-shirt/top")
+    page.locator("#walk").focus()
+    page.keyboard.press("End")
+    changed()
+    assert page.locator("#caption").inner_text().startswith("T-shirt/top, style")
+    page.get_by_label("in the same style").check()
+    page.locator("#walk").fill("0.5")
+    changed()
+    page.get_by_role("button", name="Walk", exact=True).click()
+    for _ in range(600):  # `wait_for_function` is code from a string, which the page forbids
+        if float(page.locator("#walk").input_value()) > 0.6:
+            break
+        page.wait_for_timeout(50)
+    page.get_by_role("button", name="Stop").click()
+    changed()
+
+
+def test_a_page_without_classes_has_none(opened: Any) -> None:
+    page = opened(without_classes())
+    assert not page.locator("#towards").is_visible()
+    before = page.evaluate(PIXELS)
+    page.locator("#choices button").nth(3).click()
+    assert is_drawn(page)
+    assert page.evaluate(PIXELS) != before
+    assert page.locator("#caption").inner_text() == "style 4"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("model", [long_names, without_classes, MODELS["colours"]])
+def test_nothing_overflows(model: Any, size: tuple[int, int], opened: Any) -> None:
+    page = opened(contrasting(model()) if isinstance(model, partial) else model(), size)
+    code = "[...document.querySelectorAll('*')].map((e) => e.getBoundingClientRect().right)"
+    assert max(page.evaluate(code)) <= size[0]
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
