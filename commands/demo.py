@@ -22,7 +22,7 @@ from torchvision.transforms.functional import to_pil_image
 from callbacks.function_fit import probability_surface
 from callbacks.results import class_names
 from commands.compare import logged_by
-from commands.live import add_training
+from commands.live import add_training, stop_all
 from commands.loading import RUNS, load
 from commands.terminal import without_irrelevant_messages
 from datamodules.frame import Frame, to_frame
@@ -88,7 +88,10 @@ def demo(runs: list[Path] | None = None, port: int = 7860, trust: bool = False) 
     with tempfile.TemporaryDirectory(prefix="ladder-demo-") as folder:  # pictures of the page
         os.environ.update(OFFLINE, GRADIO_TEMP_DIR=folder)
         with without_irrelevant_messages():
-            serve(build(found), port)
+            try:
+                serve(build(found), port)
+            finally:
+                stop_all()
 
 
 def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -62,6 +63,7 @@ class Live(Callback):
         self.progress = "step 0"
         self.picture = draw(self.model, self.data)
         self._drawn = self._began = self.seen = 0.0  # times
+        BEGUN.add(self)
 
     def start(self) -> None:
         """Starts, or goes on, until nobody looks any more."""
@@ -94,15 +96,27 @@ class Live(Callback):
             trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if self.one_step or time.monotonic() - self.seen > FORGOTTEN:
-            self.one_step = False
+        if one_step := self.one_step or time.monotonic() - self.seen > FORGOTTEN:
             self.go.clear()
         if time.monotonic() - self._drawn > PAUSE or not self.go.is_set():
             self.picture = draw(self.model, self.data)
             losses = [f"{k} {v:.3f}" for k, v in trainer.callback_metrics.items() if "loss" in k]
             self.progress = ", ".join([f"step {trainer.global_step}", *losses])
             self._drawn = time.monotonic()
+        if one_step:
+            self.one_step = False  # now, because the page waits for it and then for nothing else
         time.sleep(max(0.0, FASTEST - (time.monotonic() - self._began)))
+
+
+BEGUN: "WeakSet[Live]" = WeakSet()
+
+
+def stop_all() -> None:
+    """Ends all trainings, and waits for their ends: a thread must not outlive the interpreter."""
+    for live in [*BEGUN]:
+        live.stop()
+        if live.thread.is_alive():
+            live.thread.join()
 
 
 def build(task: str, hidden: int, rate: float, activation: str) -> Any:

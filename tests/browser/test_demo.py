@@ -170,6 +170,8 @@ def test_a_network_trains_in_front_of_the_eyes(page: Any) -> None:
     page.get_by_label("GAN, ring").check()
     page.get_by_text("step 0", exact=True).wait_for()
     page.get_by_text("where D finds them real").wait_for()
+    page.get_by_role("button", name="Start").click()  # it trains on when the server is stopped
+    page.get_by_text("step 0", exact=True).wait_for(state="detached")
 
 
 def test_other_names_of_the_machine_are_refused(address: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from commands import live
-from commands.live import TASKS, Live
+from commands.live import TASKS, Live, draw
 
 Begin = Callable[..., Live]
 
@@ -15,15 +15,8 @@ Begin = Callable[..., Live]
 @pytest.fixture
 def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
     monkeypatch.setattr(live, "FASTEST", 0.0)
-    begun: list[Live] = []
-
-    def build(task: str, hidden: int = 8, rate: float = 0.03) -> Live:
-        begun.append(Live(task, hidden, rate, "tanh"))
-        return begun[-1]
-
-    yield build
-    for training in begun:
-        training.stop()
+    yield lambda task, hidden=8, rate=0.03: Live(task, hidden, rate, "tanh")
+    live.stop_all()
 
 
 def wait(condition: Callable[[], bool]) -> None:
@@ -55,6 +48,17 @@ def test_a_step_is_one_and_changes_the_picture(task: str, begin: Begin) -> None:
     assert (np.asarray(training.picture) != first).any()
 
 
+def test_a_step_ends_when_its_picture_is_there(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = begin("XOR")
+    slow = lambda *given: time.sleep(0.3) or draw(*given)  # noqa: E731
+    monkeypatch.setattr(live, "draw", slow)
+    training.step()
+    wait(lambda: not training.one_step)
+    assert training.progress.startswith("step 1, ")
+
+
 def test_it_pauses_goes_on_and_ends(begin: Begin) -> None:
     training = begin("two moons")
     training.start()
@@ -79,6 +83,14 @@ def test_it_rests_when_nobody_looks(begin: Begin, monkeypatch: pytest.MonkeyPatc
     training.start()
     wait(lambda: not training.go.is_set())
     assert steps(training) > 1
+
+
+def test_all_end_before_the_program(begin: Begin) -> None:
+    running, paused, idle = begin("XOR"), begin("two moons"), begin("GAN, ring")
+    running.start()
+    take_step(paused)
+    live.stop_all()
+    assert not any(training.thread.is_alive() for training in (running, paused, idle))
 
 
 def test_one_that_never_started_ends(begin: Begin) -> None:
