@@ -87,7 +87,11 @@ class Live(Callback):
         options: dict[str, Any] = {f"enable_{name}": False for name in off}
         options |= {"logger": False, "log_every_n_steps": 1, "limit_val_batches": 0}
         options |= {"accelerator": "cpu"}
-        Trainer(max_epochs=-1, callbacks=[self], **options).fit(self.model, datamodule=self.data)
+        trainer = Trainer(max_epochs=-1, callbacks=[self], **options)
+        try:
+            trainer.fit(self.model, datamodule=self.data)
+        finally:
+            self.ended = True  # also after an error, so that the page does not wait
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self.go.wait()

@@ -73,7 +73,7 @@ def sweep(
         objective: Search for the best value of this metric of training or validation.
         direction: What is the best; by default known from the objective.
         trials: Number of runs of a search, with those that have ended.
-        jobs: Train so many runs at once, each on a GPU of its own if there are several.
+        jobs: Train so many runs at once. They share the cores, and take the GPUs in turn.
         out: Folder to write to; by default runs/<experiment>-sweep.
         fit: Options of fit for all runs, which include --config.
     """

@@ -1,10 +1,12 @@
 """A training in front of the eyes: it starts, rests, goes on by a step, ends, and learns."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
 
 from commands import live
 from commands.live import TASKS, Live, draw
@@ -91,6 +93,26 @@ def test_all_end_before_the_program(begin: Begin) -> None:
     take_step(paused)
     live.stop_all()
     assert not any(training.thread.is_alive() for training in (running, paused, idle))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_weights_that_are_no_numbers_are_drawn(task: str, begin: Begin) -> None:
+    training = begin(task)
+    for weight in training.model.state_dict().values():  # and of its average
+        if weight.is_floating_point():
+            weight.fill_(torch.nan)
+    take_step(training)
+    assert training.thread.is_alive()
+
+
+def test_a_training_that_fails_has_ended(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda *_: None)
+    training = begin("XOR")
+    monkeypatch.setattr(live, "draw", None)
+    training.step()
+    training.thread.join(60)
+    assert training.ended  # so that the page does not wait for it
+    training.start()  # does nothing
 
 
 def test_one_that_never_started_ends(begin: Begin) -> None:
