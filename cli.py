@@ -52,10 +52,27 @@ def run_lightning(args: list[str], own_process: bool = False) -> "LadderCLI":
             from commands.ladder_cli import LadderCLI
 
             terminal.shorten_warnings()
-            return LadderCLI(args)
+            run = LadderCLI(args)
+        except SystemExit:  # saved, because it was told to stop
+            _leave_ranks(own_process)
+            raise
         finally:
             if not own_process:
                 signals.restore()
+    _leave_ranks(own_process)
+    return run
+
+
+def _leave_ranks(own_process: bool) -> None:
+    """Leaves the group of ranks before the interpreter shuts down, as torch asks.
+
+    A thread of gloo that lets go of a tensor during the shutdown would abort the process, and the
+    job would count as failed. After an error the group stays: a rank may wait for this one in it.
+    """
+    import torch.distributed as dist
+
+    if own_process and dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 import cli
 from commands import COMMANDS, help_texts
@@ -236,3 +238,22 @@ def test_errors_of_others_are_one_line_and_those_of_the_program_keep_their_trace
         assert explained(error)[1].startswith("out of memory: set a smaller --data.batch_size")
     for mistake in (RuntimeError("a mistake in a model"), ValueError("another"), KeyError("x")):
         assert explained(mistake)[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "stays"), [(None, False), (SystemExit(75), False), (RuntimeError("a rank died"), True)]
+)
+def test_leaves_the_other_ranks_before_the_interpreter_shuts_down(
+    end: BaseException | None, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a thread of gloo aborts some of the processes (pytorch/pytorch#179291)."""
+
+    def command(args: list[str]) -> None:
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        if end is not None:
+            raise end
+
+    monkeypatch.setattr("commands.ladder_cli.LadderCLI", command)
+    with pytest.raises(type(end)) if end else nullcontext():
+        cli.run_lightning(["fit"], own_process=True)
+    assert dist.is_initialized() == stays
