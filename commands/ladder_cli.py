@@ -137,10 +137,12 @@ class LadderCLI(LightningCLI):
             )
         if "--init_from" in given:
             wanted = None  # a run's config names its own
+        folder = self.runs / self.experiment
         if command == "fit" and wanted is None and cluster.in_job():
-            wanted = checkpoints.newest(self.runs / self.experiment / cluster.run_name())
+            wanted = checkpoints.newest(folder / cluster.run_name())
+        if command == "fit" and wanted == "last" and cluster.is_restarted_by_torchrun():
+            wanted = checkpoints.newest(folder, resume=True)  # None at its first start
         if wanted is not None:
-            folder = self.runs / self.experiment
             self.checkpoint = checkpoints.resolve(wanted, folder, command == "fit")
             step = checkpoints.step_of(self.checkpoint) or 0
             run = self._folder_of_checkpoint or self.checkpoint

@@ -30,10 +30,34 @@ def run_name() -> str:
     return name if step == "0" else f"{name}_step_{step}"
 
 
+def is_restarted_by_torchrun() -> bool:
+    """Returns whether torchrun starts this command again if one of its processes fails."""
+    return TorchElasticEnvironment.detect() and _number("TORCHELASTIC_MAX_RESTARTS", 0) > 0
+
+
+def shape_of_torchrun(devices: Any) -> dict[str, Any]:
+    """Returns the Trainer's devices, if they are not given, and nodes; empty without torchrun.
+
+    After the loss of a node it starts the others again, so the nodes are those of the moment.
+    """
+    if not TorchElasticEnvironment.detect():
+        return {}
+    local = _number("LOCAL_WORLD_SIZE")
+    return {
+        "devices": local if devices in ("auto", -1) else devices,
+        "num_nodes": _number("WORLD_SIZE") // local,
+    }
+
+
 def check_launch() -> None:
     """Refuses launches that make Lightning hang, before any Trainer."""
     tasks, name = _number("SLURM_NTASKS"), os.environ.get("SLURM_JOB_NAME")
     if TorchElasticEnvironment.detect():
+        if is_restarted_by_torchrun() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            raise UserError(
+                "torchrun: after a restart, processes would call those that have ended, whose "
+                "addresses torch keeps: `export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1` first."
+            )
         return
     if name in SHELLS and _number("SLURM_STEP_NUM_TASKS") > 1:
         raise UserError(
@@ -50,16 +74,18 @@ def check_launch() -> None:
 
 
 def check_shape(trainer: Trainer) -> None:
-    """Refuses a trainer whose processes are not those that SLURM started, or that starts alone.
+    """Refuses a trainer whose processes are not those that were started, or that starts alone.
 
     Raises:
-        ValueError: Lightning's, if its numbers of devices and nodes are not those of SLURM.
+        ValueError: Lightning's, if its numbers of devices and nodes are not the launcher's.
         UserError: If other nodes are expected and nothing has started them.
     """
     elastic, nodes = TorchElasticEnvironment.detect(), trainer.num_nodes
-    if in_job() and not elastic:
+    if elastic:
+        TorchElasticEnvironment().validate_settings(trainer.num_devices, nodes)
+    elif in_job():
         SLURMEnvironment().validate_settings(trainer.num_devices, nodes)
-    elif not (elastic or nodes == 1 or "MASTER_ADDR" in os.environ):
+    elif nodes > 1 and "MASTER_ADDR" not in os.environ:
         raise UserError(
             f"trainer.num_nodes is {nodes}, but this process is alone and would wait "
             "for the other nodes: start it with `sbatch slurm/train.sbatch` or `torchrun`."
@@ -84,5 +110,5 @@ def insist_on_data(data: Any) -> None:
         data.init_args.dataset = "mnist"
 
 
-def _number(name: str) -> int:
-    return int(os.environ.get(name, "1"))
+def _number(name: str, default: int = 1) -> int:
+    return int(os.environ.get(name, default))

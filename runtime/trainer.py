@@ -54,6 +54,7 @@ class LadderTrainer(Trainer):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
         kwargs |= {"precision": precision, "plugins": plugins}
+        kwargs |= cluster.shape_of_torchrun(kwargs.get("devices", "auto"))
         try:
             super().__init__(*args, **kwargs)
             cluster.check_shape(self)

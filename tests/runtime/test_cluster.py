@@ -124,3 +124,40 @@ def test_fsdp_is_refused_for_a_gan_and_only_for_that() -> None:
 def test_other_nodes_are_not_waited_for_in_vain() -> None:
     with pytest.raises(UserError, match="num_nodes is 2, but this process is alone"):
         LadderTrainer(accelerator="cpu", devices=1, num_nodes=2, strategy="ddp", logger=False)
+
+
+@pytest.fixture
+def torchrun(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets the variables of a process that torchrun started."""
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # a Trainer sets it, for the whole process
+
+    def set_variables(ranks: int = 1, nodes: int = 1, **variables: int | str) -> None:
+        defaults = {
+            "RANK": 0, "LOCAL_RANK": 0, "GROUP_RANK": 0, "WORLD_SIZE": ranks * nodes,
+            "LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "localhost", "MASTER_PORT": 1,
+            "TORCHELASTIC_RUN_ID": "test",
+        }  # fmt: skip
+        for name, value in (defaults | variables).items():
+            monkeypatch.setenv(name, str(value))
+
+    return set_variables
+
+
+def test_a_trainer_has_the_processes_that_torchrun_started(torchrun: Any) -> None:
+    torchrun(ranks=4, nodes=2)
+    trainer = LadderTrainer(accelerator="cpu", num_nodes=3, logger=False)  # one node was lost
+    assert (trainer.num_devices, trainer.num_nodes, trainer.world_size) == (4, 2, 8)
+
+
+def test_other_devices_than_torchruns_are_refused(torchrun: Any) -> None:
+    torchrun(ranks=4)
+    with pytest.raises(UserError, match="2 [*] 1.*does not match"):
+        LadderTrainer(accelerator="cpu", devices=2, logger=False)
+
+
+def test_restarts_that_would_call_processes_of_the_past_are_refused(torchrun: Any) -> None:
+    torchrun(TORCHELASTIC_MAX_RESTARTS=9, TORCHELASTIC_USE_AGENT_STORE="True")
+    with pytest.raises(UserError, match="export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        LadderTrainer(accelerator="cpu", logger=False)
+    torchrun(TORCHELASTIC_MAX_RESTARTS=9, TORCHELASTIC_USE_AGENT_STORE="False")
+    LadderTrainer(accelerator="cpu", logger=False)

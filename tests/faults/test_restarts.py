@@ -1,0 +1,115 @@
+"""torchrun starts the ranks again after one is killed or stopped, and the run ends as without it.
+
+`python -m tests.faults.test_restarts RANKS MINUTES SECONDS` measures how much of the time is left
+for training if a rank ends every so many seconds.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.faults import runs
+from tests.faults.runs import rounds
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--max-restarts=100"]
+# torch would keep the addresses of processes that have ended.
+ENVIRONMENT = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+EPOCHS = 60
+SIGNALS = [signal.SIGKILL]
+
+
+def until(epochs: int) -> list[str]:
+    """Options of the run, without pictures, which take longer than all its steps."""
+    return [f"--trainer.max_epochs={epochs}", "--trainer.pictures=false"]
+
+
+class Run:
+    """A small classifier that torchrun trains, and restarts if a rank fails."""
+
+    def __init__(self, root: Path, ranks: int, epochs: int, *more: str) -> None:
+        root.mkdir()
+        self.root = root
+        options = [*runs.MODELS["classifier"], *runs.SMALL, *runs.DIGITS, *until(epochs)]
+        options += [f"--trainer.default_root_dir={root}", "--ckpt_path=last"]
+        command = [*TORCHRUN, f"--nproc-per-node={ranks}", "cli.py", "fit", *options, *more]
+        with (root / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=log, stderr=log
+            )
+
+    def wait_for_more(self) -> None:
+        """Waits until the run has saved a newer checkpoint than now, or has ended."""
+        before = self.saved()
+        runs.wait_for(lambda: self.saved() > before or self.process.poll() is not None)
+
+    def saved(self) -> float:
+        """The time of the newest checkpoint."""
+        found = self.root.glob("run/version_0/checkpoints/last.ckpt")
+        return max((path.lstat().st_mtime for path in found), default=0.0)
+
+    def hit(self, chance: random.Random, signum: signal.Signals) -> None:
+        """Sends a signal to one of the ranks."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(int(chance.choice(children)), signum)
+
+    def end(self) -> str:
+        """Waits for the end, which must be a good one, and returns what was printed."""
+        code = self.process.wait(runs.PATIENCE)
+        text = (self.root / "log").read_text()
+        assert code == 0, text[-3000:]
+        return text
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of the run without a fault."""
+    root = tmp_path_factory.mktemp("whole")
+    runs.finish(runs.start(root, "classifier", *until(EPOCHS), processes=2), root)
+    return root
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_run_heals_itself(signum: signal.Signals, whole: Path, tmp_path: Path) -> None:
+    chance = random.Random(int(signum))
+    for number in range(rounds(full=10, short=1)):
+        run = Run(tmp_path / str(number), 2, EPOCHS)
+        run.wait_for_more()
+        time.sleep(chance.uniform(0, 1))
+        run.hit(chance, signum)
+        assert "Continues" in run.end()
+        runs.check_equal(run.root, whole, spare=1)
+
+
+def measure(root: Path, ranks: int, minutes: float, seconds: float) -> None:
+    """Prints how long restarts take, and the share of the time that is left for training."""
+    chance, waits = random.Random(0), list[float]()
+    run = Run(root / "run", ranks, 10**6)
+    run.wait_for_more()
+    start = time.monotonic()
+    while time.monotonic() - start < 60 * minutes:
+        time.sleep(seconds - (waits[-1] if waits else 0))
+        began = time.monotonic()
+        run.hit(chance, signal.SIGKILL)
+        time.sleep(0.2)  # a rank may be amid a save
+        run.wait_for_more()
+        waits.append(time.monotonic() - began)
+    took = time.monotonic() - start
+    run.process.terminate()
+    run.process.wait()
+    print(
+        f"{ranks} ranks, {len(waits)} faults in {took:.0f} s: {1 - sum(waits) / took:.0%} trained"
+    )
+    print("from a fault to the next checkpoint, s:", *(f"{wait:.1f}" for wait in sorted(waits)))
+
+
+if __name__ == "__main__":
+    measure(Path(os.environ["TMPDIR"]), int(sys.argv[1]), *map(float, sys.argv[2:]))
