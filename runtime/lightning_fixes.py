@@ -4,11 +4,13 @@ Only this file uses its private names. The corrections act on this project's Tra
 verified for the versions that `pyproject.toml` allows.
 """
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from weakref import WeakSet
 
 from lightning import Trainer
+from lightning.fabric.plugins.collectives.torch_collective import default_pg_timeout
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 _corrected: WeakSet[Trainer] = WeakSet()
@@ -94,6 +96,12 @@ def _log_metrics(connector: Any, *args: Any, **kwargs: Any) -> None:
     loop._batches_that_stepped += more
     type(connector).log_metrics(connector, *args, **kwargs)
     loop._batches_that_stepped -= more
+
+
+def limit_waiting(trainer: Trainer, limit: timedelta) -> None:
+    """Limits how long a rank waits for others, unless the strategy has a limit of its own."""
+    if getattr(trainer.strategy, "_timeout", None) == default_pg_timeout:
+        vars(trainer.strategy)["_timeout"] = limit
 
 
 def leave_signals_alone(trainer: Trainer) -> None:

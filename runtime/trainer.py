@@ -1,5 +1,6 @@
 """Lightning's Trainer with this project's defaults."""
 
+from datetime import timedelta
 from typing import Any, Literal
 
 from lightning import Trainer
@@ -16,6 +17,7 @@ from runtime.cpu import (
     take_subnormal_numbers_as_zero,
 )
 from runtime.errors import UserError
+from runtime.ranges import PositiveFloat
 
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
@@ -30,6 +32,8 @@ class LadderTrainer(Trainer):
         precision: Like Lightning's. `auto` is bf16-mixed if the hardware multiplies bf16
             natively, otherwise 32-true.
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.
+        rank_timeout: Seconds that a process waits for another one before the run fails. A strategy
+            that is given as a class keeps its own `timeout`.
         pictures: Draw pictures into the run's folder and send them to its loggers.
     """
 
@@ -38,6 +42,7 @@ class LadderTrainer(Trainer):
         *args: Any,
         precision: Precision = "auto",  # type: ignore[valid-type]
         plugins: Any | None = None,
+        rank_timeout: PositiveFloat = 600.0,
         pictures: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -60,6 +65,7 @@ class LadderTrainer(Trainer):
         except REFUSALS as error:
             raise UserError(f"trainer: {error}") from error
         lightning_fixes.correct(self)
+        lightning_fixes.limit_waiting(self, timedelta(seconds=rank_timeout))
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
             take_subnormal_numbers_as_zero()
