@@ -4,6 +4,7 @@ Only this file uses its private names. The corrections act on this project's Tra
 verified for the versions that `pyproject.toml` allows.
 """
 
+from collections import OrderedDict
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -76,6 +77,17 @@ def _run(loop: Any) -> None:
         trainer.training = True
         connector["log_metrics"] = log_metrics
     loop.on_run_end()
+
+
+def train_on(trainer: Trainer, batch: Any, batch_idx: int) -> None:
+    """Trains on a batch as `_advance` does, without counting or logging it."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    trainer.lightning_module.on_train_batch_start(batch, batch_idx)
+    arguments = loop._build_kwargs(OrderedDict(), batch, batch_idx)
+    if trainer.lightning_module.automatic_optimization:
+        loop.automatic_optimization.run(trainer.optimizers[0], batch_idx, arguments)
+    else:
+        loop.manual_optimization.run(arguments)
 
 
 def _advance(loop: Any, *args: Any) -> None:

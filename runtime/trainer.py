@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from runtime import cluster, lightning_fixes
 from runtime.checkpoints import AtomicCheckpointIO
+from runtime.corruption import Corruption
 from runtime.cpu import (
     bf16_slowdown,
     choose_precision,
@@ -17,7 +18,7 @@ from runtime.cpu import (
     take_subnormal_numbers_as_zero,
 )
 from runtime.errors import UserError
-from runtime.ranges import PositiveFloat
+from runtime.ranges import NonNegative, PositiveFloat
 
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
@@ -34,6 +35,8 @@ class LadderTrainer(Trainer):
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.
         rank_timeout: Seconds that a process waits for another one before the run fails. A strategy
             that is given as a class keeps its own `timeout`.
+        check_every: Repeat one step in so many, and end the run if a bit is wrong; 0: never. See
+            `runtime.corruption`.
         pictures: Draw pictures into the run's folder and send them to its loggers.
     """
 
@@ -43,6 +46,7 @@ class LadderTrainer(Trainer):
         precision: Precision = "auto",  # type: ignore[valid-type]
         plugins: Any | None = None,
         rank_timeout: PositiveFloat = 600.0,
+        check_every: NonNegative = 0,
         pictures: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -58,6 +62,10 @@ class LadderTrainer(Trainer):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
+        if check_every:
+            given = kwargs.get("callbacks") or []
+            given = given if isinstance(given, list) else [given]
+            kwargs["callbacks"] = [*given, Corruption(check_every)]
         kwargs |= {"precision": precision, "plugins": plugins}
         try:
             super().__init__(*args, **kwargs)
