@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-from runtime.errors import LOST_PROCESS, RunFailedError, UserError, explain, is_lost_process
+from runtime.errors import RunFailedError, UserError, explain, is_lost_process, why_lost
 
 ROOT = Path(__file__).parent.parent
 NEEDED = ("torch", "lightning", "jsonargparse", "yaml", "numpy", "torchvision", "torchmetrics",
@@ -61,7 +61,7 @@ def explained(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError):
         return 1, explain(error)
     if is_lost_process(error):
-        return 1, LOST_PROCESS
+        return 1, why_lost(error)
     if isinstance(error, MemoryError):
         return 1, OUT_OF_MEMORY
     message, lightnings = " ".join(str(error).split()), _is_lightnings(error)

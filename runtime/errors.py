@@ -9,18 +9,26 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in the order in which Lightning looks
-GRACE = 1.0  # seconds
+GRACE, PATIENCE = 1.0, 6.0  # seconds
 LOST_PROCESS = (
     "another process of this run has ended. Its own message says why; without one it was killed, "
     "for example at a memory limit. Checkpoints are kept: `--ckpt_path last` goes on."
 )
+STUCK_PROCESS = (
+    "rank {ranks} did not answer within {seconds:g} s (--trainer.rank_timeout): it is stuck or cut "
+    "off. Checkpoints are kept: end its process, then `--ckpt_path last` goes on."
+)
+NOT_STARTED = "not all processes of this run have started within --trainer.rank_timeout."
 # What gloo, NCCL and the store say if they no longer reach a process, and nothing else of theirs.
 _LOST = re.compile(
-    r"gloo/transport/.*(closed by peer|reset by peer|broken pipe|connection timed out|no route)"
+    r"gloo/transport/.*(closed by peer|reset by peer|broken pipe|timed out|no route)"
+    r"|timeout caused pair closure|timed out after \S+ (seconds waiting for clients|while trying)"
     r"|ncclRemoteError|remote process exited|remote server shutdown or crash",
     re.IGNORECASE | re.DOTALL,
 )
@@ -42,6 +50,47 @@ def is_lost_process(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
 
 
+def why_lost(error: BaseException) -> str:
+    """Returns which ranks are stuck or have ended; empty if all are here, but wait for another."""
+    dist: Any = sys.modules.get("torch.distributed")
+    if not dist.is_initialized():
+        return NOT_STARTED
+    unreachable = [0] if dist.get_rank() else [*range(1, dist.get_world_size())]  # 0 has the store
+    missing = _ask_store(lambda store: _roll_call(store, dist, error), unreachable, gone=None)
+    if not missing:
+        return LOST_PROCESS if missing is None else ""
+    seconds = dist.distributed_c10d._get_default_store().timeout.total_seconds()
+    return STUCK_PROCESS.format(ranks=", ".join(map(str, missing)), seconds=seconds)
+
+
+def _roll_call(store: Any, dist: Any, error: BaseException) -> list[int] | None:
+    """Returns the ranks that do not say that they are here; None if no rank has timed out."""
+    if "timed out" in str(error).lower():
+        store.set("timed out", "")
+    store.set(f"here: {dist.get_rank()}", "")
+    missing, limit = [*range(dist.get_world_size())], time.monotonic() + PATIENCE / 2
+    while len(missing) > 1 and time.monotonic() < limit:
+        missing = [rank for rank in missing if not store.check([f"here: {rank}"])]
+        time.sleep(GRACE / 20)
+    return missing if store.check(["timed out"]) else None
+
+
+def _ask_store(question: Callable[[Any], Any], silent: Any, gone: Any) -> Any:
+    """Returns what the store of all ranks answers, unless its process is stuck or has ended."""
+    import torch.distributed as dist
+
+    answers = [gone]
+
+    def ask() -> None:
+        with suppress(RuntimeError):
+            answers.append(question(dist.distributed_c10d._get_default_store()))
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return silent if thread.is_alive() else answers[-1]
+
+
 def announce(error: BaseException | str) -> None:
     """Prints an error in one line. Ranks with the same error print it once.
 
@@ -59,10 +108,7 @@ def _is_first_with(text: str) -> bool:
     dist: Any = sys.modules.get("torch.distributed")
     if dist is None or not dist.is_available() or not dist.is_initialized():
         return not int(next((os.environ[name] for name in RANKS if name in os.environ), 0))
-    try:
-        return dist.distributed_c10d._get_default_store().add(f"error: {text}", 1) == 1
-    except RuntimeError:  # the store was in a process that has ended
-        return True
+    return _ask_store(lambda store: store.add(f"error: {text}", 1) == 1, silent=True, gone=True)
 
 
 def explain(error: OSError) -> str:

@@ -4,11 +4,14 @@ Only this file uses its private names. The corrections act on this project's Tra
 verified for the versions that `pyproject.toml` allows.
 """
 
+from collections import OrderedDict
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from weakref import WeakSet
 
 from lightning import Trainer
+from lightning.fabric.plugins.collectives.torch_collective import default_pg_timeout
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 _corrected: WeakSet[Trainer] = WeakSet()
@@ -76,6 +79,17 @@ def _run(loop: Any) -> None:
     loop.on_run_end()
 
 
+def train_on(trainer: Trainer, batch: Any, batch_idx: int) -> None:
+    """Trains on a batch as `_advance` does, without counting or logging it."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    trainer.lightning_module.on_train_batch_start(batch, batch_idx)
+    arguments = loop._build_kwargs(OrderedDict(), batch, batch_idx)
+    if trainer.lightning_module.automatic_optimization:
+        loop.automatic_optimization.run(trainer.optimizers[0], batch_idx, arguments)
+    else:
+        loop.manual_optimization.run(arguments)
+
+
 def _advance(loop: Any, *args: Any) -> None:
     """Trains on one batch, after counting the steps that loggers get anew.
 
@@ -94,6 +108,12 @@ def _log_metrics(connector: Any, *args: Any, **kwargs: Any) -> None:
     loop._batches_that_stepped += more
     type(connector).log_metrics(connector, *args, **kwargs)
     loop._batches_that_stepped -= more
+
+
+def limit_waiting(trainer: Trainer, limit: timedelta) -> None:
+    """Limits how long a rank waits for others, unless the strategy has a limit of its own."""
+    if getattr(trainer.strategy, "_timeout", None) == default_pg_timeout:
+        vars(trainer.strategy)["_timeout"] = limit
 
 
 def leave_signals_alone(trainer: Trainer) -> None:

@@ -110,7 +110,10 @@ class Agreement:
     def __init__(self, world_size: int) -> None:
         self.every = 1 + world_size // 64
         self._calls = 0
-        self._group = dist.new_group(backend="gloo") if world_size > 1 else None
+        self._group = None
+        if world_size > 1:
+            store: Any = dist.distributed_c10d._get_default_store()  # has the other groups' limit
+            self._group = dist.new_group(backend="gloo", timeout=store.timeout)
         self._question: tuple[dist.Work, torch.Tensor] | None = None
 
     def reached(self, told: bool, wait: bool = False) -> bool:

@@ -1,5 +1,6 @@
 """Lightning's Trainer with this project's defaults."""
 
+from datetime import timedelta
 from typing import Any, Literal
 
 from lightning import Trainer
@@ -9,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from runtime import cluster, lightning_fixes
 from runtime.checkpoints import AtomicCheckpointIO
+from runtime.corruption import Corruption
 from runtime.cpu import (
     bf16_slowdown,
     choose_precision,
@@ -16,6 +18,7 @@ from runtime.cpu import (
     take_subnormal_numbers_as_zero,
 )
 from runtime.errors import UserError
+from runtime.ranges import NonNegative, PositiveFloat
 
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
@@ -30,6 +33,10 @@ class LadderTrainer(Trainer):
         precision: Like Lightning's. `auto` is bf16-mixed if the hardware multiplies bf16
             natively, otherwise 32-true.
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.
+        rank_timeout: Seconds that a process waits for another one before the run fails. A strategy
+            that is given as a class keeps its own `timeout`.
+        check_every: Repeat one step in so many, and end the run if a bit is wrong; 0: never. See
+            `runtime.corruption`.
         pictures: Draw pictures into the run's folder and send them to its loggers.
     """
 
@@ -38,6 +45,8 @@ class LadderTrainer(Trainer):
         *args: Any,
         precision: Precision = "auto",  # type: ignore[valid-type]
         plugins: Any | None = None,
+        rank_timeout: PositiveFloat = 600.0,
+        check_every: NonNegative = 0,
         pictures: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -53,6 +62,10 @@ class LadderTrainer(Trainer):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
+        if check_every:
+            given = kwargs.get("callbacks") or []
+            given = given if isinstance(given, list) else [given]
+            kwargs["callbacks"] = [*given, Corruption(check_every)]
         kwargs |= {"precision": precision, "plugins": plugins}
         kwargs |= cluster.shape_of_torchrun(kwargs.get("devices", "auto"))
         try:
@@ -61,6 +74,7 @@ class LadderTrainer(Trainer):
         except REFUSALS as error:
             raise UserError(f"trainer: {error}") from error
         lightning_fixes.correct(self)
+        lightning_fixes.limit_waiting(self, timedelta(seconds=rank_timeout))
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
             take_subnormal_numbers_as_zero()

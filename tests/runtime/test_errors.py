@@ -5,6 +5,7 @@ import pytest
 from runtime.errors import is_lost_process
 
 PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
+BUFFER = "[/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81]"
 
 
 @pytest.mark.parametrize(
@@ -15,9 +16,14 @@ PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
         (f"{PAIR} writev [127.0.0.1]:4492: Broken pipe", True),
         ("NCCL error: ncclRemoteError: A call failed possibly due to a network error", True),
         ("failed to recv. Did the remote server shutdown or crash?", True),
+        (f"{PAIR} Connection timed out", True),
+        (f"{BUFFER} Timed out waiting 600000ms for recv operation to complete", True),
+        ("Application timeout caused pair closure", True),
+        ("Timed out after 601 seconds waiting for clients. 1/2 clients joined.", True),
+        ("The client socket has timed out after 600000ms while trying to connect to (a, 1).", True),
         # Defects of a program, which need their traceback
         (f"{PAIR} op.preamble.length <= op.nbytes. 8 vs 4", False),
-        ("[gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv", False),
+        ("wait timeout after 600000ms, keys: /key", False),
         ("download: Connection reset by peer", False),
         ("mat1 and mat2 shapes cannot be multiplied", False),
     ],

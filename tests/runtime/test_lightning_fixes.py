@@ -1,12 +1,14 @@
 """Corrections of Lightning: each is needed, and applies to this project's Trainer alone."""
 
 import csv
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lightning import Callback, Trainer
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.strategies import DDPStrategy
 
 from models import IrisMLP
 from models.schedule import Schedule
@@ -115,3 +117,13 @@ def test_a_plain_trainer_keeps_its_signals() -> None:
     trainer = fit(Trainer, IrisMLP(), Preemption())
     assert "register_signal_handlers" not in vars(trainer._signal_connector)
     assert "_broadcast_sigterm_tensor" not in vars(trainer.fit_loop.epoch_loop)
+
+
+@pytest.mark.parametrize(("strategy", "seconds"), [
+    ("ddp", 9.0), (DDPStrategy(), 9.0), (DDPStrategy(timeout=timedelta(seconds=7)), 7.0),
+])  # fmt: skip
+def test_a_strategy_keeps_its_own_limit_of_waiting(strategy: Any, seconds: float) -> None:
+    trainer: Any = LadderTrainer(
+        accelerator="cpu", devices=2, strategy=strategy, rank_timeout=9.0, logger=False
+    )
+    assert trainer.strategy._timeout.total_seconds() == seconds

@@ -4,6 +4,7 @@ import shlex
 import signal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -50,7 +51,8 @@ def other_rank(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         flag += answers.pop(0) if answers else 0
         return FakeWork()
 
-    monkeypatch.setattr(dist, "new_group", lambda backend: backend)
+    monkeypatch.setattr(dist, "new_group", lambda backend, timeout: backend)
+    monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", Mock())
     monkeypatch.setattr(dist, "all_reduce", all_reduce)
     return answers
 
