@@ -10,7 +10,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from runtime import cluster, lightning_fixes
 from runtime.checkpoints import AtomicCheckpointIO
-from runtime.corruption import Corruption
 from runtime.cpu import (
     bf16_slowdown,
     choose_precision,
@@ -19,6 +18,7 @@ from runtime.cpu import (
 )
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, PositiveFloat
+from runtime.repetition import Corruption, Rehearsal
 
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
@@ -36,7 +36,7 @@ class LadderTrainer(Trainer):
         rank_timeout: Seconds that a process waits for another one before the run fails. A strategy
             that is given as a class keeps its own `timeout`.
         check_every: Repeat one step in so many, and end the run if a bit is wrong; 0: never. See
-            `runtime.corruption`.
+            `runtime.repetition`.
         pictures: Draw pictures into the run's folder and send them to its loggers.
     """
 
@@ -62,11 +62,10 @@ class LadderTrainer(Trainer):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
-        if check_every:
-            given = kwargs.get("callbacks") or []
-            given = given if isinstance(given, list) else [given]
-            kwargs["callbacks"] = [*given, Corruption(check_every)]
-        kwargs |= {"precision": precision, "plugins": plugins}
+        given = kwargs.get("callbacks") or []
+        callbacks = [*(given if isinstance(given, list) else [given]), Rehearsal()]
+        callbacks += [Corruption(check_every)] if check_every else []
+        kwargs |= {"precision": precision, "plugins": plugins, "callbacks": callbacks}
         kwargs |= cluster.shape_of_torchrun(kwargs.get("devices", "auto"))
         try:
             super().__init__(*args, **kwargs)

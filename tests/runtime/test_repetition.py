@@ -1,6 +1,7 @@
 """A wrong bit ends a run; the search for one changes nothing."""
 
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 import cli
-from runtime.corruption import check
 from runtime.errors import RunFailedError
+from runtime.repetition import check
 from tests import ranks
 from tests.conftest import weights_hash_of
 from tests.faults.runs import MODELS, rows_of
@@ -129,6 +130,21 @@ def test_the_search_changes_nothing(kind: str, tmp_path: Path, in_root: Path) ->
         assert rows_of(plain) == rows_of(checked)
 
 
+class CountedValidations(Callback):
+    """Keeps a number in a buffer that validations change, as a model of a user may."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        pl_module.register_buffer("validations", torch.zeros(()))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        pl_module.validations += 1
+
+
+def test_a_validation_may_change_a_buffer(tmp_path: Path, in_root: Path) -> None:
+    callback = f"--trainer.callbacks={__name__}.CountedValidations"
+    fit(tmp_path, "classifier", "--trainer.check_every=1", callback)
+
+
 def test_of_three_ranks_the_odd_one_is_named() -> None:
     sums = torch.arange(8).expand(4, 8)
     others = sums.clone()
@@ -142,3 +158,21 @@ def test_of_three_ranks_the_odd_one_is_named() -> None:
         check(trainer, names, sums, shared=7)
     gathered[1, :, 1] -= 1
     check(trainer, names, sums, shared=7)
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("more", [[], [ACCUMULATING["classifier"]]])
+def test_three_ranks_resume_to_the_bit(more: list[str], tmp_path: Path) -> None:
+    """Two sum to the same bits in any order."""
+    options = [*more, "--trainer.devices=3", "--trainer.strategy=ddp", "--data.batch_size=48"]
+    options += ["--checkpoint.min_steps=0", "--trainer.check_every=3"]
+    for name, flags in (
+        ("whole", []),
+        ("parts", ["--trainer.max_epochs=1"]),
+        ("parts", ["--ckpt_path=last"]),
+    ):
+        work = partial(fit, tmp_path / name, "classifier", *options, *flags)
+        codes = ranks.end(ranks.start(3, work, tmp_path), 120)
+        assert codes == [0] * 3, (tmp_path / "0.log").read_text()[-3000:]
+    last = "run/version_0/checkpoints/last.ckpt"
+    assert weights_hash_of(tmp_path / "whole" / last) == weights_hash_of(tmp_path / "parts" / last)

@@ -1,4 +1,4 @@
-"""Silent corruption: hardware that computes or keeps a wrong bit, and reports no error."""
+"""Training on a batch a second time, from the same state: to find wrong bits, and to rehearse."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,6 +15,26 @@ from runtime import lightning_fixes
 from runtime.errors import RunFailedError
 
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
+
+
+class Rehearsal(Callback):
+    """Trains on the first batch once more before it counts, if more than two ranks use DDP.
+
+    DDP arranges the gradients anew after its first average, and their place decides how a sum of
+    more than two is rounded. So the first step of a resumed run would not be that of the whole run.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._due = trainer.world_size > 2 and pl_module.automatic_optimization
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        averages = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+        if self._due and averages:
+            self._due = False
+            with undone(trainer, pl_module):
+                lightning_fixes.train_on(trainer, batch, batch_idx)
 
 
 class Corruption(Callback):
@@ -69,7 +89,8 @@ def undone(trainer: Trainer, model: LightningModule) -> Iterator[None]:
     """Undoes what training on a batch does: to the model, optimizers, counters and generators."""
     loops: Any = trainer.fit_loop.epoch_loop
     automatic, manual = loops.automatic_optimization, loops.manual_optimization
-    owners = [*model.modules(), *trainer.optimizers, automatic, manual]
+    wrapped: Any = trainer.strategy.model  # in DDP, whose attributes say when to share buffers
+    owners = [*wrapped.modules(), *trainer.optimizers, automatic, manual]
     mappings: list[Any] = [vars(owner) for owner in owners]
     mappings += [value for owner in mappings for value in owner.values() if isinstance(value, dict)]
     mappings += [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
@@ -103,10 +124,12 @@ def check(trainer: Trainer, names: list[str], sums: Tensor, shared: int) -> None
     """
     ranks = trainer.strategy.all_gather(sums).view(-1, *sums.shape)  # (W, 4, T)
     ended, begun, once, twice = ranks.unbind(dim=1)
+    changed = ended != begun
     alone = (twice[:, None] != twice).float().mean(dim=1) >= 0.5  # unlike half of the ranks or more
-    alone[:, shared:] = False  # batch norm normalizes with a rank's own images
+    for buffers in (changed[:, shared:], alone[:, shared:]):
+        buffers[:] = False  # a validation may change them, and they describe a rank's own images
     for wrong, what in (
-        (ended != begun, "changed between two steps"),
+        (changed, "changed between two steps"),
         (once != twice, "differs if the step is repeated"),
         (alone, "differs between ranks"),
     ):
