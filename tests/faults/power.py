@@ -218,7 +218,7 @@ class Disk:
         """Yields what a power cut may leave now: all if they are few, otherwise a sample."""
         folders = [node for node, changes in self.pending.items() if changes]
         listings = [self._listings(node, chance) for node in folders]
-        contents = [self._contents(node, chance) for node in self.newer]
+        contents = [self._contents(node, chance, 1 + limit // 20) for node in self.newer]
         choices = [*listings, *contents]
         if math.prod(map(len, choices)) <= limit:
             picks: Any = itertools.product(*choices)
@@ -246,17 +246,18 @@ class Disk:
             found.append(self._names_after(folder, order))
         return found[:1] + [names for names in found[1:-1] if names != found[0]] + found[-1:]
 
-    def _contents(self, node: int, chance: random.Random) -> list[bytes]:
+    def _contents(self, node: int, chance: random.Random, places: int) -> list[bytes]:
         """Lists what may be in a file, from nothing new to everything."""
         old, new = self.data[node], self.newer[node]
         if not new:
             return [old, new]
-        cut = chance.randrange(len(old) if new.startswith(old) else 0, len(new))
-        shown = [old, new[:cut], new[:cut] + bytes(len(new) - cut)]
-        padded, torn = old.ljust(len(new), b"\0")[: len(new)], b""
-        for start in range(0, len(new), SECTOR):
-            torn += chance.choice([padded, new])[start : start + SECTOR]
-        return [*shown, torn, new]
+        shown, padded = [old], old.ljust(len(new), b"\0")[: len(new)]
+        for _ in range(places):
+            cut = chance.randrange(len(old) if new.startswith(old) else 0, len(new))
+            starts = range(0, len(new), SECTOR)
+            torn = b"".join(chance.choice([padded, new])[at : at + SECTOR] for at in starts)
+            shown += [new[:cut], new[:cut] + bytes(len(new) - cut), torn]
+        return [*shown, new]
 
     def _tree(self, names: dict[int, dict[str, int]], data: dict[int, bytes]) -> Tree:
         tree: Tree = {}
