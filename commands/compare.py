@@ -16,7 +16,7 @@ import yaml
 import metrics
 from figures.style import styled, write_figure
 from runtime.errors import UserError
-from runtime.files import METRICS, read_json, write
+from runtime.files import METRICS, read_json, whole_lines, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -162,9 +162,7 @@ def scores_of(folder: Path, stages: Sequence[str]) -> tuple[Scores, Scores]:
 
 def logged_by(folder: Path) -> pd.DataFrame:
     """Reads a run's `metrics.csv`, also while the run writes it; empty without that file."""
-    file = folder / "metrics.csv"
-    text = file.read_text() if file.is_file() else ""
-    whole = text[: text.rfind("\n") + 1]  # a last row without its end is not complete
+    whole = whole_lines(folder / "metrics.csv")
     return pd.read_csv(io.StringIO(whole)) if whole else pd.DataFrame()
 
 

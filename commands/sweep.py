@@ -36,7 +36,7 @@ from figures.style import styled, write_figure
 from runtime import signals
 from runtime.cpu import allowed_cores
 from runtime.errors import RunFailedError, UserError
-from runtime.files import read_json, write, write_json
+from runtime.files import read_json, whole_lines, write, write_json
 from runtime.ranges import Positive
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     lock = FileLock(folder / LOCK)
     with lock:
+        drop_half_a_line(folder / STUDY)
         study = optuna.create_study(
             study_name="sweep", direction=direction, pruner=optuna.pruners.MedianPruner(),
             storage=JournalStorage(JournalFileBackend(str(folder / STUDY))), load_if_exists=True,
@@ -166,11 +167,13 @@ def search(
         for number in numbers:
             if (claimed := claim(folder / f"trial_{number}")) is None:
                 continue
-            if number == len(study.trials):
-                # With a seed for each trial, processes do not choose the same values, and a search
-                # that is continued chooses as if it had not been stopped.
-                study.sampler = optuna.samplers.TPESampler(seed=number)
-                study.ask(space)
+            # With a seed for each trial, processes do not choose the same values, and a search that
+            # is continued chooses as if it had not been stopped.
+            study.sampler = optuna.samplers.TPESampler(seed=number)
+            known = study.trials[number:]
+            trial = optuna.Trial(study, known[0]._trial_id) if known else study.ask()
+            for name, choices in space.items():  # a crash may have left out some
+                trial._suggest(name, choices)
             return number, claimed
         return None
 
@@ -197,6 +200,18 @@ def search(
     at_once(work, jobs)
     with lock:
         report_search(study, fit, objective, folder)
+
+
+def drop_half_a_line(journal: Path) -> None:
+    """Removes what a crash has left of a line. Optuna would append to it, and read no line more."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    lock = JournalFileSymlinkLock(str(journal))
+    lock.acquire()
+    try:
+        write(journal, lambda file: file.write_text(whole_lines(journal)))
+    finally:
+        lock.release()
 
 
 def is_bad(trial: "optuna.Trial", run: Path, objective: str) -> bool:

@@ -49,7 +49,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"weights {bad} contain NaN or infinity, so {path} is not written. Earlier "
                 "checkpoints are kept. Try a smaller learning rate or gradient clipping."
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in path.parents[1:5]:  # up to the one that has the folder of all runs
+                files.flush(folder)
+        if (log := path.parent.parent / "metrics.csv").exists():
+            files.flush(log)  # it has the rows before the checkpoint, which nobody logs again
         files.write(path, lambda partial: _save(checkpoint, partial))
 
     def load_checkpoint(
@@ -86,6 +91,7 @@ def link(name: Path, target: Path) -> None:
         files.write(name, lambda copy: shutil.copyfile(target, copy))
     else:
         partial.replace(name)
+        files.flush(name.parent)
 
 
 def problem_of(path: Path) -> str:
@@ -210,20 +216,18 @@ class EpochCheckpoint(ModelCheckpoint):
         if not self.every_n_steps or self._step == before or trainer.is_last_batch:
             return
         if self._step % self.every_n_steps == 0 and not is_over(trainer):
-            self._save_and_link(trainer, pl_module)
+            super().on_train_epoch_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if epoch_is_due(trainer, self.min_steps):
-            self._save_and_link(trainer, pl_module)
+            super().on_train_epoch_end(trainer, pl_module)
 
-    def _save_and_link(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        before = self.best_model_path
-        super().on_train_epoch_end(trainer, pl_module)
-        if self.best_model_path != before:
-            newest = Path(self.best_model_path)
-            if trainer.is_global_zero:
-                link(newest.with_name("last.ckpt"), newest)
-            trainer.strategy.barrier()
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        """Saves and links a checkpoint, before Lightning removes an older one."""
+        super()._save_checkpoint(trainer, filepath)
+        if trainer.is_global_zero:
+            link(Path(filepath).with_name("last.ckpt"), Path(filepath))
+        trainer.strategy.barrier()
 
 
 class BestCheckpoint(ModelCheckpoint):

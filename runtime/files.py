@@ -1,5 +1,6 @@
 """Files that are written whole or not at all. Imports nothing heavy."""
 
+import errno
 import json
 import math
 import os
@@ -15,19 +16,34 @@ METRICS = "metrics.json"  # scores of a run, in its folder
 def write(path: Path, save: Callable[[Path], object]) -> None:
     """Writes a file atomically: it appears complete, under its final name, or not at all.
 
-    The content is on the disk before the file gets its final name, so that this also holds if the
-    machine loses power. `save` gets a path in the same folder, with the same suffix.
+    The content is on the disk before the file gets its final name, and the name before this
+    returns, so that this also holds if the machine loses power. `save` gets a path in the same
+    folder, with the same suffix.
     """
     partial = partial_name(path)
     try:
         with named(path):
             save(partial)
-            with partial.open("r+b") as file:
-                os.fsync(file.fileno())
+            flush(partial)
             partial.replace(path)
+            flush(path.parent)
     finally:
         with suppress(OSError):  # for example on a disk that has become read-only
             partial.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file's content or a folder's names are on the disk. Windows skips folders."""
+    is_folder = path.is_dir()
+    try:
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in (errno.EACCES, errno.EINVAL):
+            raise
 
 
 def partial_name(path: Path) -> Path:
@@ -66,6 +82,12 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
+
+
+def whole_lines(path: Path) -> str:
+    """Returns the text without lines that a kill, a full disk or a power cut has damaged."""
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return "".join(line for line in lines if line.endswith("\n") and "\0" not in line)
 
 
 def _finite(value: Any) -> Any:

@@ -56,10 +56,11 @@ class RunCSVLogger(CSVLogger):
         self._rows = []
 
     def forget_after(self, step: float = float("inf")) -> list[str]:
-        """Removes the rows of later steps and half a row of a killed process; returns columns."""
+        """Removes the rows of later steps and what a crash has left of rows; returns columns."""
         columns, rows = _read(self.path)
         kept = [row for row in rows if not row["step"].isdecimal() or int(row["step"]) <= step]
-        if columns and (len(kept) < len(rows) or not self.path.read_bytes().endswith(b"\n")):
+        damaged = columns and files.whole_lines(self.path) != self.path.read_text()
+        if damaged or len(kept) < len(rows):
             _write(self.path, columns, kept)
         return columns
 
@@ -68,11 +69,8 @@ class RunCSVLogger(CSVLogger):
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Returns the header and the complete rows; a kill or a full disk may leave half a row."""
-    if not path.is_file():
-        return [], []
-    lines = path.read_text().splitlines(keepends=True)
-    header, *rows = [*csv.reader(line for line in lines if line.endswith("\n"))] or [[]]
+    """Returns the header and the complete rows."""
+    header, *rows = [*csv.reader(files.whole_lines(path).splitlines())] or [[]]
     return header, [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
 
 

@@ -8,19 +8,41 @@ import pytest
 from runtime import files
 
 
-def test_the_content_is_on_disk_before_the_file_gets_its_name(
+def test_the_content_is_on_disk_before_the_file_gets_its_name_and_then_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[bytes, bool]] = []
+    seen: list[tuple[bytes | str, bool]] = []
     path = tmp_path / "a.txt"
 
     def fsync(descriptor: int) -> None:
-        seen.append((os.pread(descriptor, 9, 0), path.exists()))
+        folder = os.path.samestat(os.fstat(descriptor), tmp_path.stat())
+        seen.append(("folder" if folder else os.pread(descriptor, 9, 0), path.exists()))
 
     monkeypatch.setattr(os, "fsync", fsync)
     files.write(path, lambda partial: partial.write_text("content"))
-    assert seen == [(b"content", False)]
+    assert seen == [(b"content", False), ("folder", True)]
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("function", "error"), [("open", 13), ("fsync", 22)])
+def test_a_system_that_flushes_no_folders_is_no_error(
+    function: str, error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+
+    def refuse(*_: object) -> int:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, function, refuse)
+    files.flush(tmp_path)
+    with pytest.raises(OSError, match=os.strerror(error)):
+        files.flush(tmp_path / "file")
+
+
+def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"step,loss\n1,0.5\n2,\0\0\0\n3,0.25\n4,0.")
+    assert files.whole_lines(tmp_path / "a.csv") == "step,loss\n1,0.5\n3,0.25\n"
+    assert files.whole_lines(tmp_path / "b.csv") == ""
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
