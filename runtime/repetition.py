@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
@@ -25,13 +26,14 @@ class Rehearsal(Callback):
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._due = trainer.world_size > 2 and pl_module.automatic_optimization
+        averages = isinstance(trainer.strategy, DDPStrategy) and pl_module.automatic_optimization
+        self._due = averages and trainer.world_size > 2
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        averages = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
-        if self._due and averages:
+        ends_window = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if self._due and (ends_window or trainer.is_last_batch):
             self._due = False
             with undone(trainer, pl_module):
                 lightning_fixes.train_on(trainer, batch, batch_idx)
