@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from datamodules.sources import FILES
+from runtime import checkpoints
 from runtime.checkpoints import newest, problem_of, step_of
 from tests.faults import runs
 from tests.faults.runs import at_batch, on_write, rounds
@@ -58,6 +59,7 @@ def read_fails(name: str, code: int) -> None:
         return stream
 
     builtins.open = io.open = opened  # type: ignore[assignment]
+    checkpoints._sound.clear()  # of the process that this one was forked from
 
 
 def all_fails(root: Path, code: int, names: tuple[str, ...] = NAMES) -> None:
