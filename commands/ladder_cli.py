@@ -29,6 +29,7 @@ from runtime import checkpoints, cluster, signals, trust
 from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.errors import UserError
+from runtime.files import named
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
@@ -277,7 +278,9 @@ def with_config_of_run(args: list[str]) -> list[str]:
         return args
     if given.get("--trust", "false").lower() != "true":
         own = trust.import_paths([value for _, value in arguments.values(args)])
-        trust.check_trust(yaml.safe_load(config.read_text()), str(config), own)
+        with named(config):
+            text = config.read_text()
+        trust.check_trust(yaml.safe_load(text), str(config), own)
     return [args[0], "--config", str(config), *args[1:]]
 
 

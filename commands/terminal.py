@@ -2,6 +2,7 @@
 
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,14 +42,16 @@ def without_irrelevant_messages() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LOGGERS]
     for logger in loggers:
         logger.addFilter(is_relevant)
-    before = warnings.formatwarning
+    before, thread_failed = warnings.formatwarning, threading.excepthook
+    # TensorBoard raises what the disk refuses to its thread once more.
+    threading.excepthook = lambda of: issubclass(of.exc_type, OSError) or thread_failed(of)
     try:
         with warnings.catch_warnings():
             for message in IRRELEVANT_WARNINGS:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             yield
     finally:
-        warnings.formatwarning = before
+        warnings.formatwarning, threading.excepthook = before, thread_failed
         for logger in loggers:
             logger.removeFilter(is_relevant)
 

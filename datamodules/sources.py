@@ -17,6 +17,7 @@ from torch import Tensor
 
 from datamodules.base import Split
 from runtime.errors import UserError
+from runtime.files import named
 
 IMAGE_SHAPE = (1, 28, 28)  # (C, H, W) of every data set here
 COUNTS = (60_000, 10_000)  # training and test images of every data set here
@@ -97,8 +98,9 @@ def load_idx_dataset(
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     """Reads a tensor uint8 of this shape from an IDX file, also from `.gz`."""
-    try:
+    with named(path):
         data = path.read_bytes()
+    try:
         data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}): delete it") from error

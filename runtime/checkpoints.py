@@ -328,6 +328,9 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
                 rank_zero_warn(f"{path}: {wrong}. Going back to the checkpoint before it.")
             elif not (resume and _missing_to_resume(path)):
                 return path
+    for path in found:
+        with files.named(path):
+            path.read_bytes()  # raises if the disk refuses, which is not the same as none
     return None
 
 

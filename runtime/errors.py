@@ -34,7 +34,8 @@ _LOST = re.compile(
 )
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-LOST = (errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE)
+LOST = (errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE,
+        errno.EMFILE, errno.ENFILE)  # fmt: skip
 
 
 class UserError(Exception):
@@ -124,4 +125,6 @@ def explain(error: OSError) -> str:
         folder = os.path.dirname(folder)
     with suppress(OSError):
         text += f" ({shutil.disk_usage(folder).free / 1e6:,.1f} MB are free)"
+        if hasattr(os, "statvfs") and (disk := os.statvfs(folder)).f_files and not disk.f_favail:
+            text += ", and too many files are there"
     return f"{text}. Make room, then repeat the command. A run goes on with `--ckpt_path last`."

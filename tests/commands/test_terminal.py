@@ -1,0 +1,25 @@
+"""Messages that ask nothing of the user are hidden, and nothing else."""
+
+import threading
+
+import pytest
+
+from commands import terminal
+
+
+@pytest.mark.parametrize(("error", "shown"), [(OSError(5, "refused"), 0), (ValueError("bug"), 1)])
+def test_a_thread_is_silent_about_the_disk_alone(
+    error: Exception, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+
+    def work() -> None:
+        raise error
+
+    with terminal.without_irrelevant_messages():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert len(seen) == shown
+    assert threading.excepthook == seen.append
