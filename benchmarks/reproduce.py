@@ -36,6 +36,10 @@ PUBLISHED, TRIALS = ROOT / "docs/quality.csv", ROOT / "runs/trials.csv"
 STAGES = {"test": "test", "val": "validate"}  # key in metrics.json -> command
 SAME = ["part", "config_sha256", "options", "split", "seed"]  # one run, if these are equal
 FIVE = (0, 1, 2, 3, 4)
+WIDE = (
+    "--model.generator.width", "64", "--model.trunk.width", "64",
+    "--model.penalties.every", "8", "--trainer.max_steps", "3600",
+)  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -54,6 +58,7 @@ def trick(options: str = "") -> Part:
 
 PARTS = {
     "cgan": Part("configs/cgan.yaml", MNIST),
+    "cgan-wide": Part("configs/cgan.yaml", (*MNIST, *WIDE)),  # twice the width, as it was before
     "gan": Part("configs/gan.yaml", MNIST),
     "long": Part("configs/recipes/long.yaml", seeds=(0, 1, 2)),  # an hour each
     "collapse": Part(

@@ -85,10 +85,11 @@ class Progress(TQDMProgressBar):
             return
         text = f"Will take about {seconds / 60:.0f} minutes: {batches:,} batches of {each:.2g} s."
         if seconds > LONG:
-            steps = float(f"{LONG / each / trainer.accumulate_grad_batches:.1g}")
+            steps = int(LONG / each / trainer.accumulate_grad_batches)
+            unit = 10 ** (len(str(steps)) - 1)
             text += (
-                f" --trainer.max_steps {steps:.0f} would take about {LONG // 60}, at some loss of "
-                "quality. Ctrl-C saves the run, and --ckpt_path last goes on with it."
+                f" --trainer.max_steps {steps // unit * unit} would take less than {LONG // 60}, "
+                "at some loss of quality. Ctrl-C saves the run, and --ckpt_path last goes on."
             )
         Tqdm.write(text)
 

@@ -123,6 +123,6 @@ def test_the_published_runs_are_those_of_the_parts() -> None:
     runs = pd.read_csv(ROOT / "docs/quality.csv")
     cgan = runs[runs["part"] == "cgan"]
     assert sorted(cgan["seed"]) == [0, 1, 2, 3, 4]
-    assert round(cgan["frechet"].mean(), 3) == 0.028
+    assert round(cgan["frechet"].mean(), 3) == 0.033
     assert round(cgan["real_frechet"].mean(), 3) == 0.022
     assert (runs[runs["part"].str.startswith("tricks-")].groupby("part").size() == 5).all()

@@ -136,8 +136,14 @@ class Slow(Small):
         (
             15.0,
             "Will take about 15 minutes: 59 batches of 15 s. --trainer.max_steps 40 would take "
-            "about 10, at some loss of quality. Ctrl-C saves the run, and --ckpt_path last goes on "
-            "with it.",
+            "less than 10, at some loss of quality. Ctrl-C saves the run, and --ckpt_path last "
+            "goes on.",
+        ),
+        (
+            10.4,
+            "Will take about 10 minutes: 59 batches of 10 s. --trainer.max_steps 50 would take "
+            "less than 10, at some loss of quality. Ctrl-C saves the run, and --ckpt_path last "
+            "goes on.",
         ),
     ],
 )
