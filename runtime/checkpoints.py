@@ -345,7 +345,8 @@ def _rank(path: Path) -> tuple[bool, float, bool, str]:
 
 
 def _missing_to_resume(path: Path) -> str:
-    content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    with files.named(path):
+        content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     return ", ".join(key for key in RESUMABLE if key not in content)
 
 

@@ -48,8 +48,8 @@ def flush_fails(code: int, count: int) -> None:
     runs.before(os, "fsync", count, lambda: setattr(os, "fsync", raising(code)))
 
 
-def read_fails(name: str, code: int) -> None:
-    """Refuses what is read from files whose path contains `name`."""
+def read_fails(name: str, code: int, checked: bool = False) -> None:
+    """Refuses what is read from files whose path contains `name`, perhaps after their check."""
     real = builtins.open
 
     def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
@@ -59,7 +59,8 @@ def read_fails(name: str, code: int) -> None:
         return stream
 
     builtins.open = io.open = opened  # type: ignore[assignment]
-    checkpoints._sound.clear()  # of the process that this one was forked from
+    if not checked:
+        checkpoints._sound.clear()  # of the process that this one was forked from
 
 
 def all_fails(root: Path, code: int, names: tuple[str, ...] = NAMES) -> None:
@@ -104,6 +105,7 @@ REFUSALS: dict[str, Refusal] = {
     "stale": partial(midway, lambda root: all_fails(root, errno.ESTALE)),
     "a read of metrics.csv": lambda root, n: read_fails("metrics.csv", errno.EIO),
     "a read of checkpoints": lambda root, n: read_fails(".ckpt", errno.EIO),
+    "a read after the check": lambda root, n: read_fails(".ckpt", errno.EIO, checked=True),
     "a stale checkpoint": lambda root, n: read_fails(".ckpt", errno.ESTALE),
     "a write to metrics.json": lambda root, n: write_fails("metrics.partial", errno.EDQUOT, 1),
 }
