@@ -44,7 +44,7 @@ def freeze() -> None:
 MOMENTS: dict[str, Callable[[], None]] = {
     "a step": lambda: before(Module, "on_train_batch_start", 6, freeze),
     "a validation": lambda: before(Evaluation, "on_validation_batch_end", 2, freeze),
-    "a save": lambda: before(EpochCheckpoint, "_save_and_link", 2, freeze),
+    "a save": lambda: before(EpochCheckpoint, "_save_checkpoint", 2, freeze),
     "a vote": lambda: before(Agreement, "_answer", 9, freeze),
 }
 PLACES = [*product([(2, 0), (2, 1), (4, 0), (4, 2)], MOMENTS)]  # processes and the stuck one
