@@ -33,7 +33,7 @@ test-browser: $(EXTRAS_READY)  ## play with the pages of `demo` and `export` in 
 	$(PYTEST) -m browser tests/browser
 
 test-faults: $(READY)  ## run a few rounds of every fault: kills, damage, full disks
-	$(PYTEST) -n 2 --dist loadfile -m faults tests/faults
+	$(PYTEST) -n 2 --dist loadfile -m "faults and not extras" tests/faults
 
 test-faults-full: $(READY)  ## run all rounds of docs/reliability.md (hours)
 	LADDER_FAULTS=full $(PYTEST) -m faults tests/faults
