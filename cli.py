@@ -64,7 +64,7 @@ def run_lightning(args: list[str], own_process: bool = False) -> "LadderCLI":
 
 
 def _leave_ranks(own_process: bool) -> None:
-    """Leaves the group of ranks before the interpreter shuts down, as torch asks.
+    """Leaves the group of ranks, which torch asks for before the interpreter shuts down.
 
     A thread of gloo that lets go of a tensor during the shutdown would abort the process, and the
     job would count as failed. After an error the group stays: a rank may wait for this one in it.

@@ -111,7 +111,7 @@ def _log_metrics(connector: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def limit_waiting(trainer: Trainer, limit: timedelta) -> None:
-    """Limits how long a rank waits for others, unless the strategy has a limit of its own."""
+    """Limits how long a rank waits for others. A limit that the strategy was given stays."""
     if getattr(trainer.strategy, "_timeout", None) == default_pg_timeout:
         vars(trainer.strategy)["_timeout"] = limit
 

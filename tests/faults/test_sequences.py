@@ -33,7 +33,7 @@ RETURNED = (0, 1, TRY_AGAIN, -signal.SIGKILL)
 
 
 class Step(NamedTuple):
-    """One fault: its name, and the how manieth time of its moment it comes."""
+    """One fault: its name, and after how many of its moments it comes."""
 
     name: str
     count: int
