@@ -86,47 +86,66 @@ class Drift(OneNetwork, Generative):
         for scale in self.scales:
             seen = shrunk(fake, scale)
             fakes, reals = everybody(seen.detach()), everybody(shrunk(images, scale))
-            allowed = pairs(len(fakes), len(reals), classes).to(fakes.device)
-            found, moved = drift(fakes, reals, fakes, allowed, self.temperatures)
+            found, moved = self.field(fakes, reals, classes)
             own = found[self.global_rank * share :][:share]
             loss, size = loss + F.mse_loss(seen, seen.detach() + own), size + moved
         self.count_examples(len(images))
         self.log_means({"loss": loss.detach(), "drift": size})
         return loss
 
+    def field(
+        self, fakes: Tensor, reals: Tensor, classes: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the directions of generated points and their mean length, class by class.
+
+        Args:
+            fakes: (N, D).
+            reals: (M, D).
+            classes: Of both, (N,) and (M,); None: all are of one.
+
+        Raises:
+            UserError: A class has too few real points.
+        """
+        if classes is None:
+            return drift(fakes, enough(reals), fakes, self.temperatures)
+        found, length = torch.zeros_like(fakes), fakes.new_zeros(())
+        for label in classes[0].unique():
+            own = classes[0] == label
+            points = fakes[own]
+            near = enough(reals[classes[1] == label], f" of class {int(label)}")
+            found[own], moved = drift(points, near, points, self.temperatures)
+            length = length + moved * len(points) / len(fakes)
+        return found, length
+
     def directions(self, points: Tensor, reals: Tensor) -> Tensor:
         """Returns where real points (M, ...) send generated ones (N, ...), of all classes."""
-        fakes, reals = points.flatten(1), reals.flatten(1)
-        allowed = pairs(len(fakes), len(reals), None).to(points.device)
-        return drift(fakes, reals, fakes, allowed, self.temperatures)[0].view_as(points)
+        return self.field(points.flatten(1), reals.flatten(1), None)[0].view_as(points)
 
 
 def drift(
-    points: Tensor,
-    attract: Tensor,
-    repel: Tensor,
-    allowed: Tensor,
-    temperatures: Sequence[float],
+    points: Tensor, attract: Tensor, repel: Tensor, temperatures: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Returns the directions V of points, and their mean length.
+    """Returns the directions V (N, D) of points (N, D), and their mean length.
 
     Weights are kernels exp(-distance / temperature), each divided by the root of the product of
     the sums of its row and its column. V = sum_ij a_i r_j (p_i - q_j) over the points p_i that
     attract and q_j that repel, so it changes its sign if they change places.
 
     Args:
-        points: (N, D).
+        points: (N, D). If they are `repel` themselves, none of them repels itself.
         attract: (P, D).
         repel: (Q, D).
-        allowed: bool (N, P + Q), the pairs that count.
         temperatures: As shares of the mean distance. V of each is scaled to a mean square of 1.
     """
     distances = torch.cdist(points, torch.cat([attract, repel]))
-    distances = distances / distances[allowed].mean().clamp(min=1e-12)
+    if points is repel:
+        distances[:, len(attract) :].fill_diagonal_(torch.inf)
+    distances = distances / distances[distances.isfinite()].mean().clamp(min=1e-12)
     total, length = torch.zeros_like(points), points.new_zeros(())
     for temperature in temperatures:
-        logits = (-distances / temperature).masked_fill(~allowed, -torch.inf)
+        logits = -distances / temperature
         weights = ((logits.log_softmax(dim=1) + logits.log_softmax(dim=0)) / 2).exp()
+        weights = weights.nan_to_num()  # of a lone point and itself
         near, far = weights[:, : len(attract)], weights[:, len(attract) :]
         move = (near * far.sum(dim=1, keepdim=True)) @ attract
         move = move - (far * near.sum(dim=1, keepdim=True)) @ repel
@@ -135,24 +154,14 @@ def drift(
     return total, length
 
 
-def pairs(fakes: int, reals: int, classes: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Returns which pairs count, bool (fakes, reals + fakes): of one class, and not with itself.
-
-    Raises:
-        UserError: A batch has too few real images of a class.
-    """
-    alike = torch.ones(fakes, reals + fakes, dtype=torch.bool)
-    if classes is not None:
-        alike = classes[0][:, None] == torch.cat([classes[1], classes[0]])
-    counts = alike[:, :reals].sum(dim=1)
-    if counts.min() < FEWEST:
-        which = "" if classes is None else f" of class {int(classes[0][counts.argmin()])}"
+def enough(reals: Tensor, which: str = "") -> Tensor:
+    """Returns the real points, or refuses a batch that has too few of them."""
+    if len(reals) < FEWEST:
         raise UserError(
-            f"a batch has {int(counts.min())} images{which}, and Drift needs {FEWEST}: set "
+            f"a batch has {len(reals)} images{which}, and Drift needs {FEWEST}: set "
             "data.batch_size higher, to 64 times the number of classes for example"
         )
-    alike[:, reals:].fill_diagonal_(False)
-    return alike
+    return reals
 
 
 def shrunk(images: Tensor, scale: int) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models import Drift
-from models.drift import drift, pairs
+from models.drift import drift
 from runtime.errors import UserError
 
 TEMPERATURES = (0.05, 0.5)
@@ -15,20 +15,16 @@ def sets(seed: int, *sizes: int):
     return [torch.randn(n, 3, generator=random, dtype=torch.float64) for n in sizes]
 
 
-def everything(points, *others):
-    return torch.ones(len(points), sum(map(len, others)), dtype=torch.bool)
-
-
 def test_equal_sets_leave_points_where_they_are():
     points, p = sets(0, 7, 20)
-    found, length = drift(points, p, p, everything(points, p, p), TEMPERATURES)
+    found, length = drift(points, p, p, TEMPERATURES)
     assert length == pytest.approx(0, abs=1e-12)
 
 
 def test_sets_that_change_places_change_the_sign():
     points, p, q = sets(1, 7, 20, 15)
-    there, _ = drift(points, p, q, everything(points, p, q), TEMPERATURES)
-    back, _ = drift(points, q, p, everything(points, p, q), TEMPERATURES)
+    there, _ = drift(points, p, q, TEMPERATURES)
+    back, _ = drift(points, q, p, TEMPERATURES)
     assert there.abs().max() > 0.1
     assert torch.allclose(there, -back)
 
@@ -36,19 +32,33 @@ def test_sets_that_change_places_change_the_sign():
 def test_one_point_between_two_follows_the_formula():
     """One point, one that attracts and one that repels: V is along their difference."""
     x, p, q = (torch.tensor([[v]], dtype=torch.float64) for v in (0.0, 1.0, -3.0))
-    found, _ = drift(x, p, q, everything(x, p, q), (0.5,))
+    found, _ = drift(x, p, q, (0.5,))
     assert found.item() == pytest.approx(1.0)  # scaled to a mean square of 1, towards p
 
 
-def test_points_count_pairs_of_their_class_but_never_themselves():
-    allowed = pairs(2, 8, (torch.tensor([0, 1]), torch.tensor([0, 1] * 4)))
-    assert allowed[:, :8].equal(torch.tensor([[True, False] * 4, [False, True] * 4]))
-    assert not allowed[:, 8:].any()
+def field(fakes, reals, *labels):
+    model = Drift((3,), 2, generator=lambda n, s: torch.nn.Linear(n, 3), temperatures=TEMPERATURES)
+    return model.field(fakes, reals, tuple(torch.tensor(found) for found in labels))
+
+
+def test_each_class_drifts_for_itself():
+    fakes, reals = sets(2, 6, 20)
+    found, _ = field(fakes, reals, [0, 1] * 3, [0, 1] * 10)
+    for i in range(2):
+        alone = fakes[i::2]
+        assert torch.allclose(found[i::2], drift(alone, reals[i::2], alone, TEMPERATURES)[0])
+
+
+def test_a_point_does_not_repel_itself():
+    """Alone it would stay where it is: nothing repels, so V, a product of both sides, is 0."""
+    point, reals = sets(3, 1, 8)
+    assert drift(point, reals, point, TEMPERATURES)[0].abs().max() == 0
+    assert drift(point, reals, point.clone(), TEMPERATURES)[0].abs().max() > 0.1
 
 
 def test_a_class_with_few_images_in_a_batch_is_refused():
     with pytest.raises(UserError, match="a batch has 1 images of class 1, and Drift needs 4"):
-        pairs(2, 5, (torch.tensor([0, 1]), torch.tensor([0, 0, 0, 0, 1])))
+        field(*sets(4, 2, 5), [0, 1], [0, 0, 0, 0, 1])
 
 
 def test_a_generator_learns_to_draw_near_a_point():
