@@ -3,8 +3,8 @@
     python -m benchmarks.reproduce cgan [--seeds 0 1 2 3 4] [-- OPTIONS OF fit]
 
 docs/quality.csv has a line for each run. A run that is there with the same config, options and
-split is replaced. With options of `fit` or `--split val` it is another experiment, which goes to
-runs/trials.csv.
+split is replaced. The last line that is printed is a row of docs/records.md. With options of `fit`
+or `--split val` it is another experiment, which goes to runs/trials.csv.
 """
 
 import argparse
@@ -230,6 +230,23 @@ def table(runs: pd.DataFrame, part: str, record: dict[str, Any]) -> str:
     return found.to_string(float_format="{:.4g}".format, na_rep="-")
 
 
+def record_of(runs: pd.DataFrame) -> str:
+    """Formats all seeds of one experiment as a row of docs/records.md."""
+    classifies = "accuracy" in runs and bool(runs["accuracy"].notna().all())
+    values = runs["accuracy" if classifies else "frechet"]
+    text = f"{values.mean():.4f} ({values.min():.4f} to {values.max():.4f})"
+    if not classifies:
+        others = runs.reindex(columns=["real_frechet", "precision", "recall"]).mean()
+        text = " | ".join([text, *(f"{value:.3f}" for value in others)])
+    seconds = runs["cpu_seconds_process"].mean()
+    time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    facts = ("cpu", "commit", "date")
+    hardware, commits, dates = (sorted(set(runs[name])) for name in facts)
+    places = "; ".join(hardware), ", ".join(found[:7] for found in commits), dates[-1]
+    cells = (f"`{runs['part'].iloc[0]}`", text, len(runs), time, *places)
+    return f"| {' | '.join(map(str, cells))} |"
+
+
 def reproduce(options: argparse.Namespace, fit: Sequence[str]) -> bool:
     """Trains and scores all seeds; returns whether every run ended well."""
     if options.part not in PARTS:
@@ -245,8 +262,12 @@ def reproduce(options: argparse.Namespace, fit: Sequence[str]) -> bool:
         record = {"part": options.part, **record}
         print(f"seed {seed}: {record['status']}", flush=True)
         ended_well &= record["status"] == "done"
-        print(table(add(record, file), options.part, record), flush=True)
+        runs = add(record, file)
+        print(table(runs, options.part, record), flush=True)
     print(f"Written: {file}")
+    if published and ended_well:
+        same = (runs["part"] == options.part) & (runs["config_sha256"] == record["config_sha256"])
+        print(f"Row of docs/records.md:\n{record_of(runs[same])}")
     return ended_well
 
 

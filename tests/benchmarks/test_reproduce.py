@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from benchmarks import reproduce
-from benchmarks.reproduce import PARTS
+from benchmarks.reproduce import PARTS, record_of
 from runtime.files import METRICS, write_json
 from tests.conftest import ROOT
 
@@ -126,3 +126,15 @@ def test_the_published_runs_are_those_of_the_parts() -> None:
     assert round(cgan["frechet"].mean(), 3) == 0.033
     assert round(cgan["real_frechet"].mean(), 3) == 0.022
     assert (runs[runs["part"].str.startswith("tricks-")].groupby("part").size() == 5).all()
+
+
+def test_the_records_are_those_of_the_runs() -> None:
+    """Each row of docs/records.md is what all runs of its part and commits give."""
+    runs = pd.read_csv(ROOT / "docs/quality.csv")
+    lines = (ROOT / "docs/records.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    assert len(rows) >= 10
+    for row in rows:
+        part, *_, commits, _ = (cell.strip() for cell in row.strip("|").split("|"))
+        same = (runs["part"] == part.strip("`")) & runs["commit"].str[:7].isin(commits.split(", "))
+        assert record_of(runs[same]) == row
