@@ -27,6 +27,7 @@ def correct(trainer: Trainer) -> None:
     vars(loop)["load_state_dict"] = partial(_load_state_dict, loop)
     vars(loop)["run"] = partial(_run, loop)
     vars(epoch_loop)["advance"] = partial(_advance, epoch_loop)
+    vars(epoch_loop)["_should_check_val_fx"] = partial(_should_validate, epoch_loop)
     vars(connector)["log_metrics"] = partial(_log_metrics, connector)
 
 
@@ -99,6 +100,16 @@ def _advance(loop: Any, *args: Any) -> None:
     steps = loop.global_step if automatic else loop.batch_progress.total.completed
     loop._batches_that_stepped = steps
     type(loop).advance(loop, *args)
+
+
+def _should_validate(loop: Any, *args: Any) -> bool:
+    """Returns whether to validate now: also after the last step of a run, within an epoch.
+
+    Lightning would leave such a run with the scores of its last whole epoch.
+    """
+    over = loop.max_steps != -1 and loop.global_step >= loop.max_steps
+    due: bool = type(loop)._should_check_val_fx(loop, *args)
+    return due or (over and loop.trainer.enable_validation)
 
 
 def _log_metrics(connector: Any, *args: Any, **kwargs: Any) -> None:

@@ -85,6 +85,22 @@ def test_a_run_resumed_at_an_epochs_end_numbers_its_logs_like_another(tmp_path: 
     assert steps("resumed", ckpt_path=tmp_path / "4.ckpt") == [5, 6, 7, 8]
 
 
+@pytest.mark.parametrize(("kind", "steps"), [(Trainer, [2]), (LadderTrainer, [2, 3])])
+def test_a_run_that_ends_within_an_epoch_is_validated(kind: Any, steps: list[int]) -> None:
+    """So that its scores are those of its last weights. Lightning leaves them out."""
+    validated = []
+
+    class Look(Callback):
+        def on_validation_end(self, trainer: Any, module: Any) -> None:
+            validated.append(trainer.global_step)
+
+    fit(
+        kind, IrisMLP(), Look(), max_steps=3, limit_train_batches=2, limit_val_batches=1,
+        num_sanity_val_steps=0,
+    )  # fmt: skip
+    assert validated == steps
+
+
 # -- pre-emption --------------------------------------------------------------------------------
 
 
