@@ -1,11 +1,15 @@
 """Drift: the field in closed form, and what it refuses."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from models import Drift
 from models.drift import drift, pairs
+from models.gan.networks import ModernGenerator
 from runtime.errors import UserError
+from tests.models.gans import fit
 
 TEMPERATURES = (0.05, 0.5)
 
@@ -44,6 +48,23 @@ def test_points_count_pairs_of_their_class_but_never_themselves():
     allowed = pairs(2, 8, (torch.tensor([0, 1]), torch.tensor([0, 1] * 4)))
     assert allowed[:, :8].equal(torch.tensor([[True, False] * 4, [False, True] * 4]))
     assert not allowed[:, 8:].any()
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_training_compares_images_of_a_class_or_all(conditional, monkeypatch):
+    found = []
+
+    def spy(points, attract, repel, allowed, temperatures):
+        found.append(allowed.float())
+        return torch.zeros_like(points), points.new_zeros(())
+
+    monkeypatch.setattr("models.drift.drift", spy)
+    generator = partial(ModernGenerator, width=2)
+    fit(Drift((1, 28, 28), 10, generator, conditional, 4), batch_size=1000, max_steps=1)
+    (allowed,) = found
+    shares = allowed[:, :1000].mean(dim=1)  # of the real images that attract each generated one
+    assert (shares < 0.2).all() if conditional else (shares == 1).all()
+    assert not allowed[:, 1000:].diagonal().any()
 
 
 def test_a_class_with_few_images_in_a_batch_is_refused():
