@@ -33,7 +33,7 @@ def check(files: Iterable[Path]) -> None:
             raise UserError(f"{file}:{line}: not valid YAML, {error.problem}.") from None
         except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
             raise UserError(f"{file}: not a YAML file in UTF-8 ({error}).") from None
-        if not isinstance(found, dict):
+        if not (isinstance(found, dict) and isinstance(found.get("trainer"), dict | None)):
             example = "such as `trainer: {max_steps: 100}`"
             raise UserError(f"{file}: expected options by name, {example}.")
 

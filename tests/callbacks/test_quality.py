@@ -107,6 +107,28 @@ def test_real_images_in_place_of_generated_ones_score_as_real_images(
     assert found["scores"]["label_accuracy"] > 0.99
 
 
+def test_an_image_is_scored_with_the_class_it_was_drawn_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, model = digits(), small(ConditionalGAN)
+    assert data.splits is not None
+    images, labels = data.splits.train
+    known = torch.stack([images[labels == k][0] for k in range(10)]) / 255
+    monkeypatch.setattr(model, "forward", lambda latents, labels: known[labels])
+    run = trainer(tmp_path, Quality(final_samples=100, gan_train=False))
+    run.test(model, datamodule=data, verbose=False)
+    assert scored(tmp_path)["scores"]["label_accuracy"] == 1.0
+
+
+def test_validate_compares_with_the_validation_images(tmp_path: Path) -> None:
+    data, quality = digits(), Quality(final_samples=360)
+    trainer(tmp_path, quality).validate(small(), datamodule=data, verbose=False)
+    assert data.splits is not None
+    assert data.splits.val is not None
+    assert quality._real is not None
+    assert torch.equal(quality._real[1].images, data.splits.val.inputs)
+
+
 class SortedDigits(InMemoryDataModule):
     """Digits in the order of their classes, as a folder of files has them."""
 

@@ -1,11 +1,15 @@
 """Drift: the field in closed form, and what it refuses."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from models import Drift
 from models.drift import drift
+from models.gan.networks import ModernGenerator
 from runtime.errors import UserError
+from tests.models.gans import fit
 
 TEMPERATURES = (0.05, 0.5)
 
@@ -54,6 +58,22 @@ def test_a_point_does_not_repel_itself():
     point, reals = sets(3, 1, 8)
     assert drift(point, reals, point, TEMPERATURES)[0].abs().max() == 0
     assert drift(point, reals, point.clone(), TEMPERATURES)[0].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_training_compares_images_of_a_class_or_all(conditional, monkeypatch):
+    found = []
+
+    def spy(points, attract, repel, temperatures):
+        assert points is repel  # so no point repels itself
+        found.append((len(points), len(attract)))
+        return torch.zeros_like(points), points.new_zeros(())
+
+    monkeypatch.setattr("models.drift.drift", spy)
+    generator = partial(ModernGenerator, width=2)
+    fit(Drift((1, 28, 28), 10, generator, conditional, 4), batch_size=1000, max_steps=1)
+    assert len(found) == (10 if conditional else 1)
+    assert [sum(sizes) for sizes in zip(*found, strict=True)] == [320, 1000]
 
 
 def test_a_class_with_few_images_in_a_batch_is_refused():

@@ -5,8 +5,11 @@ import torch
 from torch import nn
 
 from models import Flow, UNet
+from models.averaging import Averaging
 from models.flow import NEAREST
+from models.unet import FREQUENCIES, sines
 from runtime.errors import UserError
+from tests.models.gans import fit
 
 
 class Linear(nn.Module):
@@ -86,6 +89,35 @@ def test_guidance_goes_beyond_what_the_class_adds():
     assert torch.equal(guided.path(latents, labels)[-1], torch.eye(2))
 
 
+@pytest.mark.parametrize(
+    ("options", "untold", "mean", "spread"),
+    [({}, 0, 0, 1), ({"untold": 0.5, "time_mean": -1.0, "time_spread": 2.0}, 0.5, -1, 2)],
+)
+def test_training_tells_the_class_and_draws_times_as_its_options_say(options, untold, mean, spread):
+    class Seen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(()))
+
+        def forward(self, points, times, classes):
+            self.times, self.classes = times, classes
+            return points + self.weight
+
+    network = Seen()
+    model = Flow((1, 28, 28), 10, lambda s, k: network, average=Averaging(), **options)
+    fit(model, batch_size=1000, max_steps=1)
+    told = network.classes.sum(dim=1)
+    assert (told == 0).float().mean().item() == pytest.approx(untold, abs=0.05)
+    assert told.max() == network.classes.max() == 1
+    assert network.times.logit().mean().item() == pytest.approx(mean, abs=0.2)
+    assert network.times.logit().std().item() == pytest.approx(spread, rel=0.1)
+
+
+def test_a_model_without_classes_is_told_nothing():
+    for labels in (None, torch.tensor([1, 0])):
+        assert flow(Best()).told(labels, torch.zeros(2, 2)).shape == (2, 0)
+
+
 def test_guidance_without_classes_is_refused():
     with pytest.raises(UserError, match="guidance needs data with classes"):
         Flow((1, 8, 8), None, guidance=1.0, untold=0.1)
@@ -102,3 +134,10 @@ def test_the_u_net_returns_a_point_that_is_clean_already():
     clean = network(points, torch.tensor([1.0, 1.0, 0.5]), torch.zeros(3, 2))
     assert torch.equal(clean[:2], points[:2])
     assert not torch.allclose(clean[2], points[2])
+
+
+def test_a_time_is_told_by_its_sines_and_cosines():
+    found = sines(torch.tensor([0.0, 0.25]))
+    assert torch.equal(found[0], torch.tensor([0.0, 1.0]).repeat_interleave(FREQUENCIES))
+    slowest_and_fastest = found[1, [0, FREQUENCIES - 1]]  # 1 and 100 radians in all
+    torch.testing.assert_close(slowest_and_fastest, torch.tensor([0.25, 25.0]).sin())
