@@ -71,7 +71,7 @@ PARTS = {
     "flow-fashion": Part("configs/recipes/fashion_flow.yaml"),
     "drift": Part("configs/drift.yaml", MNIST),
     "drift-fashion": Part("configs/recipes/fashion_drift.yaml"),
-    "mnist-fast": Part("configs/recipes/mnist_fast.yaml"),
+    "mnist-fast": Part("configs/recipes/mnist_fast.yaml", seeds=(*range(50),)),
     "mnist-best": Part("configs/recipes/mnist_best.yaml"),
     "fashion-best": Part("configs/recipes/fashion_best.yaml"),
     "stacked": Part("examples/stacked_mnist/config.yaml", MNIST),

@@ -12,6 +12,7 @@ from models.iris import IrisMLP
 from models.muon import MuonWithAdam
 from models.networks import (
     VGG16,
+    ConvNet,
     FeedForward,
     LectureConvNet,
     OneHiddenLayer,
@@ -25,6 +26,7 @@ from models.unet import UNet
 __all__ = [
     "VGG16",
     "Classifier",
+    "ConvNet",
     "Drift",
     "FeedForward",
     "Flow",

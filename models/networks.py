@@ -172,6 +172,31 @@ def residual_block(channels: int) -> nn.Module:
     return Residual(*ConvBlock(channels, channels), *ConvBlock(channels, channels))
 
 
+class ConvNet(nn.Sequential):
+    """Four convolutions for a few CPU-seconds: images (B, C, H, W) -> logits (B, num_outputs).
+
+    Args:
+        input_shape: (C, H, W), at least 11 x 11 pixels.
+        num_outputs: Number of outputs.
+        width: Channels of the first layer; later layers have two and four times as many.
+    """
+
+    def __init__(
+        self, input_shape: tuple[int, ...], num_outputs: int, width: Positive = 16
+    ) -> None:
+        _check_images(input_shape, "ConvNet", smallest=11)
+        super().__init__(
+            *ConvBlock(input_shape[0], width, kernel_size=5, stride=2, padding=0),
+            *pooled_block(width, 2 * width),
+            *pooled_block(2 * width, 4 * width),
+            *ConvBlock(4 * width, 4 * width),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+            nn.Linear(4 * width, num_outputs),
+        )
+        use_channels_last_(self)
+
+
 class ResidualConvNet(nn.Sequential):
     """A small residual network: images (B, C, H, W) -> logits (B, num_outputs).
 
@@ -296,9 +321,9 @@ class VGG16(nn.Sequential):
         use_channels_last_(self)
 
 
-def _check_images(input_shape: tuple[int, ...], network: str) -> None:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
+def _check_images(input_shape: tuple[int, ...], network: str, smallest: int = 8) -> None:
+    if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
         raise UserError(
-            f"model.network: {network} takes images of 8 x 8 pixels or more, and the data have "
-            f"shape {tuple(input_shape)}: use FeedForward"
+            f"model.network: {network} takes images of {smallest} x {smallest} pixels or more, and "
+            f"the data have shape {tuple(input_shape)}: use FeedForward"
         )

@@ -11,6 +11,7 @@ from torch import nn
 from models.base import NetworkCallable
 from models.networks import (
     VGG16,
+    ConvNet,
     FeedForward,
     LectureConvNet,
     ResidualConvNet,
@@ -64,6 +65,19 @@ def test_lecture_networks_have_the_slides_parameters() -> None:
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
+def test_convnet_has_the_parameters_of_its_layers() -> None:
+    w = 8
+    channels = [(w, 2 * w), (2 * w, 4 * w), (4 * w, 4 * w)]
+    batch_norms = 2 * (w + 2 * w + 4 * w + 4 * w)
+    expected = 25 * w + sum(9 * into * out for into, out in channels) + batch_norms
+    network = ConvNet(SHAPE, 10, width=w)
+    assert count_parameters(network) == expected + (4 * w + 1) * 10
+    assert network[0](torch.rand(2, 1, 28, 28)).shape == (2, w, 12, 12)
+    assert ConvNet((3, 11, 11), 10)(torch.rand(2, 3, 11, 11)).shape == (2, 10)
+    with pytest.raises(UserError, match="11 x 11 pixels or more"):
+        ConvNet((1, 10, 28), 10)
+
+
 def test_residual_convnet_has_the_parameters_of_its_layers() -> None:
     w = 8
     convolutions = 25 * w + 9 * (w * 3 * w + 2 * 9 * w * w + 18 * w * w + 2 * 36 * w * w)
@@ -86,13 +100,13 @@ def test_resnet9_has_the_parameters_of_its_layers_and_begins_at_full_size() -> N
 
 @pytest.mark.parametrize("shape", [(3, 16, 64), (1, 64, 64), (3, 30, 17)])
 @pytest.mark.parametrize(
-    "network", [FeedForward, ResidualConvNet, ResNet9, partial(VGG16, width=1 / 64)]
+    "network", [ConvNet, FeedForward, ResidualConvNet, ResNet9, partial(VGG16, width=1 / 64)]
 )
 def test_networks_take_images_of_any_shape(network: NetworkCallable, shape: Any) -> None:
     assert network(shape, 5)(torch.rand(2, *shape)).shape == (2, 5)
 
 
-@pytest.mark.parametrize("network", [LectureConvNet, ResidualConvNet, ResNet9, VGG16])
+@pytest.mark.parametrize("network", [ConvNet, LectureConvNet, ResidualConvNet, ResNet9, VGG16])
 def test_inputs_that_do_not_fit_are_refused_in_one_line(network: NetworkCallable) -> None:
     with pytest.raises(UserError, match="the data have") as caught:
         network((4,), 3)
