@@ -202,14 +202,11 @@ def text_of(file: str) -> str:
 
 def finder(folder: Path, tests: list[str]) -> str:
     """Returns what finds an error in a copy of the project; empty if all these tests pass."""
-    options = ["-x", "-q", "-rfE", "-m", QUICK, f"--basetemp={folder.parent / 'temporary'}"]
-    options += [
-        "-o",
-        f"faulthandler_timeout={LIMITS[0]}",
-        "-o",
-        "faulthandler_exit_on_timeout=true",
-    ]
-    options += ["--ignore=tests/test_planted.py"]  # which finds each bug in this file's list
+    options = [
+        "-x", "-q", "-rfE", "-m", QUICK, f"--basetemp={folder.parent / 'temporary'}",
+        "-o", f"faulthandler_timeout={LIMITS[0]}", "-o", "faulthandler_exit_on_timeout=true",
+        "--ignore=tests/test_planted.py",  # which finds each bug in this file's list
+    ]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *options, *tests], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
