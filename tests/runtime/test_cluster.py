@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from models import IrisMLP
 from runtime import cluster
 from runtime.errors import UserError
+from runtime.repetition import Corruption
 from runtime.trainer import LadderTrainer
 from tests.models.gans import small
 
@@ -111,14 +112,18 @@ def test_a_job_never_falls_back_to_other_data(
     cluster.insist_on_data(Namespace(class_path="Iris", init_args=Namespace(batch_size=1)))
 
 
-def test_fsdp_is_refused_for_a_gan_and_only_for_that() -> None:
-    def check(strategy: Any, model: Any) -> None:
-        cluster.check_strategy(SimpleNamespace(strategy=strategy), model)  # type: ignore[arg-type]
+def test_fsdp_is_refused_for_what_it_cannot_do() -> None:
+    def check(strategy: Any, model: Any, *callbacks: Any) -> None:
+        trainer: Any = SimpleNamespace(strategy=strategy, callbacks=callbacks)
+        cluster.check_strategy(trainer, model)
 
     with pytest.raises(UserError, match="FSDP cannot train GAN.*strategy ddp"):
         check(FSDPStrategy(), small())
     check(FSDPStrategy(), IrisMLP())
     check(DDPStrategy(), small())
+    with pytest.raises(UserError, match="check_every compares whole weights, and FSDP"):
+        check(FSDPStrategy(), IrisMLP(), Corruption(1000))
+    check(DDPStrategy(), IrisMLP(), Corruption(1000))
 
 
 def test_other_nodes_are_not_waited_for_in_vain() -> None:
