@@ -241,7 +241,7 @@ def record_of(runs: pd.DataFrame) -> str:
     seconds = runs["cpu_seconds_process"].mean()
     time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
     facts = ("cpu", "commit", "date")
-    hardware, commits, dates = (sorted(set(runs[name])) for name in facts)
+    hardware, commits, dates = (sorted(set(runs[name].fillna(""))) for name in facts)
     places = "; ".join(hardware), ", ".join(found[:7] for found in commits), dates[-1]
     cells = (f"`{runs['part'].iloc[0]}`", text, len(runs), time, *places)
     return f"| {' | '.join(map(str, cells))} |"

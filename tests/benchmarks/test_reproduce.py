@@ -72,6 +72,13 @@ def test_seeds_are_recorded_and_summarized(
     assert row.split() == ["frechet", "2", "1.414", "2", "1", "3", "0.5"]
 
 
+def test_a_copy_without_git_has_runs_without_a_commit(
+    fake: FakeLaunch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "commit", lambda: "")
+    assert run(tmp_path, "cgan", "--seeds", "0", "1")[0] == 0
+
+
 def test_a_repeated_run_takes_the_place_of_the_first(fake: FakeLaunch, tmp_path: Path) -> None:
     run(tmp_path, "cgan", "--seeds", "4", "1")
     _, found = run(tmp_path, "cgan", "--seeds", "1")

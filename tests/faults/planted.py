@@ -242,7 +242,8 @@ def main() -> None:
         changes = [planted(bug) for bug in BUGS]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "project"
-        for file in files:
+        subprocess.check_call(["git", "clone", "--quiet", ROOT, folder])
+        for file in files:  # as they are now
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, folder / file)
         if options.what == "nothing":
