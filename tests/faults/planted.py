@@ -6,8 +6,8 @@ Run `python -m tests.faults.planted` with
     mutants --count 60 --seed 0    that many small changes, drawn at random
     nothing                        no change: if this is found, the other answers mean nothing
 
-Each change is made alone, in a copy of the tracked files. Bugs meet all quick tests, mutants those
-of their own room and of the rooms that import their file. Both meet the nearest tests first.
+Each change is made alone, in a copy of the tracked files. The nearest tests run first. If they
+pass, all quick tests follow for a bug; for a mutant, the tests of the rooms that use its file.
 """
 
 import argparse
