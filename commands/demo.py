@@ -157,15 +157,24 @@ def serve(page: Any, port: int) -> None:
     import gradio as gr
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import ClientDisconnect
+    from starlette.responses import Response
+
+    def forget(*_: Any) -> Response:
+        return Response(status_code=400)
 
     # Otherwise a foreign page in the same browser could reach this one under its own host name.
     own_names = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    app: dict[str, Any] = {
+        "middleware": [own_names],
+        "exception_handlers": {ClientDisconnect: forget},  # a page is closed amid an upload
+    }
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
     try:
         page.queue(default_concurrency_limit=1, max_size=20).launch(
             server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True,
             footer_links=[], ssr_mode=False, mcp_server=False, enable_monitoring=False,
-            app_kwargs={"middleware": [own_names]}, max_file_size="1mb",
+            app_kwargs=app, max_file_size="1mb",
             theme=gr.themes.Default(primary_hue="blue", text_size="lg", spacing_size="sm", **fonts),
         )  # fmt: skip
     except OSError as error:
