@@ -1,6 +1,7 @@
 """A GAN whose two networks know an image's cluster, and the clusters of images."""
 
 import math
+import warnings
 from copy import copy
 from typing import Any, cast
 
@@ -18,8 +19,8 @@ from runtime.ranges import Positive
 SIDE = 28  # images are shrunk towards this side before their edges are described
 CELL = 4  # pixels
 DIRECTIONS = 8
-CENTRES, IMAGES_PER_CENTRE = 1000, 8
-NEIGHBOURS = 3
+CENTRES, IMAGES_PER_CENTRE = 2000, 8
+NEIGHBOURS = 5
 
 
 class SelfConditionedGAN(GAN):
@@ -87,9 +88,8 @@ class Clusters(nn.Module):
     """K clusters of the training images, which need not be round.
 
     An image is described by the directions of its edges. k-means finds many small clusters of
-    these descriptions. Two of them are as close as there are images between their centres, and
-    spectral clustering joins close ones until K are left (landmarks as in Chen and Cai 2011,
-    "Large scale spectral clustering with landmark-based representation").
+    these descriptions, and spectral clustering joins neighbouring ones until K are left (landmarks
+    as in Chen and Cai 2011, "Large scale spectral clustering with landmark-based representation").
 
     One number of the latent decides the cluster of an image that is generated. Each cluster gets a
     range of that number, as probable as the cluster is frequent among the training images.
@@ -120,18 +120,18 @@ class Clusters(nn.Module):
             UserError: There are fewer different images than clusters.
         """
         centres = self._small_clusters(descriptions, seed)
-        centres = centres[_nearest(descriptions, centres, 1).unique()]
+        centres = centres[_nearest(descriptions, centres).unique()]
         if len(centres) < self.count:
             raise UserError(
                 f"model.clusters is {self.count}, and there are {len(centres)} different training "
                 "images: set it to fewer, a tenth of them for example"
             )
-        nearest = _nearest(descriptions, centres, min(NEIGHBOURS + 1, len(centres)))
-        labels = self._join(_closeness(nearest, len(centres)), seed)
+        labels = self._join(centres, seed)
         rows = torch.arange(len(self.centres), device=labels.device) % len(centres)
         self.centres.copy_(centres[rows])
         self.cluster_of_centre.copy_(labels[rows])
-        self.limits.copy_(self._limits(labels[nearest[:, 0]].bincount(minlength=self.count)))
+        sizes = labels[_nearest(descriptions, centres)].bincount(minlength=self.count)
+        self.limits.copy_(self._limits(sizes))
 
     def _small_clusters(self, descriptions: Tensor, seed: int) -> Tensor:
         """Returns the centres (M, D) of many small clusters: of few images, the images."""
@@ -145,15 +145,19 @@ class Clusters(nn.Module):
         means.fit(descriptions.cpu().numpy())
         return torch.from_numpy(means.cluster_centers_).to(descriptions)
 
-    def _join(self, closeness: Tensor, seed: int) -> Tensor:
-        """Returns the cluster (M,) of each centre from the closeness (M, M) of all pairs."""
-        if len(closeness) == self.count:
-            return torch.arange(self.count, device=closeness.device)
+    def _join(self, centres: Tensor, seed: int) -> Tensor:
+        """Returns the cluster (M,) of each centre (M, D)."""
+        if len(centres) == self.count:
+            return torch.arange(self.count, device=centres.device)
         from sklearn.cluster import SpectralClustering
 
-        spectral = SpectralClustering(self.count, affinity="precomputed", random_state=seed)
-        found = spectral.fit_predict(closeness.cpu().numpy())
-        return torch.from_numpy(found).to(closeness.device, torch.long)
+        neighbours = min(NEIGHBOURS, len(centres) - 1)
+        spectral = SpectralClustering(
+            self.count, affinity="nearest_neighbors", n_neighbors=neighbours, random_state=seed
+        )
+        with warnings.catch_warnings(action="ignore"):  # groups may be far from each other
+            found = spectral.fit_predict(centres.cpu().numpy())
+        return torch.from_numpy(found).to(centres.device, torch.long)
 
     def describe(self, images: Tensor) -> Tensor:
         """Describes images (B, C, H, W) by the directions of their edges, as vectors (B, D).
@@ -176,7 +180,7 @@ class Clusters(nn.Module):
     def of_images(self, images: Tensor) -> Tensor:
         """Returns the clusters (B,) of images (B, C, H, W): those of the nearest centres."""
         with torch.autocast(images.device.type, enabled=False):
-            return self.cluster_of_centre[_nearest(self.describe(images), self.centres, 1)[:, 0]]
+            return self.cluster_of_centre[_nearest(self.describe(images), self.centres)]
 
     def of_noise(self, noise: Tensor) -> Tensor:
         """Returns the clusters (B,) that numbers (B,) of latents decide."""
@@ -192,25 +196,7 @@ class Clusters(nn.Module):
         return (ends if self.uniform else torch.special.ndtri(ends)).float()
 
 
-def _nearest(points: Tensor, centres: Tensor, count: int) -> Tensor:
-    """Returns the numbers (N, count) of the centres nearest to points (N, D), nearest first."""
+def _nearest(points: Tensor, centres: Tensor) -> Tensor:
+    """Returns the numbers (N,) of the centres nearest to points (N, D)."""
     sizes = centres.square().sum(dim=1)
-    parts = (sizes - 2 * part @ centres.T for part in points.split(4096))
-    return torch.cat([part.topk(count, largest=False).indices for part in parts])
-
-
-def _closeness(nearest: Tensor, count: int) -> Tensor:
-    """Returns how close centres are, (M, M): the share of images that two of them have in common.
-
-    Args:
-        nearest: The numbers (N, 4) of the centres nearest to each image.
-        count: Number of centres M.
-    """
-    first, *others = nearest.T
-    shared = torch.zeros(count, count, device=nearest.device)
-    ones = torch.ones(len(first), device=nearest.device)
-    for other in others:
-        shared.index_put_((first, other), ones, accumulate=True)
-    sizes = first.bincount(minlength=count).clamp(min=1).sqrt()
-    shared = (shared + shared.T) / (sizes[:, None] * sizes)
-    return shared + 1e-4 * shared.mean()  # so that no part is without a way to another
+    return torch.cat([(sizes - 2 * part @ centres.T).argmin(dim=1) for part in points.split(4096)])
