@@ -7,7 +7,7 @@ import commands
 from commands import terminal
 from commands.errors import explained
 from runtime import signals
-from runtime.errors import announce
+from runtime.errors import announce, end_at_once
 
 if TYPE_CHECKING:
     from commands.ladder_cli import LadderCLI
@@ -37,6 +37,8 @@ def main(args: list[str] | None = None) -> Any:
         raise SystemExit(1) from None
     except Exception as error:
         code, text = explained(error)
+        if own_process:
+            end_at_once(code if text else 1)
         if not text:
             raise
         announce(text)
@@ -67,7 +69,7 @@ def _leave_ranks(own_process: bool) -> None:
     """Leaves the group of ranks, which torch asks for before the interpreter shuts down.
 
     A thread of gloo that lets go of a tensor during the shutdown would abort the process, and the
-    job would count as failed. After an error the group stays: a rank may wait for this one in it.
+    job would count as failed. After an error no rank waits: see `end_at_once`.
     """
     import torch.distributed as dist
 

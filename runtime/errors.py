@@ -3,6 +3,7 @@
 Imports nothing heavy, because `cli.py` needs it before everything else.
 """
 
+import atexit
 import errno
 import os
 import re
@@ -69,11 +70,13 @@ def _roll_call(store: Any, dist: Any, error: BaseException) -> list[int] | None:
     if "timed out" in str(error).lower():
         store.set("timed out", "")
     store.set(f"here: {dist.get_rank()}", "")
+    if not store.check(["timed out"]):  # a rank that leaves after a timeout says so first
+        return None
     missing, limit = [*range(dist.get_world_size())], time.monotonic() + PATIENCE / 2
     while len(missing) > 1 and time.monotonic() < limit:
         missing = [rank for rank in missing if not store.check([f"here: {rank}"])]
         time.sleep(GRACE / 20)
-    return missing if store.check(["timed out"]) else None
+    return missing
 
 
 def _ask_store(question: Callable[[Any], Any], silent: Any, gone: Any) -> Any:
@@ -103,6 +106,22 @@ def announce(error: BaseException | str) -> None:
     dist: Any = sys.modules.get("torch.distributed")
     if dist and dist.is_available() and dist.is_initialized() and dist.get_rank() == 0:
         time.sleep(GRACE)  # the other ranks ask its store, and warn at length if that is gone
+
+
+def end_at_once(code: int) -> None:
+    """Lets a rank that has failed end without tidying up, when nothing else is left to do.
+
+    Otherwise gloo waits for operations with other ranks, which may wait for the end of this one.
+    """
+    dist: Any = sys.modules.get("torch.distributed")
+    if dist and dist.is_available() and dist.is_initialized():
+        atexit.register(_end_at_once, code)
+
+
+def _end_at_once(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _is_first_with(text: str) -> bool:

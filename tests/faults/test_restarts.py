@@ -102,7 +102,7 @@ def measure(root: Path, ranks: int, minutes: float, seconds: float) -> None:
     run.wait_for_more()
     start = time.monotonic()
     while time.monotonic() - start < 60 * minutes:
-        time.sleep(seconds - (waits[-1] if waits else 0))
+        time.sleep(max(0, seconds - (waits[-1] if waits else 0)))
         began = time.monotonic()
         run.hit(chance, signal.SIGKILL)
         time.sleep(0.2)  # a rank may be amid a save
