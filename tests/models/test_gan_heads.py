@@ -149,6 +149,16 @@ def test_nearness_is_the_mean_over_the_others_of_a_class() -> None:
     torch.testing.assert_close(both, expected.repeat(2, 1))
 
 
+def test_real_and_generated_images_are_not_compared_with_each_other() -> None:
+    torch.manual_seed(0)
+    head = NEAR(nn.Flatten(), 9, num_classes=2, class_weight=0.0)
+    nn.init.normal_(head.nearness.weight)
+    labels = torch.tensor([0, 0, 1, 1])
+    real, fake = ((torch.rand(4, 1, 3, 3), labels) for _ in range(2))
+    expected = head.loss.discriminator(head(*real)[0], head(*fake)[0])
+    torch.testing.assert_close(head.discriminator_loss(real, fake)[0], expected)
+
+
 @pytest.mark.parametrize("head", CONDITIONAL)
 def test_a_head_with_classes_is_refused_by_a_gan_without(head: type[Head]) -> None:
     with pytest.raises(UserError, match=f"{head.__name__} is for .*Conditional"):
