@@ -167,7 +167,7 @@ def test_a_network_trains_in_front_of_the_eyes(page: Any) -> None:
 
 
 def test_a_drawing_whose_page_is_closed_while_it_is_sent_is_forgotten(address: str) -> None:
-    """What the server prints is looked at when it has stopped."""
+    """The fixture checks at its end that the server printed no traceback."""
     place = urlsplit(address)
     with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
         head = ["POST /gradio_api/upload HTTP/1.1", f"Host: {place.netloc}", "Content-Length: 999"]
