@@ -60,7 +60,7 @@ cli.main()
 
 @pytest.mark.parametrize("error", ["RunFailedError", "KeyError"])
 def test_a_rank_that_fails_does_not_wait_for_others(error: str) -> None:
-    """Of 55 runs of four that lost a rank, two hung: ranks waited for each other in their ends."""
+    """Two of 53 kills of one rank of four left ranks that waited for each other in their end."""
     ended = subprocess.run(
         [sys.executable, "-c", FAILING_RANK.format(error=error)],
         cwd=ROOT, capture_output=True, text=True, timeout=50,
