@@ -44,6 +44,13 @@ def test_a_scanned_digit_looks_like_the_drawn_one(value: int, height: int) -> No
     assert similarity > (0.7 if height == 20 else 0.95)  # one pixel is much of the smallest digit
 
 
+@pytest.mark.parametrize(("levels", "found"), [(1, False), (3, True)])
+def test_a_figure_is_at_least_two_grey_levels_from_the_paper(levels: int, found: bool) -> None:
+    page = np.full((100, 100), 200, np.uint8)
+    page[40:60, 40:60] -= levels
+    assert (find_figure(Image.fromarray(page)) is not None) == found
+
+
 def test_specks_and_the_edge_of_a_scan_are_left_out() -> None:
     scan = np.array(scanned(digit(3, 100)))
     clean = find_figure(Image.fromarray(scan))

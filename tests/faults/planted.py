@@ -12,6 +12,7 @@ pass, all quick tests follow for a bug; for a mutant, the tests of the rooms tha
 
 import argparse
 import ast
+import multiprocessing
 import os
 import random
 import re
@@ -27,10 +28,15 @@ from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning.pytorch  # noqa: F401  # once, for all calls of pytest
+import pytest
+import sklearn.datasets  # noqa: F401
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("models", "runtime", "datamodules", "metrics")  # whose code gets mutants
 USERS = ("models", "datamodules", "metrics", "callbacks", "commands", "figures")  # may import it
 QUICK = "not slow and not slurm and not gpu and not extras and not browser and not faults"
+FORK = multiprocessing.get_context("fork")
 LIMITS = 180, 3600  # seconds of a test, and of one call of pytest
 OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt),
@@ -207,22 +213,33 @@ def finder(folder: Path, tests: list[str]) -> str:
         "-o", f"faulthandler_timeout={LIMITS[0]}", "-o", "faulthandler_exit_on_timeout=true",
         "--ignore=tests/test_planted.py",  # which finds each bug in this file's list
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *options, *tests], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    output = folder.parent / "output"
+    process = FORK.Process(target=run_pytest, args=(folder, [*options, *tests], output))
+    process.start()
     try:
-        output, _ = process.communicate(timeout=LIMITS[1])
-    except subprocess.TimeoutExpired:
-        return "the time limit"
+        process.join(LIMITS[1])
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # with what a test may have left
-    if process.returncode in (0, 5):  # 5: nothing was selected
+            os.killpg(process.pid or 0, signal.SIGKILL)  # with what a test may have left
+    if process.exitcode is None:
+        return "the time limit"
+    if process.exitcode in (0, 5):  # 5: nothing was selected
         return ""
-    found = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
-    return found[0] if found else f"exit code {process.returncode}"
+    found = re.findall(r"^(?:FAILED|ERROR) (\S+)", output.read_text(), re.MULTILINE)
+    return found[0] if found else f"exit code {process.exitcode}"
+
+
+def run_pytest(folder: Path, args: list[str], output: Path) -> None:
+    """Runs tests of the copy in this process, which has imported the large libraries already."""
+    os.setpgrp()
+    with output.open("w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    for name in [n for n in sys.modules if n.split(".")[0] == "tests"]:
+        del sys.modules[name]  # the copy has its own
+    os.chdir(folder)
+    sys.path[0] = str(folder)
+    sys.exit(pytest.main(args))
 
 
 def main() -> None:
@@ -234,6 +251,7 @@ def main() -> None:
     options = parser.parse_args()
     listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True)
     files, missed = listed.splitlines(), 0
+    os.environ["OMP_NUM_THREADS"] = "1"
     if options.what == "mutants":
         changes = mutants(files)
         random.Random(options.seed).shuffle(changes)  # fewer are the first of more
