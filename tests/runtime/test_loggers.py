@@ -6,8 +6,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from runtime.loggers import RunCSVLogger
+from runtime.loggers import RunCSVLogger, RunTensorBoardLogger
 from tests.test_cli import fails, run
 
 GATES = ["--config=configs/gates.yaml", "--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
@@ -101,3 +102,12 @@ def test_a_missing_package_is_named_before_anything_is_written(
     line = fails(capsys, "fit", *GATES, "--trainer.logger=CometLogger", root)
     assert line.startswith("error: CometLogger: Requirement 'comet-ml")
     assert not list(tmp_path.iterdir())
+
+
+def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
+    own = RunTensorBoardLogger(tmp_path / "run")
+    own.log_metrics({"loss": 0.5}, 3)
+    own.save()
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(3, 0.5)]
