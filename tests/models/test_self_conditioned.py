@@ -73,6 +73,13 @@ def test_each_group_is_a_cluster(clusters: Clusters) -> None:
     assert numbers[0] != numbers[-1]
 
 
+def test_the_nearest_centre_is_found_in_full_precision(clusters: Clusters) -> None:
+    clusters.cluster_of_centre = torch.arange(len(clusters.centres))
+    expected = torch.cdist(clusters.describe(groups()), clusters.centres[:400]).argmin(dim=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(clusters.of_images(groups()), expected)
+
+
 def test_a_cluster_need_not_be_round() -> None:
     """Bars at all angles but for two gaps: k-means would cut across them, neighbours do not."""
     random = torch.Generator().manual_seed(0)
