@@ -19,7 +19,7 @@ from models.unet import UNet
 from runtime.errors import UserError
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Probability, Share
 
-NEAREST = 0.05  # smallest 1 - t that a velocity is divided by
+NEAREST = 0.05  # smallest 1 - t that the loss divides by
 FlowNetwork = Callable[[tuple[int, ...], int], nn.Module]  # of (image_shape, num_classes)
 
 
@@ -137,7 +137,7 @@ class Flow(OneNetwork, Generative):
         if self.guidance and first <= time <= last:
             untold = self.sampler(points, times, torch.zeros_like(told)).float()
             clean = clean + self.guidance * (clean - untold)
-        return (clean - points) / max(1 - time, NEAREST)
+        return (clean - points) / (1 - time)
 
     def path(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Noise (B, latent_dim) -> its way to images in [-1, 1], (steps + 1, B, C, H, W)."""

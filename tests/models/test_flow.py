@@ -6,7 +6,6 @@ from torch import nn
 
 from models import Flow, UNet
 from models.averaging import Averaging
-from models.flow import NEAREST
 from models.unet import FREQUENCIES, sines
 from runtime.errors import UserError
 from tests.models.gans import fit
@@ -21,7 +20,7 @@ class Linear(nn.Module):
 
     def forward(self, points, times, classes):
         times = times.view(-1, *[1] * (points.dim() - 1))
-        return points + (1 - times).clamp(min=NEAREST) * self.rate * points
+        return points + (1 - times) * self.rate * points
 
 
 class Best(nn.Module):
@@ -53,12 +52,22 @@ def test_solvers_converge_at_their_order(solver, order):
     """dx/dt = r x from x: at t = 1 it is exp(r) x. The last step of Heun is Euler's."""
     latents = torch.tensor([[1.0, -2.0]])
     rate, errors = -1.3, []
-    for steps in (8, 16):  # all below 1 / NEAREST
+    for steps in (8, 16):
         model = flow(Linear(rate), steps=steps, solver=solver)
         until = model.path(latents)[-2]  # without the last step
         exact = latents * torch.tensor(rate * (steps - 1) / steps).exp()
         errors.append((until - exact).norm().item())
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.25)
+
+
+@pytest.mark.parametrize("steps", [5, 100])
+def test_a_path_ends_at_the_clean_image_that_the_network_predicts(steps):
+    class One(Linear):
+        def forward(self, points, times, classes):
+            return torch.ones_like(points)
+
+    end = flow(One(0.0), steps=steps).path(torch.tensor([[3.0, -2.0]]))[-1]
+    torch.testing.assert_close(end, torch.ones(1, 2))
 
 
 def test_heun_evaluates_twice_a_step_but_once_in_the_last():
