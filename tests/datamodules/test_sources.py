@@ -4,7 +4,10 @@ import gzip
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from email.message import Message
 from pathlib import Path
+from unittest.mock import Mock
+from urllib.error import HTTPError, URLError
 
 import numpy as np
 import pytest
@@ -15,6 +18,8 @@ from datamodules import sources
 from datamodules.sources import DATASETS, FILES, IdxDataset, load_idx_dataset, read_idx
 from runtime.errors import UserError
 from tests.datamodules.conftest import idx_bytes
+
+connect = sources._connect  # which other tests replace
 
 WHOLE = idx_bytes(np.arange(2 * 28 * 28).astype(np.uint8).reshape(2, 28, 28))
 BROKEN = {
@@ -84,6 +89,15 @@ def test_nothing_found_names_places_and_remedies_in_one_line(
 def test_offline_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     assert sources.download("mnist", tmp_path / "data") == "tests are offline"
     assert not (tmp_path / "data").exists()
+
+
+def test_a_server_that_answers_at_all_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "urlopen", Mock(side_effect=URLError("no route to host")))
+    with pytest.raises(URLError, match="no route to host"):
+        connect("http://localhost")
+    forbidden = HTTPError("http://localhost", 403, "Forbidden", Message(), None)
+    monkeypatch.setattr(sources, "urlopen", Mock(side_effect=forbidden))
+    connect("http://localhost")
 
 
 def test_a_download_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,12 @@ def test_a_conditional_one_tells_both_networks_the_class():
     assert model.reconstruct(images, labels).shape == images.shape
 
 
+def test_images_are_within_their_range():
+    model = VariationalAutoencoder((1, 16, 16), latent_dim=4, likelihood="gaussian").eval()
+    images = model(1000 * torch.randn(8, 4))
+    assert (images.min(), images.max()) == (0, 1)
+
+
 def test_free_nats_cost_nothing():
     batch = torch.rand(8, 1, 16, 16), torch.zeros(8)
     losses = {}

@@ -101,11 +101,12 @@ def test_one_step_is_the_update_computed_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("options", "generator_steps"),
-    [({}, 6), ({"discriminator_steps": 2}, 3), ({"accumulate_grad_batches": 3}, 2)],
-)
+    [({}, 6), ({"discriminator_steps": 2}, 3), ({"accumulate_grad_batches": 3}, 2),
+     ({"accumulate_grad_batches": 3, "discriminator_steps": 2}, 1)],
+)  # fmt: skip
 def test_global_step_counts_batches(options: dict, generator_steps: int) -> None:
     steps = Steps()
-    trainer = fit(small(**options), steps, max_steps=6)
+    trainer = fit(small(**options), steps, max_steps=6, limit_train_batches=6)
     assert trainer.global_step == 6
     assert trainer.fit_loop.epoch_loop.total_batch_idx == 5
     assert sum(generator for _, generator in steps.changed) == generator_steps

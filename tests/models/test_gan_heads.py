@@ -84,6 +84,13 @@ def test_the_generators_accuracy_is_the_share_of_fakes_that_pass() -> None:
         assert stats == {"acc_generator": torch.tensor(0.5)}
 
 
+def test_held_out_accuracy_is_the_share_of_real_images_seen_as_their_class() -> None:
+    outputs = torch.tensor([[0.0, 0.0, 9.0], [0.0, 0.0, 9.0], [9.0, 0.0, 0.0]])  # 1, 1, "fake"
+    head = says(SoftmaxHead, outputs, num_classes=2)
+    _, accuracy = head.evaluate(torch.zeros(3, 1, 1, 1), torch.tensor([1, 0, 0]))
+    torch.testing.assert_close(accuracy, torch.tensor(1 / 3))
+
+
 @pytest.mark.parametrize("head", [SoftmaxHead, NormalizedSigmoidHead])
 def test_realness_is_the_odds_against_fake(head: type[Head]) -> None:
     logits = torch.randn(5, 11)

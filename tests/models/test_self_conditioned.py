@@ -105,6 +105,13 @@ def test_a_cluster_is_drawn_as_often_as_it_occurs(clusters: Clusters) -> None:
     assert share == pytest.approx(0.75, abs=0.01)  # 4.6 standard deviations
 
 
+def test_as_many_images_as_clusters_are_enough() -> None:
+    images = torch.rand(5, *SHAPE)
+    found = Clusters(5, SHAPE, uniform=False)
+    found.learn(found.describe(images), seed=0)
+    assert sorted(found.of_images(images)) == [*range(5)]
+
+
 @pytest.mark.parametrize(
     ("count", "images"), [(8, torch.rand(5, 392)), (2, torch.ones(9, 392))], ids=["few", "equal"]
 )
