@@ -77,6 +77,13 @@ def test_a_training_image_passes_unchanged() -> None:
         assert note == ""
 
 
+def test_without_a_background_an_image_is_only_resized() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)
+    result, note = to_frame(Image.fromarray(pixels), Frame((1, 20, 20), 255.0))
+    assert np.array_equal(result[0].numpy(), pixels)
+    assert note == ""
+
+
 @pytest.mark.parametrize("light", [True, False])
 def test_a_drawn_square_is_scaled_and_placed_as_the_training_images_were(light: bool) -> None:
     drawn = np.full((100, 150), 0, np.uint8)

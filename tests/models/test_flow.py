@@ -6,6 +6,7 @@ from torch import nn
 
 from models import Flow, UNet
 from models.averaging import Averaging
+from models.plane import PlaneVelocity
 from models.unet import FREQUENCIES, sines
 from runtime.errors import UserError
 from tests.models.gans import fit
@@ -86,16 +87,16 @@ def test_guidance_goes_beyond_what_the_class_adds():
             self.weight = nn.Parameter(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
 
         def forward(self, points, times, classes):
-            return classes @ self.weight
+            return classes @ self.weight + 0.5
 
     plain, guided = (
         Flow((2,), 2, lambda s, k: Told(), steps=1, guidance=g, untold=0.1).eval() for g in (0, 2)
     )
     latents, labels = torch.zeros(2, 2), torch.tensor([0, 1])
-    assert torch.equal(plain.path(latents, labels)[-1], torch.eye(2))
-    assert torch.equal(guided.path(latents, labels)[-1], 3 * torch.eye(2))
+    assert torch.equal(plain.path(latents, labels)[-1], torch.eye(2) + 0.5)
+    assert torch.equal(guided.path(latents, labels)[-1], 3 * torch.eye(2) + 0.5)
     guided.guided = (0.1, 1.0)  # its only step is at time 0
-    assert torch.equal(guided.path(latents, labels)[-1], torch.eye(2))
+    assert torch.equal(guided.path(latents, labels)[-1], torch.eye(2) + 0.5)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,30 @@ def test_the_u_net_returns_a_point_that_is_clean_already():
     clean = network(points, torch.tensor([1.0, 1.0, 0.5]), torch.zeros(3, 2))
     assert torch.equal(clean[:2], points[:2])
     assert not torch.allclose(clean[2], points[2])
+
+
+def test_the_u_net_has_the_weights_of_its_layers():
+    def convolution(inputs, outputs, side):
+        return inputs * outputs * side**2 + outputs
+
+    def block(width):
+        return 2 * convolution(width, width, 3) + 4 * width + 2 * width * (told + 1)
+
+    width, inner, told = 32, 64, 128
+    expected = (2 * FREQUENCIES + 1) * told + (told + 1) * told + 10 * told  # the time, the class
+    expected += convolution(4, width, 3) + 4 * block(width) + 2 * width + convolution(width, 4, 3)
+    expected += convolution(width, inner, 2) + 2 * block(inner) + convolution(inner, width, 2)
+    assert sum(values.numel() for values in UNet((1, 28, 28), 10).parameters()) == expected
+
+
+def test_the_network_of_the_plane_returns_a_point_that_is_clean_already():
+    points, classes = torch.randn(2, 2), torch.zeros(2, 3)
+    network = PlaneVelocity((2,), 3)
+    found = network(points, torch.tensor([1.0, 0.5]), classes)
+    assert torch.equal(found[0], points[0])
+    assert not torch.allclose(found[1], points[1])
+    told = network(points, torch.tensor([1.0, 0.5]), classes + 1)
+    assert not torch.allclose(told[1], found[1])
 
 
 def test_a_time_is_told_by_its_sines_and_cosines():

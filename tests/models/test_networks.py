@@ -14,6 +14,7 @@ from models.networks import (
     ConvNet,
     FeedForward,
     LectureConvNet,
+    Residual,
     ResidualConvNet,
     ResNet9,
     activation_layer,
@@ -96,6 +97,11 @@ def test_resnet9_has_the_parameters_of_its_layers_and_begins_at_full_size() -> N
     assert count_parameters(network) == expected
     assert network[0](torch.rand(2, 1, 28, 28)).shape == (2, w, 28, 28)
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_a_residual_block_adds_its_input() -> None:
+    layers = Residual(nn.ReLU())
+    assert torch.equal(layers(X), torch.tensor([[-2.0, 0.0, 3.0]]))
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 64), (1, 64, 64), (3, 30, 17)])

@@ -39,6 +39,17 @@ def test_a_system_that_flushes_no_folders_is_no_error(
         files.flush(tmp_path / "file")
 
 
+def test_incomplete_files_are_removed_once_they_are_old(tmp_path: Path) -> None:
+    old, young, whole = (tmp_path / name for name in (".a.partial", ".b.partial.ckpt", "c.ckpt"))
+    for path in (old, young, whole):
+        path.touch()
+    os.utime(old, (0, 0))
+    files.sweep(tmp_path, 60.0)
+    assert {*tmp_path.iterdir()} == {young, whole}
+    files.sweep(tmp_path)
+    assert {*tmp_path.iterdir()} == {whole}
+
+
 def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"step,loss\n1,0.5\n2,\0\0\0\n3,0.25\n4,0.")
     assert files.whole_lines(tmp_path / "a.csv") == "step,loss\n1,0.5\n3,0.25\n"
