@@ -54,6 +54,14 @@ def test_matrices_stay_in_their_ranges_and_use_them() -> None:
     assert lengths.std(dim=1).max() > 0.1  # each for itself
 
 
+def test_each_number_is_drawn_for_itself() -> None:
+    drawn = Augmentation(shift=2, rotation=30, shear=0.3).draw(torch.zeros(4000, 1, 28, 28))
+    turn = drawn[:, :, 0]  # cosine and sine of the angle
+    angle, shear = torch.atan2(turn[:, 1], turn[:, 0]), (turn * drawn[:, :, 1]).sum(dim=1)
+    numbers = torch.stack([angle, shear, *drawn[:, :, 2].T])
+    assert_close(numbers.corrcoef(), torch.eye(4), atol=0.08, rtol=0)  # 5 standard deviations
+
+
 def test_flip_mirrors_about_half_of_the_images() -> None:
     images = torch.rand(1, 1, 28, 28).expand(400, -1, -1, -1)
     flipped = Augmentation(flip=True)(images)

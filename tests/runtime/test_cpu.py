@@ -134,16 +134,27 @@ def test_the_trainer_uses_the_choice_and_an_explicit_one_wins(
     assert explicit.precision == "32-true"
 
 
-@pytest.mark.parametrize(("flags", "said"), [(set(), True), ({"avx512_bf16"}, False)])
+@pytest.mark.parametrize(
+    ("precision", "flags", "said"),
+    [
+        ("bf16-mixed", set(), True),
+        ("bf16-mixed", {"avx512_bf16"}, False),
+        ("32-true", set(), False),
+    ],
+)
 def test_emulated_bf16_is_used_and_called_slow(
-    flags: set[str], said: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    precision: Any,
+    flags: set[str],
+    said: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(cpu, "cpu_flags", lambda: flags)
     caplog.set_level("INFO")
     options: dict[str, Any] = {"logger": False, "barebones": True, "max_epochs": 0}
-    trainer = LadderTrainer(accelerator="cpu", precision="bf16-mixed", **options)
+    trainer = LadderTrainer(accelerator="cpu", precision=precision, **options)
     trainer.fit(BoringModel())
-    assert trainer.precision == "bf16-mixed"
+    assert trainer.precision == precision
     assert ("times as long as with --trainer.precision 32-true" in caplog.text) == said
 
 
