@@ -19,6 +19,14 @@ from models.schedule import Schedule
 from tests.models.gans import DROPOUT, KINDS, fit, same, sgd, small, state
 
 
+def test_both_networks_start_as_told() -> None:
+    model = small(initialization="glorot")
+    for network in (model.generator, model.discriminator):
+        layers = [part for part in network.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+        assert layers
+        assert not any(part.bias.any() for part in layers if part.bias is not None)
+
+
 class Steps(Callback):
     """Which network each optimizer step changed, and whose gradients were there, as (D, G)."""
 

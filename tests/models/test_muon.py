@@ -53,10 +53,11 @@ def test_convolution_is_a_matrix_of_its_filters():
     torch.testing.assert_close(filters.detach().reshape(4, 18), matrix.detach())
 
 
-def test_vectors_are_stepped_by_adam():
+@pytest.mark.parametrize("betas", [None, (0.8, 0.95)])
+def test_vectors_are_stepped_by_adam(betas):
     ours, theirs = (nn.Parameter(torch.ones(5)) for _ in range(2))
-    muon = MuonWithAdam([ours], vector_lr=0.01, betas=(0.8, 0.95))
-    adam = torch.optim.Adam([theirs], lr=0.01, betas=(0.8, 0.95))
+    muon = MuonWithAdam([ours], vector_lr=0.01, **({"betas": betas} if betas else {}))
+    adam = torch.optim.Adam([theirs], lr=0.01, betas=betas or (0.9, 0.99))
     for step in range(5):
         ours.grad = theirs.grad = torch.arange(5.0) - step
         muon.step()

@@ -162,3 +162,8 @@ def test_the_slowdown_is_measured_and_leaves_the_random_state_alone() -> None:
     before = torch.get_rng_state()
     assert 0.01 < bf16_slowdown() < 1000
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_without_linux_all_cores_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cpu.allowed_cores() == os.cpu_count()
