@@ -128,6 +128,11 @@ def test_a_model_without_classes_is_told_nothing():
         assert flow(Best()).told(labels, torch.zeros(2, 2)).shape == (2, 0)
 
 
+def test_a_haze_on_black_is_left_out():
+    images = flow(Linear(0.0), steps=1, black=0.1)(torch.tensor([[-0.82, -0.78], [-2.0, 2.0]]))
+    torch.testing.assert_close(images, torch.tensor([[0.0, 0.11], [0.0, 1.0]]))
+
+
 def test_guidance_without_classes_is_refused():
     with pytest.raises(UserError, match="guidance needs data with classes"):
         Flow((1, 8, 8), None, guidance=1.0, untold=0.1)

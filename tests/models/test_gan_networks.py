@@ -16,7 +16,7 @@ from models.gan.networks import (
     ModernTrunk,
     count_features,
 )
-from models.layers import initialize_
+from models.layers import Pack, initialize_
 from runtime.errors import UserError
 from tests.models.gans import LECTURE, LECTURE_CGAN, SHAPE
 
@@ -54,6 +54,12 @@ def test_lecture_cgan_has_the_parameters_of_the_slides() -> None:
     )
     assert count(model.generator) == 6_751_233 + 10 * 1024  # ten one-hot features more
     assert count(model.discriminator) == discriminator == 7_388_683
+
+
+@pytest.mark.parametrize(("packing", "first"), [(1, nn.Conv2d), (2, Pack)])
+def test_images_are_packed_only_if_asked(packing: int, first: type[nn.Module]) -> None:
+    """An idle layer would give all others the names of other weights in checkpoints."""
+    assert isinstance(ModernTrunk(SHAPE, packing=packing)[0], first)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (3, 16, 64), (1, 64, 64), (3, 32, 32), (3, 20, 36)])

@@ -110,7 +110,9 @@ def test_cpus_are_judged_by_their_flags(
     assert flags == {"fpu", "avx512f", flag}
     assert cpu.cpu_entry("vendor_id", tmp_path / "cpuinfo") == "Some Maker"
     monkeypatch.setattr(cpu, "cpu_flags", lambda: flags)
-    assert choose_precision("cpu")[0] == expected
+    for accelerator, has_gpu in (("auto", False), ("cpu", True)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        assert choose_precision(accelerator)[0] == expected
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16-mixed"), ((7, 5), "32-true")])
