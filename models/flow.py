@@ -43,6 +43,7 @@ class Flow(OneNetwork, Generative):
         guided: Times between which guidance acts; amid noise it costs variety (Kynkäänniemi et al.
             2024).
         untold: Share of the training images whose class is not told, which guidance needs.
+        black: Values below it are drawn as 0, because a flow leaves a haze on a black background.
         time_mean: Mean of the normal number whose sigmoid is a training image's time.
         time_spread: Its standard deviation (Esser et al. 2024).
         average: Moving average of the weights, to draw with.
@@ -63,6 +64,7 @@ class Flow(OneNetwork, Generative):
         guidance: NonNegativeFloat = 0.0,
         guided: tuple[Probability, Probability] = (0.0, 1.0),
         untold: Share = 0.0,
+        black: Share = 0.0,
         time_mean: float = 0.0,
         time_spread: PositiveFloat = 1.0,
         average: Averaging = Averaging(decay=0.999),
@@ -79,7 +81,7 @@ class Flow(OneNetwork, Generative):
             )
         self.image_shape, self.latent_dim = self.checked(image_shape), prod(image_shape)
         self.steps, self.solver, self.untold = steps, solver, untold
-        self.guidance, self.guided = guidance, guided
+        self.guidance, self.guided, self.black = guidance, guided, black
         self.time_mean, self.time_spread = time_mean, time_spread
         trained = network(image_shape, self.num_classes or 0)
         self.train_network(trained, average, optimizer, schedule)
@@ -156,4 +158,5 @@ class Flow(OneNetwork, Generative):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Noise (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
-        return ((self.path(latents, labels)[-1] + 1) / 2).clamp(0, 1)
+        images = ((self.path(latents, labels)[-1] + 1) / 2).clamp(0, 1)
+        return images.masked_fill(images < self.black, 0)
