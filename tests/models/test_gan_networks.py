@@ -17,6 +17,7 @@ from models.gan.networks import (
     count_features,
 )
 from models.layers import Pack, initialize_
+from models.plane import PlaneGenerator
 from runtime.errors import UserError
 from tests.models.gans import LECTURE, LECTURE_CGAN, SHAPE
 
@@ -54,6 +55,12 @@ def test_lecture_cgan_has_the_parameters_of_the_slides() -> None:
     )
     assert count(model.generator) == 6_751_233 + 10 * 1024  # ten one-hot features more
     assert count(model.discriminator) == discriminator == 7_388_683
+
+
+def test_drawn_points_start_around_the_middle_of_the_plane() -> None:
+    generator = PlaneGenerator(4, (2,))
+    points = generator(torch.randn(2000, 4))
+    torch.testing.assert_close(points.mean(dim=0), torch.tensor([0.5, 0.5]), atol=0.1, rtol=0)
 
 
 @pytest.mark.parametrize(("packing", "first"), [(1, nn.Conv2d), (2, Pack)])

@@ -23,16 +23,18 @@ class Model:
     def __init__(self, network: Callable[[], torch.nn.Module] = Plain) -> None: ...
 
 
-def parsed() -> dict[str, Any]:
-    """Returns what is parsed when a class replaces the default, after one value was chosen."""
+def parsed(*chosen: str) -> dict[str, Any]:
+    """Returns what is parsed when a class replaces the default, after values were chosen."""
     parser = jsonargparse.ArgumentParser()
     parser.add_class_arguments(Model, "model")
-    args = ["--model.network.width=7", f"--model.network={__name__}.Other"]
+    args = [*chosen, f"--model.network={__name__}.Other"]
     return parser.parse_args(args).model.network.init_args.as_dict()
 
 
 def test_a_class_that_replaces_another_starts_from_its_own_defaults() -> None:
-    before = parsed()
+    width = "--model.network.width=7"
+    before = parsed(width)
     with defaults_of_the_new_class():
-        assert parsed() == {"dropout": 0.5, "width": 7}
-    assert parsed() == before == {"dropout": 0.0, "width": 7}
+        assert parsed(width) == {"dropout": 0.5, "width": 7}
+        assert parsed() == {"dropout": 0.5, "width": 2}
+    assert parsed(width) == before == {"dropout": 0.0, "width": 7}
