@@ -67,6 +67,7 @@ def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent() -> Non
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_an_image_does_not_depend_on_the_processes_that_draw(world_size: int) -> None:
     model = small(ConditionalGAN)
+    assert len([*Draws(model, 1200)]) == len(Draws(model, 1200))
     whole = {
         int(i): z for d in Draws(model, 1200) for i, z in zip(d.places, d.latents, strict=True)
     }

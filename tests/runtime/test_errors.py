@@ -1,11 +1,13 @@
 """Which errors say that another process has ended, and how a rank ends after one."""
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from runtime.errors import is_lost_process
+from runtime.errors import explain, is_lost_process
 from tests.conftest import ROOT
 
 PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
@@ -35,6 +37,13 @@ BUFFER = "[/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81]"
 def test_only_a_lost_connection_between_processes_counts(message: str, lost: bool) -> None:
     assert is_lost_process(RuntimeError(message)) is lost
     assert not is_lost_process(ValueError(message))
+
+
+def test_a_full_disk_says_how_much_is_free_though_the_folder_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "run" / "last.ckpt"
+    text = explain(OSError(errno.ENOSPC, "", str(path)))
+    assert text.startswith(f"{path}: No space left on device (")
+    assert "MB are free). Make room, then repeat the command." in text
 
 
 FAILING_RANK = """

@@ -1,5 +1,6 @@
 """A run's folder, its lock and its loggers."""
 
+import csv
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,6 +75,19 @@ def test_loggers_are_added_to_the_runs_own(tmp_path: Path) -> None:
     assert (folder / "checkpoints" / "last.ckpt").exists()
     assert (tmp_path / "other" / "mine" / "metrics.csv").exists()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_run_forgets_the_steps_that_it_repeats(tmp_path: Path) -> None:
+    class Killed(RunFolder):
+        def setup(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+            super().setup(trainer, *args, **kwargs)
+            for step in (0, 7):  # of which the second was lost
+                self.loggers[0].log_metrics({"before": 1.0}, step)
+            self.loggers[0].save()
+
+    fit(tmp_path, False, Killed(tmp_path, "iris"))
+    rows = [*csv.DictReader((tmp_path / "iris" / "version_0" / "metrics.csv").open())]
+    assert [row["step"] for row in rows if row["before"]] == ["0"]
 
 
 def test_a_second_stage_replaces_the_runs_loggers_and_no_other(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pytest
@@ -78,6 +79,23 @@ def test_python_refuses_it_too(made_by_another: Path, tmp_path: Path) -> None:
         poison_checkpoint(made_by_another, **hparams)
         with pytest.raises(UserError, match="evil|another _instantiator"):
             ConditionalGAN.load_from_checkpoint(last)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*not a checkpoint of plain values")
+def test_a_program_in_a_checkpoint_is_not_run(
+    made_by_another: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Program:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "ran",)
+
+    last = made_by_another / "checkpoints" / "last.ckpt"
+    torch.save(torch.load(last, weights_only=True) | {"more": Program()}, last)
+    with pytest.raises(UnpicklingError):
+        ConditionalGAN.load_from_checkpoint(last)
+    for trusted in ("false", "true"):
+        fails(capsys, "sample", str(made_by_another), f"--trust={trusted}")
     assert not (tmp_path / "ran").exists()
 
 
