@@ -248,6 +248,15 @@ def test_gan_train_learns_from_samples_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_gan_train_depends_on_its_own_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metrics.gan_train.STEPS", 2)  # its accuracy is that of its first weights
+    samples, (_, train, test) = draw(120, 0), sets()
+    found = functions.gan_train(samples, train, test, seed=3)
+    torch.manual_seed(1)
+    assert functions.gan_train(samples, train, test, seed=3) == found
+    assert functions.gan_train(samples, train, test, seed=4) != found
+
+
 class OnApple(torch.Tensor):
     """A tensor of a device that is not here: it says so, and refuses float64, until it is moved."""
 

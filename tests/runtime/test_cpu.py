@@ -166,6 +166,10 @@ def test_the_slowdown_is_measured_and_leaves_the_random_state_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_without_linux_all_cores_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allowed_cores_are_those_of_the_process_or_without_linux_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2, 1000})
+    assert cpu.allowed_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     assert cpu.allowed_cores() == os.cpu_count()
