@@ -42,6 +42,7 @@ def test_lecture_gan_has_the_parameters_of_the_slides() -> None:
         + (1024 * 1 + 1)  # Dense(1)
     )
     assert count(model.generator) == generator == 6_751_233
+    assert model.generator(torch.zeros(2, 100)).shape == (2, *SHAPE)
     assert count(model.discriminator) == discriminator == 3_485_441
 
 

@@ -80,6 +80,12 @@ def test_the_nearest_centre_is_found_in_full_precision(clusters: Clusters) -> No
         assert torch.equal(clusters.of_images(groups()), expected)
 
 
+def test_neither_brightness_nor_contrast_counts(clusters: Clusters) -> None:
+    images = groups()
+    same_edges = clusters.describe(0.5 * images + 0.2)
+    torch.testing.assert_close(same_edges, clusters.describe(images), atol=0.01, rtol=0)
+
+
 def test_a_cluster_need_not_be_round() -> None:
     """Bars at all angles but for two gaps: k-means would cut across them, neighbours do not."""
     random = torch.Generator().manual_seed(0)
