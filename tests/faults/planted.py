@@ -12,6 +12,7 @@ pass, all quick tests follow for a bug; for a mutant, the tests of the rooms tha
 
 import argparse
 import ast
+import importlib
 import multiprocessing
 import os
 import random
@@ -28,15 +29,14 @@ from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning.pytorch  # noqa: F401  # once, for all calls of pytest
 import pytest
-import sklearn.datasets  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("models", "runtime", "datamodules", "metrics")  # whose code gets mutants
 USERS = ("models", "datamodules", "metrics", "callbacks", "commands", "figures")  # may import it
 QUICK = "not slow and not slurm and not gpu and not extras and not browser and not faults"
 FORK = multiprocessing.get_context("fork")
+LARGE = "lightning.pytorch", "sklearn.datasets"  # imported once, for all calls of pytest
 LIMITS = 180, 3600  # seconds of a test, and of one call of pytest
 OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt),
@@ -218,10 +218,11 @@ def finder(folder: Path, tests: list[str]) -> str:
     process.start()
     try:
         process.join(LIMITS[1])
+        is_late = process.is_alive()
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid or 0, signal.SIGKILL)  # with what a test may have left
-    if process.exitcode is None:
+    if is_late:
         return "the time limit"
     if process.exitcode in (0, 5):  # 5: nothing was selected
         return ""
@@ -252,6 +253,8 @@ def main() -> None:
     listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True)
     files, missed = listed.splitlines(), 0
     os.environ["OMP_NUM_THREADS"] = "1"
+    for name in LARGE:
+        importlib.import_module(name)
     if options.what == "mutants":
         changes = mutants(files)
         random.Random(options.seed).shuffle(changes)  # fewer are the first of more
