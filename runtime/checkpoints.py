@@ -203,8 +203,18 @@ class EpochCheckpoint(ModelCheckpoint):
         self._step = 0  # after the batch before
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Removes older checkpoints that the run does not know.
+
+        They are left if it was killed between a save and the removal of the one before. A run in
+        another folder knows none, and leaves all.
+        """
         super().on_train_start(trainer, pl_module)
         self._step = trainer.global_step
+        known = {Path(path) for path in self.best_k_models}
+        for folder in {path.parent for path in known}:
+            for path in {*folder.glob("epoch=*.ckpt")} - known:
+                if _named_step(path) < self._step:
+                    trainer.strategy.remove_checkpoint(path)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Saves within an epoch, if that is wanted.
@@ -338,10 +348,15 @@ def _rank(path: Path) -> tuple[bool, float, bool, str]:
     """Ranks by the step. `best.ckpt` comes last, because it is not what the run ended with."""
     try:
         step: float = step_of(path) or 0
-    except Exception:  # damaged: what its name says, otherwise it may have been the newest
-        named = re.search(r"step=(\d+)", path.resolve().name)
-        step = int(named[1]) if named else math.inf
+    except Exception:  # damaged
+        step = _named_step(path)
     return path.name != "best.ckpt", step, path.name == "last.ckpt", path.name
+
+
+def _named_step(path: Path) -> float:
+    """Returns the step in a file's name; infinity if it has none, as it may be the newest."""
+    named = re.search(r"step=(\d+)", path.resolve().name)
+    return int(named[1]) if named else math.inf
 
 
 def _missing_to_resume(path: Path) -> str:

@@ -77,7 +77,7 @@ def test_a_run_after_a_power_cut(
     ):
         store.put(cut.tree, root, link=False)
         runs.finish(runs.start(root, kind, keep, logs=tmp_path), tmp_path)
-        runs.check_equal(root, whole, spare=2)
+        runs.check_equal(root, whole, spare=1)
 
 
 def rows_of(path: Path) -> Rows:

@@ -135,7 +135,7 @@ def test_what_the_disk_refuses_is_one_line_and_the_run_goes_on(
         for path in root.glob("run/*/checkpoints/[!.]*.ckpt"):
             assert not problem_of(path), (name, path)
     runs.finish(runs.start(root, kind, logs=tmp_path), tmp_path)
-    runs.check_equal(root, uninterrupted(kind), spare=2)
+    runs.check_equal(root, uninterrupted(kind), spare=1)
 
 
 def saved(root: Path) -> int:
@@ -189,7 +189,7 @@ def test_a_disk_that_takes_no_more_files(
             for path in root.glob("filler_*"):
                 path.unlink()
             runs.finish(runs.start(root / str(n), "classifier", logs=tmp_path), tmp_path)
-            runs.check_equal(root / str(n), uninterrupted("classifier"), spare=2)
+            runs.check_equal(root / str(n), uninterrupted("classifier"), spare=1)
             shutil.rmtree(root / str(n))
     finally:
         subprocess.run(["umount", "-l", str(root)], check=True)

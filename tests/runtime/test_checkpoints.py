@@ -233,12 +233,16 @@ def test_the_last_epoch_is_due_whatever_its_length() -> None:
     assert not is_over(at(step=29, should_stop=True, min_steps=30))
 
 
-def fit(tmp_path: Path, *callbacks: Callback, batch_size: int = 40, **kwargs: Any) -> Trainer:
+def fit(
+    tmp_path: Path, *callbacks: Callback, batch_size: int = 40, ckpt_path: Path | None = None,
+    **kwargs: Any,
+) -> Trainer:  # fmt: skip
     trainer = Trainer(
         default_root_dir=tmp_path, callbacks=list(callbacks), logger=False, accelerator="cpu",
         enable_progress_bar=False, enable_model_summary=False, **kwargs,
     )  # fmt: skip
-    trainer.fit(IrisMLP(), datamodule=Iris(batch_size=batch_size, val_fraction=0.2))
+    data = Iris(batch_size=batch_size, val_fraction=0.2)
+    trainer.fit(IrisMLP(), datamodule=data, ckpt_path=ckpt_path)
     return trainer
 
 
@@ -249,6 +253,27 @@ def test_as_many_checkpoints_stay_as_a_run_keeps(tmp_path: Path, keep: int, left
     files = sorted(folder.glob("epoch=*.ckpt"))
     assert len(files) == left
     assert (folder / "last.ckpt").readlink() == Path(files[-1].name)  # also after a move
+
+
+def test_what_kills_have_left_is_removed_when_the_run_goes_on(tmp_path: Path) -> None:
+    """A kill between a save and the removal of an older file leaves one that no file mentions."""
+    folder = tmp_path / "checkpoints"
+    fit(tmp_path, EpochCheckpoint(min_steps=0), max_epochs=4)
+    for left in ("epoch=000-step=0000003.ckpt", "epoch=001-step=0000006.ckpt"):
+        shutil.copy(folder / "last.ckpt", folder / left)
+    (folder / "epoch=009-step=0000030.ckpt").write_bytes(b"")  # the run may have gone back
+    last = folder / "last.ckpt"
+    fit(tmp_path, EpochCheckpoint(min_steps=0), ckpt_path=last, max_epochs=5)
+    steps = [checkpoints._named_step(path) for path in sorted(folder.glob("epoch=*"))]
+    assert steps == [12, 15, 30]
+
+
+def test_a_run_in_another_folder_keeps_what_was_there(tmp_path: Path) -> None:
+    fit(tmp_path / "first", EpochCheckpoint(-1, min_steps=0), max_epochs=4)
+    folder = shutil.move(tmp_path / "first", tmp_path / "second") / "checkpoints"
+    last = folder / "last.ckpt"
+    fit(tmp_path / "second", EpochCheckpoint(min_steps=0), ckpt_path=last, max_epochs=6)
+    assert len([*folder.glob("epoch=*")]) == 6
 
 
 def test_a_run_saves_its_end_whenever_it_validates(tmp_path: Path) -> None:
