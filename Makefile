@@ -9,7 +9,7 @@ DOCS_READY := .venv-docs/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs ci ci-with-extras bench bench-gpu reproduce-quality clean
+.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs ci ci-computes ci-waits bench bench-gpu reproduce-quality clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -58,10 +58,13 @@ build/lecture.ipynb: notebooks/lecture.ipynb  # executed
 ci: lint  ## run all checks that must pass before a merge
 	$(MAKE) -j 2 --output-sync=target test test-faults  # killed processes leave a core idle
 	$(MAKE) $(EXTRAS_READY)
-	$(MAKE) -j 2 --output-sync=target test-slurm ci-with-extras  # and so do SLURM's limits
+	$(MAKE) -j 2 --output-sync=target ci-computes ci-waits
 
-ci-with-extras:
-	$(MAKE) -j 1 slow docs test-extras test-browser
+ci-computes:
+	$(MAKE) -j 1 slow docs
+
+ci-waits:  # for SLURM's limits and for pages
+	$(MAKE) -j 1 test-slurm test-extras test-browser
 
 bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -16,7 +16,7 @@ class Draw(NamedTuple):
     """Inputs of a generator for one batch of images."""
 
     latents: Tensor  # (B, latent_dim)
-    labels: Tensor | None  # (B,); None for an unconditional GAN
+    labels: Tensor | None  # (B,); None for an unconditional model
     places: Tensor  # (B,), the images' numbers among all that are drawn
 
 

@@ -27,7 +27,7 @@ class Draws:
     Labels cycle through the classes that are given, so each of them is drawn equally often.
 
     Args:
-        model: The GAN to draw for.
+        model: The model to draw for.
         count: Number of images over all processes together.
         seed: Seed of the latents.
         classes: The classes to draw, in turn; None: all.

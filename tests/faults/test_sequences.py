@@ -126,7 +126,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("seed", range(rounds(full=200, short=2)))
+@pytest.mark.parametrize("seed", range(rounds(full=200, short=5)))
 def test_random_faults_lose_nothing(seed: int, tmp_path: Path, whole: Path) -> None:
     def fails(steps: list[Step]) -> bool:
         try:
