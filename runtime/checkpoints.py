@@ -203,7 +203,7 @@ class EpochCheckpoint(ModelCheckpoint):
         self._step = 0  # after the batch before
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Removes older checkpoints that the run does not know.
+        """Removes older checkpoints that the run has saved and no longer knows.
 
         They are left if it was killed between a save and the removal of the one before. A run in
         another folder knows none, and leaves all.
@@ -213,8 +213,16 @@ class EpochCheckpoint(ModelCheckpoint):
         known = {Path(path) for path in self.best_k_models}
         for folder in {path.parent for path in known}:
             for path in {*folder.glob("epoch=*.ckpt")} - known:
-                if _named_step(path) < self._step:
+                if _named_step(path) < self._step and self._has_saved(path):
                     trainer.strategy.remove_checkpoint(path)
+
+    def _has_saved(self, path: Path) -> bool:
+        """Returns whether this callback, and no other, wrote a file: then it names itself."""
+        if problem_of(path):
+            return False
+        content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+        own = content.get("callbacks", {}).get(self.state_key, {})
+        return str(path) in own.get("best_k_models", ())
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Saves within an epoch, if that is wanted.

@@ -255,17 +255,23 @@ def test_as_many_checkpoints_stay_as_a_run_keeps(tmp_path: Path, keep: int, left
     assert (folder / "last.ckpt").readlink() == Path(files[-1].name)  # also after a move
 
 
-def test_what_kills_have_left_is_removed_when_the_run_goes_on(tmp_path: Path) -> None:
-    """A kill between a save and the removal of an older file leaves one that no file mentions."""
+def test_what_kills_have_left_is_removed_when_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between a save and the removal of an older file leaves one that nobody mentions."""
     folder = tmp_path / "checkpoints"
-    fit(tmp_path, EpochCheckpoint(min_steps=0), max_epochs=4)
-    for left in ("epoch=000-step=0000003.ckpt", "epoch=001-step=0000006.ckpt"):
-        shutil.copy(folder / "last.ckpt", folder / left)
-    (folder / "epoch=009-step=0000030.ckpt").write_bytes(b"")  # the run may have gone back
+    with monkeypatch.context() as killed:
+        killed.setattr(AtomicCheckpointIO, "remove_checkpoint", lambda *_: None)
+        plugins = [AtomicCheckpointIO()]
+        other = ModelCheckpoint(save_top_k=-1)
+        fit(tmp_path, EpochCheckpoint(min_steps=0), other, plugins=plugins, max_epochs=5)
+    (folder / "epoch=000-step=0000003.ckpt").write_bytes(b"damaged")
+    (folder / "epoch=009-step=0000030.ckpt").write_bytes(b"later, if the run has gone back")
     last = folder / "last.ckpt"
-    fit(tmp_path, EpochCheckpoint(min_steps=0), ckpt_path=last, max_epochs=5)
-    steps = [checkpoints._named_step(path) for path in sorted(folder.glob("epoch=*"))]
-    assert steps == [12, 15, 30]
+    fit(tmp_path, EpochCheckpoint(min_steps=0), ckpt_path=last, max_epochs=6)
+    ours = [checkpoints._named_step(path) for path in sorted(folder.glob("epoch=00*"))]
+    assert ours == [3, 10, 12, 30]
+    assert len([*folder.glob("epoch=?-*")]) == 5  # of the other callback
 
 
 def test_a_run_in_another_folder_keeps_what_was_there(tmp_path: Path) -> None:
