@@ -24,6 +24,7 @@ from figures.style import styled, write_figure
 from runtime.files import METRICS, read_json
 
 SCORES = ("frechet", "precision", "recall", "label_accuracy", "gan_train", "memorization")
+DRAWN = {"frechet": "Frechet distance", "precision": "precision", "recall": "recall"}
 SOLVERS = [("euler", steps) for steps in (1, 2, 4, 8, 16, 32)]
 SOLVERS += [("heun", steps) for steps in (2, 4, 8, 16)]
 SCORED = 2000  # images for each
@@ -99,14 +100,14 @@ def by_evaluations(run: str, model: Any) -> pd.DataFrame:
 def draw_evaluations(scores: pd.DataFrame) -> Figure:
     """Draws scores against the number of evaluations, a panel for each score."""
     figure, row = new_figure(11, 3.5, 1, 3)
-    ticks = sorted({*scores["evaluations"]})
-    for axes, name in zip(row, SCORES, strict=False):
+    ticks = [2**k for k in range(7)]
+    for axes, (name, title) in zip(row, DRAWN.items(), strict=True):
         for solver, found in scores.groupby("solver"):
             axes.plot(found["evaluations"], found[name], "o-", label=solver)
         axes.set_xscale("log", base=2)
-        axes.set_xticks(ticks, map(str, ticks), fontsize=8)
-        axes.minorticks_off()
-        axes.set(title=name, xlabel="evaluations of the network")
+        axes.set_xticks(ticks, map(str, ticks))
+        axes.set(title=title, xlabel="evaluations of the network")
+    row[0].set_yscale("log")
     row[0].legend()
     return figure
 

@@ -31,7 +31,7 @@ def test_a_flow_costs_evaluations_and_is_scored_by_them(
     assert found["evaluations"].tolist() == [1, 3]
     assert found[["frechet", "precision", "recall"]].notna().all(axis=None)
     panels = example.draw_evaluations(found).axes
-    assert [axes.get_title() for axes in panels] == ["frechet", "precision", "recall"]
+    assert [axes.get_title() for axes in panels] == [*example.DRAWN.values()]
 
 
 def test_a_row_has_ten_samples_of_each_model_of_its_class() -> None:
