@@ -210,6 +210,8 @@ class EpochCheckpoint(ModelCheckpoint):
         """
         super().on_train_start(trainer, pl_module)
         self._step = trainer.global_step
+        if not trainer.is_global_zero:  # another rank would read what this one removes
+            return
         known = {Path(path) for path in self.best_k_models}
         for folder in {path.parent for path in known}:
             for path in {*folder.glob("epoch=*.ckpt")} - known:

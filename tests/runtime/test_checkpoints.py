@@ -274,6 +274,19 @@ def test_what_kills_have_left_is_removed_when_the_run_goes_on(
     assert len([*folder.glob("epoch=?-*")]) == 5  # of the other callback
 
 
+def test_only_rank_zero_reads_what_it_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "epoch=000-step=0000003.ckpt").write_bytes(b"")
+    saves, read = EpochCheckpoint(), list[Path]()
+    saves.best_k_models = {str(tmp_path / "epoch=001-step=0000006.ckpt"): torch.tensor(6)}
+    monkeypatch.setattr(saves, "_has_saved", lambda path: read.append(path))
+    for first in (False, True):
+        trainer: Any = SimpleNamespace(global_step=6, is_global_zero=first)
+        saves.on_train_start(trainer, IrisMLP())
+        assert len(read) == first
+
+
 def test_a_run_in_another_folder_keeps_what_was_there(tmp_path: Path) -> None:
     fit(tmp_path / "first", EpochCheckpoint(-1, min_steps=0), max_epochs=4)
     folder = shutil.move(tmp_path / "first", tmp_path / "second") / "checkpoints"
