@@ -14,9 +14,10 @@ from models.generative import Generative
 from models.one_network import OneNetwork
 from models.schedule import Schedule
 from runtime.errors import UserError
-from runtime.ranges import Positive, PositiveFloat
+from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat
 
 FEWEST = 4  # real images of a class in a batch
+OTHERS = 64  # real images of all classes that guidance compares with
 
 
 class Drift(OneNetwork, Generative):
@@ -36,6 +37,8 @@ class Drift(OneNetwork, Generative):
         generated: Images that are generated in a step, of all classes and processes together.
         temperatures: How fast weights fall with distance, as shares of the mean distance.
         scales: Compare images also shrunk by these factors; 1: as they are.
+        guidance: How far to go beyond what the class adds: real images of all classes repel, too,
+            as so many for each generated one (equations 15 and 16 of the paper); 0: none.
         average: Moving average of the weights, to draw with.
         optimizer: From parameters to an optimizer.
         schedule: The learning rate over the run.
@@ -51,6 +54,7 @@ class Drift(OneNetwork, Generative):
         generated: Positive = 320,
         temperatures: Sequence[PositiveFloat] = (0.02, 0.05, 0.2),
         scales: Sequence[Positive] = (1,),
+        guidance: NonNegativeFloat = 0.0,
         average: Averaging = Averaging(decay=0.999),
         optimizer: OptimizerCallable = torch.optim.Adam,
         schedule: Schedule = Schedule(),
@@ -59,7 +63,12 @@ class Drift(OneNetwork, Generative):
         self.save_hyperparameters()
         self.image_shape, self.latent_dim = self.checked(image_shape), latent_dim
         self.num_classes = (num_classes or None) if conditional else None
+        if guidance and self.num_classes is None:
+            raise UserError(
+                "model.guidance needs data with classes, which the model is told: set it to 0"
+            )
         self.generated, self.temperatures, self.scales = generated, temperatures, scales
+        self.guidance = guidance
         network = generator(latent_dim + (self.num_classes or 0), self.image_shape)
         self.train_network(network, average, optimizer, schedule)
 
@@ -107,13 +116,17 @@ class Drift(OneNetwork, Generative):
             UserError: A class has too few real points.
         """
         if classes is None:
-            return drift(fakes, enough(reals), fakes, self.temperatures)
+            return drift(fakes, enough(reals), fakes, self.temperatures, itself=True)
+        others = reals[: OTHERS if self.guidance else 0]
         found, length = torch.zeros_like(fakes), fakes.new_zeros(())
         for label in classes[0].unique():
             own = classes[0] == label
             points = fakes[own]
             near = enough(reals[classes[1] == label], f" of class {int(label)}")
-            found[own], moved = drift(points, near, points, self.temperatures)
+            repel = torch.cat([points, others])
+            counts = repel.new_ones(len(repel))
+            counts[len(points) :] = self.guidance * len(points) / max(1, len(others))
+            found[own], moved = drift(points, near, repel, self.temperatures, counts, itself=True)
             length = length + moved * len(points) / len(fakes)
         return found, length
 
@@ -123,7 +136,12 @@ class Drift(OneNetwork, Generative):
 
 
 def drift(
-    points: Tensor, attract: Tensor, repel: Tensor, temperatures: Sequence[float]
+    points: Tensor,
+    attract: Tensor,
+    repel: Tensor,
+    temperatures: Sequence[float],
+    counts: Tensor | None = None,
+    itself: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Returns the directions V (N, D) of points (N, D), and their mean length.
 
@@ -132,19 +150,24 @@ def drift(
     attract and q_j that repel, so it changes its sign if they change places.
 
     Args:
-        points: (N, D). If they are `repel` themselves, none of them repels itself.
+        points: (N, D).
         attract: (P, D).
         repel: (Q, D).
         temperatures: As shares of the mean distance. V of each is scaled to a mean square of 1.
+        counts: (Q,), as how many points each of `repel` counts; None: as one.
+        itself: The first of `repel` are the points, and none of them repels itself.
     """
+    counts = points.new_ones(len(repel)) if counts is None else counts
+    logs = torch.cat([points.new_ones(len(attract)), counts]).log()
     distances = torch.cdist(points, torch.cat([attract, repel]))
-    if points is repel:
+    if itself:
         distances[:, len(attract) :].fill_diagonal_(torch.inf)
     distances = distances / distances[distances.isfinite()].mean().clamp(min=1e-12)
     total, length = torch.zeros_like(points), points.new_zeros(())
     for temperature in temperatures:
         logits = -distances / temperature
-        weights = ((logits.log_softmax(dim=1) + logits.log_softmax(dim=0)) / 2).exp()
+        rows, columns = (logits + logs).log_softmax(dim=1), logits.log_softmax(dim=0) + logs
+        weights = ((rows + columns) / 2).exp()
         weights = weights.nan_to_num()  # of a lone point and itself
         near, far = weights[:, : len(attract)], weights[:, len(attract) :]
         move = (near * far.sum(dim=1, keepdim=True)) @ attract

@@ -40,8 +40,9 @@ def test_one_point_between_two_follows_the_formula():
     assert found.item() == pytest.approx(1.0)  # scaled to a mean square of 1, towards p
 
 
-def field(fakes, reals, *labels):
-    model = Drift((3,), 2, generator=lambda n, s: torch.nn.Linear(n, 3), temperatures=TEMPERATURES)
+def field(fakes, reals, *labels, **options):
+    generator = lambda n, s: torch.nn.Linear(n, 3)  # noqa: E731
+    model = Drift((3,), 2, generator, temperatures=TEMPERATURES, **options)
     return model.field(fakes, reals, tuple(torch.tensor(found) for found in labels))
 
 
@@ -50,22 +51,53 @@ def test_each_class_drifts_for_itself():
     found, _ = field(fakes, reals, [0, 1] * 3, [0, 1] * 10)
     for i in range(2):
         alone = fakes[i::2]
-        assert torch.allclose(found[i::2], drift(alone, reals[i::2], alone, TEMPERATURES)[0])
+        there, _ = drift(alone, reals[i::2], alone, TEMPERATURES, itself=True)
+        assert torch.allclose(found[i::2], there)
+
+
+def test_guidance_leads_away_from_the_other_classes():
+    """Real points of all classes repel, together as half as many as the generated ones."""
+    fakes, reals = sets(5, 8, 20)
+    found, _ = field(fakes, reals, [0] * 8, [0, 1] * 10, guidance=0.5)
+    repel, counts = torch.cat([fakes, reals]), torch.tensor([1.0] * 8 + [0.2] * 20)
+    there, _ = drift(fakes, reals[::2], repel, TEMPERATURES, counts.double(), itself=True)
+    assert torch.allclose(found, there)
+    far = reals + 5 * torch.tensor([[0.0], [1.0]]).repeat(10, 1)  # class 1, to the upper right
+    plain, _ = field(fakes, far, [0] * 8, [0, 1] * 10)
+    guided, _ = field(fakes, far, [0] * 8, [0, 1] * 10, guidance=1.0)
+    assert (guided - plain).mean() < 0
+
+
+def test_a_point_that_counts_twice_repels_as_two():
+    points, p, q = sets(6, 7, 20, 15)
+    twice = torch.ones(15, dtype=torch.float64)
+    twice[3:5] = 2
+    one, _ = drift(points, p, q, (0.5,), twice)
+    two, _ = drift(points, p, torch.cat([q, q[3:5]]), (0.5,))
+    assert (one * two).sum() / one.norm() / two.norm() == pytest.approx(1, abs=0.01)
+
+
+def test_guidance_needs_classes():
+    with pytest.raises(UserError, match="model.guidance needs data with classes"):
+        Drift((1, 28, 28), guidance=0.1)
+    with pytest.raises(UserError, match="which the model is told: set it to 0"):
+        Drift((1, 28, 28), 10, conditional=False, guidance=0.1)
 
 
 def test_a_point_does_not_repel_itself():
     """Alone it would stay where it is: nothing repels, so V, a product of both sides, is 0."""
     point, reals = sets(3, 1, 8)
-    assert drift(point, reals, point, TEMPERATURES)[0].abs().max() == 0
-    assert drift(point, reals, point.clone(), TEMPERATURES)[0].abs().max() > 0.1
+    assert drift(point, reals, point, TEMPERATURES, itself=True)[0].abs().max() == 0
+    assert drift(point, reals, point, TEMPERATURES)[0].abs().max() > 0.1
 
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_training_compares_images_of_a_class_or_all(conditional, monkeypatch):
     found = []
 
-    def spy(points, attract, repel, temperatures):
-        assert points is repel  # so no point repels itself
+    def spy(points, attract, repel, temperatures, counts=None, itself=False):
+        assert itself
+        assert torch.equal(points, repel)
         found.append((len(points), len(attract)))
         return torch.zeros_like(points), points.new_zeros(())
 
