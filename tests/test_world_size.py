@@ -37,6 +37,7 @@ from tests.models.classifiers import SHAPE, convnet, dense
 from tests.models.gans import modern, sgd, small
 
 STEPS, BATCH = 8, 32
+LARGER = {"drift": 320}  # it needs some images of each class
 
 # A gradient is a mean over 32 images. In other groups its at most 31 additions, and those within
 # one image, are rounded differently: a relative error of about 32 eps of the mean size of the
@@ -115,7 +116,10 @@ EQUAL |= {
         )
     ),
     "drift": lambda: without_batch_norm(
-        Drift(SHAPE, None, partial(ModernGenerator, width=4), generated=16, optimizer=sgd(0.1))
+        Drift(
+            SHAPE, 10, partial(ModernGenerator, width=4), generated=32, guidance=0.5,
+            optimizer=sgd(0.1),
+        )
     ),
 }  # fmt: skip
 DIFFERENT = {
@@ -145,7 +149,7 @@ def fit(kind: str, world_size: int, folder: Path) -> None:
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         log_every_n_steps=1,
     )  # fmt: skip
-    trainer.fit(model, datamodule=Images(dataset="digits", batch_size=BATCH))
+    trainer.fit(model, datamodule=Images(dataset="digits", batch_size=LARGER.get(kind, BATCH)))
     weights = {name: value.detach() for name, value in model.named_parameters()}
     result = {"losses": torch.stack(losses.values), "weights": weights}
     torch.save(result, folder / f"{trainer.global_rank}.pt")
