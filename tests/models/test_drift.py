@@ -41,8 +41,7 @@ def test_one_point_between_two_follows_the_formula():
 
 
 def field(fakes, reals, *labels, **options):
-    generator = lambda n, s: torch.nn.Linear(n, 3)  # noqa: E731
-    model = Drift((3,), 2, generator, temperatures=TEMPERATURES, **options)
+    model = Drift((3,), 2, lambda n, s: torch.nn.Linear(n, 3), temperatures=TEMPERATURES, **options)
     return model.field(fakes, reals, tuple(torch.tensor(found) for found in labels))
 
 
