@@ -24,6 +24,7 @@ from figures.points import draw_plane
 from models.base import eval_mode
 from models.generative import Generative, is_generative
 from models.sampling import sample
+from runtime.files import write
 from runtime.ranges import NonNegative
 
 POINTS = 1000  # to draw in the plane
@@ -83,8 +84,8 @@ class SampleGrid(Callback):
                 return
             picture = tile(images, len(images) // model.grid_rows)
             rows = class_names(data_of(trainer), model.num_classes) if model.num_classes else []
-            write_png(folder / f"samples_{trainer.global_step:07d}.png", picture, rows)
-            write_png(folder / "samples.png", picture, rows)  # Always the newest.
+            write_png(folder / "samples.png", picture, rows)
+            _keep(trainer, folder)
             log_picture(trainer, "samples", folder / "samples.png")
 
 
@@ -104,7 +105,13 @@ def _draw_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
             trainer, folder, "samples",
             partial(draw_plane, model, real, points, latents, labels, title),
         )  # fmt: skip
-    shutil.copyfile(folder / "samples.png", folder / f"samples_{trainer.global_step:07d}.png")
+    _keep(trainer, folder)
+
+
+def _keep(trainer: Trainer, folder: Path) -> None:
+    """Keeps `samples.png`, which is always the newest grid, under the name of its step."""
+    name = f"samples_{trainer.global_step:07d}.png"
+    write(folder / name, partial(shutil.copyfile, folder / "samples.png"))
 
 
 def _draw_codes(trainer: Trainer, model: Any) -> None:
