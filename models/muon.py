@@ -25,6 +25,7 @@ class MuonWithAdam(Optimizer):
         momentum: Share of the old momentum that a step keeps.
         vector_lr: Learning rate of vectors.
         betas: Adam's two averages, for vectors.
+        weight_decay: Matrices shrink by lr times this in a step (Loshchilov and Hutter 2019).
     """
 
     def __init__(
@@ -34,15 +35,17 @@ class MuonWithAdam(Optimizer):
         momentum: float = 0.95,
         vector_lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
     ) -> None:
-        for name, rate in {"lr": lr, "vector_lr": vector_lr}.items():
+        rates = {"lr": lr, "vector_lr": vector_lr, "weight_decay": weight_decay}
+        for name, rate in rates.items():
             if rate < 0:
                 raise ValueError(f"Invalid {name}: {rate}")
         params = list(params)
         matrices = [parameter for parameter in params if parameter.dim() > 1]
         vectors = [parameter for parameter in params if parameter.dim() < 2]
         groups: list[dict[str, Any]] = [
-            {"params": matrices, "lr": lr, "momentum": momentum},
+            {"params": matrices, "lr": lr, "momentum": momentum, "weight_decay": weight_decay},
             {"params": vectors, "lr": vector_lr, "betas": betas},
         ]
         super().__init__(groups, {})
@@ -59,7 +62,14 @@ class MuonWithAdam(Optimizer):
         self._step_vectors(**vectors)
         return loss
 
-    def _step_matrices(self, params: list[Tensor], lr: float, momentum: float, **_: Any) -> None:
+    def _step_matrices(
+        self,
+        params: list[Tensor],
+        lr: float,
+        momentum: float,
+        weight_decay: float = 0.0,  # checkpoints of earlier versions have none
+        **_: Any,
+    ) -> None:
         alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
         for weight in params:
             if weight.grad is None:
@@ -74,7 +84,7 @@ class MuonWithAdam(Optimizer):
             weights, moves = zip(*pairs, strict=True)
             longer = max(1, rows / columns) ** 0.5
             for weight, move in zip(weights, orthogonal(torch.stack(moves)), strict=True):
-                weight.sub_(move.view_as(weight), alpha=lr * longer)
+                weight.mul_(1 - lr * weight_decay).sub_(move.view_as(weight), alpha=lr * longer)
 
     def _step_vectors(
         self, params: list[Tensor], lr: float, betas: tuple[float, float], **_: Any

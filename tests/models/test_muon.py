@@ -65,6 +65,14 @@ def test_vectors_are_stepped_by_adam(betas):
     torch.testing.assert_close(ours, theirs)
 
 
+def test_decay_shrinks_matrices_alone():
+    weight, bias = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2))
+    weight.grad, bias.grad = torch.zeros(2, 3), torch.zeros(2)
+    MuonWithAdam([weight, bias], lr=0.1, weight_decay=0.5).step()
+    torch.testing.assert_close(weight.detach(), torch.full((2, 3), 0.95))
+    torch.testing.assert_close(bias.detach(), torch.ones(2))
+
+
 def test_goes_on_to_the_bit():
     def steps(network, optimizer, count):
         for _ in range(count):
@@ -105,7 +113,7 @@ def test_learns_what_unequal_directions_hide():
     assert error(MuonWithAdam) < momentum / 2
 
 
-@pytest.mark.parametrize("name", ["lr", "vector_lr"])
+@pytest.mark.parametrize("name", ["lr", "vector_lr", "weight_decay"])
 def test_refuses_a_negative_rate(name):
     with pytest.raises(ValueError, match=f"Invalid {name}: -1"):
         MuonWithAdam([nn.Parameter(torch.zeros(2, 2))], **{name: -1})
