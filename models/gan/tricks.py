@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.augmentation import erase
 from models.distributed import share_of
 from runtime.ranges import NonNegative, NonNegativeFloat, Share
 
@@ -18,7 +19,7 @@ class View(nn.Module):
 
     Args:
         translation: Largest move in each direction, as a share of the side; zeros move in.
-        cutout: Side of a square that is set to 0, as a share of the side.
+        cutout: Side of a square that is set to 0, as a share of the image's shorter side.
         noise: Standard deviation of Gaussian noise at the start (Arjovsky and Bottou 2017).
         noise_steps: Steps in which the noise falls linearly to 0; 0: it stays.
     """
@@ -39,7 +40,7 @@ class View(nn.Module):
         if self.translation:
             images = translate(images, self.translation)
         if self.cutout:
-            images = cut_out(images, self.cutout)
+            images = erase(images, round(self.cutout * min(images.shape[2:])))
         if deviation := self.deviation(step):
             normal = share_of(torch.randn, *images.shape, device=images.device)
             images = images + deviation * normal.to(images.dtype)
@@ -63,17 +64,3 @@ def translate(images: Tensor, share: float) -> Tensor:
     padded = F.pad(images, (right, right, down, down)).permute(0, 2, 3, 1)
     each = torch.arange(count, device=device)[:, None, None]
     return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def cut_out(images: Tensor, share: float) -> Tensor:
-    """Sets a square in each image (B, C, H, W) to 0, with a side of a share of the image's."""
-    (count, _, *sides), device = images.shape, images.device
-    inside = []
-    for side in sides:
-        size = round(share * side)
-        draw = partial(torch.randint, side + 1 - size % 2)
-        first = share_of(draw, count, device=device)[:, None] - size // 2
-        place = torch.arange(side, device=device)
-        inside.append((place >= first) & (place < first + size))  # (B, side)
-    square = inside[0][:, :, None] & inside[1][:, None, :]
-    return images.masked_fill(square[:, None], 0.0)
