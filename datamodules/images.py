@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
 from datamodules.digits import load_digits
@@ -92,7 +92,10 @@ class Images(InMemoryDataModule):
         self.dataset_found = key
         self._describe(key)
         self.save_hyperparameters({"dataset_found": key})
-        return Splits(*cut_validation(train, self.val_fraction, self.split_seed), test)
+        parts = cut_validation(train, self.val_fraction, self.split_seed)
+        if key == "digits":
+            self._shrink_batch(len(parts[0].targets))
+        return Splits(*parts, test)
 
     def _choose(self) -> str:
         """Returns the data set that `auto` means here."""
@@ -111,6 +114,17 @@ class Images(InMemoryDataModule):
                 "--data.dataset digits silences it."
             )
         return key
+
+    def _shrink_batch(self, examples: int) -> None:
+        """Halves a batch that was chosen for MNIST until the small digits fill it."""
+        wanted = self.batch_size
+        while self.batch_size > examples:
+            self.batch_size //= 2
+        if self.batch_size < wanted:
+            rank_zero_info(
+                f"The {examples:,} small digits do not fill a batch of {wanted:,}: this run takes "
+                f"{self.batch_size:,}."
+            )
 
     def _describe(self, key: str) -> None:
         self.judge = None if key == "auto" else key

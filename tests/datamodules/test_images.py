@@ -45,6 +45,16 @@ def test_auto_without_a_named_folder_falls_back_to_digits_loudly_and_on_the_reco
     assert data.fell_back
 
 
+@pytest.mark.filterwarnings("ignore:MNIST WAS NOT FOUND")
+@pytest.mark.parametrize("dataset", ["auto", "digits"])
+@pytest.mark.parametrize(("wanted", "batch_size"), [(5120, 1280), (1280, 1280), (64, 64)])
+def test_a_batch_for_mnist_is_halved_until_the_small_digits_fill_it(
+    dataset: Any, wanted: int, batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert set_up(Images(dataset, batch_size=wanted)).batch_size == batch_size
+
+
 @pytest.mark.parametrize("dataset", ["auto", "mnist"])
 def test_a_named_folder_without_the_data_is_an_error(tmp_path: Path, dataset: Any) -> None:
     missing = Images(dataset, str(tmp_path / "nowhere"))
