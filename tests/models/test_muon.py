@@ -73,6 +73,17 @@ def test_decay_shrinks_matrices_alone():
     torch.testing.assert_close(bias.detach(), torch.ones(2))
 
 
+def test_goes_on_from_a_checkpoint_without_decay():
+    weight = nn.Parameter(torch.ones(2, 3))
+    optimizer = MuonWithAdam([weight], weight_decay=0.5)
+    saved = optimizer.state_dict()
+    del saved["param_groups"][0]["weight_decay"]  # as earlier versions wrote it
+    optimizer.load_state_dict(saved)
+    weight.grad = torch.zeros(2, 3)
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.ones(2, 3))
+
+
 def test_goes_on_to_the_bit():
     def steps(network, optimizer, count):
         for _ in range(count):
