@@ -7,6 +7,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
 from datamodules.digits import load_digits
+from datamodules.loader import BatchLoader
 from datamodules.sources import (
     DATASETS,
     IMAGE_SHAPE,
@@ -93,9 +94,19 @@ class Images(InMemoryDataModule):
         self._describe(key)
         self.save_hyperparameters({"dataset_found": key})
         parts = cut_validation(train, self.val_fraction, self.split_seed)
-        if key == "digits":
-            self._shrink_batch(len(parts[0].targets))
+        if key == "digits":  # a batch may be chosen for MNIST
+            while self.batch_size > len(parts[0].targets):
+                self.batch_size //= 2
         return Splits(*parts, test)
+
+    def train_dataloader(self) -> BatchLoader:
+        loader, wanted = super().train_dataloader(), self.hparams["batch_size"]
+        if self.batch_size < wanted:
+            rank_zero_info(
+                f"The {loader.num_examples:,} small digits do not fill a batch of {wanted:,}: this "
+                f"run takes {self.batch_size:,}."
+            )
+        return loader
 
     def _choose(self) -> str:
         """Returns the data set that `auto` means here."""
@@ -114,17 +125,6 @@ class Images(InMemoryDataModule):
                 "--data.dataset digits silences it."
             )
         return key
-
-    def _shrink_batch(self, examples: int) -> None:
-        """Halves a batch that was chosen for MNIST until the small digits fill it."""
-        wanted = self.batch_size
-        while self.batch_size > examples:
-            self.batch_size //= 2
-        if self.batch_size < wanted:
-            rank_zero_info(
-                f"The {examples:,} small digits do not fill a batch of {wanted:,}: this run takes "
-                f"{self.batch_size:,}."
-            )
 
     def _describe(self, key: str) -> None:
         self.judge = None if key == "auto" else key

@@ -49,10 +49,21 @@ def test_auto_without_a_named_folder_falls_back_to_digits_loudly_and_on_the_reco
 @pytest.mark.parametrize("dataset", ["auto", "digits"])
 @pytest.mark.parametrize(("wanted", "batch_size"), [(5120, 1280), (1280, 1280), (64, 64)])
 def test_a_batch_for_mnist_is_halved_until_the_small_digits_fill_it(
-    dataset: Any, wanted: int, batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Any,
+    wanted: int,
+    batch_size: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert set_up(Images(dataset, batch_size=wanted)).batch_size == batch_size
+    with caplog.at_level("INFO"):
+        data = set_up(Images(dataset, batch_size=wanted))
+        data.test_dataloader()
+        assert data.batch_size == batch_size
+        assert not caplog.messages  # `test` trains no batch
+        data.train_dataloader()
+    assert (f"this run takes {batch_size:,}." in caplog.text) == (wanted > batch_size)
 
 
 @pytest.mark.parametrize("dataset", ["auto", "mnist"])
