@@ -60,7 +60,7 @@ PARTS = {
     "cgan": Part("configs/cgan.yaml", MNIST),
     "cgan-wide": Part("configs/cgan.yaml", (*MNIST, *WIDE)),  # twice the width, as it was before
     "gan": Part("configs/gan.yaml", MNIST),
-    "long": Part("configs/recipes/long.yaml", seeds=(0, 1, 2)),  # an hour each
+    "long": Part("configs/recipes/long.yaml", seeds=(0, 1, 2)),  # 36 minutes each
     "collapse": Part(
         "configs/cgan.yaml", (*MNIST, "--trainer.max_steps", "500"), seeds=(*range(20),)
     ),
