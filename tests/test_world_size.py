@@ -56,10 +56,18 @@ def without_batch_norm(model: Any) -> Any:
     return model
 
 
+def grouped_sgd(parameters: Any) -> torch.optim.Optimizer:
+    """Two groups of parameters, as Muon has."""
+    parameters = [*parameters]
+    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+    vectors = [parameter for parameter in parameters if parameter.dim() < 2]
+    return torch.optim.SGD([{"params": matrices}, {"params": vectors}], lr=1.0)
+
+
 def gan() -> Any:
     return small(
         **modern(4), penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0,
-        generator_optimizer=sgd(1.0), discriminator_optimizer=sgd(1.0),
+        generator_optimizer=grouped_sgd, discriminator_optimizer=grouped_sgd,
     )  # fmt: skip
 
 

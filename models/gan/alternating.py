@@ -72,7 +72,7 @@ class AlternatingOptimization(Module):
     def update_network(self, optimizer: LightningOptimizer) -> None:
         """Updates a network with its gradients, averaged over all processes, and clears them."""
         if self.trainer.world_size > 1:
-            average_gradients(optimizer.param_groups[0]["params"])
+            average_gradients(p for group in optimizer.param_groups for p in group["params"])
         # Lightning would count the step. `count_batch` counts instead.
         optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
         optimizer.step()
