@@ -200,7 +200,7 @@ class EpochCheckpoint(ModelCheckpoint):
             enable_version_counter=False,  # a resumed run writes the same names again
         )
         self.min_steps, self.every_n_steps = min_steps, every_n_steps
-        self._step = 0  # after the batch before
+        self._stepped = False  # an optimizer, in this batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Removes older checkpoints that the run has saved and no longer knows.
@@ -209,13 +209,12 @@ class EpochCheckpoint(ModelCheckpoint):
         another folder knows none, and leaves all.
         """
         super().on_train_start(trainer, pl_module)
-        self._step = trainer.global_step
         if not trainer.is_global_zero:  # another rank would read what this one removes
             return
         known = {Path(path) for path in self.best_k_models}
         for folder in {path.parent for path in known}:
             for path in {*folder.glob("epoch=*.ckpt")} - known:
-                if _named_step(path) < self._step and self._has_saved(path):
+                if _named_step(path) < trainer.global_step and self._has_saved(path):
                     trainer.strategy.remove_checkpoint(path)
 
     def _has_saved(self, path: Path) -> bool:
@@ -226,16 +225,19 @@ class EpochCheckpoint(ModelCheckpoint):
         own = content.get("callbacks", {}).get(self.state_key, {})
         return str(path) in own.get("best_k_models", ())
 
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        self._stepped = True
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Saves within an epoch, if that is wanted.
 
         Gradients that still accumulate are in no checkpoint. After the last batch of an epoch
         Lightning would resume without validation and without the epoch's end.
         """
-        before, self._step = self._step, trainer.global_step
-        if not self.every_n_steps or self._step == before or trainer.is_last_batch:
+        stepped, self._stepped = self._stepped, False
+        if not self.every_n_steps or not stepped or trainer.is_last_batch:
             return
-        if self._step % self.every_n_steps == 0 and not is_over(trainer):
+        if trainer.global_step % self.every_n_steps == 0 and not is_over(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -13,8 +13,9 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules import Iris
-from models import IrisMLP
+from datamodules import Iris, Points
+from models import GAN, IrisMLP
+from models.plane import PlaneGenerator, PlaneTrunk
 from runtime import checkpoints
 from runtime.checkpoints import (
     AtomicCheckpointIO,
@@ -308,6 +309,19 @@ def test_an_epoch_is_saved_within_but_not_at_its_last_batch(tmp_path: Path) -> N
     fit(tmp_path, saves, batch_size=12, max_epochs=2, accumulate_grad_batches=2)
     names = {path.stem for path in (tmp_path / "checkpoints").glob("epoch=*")}
     assert names == {f"epoch={(s - 1) // 4:03d}-step={s:07d}" for s in (1, 2, 3, 5, 6, 7, 8)}
+
+
+def test_a_gan_is_not_saved_while_gradients_accumulate(tmp_path: Path) -> None:
+    """Each of its batches counts as a step."""
+    trainer = Trainer(
+        default_root_dir=tmp_path, callbacks=[EpochCheckpoint(-1, 10**6, every_n_steps=1)],
+        logger=False, enable_progress_bar=False, enable_model_summary=False, max_steps=7,
+        limit_val_batches=0,
+    )  # fmt: skip
+    plane = {"generator": PlaneGenerator, "trunk": PlaneTrunk}
+    trainer.fit(GAN((2,), **plane, accumulate_grad_batches=2), datamodule=Points(count=2048))
+    names = {path.stem for path in (tmp_path / "checkpoints").glob("epoch=*")}
+    assert names == {f"epoch=000-step={step:07d}" for step in (2, 4, 6, 7)}  # 7: the run's end
 
 
 class Scores(Callback):
