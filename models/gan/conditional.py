@@ -67,6 +67,11 @@ class ConditionalGAN(GAN):
     def generator_is_due(self, batch_idx: int) -> bool:
         return self.current_epoch >= self.pretrain_epochs and super().generator_is_due(batch_idx)
 
+    @property
+    def generator_updates(self) -> int:
+        pretraining = self.pretrain_epochs * int(self.trainer.num_training_batches)
+        return (self.global_step - pretraining) // self.round
+
     def on_train_epoch_end(self) -> None:
         """Prints what the slide prints, on held-out images, when pre-training ends."""
         metrics = self.trainer.callback_metrics

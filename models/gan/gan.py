@@ -130,7 +130,7 @@ class GAN(AlternatingOptimization, Generative):
             stats |= fooled
             if self.ema is not None:
                 images = len(batch[0]) * self.accumulate_grad_batches * self.trainer.world_size
-                self.ema.update(self.generator, self.global_step // self.round, images)
+                self.ema.update(self.generator, self.generator_updates, images)
         self.log_means(stats)
         self.count_batch()
 
@@ -164,6 +164,11 @@ class GAN(AlternatingOptimization, Generative):
         window = self.accumulate_grad_batches  # which starts again with each epoch
         done = self.global_step + 1 if window == 1 else batch_idx + 1
         return done % self.round == 0
+
+    @property
+    def generator_updates(self) -> int:
+        """Updates of the generator before this batch."""
+        return self.global_step // self.round
 
     @property
     def round(self) -> int:

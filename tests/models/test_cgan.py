@@ -8,7 +8,7 @@ from lightning import Callback
 from torch import Tensor, nn
 
 from models import ConditionalGAN
-from models.averaging import Averaging
+from models.averaging import Averaging, MovingAverage
 from models.gan.conditional import EmbeddedClass
 from tests.models.gans import SHAPE, fit, same, small, state
 
@@ -37,6 +37,17 @@ def test_pretraining_leaves_the_generator_untrained(capsys: pytest.CaptureFixtur
     fit(model, epochs, max_steps=-1, max_epochs=3, limit_train_batches=2, limit_val_batches=1)
     assert [same(untrained, weights) for weights in epochs.generators] == [True, True, False]
     assert capsys.readouterr().out.count("Pre-trained discriminator: Loss=") == 1
+
+
+def test_the_average_counts_the_updates_of_the_generator_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise it would keep the untrained generator for long after pre-training."""
+    steps: list[int] = []
+    monkeypatch.setattr(MovingAverage, "update", lambda *args: steps.append(args[2]))
+    model = small(ConditionalGAN, pretrain_epochs=2, average=Averaging(0.9), discriminator_steps=2)
+    fit(model, max_steps=-1, max_epochs=4, limit_train_batches=4)
+    assert steps == [0, 1, 2, 3]
 
 
 def test_an_embedding_is_the_classes_vector_beside_the_latents() -> None:
