@@ -1,6 +1,6 @@
 """A variational autoencoder: images to a few numbers, and back."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +82,8 @@ class VariationalAutoencoder(OneNetwork, Generative):
     @property
     def sampler(self) -> nn.Module:
         """The decoder to draw with: that of the moving average if there is one."""
-        return self._parts["decoder"]
+        decoder: nn.Module = cast(Any, self.evaluated)["decoder"]
+        return decoder
 
     @property
     def _parts(self) -> Any:
@@ -97,7 +98,10 @@ class VariationalAutoencoder(OneNetwork, Generative):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
-        images: Tensor = self.sampler(self.with_classes(latents.to(self.dtype), labels))
+        return self._decode(self.sampler, latents, labels)
+
+    def _decode(self, decoder: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
+        images: Tensor = decoder(self.with_classes(latents.to(self.dtype), labels))
         return images.clamp(0, 1)
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -108,7 +112,8 @@ class VariationalAutoencoder(OneNetwork, Generative):
         """Returns log likelihoods (B,) and KL divergences (B, latent_dim), in nats."""
         mean, log_variance = self.encode(images, labels)
         latents = mean + (log_variance / 2).exp() * noise
-        return self.log_likelihood(self(latents, labels), images), kl(mean, log_variance)
+        decoded = self._decode(self._parts["decoder"], latents, labels)
+        return self.log_likelihood(decoded, images), kl(mean, log_variance)
 
     def log_likelihood(self, decoded: Tensor, images: Tensor) -> Tensor:
         """Log likelihoods (B,) of images under what was decoded, both (B, C, H, W)."""

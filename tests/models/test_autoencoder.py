@@ -6,6 +6,8 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from models import VariationalAutoencoder
 from models.autoencoder import kl
+from models.averaging import Averaging
+from models.sampling import sample
 
 
 def test_the_kl_divergence_equals_its_closed_form():
@@ -31,6 +33,16 @@ def test_a_conditional_one_tells_both_networks_the_class():
     assert not torch.equal(model.encode(images, labels.flip(0))[0], mean)
     assert not torch.equal(model(mean, labels), model(mean, labels.flip(0)))
     assert model.reconstruct(images, labels).shape == images.shape
+
+
+def test_samples_in_training_are_of_the_average():
+    """So the grid at a run's end shows what `sample` draws."""
+    model = VariationalAutoencoder((1, 16, 16), latent_dim=4, average=Averaging(0.9))
+    for weights in model.network["decoder"].parameters():
+        torch.nn.init.zeros_(weights)
+    latents = torch.randn(2, 4)
+    assert torch.equal(sample(model.train(), latents), sample(model.eval(), latents))
+    assert not torch.equal(sample(model, latents), torch.full((2, 1, 16, 16), 0.5))
 
 
 def test_images_are_within_their_range():
