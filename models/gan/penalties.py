@@ -61,8 +61,9 @@ def distance_from_slope_one(logits: Tensor, images: Tensor) -> Tensor:
 
 
 def between(real: Tensor, fake: Tensor, shares: Tensor) -> Tensor:
-    """Returns images on the lines from fake to real, both (B, C, H, W), at shares (B,)."""
-    return torch.lerp(fake.detach(), real.to(fake.dtype), shares.view(-1, 1, 1, 1).to(fake.dtype))
+    """Returns images on the lines from fake to real, both (B, ...), at shares (B,)."""
+    shares = shares.to(fake.dtype).view(-1, *[1] * (fake.dim() - 1))
+    return torch.lerp(fake.detach(), real.to(fake.dtype), shares)
 
 
 def _gradients(logits: Tensor, images: Tensor) -> Tensor:

@@ -20,11 +20,13 @@ def test_the_penalties_of_a_linear_discriminator() -> None:
     torch.testing.assert_close(distance_from_slope_one(linear(images), images), torch.tensor(16.0))
 
 
-def test_the_path_leads_from_fake_to_real() -> None:
-    torch.testing.assert_close(between(REAL, FAKE, torch.zeros(6)), FAKE)
-    torch.testing.assert_close(between(REAL, FAKE, torch.ones(6)), REAL)
-    half = between(REAL, FAKE, torch.full((6,), 0.5))
-    torch.testing.assert_close(half, (REAL + FAKE) / 2)
+@pytest.mark.parametrize("shape", [(6, 1, 1, 2), (6, 2)])  # images, points in the plane
+def test_the_path_leads_from_fake_to_real(shape: tuple[int, ...]) -> None:
+    real, fake = REAL.view(shape), FAKE.view(shape)
+    torch.testing.assert_close(between(real, fake, torch.zeros(6)), fake)
+    torch.testing.assert_close(between(real, fake, torch.ones(6)), real)
+    half = between(real, fake, torch.full((6,), 0.5))
+    torch.testing.assert_close(half, (real + fake) / 2)
 
 
 @pytest.mark.parametrize(
