@@ -33,7 +33,7 @@ class Schedule:
         rise, start = self.warmup * total, (self.warmup + self.hold) * total
         if step < rise:
             return (step + 1) / (rise + 1)
-        fraction = min(1.0, max(0.0, step - start) / (total - start))
+        fraction = min(1.0, max(0.0, step - start) / max(1.0, total - start))
         if self.shape == "cosine":
             return (1 + math.cos(math.pi * fraction)) / 2
         return 1 - fraction if self.shape == "linear" else 1.0

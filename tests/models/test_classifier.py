@@ -140,6 +140,11 @@ def test_learning_rate_rises_then_follows_its_schedule(schedule: Any) -> None:
     assert rates == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_schedule_may_hold_its_rate_until_the_end() -> None:
+    factors = [Schedule("cosine", hold=0.5, warmup=0.5).factor(step, 10) for step in range(10)]
+    assert factors[5:] == [1.0] * 5
+
+
 def test_a_schedule_needs_to_know_its_end() -> None:
     with pytest.raises(UserError, match="set --trainer.max_epochs"):
         fit(IrisMLP(schedule=Schedule("cosine")), Iris(), max_epochs=-1)
