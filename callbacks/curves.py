@@ -58,7 +58,7 @@ class Curves(Callback):
             logger.save()
         metrics = folder.parent / "metrics.csv"
         if metrics.is_file():
-            with warn_if_it_fails("curves"):
+            with warn_if_it_fails("curves.png"):
                 write_figure(folder / "curves.png", draw_curves(metrics), vector=True)
 
 

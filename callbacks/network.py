@@ -39,6 +39,6 @@ class NetworkFigure(Callback):
         folder = figures_folder(trainer)
         if folder is None or trainer.ckpt_path:
             return
-        with warn_if_it_fails("network"):
+        with warn_if_it_fails("network.png"):
             if networks := layers_of(pl_module):
                 publish(trainer, folder, "network", partial(draw_networks, networks), vector=True)

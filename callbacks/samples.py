@@ -53,7 +53,7 @@ class SampleGrid(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
         if is_generative(pl_module) and trainer.global_step == 0:
             self._draw(trainer, pl_module)
-            with warn_if_it_fails("samples"):
+            with warn_if_it_fails("samples.png"):
                 if text := untrained_scores(pl_module, batch):
                     pl_module.print(text)
 
@@ -65,7 +65,8 @@ class SampleGrid(Callback):
         if is_generative(pl_module):
             self._draw(trainer, pl_module)
             if len(pl_module.image_shape) == 1 and (folder := figures_folder(trainer)):
-                write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
+                with warn_if_it_fails("training.gif"):
+                    write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
             elif hasattr(pl_module, "reconstruct"):
                 _draw_codes(trainer, pl_module)
 
@@ -75,7 +76,7 @@ class SampleGrid(Callback):
         self._drawn = trainer.global_step
         if (folder := figures_folder(trainer)) is None:
             return
-        with warn_if_it_fails("samples"):
+        with warn_if_it_fails("samples.png"):
             latents, labels = (x if x is None else x.to(model.device) for x in model.sample_grid())
             assert latents is not None
             images = sample(model, latents, labels)
@@ -99,11 +100,11 @@ def _draw_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
     title = f"{data.title}, step {trainer.global_step}"
     if (found := data.found(points)) is not None:
         title += f": {found[0]} of {found[1]} modes, {found[2]:.0%} of the points at one"
-    real = data.splits.train.inputs[:POINTS].to(model.device)
+    real, modes = (part[:POINTS].to(model.device) for part in data.splits.train)
     with eval_mode(model):
         publish(
             trainer, folder, "samples",
-            partial(draw_plane, model, real, points, latents, labels, title),
+            partial(draw_plane, model, real, modes, points, latents, labels, title),
         )  # fmt: skip
     _keep(trainer, folder)
 
@@ -122,7 +123,7 @@ def _draw_codes(trainer: Trainer, model: Any) -> None:
     split = data.splits.val or data.splits.train
     images = split.inputs[:POINTS].to(model.device).float() / data.scale
     labels = split.targets[:POINTS].to(model.device)
-    with warn_if_it_fails("reconstructions"):
+    with warn_if_it_fails("reconstructions.png"):
         for name, draw in {"reconstructions": reconstructions, "paths": paths}.items():
             write_png(folder / f"{name}.png", draw(model, images, labels))
             log_picture(trainer, name, folder / f"{name}.png")
@@ -133,17 +134,18 @@ def _draw_codes(trainer: Trainer, model: Any) -> None:
 
 @torch.no_grad()
 def untrained_scores(model: Generative, batch: Any) -> str:
-    """Scores five real images and five of noise, which an untrained D cannot tell apart.
+    """Scores five real images and as many of noise, which an untrained D cannot tell apart.
 
     Empty for a model without a discriminator.
     """
     images, labels = batch if isinstance(batch, list | tuple) else (batch, None)
-    noise = torch.rand(5, *images.shape[1:], generator=torch.Generator().manual_seed(0))
-    both = torch.cat([images[:5], noise.to(images)])
+    real = images[:5]
+    noise = torch.rand(real.shape, generator=torch.Generator().manual_seed(0))
+    both = torch.cat([real, noise.to(images)])
     with eval_mode(model):
         logits = model.realness(both, None if labels is None else labels[:5].repeat(2))
     if logits is None:
         return ""
     scores = logits.sigmoid()
-    real, fake = (" ".join(f"{score:.3f}" for score in half) for half in scores.chunk(2))
-    return f"Untrained discriminator, P(real): five real images {real}; five of noise {fake}."
+    ours, others = (" ".join(f"{score:.3f}" for score in half) for half in scores.chunk(2))
+    return f"Untrained discriminator, P(real): real images {ours}; noise {others}."

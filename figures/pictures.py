@@ -72,7 +72,7 @@ def warn_if_it_fails(name: str) -> Iterator[None]:
         yield
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"
-        rank_zero_warn(f"{name}.png was not drawn: {type(error).__name__}: {reason}")
+        rank_zero_warn(f"{name} was not drawn: {type(error).__name__}: {reason}")
 
 
 def publish(
@@ -86,7 +86,7 @@ def publish(
 
     A picture that cannot be drawn is a warning.
     """
-    with warn_if_it_fails(name):
+    with warn_if_it_fails(f"{name}.png"):
         write_figure(folder / f"{name}.png", draw(), vector)
         log_picture(trainer, name, folder / f"{name}.png")
 

@@ -19,7 +19,13 @@ LAST = 0.95  # of a velocity that is drawn: at 1 points have arrived
 @styled
 @torch.no_grad()
 def draw_plane(
-    model: Any, data: Tensor, drawn: Tensor, latents: Tensor, labels: Tensor | None, title: str
+    model: Any,
+    data: Tensor,
+    modes: Tensor,
+    drawn: Tensor,
+    latents: Tensor,
+    labels: Tensor | None,
+    title: str,
 ) -> Figure:
     """Draws points over the data, and behind them what the model offers to explain them.
 
@@ -29,6 +35,7 @@ def draw_plane(
     Args:
         model: A generative model of points, in eval mode.
         data: Real points (N, 2) in the unit square.
+        modes: The modes (N,) that they belong to.
         drawn: Points (M, 2) of the model.
         latents: Their latents (M, latent_dim).
         labels: Their classes (M,), if it is told any.
@@ -37,7 +44,7 @@ def draw_plane(
     if hasattr(model, "path"):
         figure = _draw_flow(model, data, latents, labels)
     elif hasattr(model, "encode"):
-        figure = _draw_codes(model, data, drawn)
+        figure = _draw_codes(model, data, modes, drawn)
     else:
         figure, axes = new_figure(5.2, 5.2)
         _show(axes, data, drawn)
@@ -83,10 +90,10 @@ def _draw_flow(model: Any, data: Tensor, latents: Tensor, labels: Tensor | None)
     return figure
 
 
-def _draw_codes(model: Any, data: Tensor, drawn: Tensor) -> Figure:
+def _draw_codes(model: Any, data: Tensor, modes: Tensor, drawn: Tensor) -> Figure:
     figure, (left, right) = new_figure(10, 5.2, 1, 2)
     _show(left, data, drawn)
-    codes = model.encode(data)[0][:, :2].cpu().numpy()
+    codes = model.encode(data, modes)[0][:, :2].cpu().numpy()
     angles = torch.atan2(*(data - data.mean(dim=0)).T.cpu()).numpy()
     right.scatter(*codes.T, s=6, c=angles, cmap="hsv")
     right.set(title="means of the encoder, coloured by place", xlabel="latent 1", ylabel="latent 2")

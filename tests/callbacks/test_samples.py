@@ -65,6 +65,8 @@ def test_scores_of_an_undecided_discriminator_are_a_half() -> None:
     for batch in ([images, labels], images):
         line = untrained_scores(model, batch)
         assert line.count("0.500") == 10
-        assert line.startswith("Untrained discriminator, P(real): five real images 0.500")
+        assert line.startswith("Untrained discriminator, P(real): real images 0.500")
+    few = untrained_scores(model, [images[:3], labels[:3]])
+    assert few.count("0.500") == 6
     model.realness = lambda *_: None
     assert untrained_scores(model, images) == ""

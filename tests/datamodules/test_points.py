@@ -36,11 +36,14 @@ def test_modes_that_are_missing_are_counted():
     assert Points("moons").found(points) is None
 
 
-@pytest.mark.parametrize("name", ["gan", "flow", "drift", "vae"])
-def test_every_generative_model_draws_points_and_a_film(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("gan", []), ("flow", []), ("drift", []), ("vae", []), ("vae", ["--data.labelled=true"])],
+)
+def test_every_generative_model_draws_points_and_a_film(name, more, tmp_path):
     cli.main([
         "fit", f"--config=configs/points/{name}.yaml", f"--trainer.default_root_dir={tmp_path}",
-        "--trainer.max_steps=4", "--samples.min_steps=2", "--data.count=256",
+        "--trainer.max_steps=4", "--samples.min_steps=2", "--data.count=256", *more,
     ])  # fmt: skip
     (figures,) = tmp_path.glob("*/version_0/figures")
     assert {file.name for file in figures.glob("samples*")} == {
