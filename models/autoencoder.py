@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.averaging import Averaging
 from models.base import derive_seed
-from models.distributed import share_of
+from models.distributed import own_rows, share_of
 from models.gan.networks import (
     GeneratorCallable,
     ModernGenerator,
@@ -144,8 +144,9 @@ class VariationalAutoencoder(OneNetwork, Generative):
     def _evaluate(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> None:
         """Logs the ELBO with the same noise in each epoch."""
         images, labels = batch
-        random = torch.Generator().manual_seed(derive_seed(self.global_rank, batch_idx))
-        noise = torch.randn(len(images), self.latent_dim, generator=random).to(images)
+        total, own = own_rows(images)
+        random = torch.Generator().manual_seed(derive_seed(0, batch_idx))
+        noise = torch.randn(total, self.latent_dim, generator=random)[own].to(images)
         found = _parts_of(*self.elbo(images, labels, noise))
         self.log_means_of_examples({f"{stage}/{k}": v for k, v in found.items()}, len(images))
 

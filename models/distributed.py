@@ -54,6 +54,13 @@ def share_of(
     return numbers.view(sets, size, count // sets, *shape)[:, rank].reshape(count, *shape)
 
 
+def own_rows(batch: Tensor) -> tuple[int, slice]:
+    """Returns how many examples a batch has on all processes, and which of them are here."""
+    counts = gathered(torch.tensor(len(batch), device=batch.device)).tolist()
+    first = sum(counts[: dist.get_rank()]) if is_distributed() else 0
+    return sum(counts), slice(first, first + len(batch))
+
+
 def gathered(value: Tensor) -> Tensor:
     """Returns the values of all W processes, (W, *shape), on each of them."""
     if not is_distributed():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.averaging import Averaging
 from models.base import derive_seed
-from models.distributed import share_of
+from models.distributed import own_rows, share_of
 from models.generative import Generative
 from models.one_network import OneNetwork
 from models.schedule import Schedule
@@ -97,7 +97,8 @@ class Flow(OneNetwork, Generative):
         The target's noise part cancels: what remains is the error of the clean image over 1 - t.
         """
         images, along = 2 * images - 1, times.view(-1, *[1] * (images.dim() - 1))
-        clean = self.network(torch.lerp(noise, images, along), times, self.told(labels, images))
+        network = self.network if self.training else self.sampler
+        clean = network(torch.lerp(noise, images, along), times, self.told(labels, images))
         return ((clean.float() - images) / (1 - along).clamp(min=NEAREST)).square().mean()
 
     def told(self, labels: Tensor | None, images: Tensor) -> Tensor:
@@ -125,9 +126,10 @@ class Flow(OneNetwork, Generative):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Logs the loss with the same noise and evenly spread times in each epoch."""
         images, labels = batch
-        random = torch.Generator().manual_seed(derive_seed(self.global_rank, batch_idx))
-        noise = torch.randn(images.shape, generator=random).to(images)
-        times = (torch.arange(len(images), device=images.device) + 0.5) / len(images)
+        total, own = own_rows(images)
+        random = torch.Generator().manual_seed(derive_seed(0, batch_idx))
+        noise = torch.randn(total, *images.shape[1:], generator=random)[own].to(images)
+        times = ((torch.arange(total) + 0.5) / total)[own].to(images)
         loss = self.loss(images, labels, noise, times)
         self.log_means_of_examples({"val/loss": loss}, len(images))
 

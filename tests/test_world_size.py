@@ -153,13 +153,17 @@ def fit(kind: str, world_size: int, folder: Path) -> None:
     losses, model = Losses(), (EQUAL | DIFFERENT)[kind]()
     trainer = Trainer(
         max_steps=STEPS, accelerator="cpu", devices=world_size, precision="32-true", logger=False,
-        strategy="ddp" if world_size > 1 else "auto", callbacks=[losses], limit_val_batches=0,
+        strategy="ddp" if world_size > 1 else "auto", callbacks=[losses], num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         log_every_n_steps=1,
     )  # fmt: skip
-    trainer.fit(model, datamodule=Images(dataset="digits", batch_size=LARGER.get(kind, BATCH)))
+    data = Images(dataset="digits", batch_size=LARGER.get(kind, BATCH))
+    trainer.fit(model, datamodule=data)
+    if kind in ("flow", "autoencoder"):  # whose validation draws noise
+        (found,) = trainer.validate(model, datamodule=data, verbose=False)
+        losses.values.append(torch.tensor([found[k] for k in sorted(found)]))
     weights = {name: value.detach() for name, value in model.named_parameters()}
-    result = {"losses": torch.stack(losses.values), "weights": weights}
+    result = {"losses": torch.cat([x.flatten() for x in losses.values]), "weights": weights}
     torch.save(result, folder / f"{trainer.global_rank}.pt")
 
 
@@ -193,7 +197,7 @@ def difference(one: dict[str, Any], many: dict[str, Any]) -> tuple[float, float]
 @pytest.mark.parametrize("kind", EQUAL)
 def test_the_number_of_processes_changes_nothing_but_rounding(kind: str) -> None:
     one = train(kind, 1)
-    assert len(one["losses"]) == STEPS
+    assert len(one["losses"]) >= STEPS
     for world_size in [2] if "," in kind else [2, 4]:  # variants share what four could break
         assert max(difference(one, train(kind, world_size))) < ROUNDING
 

@@ -48,6 +48,15 @@ def test_the_loss_of_gaussian_data_has_its_known_minimum():
         assert found.item() == pytest.approx(1 / (time**2 + (1 - time) ** 2), rel=0.01)
 
 
+def test_the_average_is_evaluated():
+    model = flow(Linear(0.5), average=Averaging(0.9))
+    batch = torch.rand(4, 2), None, torch.randn(4, 2), torch.rand(4)
+    before = model.loss(*batch)
+    torch.nn.init.constant_(model.network.rate, 9.0)
+    assert torch.equal(model.loss(*batch), before)
+    assert not torch.equal(model.train().loss(*batch), before)
+
+
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
 def test_solvers_converge_at_their_order(solver, order):
     """dx/dt = r x from x: at t = 1 it is exp(r) x. The last step of Heun is Euler's."""
