@@ -47,8 +47,9 @@ class GAN(AlternatingOptimization, Generative):
         penalties: Gradient penalties of the discriminator.
         schedule: Learning rates of both networks.
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
-        accumulate_grad_batches: Batches whose gradients make one update, as in one large batch. If
-            they do not divide an epoch, D is also updated by the rest of its batches, and G is not.
+        accumulate_grad_batches: Batches whose gradients make one update, as in one large batch
+            (`Relativistic` pairs G's images with the last one's). If they do not divide an epoch,
+            D is also updated by the rest of its batches, and G is not.
         generator_optimizer: From parameters to an optimizer.
         discriminator_optimizer: The same for the discriminator.
     """
