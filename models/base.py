@@ -11,11 +11,13 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.distributed import gathered, own_of
 from runtime.class_defaults import defaults_of_the_new_class
+from runtime.errors import UserError
 from runtime.trust import check_trust
 
 NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)
@@ -129,9 +131,29 @@ class Module(LightningModule):
         checkpoint |= {"seed": self.seed, "sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        fits = checkpoint["state_dict"].keys() == self.state_dict().keys()  # else Lightning says so
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING and fits:
+            self._check_optimizers(checkpoint.get("hyper_parameters", {}))
         self.seed = checkpoint.get("seed", self.seed)
         for name, (totals, count) in checkpoint.get("sums", {}).items():
             self._sums[name] = own_of(totals).to(self.device), count
+
+    def _check_optimizers(self, saved: dict[str, Any]) -> None:
+        """Refuses another optimizer than the run has, whose state, with its rates, is saved."""
+        for name in [name for name in saved if name.endswith("optimizer")]:
+            before, here = saved[name], self.hparams.get(name)
+            if not (isinstance(before, dict) and isinstance(here, dict)):  # one has no plain form
+                continue
+            old, new = before["init_args"], here["init_args"]
+            changed = [f"{k} {old[k]}, not {new[k]}" for k in old if new.get(k, old[k]) != old[k]]
+            if before["class_path"] != here["class_path"]:
+                classes = (part["class_path"].rpartition(".")[2] for part in (before, here))
+                changed = [", not ".join(classes)]
+            if changed:
+                raise UserError(
+                    f"the run goes on with model.{name} as it was ({'; '.join(changed)}): leave "
+                    "the option out, or start a new run from these weights with --init_from"
+                )
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Clears gradients like `optimizer.zero_grad()`, without 30 us for torch's profiler."""
