@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from runtime import files
+from runtime import files, lightning_fixes
 from runtime.errors import RunFailedError, UserError
 from runtime.ranges import NonNegative, ranged
 
@@ -201,6 +201,7 @@ class EpochCheckpoint(ModelCheckpoint):
         )
         self.min_steps, self.every_n_steps = min_steps, every_n_steps
         self._stepped = False  # an optimizer, in this batch
+        self._waits = False  # for the validation after this batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Removes older checkpoints that the run has saved and no longer knows.
@@ -217,6 +218,13 @@ class EpochCheckpoint(ModelCheckpoint):
                 if _named_step(path) < trainer.global_step and self._has_saved(path):
                     trainer.strategy.remove_checkpoint(path)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Knows its files again if the same folder is named otherwise."""
+        here = str(self.dirpath)
+        if Path(state_dict.get("dirpath", here)).resolve() == Path(here).resolve():
+            state_dict = state_dict | {"dirpath": self.dirpath}
+        super().load_state_dict(state_dict)
+
     def _has_saved(self, path: Path) -> bool:
         """Returns whether this callback, and no other, wrote a file: then it names itself."""
         if problem_of(path):
@@ -232,12 +240,20 @@ class EpochCheckpoint(ModelCheckpoint):
         """Saves within an epoch, if that is wanted.
 
         Gradients that still accumulate are in no checkpoint. After the last batch of an epoch
-        Lightning would resume without validation and without the epoch's end.
+        Lightning would resume without validation and without the epoch's end, and before a
+        validation within it, behind that.
         """
         stepped, self._stepped = self._stepped, False
         if not self.every_n_steps or not stepped or trainer.is_last_batch:
             return
         if trainer.global_step % self.every_n_steps == 0 and not is_over(trainer):
+            self._waits = lightning_fixes.validates_next(trainer)
+            if not self._waits:
+                super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._waits:
+            self._waits = False
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -263,6 +279,14 @@ class BestCheckpoint(ModelCheckpoint):
             save_weights_only=True,
             enable_version_counter=False,
         )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Knows its file again in a folder that was moved or is named otherwise."""
+        here = str(Path(str(self.dirpath), "best.ckpt"))
+        if (score := state_dict["best_model_score"]) is not None and Path(here).exists():
+            known = {"best_model_path": here, "kth_best_model_path": here, "dirpath": self.dirpath}
+            state_dict = state_dict | known | {"best_k_models": {here: score}}
+        super().load_state_dict(state_dict)
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing. Lightning would collect all metrics after each batch."""

@@ -12,7 +12,11 @@ from weakref import WeakSet
 
 from lightning import Trainer
 from lightning.fabric.plugins.collectives.torch_collective import default_pg_timeout
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+GOES_ON = EarlyStoppingReason.NOT_STOPPED
 
 _corrected: WeakSet[Trainer] = WeakSet()
 
@@ -63,10 +67,13 @@ def _run(loop: Any) -> None:
     The validation for them logs nothing, because its results were logged before the checkpoint.
     """
     loop.setup_data()
+    trainer = loop.trainer
+    stops = [call for call in trainer.callbacks if isinstance(call, EarlyStopping)]
+    if loop.is_resuming and any(call.stopping_reason != GOES_ON for call in stops):
+        trainer.should_stop = True  # which no checkpoint keeps
     if not (loop.is_resuming and loop.done):
         type(loop).run(loop)
         return
-    trainer = loop.trainer
     rank_zero_info("The run has ended: its evaluation and figures are made again.")
     loop.restarting = False
     loop.on_run_start()
@@ -78,6 +85,13 @@ def _run(loop: Any) -> None:
         trainer.training = True
         connector["log_metrics"] = log_metrics
     loop.on_run_end()
+
+
+def validates_next(trainer: Trainer) -> bool:
+    """Returns whether a validation follows this batch. Lightning resumes behind it."""
+    loop: Any = trainer.fit_loop
+    due: bool = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+    return due
 
 
 def train_on(trainer: Trainer, batch: Any, batch_idx: int) -> None:

@@ -67,8 +67,11 @@ class Preemption(Checkpoint):
     ) -> None:
         stepped, self._stepped = self._stepped, False
         # Gradients that are still accumulating are in no checkpoint. The last batch of an epoch
-        # waits too, because Lightning resumes after it without validation and the epoch's end.
+        # waits too, because Lightning resumes after it without validation and the epoch's end;
+        # so does one that a validation within the epoch follows.
         if not stepped or trainer.is_last_batch or is_over(trainer):
+            return
+        if lightning_fixes.validates_next(trainer):
             return
         if self._agreement.reached(self._told()):
             lightning_fixes.log_batch(trainer)

@@ -78,6 +78,10 @@ class LadderTrainer(Trainer):
             keep_freed_memory()
             take_subnormal_numbers_as_zero()
 
+    def __deepcopy__(self, memo: Any) -> "LadderTrainer":
+        """Stays itself where a model is copied that knows it, as callbacks of averages do."""
+        return self
+
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Trains a model."""
         if self._chosen_because and self.precision == "bf16-mixed":

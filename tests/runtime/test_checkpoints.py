@@ -311,6 +311,53 @@ def test_an_epoch_is_saved_within_but_not_at_its_last_batch(tmp_path: Path) -> N
     assert names == {f"epoch={(s - 1) // 4:03d}-step={s:07d}" for s in (1, 2, 3, 5, 6, 7, 8)}
 
 
+class Validations(Callback):
+    """Keeps the steps at which a run was validated, as early stopping keeps its best score."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.steps.append(trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": [*self.steps]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.steps = [*state_dict["steps"]]
+
+
+def test_a_checkpoint_within_an_epoch_follows_the_validation_of_its_step(tmp_path: Path) -> None:
+    """Lightning resumes behind that validation."""
+    options: dict[str, Any] = {"batch_size": 12, "max_epochs": 1, "val_check_interval": 2}
+    whole, resumed = Validations(), Validations()
+    fit(tmp_path, whole, EpochCheckpoint(-1, 10**6, every_n_steps=2), **options)
+    (saved,) = tmp_path.glob("checkpoints/*step=0000004.ckpt")
+    fit(tmp_path / "again", resumed, ckpt_path=saved, **options)
+    assert resumed.steps == whole.steps == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("place", ["moved", "named otherwise"])
+def test_the_best_weights_stay_the_best_in_a_folder_with_another_name(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    callbacks = Scores([2.0, 1.0]), BestCheckpoint(), EpochCheckpoint(min_steps=0)
+    fit(Path("first"), *callbacks, max_epochs=2)
+    folder = tmp_path / "first" if place == "named otherwise" else tmp_path / "second"
+    if place == "moved":
+        shutil.copytree("first", folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    callbacks = Scores([0, 0, 3.0, 3.0]), BestCheckpoint(), EpochCheckpoint(min_steps=0)
+    fit(folder, *callbacks, ckpt_path=last, max_epochs=4)
+    for root in ("first", folder):
+        best = torch.load(Path(root, "checkpoints", "best.ckpt"), weights_only=True)
+        assert best["epoch"] == 1
+    kept = len([*folder.glob("checkpoints/epoch=*")])
+    assert kept == (2 if place == "named otherwise" else 4)
+
+
 def test_a_gan_is_not_saved_while_gradients_accumulate(tmp_path: Path) -> None:
     """Each of its batches counts as a step."""
     trainer = Trainer(

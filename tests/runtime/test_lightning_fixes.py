@@ -1,15 +1,18 @@
 """Corrections of Lightning: each is needed, and applies to this project's Trainer alone."""
 
 import csv
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies import DDPStrategy
 
+from datamodules import Iris
 from models import IrisMLP
 from models.schedule import Schedule
 from runtime import lightning_fixes as fixes
@@ -99,6 +102,28 @@ def test_a_run_that_ends_within_an_epoch_is_validated(kind: Any, steps: list[int
         num_sanity_val_steps=0,
     )  # fmt: skip
     assert validated == steps
+
+
+def test_a_run_that_early_stopping_ended_stays_ended(tmp_path: Path) -> None:
+    stop = {"monitor": "val/loss", "min_delta": 10.0, "patience": 1}
+    path, steps = tmp_path / "last.ckpt", []
+    for start in (None, path):
+        trainer = LadderTrainer(
+            accelerator="cpu", logger=False, enable_progress_bar=False, max_epochs=9,
+            enable_model_summary=False, enable_checkpointing=False,
+            callbacks=[EarlyStopping(**stop)],
+        )  # fmt: skip
+        data = Iris(batch_size=40, val_fraction=0.2)
+        trainer.fit(IrisMLP(), datamodule=data, ckpt_path=start)
+        trainer.save_checkpoint(path)
+        steps.append(trainer.global_step)
+    assert steps[0] == steps[1] < 9 * 2
+
+
+def test_a_model_is_copied_without_its_trainer() -> None:
+    """As callbacks that average weights copy it: the trainer has locks and all data."""
+    trainer = LadderTrainer(accelerator="cpu", logger=False)
+    assert deepcopy(trainer) is trainer
 
 
 # -- pre-emption --------------------------------------------------------------------------------

@@ -129,6 +129,23 @@ def test_a_run_stops_only_after_gradients_were_applied(tmp_path: Path) -> None:
         assert loop["epoch_loop.batch_progress"]["total"]["processed"] == 3
 
 
+def test_a_run_does_not_stop_before_a_validation_of_its_step(tmp_path: Path) -> None:
+    """Lightning would go on behind it."""
+
+    class Stop(Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+    trainer = LadderTrainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[Stop(), RunFolder(tmp_path, "iris"), Preemption()], val_check_interval=2,
+    )  # fmt: skip
+    with pytest.raises(SystemExit):
+        trainer.fit(IrisMLP(), datamodule=Iris(batch_size=8, val_fraction=0.2))
+    assert trainer.global_step == 3
+
+
 RUN = [
     "fit", "--model=ConditionalGAN", *WIDTH_2,
     "--model.average.decay=0.9", "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
