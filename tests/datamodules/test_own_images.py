@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from datamodules import ImageArrays, ImageFolder, image_files
+from datamodules.frame import to_frame
 from datamodules.image_files import read_image, to_tensor
 from runtime.errors import UserError
 from tests.datamodules.pictures import loaded, parts, write_classes, write_images
@@ -97,6 +98,17 @@ def test_a_crop_that_loses_a_third_of_images_is_said_with_their_share(tmp_path: 
     for size in ((12, 5), (6, 18)):  # all are too wide, or too high
         with pytest.warns(UserWarning, match=r"a third or more of 20 of 20 images \(100%\)"):
             loaded(tmp_path, size=size)
+
+
+def test_white_edges_of_pad_are_no_background(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        wide(tmp_path / name, 40, count=10)
+    data = loaded(tmp_path, channels=1, fit="pad")
+    for image in map(read_image, data.files):
+        pixels, note = to_frame(image, data.frame())
+        assert torch.equal(pixels, to_tensor(image, (1, 8, 8), "pad"))
+        assert note == ""
 
 
 @pytest.fixture
