@@ -109,6 +109,9 @@ def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) 
         raise UserError(f"{type(found).__name__} is no datamodules.base.InMemoryDataModule")
     found.prepare_data()
     found.setup()
+    trained = torch.load(find(run), map_location="meta", weights_only=True, mmap=True)
+    if state := trained.get(type(found).__qualname__):
+        found.check_test_split(state)
     return found
 
 

@@ -1,7 +1,7 @@
 """Base class of every data set: all examples in memory, on the training device."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -219,9 +219,13 @@ class InMemoryDataModule(LightningDataModule):
         frame = self.frame()._asdict()
         return {"identity": self.identity(), "frame": frame, "seed": self.seed}
 
+    def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
+        """Warns if a model, of whose data this is the state, may have learned from test images."""
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the seed of the training order and checks that the data is the same."""
         if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
+            self.check_test_split(state_dict)
             return  # A trained model may be tested on any data.
         self._resumed_seed = state_dict["seed"]
         if self.trainer is None:

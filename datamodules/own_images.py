@@ -1,6 +1,7 @@
 """The user's own images: a folder of image files, or arrays in one file."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from runtime.ranges import Positive, Seed, Share
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 Files = list[tuple[Path, int]]  # of images and their labels
+DECIDE_TEST = ("content", "labels", "test_fraction", "split_seed")  # of an identity
 EXPECTED = "one sub-folder for each class, or train/ and test/ with such sub-folders"
 
 
@@ -27,6 +29,7 @@ class OwnImages(InMemoryDataModule):
 
     not_in_identity = InMemoryDataModule.not_in_identity | {"path", "mirrors"}
     content: str | None = None  # SHA-256 of the images; `load_parts` sets it
+    cuts_test: bool = False  # from the training images; `load_splits` sets it
 
     def load_parts(self) -> dict[str, Split]:
         """Reads `train` and, if they are given, `val` and `test`."""
@@ -35,6 +38,7 @@ class OwnImages(InMemoryDataModule):
     def load_splits(self) -> Splits:
         parts = self.load_parts()
         train, val, test = parts["train"], parts.get("val"), parts.get("test")
+        self.cuts_test = test is None
         if test is None:
             train, test = self._cut(train, "test_fraction")
         if test is None:
@@ -56,6 +60,24 @@ class OwnImages(InMemoryDataModule):
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"content": self.content}
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"path": str(self.hparams.get("path", ""))}
+
+    def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
+        here, trained = self.identity(), state_dict["identity"]
+        path, other = str(self.hparams.get("path", "")), state_dict.get("path")
+        same = all(here.get(key) == trained.get(key) for key in DECIDE_TEST)
+        if self.cuts_test and not same and other is not None and _resolve(path) == _resolve(other):
+            rank_zero_warn(
+                f"The images of {path} have changed since the training, or the options that cut "
+                "them into splits, so test images may be among those that the model learned from: "
+                "keep test images in a folder test (in an .npz file, as test_images)."
+            )
+
+
+def _resolve(path: str) -> Path:
+    return Path(path).expanduser().resolve()
 
 
 class ImageFolder(OwnImages):

@@ -15,6 +15,7 @@ from commands.predict import draw_files
 from datamodules import Functions, Gates, Images, Iris
 from runtime.errors import UserError
 from tests.commands.runs import QUIET
+from tests.datamodules.pictures import write_classes, write_images
 
 
 @pytest.fixture
@@ -78,6 +79,24 @@ def test_the_test_split_is_predicted(classifier: Path) -> None:
     assert shares.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-3)
     best = shares.idxmax(axis=1).str.removeprefix("p_")
     assert best.tolist() == table.predicted.tolist()
+
+
+@pytest.fixture
+def photos_run(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder of photographs of two classes, and a classifier of them."""
+    photos = write_classes(tmp_path / "photos")
+    cli.main(["fit", "--model=ImageClassifier", "--model.network=FeedForward", "--data=ImageFolder",
+              f"--data.path={photos}", "--data.size=8", "--data.batch_size=8", *QUIET,
+              "--trainer.max_steps=1", f"--trainer.default_root_dir={tmp_path}"])  # fmt: skip
+    return photos, tmp_path / "imageclassifier" / "version_0"
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_changed_images_are_said(command: str, photos_run: tuple[Path, Path]) -> None:
+    photos, run = photos_run
+    write_images(photos / "cat", 3, seed=1)
+    with pytest.warns(UserWarning, match=f"The images of {photos} have changed since"):
+        cli.main([command, str(run)])
 
 
 def test_small_inputs_stand_beside_the_answers(iris: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Folders of image files and files of arrays: layouts, splits, the cache, and mistakes."""
 
+import shutil
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,43 @@ def test_a_moved_folder_is_the_same_data_and_another_file_is_not(photos: Path) -
     assert loaded(moved).identity() == identity
     write_images(moved / "cat", 1, seed=1)
     assert loaded(moved).identity() != identity
+
+
+def more_images(photos: Path) -> Path:
+    write_images(photos / "cat", 1, seed=1)
+    return photos
+
+
+def more_images_elsewhere(photos: Path) -> Path:
+    return more_images(Path(shutil.copytree(photos, photos.with_name("copy"))))
+
+
+def given_test_images(photos: Path) -> Path:
+    inner = photos.rename(photos.with_name("inner"))
+    write_classes(photos / "test")
+    inner.rename(photos / "train")
+    return photos
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "is_said"),
+    [
+        (more_images, {}, True),
+        (Path, {"split_seed": 1}, True),
+        (Path, {"batch_size": 3, "val_fraction": 0.0}, False),
+        (more_images_elsewhere, {}, False),
+        (given_test_images, {}, False),
+    ],
+)
+def test_test_images_that_may_have_been_learned_are_said(
+    change: Callable[[Path], Path], options: dict[str, Any], is_said: bool, photos: Path
+) -> None:
+    state = loaded(photos).state_dict()
+    data = loaded(change(photos), **options)
+    with warnings.catch_warnings(record=True) as caught:
+        data.check_test_split(state)
+    message = f"The images of {photos} have changed since the training"
+    assert [str(warning.message).startswith(message) for warning in caught] == [True] * is_said
 
 
 def wide(folder: Path, width: int, count: int) -> None:
