@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from callbacks import DEFAULT_CALLBACKS, Progress, Summary
 from commands import arguments, config_files, errors
+from commands.loading import check_classes
 from commands.parser import (
     CLASSES,
     SECTIONS,
@@ -25,6 +26,7 @@ from commands.parser import (
     keep_own_hyperparameters,
 )
 from datamodules.base import InMemoryDataModule
+from datamodules.frame import Frame
 from runtime import checkpoints, cluster, signals, trust
 from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
@@ -232,6 +234,15 @@ class LadderCLI(LightningCLI):
         if self.checkpoint is None and (initial := self.options.init_from):
             found = checkpoints.resolve(initial, self.runs, option="--init_from")
             load_initial_weights(self.model, found)
+
+    def before_test(self) -> None:
+        """Refuses data whose classes the model does not know."""
+        data, path = self.datamodule, self.checkpoint
+        if isinstance(data, InMemoryDataModule) and path and path.is_file():  # not sharded
+            content = torch.load(path, "cpu", weights_only=True, mmap=True)
+            check_classes(Frame.of_checkpoint(content), data)
+
+    before_validate = before_test
 
     def after_validate(self) -> None:
         """Refuses data that had nothing to validate on, and says where the pictures are."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -113,6 +114,22 @@ def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) 
     if state := trained.get(type(found).__qualname__):
         found.check_test_split(state)
     return found
+
+
+def check_classes(frame: Frame | None, data: InMemoryDataModule) -> None:
+    """Refuses data whose classes have other names than those in a trained model's frame."""
+    known, found = frame and frame.class_names, data.class_names
+    if not known or not found or tuple(known) == tuple(found):
+        return
+    gone, new = (
+        shorten(", ".join(name for name in names if name not in others) or "none", 80)
+        for names, others in ((known, found), (found, known))
+    )
+    raise UserError(
+        f"{data.hparams.get('path', type(data).__name__)} has other classes than this run (only "
+        f"the run: {gone}; only the data: {new}): rename the folders of the classes, or give data "
+        "of the same classes"
+    )
 
 
 @contextmanager

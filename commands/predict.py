@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from callbacks.results import class_names
-from commands.loading import data_of, folder_of, inference, load
+from commands.loading import check_classes, data_of, folder_of, inference, load
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame, as_pixels, to_frame
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
@@ -75,6 +75,7 @@ def predict(
 
 def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
     """Makes a table of the test split: index, inputs of small data, truth, prediction."""
+    check_classes(model.frame, data)
     found: list[Tensor] = []
     with inference(model):
         for batch in data.test_dataloader():

@@ -1,5 +1,6 @@
 """`predict` for a test split and for image files."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from datamodules import Functions, Gates, Images, Iris
 from runtime.errors import UserError
 from tests.commands.runs import QUIET
 from tests.datamodules.pictures import write_classes, write_images
+from tests.test_cli import fails
 
 
 @pytest.fixture
@@ -97,6 +99,27 @@ def test_changed_images_are_said(command: str, photos_run: tuple[Path, Path]) ->
     write_images(photos / "cat", 3, seed=1)
     with pytest.warns(UserWarning, match=f"The images of {photos} have changed since"):
         cli.main([command, str(run)])
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("hound", "only the run: dog; only the data: hound"),
+        ("eel", "only the run: none; only the data: eel"),
+    ],
+)
+def test_other_classes_are_refused(
+    command: str, name: str, others: str, photos_run: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    photos, run = photos_run
+    if name == "hound":
+        (photos / "dog").rename(photos / name)
+    else:
+        write_images(photos / name)
+    line = fails(capsys, command, str(run))
+    assert re.search(rf"photos has other classes than this run \({others}\): rename", line)
 
 
 def test_small_inputs_stand_beside_the_answers(iris: Path, tmp_path: Path) -> None:
