@@ -14,7 +14,10 @@ from datamodules.image_files import DAMAGED, SUFFIXES, Fit, decode, find_images
 from runtime.errors import UserError
 from runtime.ranges import Positive, Seed, Share
 
-SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+SPLITS = {  # by the names of folders, in small letters
+    "train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 Files = list[tuple[Path, int]]  # of images and their labels
 DECIDE_TEST = ("content", "labels", "test_fraction", "split_seed")  # of an identity
 EXPECTED = "one sub-folder for each class, or train/ and test/ with such sub-folders"
@@ -84,9 +87,9 @@ class ImageFolder(OwnImages):
     """Images (B, C, H, W) of files of any size, float32 in `[0, 1]`, and labels (B,).
 
     The folder has one sub-folder for each class, whose name is the class's name. It may instead
-    have `train`, and optionally `val` and `test`, each with these sub-folders. The files are PNG,
-    JPEG, BMP, WebP, TIFF, PPM or GIF (the first frame). They are decoded once, into memory and into
-    `<path>/.ladder` for the next run.
+    have `train` (or `Training`), and optionally `val` and `test`, each with these sub-folders. The
+    files are PNG, JPEG, BMP, WebP, TIFF, PPM or GIF (the first frame). They are decoded once, into
+    memory and into `<path>/.ladder` for the next run.
 
     Args:
         path: The folder.
@@ -182,10 +185,7 @@ def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Files], tuple[str,
     """
     if not root.is_dir():
         raise UserError(f"there is no folder {root}: set --data.path to a folder with {EXPECTED}")
-    inside = {folder.name: folder for folder in _subfolders(root)}
-    folders = {"train": root}
-    if "train" in inside and inside.keys() <= SPLITS.keys():
-        folders = {SPLITS[name]: folder for name, folder in inside.items()}
+    folders = _split_folders(root)
     if not labelled:
         return {name: _images(folder, 0) for name, folder in folders.items()}, None
     names = tuple(folder.name for folder in _subfolders(folders["train"]))
@@ -202,7 +202,27 @@ def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Files], tuple[str,
                 "all splits need the same sub-folders"
             )
         parts[split] = [p for k, name in enumerate(names) for p in _images(folder / name, k)]
+    flat = {names[k] for file, k in parts["train"] if file.parent.parent == folders["train"]}
+    wrong = [name for name in names if name not in flat and (not flat or name.lower() in SPLITS)]
+    if wrong:
+        raise UserError(
+            f"{folders['train'] / wrong[0]} has no images but folders of images: set --data.path "
+            f"to a folder with {EXPECTED}, and nothing else beside these"
+        )
     return parts, names
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Returns the folder of each split; only that of `train`, `root`, if it has other folders."""
+    inside = _subfolders(root)
+    splits = [SPLITS.get(folder.name.lower(), "") for folder in inside]
+    if "train" not in splits or "" in splits:
+        return {"train": root}
+    if len({*splits}) < len(splits):
+        pairs = zip(inside, splits, strict=True)
+        twice = " and ".join(folder.name for folder, split in pairs if splits.count(split) > 1)
+        raise UserError(f"{root} has two folders for one split, {twice}: keep one of them")
+    return dict(zip(splits, inside, strict=True))
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -44,15 +44,18 @@ def test_splits_are_stratified_seeded_and_apart(photos: Path) -> None:
     assert parts(other) != parts(data)
 
 
-@pytest.mark.parametrize("val", ["validation", None])
-def test_given_splits_stay(val: str | None, tmp_path: Path) -> None:
-    for name in ("train", "test", *([val] if val else [])):
+@pytest.mark.parametrize(
+    ("train", "test", "val"),
+    [("train", "test", "validation"), ("train", "test", None), ("Training", "Testing", "VAL")],
+)
+def test_given_splits_stay(train: str, test: str, val: str | None, tmp_path: Path) -> None:
+    for name in (train, test, *([val] if val else [])):
         write_classes(tmp_path / name, count=5)
     data = loaded(tmp_path)
     assert data.splits is not None
     sizes = [len(split.targets) for split in data.splits if split]
     assert sizes == ([10, 10, 10] if val else [8, 2, 10])
-    expected = set.union(*parts(loaded(tmp_path / "test", test_fraction=0.2)))
+    expected = set.union(*parts(loaded(tmp_path / test, test_fraction=0.2)))
     assert expected == parts(data)[2]
 
 
@@ -218,6 +221,25 @@ def other_classes(photos: Path) -> None:
     inner.rename(photos / "train")
 
 
+def twice_validation(photos: Path) -> None:
+    for name in ("train", "val", "valid"):
+        shutil.copytree(photos, photos.with_name("new") / name)
+    shutil.rmtree(photos)
+    photos.with_name("new").rename(photos)
+
+
+def too_deep(photos: Path) -> None:
+    inner = photos.rename(photos.with_name("inner"))
+    photos.mkdir()
+    inner.rename(photos / "archive")
+
+
+def beside_train(photos: Path) -> None:
+    inner = photos.rename(photos.with_name("inner"))
+    write_images(photos / "new")
+    inner.rename(photos / "Train")
+
+
 FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "empty class": (lambda photos: (photos / "eel").mkdir(), {}, "eel has no images: remove it"),
     "rare class": (
@@ -232,6 +254,13 @@ FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
         lambda photos: photos.rename(photos.with_name("photo")), {}, "no folder .*photos: ",
     ),
     "classes": (other_classes, {}, "test and .*train have different classes, such as 'dgo'"),
+    "two val": (twice_validation, {}, "has two folders for one split, val and valid: "),
+    "too deep": (
+        too_deep, {}, "photos/archive has no images but folders of images: .*path .*one sub-fold",
+    ),
+    "beside train": (
+        beside_train, {}, "photos/Train has no images but folders of images: .*or train/ and",
+    ),
     "no test": (None, {"test_fraction": 0.0}, "set --data.test_fraction to 0.1, or add test"),
 }  # fmt: skip
 
