@@ -20,6 +20,7 @@ SPLITS = {  # by the names of folders, in small letters
 }  # fmt: skip
 Files = list[tuple[Path, int]]  # of images and their labels
 DECIDE_TEST = ("content", "labels", "test_fraction", "split_seed")  # of an identity
+DARK = 32  # of 255; if most images have no lighter pixel, their files use few of their levels
 EXPECTED = "one sub-folder for each class, or train/ and test/ with such sub-folders"
 
 
@@ -51,11 +52,21 @@ class OwnImages(InMemoryDataModule):
             )
         if val is None:
             train, val = self._cut(train, "val_fraction")
+        self._warn_of_dark(train)
         counts = {"training": train, "validation": val, "test": test}
         sizes = ", ".join(f"{len(part.targets):,} {name}" for name, part in counts.items() if part)
         classes = f" of {self.num_classes} classes" if self.num_classes else ""
         rank_zero_info(f"Images {' x '.join(map(str, self.input_shape))}{classes}: {sizes}.")
         return Splits(train, val, test)
+
+    def _warn_of_dark(self, train: Split) -> None:
+        dark = (train.inputs.flatten(1).amax(dim=1) < DARK).float().mean()
+        if dark > 0.5:
+            rank_zero_warn(
+                f"{dark:.0%} of the training images in {self.hparams.get('path')} are nearly black "
+                f"(no pixel reaches {DARK} of 255). If their files use few of the levels of 16 "
+                "bits, scale them to all 16 bits."
+            )
 
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
         fraction, seed = self.hparams[option], self.hparams["split_seed"]

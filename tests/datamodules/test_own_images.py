@@ -153,6 +153,20 @@ def test_white_edges_of_pad_are_no_background(tmp_path: Path) -> None:
         assert note == ""
 
 
+@pytest.mark.parametrize(("highest", "is_said"), [(255, True), (4095, True), (65535, False)])
+def test_images_that_use_few_of_16_bits_are_said(
+    highest: int, is_said: bool, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    for path in (tmp_path / name / f"{i}.tiff" for name in ("cat", "dog") for i in range(10)):
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, highest + 1, (8, 8), np.uint16)).save(path)
+    with warnings.catch_warnings(record=True) as caught:
+        loaded(tmp_path, channels=1)
+    message = f"100% of the training images in {tmp_path} are nearly black"
+    assert [str(warning.message).startswith(message) for warning in caught] == [True] * is_said
+
+
 @pytest.fixture
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were decoded."""
