@@ -80,6 +80,10 @@ def to_tensor(image: Image.Image, image_shape: tuple[int, int, int], fit: Fit = 
     if fit == "crop":
         image = ImageOps.fit(image, size, method)
     elif fit == "pad":
+        # `ImageOps.pad` would round the short side of a thinner image to 0.
+        wide = max(image.width, image.height // (2 * height) + 1)
+        high = max(image.height, image.width // (2 * width) + 1)
+        image = image.resize((wide, high), method)  # a copy, unless it is so thin
         image = ImageOps.pad(image, size, method, color="white")
     else:
         image = image.resize(size, method)

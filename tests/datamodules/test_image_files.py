@@ -114,6 +114,13 @@ def test_crop_pad_and_stretch_of_a_wide_image() -> None:
     assert (stretch[:, 4] > 250).all()
 
 
+@pytest.mark.parametrize("size", [(1000, 10), (10, 1000)])
+def test_a_thin_image_is_padded_to_a_line(size: tuple[int, int]) -> None:
+    padded = to_tensor(Image.new("L", size), (1, 9, 9), "pad")[0]
+    lines = padded if size[0] > size[1] else padded.T
+    assert lines.tolist() == [[255] * 9] * 4 + [[0] * 9] + [[255] * 9] * 4
+
+
 def test_shrinking_averages_instead_of_picking_pixels() -> None:
     board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
     small = to_tensor(board, (1, 8, 8)).float()
