@@ -41,6 +41,11 @@ class OwnImages(InMemoryDataModule):
 
     def load_splits(self) -> Splits:
         parts = self.load_parts()
+        if empty := [name for name, part in parts.items() if not len(part.targets)]:
+            raise UserError(
+                f"{self.hparams.get('path')} has no {empty[0]} images that can be read: add some, "
+                "or remove these, and Ladder cuts splits from the images that remain"
+            )
         train, val, test = parts["train"], parts.get("val"), parts.get("test")
         self.cuts_test = test is None
         if test is None:
@@ -53,6 +58,7 @@ class OwnImages(InMemoryDataModule):
         if val is None:
             train, val = self._cut(train, "val_fraction")
         self._warn_of_dark(train)
+        self._warn_of_missing(train)
         counts = {"training": train, "validation": val, "test": test}
         sizes = ", ".join(f"{len(part.targets):,} {name}" for name, part in counts.items() if part)
         classes = f" of {self.num_classes} classes" if self.num_classes else ""
@@ -66,6 +72,17 @@ class OwnImages(InMemoryDataModule):
                 f"{dark:.0%} of the training images in {self.hparams.get('path')} are nearly black "
                 f"(no pixel reaches {DARK} of 255). If their files use few of the levels of 16 "
                 "bits, scale them to all 16 bits."
+            )
+
+    def _warn_of_missing(self, train: Split) -> None:
+        count = self.num_classes or 0
+        names, found = self.class_names or [*map(str, range(count))], {*train.targets.tolist()}
+        if missing := [name for k, name in enumerate(names) if k not in found]:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            rank_zero_warn(
+                f"{len(missing)} of the {count} classes of {self.hparams.get('path')} have no "
+                f"training images: {', '.join(missing[:3])}{more}. Give them images or remove "
+                "them. Labels of arrays are 0, 1, 2, ... without gaps."
             )
 
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:

@@ -229,6 +229,27 @@ def test_unreadable_images_are_named_or_left_out(photos: Path) -> None:
     assert sum(map(len, parts(data))) == 15
 
 
+def damage(folder: Path) -> None:
+    for file in folder.rglob("*.png"):
+        file.write_bytes(b"no image")
+
+
+def test_classes_without_training_images_are_said(photos: Path, tmp_path: Path) -> None:
+    write_images(photos / "eel")
+    damage(photos / "dog")
+    with pytest.warns(UserWarning, match="1 of the 3 classes of .*photos have no training .*: dog"):
+        loaded(photos, skip_unreadable=True)
+    path = archive(tmp_path, images=GREY, labels=np.where(LABELS % 2, 0, 255))
+    with pytest.warns(UserWarning, match=r"254 of the 256 .*: 1, 2, 3 and 251 more.*0, 1, 2"):
+        read(path)
+
+
+def damaged_test(photos: Path) -> None:
+    inner = photos.rename(photos.with_name("inner"))
+    damage(write_classes(photos / "test"))
+    inner.rename(photos / "train")
+
+
 def other_classes(photos: Path) -> None:
     inner = photos.rename(photos.with_name("inner"))
     write_classes(photos / "test", ("cat", "dgo"))
@@ -274,6 +295,10 @@ FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "beside train": (
         beside_train, {}, "photos/Train has no images but folders of images: .*or train/ and",
+    ),
+    "damaged test": (
+        damaged_test, {"skip_unreadable": True},
+        "photos has no test images that can be read: .*or remove these, ",
     ),
     "no test": (None, {"test_fraction": 0.0}, "set --data.test_fraction to 0.1, or add test"),
 }  # fmt: skip
@@ -341,7 +366,8 @@ def test_images_without_labels_have_no_classes_and_numbers_of_classes_stay(tmp_p
     assert (data.num_classes, data.input_shape) == (None, (1, 4, 6))
     assert sum(map(len, parts(data))) == 40
     # as `sample --classes 1 3` writes them
-    data = read(archive(tmp_path, images=GREY[1::2], labels=LABELS[1::2], scores=np.ones(20)))
+    with pytest.warns(UserWarning, match="2 of the 4 classes .*: 0, 2"):
+        data = read(archive(tmp_path, images=GREY[1::2], labels=LABELS[1::2], scores=np.ones(20)))
     assert data.num_classes == 4
     assert data.splits is not None
     assert data.splits.train.targets.unique().tolist() == [1, 3]
