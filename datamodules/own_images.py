@@ -297,7 +297,7 @@ class ImageArrays(OwnImages):
         self.title = self.file.stem
         arrays = self._read()
         given = [name for name in Splits._fields if f"{name}_images" in arrays]
-        prefixes = {name: f"{name}_" for name in given} or {"train": ""}
+        prefixes = {name: f"{name}_" for name in ("train", *given)} if given else {"train": ""}
         self.labelled = any(name.endswith("labels") for name in arrays)
         try:
             self.parts = {name: self._part(arrays, start) for name, start in prefixes.items()}
@@ -332,10 +332,11 @@ class ImageArrays(OwnImages):
         """Converts the arrays of these names; without labels, all images are of class 0."""
         images = arrays[f"{prefix}images"]
         images = images[..., None] if images.ndim == 3 else images
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        right = images.ndim == 4 and len(images) and images.shape[3] in (1, 3)
+        if images.dtype != np.uint8 or not right:
             raise UserError(
                 f"{self.file}: {prefix}images is {images.dtype} of shape {images.shape}: images "
-                "are uint8, N x H x W or N x H x W x C with 1 or 3 channels"
+                "are uint8, N x H x W or N x H x W x C with 1 or 3 channels, and N at least 1"
             )
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         if not self.labelled:

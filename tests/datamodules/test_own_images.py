@@ -379,6 +379,12 @@ ARRAY_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"train_images": GREY, "train_labels": LABELS, "val_images": GREY},
         "has no array 'val_labels' but train_images, ",
     ),
+    "no training images": (
+        {"test_images": GREY, "test_labels": LABELS},
+        "has no array 'train_images' but test_images, test_labels: name",
+    ),
+    "empty": ({"images": GREY[:0], "labels": LABELS[:0]}, r"shape \(0, 4, 6, 1\): images are"),
+    "empty test": ({"train_images": GREY, "test_images": GREY[:0]}, r"test_images is .* \(0, 4, "),
     "objects": ({"images": np.array([{}, {}], dtype=object)}, "cannot be read as arrays"),
     "floats": (
         {"images": GREY / 255},
