@@ -177,9 +177,7 @@ class LadderCLI(LightningCLI):
             super().instantiate_classes()
             keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, UserError):
-                cause = cause.__cause__ or cause.__context__
+            cause = errors.user_error_in(error)
             if missing := re.search(r"(\w+)':\s+(Requirement .*)", str(error)):  # of a logger
                 cause = UserError(f"{missing[1]}: {missing[2]}")
             raise (cause or error) from None

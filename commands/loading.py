@@ -1,5 +1,6 @@
 """A trained model and its data, for the tools, which use no Trainer."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from commands.errors import user_error_in
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
 from models.base import Module
@@ -99,20 +101,35 @@ def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) 
     if not trust:
         check_trust(data, str(file))
     if data_dir is not None:
-        data.setdefault("init_args", {})["data_dir"] = str(data_dir)
+        given = data.get("init_args") or {}
+        folder = next((name for name in ("data_dir", "path") if name in given), None)
+        if folder is None:
+            name = data["class_path"].rpartition(".")[2]
+            raise UserError(f"--data_dir: {name} reads no files: leave it out")
+        given[folder] = str(data_dir)
+    try:
+        found = _build(data, file)
+        found.prepare_data()
+        found.setup()
+    except UserError as error:  # which names the option of `fit`
+        raise UserError(re.sub(r"--data\.(data_dir|path)", "--data_dir", str(error))) from None
+    trained = torch.load(find(run), map_location="meta", weights_only=True, mmap=True)
+    if state := trained.get(type(found).__qualname__):
+        found.check_test_split(state)
+    return found
+
+
+def _build(data: dict[str, Any], file: Path) -> InMemoryDataModule:
+    """Builds the DataModule that the config `file` describes as `data`."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
     try:
         found = parser.instantiate_classes(parser.parse_object({"data": data})).data
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{file}: its data cannot be built: {error}") from None
+        problem = UserError(f"{file}: its data cannot be built: {error}")
+        raise user_error_in(error) or problem from None
     if not isinstance(found, InMemoryDataModule):
         raise UserError(f"{type(found).__name__} is no datamodules.base.InMemoryDataModule")
-    found.prepare_data()
-    found.setup()
-    trained = torch.load(find(run), map_location="meta", weights_only=True, mmap=True)
-    if state := trained.get(type(found).__qualname__):
-        found.check_test_split(state)
     return found
 
 

@@ -122,6 +122,19 @@ def test_other_classes_are_refused(
     assert re.search(rf"photos has other classes than this run \({others}\): rename", line)
 
 
+def test_the_data_may_be_in_another_folder(
+    photos_run: tuple[Path, Path], iris: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, run = photos_run
+    table = ladder.predict(run)
+    moved = photos.rename(photos.with_name("moved"))
+    line = fails(capsys, "predict", str(run))
+    assert line.startswith(f"error: there is no folder {photos}: set --data_dir to a folder with ")
+    assert ladder.predict(run, data_dir=moved).equals(table)
+    line = fails(capsys, "predict", str(iris), f"--data_dir={moved}")
+    assert line == "error: --data_dir: Iris reads no files: leave it out"
+
+
 def test_small_inputs_stand_beside_the_answers(iris: Path, tmp_path: Path) -> None:
     table = ladder.predict(iris, out=tmp_path)
     raw = Iris(standardize=False)
