@@ -94,7 +94,7 @@ def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
         truth = targets[:, 0].tolist()
     table.insert(0, "truth", truth)
     if inputs.dim() == 2 and inputs.shape[1] <= SMALL:
-        named = getattr(data, "feature_names", [f"x{k + 1}" for k in range(inputs.shape[1])])
+        named = data.feature_names or [f"x{k + 1}" for k in range(inputs.shape[1])]
         table = pd.concat(
             [pd.DataFrame(data.in_units(inputs).numpy(), columns=[*named]), table], axis=1
         )

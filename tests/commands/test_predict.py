@@ -13,7 +13,7 @@ from PIL import Image
 import cli
 import ladder
 from commands.predict import draw_files
-from datamodules import Functions, Gates, Images, Iris
+from datamodules import Functions, Gates, Images, InMemoryDataModule, Iris, Points
 from runtime.errors import UserError
 from tests.commands.runs import QUIET
 from tests.datamodules.pictures import write_classes, write_images
@@ -147,19 +147,23 @@ def test_small_inputs_stand_beside_the_answers(iris: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("model", "data", "columns"),
-    [("FunctionMLP", "Functions", ["x1"]), ("GateMLP", "Gates", ["x1", "x2"])],
+    [
+        ("FunctionMLP", Functions(), ["x1"]),
+        ("GateMLP", Gates(), ["x1", "x2"]),
+        ("Classifier", Points(labelled=True), ["x1", "x2"]),
+    ],
 )
 def test_values_and_gates_are_predicted(
-    model: str, data: str, columns: list[str], tmp_path: Path
+    model: str, data: InMemoryDataModule, columns: list[str], tmp_path: Path
 ) -> None:
-    cli.main(["fit", f"--model={model}", f"--data={data}", "--trainer.max_steps=2", *QUIET,
-              f"--trainer.default_root_dir={tmp_path}"])  # fmt: skip
+    labelled = ["--data.labelled=true"] if isinstance(data, Points) else []
+    cli.main(["fit", f"--model={model}", f"--data={type(data).__name__}", *labelled, *QUIET,
+              "--trainer.max_steps=2", f"--trainer.default_root_dir={tmp_path}"])  # fmt: skip
     table = ladder.predict(tmp_path / model.lower() / "version_0")
     assert list(table)[: 3 + len(columns)] == ["index", *columns, "truth", "predicted"]
-    kind = {"Functions": Functions, "Gates": Gates}[data]()
-    kind.setup()
-    assert kind.splits is not None
-    np.testing.assert_allclose(table[columns], kind.splits.test.inputs, rtol=1e-5)
+    data.setup()
+    assert data.splits is not None
+    np.testing.assert_allclose(table[columns], data.splits.test.inputs, rtol=1e-5)
 
 
 def test_a_refused_predict_leaves_nothing(
