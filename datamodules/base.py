@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -104,6 +105,9 @@ class InMemoryDataModule(LightningDataModule):
     def __init__(self, batch_size: Positive, scale: PositiveFloat = 1.0) -> None:
         super().__init__()
         self.save_hyperparameters()  # includes the subclass's arguments
+        for name, value in self.hparams.items():
+            if isinstance(value, Path):  # which `weights_only=True` would refuse to load
+                self.hparams[name] = str(value)
         self.batch_size, self.scale = batch_size, scale
         self.splits: Splits | None = None  # None before `setup`
         self._measured: dict[str, Any] | None = None  # the frame's part that the images decide

@@ -93,11 +93,11 @@ class OwnImages(InMemoryDataModule):
         return super().identity() | {"content": self.content}
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"path": str(self.hparams.get("path", ""))}
+        return super().state_dict() | {"path": self.hparams.get("path", "")}
 
     def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
         here, trained = self.identity(), state_dict["identity"]
-        path, other = str(self.hparams.get("path", "")), state_dict.get("path")
+        path, other = self.hparams.get("path", ""), state_dict.get("path")
         same = all(here.get(key) == trained.get(key) for key in DECIDE_TEST)
         if self.cuts_test and not same and other is not None and _resolve(path) == _resolve(other):
             rank_zero_warn(

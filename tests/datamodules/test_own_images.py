@@ -117,6 +117,12 @@ def test_test_images_that_may_have_been_learned_are_said(
     assert [str(warning.message).startswith(message) for warning in caught] == [True] * is_said
 
 
+def test_a_path_object_is_kept_as_text(photos: Path) -> None:
+    """A checkpoint with another object than plain values cannot be loaded."""
+    data = ImageFolder(photos)  # type: ignore[arg-type]
+    assert data.hparams["path"] == str(photos)
+
+
 def wide(folder: Path, width: int, count: int) -> None:
     for i in range(count):
         random = np.random.default_rng([width, i, *folder.name.encode()])
