@@ -48,6 +48,7 @@ CLI = Path(__file__).resolve().parent.parent / "cli.py"
 TRY_AGAIN = 75  # the exit code of `fit` if it was told to stop and has saved
 LOCK, DONE, SETTINGS = ".lock", "done", "sweep.json"
 STUDY = "study.journal"  # not SQLite, which cannot lock files on many network file systems
+SEARCHED = ("val/", "train/")  # what a search may see
 PAUSE = 0.5  # seconds between two looks at a run
 
 
@@ -107,7 +108,7 @@ def sweep(
         elif direction is not None:
             search(folder, fit, found, objective, direction, trials, jobs)
     except UserError:
-        if new:
+        if new and not any(folder.glob(f"*/{DONE}")):
             shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
@@ -192,8 +193,12 @@ def search(
         stop = partial(is_bad, trial, run, objective)
         how = train(run, [*fit, *as_options(trial.params)], environment, stop)
         found = logged(run, objective)[-1:]
-        if number == 0 and how == "done" and not found:
-            raise UserError(f"--objective {objective}: the first run has not logged it.")
+        if how == "done" and not found and not any(t.intermediate_values for t in study.trials):
+            list(numbers)  # no other run begins
+            raise UserError(
+                f"--objective {objective}: the first run logged {', '.join(objectives_of(run))}: "
+                "give one of them, and another folder with --out."
+            )
         state = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}.get(how)
         study.tell(trial, None if state else found, state)
 
@@ -336,6 +341,12 @@ def version_of(run: Path) -> Path | None:
     return max((file.parent for file in files), key=os.path.getmtime, default=None)
 
 
+def objectives_of(run: Path) -> list[str]:
+    """Returns the metrics that a run has logged and a search may use."""
+    frame = logged_by(version) if (version := version_of(run)) else {}
+    return [name for name in frame if name.startswith(SEARCHED)] or ["none"]
+
+
 def logged(run: Path, objective: str) -> list[float]:
     """Returns all values of the objective that a run has logged."""
     frame = logged_by(version) if (version := version_of(run)) else {}
@@ -344,7 +355,7 @@ def logged(run: Path, objective: str) -> list[float]:
 
 def direction_of(objective: str, direction: Direction | None) -> Direction:
     """Returns the better direction of an objective, which must not be a metric of the test set."""
-    if not objective.startswith(("val/", "train/")):
+    if not objective.startswith(SEARCHED):
         raise UserError(
             f"--objective {objective}: give a metric that begins with val/ or train/. A search "
             "must not see the test set, else the test score of its winner is too good."

@@ -325,9 +325,25 @@ def test_a_trial_that_is_worse_than_the_median_is_stopped(sweep: Sweep, space: P
 
 
 @extras
-def test_a_wrong_objective_ends_the_search(sweep: Sweep, space: Path, capsys: Output) -> None:
-    line = fails(capsys, *sweep.args(*flags(space, 5, "--metric=val/accuracy")))
-    assert "--objective val/loss: the first run has not logged it." in line
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_objective_that_is_not_logged_ends_the_search(
+    jobs: int, sweep: Sweep, space: Path, capsys: Output, recwarn: pytest.WarningsRecorder
+) -> None:
+    options = flags(space, 5, "--metric=val/accuracy", f"--jobs={jobs}", "--seconds=0.2")
+    line = fails(capsys, *sweep.args(*options))
+    assert line.startswith(
+        "error: --objective val/loss: the first run logged train/loss, val/accuracy: give one of"
+    )
+    begun = [*sweep.out.glob("trial_*")]
+    assert 1 <= len(begun) <= jobs
+    assert all((run / "done").exists() for run in begun)
+    assert not [warning for warning in recwarn if "trial" in str(warning.message).lower()]
+    line = fails(capsys, *sweep.args(*options, "--objective=val/accuracy"))
+    assert line.endswith("give another folder with --out")
+
+
+@extras
+def test_a_wrong_objective_begins_nothing(sweep: Sweep, space: Path, capsys: Output) -> None:
     args = sweep.args(f"--space={space}")
     assert "must not see the test set" in fails(capsys, *args, "--objective=test/loss")
     assert "give --direction" in fails(capsys, *args, "--objective=val/memorization")
