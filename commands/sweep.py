@@ -296,9 +296,9 @@ def train(
     """
     options = [*fit, f"--trainer.default_root_dir={folder.parent}", f"--experiment={folder.name}"]
     if saved := any(folder.glob("*/checkpoints/[!.]*.ckpt")):
-        options.append(f"--ckpt_path={folder}")
+        options = [*without("--init_from", options), f"--ckpt_path={folder}"]
     stopped, file = False, folder / "log.txt"
-    with file.open("wb") as log:
+    with file.open("ab" if saved else "wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(CLI), "fit", *options], stdin=subprocess.DEVNULL, stdout=log,
             stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
@@ -325,6 +325,15 @@ def train(
         print(f"{last or f'exit code {code}'} (log: {file})")
     print(f"{folder.name} {how}", flush=True)
     return how
+
+
+def without(option: str, words: list[str]) -> list[str]:
+    """Returns the words of a command line without an option and its value."""
+    kept = [word for word in words if not word.startswith(f"{option}=")]
+    while option in kept:
+        place = kept.index(option)
+        del kept[place : place + 2]
+    return kept
 
 
 def claim(folder: Path) -> AbstractContextManager[Any] | None:

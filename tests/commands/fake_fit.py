@@ -11,6 +11,7 @@ known = {
     "--config": "", "--seed_everything": "0", "--ckpt_path": "", "--experiment": "",
     "--trainer.default_root_dir": "", "--x": "0", "--layers": "[1]",
     "--fails_if_x": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
+    "--init_from": "",
 }  # fmt: skip
 given = dict(known)
 name = ""
@@ -24,6 +25,10 @@ for arg in sys.argv[2:]:
     else:
         given[name] = arg
 
+if given["--init_from"] and given["--ckpt_path"]:
+    print("error: --init_from starts a new run", file=sys.stderr)
+    sys.exit(2)
+print("continued" if given["--ckpt_path"] else "started", flush=True)
 stopped: list[int] = []
 for signum in (signal.SIGTERM, signal.SIGINT):
     signal.signal(signum, lambda *_: stopped.append(1))

@@ -130,11 +130,13 @@ def stopped(sweep: Sweep, signum: signal.Signals, first: str, *options: str) -> 
     return printed
 
 
-def test_a_stopped_sweep_goes_on(sweep: Sweep) -> None:
+@pytest.mark.parametrize("options", [[], ["--init_from", "run"], ["--init_from=run"]])
+def test_a_stopped_sweep_goes_on(options: list[str], sweep: Sweep) -> None:
     """In a terminal, Ctrl-C goes to the whole process group."""
-    assert "seed_0 stopped" in stopped(sweep, signal.SIGINT, "seed_0", "--seeds=2")
+    assert "seed_0 stopped" in stopped(sweep, signal.SIGINT, "seed_0", "--seeds=2", *options)
     assert not (sweep.out / "seed_1").exists()
-    sweep.run("--seeds=2", "--seconds=2")
+    sweep.run("--seeds=2", *options, "--seconds=2")
+    assert (sweep.out / "seed_0" / "log.txt").read_text() == "started\ncontinued\n"
     assert sweep.calls("seed_0") == ["", str(sweep.out / "seed_0")]
     assert sweep.calls("seed_1") == [""]
 
