@@ -142,7 +142,8 @@ def draw(
     limited = min_score > 0 or max_score < 1
     limits = f"--min_score {min_score:g} and --max_score {max_score:g}"
     turns = chosen or [*range(generator.num_classes or 1)]  # without classes all are of one
-    room = dict.fromkeys(turns, -(-count // len(turns)))  # images that each class still needs
+    # Images that each class still needs, which may be given twice.
+    room = {k: turns.count(k) * -(-count // len(turns)) for k in turns}
     tries = count * TRIES if limited else count
     kept: list[tuple[Tensor, int, float]] = []  # image, class, score
     seen: list[float] = []

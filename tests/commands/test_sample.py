@@ -90,6 +90,12 @@ def test_classes_are_chosen_by_name(cgan: Path) -> None:
         command.numbers_of("classes", [1], small())
 
 
+def test_a_class_that_is_given_twice_is_drawn_twice_as_often(cgan: Path) -> None:
+    labels = ladder.draw(ladder.load(cgan), 20, [3, 1, 4, 1, 5]).labels
+    assert labels is not None
+    assert np.bincount(labels).tolist() == [0, 8, 0, 4, 4, 4]
+
+
 @pytest.mark.parametrize("classes", [[3], [3, 1]])
 def test_scores_select(cgan: Path, classes: list[int]) -> None:
     model = ladder.load(cgan)
