@@ -116,8 +116,15 @@ def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
             print(f"{run} is left out: {' '.join(str(error).split()) or type(error).__name__}")
             continue
         if kind := kind_of(model):
-            found[kind]["/".join(run.parts[-2:])] = model
+            found[kind][name_of(run, found[kind])] = model
     return found
+
+
+def name_of(run: Path, taken: Models) -> str:
+    """Returns the end of a run's path, its last two parts or as many as no other model has."""
+    parts = run.absolute().parts
+    names = (Path(*parts[-k:]).as_posix() for k in range(2, len(parts) + 1))
+    return next((name for name in names if name not in taken), str(run))
 
 
 def distance_of(run: Path) -> float:

@@ -72,6 +72,19 @@ def test_generators_begin_with_the_best(tmp_path: Path, monkeypatch: pytest.Monk
     assert [name.split("/")[0] for name in found] == ["good", "fair", "unscored", "nan", "damaged"]
 
 
+def test_runs_of_the_same_name_are_all_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for sweep in ("gan-sweep", "cgan-sweep", "old/gan-sweep"):
+        folder = tmp_path / sweep / "seed_0" / "version_0" / "checkpoints"
+        folder.mkdir(parents=True)
+        (folder / "last.ckpt").touch()
+    monkeypatch.setattr(demo, "load", lambda run, trust: small(GAN))
+    names = sorted(demo.find([tmp_path])["generator"], key=len)
+    assert len(names) == 3
+    assert names[0] == "seed_0/version_0"
+
+
 def test_each_kind_of_model_has_its_tab() -> None:
     assert demo.kind_of(small(GAN)) == "generator"
     assert demo.kind_of(ImageClassifier((1, 28, 28), 10)) == "classifier"
