@@ -115,6 +115,11 @@ def given_files(args: list[str]) -> list[Path]:
     return [Path(value) for option, value in values(args) if option in CONFIG]
 
 
+def is_overlay(file: Path) -> bool:
+    """Returns whether a config only completes others: one in `trainer/` or `logger/`."""
+    return file.parent.name in ("trainer", "logger")
+
+
 def experiment_name(files: list[Path], class_path: str, given: str | None = None) -> str:
     """Returns the name of an experiment: the one given, or its first config file's or model's.
 
@@ -129,7 +134,7 @@ def experiment_name(files: list[Path], class_path: str, given: str | None = None
     for file in files:
         if file.name == "config.yaml":  # of a run
             return file.parent.parent.name
-        if file.parent.name not in ("trainer", "logger"):
+        if not is_overlay(file):
             parts = file.with_suffix("").parts
             start = parts.index("configs") + 1 if "configs" in parts else -1
             return "-".join(parts[start:])

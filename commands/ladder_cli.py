@@ -275,10 +275,14 @@ class LadderCLI(LightningCLI):
 
 
 def with_config_of_run(args: list[str]) -> list[str]:
-    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given."""
+    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given.
+
+    Overlays do not count. They follow, so they change it.
+    """
     given = dict(arguments.values(args))
     option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
-    if not given.keys().isdisjoint({*arguments.CONFIG, "--model"}) or option is None:
+    whole = [file for file in arguments.given_files(args) if not arguments.is_overlay(file)]
+    if whole or "--model" in given or option is None:
         return args
     runs = Path(given.get("--trainer.default_root_dir", "runs"))
     checkpoint = checkpoints.resolve(given[option], runs, option=option)

@@ -28,6 +28,18 @@ def test_a_runs_config_is_the_base_and_flags_apply_on_top(iris: Path) -> None:
     assert parsed("test", str(iris)).config.test.ckpt_path == options.ckpt_path
 
 
+@pytest.mark.parametrize("words", [["test"], ["fit", "--ckpt_path"], ["fit", "--init_from"]])
+def test_an_overlay_completes_a_runs_config(words: list[str], iris: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "trainer" / "short.yaml"
+    overlay.parent.mkdir()
+    overlay.write_text("trainer: {max_steps: 7}\n")
+    command = parsed(*words, str(iris), f"--config={overlay}")
+    assert command.files == [iris / "config.yaml", overlay]
+    assert command.options.model.class_path == "models.IrisMLP"
+    assert command.options.trainer.max_steps == 7
+    assert command.experiment == "irismlp"
+
+
 def test_a_hostile_run_is_refused_before_anything_is_imported(
     iris: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
