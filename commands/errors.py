@@ -141,6 +141,15 @@ def of_parser(message: str, args: list[str], options: Iterable[str], classes: It
     return f"{place}{path}: {message}" if path else message
 
 
+def _remedy_for_path(path: str, args: list[str]) -> str:
+    """Says where a path belongs that stands without an option."""
+    if args[0] == "fit":
+        return f"To continue a run, write --ckpt_path {path}."
+    if args[0] == "predict" and not args[1].startswith("-"):
+        return f"Name files with --files {path}."
+    return f"Write a run directly after the command: `python cli.py {args[0]} {path}`."
+
+
 def _unknown(
     name: str, path: str, owners: list[str], args: list[str], options: Iterable[str]
 ) -> str:
@@ -150,6 +159,8 @@ def _unknown(
     bare = name.removeprefix("--")
     if Path(name).suffix in (".yaml", ".yml") and name == bare:
         return f"{name} is not an option. For a config file, write --config {name}."
+    if name == bare and Path(name).exists():
+        return f"{name} is not an option. {_remedy_for_path(name, args)}"
     if path:
         from commands.parser import default_init_args
 
@@ -161,5 +172,6 @@ def _unknown(
     if not path:
         return f"{place}there is no option '{name}'.{did_you_mean(near)}"
     hint = did_you_mean(near) or f" It has {', '.join(options)}."
-    hint = hint if options else " Give its class first."
+    run = f"Write RUN directly after the command: `python cli.py {args[0]} RUN`."
+    hint = hint if options else f" {'Give its class first.' if args[0] == 'fit' else run}"
     return f"{place or '--'}{path.rstrip('.')} has no option '{name}'.{hint}"
