@@ -79,6 +79,10 @@ def compare(
     if empty:
         print(f"Skipped, because there are no results: {', '.join(empty)}", file=sys.stderr)
     common = os.path.commonpath([run.folder.resolve().parent for run in scored])
+    if out is not None:
+        from figures.pictures import output_folder  # imports torch, which takes seconds
+
+        output_folder(out)
     return report(scored, out or Path(os.path.relpath(common)))
 
 
@@ -173,7 +177,6 @@ def report(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
     floors = _frame(runs, "floors").T.add_suffix(" (real images)")
     if len(floors.columns):
         print("In parentheses: the score of real images in place of generated ones.")
-    folder.mkdir(parents=True, exist_ok=True)
     frame = pd.concat([differing(runs).T, _frame(runs, "scores").T, floors], axis=1)
     write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
     written = [folder / "comparison.csv"]

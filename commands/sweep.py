@@ -94,10 +94,14 @@ def sweep(
         settings |= {"space": {name: str(values) for name, values in found.items()}}
         settings |= {"objective": objective, "direction": direction}
     new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
-        bound = read_json(folder / SETTINGS) or settings
-        write_json(folder / SETTINGS, bound)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):
+            bound = read_json(folder / SETTINGS) or settings
+            write_json(folder / SETTINGS, bound)
+    except OSError as error:
+        reason = f"cannot be written to ({error.strerror}). Give another folder."
+        raise UserError(f"--out {folder}: {reason}") from error
     if bound != settings:
         raise UserError(f"{folder} is a sweep of other settings: give another folder with --out")
     signals.install()

@@ -141,11 +141,15 @@ def test_runs_without_results_are_named_and_skipped(
     assert str(empty) in capsys.readouterr().err
 
 
-def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_line(
+    tmp_path: Path, in_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "there is no run in" in fails(capsys, "compare", str(tmp_path))
     assert "there is no folder nothing." in fails(capsys, "compare", "nothing")
     empty = str(logged(tmp_path / "b", ""))
     assert "`python cli.py test --ckpt_path RUN`" in fails(capsys, "compare", empty)
+    line = fails(capsys, "compare", str(results(tmp_path / "a", 0.5)), "--out=README.md")
+    assert line.startswith("error: --out README.md: cannot be written to (File exists).")
     (tmp_path / "b" / "config.yaml").write_text("a: [1")
     assert "config.yaml: not valid YAML" in fails(capsys, "compare", empty)
 

@@ -248,6 +248,12 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert not sweep.out.exists()
 
 
+def test_a_file_is_no_folder_for_a_sweep(sweep: Sweep, capsys: Output) -> None:
+    sweep.out.touch()
+    line = fails(capsys, *sweep.args("--seeds=2"))
+    assert line.startswith(f"error: --out {sweep.out}: cannot be written to (File exists).")
+
+
 def test_a_config_is_needed(capsys: Output) -> None:
     assert fails(capsys, "sweep", "--seeds=2").startswith("error: missing: --config.")
 
