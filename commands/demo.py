@@ -34,6 +34,7 @@ from models.gates import GateLogistic, GateMLP
 from models.generative import is_generative, to_pixels
 from models.sampling import Draws, sample
 from runtime.errors import UserError
+from runtime.ranges import Port
 
 HOST = "127.0.0.1"  # nobody else on the network can see the page
 MOST = 40  # runs that are looked at, the newest
@@ -70,7 +71,7 @@ TRY = {
 Models = dict[str, Module]  # by their names, the newest first, of generators the best
 
 
-def demo(runs: list[Path] | None = None, port: int = 7860, trust: bool = False) -> None:
+def demo(runs: list[Path] | None = None, port: Port = 7860, trust: bool = False) -> None:
     """Serves a page to draw digits, steer a generator and move a gate's weights, until Ctrl-C.
 
     Args:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     NonNegative = int
     Count = int
     Seed = int
+    Port = int
     PositiveFloat = float
     NonNegativeFloat = float
     Share = float
@@ -31,6 +32,7 @@ else:
     NonNegative = ranged("NonNegativeInt", int, (">=", 0))
     Count = ranged("Count", int, (">=", 1), ("<=", 10**8))  # of examples, which must fit in memory
     Seed = ranged("Seed", int, (">=", 0), ("<=", 2**32 - 1))  # what NumPy takes
+    Port = ranged("Port", int, (">=", 1), ("<=", 65535))
     PositiveFloat = ranged("PositiveFloat", float, (">", 0))
     NonNegativeFloat = ranged("NonNegativeFloat", float, (">=", 0))
     Share = ranged("Share", float, (">=", 0), ("<", 1))  # 1 would leave nothing

@@ -99,6 +99,7 @@ def test_a_mistake_is_one_line(
     monkeypatch.setattr(demo, "find_spec", lambda name: True)
     line = fails(capsys, "demo", f"--runs={tmp_path / 'none'}")
     assert line.startswith(f"error: --runs {tmp_path / 'none'}: there is no such folder")
+    assert "--port: expected a number >=1 and <=65535" in fails(capsys, "demo", "--port=99999")
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'needs Gradio: pip install -e "\.\[demo\]"'):
         demo.demo([tmp_path])
