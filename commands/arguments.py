@@ -12,7 +12,7 @@ A function's parameters become options of the same name, with the types and text
 
 import json
 from collections.abc import Callable, Sequence
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -27,12 +27,14 @@ REST = "fit"
 
 def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     """Calls a function with its arguments from a command line, and returns its result."""
-    hints = get_type_hints(function)
-    known = {key: hints[key] for key in signature(function).parameters}
+    hints, parameters = get_type_hints(function), signature(function).parameters
+    if untyped := [key for key in parameters if key not in hints]:
+        raise UserError(f"{name}: {untyped[0]} has no type: write one, such as `{untyped[0]}: str`")
+    known = {key: hints[key] for key in parameters}
     takes_rest = known.pop(REST, None) is not None
-    first = next(iter(known))
-    positional = first in ("run", "runs") or signature(function).parameters[first].default is (
-        signature(function).empty
+    first = next(iter(known), "")
+    positional = first in ("run", "runs") or (
+        first in known and parameters[first].default is Parameter.empty
     )
     parser = ArgumentParser(
         prog=f"python cli.py {name}",

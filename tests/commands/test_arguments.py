@@ -94,6 +94,20 @@ def test_a_mistake_is_one_line(line: str) -> None:
     assert str(raised.value) == MISTAKES[line]
 
 
+def test_a_function_may_have_no_parameters_but_none_without_a_type() -> None:
+    def hello() -> str:
+        return "hello"
+
+    def untyped(run: Path, width=3) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        pass
+
+    assert arguments.call(hello, "mine.hello", []) == "hello"
+    with pytest.raises(UserError, match="there is no option 'again'"):
+        arguments.call(hello, "mine.hello", ["again"])
+    with pytest.raises(UserError, match="mine.untyped: width has no type: write "):
+        arguments.call(untyped, "mine.untyped", ["runs/a"])
+
+
 def test_help_lists_the_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         call("--help")
