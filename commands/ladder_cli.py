@@ -292,7 +292,8 @@ def with_config_of_run(args: list[str]) -> list[str]:
     if given.get("--trust", "false").lower() != "true":
         own = trust.import_paths([value for _, value in arguments.values(args)])
         with named(config):
-            text = config.read_text()
+            text = config.read_bytes()
+        config_files.check([config])
         trust.check_trust(yaml.safe_load(text), str(config), own)
     return [args[0], "--config", str(config), *args[1:]]
 

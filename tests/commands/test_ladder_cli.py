@@ -55,6 +55,15 @@ def test_a_hostile_run_is_refused_before_anything_is_imported(
     assert "hostile" not in sys.modules
 
 
+def test_a_run_whose_config_is_no_yaml_is_one_line(
+    iris: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(iris, tmp_path / "run", symlinks=True)
+    for broken in (b"a: [1\n", b"\xff\xfe"):
+        (copy / "config.yaml").write_bytes(broken)
+        assert f"error: {copy / 'config.yaml'}:" in fails(capsys, "test", str(copy))
+
+
 def test_a_config_with_its_own_callbacks_says_whose_it_replaces(tmp_path: Path) -> None:
     for name in "ab":
         stop = {"class_path": "EarlyStopping", "init_args": {"monitor": f"train/{name}"}}
