@@ -73,8 +73,8 @@ def compare(
     scored, empty = [r for r in read if r.scores], [str(r.folder) for r in read if not r.scores]
     if not scored:
         raise UserError(
-            f"there is nothing to compare: no results in {', '.join(empty)}. `python cli.py "
-            "test --ckpt_path RUN` writes a run's results into its folder."
+            f"there is nothing to compare: no results in {', '.join(map(str, found))}. "
+            "`python cli.py test --ckpt_path RUN` writes a run's results into its folder."
         )
     if empty:
         print(f"Skipped, because there are no results: {', '.join(empty)}", file=sys.stderr)
@@ -114,15 +114,23 @@ def _row(run: Run) -> dict[str, str]:
 
 
 def read_runs(folders: Sequence[Path], stages: Sequence[str]) -> list[Run]:
-    """Reads the runs in these folders, with their scores of these stages."""
+    """Reads the runs in these folders, with their scores of these stages.
+
+    A run whose config is broken is skipped with a warning.
+    """
     parents = [folder.resolve().parent for folder in folders]
     runs = []
     for folder, parent in zip(folders, parents, strict=True):
+        try:
+            settings = settings_of(folder)
+        except UserError as error:
+            print(f"Skipped: {error}", file=sys.stderr)
+            continue
         # Without what all paths share, and without `version_N` if there is no other.
         name = folder.resolve().relative_to(os.path.commonpath(parents))
         only = len(name.parts) > 1 and parents.count(parent) == 1
         title = str(name.parent if only else name)
-        runs.append(Run(folder, title, settings_of(folder), *scores_of(folder, stages)))
+        runs.append(Run(folder, title, settings, *scores_of(folder, stages)))
     return runs
 
 
@@ -135,7 +143,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(file.read_bytes()) if file.is_file() else {}
     except yaml.YAMLError as error:
-        raise UserError(f"{file}: not valid YAML. Leave this run out.") from error
+        raise UserError(f"{file}: not valid YAML") from error
     settings = {}
     for name, value in pd.json_normalize(config).to_dict("records")[0].items() if config else ():
         text = str(value) if isinstance(value, list | dict) else value
