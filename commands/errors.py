@@ -40,10 +40,20 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
         "expected a number {0}, got {1}."
     ),
     r"\[('.+?')\]\. Got value: (\S+)": "expected one of {0}, got '{1}'.",
-    r"<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": (
+    r"Expected a typing\.Literal\[(.+?)\].*? Given value: (\S{1,60})": (
+        "expected one of {0}, got '{1}'."
+    ),
+    r"<class 'int'> - Expected a <class 'float'>.*? Given value: (\S{1,60})": (
+        "expected a number, got '{0}'."
+    ),
+    r"(?<!type: )<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": (
         "expected {0}, got '{1}'."
     ),
+    r"with base 10: (\S{1,60}) - Expected a <class 'collections.abc.Sequence'>": (
+        "expected int or a list such as [16, 16], got {0}."
+    ),
     r"invalid literal for int\(\) with base 10: (\S{1,60})": "expected int, got {0}.",
+    r"could not convert string to float: (\S{1,60})": "expected float, got {0}.",
 }
 
 
@@ -115,6 +125,7 @@ def of_parser(message: str, args: list[str], options: Iterable[str], classes: It
     from commands.config_files import place_of
 
     message = re.sub(r"\bv(?=[<>])", "", " ".join(message.split()))  # restrictions of a value v
+    message = message.replace("] - Expected a typing.Literal[", ", ")  # a union of them is one
     # The name of the wrong value, of which a union's types repeat parts.
     path = ".".join(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', message)))
     # Classes, from outside to inside, but not the short names in a given value.

@@ -7,7 +7,7 @@ import pytest
 
 from commands import COMMANDS, LIGHTNING, arguments, find
 from runtime.errors import UserError
-from runtime.ranges import Positive
+from runtime.ranges import Positive, Share
 
 
 def tool(
@@ -18,6 +18,10 @@ def tool(
     files: list[Path] | None = None,
     format: list[Literal["onnx", "torch"]] = ["onnx"],  # noqa: B006
     gif: bool = False,
+    steps: Positive | None = None,
+    share: Share | None = None,
+    rate: int | float | None = None,
+    way: Literal["up", "down"] | Literal["left"] | None = None,
 ) -> dict[str, Any]:
     """Returns what it got."""
     return locals()
@@ -81,6 +85,11 @@ MISTAKES = {
     "r --count 0": "--count: expected a number >0, got 0.",
     "r --numbers x": "--numbers: expected int, got 'x'.",
     "r --format onxn": "--format: expected one of 'onnx', 'torch', got 'onxn'. Did you mean onnx?",
+    "r --steps two": "--steps: expected int, got 'two'.",
+    "r --steps 0.5": "--steps: expected int, got '0.5'.",
+    "r --share x": "--share: expected float, got 'x'.",
+    "r --rate x": "--rate: expected a number, got 'x'.",
+    "r --way dwn": "--way: expected one of 'up', 'down', 'left', got 'dwn'. Did you mean down?",
     "r --gif maybe": "--gif: expected bool, got 'maybe'.",
     "r --classes": "--classes needs a value: write one after it.",
     "r again": "there is no option 'again'.",
