@@ -122,12 +122,13 @@ def sweep(
 def repeat(folder: Path, fit: Sequence[str], seeds: int, jobs: int) -> None:
     """Trains a run for each seed; then prints and writes the table of those that are done."""
     folders = [folder / f"seed_{seed}" for seed in range(seeds)]
-    to_do = enumerate(folders)
+    to_do, taken = enumerate(folders), []
 
     def work(environment: dict[str, str]) -> bool:
         failed = False
         for seed, run in to_do:
-            if (claimed := claim(run)) is None:  # another process trains it
+            if (claimed := claim(run)) is None:
+                taken.append(run)
                 continue
             with claimed:
                 if not (run / DONE).exists():
@@ -143,6 +144,7 @@ def repeat(folder: Path, fit: Sequence[str], seeds: int, jobs: int) -> None:
     if runs:
         with FileLock(folder / LOCK):
             report(runs, folder)
+    say_who_trains([run.name for run in taken if not (run / DONE).exists()])
     if failed:
         raise RunFailedError("some runs have failed. The same command tries them again.")
 
@@ -165,12 +167,13 @@ def search(
             study_name="sweep", direction=direction, pruner=optuna.pruners.MedianPruner(),
             storage=JournalStorage(JournalFileBackend(str(folder / STUDY))), load_if_exists=True,
         )  # fmt: skip
-    numbers = iter(range(trials))
+    numbers, taken = iter(range(trials)), []
 
     def next_run() -> tuple[int, AbstractContextManager[Any]] | None:
         """Claims the next run that no process trains, after asking for its values."""
         for number in numbers:
             if (claimed := claim(folder / f"trial_{number}")) is None:
+                taken.append(number)
                 continue
             # With a seed for each trial, processes do not choose the same values, and a search that
             # is continued chooses as if it had not been stopped.
@@ -207,8 +210,18 @@ def search(
         study.tell(trial, None if state else found, state)
 
     at_once(work, jobs)
+    others = [f"trial_{k}" for k in taken if not study.trials[k].state.is_finished()]
+    say_who_trains(others)
+    if others and not any(trial.state == TrialState.COMPLETE for trial in study.trials):
+        return
     with lock:
         report_search(study, fit, objective, folder)
+
+
+def say_who_trains(runs: Sequence[str]) -> None:
+    """Prints the runs that another process trains, which are not in the table."""
+    if runs:
+        print(f"Another process trains {', '.join(runs)}. The last to end prints the whole table.")
 
 
 def drop_half_a_line(journal: Path) -> None:

@@ -218,6 +218,26 @@ def test_two_processes_train_no_run_twice(sweep: Sweep) -> None:
     assert any("mean" in text for text in printed)
 
 
+@pytest.mark.parametrize(
+    ("first", "options"),
+    [("seed_0", ["--seeds=1"]), pytest.param("trial_0", ["--trials=1"], marks=extras)],
+)
+def test_a_process_says_which_runs_another_one_trains(
+    first: str, options: list[str], sweep: Sweep, tmp_path: Path, capsys: Output
+) -> None:
+    if first == "trial_0":
+        pytest.importorskip("optuna")
+        (tmp_path / "space.yaml").write_text("x: [1, 2]\n")
+        options = [*options, f"--space={tmp_path / 'space.yaml'}"]
+    stopped(sweep, signal.SIGTERM, first, *options)
+    claimed = command.claim(sweep.out / first)
+    assert claimed is not None
+    with claimed:
+        sweep.run(*options, "--seconds=2")
+    line = f"Another process trains {first}. The last to end prints the whole table.\n"
+    assert capsys.readouterr().out == line
+
+
 @extras
 def test_two_processes_share_a_search(sweep: Sweep, space: Path) -> None:
     options = flags(space, 5, "--seconds=0.3")  # too few for the pruner
