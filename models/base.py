@@ -131,7 +131,9 @@ class Module(LightningModule):
         checkpoint |= {"seed": self.seed, "sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        fits = checkpoint["state_dict"].keys() == self.state_dict().keys()  # else Lightning says so
+        states = checkpoint.get("state_dict", {}), self.state_dict()
+        here, there = ({name: value.shape for name, value in state.items()} for state in states)
+        fits = here == there  # otherwise Lightning says so
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING and fits:
             self._check_optimizers(checkpoint.get("hyper_parameters", {}))
         self.seed = checkpoint.get("seed", self.seed)
