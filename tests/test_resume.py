@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from lightning import Callback
 
 import cli
@@ -113,6 +114,7 @@ def test_stopped_and_resumed_is_the_run_that_was_not_stopped(
     last = "checkpoints/last.ckpt"
     assert weights_hash(folder / last) == weights_hash(whole / last)
     assert logged_steps(folder) == logged_steps(whole)  # the past is kept, no validation is lost
+    assert yaml.safe_load((folder / "config.yaml").read_text())["ckpt_path"] is None
 
 
 @pytest.mark.parametrize("name", ["flow", "drift", "vae"])
