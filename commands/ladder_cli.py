@@ -121,7 +121,7 @@ class LadderCLI(LightningCLI):
     @property
     def runs(self) -> Path:
         """The folder of all runs."""
-        return Path(self.options.trainer.default_root_dir)
+        return Path(self.options.trainer.default_root_dir).expanduser()
 
     @property
     def experiment(self) -> str:
@@ -284,7 +284,7 @@ def with_config_of_run(args: list[str]) -> list[str]:
     whole = [file for file in arguments.given_files(args) if not arguments.is_overlay(file)]
     if whole or "--model" in given or option is None:
         return args
-    runs = Path(given.get("--trainer.default_root_dir", "runs"))
+    runs = Path(given.get("--trainer.default_root_dir", "runs")).expanduser()
     checkpoint = checkpoints.resolve(given[option], runs, option=option)
     config = (run_folder_of(checkpoint) or checkpoint) / "config.yaml"
     if not config.is_file():

@@ -86,7 +86,7 @@ def sweep(
     for name in ("--ckpt_path", "--experiment", "--seed_everything")[: 3 if seeds else 2]:
         if name in given:
             raise UserError(f"{name} is set by sweep for each run: leave it out.")
-    root = Path(given.get("--trainer.default_root_dir", "runs"))
+    root = Path(given.get("--trainer.default_root_dir", "runs")).expanduser()
     folder = out or root / f"{experiment_name(files, '')}-sweep"
     settings: dict[str, Any] = {"fit": [*fit]}
     if space is not None:

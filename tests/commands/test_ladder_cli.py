@@ -28,6 +28,16 @@ def test_a_runs_config_is_the_base_and_flags_apply_on_top(iris: Path) -> None:
     assert parsed("test", str(iris)).config.test.ckpt_path == options.ckpt_path
 
 
+def test_runs_may_be_in_the_users_home(iris: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = iris.parents[1]
+    monkeypatch.setenv("HOME", str(runs.parent))
+    command = parsed(
+        "fit", "--ckpt_path=last", "--model=IrisMLP", "--data=Iris",
+        f"--experiment={iris.parent.name}", f"--trainer.default_root_dir=~/{runs.name}",
+    )  # fmt: skip
+    assert command.checkpoint == iris / "checkpoints" / "last.ckpt"
+
+
 @pytest.mark.parametrize("words", [["test"], ["fit", "--ckpt_path"], ["fit", "--init_from"]])
 def test_an_overlay_completes_a_runs_config(words: list[str], iris: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "trainer" / "short.yaml"
