@@ -253,7 +253,8 @@ def draw_interpolation(
     latents = torch.cat([draw.latents for draw in Draws(model, 2 * rows, seed)])
     start, end = latents.split(rows)
     shares = torch.linspace(0, 1, COLUMNS)
-    way = torch.stack([spherical(start, end, share) for share in shares], dim=1).flatten(0, 1)
+    between = torch.lerp if model.latent == "uniform" else spherical
+    way = torch.stack([between(start, end, share) for share in shares], dim=1).flatten(0, 1)
     labels = torch.tensor(classes).repeat_interleave(COLUMNS) if len(classes) else None
     picture = tile(sampling.sample(model, way, labels), COLUMNS)
     write_png(path, picture, [names[k] for k in classes])

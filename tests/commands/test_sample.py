@@ -141,6 +141,16 @@ def test_a_great_circle_keeps_the_length() -> None:
     torch.testing.assert_close(halfway, torch.full((2,), 0.5**0.5))
 
 
+def test_uniform_latents_stay_in_their_range_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, seen = small(latent="uniform"), list[Any]()
+    real = command.sampling.sample
+    monkeypatch.setattr(command.sampling, "sample", lambda *a: seen.append(a[1]) or real(*a))
+    command.draw_interpolation(tmp_path / "way.png", model, 0, [], [])
+    assert 0 <= seen[0].min() < seen[0].max() < 1
+
+
 def test_copies_of_training_images_are_their_nearest(tmp_path: Path, monkeypatch: Any) -> None:
     train = torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8)
     seen: dict[str, Any] = {}
