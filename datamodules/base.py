@@ -166,6 +166,8 @@ class InMemoryDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Loads the splits, unless they are loaded already, and checks the declared shape."""
+        if stage == "fit":
+            self._resumed_seed = None  # of an earlier run
         if self.splits is not None:
             return
         self.splits = self.load_splits()

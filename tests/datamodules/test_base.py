@@ -95,6 +95,15 @@ def test_a_shape_is_read_from_the_examples_and_a_wrong_declaration_is_refused() 
         data.setup()
 
 
+def test_a_data_set_is_used_again_after_a_resumed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    data = Gates("xor")
+    data.load_state_dict(data.state_dict() | {"seed": 3})
+    assert data.seed == 3
+    data.setup("fit")
+    assert data.seed == 7
+
+
 def test_an_excerpt_stands_for_a_split_in_the_order_of_its_classes() -> None:
     split = Split(torch.arange(3000), torch.arange(3000) // 1000)
     found = Undeclared(batch_size=1).excerpt(split, 300)
