@@ -231,7 +231,8 @@ def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Files], tuple[str,
             )
         parts[split] = [p for k, name in enumerate(names) for p in _images(folder / name, k)]
     flat = {names[k] for file, k in parts["train"] if file.parent.parent == folders["train"]}
-    wrong = [name for name in names if name not in flat and (not flat or name.lower() in SPLITS)]
+    odd = [name for name in names if len(names) == 1 or name.lower() in SPLITS]
+    wrong = [name for name in odd if name not in flat]
     if wrong:
         raise UserError(
             f"{folders['train'] / wrong[0]} has no images but folders of images: set --data.path "

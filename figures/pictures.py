@@ -57,7 +57,7 @@ def output_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may be faster
     except OSError as error:
         raise UserError(
             f"--out {path}: cannot be written to ({error.strerror}). Give another folder."
