@@ -42,9 +42,7 @@ class WholeConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self.config.clone()
-        config.ckpt_path = (
-            None  # so that the file trains such a run, and does not continue this one
-        )
+        config.ckpt_path = None  # the file trains such a run, and does not continue this one
         text = self.parser.dump(config, skip_none=False)
         write(self._folder / self.config_filename, lambda file: file.write_text(text))
 

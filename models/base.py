@@ -131,11 +131,11 @@ class Module(LightningModule):
         checkpoint |= {"seed": self.seed, "sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        states = checkpoint.get("state_dict", {}), self.state_dict()
-        here, there = ({name: value.shape for name, value in state.items()} for state in states)
-        fits = here == there  # otherwise Lightning says so
-        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING and fits:
-            self._check_optimizers(checkpoint.get("hyper_parameters", {}))
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            states = checkpoint.get("state_dict", {}), self.state_dict()
+            here, there = ({name: value.shape for name, value in state.items()} for state in states)
+            if here == there:  # otherwise Lightning says so
+                self._check_optimizers(checkpoint.get("hyper_parameters", {}))
         self.seed = checkpoint.get("seed", self.seed)
         for name, (totals, count) in checkpoint.get("sums", {}).items():
             self._sums[name] = own_of(totals).to(self.device), count
@@ -146,7 +146,9 @@ class Module(LightningModule):
             before, here = saved[name], self.hparams.get(name)
             if not (isinstance(before, dict) and isinstance(here, dict)):  # one has no plain form
                 continue
-            old, new = before["init_args"], here["init_args"]
+            if not ("class_path" in before and "class_path" in here):  # a model's own options
+                continue
+            old, new = (part.get("init_args", {}) for part in (before, here))
             changed = [f"{k} {old[k]}, not {new[k]}" for k in old if new.get(k, old[k]) != old[k]]
             if before["class_path"] != here["class_path"]:
                 classes = (part["class_path"].rpartition(".")[2] for part in (before, here))
