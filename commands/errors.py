@@ -43,7 +43,7 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
     r"Expected a typing\.Literal\[(.+?)\].*? Given value: (\S{1,60})": (
         "expected one of {0}, got '{1}'."
     ),
-    r"<class 'int'> - Expected a <class 'float'>.*? Given value: (\S{1,60})": (
+    r"<class '(?:int|float)'> - Expected a <class '(?:int|float)'>.*? Given value: (\S{1,60})": (
         "expected a number, got '{0}'."
     ),
     r"(?<!type: )<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": (
