@@ -1,6 +1,7 @@
 """Drifting: a generator whose images move towards real ones and away from each other."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,11 @@ from models.generative import Generative
 from models.one_network import OneNetwork
 from models.schedule import Schedule
 from runtime.errors import UserError
-from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat
+from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 
 FEWEST = 4  # real images of a class in a batch
 OTHERS = 64  # real images of all classes that guidance compares with
+WINDOW = 7  # pixels, height and width of a window
 
 
 class Drift(OneNetwork, Generative):
@@ -36,7 +38,9 @@ class Drift(OneNetwork, Generative):
         latent_dim: Size of the noise that the generator turns into an image.
         generated: Images that are generated in a step, of all classes and processes together.
         temperatures: How fast weights fall with distance, as shares of the mean distance.
-        scales: Compare images also shrunk by these factors; 1: as they are.
+        scales: Compare whole images, shrunk by these factors; 1: as they are.
+        windows: Compare also so many windows of 7 x 7 pixels, at places that each step chooses
+            anew: where textures differ, whole images are all equally far from each other.
         guidance: How far to go beyond what the class adds: real images of all classes repel, too,
             as so many for each generated one (equations 15 and 16 of the paper); 0: none.
         average: Moving average of the weights, to draw with.
@@ -54,6 +58,7 @@ class Drift(OneNetwork, Generative):
         generated: Positive = 320,
         temperatures: Sequence[PositiveFloat] = (0.02, 0.05, 0.2),
         scales: Sequence[Positive] = (1,),
+        windows: NonNegative = 0,
         guidance: NonNegativeFloat = 0.0,
         average: Averaging = Averaging(decay=0.999),
         optimizer: OptimizerCallable = torch.optim.Adam,
@@ -67,8 +72,13 @@ class Drift(OneNetwork, Generative):
             raise UserError(
                 "model.guidance needs data with classes, which the model is told: set it to 0"
             )
+        if len(self.image_shape) < 3 and (windows or max(scales, default=1) > 1):
+            raise UserError(
+                "model.scales and model.windows compare parts of images, and the data are points: "
+                "leave them out"
+            )
         self.generated, self.temperatures, self.scales = generated, temperatures, scales
-        self.guidance = guidance
+        self.windows, self.guidance = windows, guidance
         network = generator(latent_dim + (self.num_classes or 0), self.image_shape)
         self.train_network(network, average, optimizer, schedule)
 
@@ -88,16 +98,20 @@ class Drift(OneNetwork, Generative):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, real_labels = batch
         share = max(1, self.generated // self.trainer.world_size)
-        latents, labels = self.draw_share(share, self.batch_generator(batch_idx))
+        random = self.batch_generator(batch_idx)
+        latents, labels = self.draw_share(share, random)
+        places = torch.rand(self.windows, 2, generator=random).tolist()
         fake = self.generate(self.network, latents, labels).float()
         classes = None if labels is None else (everybody(labels), everybody(real_labels))
         loss, size = fake.new_zeros(()), fake.new_zeros(())
-        for scale in self.scales:
-            seen = shrunk(fake, scale)
-            fakes, reals = everybody(seen.detach()), everybody(shrunk(images, scale))
-            found, moved = self.field(fakes, reals, classes)
+        views = [(1.0, partial(shrunk, scale=scale)) for scale in self.scales]
+        views += [(1 / self.windows, partial(window, place=place)) for place in places]
+        for part, view in views:
+            seen = view(fake)
+            found, moved = self.field(everybody(seen.detach()), everybody(view(images)), classes)
             own = found[self.global_rank * share :][:share]
-            loss, size = loss + F.mse_loss(seen, seen.detach() + own), size + moved
+            loss = loss + part * F.mse_loss(seen, seen.detach() + own)
+            size = size + part * moved
         self.count_examples(len(images))
         self.log_means({"loss": loss.detach(), "drift": size})
         return loss
@@ -190,6 +204,13 @@ def enough(reals: Tensor, which: str = "") -> Tensor:
 def shrunk(images: Tensor, scale: int) -> Tensor:
     """Images (B, C, H, W) -> what is compared, (B, D)."""
     return (images if scale == 1 else F.avg_pool2d(images, scale, ceil_mode=True)).flatten(1)
+
+
+def window(images: Tensor, place: Sequence[float]) -> Tensor:
+    """Images (B, C, H, W) -> the pixels around a place (y, x) in [0, 1), (B, D); outside is 0."""
+    y, x = (int(at * side) for at, side in zip(place, images.shape[2:], strict=True))
+    padded = F.pad(images, [WINDOW // 2] * 4)
+    return padded[..., y : y + WINDOW, x : x + WINDOW].flatten(1)
 
 
 def everybody(values: Tensor) -> Tensor:

@@ -126,7 +126,7 @@ EQUAL |= {
     "drift": lambda: without_batch_norm(
         Drift(
             SHAPE, 10, partial(ModernGenerator, width=4), generated=32, guidance=0.5,
-            optimizer=sgd(0.1),
+            windows=2, optimizer=sgd(0.1),
         )
     ),
 }  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import Drift
-from models.drift import drift
+from models.drift import drift, window
 from models.gan.networks import ModernGenerator
 from runtime.errors import UserError
 from tests.models.gans import fit
@@ -105,6 +105,46 @@ def test_training_compares_images_of_a_class_or_all(conditional, monkeypatch):
     fit(Drift((1, 28, 28), 10, generator, conditional, 4), batch_size=1000, max_steps=1)
     assert len(found) == (10 if conditional else 1)
     assert [sum(sizes) for sizes in zip(*found, strict=True)] == [320, 1000]
+
+
+def test_a_window_is_what_lies_around_a_place():
+    images = torch.arange(2.0 * 12 * 9).view(2, 1, 12, 9)
+    assert torch.equal(window(images, (0.5, 0.5)), images[:, :, 3:10, 1:8].flatten(1))
+    corner = window(images + 1, (0.0, 0.99)).view(2, 7, 7)
+    assert torch.equal(corner[:, 3:, :4], (images + 1)[:, 0, :4, 5:])
+    assert corner[:, :3].abs().max() == corner[:, :, 4:].abs().max() == 0  # outside
+
+
+def test_each_step_compares_windows_at_other_places(monkeypatch):
+    places = []
+    monkeypatch.setattr("models.drift.window", lambda x, place: (places.append(place), x[:, 0])[1])
+    generator = partial(ModernGenerator, width=2)
+    for _ in range(2):
+        model = Drift((1, 28, 28), 10, generator, latent_dim=4, scales=(4,), windows=3)
+        monkeypatch.setattr(model, "field", lambda x, *_: (torch.zeros_like(x), x.new_ones(())))
+        fit(model, batch_size=1000, max_steps=2)
+    step = places[::2]  # of generated images, then of real ones
+    assert step == places[1::2]
+    assert len(step) == 12
+    assert step[:6] == step[6:]
+    assert len({tuple(place) for place in step}) == 6
+
+
+def test_windows_count_together_as_much_as_a_whole_image(monkeypatch):
+    monkeypatch.setattr("models.drift.window", lambda x, place: x.flatten(1))
+    losses = []
+    for options in ({"scales": (1, 1)}, {"scales": (1,), "windows": 5}):
+        model = Drift((1, 28, 28), 10, partial(ModernGenerator, width=2), latent_dim=4, **options)
+        monkeypatch.setattr(model, "field", lambda x, *_: (torch.ones_like(x), x.new_ones(())))
+        monkeypatch.setattr(model, "log_means", lambda values: losses.append(values["loss"].item()))
+        fit(model, batch_size=1000, max_steps=1)
+    assert losses == pytest.approx([2, 2])
+
+
+def test_parts_of_points_are_refused():
+    for options in ({"windows": 1}, {"scales": (2,)}):
+        with pytest.raises(UserError, match="the data are points: leave them out"):
+            Drift((2,), generator=lambda n, s: torch.nn.Linear(n, 2), **options)
 
 
 def test_a_class_with_few_images_in_a_batch_is_refused():
