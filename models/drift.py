@@ -56,7 +56,7 @@ class Drift(OneNetwork, Generative):
         conditional: bool = True,
         latent_dim: Positive = 100,
         generated: Positive = 320,
-        temperatures: Sequence[PositiveFloat] = (0.02, 0.05, 0.2),
+        temperatures: Sequence[PositiveFloat] = (0.01, 0.03, 0.1),
         scales: Sequence[Positive] = (1,),
         windows: NonNegative = 0,
         guidance: NonNegativeFloat = 0.0,
