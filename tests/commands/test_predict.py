@@ -102,6 +102,7 @@ def test_changed_images_are_said(command: str, photos_run: tuple[Path, Path]) ->
 
 
 @pytest.mark.parametrize("command", ["test", "predict"])
+@pytest.mark.filterwarnings("ignore:The images of .* have changed")  # the error says more
 @pytest.mark.parametrize(
     ("name", "others"),
     [

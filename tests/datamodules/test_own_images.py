@@ -240,6 +240,7 @@ def damage(folder: Path) -> None:
         file.write_bytes(b"no image")
 
 
+@pytest.mark.filterwarnings("ignore:.*cannot be read")
 def test_classes_without_training_images_are_said(photos: Path, tmp_path: Path) -> None:
     write_images(photos / "eel")
     damage(photos / "dog")
@@ -310,6 +311,7 @@ FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*cannot be read")  # where these are skipped
 @pytest.mark.parametrize("mistake", FOLDER_MISTAKES)
 def test_mistakes_in_a_folder_are_named_with_a_remedy(mistake: str, photos: Path) -> None:
     change, options, message = FOLDER_MISTAKES[mistake]

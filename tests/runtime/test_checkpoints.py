@@ -30,6 +30,11 @@ from runtime.checkpoints import (
 from runtime.errors import RunFailedError, UserError
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.filterwarnings(  # Lightning's, of folders that these tests use twice
+    "ignore:Checkpoint directory .* exists and is not empty",
+    "ignore:The dirpath has changed",
+    "ignore:Be aware that when using `ckpt_path`, callbacks",
+)
 FIXTURE = ROOT / "tests" / "fixtures" / "iris" / "checkpoints" / "last.ckpt"
 
 

@@ -140,6 +140,7 @@ def test_a_run_does_not_stop_before_a_validation_of_its_step(tmp_path: Path) -> 
     trainer = LadderTrainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         callbacks=[Stop(), RunFolder(tmp_path, "iris"), Preemption()], val_check_interval=2,
+        max_epochs=1000,
     )  # fmt: skip
     with pytest.raises(SystemExit):
         trainer.fit(IrisMLP(), datamodule=Iris(batch_size=8, val_fraction=0.2))
