@@ -20,6 +20,7 @@ from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloa
 FEWEST = 4  # real images of a class in a batch
 OTHERS = 64  # real images of all classes that guidance compares with
 WINDOW = 7  # pixels, height and width of a window
+LEAST = -80.0  # logarithm of a weight: less is no normal float32, and a hundred times as slow
 
 
 class Drift(OneNetwork, Generative):
@@ -173,19 +174,22 @@ def drift(
     """
     counts = points.new_ones(len(repel)) if counts is None else counts
     logs = torch.cat([points.new_ones(len(attract)), counts]).log()
-    distances = torch.cdist(points, torch.cat([attract, repel]))
-    if itself:
-        distances[:, len(attract) :].fill_diagonal_(torch.inf)
-    distances = distances / distances[distances.isfinite()].mean().clamp(min=1e-12)
+    others = torch.cat([attract, repel])
+    distances = torch.cdist(points, others)
+    to_itself = distances[:, len(attract) :].diagonal()[: len(points) if itself else 0]
+    mean = (distances.sum() - to_itself.sum()) / (distances.numel() - len(to_itself))
+    to_itself.fill_(torch.inf)
+    distances = distances / mean.clamp(min=1e-12)
     total, length = torch.zeros_like(points), points.new_zeros(())
     for temperature in temperatures:
         logits = -distances / temperature
         rows, columns = (logits + logs).log_softmax(dim=1), logits.log_softmax(dim=0) + logs
-        weights = ((rows + columns) / 2).exp()
+        weights = ((rows + columns) / 2).clamp(min=LEAST).exp()
         weights = weights.nan_to_num()  # of a lone point and itself
         near, far = weights[:, : len(attract)], weights[:, len(attract) :]
-        move = (near * far.sum(dim=1, keepdim=True)) @ attract
-        move = move - (far * near.sum(dim=1, keepdim=True)) @ repel
+        pull = [near * far.sum(dim=1, keepdim=True), -far * near.sum(dim=1, keepdim=True)]
+        with torch.autocast(points.device.type, enabled=False):  # bf16 has three digits only
+            move = torch.cat(pull, dim=1) @ others
         length = length + move.norm(dim=1).mean()
         total = total + move / move.square().mean().sqrt().clamp(min=1e-12)
     return total, length
@@ -208,9 +212,10 @@ def shrunk(images: Tensor, scale: int) -> Tensor:
 
 def window(images: Tensor, place: Sequence[float]) -> Tensor:
     """Images (B, C, H, W) -> the pixels around a place (y, x) in [0, 1), (B, D); outside is 0."""
-    y, x = (int(at * side) for at, side in zip(place, images.shape[2:], strict=True))
-    padded = F.pad(images, [WINDOW // 2] * 4)
-    return padded[..., y : y + WINDOW, x : x + WINDOW].flatten(1)
+    (height, width), half = images.shape[2:], WINDOW // 2
+    y, x = int(place[0] * height), int(place[1] * width)
+    edges = [half - x, half + x + 1 - width, half - y, half + y + 1 - height]  # less than 0: cut
+    return F.pad(images, edges).flatten(1)
 
 
 def everybody(values: Tensor) -> Tensor:

@@ -90,6 +90,15 @@ def test_a_point_does_not_repel_itself():
     assert drift(point, reals, point, TEMPERATURES)[0].abs().max() > 0.1
 
 
+def test_bf16_does_not_blur_the_directions():
+    """They are small differences of large sums, and bf16 has three digits only."""
+    points, p, q = (found.float() for found in sets(7, 7, 20, 15))
+    expected, _ = drift(points, p, q, TEMPERATURES)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = drift(points, p, q, TEMPERATURES)
+    assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("conditional", [True, False])
 def test_training_compares_images_of_a_class_or_all(conditional, monkeypatch):
     found = []
