@@ -166,7 +166,8 @@ class Quality(Callback):
         data, judge = data_of(trainer), self._judge.network.to(model.device)
         assert data is not None
         assert data.splits is not None
-        count = min(max(count, trainer.world_size), len(data.splits.train.targets))
+        count = max(count, trainer.world_size, 2)  # one image has no covariance
+        count = min(count, len(data.splits.train.targets))
         train = data.excerpt(data.splits.train, count)
         if self._real is None:
             whole = data.splits.test if stage == "test" else data.splits.val

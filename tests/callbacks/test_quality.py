@@ -36,6 +36,12 @@ def test_the_end_of_a_short_run_logs_scores(kind: type[GAN], tmp_path: Path) -> 
     assert found["val/frechet"] > 1  # the generator is untrained
 
 
+def test_one_image_is_no_distribution_so_two_are_scored(tmp_path: Path) -> None:
+    run = trainer(tmp_path, Quality(samples=1, min_steps=1), limit_train_batches=1)
+    run.fit(small(), datamodule=digits())
+    assert run.callback_metrics["val/frechet"].isfinite()
+
+
 def test_every_second_epoch_and_the_last_are_scored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
