@@ -20,7 +20,6 @@ from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloa
 FEWEST = 4  # real images of a class in a batch
 OTHERS = 64  # real images of all classes that guidance compares with
 WINDOW = 7  # pixels, height and width of a window
-SCALINGS = 10  # of rows and columns in turn
 LEAST = -80.0  # logarithm of a weight: less is no normal float32, and a hundred times as slow
 
 
@@ -29,9 +28,8 @@ class Drift(OneNetwork, Generative):
     drifting").
 
     In each step every generated image x gets a direction V(x): towards the real images of its
-    class that are near and that no other one draws, and away from the generated ones (weights as
-    in "Sinkhorn-drifting generative models", arXiv 2603.12366). The generator learns to draw
-    x + V(x) in place of x. Where generated images are distributed as real ones, V is 0.
+    class, weighted by how near they are, and away from the generated ones. The generator learns to
+    draw x + V(x) in place of x. Where generated images are distributed as real ones, V is 0.
 
     Args:
         image_shape: (C, H, W) of the data's images.
@@ -162,8 +160,9 @@ def drift(
 ) -> tuple[Tensor, Tensor]:
     """Returns the directions V (N, D) of points (N, D), and their mean length.
 
-    V(x) is where a plan sends x among the points that attract, minus where another plan sends it
-    among those that repel. It changes its sign if they change places, and is 0 if they are equal.
+    Weights are kernels exp(-distance / temperature), each divided by the root of the product of
+    the sums of its row and its column. V = sum_ij a_i r_j (p_i - q_j) over the points p_i that
+    attract and q_j that repel, so it changes its sign if they change places.
 
     Args:
         points: (N, D).
@@ -171,38 +170,29 @@ def drift(
         repel: (Q, D).
         temperatures: As shares of the mean distance. V of each is scaled to a mean square of 1.
         counts: (Q,), as how many points each of `repel` counts; None: as one.
-        itself: The first of `repel` are the points, and none of them repels itself, unless it is
-            alone.
+        itself: The first of `repel` are the points, and none of them repels itself.
     """
-    to_real, to_drawn = torch.cdist(points, attract), torch.cdist(points, repel)
-    to_itself = to_drawn.diagonal()[: len(points) if itself and len(points) > 1 else 0]
-    pairs = to_real.numel() + to_drawn.numel() - len(to_itself)
-    mean = (to_real.sum() + to_drawn.sum() - to_itself.sum()) / pairs
+    counts = points.new_ones(len(repel)) if counts is None else counts
+    logs = torch.cat([points.new_ones(len(attract)), counts]).log()
+    others = torch.cat([attract, repel])
+    distances = torch.cdist(points, others)
+    to_itself = distances[:, len(attract) :].diagonal()[: len(points) if itself else 0]
+    mean = (distances.sum() - to_itself.sum()) / (distances.numel() - len(to_itself))
     to_itself.fill_(torch.inf)
+    distances = distances / mean.clamp(min=1e-12)
     total, length = torch.zeros_like(points), points.new_zeros(())
     for temperature in temperatures:
-        unit = temperature * mean.clamp(min=1e-12)
-        near, far = plan(to_real / unit), plan(to_drawn / unit, counts)
+        logits = -distances / temperature
+        rows, columns = (logits + logs).log_softmax(dim=1), logits.log_softmax(dim=0) + logs
+        weights = ((rows + columns) / 2).clamp(min=LEAST).exp()
+        weights = weights.nan_to_num()  # of a lone point and itself
+        near, far = weights[:, : len(attract)], weights[:, len(attract) :]
+        pull = [near * far.sum(dim=1, keepdim=True), -far * near.sum(dim=1, keepdim=True)]
         with torch.autocast(points.device.type, enabled=False):  # bf16 has three digits only
-            move = near @ attract - far @ repel
+            move = torch.cat(pull, dim=1) @ others
         length = length + move.norm(dim=1).mean()
         total = total + move / move.square().mean().sqrt().clamp(min=1e-12)
     return total, length
-
-
-def plan(costs: Tensor, counts: Tensor | None = None) -> Tensor:
-    """Returns how N points are shared among M others, (N, M), so that all of them get their part.
-
-    It is the plan of least cost and most entropy: rows have the sum 1, and columns the same sum,
-    or one in proportion to `counts` (M,), nearly. Found by scaling both in turn (Sinkhorn 1967,
-    Cuturi 2013). With rows alone, points flock to a few others, and nobody draws the rest.
-    """
-    counts = costs.new_ones(costs.shape[1]) if counts is None else counts
-    shares = (counts / counts.sum() * len(costs)).log()
-    logs = -costs
-    for _ in range(SCALINGS):
-        logs = (logs.log_softmax(dim=0) + shares).log_softmax(dim=1)
-    return logs.clamp(min=LEAST).exp()
 
 
 def enough(reals: Tensor, which: str = "") -> Tensor:
