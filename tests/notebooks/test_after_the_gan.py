@@ -7,7 +7,7 @@ import pytest
 
 from tests.notebooks.test_lecture import count_pictures, execute, outputs_of, text_of
 
-RUNS, PICTURES, CPU_SECONDS = 7, 11, 240
+RUNS, PICTURES, CPU_SECONDS = 7, 11, 180
 
 
 @pytest.mark.slow
