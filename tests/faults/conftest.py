@@ -18,12 +18,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Returns the root of a run without faults, by kind and processes."""
+    """Returns the root of a run without faults, by kind, options and processes."""
 
     @cache
-    def run(kind: str, processes: int = 1) -> Path:
+    def run(kind: str, *options: str, processes: int = 1) -> Path:
         root = tmp_path_factory.mktemp(kind)
-        runs.finish(runs.start(root, kind, processes=processes), root)
+        runs.finish(runs.start(root, kind, *options, processes=processes), root)
         return root
 
     return run

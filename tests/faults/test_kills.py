@@ -110,7 +110,7 @@ def test_killed_at_any_moment(
     kind: str, processes: int, tmp_path: Path, uninterrupted: Callable[..., Path]
 ) -> None:
     """Half of the kills come from outside at random, the others at chosen moments."""
-    whole, chance, left = uninterrupted(kind, processes), random.Random(0), list[str]()
+    whole, chance, left = uninterrupted(kind, processes=processes), random.Random(0), list[str]()
     moments = MOMENTS["both"] | MOMENTS[kind]
     for chain in range(rounds(full=10, short=1)):
         root = tmp_path / str(chain)
@@ -167,7 +167,7 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on_to_the_bit(
         assert errors(root) == [LOST_PROCESS]
         assert "Traceback" not in logs_of(root)[1 - victim]
         runs.finish(runs.start(root, kind, processes=2), root)
-        runs.check_equal(root, uninterrupted(kind, 2), spare=1)
+        runs.check_equal(root, uninterrupted(kind, processes=2), spare=1)
 
 
 @pytest.mark.ddp
