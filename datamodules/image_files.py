@@ -27,12 +27,17 @@ class UnreadableImageError(Exception):
     """An image file that cannot be read; the message is the reason."""
 
 
-def find_images(folder: Path) -> Iterator[Path]:
-    """Yields the image files in and below a folder, sorted, without hidden ones."""
+def find_files(folder: Path) -> Iterator[Path]:
+    """Yields the files in and below a folder, sorted, without hidden ones."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+        if not hidden and path.is_file():
             yield path
+
+
+def find_images(folder: Path) -> Iterator[Path]:
+    """Yields the image files in and below a folder, sorted, without hidden ones."""
+    return (path for path in find_files(folder) if path.suffix.lower() in SUFFIXES)
 
 
 def read_image(path: Path) -> Image.Image:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
-from datamodules.image_files import DAMAGED, SUFFIXES, Fit, decode, find_images
+from datamodules.image_files import DAMAGED, SUFFIXES, Fit, decode, find_files, find_images
 from runtime.errors import UserError
 from runtime.ranges import Positive, Seed, Share
 
@@ -169,6 +169,7 @@ class ImageFolder(OwnImages):
             self.root, self.files, (channels, height, width), self.fit
         )
         self._report_failures(failures)
+        self._report_others()
         if self.fit == "crop":
             self._warn_of_crops(sizes)
         counts = [len(part) for part in self.parts.values()]
@@ -190,6 +191,14 @@ class ImageFolder(OwnImages):
                 f"{problem}: replace them, or set --data.skip_unreadable true to leave them out"
             )
         rank_zero_warn(f"{problem}. They are left out.")
+
+    def _report_others(self) -> None:
+        if others := sorted({*find_files(self.root)} - {*self.files}):
+            rank_zero_info(
+                f"Files left out: {len(others)}, such as {others[0].relative_to(self.root)}. "
+                f"Images end in {' '.join(SUFFIXES)} and lie in the folder of a class, if there "
+                "are classes."
+            )
 
     def _warn_of_crops(self, sizes: np.ndarray) -> None:
         """Warns if `crop` cuts off a third or more of images of some width and height (N, 2)."""

@@ -235,6 +235,16 @@ def test_unreadable_images_are_named_or_left_out(photos: Path) -> None:
     assert sum(map(len, parts(data))) == 15
 
 
+def test_files_that_are_left_out_are_said(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        loaded(photos)
+        assert "left out" not in caplog.text
+        for name in ("cat/phone.heic", "loose.png", ".hidden"):
+            (photos / name).write_bytes(b"")
+        loaded(photos)
+    assert "Files left out: 2, such as cat/phone.heic. Images end in .jpg" in caplog.text
+
+
 def damage(folder: Path) -> None:
     for file in folder.rglob("*.png"):
         file.write_bytes(b"no image")
