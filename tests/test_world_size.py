@@ -61,7 +61,7 @@ def grouped_sgd(parameters: Any) -> torch.optim.Optimizer:
     parameters = [*parameters]
     matrices = [parameter for parameter in parameters if parameter.dim() > 1]
     vectors = [parameter for parameter in parameters if parameter.dim() < 2]
-    return torch.optim.SGD([{"params": matrices}, {"params": vectors}], lr=1.0)
+    return torch.optim.SGD([{"params": matrices}, {"params": vectors}], lr=0.1)
 
 
 def gan() -> Any:
