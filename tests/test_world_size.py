@@ -120,7 +120,7 @@ EQUAL |= {
     "autoencoder": lambda: without_batch_norm(
         VariationalAutoencoder(
             SHAPE, 10, partial(ModernTrunk, width=4), partial(ModernGenerator, width=4),
-            optimizer=sgd(1e-4),  # a gradient of hundreds of nats is of order 100
+            optimizer=sgd(1e-4),  # a loss of hundreds of nats has large gradients
         )
     ),
     "drift": lambda: without_batch_norm(
