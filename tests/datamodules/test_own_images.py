@@ -292,6 +292,11 @@ def beside_train(photos: Path) -> None:
     inner.rename(photos / "Train")
 
 
+def beside_train_and_test(photos: Path) -> None:
+    for name in ("train", "test"):
+        write_images(photos / name, 3)
+
+
 FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "empty class": (lambda photos: (photos / "eel").mkdir(), {}, "eel has no images: remove it"),
     "rare class": (
@@ -312,6 +317,10 @@ FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "beside train": (
         beside_train, {}, "photos/Train has no images but folders of images: .*or train/ and",
+    ),
+    "beside train and test": (
+        beside_train_and_test, {"labels": "none"},
+        "photos has train and test, and cat, which is no split: move it",
     ),
     "damaged test": (
         damaged_test, {"skip_unreadable": True},
