@@ -254,9 +254,10 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """Returns the folder of each split; only that of `train`, `root`, if it has other folders."""
     inside = _subfolders(root)
     splits = [SPLITS.get(folder.name.lower(), "") for folder in inside]
-    if "train" in splits and "test" in splits and "" in splits:
+    found = " and ".join(sorted({*splits} - {""}))
+    if "train" in splits and "" in splits and found != "train":
         odd = inside[splits.index("")].name
-        raise UserError(f"{root} has train and test, and {odd}, which is no split: move it away")
+        raise UserError(f"{root} has the splits {found}, and {odd}, which is none: move it away")
     if "train" not in splits or "" in splits:
         return {"train": root}
     if len({*splits}) < len(splits):

@@ -4,6 +4,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -292,8 +293,8 @@ def beside_train(photos: Path) -> None:
     inner.rename(photos / "Train")
 
 
-def beside_train_and_test(photos: Path) -> None:
-    for name in ("train", "test"):
+def beside_splits(photos: Path, given: str) -> None:
+    for name in ("train", given):
         write_images(photos / name, 3)
 
 
@@ -319,8 +320,12 @@ FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
         beside_train, {}, "photos/Train has no images but folders of images: .*or train/ and",
     ),
     "beside train and test": (
-        beside_train_and_test, {"labels": "none"},
-        "photos has train and test, and cat, which is no split: move it",
+        partial(beside_splits, given="test"), {"labels": "none"},
+        "photos has the splits test and train, and cat, which is none: move it",
+    ),
+    "beside train and val": (
+        partial(beside_splits, given="val"), {"labels": "none"},
+        "photos has the splits train and val, and cat, which is none: move it",
     ),
     "damaged test": (
         damaged_test, {"skip_unreadable": True},
