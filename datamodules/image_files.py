@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -29,10 +30,11 @@ class UnreadableImageError(Exception):
 
 def find_files(folder: Path) -> Iterator[Path]:
     """Yields the files in and below a folder, sorted, without hidden ones."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file():
-            yield path
+    found: list[Path] = []
+    for inside, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # others may vanish
+        found += [Path(inside, name) for name in names if not name.startswith(".")]
+    yield from (path for path in sorted(found) if path.is_file())
 
 
 def find_images(folder: Path) -> Iterator[Path]:
