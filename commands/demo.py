@@ -48,9 +48,7 @@ FORMULAS = {
     9: "h₁ = φ(u₁₁ x₁ + u₁₂ x₂ + c₁), h₂ = φ(u₂₁ x₁ + u₂₂ x₂ + c₂), P(1) = σ(w₁ h₁ + w₂ h₂ + b)",
 }
 LIMIT = 20.0  # of a weight's slider
-SMALL: dict[
-    str, tuple[str, dict[str, Any]]
-] = {  # config and options of the models that are trained where there are none
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {  # config and options, to train where there is none
     "classifier": ("mnist_cnn.yaml", {"data.dataset": "digits", "trainer.max_epochs": 5}),
     "generator": ("cgan.yaml", {"data.dataset": "digits", "trainer.max_steps": 200}),
     "gate": ("gates.yaml", {}),

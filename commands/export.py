@@ -36,8 +36,7 @@ def export(
     """Writes a trained model into files that run without this project.
 
     A classifier of images takes their pixels as uint8. A generator stops at a label beyond the
-    classes. Each file is run at once and compared with
-    PyTorch, and one that differs is not kept.
+    classes. Each file is run at once and compared with PyTorch, and one that differs is not kept.
 
     Args:
         run: A run folder, a checkpoint, or `last` or `best`.
