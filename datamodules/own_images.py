@@ -254,9 +254,8 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """Returns the folder of each split; only that of `train`, `root`, if it has other folders."""
     inside = _subfolders(root)
     splits = [SPLITS.get(folder.name.lower(), "") for folder in inside]
-    found = " and ".join(sorted({*splits} - {""}))
-    if "train" in splits and "" in splits and found != "train":
-        odd = inside[splits.index("")].name
+    if {"train", ""} < {*splits}:
+        found, odd = " and ".join(sorted({*splits} - {""})), inside[splits.index("")].name
         raise UserError(f"{root} has the splits {found}, and {odd}, which is none: move it away")
     if "train" not in splits or "" in splits:
         return {"train": root}
