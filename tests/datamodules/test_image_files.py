@@ -1,5 +1,6 @@
 """Image files of every mode become images of one shape."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ def test_every_format_is_found_and_read(suffix: str, tmp_path: Path) -> None:
     image = read_image(path)
     assert (image.mode, image.size) == ("RGB", (5, 4))
     np.testing.assert_allclose(pixel(image), RED, atol=3)  # JPEG and WebP lose a little
+
+
+def test_a_hidden_folder_may_vanish_during_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run writes its images into a temporary folder in `.ladder`, and removes it."""
+    path = saved(tmp_path / "a.png", Image.new("RGB", (5, 4)))
+    (tmp_path / ".ladder" / "gone").mkdir(parents=True)
+    scandir = os.scandir
+
+    def without_gone(folder: Any = ".") -> Any:
+        if Path(os.fspath(folder)).name == "gone":
+            raise FileNotFoundError(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", without_gone)
+    assert list(find_images(tmp_path)) == [path]
 
 
 WHITE = (255, 255, 255)
