@@ -135,13 +135,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
         self.log_means({"loss": loss.detach()} | _parts_of(likelihoods, divergences))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, batch_idx, "val")
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, batch_idx, "test")
-
-    def _evaluate(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> None:
+    def evaluate(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> None:
         """Logs the ELBO with the same noise in each epoch."""
         images, labels = batch
         total, own = own_rows(images)

@@ -83,10 +83,7 @@ class Drift(OneNetwork, Generative):
         network = generator(latent_dim + (self.num_classes or 0), self.image_shape)
         self.train_network(network, average, optimizer, schedule)
 
-    @property
-    def sampler(self) -> nn.Module:
-        """The generator to draw with: the moving average if there is one."""
-        return self.evaluated
+    sampler = OneNetwork.evaluated
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""

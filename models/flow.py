@@ -86,10 +86,7 @@ class Flow(OneNetwork, Generative):
         trained = network(image_shape, self.num_classes or 0)
         self.train_network(trained, average, optimizer, schedule)
 
-    @property
-    def sampler(self) -> nn.Module:
-        """The network to draw with: the moving average if there is one."""
-        return self.evaluated
+    sampler = OneNetwork.evaluated
 
     def loss(self, images: Tensor, labels: Tensor | None, noise: Tensor, times: Tensor) -> Tensor:
         """Mean squared error of the velocity at points between noise and images, both (B, ...).

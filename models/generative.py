@@ -103,10 +103,13 @@ class Generative(Module):
         return latents.repeat(self.num_classes, 1), labels
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Does nothing: the callback `Quality` scores samples. A subclass may log a loss."""
+        self.evaluate(batch, batch_idx, "val")
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Does nothing, like `validation_step`."""
+        self.evaluate(batch, batch_idx, "test")
+
+    def evaluate(self, batch: Any, batch_idx: int, stage: str) -> None:
+        """Does nothing: the callback `Quality` scores samples. A subclass may log a loss."""
 
     def predict_step(self, batch: Draw, batch_idx: int) -> dict[str, Tensor]:
         """Images uint8 (B, C, H, W), positions, and P(real) (B,) and labels if there are any."""

@@ -201,13 +201,7 @@ class GAN(AlternatingOptimization, Generative):
     def _real_logits(self, images: Tensor, classes: Tensor | None) -> Tensor:
         return self.discriminator.real_logits(images.to(self.dtype), classes)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, "val")
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, "test")
-
-    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
+    def evaluate(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> None:
         loss, accuracy = self.discriminator.evaluate(batch[0], self.condition(*batch))
         values = {f"{stage}/d_loss": loss, f"{stage}/d_accuracy": accuracy}
         self.log_means_of_examples(values, len(batch[0]))
