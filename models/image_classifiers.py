@@ -1,7 +1,9 @@
 """A classifier of images, which augments its training images."""
 
+from functools import reduce
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -64,14 +66,9 @@ class ImageClassifier(Classifier):
         """Images (B, C, H, W) -> logits (B, K); in evaluation, the mean over an image's views."""
         if self.training:
             return super().forward(inputs)
-        views = [moved for image in self._mirrored(inputs) for moved in self._moved(image)]
-        total = super().forward(views[0])
-        for view in views[1:]:
-            total = total + super().forward(view)
-        return total / len(views)
-
-    def _mirrored(self, images: Tensor) -> list[Tensor]:
-        return [images, images.flip(3)] if self.flip_in_evaluation else [images]
+        images = [inputs, inputs.flip(3)] if self.flip_in_evaluation else [inputs]
+        views = [moved for image in images for moved in self._moved(image)]
+        return reduce(torch.add, map(super().forward, views)) / len(views)
 
     def _moved(self, images: Tensor) -> list[Tensor]:
         """Returns images (B, C, H, W) at all shifts, with zeros where nothing moves in."""
