@@ -1,6 +1,7 @@
 """`python -m benchmarks --data-dir DIR`: the speed of this project, as a table in results/."""
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,9 +40,9 @@ def measure(options: argparse.Namespace) -> Path:
         raise UserError(f"--gpu: torch {torch.__version__} finds no CUDA device.")
     start, found = time.perf_counter(), []
     names = ["steps"] if options.gpu else options.only or list(SECTIONS)
-    with systems.scratch_folder() as scratch:
+    with tempfile.TemporaryDirectory(prefix="ladder-bench-") as scratch:
         data_dir = options.data_dir.resolve()
-        setting = systems.Setting(options.rounds, data_dir, scratch, gpu=options.gpu)
+        setting = systems.Setting(options.rounds, data_dir, Path(scratch), gpu=options.gpu)
         for name in names:
             found.append("\n\n".join(part.markdown() for part in SECTIONS[name](setting)))
             print(f"{found[-1]}\n", flush=True)

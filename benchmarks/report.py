@@ -63,12 +63,12 @@ def commit() -> str:
     return found + "+" * changed
 
 
-def conditions(extra_versions: dict[str, str], precision: str) -> list[str]:
-    """Returns the title, date, hardware and versions of a report, as lines."""
+def heading(rounds: int, extra_versions: dict[str, str], precision: str) -> str:
+    """Returns title, date, hardware and versions of a comparison in rounds, and how it is read."""
     bf16 = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
     versions = {"Python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES} | extra_versions
-    return [
+    lines = [
         f"# Benchmark, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n",
         f"- **CPU** {cpu_name()}, {cores()} cores, {torch.get_num_threads()} threads; "
         f"bf16 by {', '.join(bf16) or 'emulation'}",
@@ -77,17 +77,11 @@ def conditions(extra_versions: dict[str, str], precision: str) -> list[str]:
         f"- **Versions** {', '.join(f'{name} {version}' for name, version in versions.items())}",
         f"- **Commit** {commit() or 'unknown'}",
         f"- **Precision** {precision}",
-    ]
-
-
-def heading(rounds: int, extra_versions: dict[str, str], precision: str) -> str:
-    """Describes the conditions of a comparison in rounds."""
-    note = (
         f"- Medians over {rounds} rounds, quartiles in brackets; contenders take turns within a "
         "round, each in its own process unless a section says otherwise. A ratio is the median "
-        "over rounds of the quotient."
-    )
-    return "\n".join([*conditions(extra_versions, precision), note])
+        "over rounds of the quotient.",
+    ]
+    return "\n".join(lines)
 
 
 def file_name(hardware: str, count: int, sections: Sequence[str]) -> str:

@@ -35,7 +35,6 @@ MNIST = ("--data.dataset", "mnist")  # a config may say `auto`, which falls back
 PUBLISHED, TRIALS = ROOT / "docs/quality.csv", ROOT / "runs/trials.csv"
 STAGES = {"test": "test", "val": "validate"}  # key in metrics.json -> command
 SAME = ["part", "config_sha256", "options", "split", "seed"]  # one run, if these are equal
-FIVE = (0, 1, 2, 3, 4)
 WIDE = (
     "--model.generator.width", "64", "--model.trunk.width", "64",
     "--model.penalties.every", "8", "--trainer.max_steps", "3600",
@@ -47,7 +46,7 @@ class Part(NamedTuple):
 
     config: str
     options: tuple[str, ...] = ()  # of `fit`
-    seeds: tuple[int, ...] = FIVE
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     split: str = "test"
 
 

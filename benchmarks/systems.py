@@ -6,7 +6,6 @@ Also the first step of a run, and the way of an image from storage into a batch.
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -238,10 +237,3 @@ def consume(batches: Iterable[Any], ready: Callable[[Any, int], Any] = lambda b,
     """Takes all batches, each made ready for the model."""
     for batch in batches:
         ready(batch, 0)
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yields a folder that is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="ladder-bench-") as folder:
-        yield Path(folder)

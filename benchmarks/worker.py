@@ -27,13 +27,12 @@ class Worker:
         name: Name of the contender. Its log is `<name>.log`.
         command: Starts a process that talks through `Line`.
         folder: Folder of the log.
-        wait: Wait until the contender reports that it is ready.
 
     Raises:
         WorkerError: The contender ended before it was ready.
     """
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, wait: bool = True) -> None:
+    def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
         self.name, self.log = name, folder / f"{re.sub('[^a-zA-Z0-9_.]+', '-', name)}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -46,7 +45,7 @@ class Worker:
                 env=os.environ | {"PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
             )
         self.peak_mb = 0.0
-        self.hello = self.answer() if wait else {}
+        self.hello = self.answer()
 
     def run(self, steps: int) -> float:
         """Returns the seconds per step over `steps` steps."""
