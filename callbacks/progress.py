@@ -83,7 +83,7 @@ class Progress(TQDMProgressBar):
         each = (time.perf_counter() - self._timed[0]) / TIMED
         if (seconds := batches * each) < SHORT:
             return
-        text = f"Will take about {seconds / 60:.0f} minutes: {batches:,} batches of {each:.2g} s."
+        text = f"Will take about {seconds / 60:.0f} min: {batches:,} batches of {each:.2g} s."
         if seconds > LONG:
             steps = int(LONG / each / trainer.accumulate_grad_batches)
             unit = 10 ** (len(str(steps)) - 1)

@@ -132,16 +132,17 @@ class Slow(Small):
     ("seconds", "said"),
     [
         (0.9, None),
-        (3.0, "Will take about 3 minutes: 59 batches of 3 s."),
+        (1.1, "Will take about 1 min: 59 batches of 1.1 s."),
+        (3.0, "Will take about 3 min: 59 batches of 3 s."),
         (
             15.0,
-            "Will take about 15 minutes: 59 batches of 15 s. --trainer.max_steps 40 would take "
+            "Will take about 15 min: 59 batches of 15 s. --trainer.max_steps 40 would take "
             "less than 10, at some loss of quality. Ctrl-C saves the run, and --ckpt_path last "
             "goes on.",
         ),
         (
             10.4,
-            "Will take about 10 minutes: 59 batches of 10 s. --trainer.max_steps 50 would take "
+            "Will take about 10 min: 59 batches of 10 s. --trainer.max_steps 50 would take "
             "less than 10, at some loss of quality. Ctrl-C saves the run, and --ckpt_path last "
             "goes on.",
         ),
@@ -167,7 +168,7 @@ def test_a_run_that_goes_on_says_how_long_the_rest_takes(
     model.clock = Clock(monkeypatch, 10.0)
     last = tmp_path / "last.ckpt"
     text = run(tmp_path, monkeypatch, out, model, max_epochs=4, ckpt_path=last)
-    assert "Will take about 3 minutes: 19 batches of 10 s." in text
+    assert "Will take about 3 min: 19 batches of 10 s." in text
 
 
 @pytest.mark.parametrize("kind", [Small, small])
