@@ -109,7 +109,7 @@ class Generative(Module):
         self.evaluate(batch, batch_idx, "test")
 
     def evaluate(self, batch: Any, batch_idx: int, stage: str) -> None:
-        """Does nothing: the callback `Quality` scores samples. A subclass may log a loss."""
+        """Does nothing in "val" or "test": `Quality` scores samples. A subclass may log a loss."""
 
     def predict_step(self, batch: Draw, batch_idx: int) -> dict[str, Tensor]:
         """Images uint8 (B, C, H, W), positions, and P(real) (B,) and labels if there are any."""
