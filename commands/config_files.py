@@ -1,17 +1,36 @@
-"""Config files: checked before parsing, so that a mistake is named with its file and line."""
+"""Config files: checked before parsing, so that a mistake is named with its file and line.
+
+Imports nothing heavy.
+"""
 
 import difflib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from yaml.constructor import SafeConstructor
 
 from commands.arguments import given_files, values
 from commands.errors import OF_A_CLASS, ROOT, did_you_mean
 from runtime.errors import UserError
 
-LARGEST = 100_000  # values in a config
+LARGEST, DEEPEST, LARGEST_FILE = 100_000, 100, 1_000_000  # values, levels and bytes of a config
+DIGITS = 300  # of an integer, for which YAML also takes 1:59:59...
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml ten times faster
+EXPECTED = "expected options by name, such as `trainer: {max_steps: 100}`."
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Reads a YAML mapping, whoever wrote it, as plain values that are safe to walk.
+
+    Raises:
+        UserError: For a file that is no YAML mapping in UTF-8, is too large, or stands for too many
+            or too deeply nested values.
+    """
+    with _in_one_line(file):
+        return SafeConstructor().construct_document(_nodes_of(file))
 
 
 def check(files: Iterable[Path]) -> None:
@@ -19,30 +38,50 @@ def check(files: Iterable[Path]) -> None:
     for file in files:
         if not file.is_file():
             raise UserError(_not_found(file))
-        try:
-            text = file.read_text(encoding="utf-8")
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            if _size_of(root, {}) > LARGEST:
-                problem = f"its aliases (&, *) stand for more than {LARGEST:,} values"
-                raise UserError(f"{file}: {problem}")
-            found = yaml.safe_load(text)
-            for _ in _keys_of(root, "", file):
-                pass
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else "?"
-            raise UserError(f"{file}:{line}: not valid YAML, {error.problem}.") from None
-        except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
-            raise UserError(f"{file}: not a YAML file in UTF-8 ({error}).") from None
-        if not (isinstance(found, dict) and isinstance(found.get("trainer"), dict | None)):
-            example = "such as `trainer: {max_steps: 100}`"
-            raise UserError(f"{file}: expected options by name, {example}.")
+        for _ in _keys_of(_nodes_of(file), "", file):
+            pass
+        if not isinstance(read(file).get("trainer"), dict | None):
+            raise UserError(f"{file}: {EXPECTED}")
+
+
+def _nodes_of(file: Path) -> yaml.MappingNode:
+    """Parses a YAML mapping. Raises as `read` does."""
+    with _in_one_line(file):
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise UserError(f"{file}: is larger than {LARGEST_FILE / 1e6:g} MB, so it is no config")
+        root = yaml.compose(content.decode(), Loader=LOADER)
+        if not isinstance(root, yaml.MappingNode):
+            raise UserError(f"{file}: {EXPECTED}")
+        if problem := _excess_of(root):
+            raise UserError(f"{file}: {problem}")
+        return root
+
+
+@contextmanager
+def _in_one_line(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}).") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise UserError(f"{file}:{line}: not valid YAML, {error.problem}.") from None
+    except Exception as error:  # a tag such as !!bool on another text raises any kind
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: not a YAML file in UTF-8 ({reason}).") from None
 
 
 def warn_of_replaced_callbacks(files: Iterable[Path]) -> None:
     """Warns of callbacks in a config that a later one replaces, because a list is one value."""
+    from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # imports torch
+
     last: Path | None = None
     for file in files:
-        trainer = yaml.safe_load(file.read_text(encoding="utf-8")).get("trainer")
+        trainer = read(file).get("trainer")
         if isinstance(trainer, dict) and trainer.get("callbacks"):
             if last:
                 rank_zero_warn(
@@ -63,15 +102,22 @@ def _not_found(file: Path) -> str:
     return text + did_you_mean(near)
 
 
-def _size_of(node: yaml.Node | None, known: dict[int, float]) -> float:
-    """Counts the values that a node stands for, with those of aliases; infinite for a cycle."""
-    if not isinstance(node, yaml.CollectionNode):
-        return 1
-    if id(node) not in known:
-        known[id(node)] = float("inf")  # until it is known: an alias in itself
-        parts = (item if isinstance(item, tuple) else (item,) for item in node.value)
-        known[id(node)] = 1 + sum(_size_of(part, known) for item in parts for part in item)
-    return known[id(node)]
+def _excess_of(root: yaml.Node) -> str:
+    """Returns why values are too many or too deep to walk, with those of aliases; empty if not."""
+    nodes: list[tuple[yaml.Node, int]] = [(root, 0)]
+    for _ in range(LARGEST):
+        if not nodes:
+            return ""
+        node, depth = nodes.pop()
+        if depth > DEEPEST:
+            return f"its values are nested more than {DEEPEST} deep"
+        if isinstance(node, yaml.MappingNode):
+            nodes += [(part, depth + 1) for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += [(part, depth + 1) for part in node.value]
+        elif node.tag.endswith(":int") and len(node.value) > DIGITS:
+            return f"one of its numbers has more than {DIGITS} digits"
+    return f"its aliases (&, *) stand for more than {LARGEST:,} values"
 
 
 def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[str, int]]:
@@ -101,8 +147,7 @@ def place_of(name: str, args: list[str]) -> str:
     if f"--{name}" in [option.rstrip("+") for option, _ in values(args)]:
         return ""
     for file in reversed(given_files(args)):
-        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        for key, line in _keys_of(root, "", file):
+        for key, line in _keys_of(_nodes_of(file), "", file):
             if key.replace("init_args.", "").removesuffix(".class_path") == name:
                 return f"{file}:{line}: "
     return ""
