@@ -40,7 +40,10 @@ def check(files: Iterable[Path]) -> None:
             raise UserError(_not_found(file))
         for _ in _keys_of(_nodes_of(file), "", file):
             pass
-        if not isinstance(read(file).get("trainer"), dict | None):
+        found = read(file)
+        if "config" in found:
+            raise UserError(f"{file}: 'config' is no option here. Give both files with --config.")
+        if not isinstance(found.get("trainer"), dict | None):
             raise UserError(f"{file}: {EXPECTED}")
 
 

@@ -3,13 +3,13 @@
 import io
 import re
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -31,7 +31,6 @@ from runtime import checkpoints, cluster, signals, trust
 from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.errors import UserError
-from runtime.files import named
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
@@ -100,14 +99,14 @@ class LadderCLI(LightningCLI):
     def _parsed(self, args: list[str]) -> Namespace:
         if args[1:] and not args[1].startswith("-") and args[0] != "fit":
             args = [args[0], "--ckpt_path", *args[1:]]  # `test RUN`
-        args = with_config_of_run(args)
+        args, self._guard = with_config_of_run(args)
         self.files = arguments.given_files(args)
         config_files.check(self.files)
         config_files.warn_of_replaced_callbacks(self.files)
         if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
-            with defaults_of_the_new_class(), shorter_help():
+            with self._guard(), defaults_of_the_new_class(), shorter_help():
                 return self.parser.parse_args(args)
         except ArgumentError as error:
             own = self._subcommand_parsers[args[0]].get_defaults().keys()
@@ -174,7 +173,8 @@ class LadderCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         try:
-            super().instantiate_classes()
+            with self._guard():
+                super().instantiate_classes()
             keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
             cause = errors.user_error_in(error)
@@ -270,32 +270,38 @@ class LadderCLI(LightningCLI):
 
     @property
     def _trusting(self) -> str:
-        foreign = any(trust.foreign_classes(self.options.as_dict()))
-        return " --trust true" if foreign else ""  # the user's own classes
+        """Returns the option without which the run's own config would be refused later."""
+        return " --trust true" if trust.refusal(self.options.as_dict()) else ""
 
 
-def with_config_of_run(args: list[str]) -> list[str]:
+def with_config_of_run(
+    args: list[str],
+) -> tuple[list[str], Callable[[], AbstractContextManager[None]]]:
     """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given.
 
     Overlays do not count. They follow, so they change it.
+
+    Returns:
+        The arguments, and what makes the block in which these may be parsed and built.
     """
     given = dict(arguments.values(args))
     option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
-    whole = [file for file in arguments.given_files(args) if not arguments.is_overlay(file)]
+    overlays = arguments.given_files(args)
+    whole = [file for file in overlays if not arguments.is_overlay(file)]
     if whole or "--model" in given or option is None:
-        return args
+        return args, nullcontext
     runs = Path(given.get("--trainer.default_root_dir", "runs")).expanduser()
     checkpoint = checkpoints.resolve(given[option], runs, option=option)
     config = (run_folder_of(checkpoint) or checkpoint) / "config.yaml"
     if not config.is_file():
-        return args
-    if given.get("--trust", "false").lower() != "true":
-        own = trust.import_paths([value for _, value in arguments.values(args)])
-        with named(config):
-            text = config.read_bytes()
-        config_files.check([config])
-        trust.check_trust(yaml.safe_load(text), str(config), own)
-    return [args[0], "--config", str(config), *args[1:]]
+        return args, nullcontext
+    args = [args[0], "--config", str(config), *args[1:]]
+    if given.get("--trust", "false").lower() == "true":
+        return args, nullcontext
+    config_files.check(overlays)
+    words = [value for _, value in arguments.values(args)]
+    words += [value for _, value in trust.leaves([config_files.read(file) for file in overlays])]
+    return args, partial(trust.only_trusted, config_files.read(config), config, words)
 
 
 def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:

@@ -2,18 +2,18 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from pkgutil import resolve_name
 from textwrap import shorten
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from commands import config_files
 from commands.errors import user_error_in
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
@@ -22,7 +22,7 @@ from runtime import checkpoints
 from runtime.cpu import choose_precision
 from runtime.errors import UserError
 from runtime.run_folder import run_folder_of
-from runtime.trust import check_trust
+from runtime.trust import hyperparameters, only_trusted, trusted_class
 
 RUNS = Path("runs")
 
@@ -48,39 +48,24 @@ def load(run: str | Path, trust: bool = False) -> Any:
         trust: Import the classes that the checkpoint names, whoever wrote it.
     """
     path = find(run)
-    saved = model_of(path, [] if not trust else None)
-    if not saved:
+    content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    name = hyperparameters(content).get("_class_path")
+    if not name:
         raise UserError(f"{path} does not say its model's class, because it is not from "
                         "`cli.py fit`: use the class's load_from_checkpoint")  # fmt: skip
-    name = saved["class_path"]
-    try:
-        found = resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{path} is of model {name}, which cannot be imported ({error}): put its "
-                        "file on Python's path") from None  # fmt: skip
-    if not (isinstance(found, type) and issubclass(found, LightningModule)):
-        raise UserError(f"{path} is of {name}, which is no LightningModule")
-    checked: dict[str, Any] = {"trust": True} if issubclass(found, Module) else {}
-    with isolate_rng():
-        model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
+    with nullcontext() if trust else only_trusted(hyperparameters(content), path):
+        try:
+            found = resolve_name(name) if trust else trusted_class(name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(f"{path} is of model {name}, which cannot be imported ({error}): put "
+                            "its file on Python's path") from None  # fmt: skip
+        if not (isinstance(found, type) and issubclass(found, LightningModule)):
+            raise UserError(f"{path} is of {name}, which is no LightningModule")
+        checked: dict[str, Any] = {"trust": True} if issubclass(found, Module) else {}
+        with isolate_rng():
+            model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
     model.frame = Frame.of_checkpoint(torch.load(path, "cpu", weights_only=True, mmap=True))
     return model
-
-
-def model_of(checkpoint: Path, own: list[str] | None) -> dict[str, Any]:
-    """Returns class path and init arguments of a checkpoint's model; empty if it does not say.
-
-    Args:
-        checkpoint: The file.
-        own: Import paths that the user named, see `runtime.trust`; None: every class is trusted.
-    """
-    content = torch.load(checkpoint, map_location="meta", weights_only=True, mmap=True)
-    hparams = dict(content.get("hyper_parameters", {}))
-    if own is not None:
-        check_trust(hparams, str(checkpoint), own)
-    class_path = hparams.pop("_class_path", None)
-    hparams.pop("_instantiator", None)
-    return {"class_path": class_path, "init_args": hparams} if class_path else {}
 
 
 def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) -> Any:
@@ -95,11 +80,9 @@ def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) 
     if not file.is_file():
         raise UserError(f"{run}: there is no config.yaml beside it, which names the data: give the "
                         "folder of a run")  # fmt: skip
-    data = yaml.safe_load(file.read_text()).get("data")
-    if not data:
+    data = config_files.read(file).get("data")
+    if not isinstance(data, dict):
         raise UserError(f"{file} names no data set")
-    if not trust:
-        check_trust(data, str(file))
     if data_dir is not None:
         given = data.get("init_args") or {}
         folder = next((name for name in ("data_dir", "path") if name in given), None)
@@ -108,7 +91,8 @@ def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) 
             raise UserError(f"--data_dir: {name} reads no files: leave it out")
         given[folder] = str(data_dir)
     try:
-        found = _build(data, file)
+        with nullcontext() if trust else only_trusted(data, file):
+            found = _build(data, file)
         found.prepare_data()
         found.setup()
     except UserError as error:  # which names the option of `fit`

@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ import models
 from callbacks import Quality, SampleGrid
 from runtime.checkpoints import EpochCheckpoint
 from runtime.files import write
+from runtime.trust import imported
 
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
 CLASSES = [name for module in MODULES for name in module.__all__]
@@ -71,8 +71,9 @@ def keep_own_hyperparameters(model: LightningModule) -> None:
 
 @cache
 def default_init_args(class_path: str) -> dict[str, Any]:
-    """Returns the init arguments that a class and its bases take, with their defaults."""
+    """Returns the init arguments that an imported class and its bases take, with their defaults."""
     parser = ArgumentParser()
-    parser.add_class_arguments(resolve_name(class_path), "cls", fail_untyped=False)
+    if found := imported(class_path):
+        parser.add_class_arguments(found, "cls", fail_untyped=False)
     defaults = parser.get_defaults()
     return defaults.cls.as_dict() if "cls" in defaults else {}  # a class without arguments

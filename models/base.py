@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any, Self, cast
@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from models.distributed import gathered, own_of
 from runtime.class_defaults import defaults_of_the_new_class
 from runtime.errors import UserError
-from runtime.trust import check_trust
+from runtime.trust import hyperparameters, only_trusted
 
 NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)
 
@@ -95,11 +95,10 @@ class Module(LightningModule):
             **kwargs: As for Lightning.
         """
         checkpoint = torch.load(checkpoint_path, map_location="meta", weights_only=True)
-        saved = checkpoint.get("hyper_parameters", {})
-        if not trust:
-            check_trust(saved, str(checkpoint_path), own=[f"{cls.__module__}.{cls.__qualname__}"])
+        saved, own = hyperparameters(checkpoint), [f"{cls.__module__}.{cls.__qualname__}"]
+        guard = nullcontext() if trust else only_trusted(saved, checkpoint_path, own)
         kwargs.setdefault("weights_only", True)
-        with defaults_of_the_new_class():
+        with guard, defaults_of_the_new_class():
             model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         for name, value in saved.items():  # Lightning built callables, which have no plain form
             model.hparams.setdefault(name, value)

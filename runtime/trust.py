@@ -1,92 +1,224 @@
-"""Refuses run folders and checkpoints that would import code that the user did not choose.
+"""Builds what a run folder or checkpoint describes, without running the code of who made it.
 
-A checkpoint and a run's `config.yaml` name the classes from which a model is built. Python runs a
-module when it is imported, so a folder that somebody else made could run any code. Without
-`--trust true` they may name only classes in this project's folder or in the libraries below, and
-those that the user's own command line or config files name.
+A checkpoint and a run's `config.yaml` name the classes of a model, its data and its callbacks.
+Python runs a module when it is imported, and jsonargparse also reads a string as YAML or opens it
+as a file. Without `--trust true` they are built inside `only_trusted`: a name means a class that is
+imported already and belongs to this project or to a library, and a string stays a string.
 """
 
-import importlib.util
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import site
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from jsonargparse import _actions, _paths, _typehints, _util
+from lightning import Callback, LightningDataModule
+from lightning.pytorch.strategies import Strategy
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from runtime.errors import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
-LIBRARIES = ("lightning", "torch", "torchmetrics")
-CLASS_KEYS = ("class_path", "_class_path", "_instantiator")
+ROOMS = ("callbacks", "datamodules", "metrics", "models")  # whose classes a run may name
+CODE = (*ROOMS, "commands", "figures", "runtime")  # which these may import
+LIBRARIES = ("lightning.fabric", "lightning.pytorch", "torch.nn", "torch.optim", "torchmetrics")
+KINDS = (nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Strategy)  # of libraries
+CLASS_KEYS = ("class_path", "_class_path")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # the only one that Lightning writes
-TEXTS = ("path", "data_dir", "default_root_dir", "function", "experiment", "ckpt_path", "labels")
-_IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+PLACES = ("dirpath", "filename", "exclude_batches_path")  # where Lightning's callbacks write
+LARGEST, DEEPEST = 100_000, 100  # values, and levels of them: more would take hours to build
 
 
-def check_trust(values: Any, source: str, own: Iterable[str] = ()) -> None:
-    """Refuses values that name a class of a module that is not trusted.
+def hyperparameters(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what Lightning builds a checkpoint's model from, also under its older keys."""
+    parts = [
+        checkpoint.get(key) or {} for key in ("hparams", "module_arguments", "hyper_parameters")
+    ]
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise UserError("the hyperparameters in this checkpoint are no mapping: give another")
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def refusal(values: Any, own: Iterable[str] = ()) -> str:
+    """Returns what is not trusted in plain values, in words; empty if everything is.
 
     Args:
-        values: Plain values of a config or of a checkpoint's hyperparameters.
+        values: Of a config, or of a checkpoint's hyperparameters.
+        own: Import paths that the user named. Their modules are trusted as well.
+    """
+    for key, value in leaves(values):
+        if key in CLASS_KEYS:  # a name without a dot is looked up among imported classes
+            if "." in str(value) and not (trusted_class(value) or _is_own(str(value), own)):
+                return f"the class {value!s:.200}"
+        elif (
+            (key == "_instantiator" and value != INSTANTIATOR)
+            or (key in PLACES and value is not None)
+            or (key == "weights_only" and value is False)
+        ):
+            return f"{key}: {value!s:.200}"
+    return ""
+
+
+def leaves(values: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the plain values in mappings and lists, each with the nearest key above it."""
+    waiting, count = [("", values, 0)], 0
+    while waiting:
+        key, value, level = waiting.pop()
+        if isinstance(value, Mapping | list | tuple | set | frozenset):
+            count += len(value)
+            if count > LARGEST or level > DEEPEST:
+                raise UserError(
+                    f"a config or checkpoint stands for more than {LARGEST:,} values, or more than "
+                    f"{DEEPEST} levels of them: give another"
+                )
+            pairs = value.items() if isinstance(value, Mapping) else ((key, v) for v in value)
+            waiting += [(str(name), part, level + 1) for name, part in pairs]
+        else:
+            yield key, value
+
+
+def imported(name: str) -> Any:
+    """Returns what an import path names in the modules that are imported already; None: nothing.
+
+    It runs no code, not even that of a module which imports its parts when somebody wants them.
+    """
+    parts = str(name).split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:end]))
+        if found is not None:
+            for part in parts[end:]:
+                found = vars(found).get(part) if isinstance(found, ModuleType | type) else None
+            return found
+    return None
+
+
+def trusted_class(name: Any) -> type | None:
+    """Returns the class with an import path, if it belongs to this project or to a library.
+
+    The module in which the class was defined decides, not the one that the path goes through:
+    `torch.os` is not a part of torch.
+    """
+    found = imported(name)
+    if not isinstance(found, type):
+        return None
+    home = found.__module__
+    room = sys.modules.get(home.partition(".")[0])
+    if room and room.__name__ in ROOMS:
+        return found if Path(room.__file__ or "").resolve().parents[1] == PROJECT else None
+    of_library = any(f"{home}.".startswith(f"{library}.") for library in LIBRARIES)
+    return found if of_library and issubclass(found, KINDS) else None
+
+
+@contextmanager
+def only_trusted(values: Any, source: str | Path, own: Iterable[str] = ()) -> Iterator[None]:
+    """Lets values of somebody else be built inside the block from trusted classes only.
+
+    Args:
+        values: As for `refusal`.
         source: Where they come from, for the message.
-        own: Import paths that the user named; their modules are trusted as well.
+        own: As for `refusal`. Words of other kinds do no harm.
+
+    Raises:
+        UserError: If the values name anything else. It is raised at the end of the block as well,
+            because jsonargparse tries another meaning of a value when one was refused.
     """
-    if isinstance(values, Mapping) and values.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
-        raise UserError(f"{source} names another _instantiator than {INSTANTIATOR}")
-    for path in foreign_classes(values, own):
-        raise UserError(
-            f"{source} names the class {path}, which is not of this project, and importing it "
-            "runs its code. If you know who made it, add --trust true."
-        )
-
-
-def foreign_classes(values: Any, own: Iterable[str] = ()) -> Iterator[str]:
-    """Yields the import paths in plain values whose modules are not trusted."""
-    chosen = {path.partition(".")[0] for path in own}
-    for path in import_paths(values):
-        name = path.partition(".")[0]
-        if name not in chosen and not _is_trusted(name):
-            yield path
-
-
-def import_paths(
-    values: Any, key: str = "", seen: set[tuple[int, str]] | None = None
-) -> Iterator[str]:
-    """Yields the import paths in plain values, also those that stand for a class without a key.
-
-    A part that occurs often, as YAML's aliases do, is looked at once.
-    """
-    seen = set() if seen is None else seen
-    if isinstance(values, Mapping | list | tuple):
-        if (id(values), key) in seen:
-            return
-        seen.add((id(values), key))
-        pairs = values.items() if isinstance(values, Mapping) else ((key, v) for v in values)
-        for name, value in pairs:
-            yield from import_paths(value, str(name), seen)
-    elif (
-        isinstance(values, str)
-        and _IMPORT_PATH.fullmatch(values)
-        and (key in CLASS_KEYS or (key not in TEXTS and _file_of(values.partition(".")[0])))
-    ):
-        yield values
-
-
-def _is_trusted(name: str) -> bool:
-    """Returns whether a top-level module is a library, or lies in the project's own folder.
-
-    Runs and downloads may lie in that folder as well, so it must be directly in it.
-    """
-    own = (PROJECT / f"{name}.py", PROJECT / name / "__init__.py")
-    return name in LIBRARIES or Path(_file_of(name)).resolve() in own
-
-
-def _file_of(name: str) -> str:
-    """Returns the file of a top-level module, which this does not import; empty if there is none.
-
-    Of a module without a file, such as a folder without `__init__.py`, it is the name.
-    """
+    guard = _Guard({value for _, value in leaves(values) if isinstance(value, str)}, {*own})
+    guard.refused = refusal(values, guard.own)
     try:
-        found = importlib.util.find_spec(name)
-    except ValueError:  # `__main__`
-        return name
-    return (found.origin or name) if found else ""
+        if not guard.refused:
+            with guard.doors():
+                yield
+    finally:
+        if guard.refused:
+            raise UserError(
+                f"{source} names {guard.refused}, which is not of this project and could run code "
+                "or write elsewhere. If you know who made it, add --trust true."
+            ) from None
+
+
+class _Guard(MetaPathFinder):
+    """Stands where a name becomes an object, a string becomes values, or a module is imported."""
+
+    def __init__(self, texts: set[str], own: set[str]) -> None:
+        self.texts, self.own = texts, own
+        self.refused = ""
+        self._imports_own = False
+
+    @contextmanager
+    def doors(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for module in (_actions, _typehints, _util):
+                stack.enter_context(_replaced(module, "import_object", self._import))
+                stack.enter_context(_replaced(module, "load_value", self._load))
+            stack.enter_context(_replaced(_paths.Path, "__init__", self._open))
+            sys.meta_path.insert(0, self)
+            stack.callback(sys.meta_path.remove, self)
+            yield
+
+    def _import(self, real: Any, name: Any, check_path: bool = True) -> Any:
+        if not check_path or not isinstance(name, str) or "." not in name:
+            return real(name, check_path)  # a type in the code, or no import path
+        if found := trusted_class(name):
+            return found
+        if _is_own(name, self.own):
+            self._imports_own = True
+            try:
+                return real(name, check_path)
+            finally:
+                self._imports_own = False
+        self.refused = self.refused or f"the class {name}"
+        raise ImportError(f"{name} is not trusted")
+
+    def _load(self, real: Any, value: str, *args: Any, **kwargs: Any) -> Any:
+        return value if value in self.texts else real(value, *args, **kwargs)
+
+    def _open(self, real: Any, file: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(path, str) and path in self.texts:
+            raise TypeError(f"{path} is not opened")
+        real(file, path, *args, **kwargs)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Refuses to import a module that is neither installed nor of this project."""
+        found = None if self._imports_own else PathFinder.find_spec(name, path)
+        if found is None or _is_installed(found):
+            return None  # the finders after this one go on
+        self.refused = self.refused or f"the module {name}"
+        raise ImportError(f"{name} is not trusted", name=name)
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, door: Callable[..., Any]) -> Iterator[None]:
+    """Lets a function pass through a door, which gets the function and its arguments."""
+    real = vars(owner)[name]
+    setattr(owner, name, lambda *args, **kwargs: door(real, *args, **kwargs))
+    try:
+        yield
+    finally:
+        setattr(owner, name, real)
+
+
+def _is_own(name: str, own: Iterable[str]) -> bool:
+    """Returns whether the user named this class, another of its module, or a library's by name."""
+    module, _, short = name.rpartition(".")
+    modules = {path.rpartition(".")[0] for path in own}
+    of_library = name.partition(".")[0] in ("lightning", "torch", "torchmetrics")
+    return module in modules or (of_library and short in own)
+
+
+def _is_installed(spec: ModuleSpec) -> bool:
+    """Returns whether a module lies in Python's own folders or in a room of this project."""
+    paths = sysconfig.get_paths()
+    own = [str(PROJECT / room) for room in CODE]
+    folders = [paths["stdlib"], paths["platstdlib"], *site.getsitepackages(), *own]
+    folders += [paths["purelib"], paths["platlib"], site.getusersitepackages()]
+    roots = {Path(folder).resolve() for folder in folders}
+    places = [spec.origin] if spec.has_location else spec.submodule_search_locations or []
+    return all(roots & {*Path(str(place)).resolve().parents} for place in places)
