@@ -292,12 +292,14 @@ def with_config_of_run(
         return args, nullcontext
     runs = Path(given.get("--trainer.default_root_dir", "runs")).expanduser()
     checkpoint = checkpoints.resolve(given[option], runs, option=option)
-    config = (run_folder_of(checkpoint) or checkpoint) / "config.yaml"
+    folder = run_folder_of(checkpoint) or checkpoint
+    config = folder / "config.yaml"
     if not config.is_file():
         return args, nullcontext
-    args = [args[0], "--config", str(config), *args[1:]]
     if given.get("--trust", "false").lower() == "true":
-        return args, nullcontext
+        return [args[0], "--config", str(config), *args[1:]], nullcontext
+    beside = f"--trainer.default_root_dir={folder.parent.parent}"  # not where the config says
+    args = [args[0], "--config", str(config), beside, *args[1:]]
     config_files.check(overlays)
     words = [value for _, value in arguments.values(args)]
     words += [value for _, value in trust.leaves([config_files.read(file) for file in overlays])]
