@@ -65,9 +65,7 @@ def check_launch() -> None:
             f"SLURM: srun started several tasks in a job named '{name}', which Lightning takes for "
             "a shell, so each would train alone: `salloc --job-name=train`."
         )
-    if not in_job() or tasks == 1:
-        return
-    if "SLURM_STEP_ID" not in os.environ:
+    if in_job() and tasks > 1 and "SLURM_STEP_ID" not in os.environ:
         raise UserError(
             f"SLURM: the job has {tasks} tasks, but this process was started without srun and "
             "would wait forever for the others: `srun python cli.py ...`."
@@ -79,14 +77,20 @@ def check_shape(trainer: Trainer) -> None:
 
     Raises:
         ValueError: Lightning's, if its numbers of devices and nodes are not the launcher's.
-        UserError: If other nodes are expected and nothing has started them.
+        UserError: If SLURM starts fewer, or nothing starts those of the other nodes.
     """
-    elastic, nodes = TorchElasticEnvironment.detect(), trainer.num_nodes
-    if elastic:
-        TorchElasticEnvironment().validate_settings(trainer.num_devices, nodes)
+    devices, nodes = trainer.num_devices, trainer.num_nodes
+    if TorchElasticEnvironment.detect():
+        TorchElasticEnvironment().validate_settings(devices, nodes)
     elif in_job():
-        SLURMEnvironment().validate_settings(trainer.num_devices, nodes)
-    elif nodes > 1 and "MASTER_ADDR" not in os.environ:
+        SLURMEnvironment().validate_settings(devices, nodes)
+        if trainer.world_size != devices * nodes:
+            raise UserError(
+                f"SLURM starts {trainer.world_size} of {devices * nodes} processes (one per "
+                f"device): sbatch or srun needs --nodes={nodes} --ntasks-per-node={devices}"
+            )
+    by_slurm = in_job() and "SLURM_NTASKS" in os.environ
+    if nodes > 1 and not by_slurm and "MASTER_ADDR" not in os.environ:
         raise UserError(
             f"trainer.num_nodes is {nodes}, but this process is alone and would wait "
             "for the other nodes: start it with `sbatch slurm/train.sbatch` or `torchrun`."

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -57,6 +58,44 @@ def test_another_shape_than_slurms_is_refused(devices: int, num_nodes: int, job:
         LadderTrainer(
             accelerator="cpu", devices=devices, num_nodes=num_nodes, strategy="ddp", logger=False
         )
+
+
+@pytest.mark.parametrize(
+    ("variables", "devices", "expected"),
+    [
+        ({}, 2, "starts 1 of 2 .*--nodes=1 --ntasks-per-node=2"),
+        ({"STEP_ID": None}, 2, "starts 1 of 2 .*--nodes=1 --ntasks-per-node=2"),
+        ({"NTASKS": 7, "NNODES": 2, "NTASKS_PER_NODE": 4}, 4, "starts 7 of 8 .*--nodes=2"),
+        ({"NTASKS": None, "STEP_ID": None, "NNODES": 2}, 1, "num_nodes is 2, .* is alone"),
+    ],
+)
+def test_fewer_tasks_than_devices_are_refused(
+    variables: dict[str, Any], devices: int, expected: str, job: Any
+) -> None:
+    job(**{"NTASKS_PER_NODE": None} | variables)
+    nodes = variables.get("NNODES", 1)
+    with pytest.raises(UserError, match=expected):
+        LadderTrainer(
+            accelerator="cpu", devices=devices, num_nodes=nodes, strategy="ddp", logger=False
+        )
+
+
+@pytest.mark.parametrize(
+    ("variables", "plugins"),
+    [
+        ({"NTASKS": None, "STEP_ID": None}, []),  # a job that names no number of tasks
+        ({"JOB_NAME": "interactive"}, []),
+        ({}, [LightningEnvironment()]),
+    ],
+)
+def test_lightning_starts_the_processes_that_slurm_does_not(
+    variables: dict[str, Any], plugins: list[Any], job: Any
+) -> None:
+    job(**{"NTASKS_PER_NODE": None} | variables)
+    trainer = LadderTrainer(
+        accelerator="cpu", devices=2, strategy="ddp", plugins=plugins, logger=False
+    )
+    assert trainer.world_size == 2
 
 
 @pytest.mark.parametrize(
