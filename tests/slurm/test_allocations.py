@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster, wait_for
-from tests.slurm.test_train import TINY
+from tests.slurm.test_train import ENDLESS, TINY
 
 pytestmark = pytest.mark.slurm
 
@@ -17,6 +17,7 @@ GATES = "python cli.py fit --config configs/gates.yaml --trainer.accelerator cpu
     [
         (["--nodes=2", "--ntasks-per-node=1"], f"srun {GATES}", "does not match"),
         (["--nodes=2", "--ntasks-per-node=1"], GATES, "without srun"),
+        ([], f"srun {GATES} --trainer.devices 2 --trainer.strategy ddp", "starts 1 of 2 "),
     ],
 )
 def test_bad_allocations_are_refused_in_one_line(
@@ -50,6 +51,35 @@ def test_two_seeds_and_their_table(cluster: Cluster, runs: Path, tmp_path: Path)
     losses = [float(loss) for loss in rows["val/d_loss"]]
     assert losses[0] != losses[1]
     assert losses[2] == pytest.approx(sum(losses[:2]) / 2, rel=1e-3)
+
+
+def test_only_the_stopped_task_of_an_array_is_requeued(
+    cluster: Cluster, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, endless = tmp_path / "sweep.txt", " ".join(ENDLESS)
+    sweep.write_text(f"--trainer.max_steps=2\n{endless}\n{endless}\n")
+    monkeypatch.setenv("SWEEP", str(sweep))
+    options = ["--array=1-3", "--cpus-per-task=1", f"--output={tmp_path}/%a.out"]
+    job = cluster.submit(*options, "slurm/array.sbatch", *TINY)
+
+    def states() -> list[tuple[str, str]]:
+        tasks = (cluster.job(f"{job}_{task}") for task in (1, 2, 3))
+        return [(task["JobState"], task["Restarts"]) for task in tasks]
+
+    def ready() -> bool:
+        trained = (any(runs.glob(f"cgan/job_{job}_{task}/checkpoints/*.ckpt")) for task in (2, 3))
+        return states()[0][0] == "COMPLETED" and all(trained)
+
+    wait_for("one task to end and two to train", ready, 180)
+    assert cluster.job(f"{job}_3")["JobId"] == job  # which means all tasks
+    cluster.run("scancel", "--signal=USR1", f"{job}_3")
+    wait_for("the requeue", lambda: states()[2][1] == "1", 60)
+    assert states()[:2] == [("COMPLETED", "0"), ("RUNNING", "0")]
+    output = tmp_path / "3.out"
+    wait_for("task 3 to continue", lambda: "\nContinues " in output.read_text(), 180)
+    assert states() == [("COMPLETED", "0"), ("RUNNING", "0"), ("RUNNING", "1")]
+    cluster.run("scancel", job)
+    wait_for("the tasks to end", lambda: not cluster.run("squeue", "-h", "-j", job), 60)
 
 
 def test_workers_of_one_search(cluster: Cluster, runs: Path, tmp_path: Path) -> None:

@@ -21,23 +21,54 @@ def test_a_task_without_a_line_in_the_sweep_is_an_error(tmp_path: Path) -> None:
     assert done.stderr == f"error: {sweep} has no line 3\n"
 
 
+def start(script: str, *flags: str, code: int, tmp_path: Path, **job: str) -> tuple[int, list[str]]:
+    """Runs a job script whose `srun` exits with a code; returns its own code and its lines."""
+    for name, body in {"srun": f'echo "$@"; exit {code}', "scontrol": 'echo "$@"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    job |= {"CPUS_PER_TASK": "1", "NNODES": "1", "NTASKS_PER_NODE": "1"}
+    variables = {f"SLURM_{name}": value for name, value in job.items()}
+    variables |= {"RUNS": "/my/runs", "PYTHON": "py", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", f"slurm/{script}.sbatch", "configs/cgan.yaml", *flags],
+        env=os.environ | variables, cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
 @pytest.mark.parametrize(("code", "requeued"), [(0, False), (2, False), (75, True)])
 def test_a_worker_of_a_search_is_requeued_if_it_was_stopped(
     code: int, requeued: bool, tmp_path: Path
 ) -> None:
-    for name, script in {"srun": f'echo "$@"; exit {code}', "scontrol": 'echo "$@"'}.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    job = {"SLURM_CPUS_PER_TASK": "1", "SLURM_JOB_ID": "7", "RUNS": "/my/runs", "PYTHON": "py"}
-    done = subprocess.run(
-        ["bash", "slurm/sweep.sbatch", "configs/cgan.yaml", "--space", "my space.yaml"],
-        env=os.environ | job | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == (0 if requeued else code)
-    started, *then = done.stdout.splitlines()
+    space = ["--space", "my space.yaml"]
+    returned, (started, *then) = start("sweep", *space, code=code, tmp_path=tmp_path, JOB_ID="7")
+    assert returned == (0 if requeued else code)
     assert started == (
         "py cli.py sweep --config configs/cgan.yaml --trainer.default_root_dir /my/runs "
         "--trainer.devices 1 --space my space.yaml"
     )
     assert then == (["requeue 7"] if requeued else [])
+
+
+@pytest.mark.parametrize("script", ["train", "sweep"])
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ({"JOB_ID": "7", "ARRAY_JOB_ID": "7", "ARRAY_TASK_ID": "2"}, "7_2"),  # 7 means all
+        ({"JOB_ID": "8", "ARRAY_JOB_ID": "7", "ARRAY_TASK_ID": "0"}, "8"),
+    ],
+)
+def test_only_the_stopped_task_of_an_array_is_requeued(
+    script: str, job: dict[str, str], expected: str, tmp_path: Path
+) -> None:
+    returned, lines = start(script, code=75, tmp_path=tmp_path, **job)
+    assert (returned, lines[1:]) == (0, [f"requeue {expected}"])
+
+
+@pytest.mark.parametrize(("gpus", "refused"), [("2", True), ("1", False)])
+def test_a_gpu_without_a_task_is_refused(gpus: str, refused: bool, tmp_path: Path) -> None:
+    returned, (line,) = start("train", code=0, tmp_path=tmp_path, GPUS_ON_NODE=gpus)
+    assert returned == (2 if refused else 0)
+    if refused:
+        assert line.startswith("error: ")
+        assert "--ntasks-per-node=2" in line
