@@ -36,7 +36,7 @@ from figures.style import styled, write_figure
 from runtime import signals
 from runtime.cpu import allowed_cores
 from runtime.errors import RunFailedError, UserError
-from runtime.files import read_json, whole_lines, write, write_json
+from runtime.files import check_links, read_json, whole_lines, write, write_json
 from runtime.ranges import Positive
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def sweep(
         found, direction = read_space(space), direction_of(objective, direction)
         settings |= {"space": {name: str(values) for name, values in found.items()}}
         settings |= {"objective": objective, "direction": direction}
+    check_links(folder, "give another folder with --out")
     new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -130,7 +130,7 @@ def decode(
     for i, result in enumerate(results):
         if not isinstance(result, str):
             images[i], sizes[i] = result
-    if not failures:
+    if not failures and not kept.parent.is_symlink():  # which others may have made
         with suppress(OSError):  # a read-only folder or a full disk
             kept.parent.mkdir(exist_ok=True)
             with TemporaryDirectory(dir=kept.parent) as own:  # Several runs may do so at once.

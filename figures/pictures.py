@@ -21,7 +21,7 @@ from torchvision.utils import make_grid
 
 from figures.style import styled, write_figure
 from runtime.errors import UserError
-from runtime.files import write
+from runtime.files import create, partial_name, write
 
 LABEL_PX = 18  # height of the letters on pictures of samples
 FRAME = 0.85  # of tiles: lighter than grey noise, darker than paper
@@ -51,13 +51,20 @@ def figures_folder(trainer: Trainer) -> Path | None:
     return folder / "figures"
 
 
-def output_folder(path: Path) -> Path:
-    """Creates the folder that `--out` names and checks that it is writable, before any work."""
+def output_folder(out: Path | None, default: Path = Path()) -> Path:
+    """Creates the folder that `--out` names and checks that it is writable, before any work.
+
+    Without `--out` it is the default in a run's folder. That must not be a link, because somebody
+    else may have made it.
+    """
+    path = out or default
+    if out is None and path.is_symlink():
+        raise UserError(f"{path} is a link: name the folder to write to with --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another process may be faster
+        probe = partial_name(path / "probe")
+        create(probe)
+        probe.unlink()
     except OSError as error:
         raise UserError(
             f"--out {path}: cannot be written to ({error.strerror}). Give another folder."

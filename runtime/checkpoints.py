@@ -84,7 +84,6 @@ def link(name: Path, target: Path) -> None:
     Where links are not allowed, as on most people's Windows, it is a copy.
     """
     partial = files.partial_name(name)
-    partial.unlink(missing_ok=True)
     try:
         partial.symlink_to(target.name)
     except (OSError, NotImplementedError):

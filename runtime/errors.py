@@ -34,6 +34,9 @@ _LOST = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+# What a terminal obeys, and what ends or turns a line. Names in other scripts need joiners.
+_CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LOST = (errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE,
         errno.EMFILE, errno.ENFILE)  # fmt: skip
@@ -45,6 +48,11 @@ class UserError(Exception):
 
 class RunFailedError(RuntimeError):
     """A run that cannot go on: `main` prints the reason in one line and exits with 1."""
+
+
+def printable(text: str) -> str:
+    """Returns a text with control characters as escapes, as a name that others chose may have."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def is_lost_process(error: BaseException) -> bool:

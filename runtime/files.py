@@ -4,11 +4,14 @@ import errno
 import json
 import math
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from runtime.errors import UserError, printable
 
 METRICS = "metrics.json"  # scores of a run, in its folder
 
@@ -17,12 +20,13 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     """Writes a file atomically: it appears complete, under its final name, or not at all.
 
     The content is on the disk before the file gets its final name, and the name before this
-    returns, so that this also holds if the machine loses power. `save` gets a path in the same
-    folder, with the same suffix.
+    returns, so that this also holds if the machine loses power. `save` gets the path of a new file
+    in the same folder, with the same suffix.
     """
     partial = partial_name(path)
     try:
         with named(path):
+            create(partial)
             save(partial)
             flush(partial)
             partial.replace(path)
@@ -47,8 +51,34 @@ def flush(path: Path) -> None:
 
 
 def partial_name(path: Path) -> Path:
-    """Returns the name of a file until it is complete."""
-    return path.with_name(f".{path.stem}.partial{path.suffix}")
+    """Returns a name for a file until it is complete, which nobody can have taken before."""
+    return path.with_name(f".{secrets.token_hex(8)}.{path.stem}.partial{path.suffix}")
+
+
+def create(path: Path) -> None:
+    """Creates an empty file. Fails if the name is taken, also by a link, which is not followed."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)  # not on Windows
+    os.close(os.open(path, flags, 0o666))
+
+
+def links_out(folder: Path) -> Iterator[Path]:
+    """Yields the symbolic links in and below a folder that lead out of it, broken ones too."""
+    root = os.path.realpath(folder)
+    for inside, folders, names in os.walk(folder):
+        for path in (Path(inside, name) for name in (*folders, *names)):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                yield path
+
+
+def check_links(folder: Path, remedy: str = "add --trust true") -> None:
+    """Refuses a folder of somebody else from which links lead out, because tools write into it."""
+    for path in links_out(folder):
+        raise UserError(
+            printable(
+                f"{path} is a link to {os.path.realpath(path)}, outside {folder}: copy the file "
+                f"there, or {remedy}"
+            )
+        )
 
 
 def sweep(folder: Path, seconds: float = 0.0) -> None:

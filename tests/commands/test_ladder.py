@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import shutil
 import signal
 from functools import partial
 from pathlib import Path
@@ -191,3 +192,40 @@ def test_mistakes_are_explained_in_one_line(
             call()
         assert expected in str(refused.value)
         assert "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def beside(cgan: Path, classifier: Path, tmp_path: Path) -> Path:
+    """A folder with checkpoints and a link to an empty folder outside."""
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    for run, name in ((cgan, "cgan.ckpt"), (classifier, "classifier.ckpt")):
+        shutil.copy(run / "checkpoints/last.ckpt", tmp_path / "beside" / name)
+    return tmp_path / "beside"
+
+
+@pytest.mark.parametrize(
+    ("tool", "checkpoint", "folder", "options"),
+    [
+        (ladder.sample, "cgan.ckpt", "samples", {"count": 1}),
+        (ladder.export, "cgan.ckpt", "export", {"format": ["html"]}),
+        (ladder.maximize, "classifier.ckpt", "figures", {"steps": 1, "occlusion": 0}),
+    ],
+)
+def test_a_default_folder_that_is_a_link_is_refused(
+    tool: Any, checkpoint: str, folder: str, options: dict[str, Any], beside: Path
+) -> None:
+    (beside / folder).symlink_to("../elsewhere")
+    with pytest.raises(UserError, match=f"{folder} is a link.* --out"):
+        tool(beside / checkpoint, **options)
+    assert not any((beside / "../elsewhere").iterdir())
+
+
+def test_planted_links_are_not_followed(beside: Path) -> None:
+    (beside / "samples").mkdir()
+    names = (".writable", "samples.npz", ".samples.partial.npz", ".grid.partial.png")
+    for name in names:
+        (beside / "samples" / name).symlink_to(f"../../elsewhere/{name}")
+    ladder.sample(beside / "cgan.ckpt", count=1)
+    assert not any((beside / "../elsewhere").iterdir())
+    assert (beside / "samples/samples.npz").is_file()

@@ -274,6 +274,17 @@ def test_a_file_is_no_folder_for_a_sweep(sweep: Sweep, capsys: Output) -> None:
     assert line.startswith(f"error: --out {sweep.out}: cannot be written to (File exists).")
 
 
+@pytest.mark.parametrize("link", ["seed_0", "seed_0/log.txt"])
+def test_a_link_out_of_a_sweep_is_refused(
+    link: str, sweep: Sweep, tmp_path: Path, capsys: Output
+) -> None:
+    (sweep.out / link).parent.mkdir(parents=True)
+    (sweep.out / link).symlink_to(tmp_path / "elsewhere")
+    line = fails(capsys, *sweep.args("--seeds=1"))
+    assert line.startswith(f"error: {sweep.out / link} is a link to {tmp_path / 'elsewhere'}")
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_config_is_needed(capsys: Output) -> None:
     assert fails(capsys, "sweep", "--seeds=2").startswith("error: missing: --config.")
 

@@ -220,6 +220,11 @@ def test_a_folder_that_cannot_be_written_and_several_runs_at_once(photos: Path) 
     (photos / ".ladder").write_text("in the way")
     first = parts(loaded(photos))
     (photos / ".ladder").unlink()
+    (photos.parent / "elsewhere").mkdir()
+    (photos / ".ladder").symlink_to("../elsewhere")  # which somebody else may have made
+    assert parts(loaded(photos)) == first
+    assert not any((photos.parent / "elsewhere").iterdir())
+    (photos / ".ladder").unlink()
     with ThreadPoolExecutor(4) as pool:
         assert all(found == first for found in pool.map(lambda _: parts(loaded(photos)), range(4)))
     assert len(list((photos / ".ladder").iterdir())) == 1

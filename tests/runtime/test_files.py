@@ -1,11 +1,16 @@
 """Files are written whole or not at all."""
 
 import os
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from runtime import files
+from runtime.errors import UserError
 
 
 def test_the_content_is_on_disk_before_the_file_gets_its_name_and_then_the_name(
@@ -48,6 +53,67 @@ def test_incomplete_files_are_removed_once_they_are_old(tmp_path: Path) -> None:
     assert {*tmp_path.iterdir()} == {young, whole}
     files.sweep(tmp_path)
     assert {*tmp_path.iterdir()} == {whole}
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one with an earlier version's name, nor one whose name was guessed."""
+    folder, victim = tmp_path / "run", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_text("precious")
+    (folder / ".a.partial.txt").symlink_to(victim)
+    (folder / "a.txt").symlink_to(victim)
+    files.write(folder / "a.txt", lambda partial: partial.write_text("content"))
+    assert victim.read_text() == "precious"
+    monkeypatch.setattr("secrets.token_hex", lambda count: "guessed")
+    files.partial_name(folder / "a.txt").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        files.write(folder / "a.txt", lambda partial: partial.write_text("other"))
+    assert (folder / "a.txt").read_text() == "content"
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("save", [partial(np.savez, a=1), partial(np.savez_compressed, a=1)])
+def test_a_file_has_its_suffix_and_the_usual_mode(save: Any, tmp_path: Path) -> None:
+    """numpy appends `.npz` to other names."""
+    before = os.umask(0o027)
+    try:
+        files.write(tmp_path / "a.npz", save)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.npz").stat().st_mode & 0o777 == 0o640
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "leads_out"),
+    [
+        ("checkpoints/last.ckpt", "epoch=0.ckpt", False),
+        ("a", "nowhere", False),
+        ("a", "a", False),
+        ("a", "checkpoints/../checkpoints", False),
+        ("checkpoints/last.ckpt", "../../runs/epoch=0.ckpt", True),
+        ("figures", "/etc", True),
+        (".lock", "../nowhere", True),
+        ("checkpoints/a", "../inside", True),  # by way of a link inside
+        ("a", "../run-2", True),
+        ("a", "/proc/self/root\x1b[2J", True),
+    ],
+)
+def test_links_out_of_a_folder_are_refused(
+    link: str, target: str, leads_out: bool, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(run)
+    if target == "../inside":
+        (run / "inside").symlink_to("..")
+    (run / link).symlink_to(target)
+    for folder in (run, tmp_path / "alias"):
+        found = {path.relative_to(folder) for path in files.links_out(folder)}
+        assert (Path(link) in found) is leads_out
+        refused = pytest.raises(UserError, match=r"^[ -~]+ add --trust true$")
+        with refused if leads_out else nullcontext():
+            files.check_links(folder)
 
 
 def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
