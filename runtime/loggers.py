@@ -1,13 +1,15 @@
 """A run's own loggers: `metrics.csv`, which survives a resume, and TensorBoard."""
 
 import csv
+import itertools
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from runtime import files
 
@@ -56,13 +58,26 @@ class RunCSVLogger(CSVLogger):
         self._rows = []
 
     def forget_after(self, step: float = float("inf")) -> list[str]:
-        """Removes the rows of later steps and what a crash has left of rows; returns columns."""
-        columns, rows = _read(self.path)
-        kept = [row for row in rows if not row["step"].isdecimal() or int(row["step"]) <= step]
+        """Removes the rows of later steps and what a crash has left of rows; returns columns.
+
+        A file that is no log is set aside, so that the run goes on.
+        """
+        try:
+            columns, rows = _read(self.path)
+            kept = [row for row in rows if not float(row["step"] or 0) > step]
+        except (KeyError, ValueError, csv.Error):
+            self._set_aside()
+            return []
         damaged = columns and files.whole_lines(self.path) != self.path.read_text()
         if damaged or len(kept) < len(rows):
             _write(self.path, columns, kept)
         return columns
+
+    def _set_aside(self) -> None:
+        names = (self.path.with_name(f"metrics.broken{k or ''}.csv") for k in itertools.count())
+        kept = next(path for path in names if not os.path.lexists(path))
+        self.path.rename(kept)
+        rank_zero_warn(f"{self.path} is no log of a run. It is {kept} now, and a new one begins.")
 
     def finalize(self, status: str) -> None:
         self.save()

@@ -82,6 +82,29 @@ def test_steps_that_are_repeated_are_forgotten(tmp_path: Path) -> None:
     assert rows == ["a,step", "0.0,0", "1.0,1", "2.0,2", "9.0,3"]
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"a,b\n1,2\n",
+        b"\x89PNG\r\n\x1a\n\0\xff\xfe\n",
+        "gr\xfc\xdfe,step\n1.0,1\n".encode("latin-1"),
+        b"a,step\n1.0,x\n",
+        b'a,step\n"' + b"9" * 200_000 + b'",1\n',
+    ],
+    ids=["no step", "binary", "latin-1", "no number", "long"],
+)
+def test_a_broken_log_is_set_aside(broken: bytes, tmp_path: Path) -> None:
+    for number in range(2):
+        own = logger(tmp_path)
+        own.path.write_bytes(broken)
+        with pytest.warns(UserWarning, match=r"metrics.csv is .* is \S+broken\d?.csv now"):
+            own.forget_after(number)
+        log(tmp_path, number, a=1.0)
+        assert own.path.read_text() == f"a,step\n1.0,{number}\n"
+    aside = [*own.path.parent.glob("metrics.broken*.csv")]
+    assert [path.read_bytes() for path in aside] == [broken, broken]
+
+
 @pytest.mark.extras
 def test_wandb_logs_offline_beside_the_run(tmp_path: Path, in_root: Path) -> None:
     import wandb
