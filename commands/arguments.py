@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from commands import errors
-from runtime.errors import UserError
+from runtime.errors import UserError, require_printable
 
 CONFIG = ("--config", "-c")
 REST = "fit"
@@ -131,6 +131,8 @@ def experiment_name(files: list[Path], class_path: str, given: str | None = None
     """
     if given and (Path(given).is_absolute() or ".." in Path(given).parts):
         raise UserError(f"--experiment {given}: give a name, which becomes a folder below runs/.")
+    for name in (given or "", *files):
+        require_printable(name)
     if given:
         return given
     for file in files:

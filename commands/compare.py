@@ -15,7 +15,7 @@ import yaml
 
 import metrics
 from figures.style import styled, write_figure
-from runtime.errors import UserError
+from runtime.errors import UserError, printable, require_printable
 from runtime.files import METRICS, read_json, whole_lines, write
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def read_runs(folders: Sequence[Path], stages: Sequence[str]) -> list[Run]:
         try:
             settings = settings_of(folder)
         except UserError as error:
-            print(f"Skipped: {error}", file=sys.stderr)
+            print(printable(f"Skipped: {error}"), file=sys.stderr)
             continue
         # Without what all paths share, and without `version_N` if there is no other.
         name = folder.resolve().relative_to(os.path.commonpath(parents))
@@ -140,6 +140,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
     A class stands for its `class_path`.
     """
     file = folder / "config.yaml"
+    require_printable(folder)
     try:
         config = yaml.safe_load(file.read_bytes()) if file.is_file() else {}
     except yaml.YAMLError as error:
@@ -250,7 +251,7 @@ def in_words(names: Iterable[str]) -> dict[str, str]:
 def as_text(frame: pd.DataFrame, index: bool = True) -> str:
     """Returns a table in lines that fit the terminal; what is too wide goes on below."""
     text = frame.to_string(index=index, line_width=shutil.get_terminal_size().columns)
-    return "\n".join(line.rstrip(" \\") for line in text.splitlines())
+    return "\n".join(printable(line.rstrip(" \\")) for line in text.splitlines())
 
 
 @styled
@@ -280,7 +281,7 @@ def draw(runs: Sequence[Run]) -> "Figure | None":
         panel.margins(x=0.12)
         panel.locator_params(axis="x", nbins=3)
         panel.grid(axis="y", alpha=0.4)
-    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_yticks(range(len(names)), names, parse_math=False)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     for panel in panels[len(scores) :]:
         panel.set_visible(False)

@@ -33,7 +33,7 @@ from models.classifier import is_classifier
 from models.gates import GateLogistic, GateMLP
 from models.generative import is_generative, to_pixels
 from models.sampling import Draws, sample
-from runtime.errors import UserError
+from runtime.errors import UserError, printable
 from runtime.ranges import Port
 
 HOST = "127.0.0.1"  # nobody else on the network can see the page
@@ -112,7 +112,8 @@ def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
             with warnings.catch_warnings(action="ignore"):  # the reason is printed below
                 model = load(run, trust)
         except Exception as error:  # files that others made can fail in any way
-            print(f"{run} is left out: {' '.join(str(error).split()) or type(error).__name__}")
+            reason = " ".join(str(error).split()) or type(error).__name__
+            print(printable(f"{run} is left out: {reason}"))
             continue
         if kind := kind_of(model):
             found[kind][name_of(run, found[kind])] = model

@@ -18,7 +18,7 @@ from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images,
 from figures.pictures import mosaic, output_folder
 from models.classifier import is_classifier
 from models.regressor import is_regressor
-from runtime.errors import UserError
+from runtime.errors import UserError, printable
 from runtime.files import write
 
 ROWS = 10  # printed
@@ -133,12 +133,12 @@ def classify_files(model: Any, given: Iterable[Path]) -> tuple[pd.DataFrame, Ten
         except UnreadableImageError as error:
             note = f"left out, because it cannot be read ({error})"
         if note:
-            print(f"{path}: {note}")
+            print(printable(f"{path}: {note}"))
     if not images:
         raise UserError("--files: no file can be read as an image")
     pixels = torch.stack([*images.values()])
     table = _tabulate(model, classify(model, pixels))
-    table.insert(0, "file", [*images])
+    table.insert(0, "file", [*map(printable, images)])
     return table, pixels
 
 

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from runtime.errors import printable
+
 IRRELEVANT_WARNINGS = (
     "is not supported by the model summary",  # the summary guesses sizes in megabytes
     "isinstance\\(treespec, LeafSpec\\)",  # Lightning's use of torch
@@ -62,4 +64,4 @@ def shorten_warnings() -> None:
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
-    return f"warning: {' '.join(str(message).split())}\n"
+    return f"warning: {printable(' '.join(str(message).split()))}\n"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datamodules.image_files import Fit, to_tensor
 from datamodules.scans import border, find_figure, place
-from runtime.errors import UserError
+from runtime.errors import UserError, printable
 
 MEASURED = 1000  # Images, evenly spaced over the training split.
 UNIFORM = 0.6  # Least share of border pixels at the background's level.
@@ -38,6 +38,8 @@ class Frame(NamedTuple):
         for value in checkpoint.values():
             if isinstance(value, dict) and isinstance(saved := value.get("frame"), dict):
                 known = {name: saved[name] for name in cls._fields if name in saved}
+                if names := known.get("class_names"):
+                    known["class_names"] = tuple(printable(str(name)) for name in names)
                 return cls(**known)
         return None
 

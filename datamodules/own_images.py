@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
 from datamodules.image_files import DAMAGED, SUFFIXES, Fit, decode, find_files, find_images
-from runtime.errors import UserError
+from runtime.errors import UserError, printable
 from runtime.ranges import Positive, Seed, Share
 
 SPLITS = {  # by the names of folders, in small letters
@@ -194,8 +194,9 @@ class ImageFolder(OwnImages):
 
     def _report_others(self) -> None:
         if others := sorted({*find_files(self.root)} - {*self.files}):
+            other = printable(str(others[0].relative_to(self.root)))
             rank_zero_info(
-                f"Files left out: {len(others)}, such as {others[0].relative_to(self.root)}. "
+                f"Files left out: {len(others)}, such as {other}. "
                 f"Images end in {' '.join(SUFFIXES)} and lie in the folder of a class, if there "
                 "are classes."
             )
@@ -247,7 +248,7 @@ def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Files], tuple[str,
             f"{folders['train'] / wrong[0]} has no images but folders of images: set --data.path "
             f"to a folder with {EXPECTED}, and nothing else beside these"
         )
-    return parts, names
+    return parts, tuple(map(printable, names))
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

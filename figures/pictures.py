@@ -193,7 +193,7 @@ def mosaic(
     for place, title in enumerate(titles):
         x = (place % columns + 0.5) * tiles.shape[3]
         y = place // columns * tiles.shape[2] + strip - 0.02 * inch
-        axes.text(x, y, title, fontsize=letters, ha="center", va="bottom")
+        axes.text(x, y, title, fontsize=letters, ha="center", va="bottom", parse_math=False)
     if signed:
         figure.colorbar(shown, ax=axes, shrink=0.8)
     return figure

@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from runtime import files, lightning_fixes
-from runtime.errors import RunFailedError, UserError
+from runtime.errors import RunFailedError, UserError, require_printable
 from runtime.ranges import NonNegative, ranged
 
 RESUMABLE = ("optimizer_states", "loops", "epoch", "global_step")  # what `fit` needs
@@ -336,6 +336,7 @@ def resolve(
         problem = f"no such file or folder. {remedy}"
     if found is None:
         raise UserError(f"{option} {wanted}: {problem}")
+    require_printable(found)
     if wrong := problem_of(found):
         raise UserError(
             f"{option} {wanted}: {wrong}. Give another, or a run folder, for its newest."

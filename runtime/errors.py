@@ -55,6 +55,12 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def require_printable(name: object) -> None:
+    """Refuses a name with control characters."""
+    if printable(str(name)) != str(name):
+        raise UserError(f"{printable(str(name))} has control characters in its name: rename it")
+
+
 def is_lost_process(error: BaseException) -> bool:
     """Returns whether an error says that another process of the run has ended."""
     return isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
@@ -108,7 +114,7 @@ def announce(error: BaseException | str) -> None:
 
     Each rank that has lost another one says so, because the one that would print may be lost.
     """
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     if text == LOST_PROCESS or _is_first_with(text):
         print("error:", text, file=sys.stderr, flush=True)
     dist: Any = sys.modules.get("torch.distributed")

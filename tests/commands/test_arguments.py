@@ -155,3 +155,9 @@ def test_an_experiment_has_its_configs_name(
     file: str, model: str, given: str | None, expected: str
 ) -> None:
     assert arguments.experiment_name([Path(file)], model, given) == expected
+
+
+@pytest.mark.parametrize(("file", "given"), [("a.yaml", "b\x1b[2J"), ("a\nb.yaml", None)])
+def test_an_experiment_with_control_characters_is_refused(file: str, given: str | None) -> None:
+    with pytest.raises(UserError, match=r"\\(x1b|n).* has control characters in its name"):
+        arguments.experiment_name([Path(file)], "", given)

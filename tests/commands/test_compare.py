@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from commands.compare import ARROWS, Run, compare, draw, read_runs, scores_of, table
+from runtime.errors import printable
 from tests.test_cli import fails, run
 
 STAGES = ["val", "test"]
@@ -152,6 +153,23 @@ def test_a_run_with_a_broken_config_is_skipped(
     printed = capsys.readouterr()
     assert "0.25" in printed.out
     assert f"Skipped: {broken}: not valid YAML" in printed.err
+
+
+@pytest.mark.parametrize("options", [[], ["--list"]])
+def test_names_of_others_command_no_terminal(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results(tmp_path / "a\x1b[2J", 0.5)
+    results(
+        tmp_path / "b$\\frac$", 0.25, **{"class_path": "\x1b]0;owned\x07", "\x1b[31m": "\x1b[1m"}
+    )
+    scores = '{"test": {"scores": {"\\u001b[2J": 1, "frechet": 0.5}, "floor": {"\\u001b": 1}}}'
+    (results(tmp_path / "c", 0.25) / "metrics.json").write_text(scores)
+    logged(tmp_path / "d", "step,val/\x1b[2J\n1,2\n")
+    run("compare", str(tmp_path), *options)
+    printed = capsys.readouterr()
+    assert all(printable(line) == line for line in (printed.out + printed.err).split("\n"))
+    assert r"a\x1b[2J has control characters in its name" in printed.err
 
 
 def test_mistakes_are_one_line(

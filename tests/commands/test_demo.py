@@ -46,6 +46,7 @@ def runs(tmp_path: Path, in_root: Path) -> Path:
 def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (runs / "damaged").rename(runs / "damaged\x1b[2J")
     capsys.readouterr()
     found = demo.find([runs])
     assert {kind: [*models] for kind, models in found.items()} == {
@@ -53,7 +54,7 @@ def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(
     }  # fmt: skip
     lines = sorted(capsys.readouterr().out.splitlines())
     assert len(lines) == 2
-    assert lines[0].startswith(f"{runs / 'damaged'} is left out: ")
+    assert lines[0].startswith(f"{runs}/damaged\\x1b[2J is left out: ")
     assert lines[1].startswith(f"{runs / 'foreign'} is left out: ")
     assert "evil.Model" in lines[1]
 

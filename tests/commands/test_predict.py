@@ -14,7 +14,7 @@ import cli
 import ladder
 from commands.predict import draw_files
 from datamodules import Functions, Gates, Images, InMemoryDataModule, Iris, Points
-from runtime.errors import UserError
+from runtime.errors import UserError, printable
 from tests.commands.runs import QUIET
 from tests.datamodules.pictures import write_classes, write_images
 from tests.test_cli import fails
@@ -59,6 +59,28 @@ def test_files_and_folders_are_classified(
     found = torch.tensor(table.iloc[0].tolist()[2:], dtype=torch.float32)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     assert table.predicted[0] == str(int(expected.argmax()))
+
+
+def test_names_break_no_line(
+    classifier: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Class names of a checkpoint and file names, in a table, a picture and the terminal."""
+    names = ("0\ncurl evil", "1\x1b[2J", *(f"{k}$\\frac$" for k in range(2, 10)))
+    content = torch.load(classifier / "checkpoints/last.ckpt", weights_only=True)
+    frames = [v["frame"] for v in content.values() if isinstance(v, dict) and "frame" in v]
+    frames[0]["class_names"] = names
+    torch.save(content, tmp_path / "a.ckpt")
+    (scans / "a.png").rename(scans / "a\n\x1b[2J.png")
+    (scans / "c.png").rename(scans / "c\n\x1b[2J.png")
+    table = ladder.predict(tmp_path / "a.ckpt", [scans])
+    assert list(table)[2:4] == [r"p_0\ncurl evil", r"p_1\x1b[2J"]
+    text = (tmp_path / "predictions_files.csv").read_text()
+    assert len(text.splitlines()) == 3
+    assert all(printable(line) == line for line in text.splitlines())
+    printed = capsys.readouterr().out.split("\n")
+    assert all(printable(line) == line for line in printed)
+    assert any(line.startswith(f"{scans}/c\\n\\x1b[2J.png: left out") for line in printed)
+    assert (tmp_path / "predictions_files.png").is_file()
 
 
 def test_a_checkpoint_alone_is_enough_for_files(

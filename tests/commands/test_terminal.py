@@ -23,3 +23,7 @@ def test_a_thread_is_silent_about_the_disk_alone(
         thread.join()
     assert len(seen) == shown
     assert threading.excepthook == seen.append
+
+
+def test_a_warning_is_one_line_and_commands_no_terminal() -> None:
+    assert terminal._one_line("a\nclass \x1b[2J") == "warning: a class \\x1b[2J\n"

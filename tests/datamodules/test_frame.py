@@ -65,6 +65,10 @@ def test_a_checkpoint_keeps_the_frame_as_plain_values(tmp_path: Any) -> None:
     assert Frame.of_checkpoint(torch.load(tmp_path / "it.ckpt", weights_only=True)) == data.frame()
     old = {"Images": {"frame": {"input_shape": (1, 28, 28), "scale": 255.0}}}
     assert Frame.of_checkpoint(old) == Frame((1, 28, 28), 255.0)
+    old["Images"]["frame"]["class_names"] = ["a\nb", 1]
+    frame = Frame.of_checkpoint(old)
+    assert frame is not None
+    assert frame.class_names == ("a\\nb", "1")
 
 
 def test_a_training_image_passes_unchanged() -> None:

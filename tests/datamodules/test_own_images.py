@@ -202,6 +202,17 @@ def test_the_second_run_decodes_nothing_unless_something_has_changed(
     assert len(decodings) == 80
 
 
+def test_a_class_name_commands_no_terminal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (write_classes(tmp_path, ("cat\n\x1b[2J", "dog")) / "\x1b[2J.txt").touch()
+    caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
+    data = loaded(tmp_path)
+    assert data.class_names == (r"cat\n\x1b[2J", "dog")
+    assert len(parts(data)[0]) == 14
+    assert r"such as \x1b[2J.txt" in caplog.text
+
+
 def test_a_damaged_cache_is_replaced(photos: Path, decodings: list[Path]) -> None:
     first = parts(loaded(photos))
     (entry,) = (photos / ".ladder").iterdir()

@@ -140,6 +140,14 @@ def test_strange_contents_are_refused(tmp_path: Path, content: Any) -> None:
         resolve(tmp_path / "a.ckpt", tmp_path)
 
 
+@pytest.mark.parametrize("option", ["last", "run\n\x1b[2J/version_0"])
+def test_a_name_that_commands_a_terminal_is_refused(option: str, tmp_path: Path) -> None:
+    save(tmp_path / "run\n\x1b[2J" / "version_0" / "checkpoints" / "last.ckpt")
+    wanted = option if option == "last" else tmp_path / option
+    with pytest.raises(UserError, match=r"run\\n\\x1b\[2J/.* has control characters in its name"):
+        resolve(wanted, tmp_path)
+
+
 # -- finding one ----------------------------------------------------------------------------------
 
 

@@ -7,11 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import explain, is_lost_process
+from runtime.errors import announce, explain, is_lost_process, printable
 from tests.conftest import ROOT
 
 PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
 BUFFER = "[/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81]"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\x1b[2J\x07", r"a\x1b[2J\x07"),
+        ("a\r\nb\0", r"a\r\nb\x00"),
+        ("\x9b31m", r"\x9b31m"),  # begins a command, as ESC [ does
+        ("\u202egpj.exe", r"\u202egpj.exe"),  # turns the line around
+        ("\udcff", r"\udcff"),  # of a file name that is not UTF-8, which cannot be printed
+        ("K\u00e4tzchen \u732b\u3000\u72ac", "K\u00e4tzchen \u732b\u3000\u72ac"),
+        ("\u0915\u094d\u200d\u0937", "\u0915\u094d\u200d\u0937"),  # a Hindi letter with a joiner
+    ],
+)
+def test_names_command_no_terminal(
+    name: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printable(name) == shown
+    announce(f"{name} is no class")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert printable(line) == line
 
 
 @pytest.mark.parametrize(
