@@ -31,6 +31,7 @@ from runtime import checkpoints, cluster, signals, trust
 from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.errors import UserError
+from runtime.files import check_links
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
@@ -131,6 +132,7 @@ class LadderCLI(LightningCLI):
     def _find_checkpoint(self) -> None:
         """Finds the checkpoint that the options, or a job that was started again, mean."""
         command, wanted = self.config.subcommand, self.options.get("ckpt_path")
+        by_user = wanted is not None
         self.checkpoint: Path | None = None
         given = {name for name, _ in arguments.values(self.args)}
         if "--init_from" in given and "--ckpt_path" in given:
@@ -148,6 +150,8 @@ class LadderCLI(LightningCLI):
             self.checkpoint = checkpoints.resolve(wanted, folder, command == "fit")
             step = checkpoints.step_of(self.checkpoint) or 0
             run = self._folder_of_checkpoint or self.checkpoint
+            if by_user and self._folder_of_checkpoint and not self.options.trust:
+                check_links(run)  # before anything is written there
             rank_zero_info(f"{'Continues' if command == 'fit' else 'Run:'} {run}, step {step:,}.")
         elif command != "fit":
             raise UserError(

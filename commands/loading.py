@@ -21,6 +21,7 @@ from models.base import Module
 from runtime import checkpoints
 from runtime.cpu import choose_precision
 from runtime.errors import UserError
+from runtime.files import check_links
 from runtime.run_folder import run_folder_of
 from runtime.trust import hyperparameters, only_trusted, trusted_class
 
@@ -48,6 +49,8 @@ def load(run: str | Path, trust: bool = False) -> Any:
         trust: Import the classes that the checkpoint names, whoever wrote it.
     """
     path = find(run)
+    if not trust and (folder := run_folder_of(path)):
+        check_links(folder)
     content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     name = hyperparameters(content).get("_class_path")
     if not name:
