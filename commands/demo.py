@@ -37,6 +37,8 @@ from runtime.errors import UserError, printable
 from runtime.ranges import Port
 
 HOST = "127.0.0.1"  # nobody else on the network can see the page
+NAMES = (HOST, "localhost")
+MOST_BYTES, MOST_PIXELS = 4_000_000, 4_000_000  # of a request; of a picture in it
 MOST = 40  # runs that are looked at, the newest
 SIDE, BRUSH = 280, 12  # pixels of the canvas, ten times those of a digit; half a stroke's width
 SYMBOLS = {  # of a gate's parameters, by their number
@@ -159,6 +161,23 @@ def train(kind: str) -> Module:
     return load(folder)
 
 
+def own_page_only(app: Any, port: int) -> Any:
+    """Wraps an app of starlette, which then refuses requests of other pages, and large ones."""
+    from starlette.responses import Response
+
+    own = (None, *(f"http://{name}:{port}".encode() for name in NAMES))
+
+    async def checked(scope: Any, receive: Any, send: Any) -> None:
+        headers, answer = dict(scope.get("headers", ())), app
+        if headers.get(b"origin") not in own:
+            answer = Response(status_code=403)
+        elif b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > MOST_BYTES:
+            answer = Response(status_code=413)  # also to a length that is not said, as no page does
+        await answer(scope, receive, send)
+
+    return checked
+
+
 def serve(page: Any, port: int) -> None:
     """Serves a page to this machine alone, and no file of it, until Ctrl-C."""
     import gradio as gr
@@ -171,11 +190,12 @@ def serve(page: Any, port: int) -> None:
         return Response(status_code=400)
 
     # Otherwise a foreign page in the same browser could reach this one under its own host name.
-    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=NAMES)
     app: dict[str, Any] = {
-        "middleware": [own_names],
+        "middleware": [own_names, Middleware(own_page_only, port=port)],
         "exception_handlers": {ClientDisconnect: forget},  # a page is closed amid an upload
     }
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow's error comes at twice as many
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
     try:
         page.queue(default_concurrency_limit=1, max_size=20).launch(

@@ -1,6 +1,10 @@
 """`demo` finds models, classifies drawings, steers generators and draws gates."""
 
+import json
 import os
+import socket
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +188,112 @@ def test_one_unit_computes_no_xor() -> None:
     assert text.startswith("### 3 of 4 right")
     rows = demo.truth_table(demo.or_gate(), "xor")
     assert [row[:4] for row in rows] == [(0, 0, 0, 0), (0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1)]
+
+
+# -- the server -----------------------------------------------------------------------------------
+
+extras = pytest.mark.extras  # imports Gradio
+UPLOAD = "POST /gradio_api/upload"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a page that is served as `demo` serves it."""
+    gradio = pytest.importorskip("gradio", reason="needs Gradio: make test-extras")
+    with socket.socket() as free:
+        free.bind((demo.HOST, 0))
+        port = free.getsockname()[1]
+    network = ImageClassifier((1, 28, 28), 10, network=lambda s, n: ResidualConvNet(s, n, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        patch.setattr(gradio.Blocks, "block_thread", lambda page: None)
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+        page = demo.build({"classifier": {"a": network.eval()}, "generator": {}, "gate": {}})
+        demo.serve(page, port)
+        yield port
+        page.close()
+
+
+def ask(port: int, request: str, body: bytes = b"", **headers: Any) -> tuple[int, bytes]:
+    """Sends a request as it is, without what a client corrects, and returns status and answer."""
+    headers = {"Host": f"{demo.HOST}:{port}", "Connection": "close", **headers}
+    lines = [f"{request} HTTP/1.1", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+    with socket.create_connection((demo.HOST, port), timeout=20) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    return int(answer.split()[1]), answer
+
+
+def upload(port: int, content: bytes, **headers: Any) -> tuple[int, bytes]:
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    body += content + b"\r\n--x--\r\n"
+    form = {"Content_Type": "multipart/form-data; boundary=x", "Content_Length": len(body)}
+    return ask(port, UPLOAD, body, **form, **headers)
+
+
+@extras
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("{}:{}", 200), ("localhost:{1}", 200), ("evil.com", 400), ("{}.evil.com:{}", 400), ("", 400)],
+)
+def test_only_this_machines_names_reach_the_page(host: str, status: int, port: int) -> None:
+    assert ask(port, "GET /config", Host=host.format(demo.HOST, port))[0] == status
+    with pytest.raises(OSError, match="refused|timed out|assign"):
+        socket.create_connection(("127.0.0.2", port), timeout=2)  # as from another machine
+
+
+@extras
+@pytest.mark.parametrize("root", ["/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd", "../../../../../../../../etc/passwd", "..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "%2fetc%2fpasswd", "%252fetc%252fpasswd", "..%5c..%5cetc%5cpasswd", "file:///etc/passwd",
+        f"{Path(__file__)}", "http://{}:{}/config", "http://169.254.169.254/latest",
+    ],
+)  # fmt: skip
+def test_no_file_of_the_machine_is_served(root: str, path: str, port: int) -> None:
+    status, answer = ask(port, f"GET {root}{path.format(demo.HOST, port)}")
+    assert status in (403, 404)
+    assert b"root:" not in answer
+
+
+@extras
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://{}:{}", 200), ("http://localhost:{1}", 200), ("http://evil.com", 403),
+     ("null", 403), ("http://localhost:1", 403), ("https://{}:{}", 403)],
+)  # fmt: skip
+def test_pages_of_other_sites_are_refused(origin: str, status: int, port: int) -> None:
+    own = origin.format(demo.HOST, port)
+    assert upload(port, b"x", Origin=own)[0] == status
+    assert ask(port, "GET /config", Origin=own)[0] == status
+
+
+@extras
+@pytest.mark.parametrize(
+    "size", [{"Content_Length": 5_000_000}, {"Transfer_Encoding": "chunked"}], ids=str
+)
+@pytest.mark.parametrize("path", [UPLOAD, "POST /gradio_api/queue/join"])
+def test_large_requests_are_refused_before_they_are_read(
+    path: str, size: dict[str, Any], port: int
+) -> None:
+    kind = "application/json" if "join" in path else "multipart/form-data; boundary=x"
+    assert ask(port, path, Content_Type=kind, **size)[0] == 413
+
+
+@extras
+@pytest.mark.parametrize(("side", "taken"), [(demo.SIDE, True), (3000, False)])
+def test_large_pictures_are_refused_before_they_are_decoded(
+    side: int, taken: bool, port: int
+) -> None:
+    assert upload(port, b"x" * 1_100_000)[0] == 413
+    file = BytesIO()
+    Image.new("1", (side, side)).save(file, "PNG")  # of a few kB
+    (path,) = json.loads(upload(port, file.getvalue())[1].split(b"\r\n\r\n")[1])
+    canvas = {"background": {"path": path, "meta": {"_type": "gradio.FileData"}}, "layers": []}
+    event = {"data": ["a", canvas], "fn_index": 0, "session_hash": str(side)}
+    body, kind = json.dumps(event).encode(), "application/json"
+    ask(port, "POST /gradio_api/queue/join", body, Content_Type=kind, Content_Length=len(body))
+    _, answer = ask(port, f"GET /gradio_api/queue/data?session_hash={side}")
+    assert (b'"success":true' in answer) is taken
