@@ -18,6 +18,7 @@ from models.gan.networks import (
     count_features,
 )
 from models.generative import Generative
+from models.layers import full_precision
 from models.one_network import OneNetwork
 from models.schedule import Schedule
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat
@@ -92,7 +93,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
     def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) -> mean and log variance of their latents, (B, latent_dim) each."""
         features = self._parts["trunk"](images.to(self.dtype))
-        both = self._parts["posterior"](self.with_classes(features, labels)).float()
+        both = full_precision(self._parts["posterior"](self.with_classes(features, labels)))
         mean, log_variance = both.chunk(2, dim=1)
         return mean, log_variance
 
@@ -118,7 +119,8 @@ class VariationalAutoencoder(OneNetwork, Generative):
     def log_likelihood(self, decoded: Tensor, images: Tensor) -> Tensor:
         """Log likelihoods (B,) of images under what was decoded, both (B, C, H, W)."""
         with torch.autocast(images.device.type, enabled=False):
-            decoded, images = decoded.float().flatten(1), images.float().flatten(1)
+            decoded = full_precision(decoded).flatten(1)
+            images = images.to(decoded.dtype).flatten(1)
             if self.likelihood == "bernoulli":
                 return -F.binary_cross_entropy(decoded, images, reduction="none").sum(dim=1)
             spread = torch.full_like(decoded, self.sigma**2)

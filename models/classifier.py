@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassCo
 
 from models.averaging import Averaging
 from models.base import NetworkCallable
-from models.layers import Initialization, initialize_
+from models.layers import Initialization, full_precision, initialize_
 from models.networks import FeedForward, check_fit
 from models.one_network import OneNetwork
 from models.schedule import Schedule
@@ -169,7 +169,7 @@ class Classifier(OneNetwork):
         smoothing = 0.0
         if self.training:
             inputs, smoothing = self.augment(inputs, targets), self.label_smoothing
-        logits = self(inputs).float() if inputs.dtype != torch.float64 else self(inputs)
+        logits = full_precision(self(inputs))
         loss = self.loss(logits, targets, smoothing)
         probabilities = self.as_probabilities(logits.detach())
         return {"loss": loss, "targets": targets, "probabilities": probabilities}

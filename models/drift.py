@@ -12,6 +12,7 @@ from models.averaging import Averaging
 from models.distributed import gathered, is_distributed
 from models.gan.networks import GeneratorCallable, ModernGenerator
 from models.generative import Generative
+from models.layers import full_precision
 from models.one_network import OneNetwork
 from models.schedule import Schedule
 from runtime.errors import UserError
@@ -99,7 +100,7 @@ class Drift(OneNetwork, Generative):
         random = self.batch_generator(batch_idx)
         latents, labels = self.draw_share(share, random)
         places = torch.rand(self.windows, 2, generator=random).tolist()
-        fake = self.generate(self.network, latents, labels).float()
+        fake = full_precision(self.generate(self.network, latents, labels))
         classes = None if labels is None else (everybody(labels), everybody(real_labels))
         loss, size = fake.new_zeros(()), fake.new_zeros(())
         views = [(1.0, partial(shrunk, scale=scale)) for scale in self.scales]

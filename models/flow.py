@@ -13,6 +13,7 @@ from models.averaging import Averaging
 from models.base import derive_seed
 from models.distributed import own_rows, share_of
 from models.generative import Generative
+from models.layers import full_precision
 from models.one_network import OneNetwork
 from models.schedule import Schedule
 from models.unet import UNet
@@ -96,7 +97,7 @@ class Flow(OneNetwork, Generative):
         images, along = 2 * images - 1, times.view(-1, *[1] * (images.dim() - 1))
         network = self.network if self.training else self.sampler
         clean = network(torch.lerp(noise, images, along), times, self.told(labels, images))
-        return ((clean.float() - images) / (1 - along).clamp(min=NEAREST)).square().mean()
+        return ((full_precision(clean) - images) / (1 - along).clamp(min=NEAREST)).square().mean()
 
     def told(self, labels: Tensor | None, images: Tensor) -> Tensor:
         """Returns classes (B,), or mixtures of them (B, K), as vectors (B, K); None: zeros."""
@@ -132,17 +133,18 @@ class Flow(OneNetwork, Generative):
 
     def velocity(self, points: Tensor, time: float, told: Tensor) -> Tensor:
         """Returns the velocity of points (B, C, H, W) at a time, told the classes (B, K)."""
-        times = points.new_full(points.shape[:1], time)
-        clean = self.sampler(points, times, told).float()
+        here, told = points.to(self.dtype), told.to(self.dtype)
+        times = here.new_full(points.shape[:1], time)
+        clean = full_precision(self.sampler(here, times, told))
         first, last = self.guided
         if self.guidance and first <= time <= last:
-            untold = self.sampler(points, times, torch.zeros_like(told)).float()
+            untold = full_precision(self.sampler(here, times, torch.zeros_like(told)))
             clean = clean + self.guidance * (clean - untold)
         return (clean - points) / (1 - time)
 
     def path(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Noise (B, latent_dim) -> its way to images in [-1, 1], (steps + 1, B, C, H, W)."""
-        points = latents.float().view(-1, *self.image_shape)
+        points = full_precision(latents.to(self.dtype)).view(-1, *self.image_shape)
         told, found = self.told(labels, points), [points]
         for step in range(self.steps):
             time, after = step / self.steps, (step + 1) / self.steps

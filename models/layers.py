@@ -99,7 +99,7 @@ class MinibatchStd(nn.Module):
         """(B, C, H, W) -> (B, C + 1, H, W)."""
         count = len(features) // self.sets
         group = next(g for g in range(self.GROUP, 0, -1) if count % g == 0)
-        groups = features.float().unflatten(0, (len(features) // group, group))
+        groups = full_precision(features).unflatten(0, (len(features) // group, group))
         centered = groups - groups.mean(dim=1, keepdim=True)  # `var` takes three times as long here
         differ = (centered.square().mean(dim=1) + 1e-8).sqrt().mean(dim=(1, 2, 3))
         channel = differ.repeat_interleave(group).to(features.dtype)
@@ -141,6 +141,11 @@ def in_sets(network: nn.Module, sets: int) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.sets = 1
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """Converts values to float32 at least: half precision ends at the last layer."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def spectral_normalize_(network: nn.Module) -> None:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import use_channels_last_
+from models.layers import full_precision, use_channels_last_
 from runtime.errors import UserError
 from runtime.ranges import Positive
 
@@ -60,12 +60,12 @@ class UNet(nn.Module):
         left = 1 - times[:, None, None, None]
         signal = SPREAD * (1 - left)
         spread = (signal.square() + left.square()).sqrt()  # of the points
-        said = self.layers(points / spread, times, classes).float()
+        said = full_precision(self.layers(points / spread, times, classes))
         return (SPREAD * signal * points / spread + SPREAD * left * said) / spread
 
     def layers(self, points: Tensor, times: Tensor, classes: Tensor) -> Tensor:
         """The same, before the mixture."""
-        told = self.time(sines(times))
+        told = self.time(sines(times).to(points.dtype))
         if self.label is not None:
             told = told + self.label(classes)
         told = F.silu(told)
@@ -121,6 +121,7 @@ def normed_conv(fan_in: int, fan_out: int) -> nn.Module:
 
 def sines(times: Tensor) -> Tensor:
     """Times (B,) in [0, 1] -> their sines and cosines (B, 2 * FREQUENCIES)."""
-    rates = torch.logspace(0, 2, FREQUENCIES, device=times.device)
-    angles = times.float()[:, None] * rates
+    times = full_precision(times)
+    rates = torch.logspace(0, 2, FREQUENCIES, dtype=times.dtype, device=times.device)
+    angles = times[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -18,7 +18,6 @@ from commands import COMMANDS, help_texts
 from commands.errors import explained
 from commands.ladder_cli import LadderCLI
 from runtime.run_folder import RunFolder
-from tests.commands.runs import DIGITS
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
 
@@ -205,12 +204,6 @@ def test_training_takes_subnormal_numbers_as_zero(tmp_path: Path) -> None:
 
 
 IRIS = ["--config=configs/iris.yaml", "--trainer.max_epochs=1"]
-
-
-@pytest.mark.parametrize("model", [IRIS, [*TINY_GAN, *DIGITS, "--trainer.max_steps=2"]])
-def test_float64_trains(model: list[str], in_root: Path, tmp_path: Path) -> None:
-    root = f"--trainer.default_root_dir={tmp_path}"
-    run("fit", *model, root, "--trainer.precision=64-true")
 
 
 def test_a_full_disk_is_one_line(

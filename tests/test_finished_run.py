@@ -10,7 +10,8 @@ import torch
 import yaml
 from PIL import Image
 
-from tests.test_cli import DIGITS, TINY_GAN, run
+from tests.commands.runs import DIGITS
+from tests.test_cli import TINY_GAN, run
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import in_sets
+from models.layers import full_precision, in_sets
 from runtime.errors import UserError
 from runtime.ranges import Share
 
@@ -173,11 +173,6 @@ def join(real: Examples, fake: Examples) -> Examples:
     """Returns real and then generated images as one batch, which takes less time than two."""
     labels = None if real[1] is None or fake[1] is None else torch.cat([real[1], fake[1]])
     return torch.cat([real[0], fake[0]]), labels
-
-
-def full_precision(logits: Tensor) -> Tensor:
-    """Converts logits to float32 at least: mixed precision ends at the last layer."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def share(hits: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.gan.discriminator import LossCallable, NonSaturating, PlainHead, full_precision
+from models.gan.discriminator import LossCallable, NonSaturating, PlainHead
+from models.layers import full_precision
 from runtime.ranges import NonNegative, NonNegativeFloat
 
 

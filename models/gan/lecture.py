@@ -5,9 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.fast_layers import Dropout, MaxPool2d
-from models.gan.discriminator import Examples, Head, Stats, full_precision, join, share
+from models.gan.discriminator import Examples, Head, Stats, join, share
 from models.gan.networks import ImageShape, in_words
-from models.layers import Flatten, Unflatten, UpsampleConv2d, in_sets, use_channels_last_
+from models.layers import (
+    Flatten,
+    Unflatten,
+    UpsampleConv2d,
+    full_precision,
+    in_sets,
+    use_channels_last_,
+)
 from models.networks import activation_layer
 from runtime.errors import UserError
 from runtime.ranges import Positive

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.distributed import share_of
 from models.gan.discriminator import Examples
+from models.layers import full_precision
 from runtime.ranges import NonNegativeFloat, Positive
 
 Realness = Callable[[Tensor, Tensor | None], Tensor]  # images (B, C, H, W), labels -> logits (B,)
@@ -68,4 +69,4 @@ def between(real: Tensor, fake: Tensor, shares: Tensor) -> Tensor:
 
 def _gradients(logits: Tensor, images: Tensor) -> Tensor:
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradients.float().flatten(1)
+    return full_precision(gradients).flatten(1)

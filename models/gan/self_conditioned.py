@@ -198,5 +198,6 @@ class Clusters(nn.Module):
 
 def _nearest(points: Tensor, centres: Tensor) -> Tensor:
     """Returns the numbers (N,) of the centres nearest to points (N, D)."""
+    centres = centres.to(points.dtype)  # a model's buffers follow its precision
     sizes = centres.square().sum(dim=1)
     return torch.cat([(sizes - 2 * part @ centres.T).argmin(dim=1) for part in points.split(4096)])

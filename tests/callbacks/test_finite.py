@@ -13,8 +13,8 @@ from models.base import Module
 from runtime.checkpoints import problem_of
 from runtime.errors import RunFailedError
 from tests import ranks
+from tests.commands.runs import DIGITS
 from tests.models.classifiers import trainer as make_trainer
-from tests.test_cli import DIGITS
 
 
 class Poison(Callback):
