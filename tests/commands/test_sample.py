@@ -12,6 +12,8 @@ from PIL import Image
 
 import ladder
 from commands import sample as command
+from datamodules import Images
+from models import ConditionalGAN
 from runtime.errors import UserError
 from tests.callbacks.runs import NAMES_PX
 from tests.models.gans import small
@@ -149,6 +151,29 @@ def test_uniform_latents_stay_in_their_range_on_the_way(
     monkeypatch.setattr(command.sampling, "sample", lambda *a: seen.append(a[1]) or real(*a))
     command.draw_interpolation(tmp_path / "way.png", model, 0, [], [])
     assert 0 <= seen[0].min() < seen[0].max() < 1
+
+
+def test_rows_lead_from_the_first_class_to_the_second(tmp_path: Path, monkeypatch: Any) -> None:
+    seen: list[Any] = []
+    real = command.sampling.sample
+    monkeypatch.setattr(command.sampling, "sample", lambda *a: seen.append(a[1:]) or real(*a))
+    command.draw_between(tmp_path / "between.png", small(ConditionalGAN), 0, [3, 8])
+    latents, classes = (part.unflatten(0, (5, 10)) for part in seen[0])
+    assert (latents == latents[:, :1]).all()
+    assert classes[:, 0].argmax(dim=1).tolist() == [3] * 5
+    assert classes[:, -1].argmax(dim=1).tolist() == [8] * 5
+    torch.testing.assert_close(classes[:, 3, 8], torch.full((5,), 1 / 3))
+
+
+def test_neighbors_are_looked_for_among_training_images(
+    cgan: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(command, "draw_neighbors", lambda path, images, data: seen.append(data))
+    ladder.sample(cgan, 2, neighbors=2, out=tmp_path)
+    data = Images("digits")
+    data.setup()
+    assert torch.equal(seen[0], data.splits.train.inputs)
 
 
 def test_copies_of_training_images_are_their_nearest(tmp_path: Path, monkeypatch: Any) -> None:

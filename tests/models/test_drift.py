@@ -8,7 +8,9 @@ import torch
 from models import Drift
 from models.drift import drift, window
 from models.gan.networks import ModernGenerator
+from models.sampling import sample
 from runtime.errors import UserError
+from tests.models.closed_form import assert_same, seeded, step
 from tests.models.gans import fit
 
 TEMPERATURES = (0.05, 0.5)
@@ -43,6 +45,85 @@ def test_one_point_between_two_follows_the_formula():
 def field(fakes, reals, *labels, **options):
     model = Drift((3,), 2, lambda n, s: torch.nn.Linear(n, 3), temperatures=TEMPERATURES, **options)
     return model.field(fakes, reals, tuple(torch.tensor(found) for found in labels))
+
+
+def written_out(x, real, far, temperature, guidance):
+    """V of points x: sum_ij a_i r_j (p_i - q_j) over real points p_i and points q_j that repel.
+
+    These are the other x, as often as they are, and points `far`, together as `guidance` times all
+    x. A weight is a kernel over the root of the sums of its row and of its column.
+    """
+    points = [(p, 1.0, True, None) for p in real]
+    points += [(p, 1.0, False, k) for k, p in enumerate(x)]  # its own number
+    points += [(p, guidance * len(x) / len(far), False, None) for p in far]
+    pairs = [(i, j) for i in range(len(x)) for j, p in enumerate(points) if p[3] != i]
+    distances = {(i, j): (x[i] - points[j][0]).norm() for i, j in pairs}
+    scale = temperature * sum(distances.values()) / len(distances)
+    kernels = {pair: (-distance / scale).exp() for pair, distance in distances.items()}
+    moves = []
+    for i in range(len(x)):
+        near, away = [], []
+        row = sum(kernels[i, j] * points[j][1] for k, j in pairs if k == i)
+        for j, (place, often, attracts, own) in enumerate(points):
+            if own != i:
+                column = sum(kernels[pair] for pair in pairs if pair[1] == j)
+                weight = often * kernels[i, j] / (row * column).sqrt()
+                (near if attracts else away).append((weight, place))
+        moves.append(sum(a * r * (p - q) for a, p in near for r, q in away))
+    found = torch.stack(moves)
+    return found / (found**2).mean().sqrt()
+
+
+class Generator(torch.nn.Sequential):
+    """Features -> images between 0 and 1, by one layer."""
+
+    def __init__(self, size, shape):
+        layers = torch.nn.Linear(size, 64), torch.nn.Sigmoid(), torch.nn.Unflatten(1, shape)
+        super().__init__(*layers)
+
+
+def test_a_training_step_moves_images_along_the_field():
+    """Whole images at two sizes and two windows, which count half each; two classes, guided."""
+    options = {"generated": 7, "scales": (1, 4), "windows": 2, "guidance": 0.5}
+    options |= {"temperatures": TEMPERATURES, "latent_dim": 3}
+    model = Drift((1, 8, 8), 2, Generator, **options).double()
+    real, real_labels = torch.rand(10, 1, 8, 8).double(), torch.tensor([0, 1, 1, 0, 1] * 2)
+    found = step(model, real, real_labels)
+
+    with seeded():
+        random = model.batch_generator(0)
+        latents = torch.randn(7, 3, generator=random)
+        labels = torch.randint(2, (7,), generator=random)
+        places = (torch.rand(2, 2, generator=random) * 8).int().tolist()
+    layer, told = model.network[0], 3**0.5 * torch.eye(2).double()[labels]
+    inputs = torch.cat([latents, told], dim=1)
+    fake = (1 / (1 + (-(inputs @ layer.weight.T + layer.bias)).exp())).view(7, 1, 8, 8)
+
+    def at(y, x):
+        return lambda images: torch.nn.functional.pad(images, [3] * 4)[:, :, y : y + 7, x : x + 7]
+
+    views = [(1, lambda images: images)]
+    views += [(1, lambda images: images.unflatten(3, (2, 4)).unflatten(2, (2, 4)).mean((3, 5)))]
+    views += [(1 / 2, at(*place)) for place in places]
+    expected = 0
+    for part, view in views:
+        seen, known = view(fake).flatten(1), view(real).flatten(1)
+        target = seen.detach().clone()
+        for k in range(2):
+            x = target[labels == k].clone()
+            for temperature in TEMPERATURES:
+                own = known[real_labels == k]
+                target[labels == k] += written_out(x, own, known, temperature, 0.5)
+        expected = expected + part * ((seen - target) ** 2).mean()
+    assert_same(found, expected, model.network.parameters())
+
+
+def test_samples_are_of_the_average():
+    model = Drift((1, 8, 8), 2, Generator, latent_dim=3).eval()
+    latents, labels = model.sample_grid()
+    before = sample(model, latents, labels)
+    torch.nn.init.constant_(model.network[0].weight, 9.0)
+    assert torch.equal(sample(model, latents, labels), before)
 
 
 def test_each_class_drifts_for_itself():

@@ -110,6 +110,14 @@ def test_auxiliary_loss_adds_the_class_of_real_images_to_realness() -> None:
     expected = expected + 0.5 * F.cross_entropy(classes[:2], labels)
     torch.testing.assert_close(loss, expected)
     assert stats["acc_real"] == (realness[:2] > 0).float().mean()
+    # for the generator: that fakes are real, and show their class
+    loss, _ = head.generator_loss((IMAGES, labels), REAL)
+    expected = F.binary_cross_entropy_with_logits(realness[:2], torch.ones(2))
+    torch.testing.assert_close(loss, expected + 0.5 * F.cross_entropy(classes[:2], labels))
+    loss, accuracy = head.evaluate(IMAGES, labels)
+    torch.testing.assert_close(loss, expected + 0.5 * F.cross_entropy(classes[:2], labels))
+    hits = (realness[:2] > 0) & (classes[:2].argmax(dim=1) == labels)
+    assert accuracy == hits.float().mean()
 
 
 def test_projection_judges_realness_by_the_class_asked_for() -> None:

@@ -111,6 +111,17 @@ def test_a_cluster_is_drawn_as_often_as_it_occurs(clusters: Clusters) -> None:
     assert share == pytest.approx(0.75, abs=0.01)  # 4.6 standard deviations
 
 
+def test_ranges_end_where_the_shares_of_the_clusters_do() -> None:
+    found = [Clusters(4, SHAPE, uniform) for uniform in (True, False)]
+    for clusters in found:
+        clusters.limits.copy_(clusters._limits(torch.tensor([10, 50, 20, 20])))
+    ends = torch.tensor([0.1, 0.6, 0.8])
+    torch.testing.assert_close(found[0].limits, ends)
+    torch.testing.assert_close(torch.distributions.Normal(0, 1).cdf(found[1].limits), ends)
+    numbers = torch.tensor([0.0, 0.1, 0.5999, 0.6, 0.9])
+    assert found[0].of_noise(numbers).tolist() == [0, 1, 1, 2, 3]
+
+
 def test_as_many_images_as_clusters_are_enough() -> None:
     images = torch.rand(5, *SHAPE)
     found = Clusters(5, SHAPE, uniform=False)
