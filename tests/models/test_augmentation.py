@@ -26,12 +26,12 @@ def test_each_option_alone_changes_images(option: str) -> None:
 
 
 def test_whole_pixels_shift_exactly_and_zeros_come_in() -> None:
-    images = torch.rand(1, 1, 28, 28)
+    images = torch.rand(1, 1, 28, 20)
     shifted = transform(images, matrices([[1.0, 0.0, 3.0], [0.0, 1.0, -2.0]]))
     # each pixel comes from 3 columns to its right and 2 rows above it
-    assert_close(shifted[..., 2:, :25], images[..., :26, 3:])
+    assert_close(shifted[..., 2:, :17], images[..., :26, 3:])
     assert shifted[..., :2, :].abs().max() < 1e-5
-    assert shifted[..., 25:].abs().max() < 1e-5
+    assert shifted[..., 17:].abs().max() < 1e-5
 
 
 def test_a_quarter_turn_is_rot90() -> None:

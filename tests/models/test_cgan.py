@@ -70,3 +70,11 @@ def test_the_class_changes_what_is_drawn(conditioning: str) -> None:
     assert (zero - one).abs().max() > 1e-4
     mixed = model(latents, torch.eye(10)[[0, 1]] / 2 + torch.eye(10)[[1, 0]] / 2)
     assert torch.isfinite(mixed).all()
+
+
+def test_both_networks_know_as_many_classes_as_the_data() -> None:
+    model = small(ConditionalGAN, num_classes=3, conditioning="embedding")
+    assert (
+        model.discriminator.classes.out_features == len(model.discriminator.embedding.weight) == 3
+    )
+    assert model.generator.embedding.weight.std() > 0.5  # as the latents are

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models import GAN, ConditionalGAN
-from models.gan.lecture import SoftmaxHead
+from models.gan.lecture import LectureGenerator, LectureTrunk, SoftmaxHead
 from models.gan.networks import (
     ImageShape,
     ModernGenerator,
@@ -46,6 +47,13 @@ def test_lecture_gan_has_the_parameters_of_the_slides() -> None:
     assert count(model.discriminator) == discriminator == 3_485_441
 
 
+def test_the_lectures_layers_are_as_keras_makes_them() -> None:
+    (norm,) = (part for part in LectureGenerator(4, SHAPE) if isinstance(part, nn.BatchNorm1d))
+    assert (norm.eps, norm.momentum) == (1e-3, 0.01)
+    (dropout,) = (part for part in LectureTrunk(SHAPE, 2) if isinstance(part, nn.Dropout))
+    assert dropout.p == 0.5
+
+
 def test_lecture_cgan_has_the_parameters_of_the_slides() -> None:
     model = ConditionalGAN(SHAPE, 10, head=SoftmaxHead, **LECTURE_CGAN, latent_dim=100)
     discriminator = (
@@ -80,6 +88,37 @@ def test_modern_networks_take_images_of_any_allowed_shape(shape: ImageShape, det
     features = 4 * 2 * math.ceil(shape[1] / 8) * math.ceil(shape[2] / 8)
     assert count_features(trunk, shape) == features
     assert trunk(images).shape == (3, features)
+
+
+def test_the_modern_generator_is_its_layers_written_out() -> None:
+    model = ModernGenerator(3, (1, 16, 20), width=2, hidden=(5,)).double().eval()
+    with_weights: Any = [part for part in model if [*part.parameters()]]
+    hidden, norm_1, dense, norm_2, up, norm_3, out = with_weights
+
+    def normed(values: Tensor, norm: Any) -> Tensor:
+        nn.init.normal_(norm.weight)  # its running mean is 0, its variance 1
+        nn.init.normal_(norm.bias)
+        scaled = values.movedim(1, -1) / (1 + 1e-5) ** 0.5 * norm.weight + norm.bias
+        return scaled.clamp(min=0).movedim(-1, 1)
+
+    def doubled(images: Tensor, layer: Any) -> Tensor:
+        large = images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        return F.conv2d(large, layer.weight, layer.bias, padding=2)
+
+    features = torch.randn(4, 3).double()
+    images = normed(features @ hidden.weight.T, norm_1) @ dense.weight.T
+    images = normed(doubled(normed(images.view(4, 4, 4, 5), norm_2), up), norm_3)
+    expected = 1 / (1 + (-doubled(images, out)).exp())
+    torch.testing.assert_close(model(features), expected)
+
+
+def test_the_modern_trunk_is_its_layers_written_out() -> None:
+    model, images = ModernTrunk((1, 16, 20), width=2).double(), torch.rand(4, 1, 16, 20).double()
+    expected = images
+    for layer in (part for part in model if isinstance(part, nn.Conv2d)):
+        expected = F.conv2d(expected, layer.weight, layer.bias, stride=2, padding=1)
+        expected = torch.where(expected > 0, expected, 0.2 * expected)
+    torch.testing.assert_close(model(images), expected.flatten(1))
 
 
 def test_features_may_also_go_around_the_hidden_layers() -> None:

@@ -1,6 +1,7 @@
 """The contract of generative models, fulfilled by a model that is no GAN."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,3 +80,29 @@ def test_an_image_does_not_depend_on_the_processes_that_draw(world_size: int) ->
         assert torch.equal(draw.latents, torch.stack([whole[int(i)] for i in draw.places]))
         assert draw.labels is not None
         assert torch.equal(draw.labels, draw.places % 10)
+
+
+def test_a_sample_has_its_own_label_in_blocks_of_any_size() -> None:
+    model, labels = small(ConditionalGAN), torch.arange(10)
+    latents = torch.randn(10, 4)
+    torch.testing.assert_close(sample(model, latents, labels, 3), sample(model, latents, labels))
+
+
+def test_latents_are_normal_or_uniform() -> None:
+    random = torch.Generator().manual_seed(0)
+    normal, uniform = (small(latent=kind).draw(500, random)[0] for kind in ("gaussian", "uniform"))
+    assert normal.mean().abs() < 0.1
+    assert normal.std().item() == pytest.approx(1, abs=0.05)
+    assert 0 <= uniform.min() < uniform.max() < 1
+    assert uniform.std().item() == pytest.approx(12**-0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("classes", [None, [2, 0, 1]])
+def test_a_later_draw_goes_on_with_other_latents_and_the_next_classes(classes: Any) -> None:
+    model = small(ConditionalGAN, num_classes=3)
+    first, second, rest = Draws(model, 1100, classes=classes)
+    assert not torch.equal(first.latents, second.latents)
+    turns = torch.tensor(classes or [0, 1, 2])
+    for draw in (first, second, rest):
+        assert draw.labels is not None
+        assert torch.equal(draw.labels, turns[draw.places % 3])

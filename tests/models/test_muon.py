@@ -35,6 +35,19 @@ def test_first_step_follows_the_orthogonal_gradient():
     assert weight[1, 1].abs() > 0.03  # though its gradient is 500 times smaller than the other
 
 
+def test_momentum_is_averaged_and_looks_ahead():
+    """Each step adds a twentieth of the gradient to the momentum, and mixes them once more."""
+    gradients = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
+    weight, momentum, expected = nn.Parameter(torch.zeros(3, 5)), 0, torch.zeros(3, 5)
+    optimizer = MuonWithAdam([weight], lr=0.1)
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimizer.step()
+        momentum = 0.95 * momentum + 0.05 * gradient
+        expected -= 0.1 * orthogonal((0.95 * momentum + 0.05 * gradient)[None])[0]
+        torch.testing.assert_close(weight.detach(), expected)
+
+
 def test_tall_matrices_step_further():
     tall, wide = nn.Parameter(torch.zeros(16, 4)), nn.Parameter(torch.zeros(4, 16))
     tall.grad = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))

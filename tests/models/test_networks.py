@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 
 from models.base import NetworkCallable
+from models.fast_layers import Dropout
 from models.networks import (
     VGG16,
     ConvNet,
@@ -53,6 +54,25 @@ def test_feed_forward_is_affine_maps_with_the_activation_between() -> None:
     hidden = torch.tanh(x @ first.weight.T + first.bias)
     hidden = torch.tanh(hidden @ second.weight.T + second.bias)
     torch.testing.assert_close(network(x), hidden @ last.weight.T + last.bias)
+
+
+def test_a_share_of_each_hidden_layer_is_dropped() -> None:
+    layers = [
+        part for part in FeedForward((2,), 1, (3, 3), dropout=0.3) if isinstance(part, Dropout)
+    ]
+    assert [layer.p for layer in layers] == [0.3, 0.3]
+
+
+def test_softmax_as_activation_is_over_the_units() -> None:
+    rows = torch.randn(4, 3)
+    torch.testing.assert_close(activation_layer("softmax")(rows).sum(dim=1), torch.ones(4))
+
+
+def test_a_convolution_has_a_bias_only_without_batch_norm() -> None:
+    for batch_norm in (True, False):
+        network = VGG16((1, 32, 32), 10, 1 / 64, batch_norm=batch_norm)
+        layers = [part for part in network if isinstance(part, nn.Conv2d)]
+        assert {layer.bias is None for layer in layers} == {batch_norm}
 
 
 def test_lecture_networks_have_the_slides_parameters() -> None:

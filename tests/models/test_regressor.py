@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from datamodules import Functions
 from models import FunctionMLP
 from models.networks import OneHiddenLayer
-from tests.models.classifiers import count_parameters, trainer
+from tests.models.classifiers import count_parameters, fit, trainer
 
 
 def test_it_is_the_theorems_sum_and_a_constant() -> None:
@@ -33,6 +34,15 @@ def test_units_start_to_turn_all_over_the_interval() -> None:
     assert slopes.mean() == pytest.approx(0.5, abs=0.02)
 
 
+def test_slopes_are_shared_by_the_variables() -> None:
+    """As many units cover a square: their widths reach down to 1 / 4000^(1/2) of it."""
+    layer = OneHiddenLayer((2,), 1, 4000)[1].requires_grad_(False)
+    slopes = layer.weight.norm(dim=1).log() / math.log(4000)
+    assert 0 <= slopes.min() < 0.01
+    assert 0.49 < slopes.max() <= 0.5001
+    assert (layer.weight[:, 0].abs() / layer.weight.norm(dim=1)).std() > 0.2  # in all directions
+
+
 def test_logged_errors_are_those_of_all_points_at_once() -> None:
     torch.manual_seed(0)
     model, data = FunctionMLP(), Functions(num_eval=101, batch_size=7)
@@ -41,3 +51,20 @@ def test_logged_errors_are_those_of_all_points_at_once() -> None:
     errors = (model(points) - values).detach().abs()
     assert logged["test/sup_error"] == pytest.approx(errors.max().item(), rel=1e-5)
     assert logged["test/loss"] == pytest.approx(errors.square().mean().item(), rel=1e-5)
+
+
+def test_a_schedule_moves_with_each_step() -> None:
+    def halve(optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+    model = FunctionMLP(scheduler=halve)
+    run = fit(model, Functions(num_train=64), limit_train_batches=2, limit_val_batches=0)
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 / 4)
+
+
+def test_mixed_precision_does_not_blur_the_function() -> None:
+    model, points = FunctionMLP(), torch.randn(5, 1)
+    batch = points, points.sin()
+    expected = model.step(batch)["predictions"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.step(batch)["predictions"], expected)

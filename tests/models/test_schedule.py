@@ -1,0 +1,28 @@
+"""The learning rate over a run, in closed form."""
+
+import math
+
+import pytest
+
+from models.schedule import Schedule
+
+
+@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+def test_a_rate_rises_stays_and_falls(shape) -> None:
+    """Of 100 steps, 10 rise, 30 stay, and over 60 it falls."""
+    schedule = Schedule(shape, hold=0.3, warmup=0.1)
+    found = [schedule.factor(step, 100) for step in range(101)]
+    assert found[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert found[10:41] == [1.0] * 31
+    falls = {
+        "constant": lambda share: 1.0,
+        "linear": lambda share: 1 - share,
+        "cosine": lambda share: 0.5 + 0.5 * math.cos(math.pi * share),
+    }
+    assert found[40:] == pytest.approx([falls[shape](step / 60) for step in range(61)])
+
+
+def test_only_a_rate_that_never_changes_is_constant() -> None:
+    assert Schedule().is_constant
+    assert not Schedule(warmup=0.1).is_constant
+    assert not Schedule("linear").is_constant
