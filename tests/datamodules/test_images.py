@@ -47,7 +47,7 @@ def test_auto_without_a_named_folder_falls_back_to_digits_loudly_and_on_the_reco
 
 @pytest.mark.filterwarnings("ignore:MNIST WAS NOT FOUND")
 @pytest.mark.parametrize("dataset", ["auto", "digits"])
-@pytest.mark.parametrize(("wanted", "batch_size"), [(5120, 1280), (1280, 1280), (64, 64)])
+@pytest.mark.parametrize(("wanted", "batch_size"), [(10240, 1280), (1280, 1280), (64, 64)])
 def test_a_batch_for_mnist_is_halved_until_the_small_digits_fill_it(
     dataset: Any,
     wanted: int,

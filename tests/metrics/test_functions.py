@@ -1,6 +1,8 @@
 """Every score in closed form or by its definition, sample by sample."""
 
 import math
+from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from metrics.samples import Samples
 from tests.metrics.samples import CLASSES, draw, of, sets
 
 NONE = of(torch.zeros(0, 4))
+gan_train_module = import_module("metrics.gan_train")
 
 
 def cloud(count: int, seed: int = 0, size: int = 4, scale: float = 1.0) -> Tensor:
@@ -284,3 +287,29 @@ def test_scores_of_an_apple_gpu_are_computed_on_the_cpu() -> None:
     for name in ("frechet", "precision", "recall", "kid", "label_accuracy", "modes_kl"):
         score = getattr(functions, name)
         torch.testing.assert_close(score(there, here, here), score(here, here, here))
+
+
+@pytest.mark.parametrize("count", [200, 250])
+def test_gan_train_takes_each_image_once_before_any_twice(count: int) -> None:
+    torch.manual_seed(0)
+    batches = [*gan_train_module._batches(count, 4)]
+    assert all(len(batch) == 100 for batch in batches)
+    for first, second in (batches[:2], batches[2:]):
+        assert len(torch.cat([first, second]).unique()) == 200
+    assert not torch.equal(batches[0], batches[2])
+
+
+def test_gan_train_lowers_its_rate_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metrics.gan_train.STEPS", 10)
+    rates: list[float] = []
+    real = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *args: Any, **kwargs: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    functions.gan_train(draw(120, 0), draw(9, 1), draw(9, 2))
+    assert rates[0] == pytest.approx(0.005 / 25)
+    assert max(rates) > 0.004
+    assert rates[-1] < 1e-6

@@ -9,7 +9,7 @@ import torch
 from datamodules.digits import load_digits
 from metrics import judge
 from metrics.export import export
-from metrics.judge import JudgeNetwork, load_judge, recipes, save_judge, sha256
+from metrics.judge import JudgeNetwork, judge_of_checkpoint, load_judge, recipes, save_judge, sha256
 from runtime.files import write_json
 
 NAMES = sorted(path.stem for path in judge.WEIGHTS.glob("*.npz"))
@@ -48,7 +48,8 @@ def test_what_is_saved_is_what_is_loaded(
     save_judge(saved, "mine", {"recipe": "none"})
     images = torch.randint(256, (4, *shape), dtype=torch.uint8)
     loaded = load_judge("mine")
-    features, classes = loaded.judge(images)
+    with torch.autocast("cpu", torch.bfloat16):  # a run's precision does not count
+        features, classes = loaded.judge(images)
     assert features.shape == (4, sizes.get("num_features", 64))
     assert (loaded.image_shape, loaded.num_classes) == (shape, num_classes)
     torch.testing.assert_close(features, saved.eval().judge(images)[0])
@@ -94,12 +95,18 @@ def test_a_tested_run_is_exported(own_weights: Path) -> None:
     weights = {f"ema.network.{key}": value for key, value in network.state_dict().items()}
     weights["network.classes.bias"] = torch.zeros(4)
     checkpoint = {"hyper_parameters": {"input_shape": [3, 8, 8]}, "seed": 5, "global_step": 7}
-    torch.save(checkpoint | {"state_dict": weights}, run / "checkpoints" / "last.ckpt")
+    state = checkpoint | {"state_dict": weights}
+    torch.save(state, run / "checkpoints" / "last.ckpt")
     write_json(run / "metrics.json", {"test": {"scores": {"accuracy": 0.9}, "examples": 40}})
     export(run, "mine")
     images = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
     torch.testing.assert_close(load_judge("mine").judge(images)[0], network.eval().judge(images)[0])
-    assert recipes()["mine"]["test_accuracy"] == 0.9
+    found = recipes()["mine"]
+    assert (found["test_accuracy"], found["seed"], found["steps"]) == (0.9, 5, 7)
+    assert torch.__version__.startswith(found["torch"] or "none")
+    export(run, "other")
+    assert set(recipes()) == {"mine", "other"}
+    assert not any(part.training for part in judge_of_checkpoint(state).modules())
     torch.save(checkpoint | {"state_dict": {}}, run / "checkpoints" / "last.ckpt")
     with pytest.raises(SystemExit, match=r"is not a tested run of configs/judge/mine\.yaml"):
         export(run, "mine")

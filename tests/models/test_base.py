@@ -1,15 +1,17 @@
 """Seeds and logging."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning import Callback, seed_everything
+from torch import nn
 
 from datamodules import Iris
 from models import IrisMLP
-from models.base import derive_seed
+from models.base import derive_seed, eval_mode
 from tests.models.classifiers import fit as fit_classifier
 from tests.models.classifiers import trainer
 from tests.models.gans import DROPOUT, fit, small
@@ -19,6 +21,21 @@ def test_seeds_depend_on_every_number_and_their_order() -> None:
     seeds = {derive_seed(*n) for n in ((0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0), (0, 0, 0))}
     assert len(seeds) == 5
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_each_batch_of_each_epoch_has_its_own_noise() -> None:
+    model, seen = small(), set()
+    for epoch, batch in ((0, 0), (0, 1), (1, 0)):
+        model._trainer = SimpleNamespace(current_epoch=epoch)
+        seen.add(model.batch_generator(batch).initial_seed())
+    assert len(seen) == 3
+
+
+def test_eval_mode_restores_the_mode_of_each_layer() -> None:
+    network = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+    with eval_mode(network):
+        assert not any(part.training for part in network.modules())
+    assert [part.training for part in network.modules()] == [True, True, False]
 
 
 def test_the_seed_is_that_of_seed_everything_and_a_checkpoints_when_resuming() -> None:

@@ -1,11 +1,13 @@
 """The moving average of weights."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from models import IrisMLP
 from models.averaging import Averaging
 
 
@@ -29,6 +31,13 @@ def test_batch_norm_statistics_follow_and_counters_stay() -> None:
     average.update(network, step=100)
     torch.testing.assert_close(average.network.running_mean, torch.full((2,), 0.5))
     assert average.network.num_batches_tracked == 0
+
+
+def test_an_update_has_the_examples_of_all_its_batches_and_processes() -> None:
+    model: Any = IrisMLP(average=Averaging(half_life=100))
+    model._trainer = SimpleNamespace(accumulate_grad_batches=3, world_size=2)
+    model.count_examples(5)
+    assert model._examples == 30
 
 
 def test_it_rests_in_eval_mode_and_learns_nothing() -> None:

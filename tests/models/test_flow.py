@@ -6,6 +6,7 @@ from torch import nn
 
 from models import Flow
 from models.averaging import Averaging
+from models.base import derive_seed
 from models.plane import PlaneVelocity
 from runtime.errors import UserError
 from tests.models.closed_form import assert_same, seeded, step
@@ -189,3 +190,15 @@ def test_the_network_of_the_plane_returns_a_point_that_is_clean_already():
     assert not torch.allclose(found[1], points[1])
     told = network(points, torch.tensor([1.0, 0.5]), classes + 1)
     assert not torch.allclose(told[1], found[1])
+
+
+def test_a_validation_is_at_evenly_spread_times():
+    model, images = flow(Linear(0.5), average=Averaging()), torch.rand(8, 2)
+    logged = []
+    model.log_means_of_examples = lambda values, count: logged.append(values["val/loss"])
+    for batch_idx in (0, 0, 1):
+        model.validation_step((images, torch.zeros(8)), batch_idx)
+    random = torch.Generator().manual_seed(derive_seed(0, 0))
+    noise, times = torch.randn(8, 2, generator=random), torch.arange(1, 16, 2) / 16
+    torch.testing.assert_close(logged[0], model.loss(images, None, noise, times))
+    assert logged[0] == logged[1] != logged[2]

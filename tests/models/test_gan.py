@@ -1,6 +1,7 @@
 """Invariants of adversarial training, and one step worked out by hand."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from models.gan import penalties as penalties_module
 from models.gan.heads import AuxiliaryHead
 from models.gan.penalties import Penalties
 from models.schedule import Schedule
-from tests.models.gans import DROPOUT, KINDS, fit, same, sgd, small, state
+from tests.models.gans import DROPOUT, KINDS, SHAPE, fit, same, sgd, small, state
 
 
 def test_both_networks_start_as_told() -> None:
@@ -273,3 +274,27 @@ def test_a_loss_scale_does_not_change_the_updates() -> None:
             for model in (start, full, half)
         )
         assert (after_half - after).norm() <= 0.06 * (after - before).norm(), network
+
+
+def test_each_turn_gets_its_images_as_they_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Penalties are of real and of generated images; both turns go through the view."""
+
+    class Dark(nn.Module):
+        def forward(self, images: Tensor, step: int) -> Tensor:
+            return images / 1000
+
+    model, seen = small(view=Dark, penalties=Penalties(r1=1.0)), list[Any]()
+    model._trainer = SimpleNamespace(world_size=1, global_rank=0, global_step=0)
+    monkeypatch.setattr(Penalties, "of", lambda self, _, *parts: seen.append(parts) or 0.0)
+    random, real = torch.Generator().manual_seed(0), (torch.rand(4, *SHAPE), None)
+    fake = model.fakes_for_discriminator(4, random)
+    assert not fake[0].requires_grad
+    model.discriminator_loss(real, fake)
+    assert seen == [(real, fake, 0)]
+    judged = model.discriminator.generator_loss
+    monkeypatch.setattr(
+        model.discriminator, "generator_loss", lambda *a: seen.append(a) or judged(*a)
+    )
+    model.generator_loss(real, random)
+    for images, _ in (fake, seen[-1][0]):
+        assert 0 < images.max() <= 1 / 1000

@@ -18,7 +18,8 @@ from models.gan.networks import (
     count_features,
 )
 from models.layers import Pack, initialize_
-from models.plane import PlaneGenerator
+from models.plane import PlaneGenerator, PlaneTrunk, PlaneVelocity
+from models.unet import sines
 from runtime.errors import UserError
 from tests.models.gans import LECTURE, LECTURE_CGAN, SHAPE
 
@@ -70,6 +71,18 @@ def test_drawn_points_start_around_the_middle_of_the_plane() -> None:
     generator = PlaneGenerator(4, (2,))
     points = generator(torch.randn(2000, 4))
     torch.testing.assert_close(points.mean(dim=0), torch.tensor([0.5, 0.5]), atol=0.1, rtol=0)
+
+
+def test_networks_of_the_plane_see_it_four_times_as_large() -> None:
+    generator, trunk, velocity = PlaneGenerator(3, (2,)), PlaneTrunk((2,)), PlaneVelocity((2,), 2)
+    features, points, times = torch.randn(5, 3), torch.rand(5, 2), torch.rand(5)
+    layers = nn.Sequential(*generator)
+    torch.testing.assert_close(generator(features), 0.5 + layers(features) / 4)
+    torch.testing.assert_close(trunk(points), nn.Sequential(*trunk)(8 * points - 4))
+    classes = torch.eye(2)[torch.arange(5) % 2]
+    known = torch.cat([4 * points, sines(times), classes], dim=1)
+    expected = points + (1 - times[:, None]) * velocity.layers(known)
+    torch.testing.assert_close(velocity(points, times, classes), expected)
 
 
 @pytest.mark.parametrize(("packing", "first"), [(1, nn.Conv2d), (2, Pack)])

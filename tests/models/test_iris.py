@@ -30,6 +30,16 @@ def test_noise_has_the_pooled_covariance_within_classes() -> None:
     assert noise.mean(dim=0).abs().max() < 0.05
 
 
+def test_variation_is_a_factor_of_the_noise() -> None:
+    inputs, targets = torch.randn(30, 4), torch.arange(30) % 3
+    torch.manual_seed(1)
+    moved = IrisMLP(variation=0.25).augment(inputs, targets) - inputs
+    torch.manual_seed(1)
+    IrisMLP()  # draws its weights, as the other did
+    torch.testing.assert_close(moved, 0.25 * within_class_noise(inputs, targets))
+    assert torch.equal(IrisMLP().augment(inputs, targets), inputs)
+
+
 def test_an_example_alone_of_its_class_gives_no_noise() -> None:
     noise = within_class_noise(torch.randn(3, 4), torch.tensor([0, 1, 2]))
     assert torch.equal(noise, torch.zeros(3, 4))

@@ -1,5 +1,6 @@
 """A GAN that finds its classes itself: they come from the images, not from the labels."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,6 +121,25 @@ def test_ranges_end_where_the_shares_of_the_clusters_do() -> None:
     torch.testing.assert_close(torch.distributions.Normal(0, 1).cdf(found[1].limits), ends)
     numbers = torch.tensor([0.0, 0.1, 0.5999, 0.6, 0.9])
     assert found[0].of_noise(numbers).tolist() == [0, 1, 1, 2, 3]
+
+
+def test_both_networks_are_told_the_cluster_of_the_last_number() -> None:
+    model: Any = self_conditioned()
+    latents = torch.randn(50, 4)
+    clusters = model.clusters.of_noise(latents[:, 3])
+    assert len(clusters.unique()) == 6
+    expected = torch.cat([latents[:, :3], torch.eye(6)[clusters]], dim=1)
+    assert torch.equal(model.generator_input(latents, None), expected)
+    model._trainer = SimpleNamespace(world_size=1, global_rank=0)
+    latents, told = model.draw_share(50, torch.Generator().manual_seed(0))
+    assert torch.equal(told, model.clusters.of_noise(latents[:, 3]))
+
+
+def test_large_images_are_described_at_the_size_of_small_ones() -> None:
+    images = groups()[:5]
+    large = images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    found = Clusters(2, (1, 56, 56), uniform=False).describe(large)
+    torch.testing.assert_close(found, Clusters(2, SHAPE, uniform=False).describe(images))
 
 
 def test_as_many_images_as_clusters_are_enough() -> None:
