@@ -1,9 +1,10 @@
 """The embedded digits look as MNIST's do."""
 
 import pytest
+import sklearn.datasets
 import torch
 
-from datamodules.digits import load_digits
+from datamodules.digits import in_mnist_frame, load_digits
 
 MNIST_BRIGHTNESS = 0.1307  # mean of its training pixels
 
@@ -31,3 +32,13 @@ def test_digits_are_framed_as_mnist_frames_its_digits() -> None:
         mass = images.sum(dim=[d for d in (1, 2, 3) if d != side])
         centre = (mass * places).sum(dim=1) / mass.sum(dim=1)
         assert (centre - 13.5).abs().max() <= 0.51  # moved by whole pixels
+
+
+def test_digits_are_those_of_scikit_learn_stratified() -> None:
+    train, test = load_digits()
+    digits = sklearn.datasets.load_digits()
+    shares = test.targets.bincount() - 0.2 * torch.from_numpy(digits.target).bincount()
+    assert shares.abs().max() < 1
+    small = torch.from_numpy(digits.images[:1, None]).float() / 16
+    first = (in_mnist_frame(small) * 255).round().byte()
+    assert any((split.inputs == first).all(dim=(1, 2, 3)).any() for split in (train, test))

@@ -106,3 +106,4 @@ def test_a_function_without_values_is_refused_with_a_remedy() -> None:
         Functions("sin(x)", dimensions=2)
     with pytest.raises(UserError, match=r"num_eval 8 .*set --data.num_eval to 9"):
         Functions("x1", dimensions=2, num_eval=8)
+    assert len(splits("x1", dimensions=2, num_eval=9).test.targets) == 9

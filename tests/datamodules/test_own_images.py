@@ -394,6 +394,8 @@ def test_colour_images_have_their_channels_first_and_their_content_as_identity(
     assert read(str(moved)).identity() == data.identity()
     other = read(archive(tmp_path, images=255 - COLOUR, labels=LABELS))
     assert other.identity() != data.identity()
+    relabelled = read(archive(tmp_path, images=COLOUR, labels=LABELS[::-1]))
+    assert relabelled.identity() != data.identity()
 
 
 def test_given_arrays_stay_and_labels_may_be_a_column(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 import cli
 import ladder
 from datamodules import Points
-from datamodules.points import MODES
+from datamodules.points import MODES, centres, draw_points
 from runtime.errors import UserError
 from tests.test_cli import fails
 
@@ -62,3 +62,50 @@ def test_points_and_images_do_not_take_each_others_networks(tmp_path, capsys):
     )
     drift = "--config=configs/points/drift.yaml", "--data=Images", "--data.dataset=digits"
     assert "PlaneGenerator takes points in the plane" in fails(capsys, "fit", *drift, root)
+
+
+def drawn(shape):
+    return draw_points(shape, 8192, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("shape", "spread"), [("ring", 0.015), ("grid", 0.01)])
+def test_modes_are_gaussians_around_their_centres(shape, spread):
+    points, modes = drawn(shape)
+    angles = torch.arange(8) * torch.pi / 4
+    sides = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+    known = {
+        "ring": 0.5 + 0.35 * torch.stack([angles.cos(), angles.sin()], dim=1),
+        "grid": torch.stack([sides.repeat_interleave(5), sides.repeat(5)], dim=1),
+    }[shape]
+    torch.testing.assert_close(centres(shape), known)
+    apart = points - known[modes]
+    assert apart.mean(dim=0).abs().max() < spread / 20
+    torch.testing.assert_close(apart.std(dim=0), torch.full((2,), spread), rtol=0.05, atol=0)
+
+
+def test_squares_of_a_checkerboard_meet_at_their_corners():
+    points, modes = drawn("checkerboard")
+    cells = (4 * points).long()
+    assert ((cells.sum(dim=1) % 2) == 0).all()
+    assert len(cells.unique(dim=0)) == 8
+    assert torch.equal(cells[:, 1], modes // 2)
+
+
+def test_moons_are_half_circles_that_reach_into_each_other():
+    points, modes = drawn("moons")
+    middle = torch.tensor([[0.375, 0.4375], [0.625, 0.5625]])[modes]
+    assert ((points - middle).norm(dim=1) - 0.25).abs().max() < 5 * 0.015
+    above = (points - middle)[:, 1] * (1 - 2 * modes)
+    assert above.min() > -5 * 0.015
+
+
+def test_a_spiral_is_equally_dense():
+    radius = (drawn("spiral")[0] - 0.5).norm(dim=1)
+    assert radius.max() < 0.42 + 5 * 0.01
+    assert (radius < 0.21).float().mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_mode_counts_from_a_fifth_of_its_points():
+    whole = torch.cat([centre.expand(100, 2) for centre in centres("ring")])
+    for few, expected in ((30, 8), (10, 7)):
+        assert Points("ring").found(whole[: 700 + few])[0] == expected

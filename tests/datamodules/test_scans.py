@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from datamodules.scans import find_figure, place
+from datamodules.scans import _fit_paper, border, find_figure, place
 
 FONT = Path(matplotlib.__file__).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
 Levels = np.ndarray
@@ -73,3 +73,16 @@ def test_a_figure_is_centred_by_its_mass_and_stays_inside() -> None:
     assert (image.sum(axis=0) > 5).nonzero()[0].tolist() == [9, 10]
     at_the_edge = place(bar, (20, 20), 0.5, (0.0, 1.0))
     assert at_the_edge[:10, 10:].sum() == pytest.approx(at_the_edge.sum())
+
+
+def test_a_border_is_the_outermost_pixels() -> None:
+    image = np.arange(20.0).reshape(4, 5)
+    assert sorted(border(image)) == [0, 1, 2, 3, 4, 5, 9, 10, 14, 15, 16, 17, 18, 19]
+
+
+def test_paper_is_a_quadratic_function_of_the_place() -> None:
+    y, x = np.meshgrid(np.linspace(-1, 1, 40), np.linspace(-1, 1, 60), indexing="ij")
+    light = 200 + 9 * x - 5 * y + 4 * x**2 + 3 * x * y - 7 * y**2
+    is_paper = np.random.default_rng(0).random(light.shape) < 0.5
+    written_on = np.where(is_paper, light, 0)
+    np.testing.assert_allclose(_fit_paper(written_on, is_paper), light)
