@@ -20,7 +20,7 @@ def accuracy(model: Any, gate: str) -> float:
     return (ones == torch.tensor(TRUTH[gate]).bool()).float().mean().item()
 
 
-def train(model: Any, gate: str, steps: int = 200) -> float:
+def train(model: Any, gate: str, steps: int = 80) -> float:
     fit(model, Gates(gate=gate), max_epochs=steps, limit_val_batches=0)
     return accuracy(model, gate)
 

@@ -22,11 +22,11 @@ def test_the_default_is_the_slides_network() -> None:
 def test_noise_has_the_pooled_covariance_within_classes() -> None:
     torch.manual_seed(0)
     scales = torch.tensor([[1.0, 0.0], [2.0, 0.5]])  # inputs are correlated
-    targets = torch.arange(3).repeat_interleave(400)
-    inputs = torch.randn(1200, 2) @ scales + 10.0 * targets[:, None]  # classes far apart
+    targets = torch.arange(3).repeat_interleave(200)
+    inputs = torch.randn(600, 2) @ scales + 10.0 * targets[:, None]  # classes far apart
     noise = torch.cat([within_class_noise(inputs, targets) for _ in range(20)])
     within = inputs - torch.stack([inputs[targets == k].mean(dim=0) for k in range(3)])[targets]
-    torch.testing.assert_close(noise.T.cov(), within.T @ within / 1197, atol=0.02, rtol=0.05)
+    torch.testing.assert_close(noise.T.cov(), within.T @ within / 597, atol=0.02, rtol=0.05)
     assert noise.mean(dim=0).abs().max() < 0.05
 
 
