@@ -106,3 +106,12 @@ def test_a_later_draw_goes_on_with_other_latents_and_the_next_classes(classes: A
     for draw in (first, second, rest):
         assert draw.labels is not None
         assert torch.equal(draw.labels, turns[draw.places % 3])
+
+
+def test_classes_beside_values_are_vectors_as_long_as_these() -> None:
+    model, values = small(ConditionalGAN, num_classes=3), torch.zeros(3, 16)
+    classes = model.with_classes(values, torch.tensor([2, 0, 1]))[:, 16:]
+    assert torch.equal(classes, 4 * torch.eye(3)[[2, 0, 1]])
+    mixed = model.with_classes(values, torch.full((3, 3), 0.5))[:, 16:]
+    assert torch.equal(mixed, torch.full((3, 3), 2.0))
+    assert model.with_classes(values, None) is values
