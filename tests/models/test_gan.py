@@ -121,6 +121,12 @@ def test_global_step_counts_batches(options: dict, generator_steps: int) -> None
     assert sum(generator for _, generator in steps.changed) == generator_steps
 
 
+def test_a_rest_of_an_epoch_updates_the_discriminator_alone() -> None:
+    steps = Steps()
+    fit(small(accumulate_grad_batches=3), steps, max_steps=5, limit_train_batches=5)
+    assert steps.changed == [(True, False), (False, True), (True, False)]
+
+
 def test_accumulated_batches_are_one_large_batch() -> None:
     """Without batch norm, two batches of 8 make the update of their 16 images, and one average."""
 

@@ -41,12 +41,12 @@ def says(head: Callable[..., Head], outputs: Any, num_classes: int | None = 10) 
 
 
 def test_a_plain_head_compares_real_with_fake() -> None:
-    logits = torch.tensor([2.0, 0.5, -1.0, 3.0])
+    logits = torch.tensor([2.0, -0.5, -1.0, -3.0])
     head = says(PlainHead, (logits,), num_classes=None)
     loss, stats = head.discriminator_loss((IMAGES, None), (IMAGES, None))
     target = torch.tensor([1.0, 1.0, 0.0, 0.0])
     torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target))
-    assert (stats["acc_real"], stats["acc_fake"]) == (1.0, 0.5)
+    assert (stats["acc_real"], stats["acc_fake"]) == (0.5, 1.0)
 
 
 def test_a_loss_of_pairs_gets_the_realness_of_both() -> None:
