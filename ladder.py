@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 
 import cli
-from commands.compare import compare
+from commands.compare import compare, logged_by
 from commands.demo import demo
 from commands.export import export
 from commands.loading import data_of, folder_of, load
@@ -91,13 +91,12 @@ def curves(run: Run) -> pd.DataFrame:
 
     A metric that was not logged at a step is NaN there. Scores of a later `test` are left out.
     """
-    file = _folder(run, "metrics.csv") / "metrics.csv"
-    if not file.is_file():
+    table = logged_by(_folder(run, "metrics.csv"))
+    if "step" not in table:
         raise UserError(
-            f"{run}: there is no metrics.csv here: give the folder of a run that logged something, "
-            "which a run shorter than trainer.log_every_n_steps does not"
+            f"{run}: there is no metrics.csv with steps here: give the folder of a run that logged "
+            "something, which a run shorter than trainer.log_every_n_steps does not"
         )
-    table = pd.read_csv(file)
     later = [name for name in table.columns if name.startswith("test/")]
     metrics = [name for name in table.columns if "/" in name and name not in later]
     table = table.drop(columns=later).dropna(subset=metrics, how="all")
@@ -121,11 +120,14 @@ def figure(run: Run, name: str) -> Image.Image:
     """
     folder = _folder(run, "figures")
     files = [*folder.glob("figures/*.png"), *folder.glob("samples*/*.png")]
-    found = {path.stem: path for path in sorted(files, key=lambda path: path.stat().st_mtime)}
+    found = {path.stem: path for path in sorted(files, key=lambda path: path.lstat().st_mtime)}
     if name not in found:
         raise UserError(f"{run} has no figure {name!r}: one of {', '.join(sorted(found))}")
-    with Image.open(found[name]) as image:
-        return image.copy()
+    try:
+        with Image.open(found[name]) as image:
+            return image.copy()
+    except Exception as error:  # PIL raises any kind for a broken file
+        raise UserError(f"{found[name]}: cannot be opened ({error})") from None
 
 
 def plot(

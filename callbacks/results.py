@@ -4,10 +4,12 @@ from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
 from figures.pictures import run_folder
+from runtime.errors import UserError
 from runtime.files import METRICS, read_json, write_json
 
 
@@ -33,4 +35,9 @@ def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
     """Writes the results of `val` or `test` into metrics.json. Every rank must call it."""
     if (folder := run_folder(trainer)) is not None:
         path = folder / METRICS
-        write_json(path, {**read_json(path), stage: found})
+        try:
+            known = read_json(path)
+        except UserError as error:  # not the end of a test that has scored for minutes
+            rank_zero_warn(f"{error}. It is written anew.")
+            known = {}
+        write_json(path, {**known, stage: found})

@@ -1,19 +1,22 @@
 """`python cli.py compare RUN RUN ...`: the results of several runs in one table."""
 
+import csv
 import io
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
 import metrics
+from commands import config_files
 from figures.style import styled, write_figure
 from runtime.errors import UserError, printable, require_printable
 from runtime.files import METRICS, read_json, whole_lines, write
@@ -27,6 +30,8 @@ MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of p
 SEED = "seed_everything"
 UNRELATED = ["trainer.default_root_dir", "ckpt_path", "experiment"]  # not to the results
 WIDEST = 24  # letters of a setting's value in the terminal
+LONGEST_NAME, LONGEST_LINE = 250, 100_000  # letters of a score's or setting's name, of a log's line
+MOST = 40  # runs in a picture
 ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", None: ""}
 PANEL, LINE, LETTER = 2.7, 0.36, 0.115  # width of a panel, height of a run, width of a letter, inch
 
@@ -42,6 +47,7 @@ class Run:
     settings: dict[str, Any]  # by dotted names
     scores: Scores
     floors: Scores  # scores of real images
+    steps: float | None  # that it has logged
 
 
 def compare(
@@ -77,7 +83,8 @@ def compare(
             "`python cli.py test --ckpt_path RUN` writes a run's results into its folder."
         )
     if empty:
-        print(f"Skipped, because there are no results: {', '.join(empty)}", file=sys.stderr)
+        skipped = f"Skipped, because there are no results: {', '.join(empty)}"
+        print(printable(skipped), file=sys.stderr)
     common = os.path.commonpath([run.folder.resolve().parent for run in scored])
     if out is not None:
         from figures.pictures import output_folder  # imports torch, which takes seconds
@@ -94,21 +101,20 @@ def find_runs(places: Iterable[Path]) -> list[Path]:
 
     found: list[Path] = []
     for place in places:
-        runs = {file.parent for name in RECORDS for file in place.glob(f"**/{name}")}
+        runs = [Path(at) for at, _, files in os.walk(place) if not {*RECORDS}.isdisjoint(files)]
         found += sorted(runs, key=natural)
     return [*dict.fromkeys(found)]
 
 
 def _row(run: Run) -> dict[str, str]:
     """Returns a run's row of the list."""
-    steps = logged_by(run.folder).get("step", pd.Series(dtype=float)).max()
     names = (f"{stage}/{name}" for stage in ("test", "val", "train") for name in MAIN)
     score = next((name for name in names if run.scores.get(name) is not None), None)
     return {
         "run": run.name,
-        "model": run.settings.get("model", "-"),
-        "data": run.settings.get("data", "-"),
-        "steps": "-" if pd.isna(steps) else f"{steps:,.0f}",
+        "model": _short(run.settings.get("model")),
+        "data": _short(run.settings.get("data")),
+        "steps": "-" if run.steps is None else f"{run.steps:,.0f}",
         "score": f"{score} {run.scores[score]:.4g}" if score else "-",
     }
 
@@ -116,21 +122,24 @@ def _row(run: Run) -> dict[str, str]:
 def read_runs(folders: Sequence[Path], stages: Sequence[str]) -> list[Run]:
     """Reads the runs in these folders, with their scores of these stages.
 
-    A run whose config is broken is skipped with a warning.
+    A run of which a file is broken is skipped with a warning. Texts in files of others are made
+    printable here, before they reach a terminal or a table.
     """
-    parents = [folder.resolve().parent for folder in folders]
-    runs = []
-    for folder, parent in zip(folders, parents, strict=True):
+    paths = [folder.resolve() for folder in folders]
+    versions, runs = Counter(path.parent for path in paths), []
+    common = os.path.commonpath([*versions]) if paths else ""
+    for folder, path in zip(folders, paths, strict=True):
         try:
-            settings = settings_of(folder)
+            settings, last = settings_of(folder), last_logged(folder)
+            scores, floors = scores_of(folder, stages, last)
         except UserError as error:
             print(printable(f"Skipped: {error}"), file=sys.stderr)
             continue
         # Without what all paths share, and without `version_N` if there is no other.
-        name = folder.resolve().relative_to(os.path.commonpath(parents))
-        only = len(name.parts) > 1 and parents.count(parent) == 1
+        name = path.relative_to(common)
+        only = len(name.parts) > 1 and versions[path.parent] == 1
         title = str(name.parent if only else name)
-        runs.append(Run(folder, title, settings, *scores_of(folder, stages)))
+        runs.append(Run(folder, title, settings, scores, floors, last.get("step")))
     return runs
 
 
@@ -141,42 +150,100 @@ def settings_of(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.yaml"
     require_printable(folder)
-    try:
-        config = yaml.safe_load(file.read_bytes()) if file.is_file() else {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}: not valid YAML") from error
+    if not file.is_file():
+        return {}
     settings = {}
-    for name, value in pd.json_normalize(config).to_dict("records")[0].items() if config else ():
-        text = str(value) if isinstance(value, list | dict) else value
-        if name.endswith(".class_path"):
-            text = str(value).rpartition(".")[2]
-        settings[re.sub(r"\.(class_path|init_args)\b", "", name)] = text
+    for name, value in _by_dotted_name(config_files.read(file)):
+        _check_name(name, file)
+        plain = value is None or isinstance(value, int | float)
+        settings[printable(name)] = value if plain else printable(str(value))
     return settings
 
 
-def scores_of(folder: Path, stages: Sequence[str]) -> tuple[Scores, Scores]:
+def _by_dotted_name(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            below = prefix if key == "init_args" else f"{prefix}{key}."
+            yield from _by_dotted_name(value, below)
+        elif key == "class_path" and prefix:
+            yield prefix.removesuffix("."), str(value).rpartition(".")[2]
+        else:
+            yield f"{prefix}{key}", value
+
+
+def scores_of(folder: Path, stages: Sequence[str], last: Scores) -> tuple[Scores, Scores]:
     """Reads a run's scores, and those of real images, by stage and name.
 
     `metrics.json` takes precedence. For a stage that is not in it, the scores are the last values
     in `metrics.csv`, which has none of real images.
     """
-    recorded, logged = read_json(folder / METRICS), logged_by(folder).dropna(axis=1, how="all")
+    file = folder / METRICS
+    recorded = read_json(file)
     scores: Scores = {}
     floors: Scores = {}
     for stage in stages:
-        if found := recorded.get(stage):
-            scores |= {f"{stage}/{name}": value for name, value in found["scores"].items()}
-            floors |= {f"{stage}/{name}": value for name, value in found.get("floor", {}).items()}
-        else:
-            last = logged.filter(regex=f"^{stage}/").ffill().tail(1)
-            scores |= {name: last[name].item() for name in last}
+        if not (found := recorded.get(stage)):
+            scores |= {name: last[name] for name in last if name.startswith(f"{stage}/")}
+            continue
+        for part, target in (("scores", scores), ("floor", floors)):
+            values = {"floor": {}, **found}.get(part) if isinstance(found, dict) else None
+            if not isinstance(values, dict):
+                raise UserError(f"{file}: '{stage}' has no {part} by name")
+            target.update(_numbers({f"{stage}/{k}": value for k, value in values.items()}, file))
     return scores, floors
+
+
+def last_logged(folder: Path) -> Scores:
+    """Returns the last value of each column in a run's `metrics.csv`, and the highest step.
+
+    Without pandas, which takes longer to begin than a run's log to be read.
+    """
+    file = folder / "metrics.csv"
+    rows = [*csv.DictReader(_lines_of(file))]
+    last = {k: text for row in rows for k, text in row.items() if k and text and text != "nan"}
+    steps = _numbers({str(k): row["step"] for k, row in enumerate(rows) if row.get("step")}, file)
+    return _numbers(last, file) | ({"step": max(steps.values())} if steps else {})
+
+
+def _lines_of(file: Path) -> list[str]:
+    """Returns the whole lines of a log; none without that file."""
+    try:
+        lines = whole_lines(file).splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    if max(map(len, lines), default=0) > LONGEST_LINE:
+        raise UserError(f"{file}: has a line of more than {LONGEST_LINE:,} letters")
+    return lines
+
+
+def _numbers(found: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Returns checked numbers by name, because somebody else may have written the file."""
+    numbers = {}
+    for name, value in found.items():
+        _check_name(name, file)
+        try:
+            numbers[printable(name)] = None if value is None else float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise UserError(f"{file}: '{name}' is no number") from None
+    return numbers
+
+
+def _check_name(name: str, file: Path) -> None:
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"{file}: '{name[:WIDEST]}...' is longer than {LONGEST_NAME} letters")
 
 
 def logged_by(folder: Path) -> pd.DataFrame:
     """Reads a run's `metrics.csv`, also while the run writes it; empty without that file."""
-    whole = whole_lines(folder / "metrics.csv")
-    return pd.read_csv(io.StringIO(whole)) if whole else pd.DataFrame()
+    file = folder / "metrics.csv"
+    lines = _lines_of(file)
+    try:
+        frame = pd.read_csv(io.StringIO("\n".join(lines))) if lines else pd.DataFrame()
+    except ValueError as error:
+        raise UserError(f"{file}: not a table ({error})") from None
+    if len(texts := frame.select_dtypes(exclude="number").columns):
+        raise UserError(f"{file}: column {texts[0]} has a text that is no number")
+    return frame
 
 
 def report(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
@@ -189,7 +256,9 @@ def report(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
     frame = pd.concat([differing(runs).T, _frame(runs, "scores").T, floors], axis=1)
     write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
     written = [folder / "comparison.csv"]
-    if len(runs) > 1 and (figure := draw(runs)) is not None:
+    if len(runs) > MOST:
+        print(f"No picture of more than {MOST} runs.")
+    elif len(runs) > 1 and (figure := draw(runs)) is not None:
         written.append(folder / "comparison.png")
         write_figure(written[-1], figure, vector=True)
     print(f"Wrote {', '.join(map(str, written))}")
@@ -206,32 +275,39 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     settings, scores = differing(runs), _frame(runs, "scores").astype(float)
     names = [name for name in scores.index if "_class_" not in name]
     scores = scores.loc[sorted(names, key=lambda name: name.startswith("test/"))]
-    if len(runs) > 1 and not {*differing(runs, dropna=False).index} - {SEED}:
+    if len(runs) > 1 and not {*settings.index} - {SEED}:
         scores = scores.assign(mean=scores.mean(axis=1), std=scores.std(axis=1))
     cells = scores.map(lambda value: "-" if pd.isna(value) else f"{value:.4g}")
-    floors = _frame(runs, "floors").astype(float).reindex(cells.index).dropna(how="all")
-    for name, row in floors.iterrows():
-        for run, floor in row.dropna().items():
-            cells.loc[name, run] += f" ({floor:.4g})"
+    floors = (
+        _frame(runs, "floors").astype(float).reindex(index=scores.index, columns=scores.columns)
+    )
+    cells += floors.map(lambda value: "" if pd.isna(value) else f" ({value:.4g})")
     settings = settings.map(_short).rename(index=in_words(settings.index))
     return pd.concat([settings, cells]).fillna("")
 
 
-def differing(runs: Sequence[Run], dropna: bool = True) -> pd.DataFrame:
+def differing(runs: Sequence[Run]) -> pd.DataFrame:
     """Returns the settings in which runs differ, a row each, with a column for each run.
 
-    Args:
-        runs: The runs.
-        dropna: A setting that some runs do not have counts only if the others differ in it.
+    None also stands for a setting that a run does not have. Below a class that differs, settings
+    count only if runs that have them differ.
     """
     frame = _frame(runs, "settings").drop(UNRELATED, errors="ignore")
-    return frame[frame.nunique(axis=1, dropna=dropna) > 1]
+    seen = {name: {*row} for name, row in zip(frame.index, frame.to_numpy(), strict=True)}
+    differ = {name for name, values in seen.items() if len(values) > 1}
+
+    def is_shown(name: str) -> bool:
+        above = accumulate(name.split(".")[:-1], "{}.{}".format)
+        return len(seen[name] - {None}) > 1 or differ.isdisjoint(above)
+
+    return frame.loc[[name for name in seen if name in differ and is_shown(name)]]
 
 
 def _frame(runs: Sequence[Run], part: str) -> pd.DataFrame:
-    columns = {run.name: pd.Series(getattr(run, part), dtype=object) for run in runs}
-    names = dict.fromkeys(name for column in columns.values() for name in column.index)
-    return pd.DataFrame(columns, index=[*names])
+    columns = {run.name: getattr(run, part) for run in runs}
+    names = [*dict.fromkeys(name for column in columns.values() for name in column)]
+    rows = [[column.get(name) for column in columns.values()] for name in names]
+    return pd.DataFrame(rows, index=names, columns=[*columns], dtype=object)
 
 
 def _short(value: Any) -> str:
@@ -277,7 +353,7 @@ def draw(runs: Sequence[Run]) -> "Figure | None":
         panel.plot(floors.loc[name], range(len(names)), "k|", markersize=14, markeredgewidth=2)
         stage = str(name).partition("/")[0]
         arrow = ARROWS[metrics.direction(str(name))]
-        panel.set_title(f"{stage}: {metrics.title(str(name))} {arrow}")
+        panel.set_title(f"{stage}: {metrics.title(str(name))} {arrow}", parse_math=False)
         panel.margins(x=0.12)
         panel.locator_params(axis="x", nbins=3)
         panel.grid(axis="y", alpha=0.4)

@@ -16,7 +16,8 @@ from commands.arguments import given_files, values
 from commands.errors import OF_A_CLASS, ROOT, did_you_mean
 from runtime.errors import UserError
 
-LARGEST, DEEPEST, LARGEST_FILE = 100_000, 100, 1_000_000  # values, levels and bytes of a config
+LARGEST_FILE, DEEPEST = 1_000_000, 100  # bytes and levels of a config
+LARGEST, LONGEST = 100_000, 10_000_000  # values and letters, with those of aliases
 DIGITS = 300  # of an integer, for which YAML also takes 1:59:59...
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml ten times faster
 EXPECTED = "expected options by name, such as `trainer: {max_steps: 100}`."
@@ -108,9 +109,10 @@ def _not_found(file: Path) -> str:
 def _excess_of(root: yaml.Node) -> str:
     """Returns why values are too many or too deep to walk, with those of aliases; empty if not."""
     nodes: list[tuple[yaml.Node, int]] = [(root, 0)]
+    letters = 0
     for _ in range(LARGEST):
-        if not nodes:
-            return ""
+        if not nodes or letters > LONGEST:
+            break
         node, depth = nodes.pop()
         if depth > DEEPEST:
             return f"its values are nested more than {DEEPEST} deep"
@@ -120,7 +122,10 @@ def _excess_of(root: yaml.Node) -> str:
             nodes += [(part, depth + 1) for part in node.value]
         elif node.tag.endswith(":int") and len(node.value) > DIGITS:
             return f"one of its numbers has more than {DIGITS} digits"
-    return f"its aliases (&, *) stand for more than {LARGEST:,} values"
+        else:
+            letters += len(node.value)
+    many = f"more than {LARGEST:,} values or {LONGEST:,} letters"
+    return f"its aliases (&, *) stand for {many}" if nodes else ""
 
 
 def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[str, int]]:

@@ -107,11 +107,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object. It is empty if the file does not exist or is not valid JSON."""
+    """Reads a JSON object. It is empty if the file does not exist.
+
+    Raises:
+        UserError: If the file cannot be read or is no JSON object.
+    """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected values by name, a JSON object")
+    return found
 
 
 def whole_lines(path: Path) -> str:

@@ -97,6 +97,16 @@ def test_a_fit_ends_with_its_last_validation_and_not_with_a_sanity_check(tmp_pat
     assert not (tmp_path / "b" / "run" / "metrics.json").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
+@pytest.mark.parametrize("content", ["[1]", "{"])
+def test_scores_replace_a_damaged_file_with_a_warning(content: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.json").write_text(content)
+    with pytest.warns(UserWarning, match="metrics.json: .* It is written anew"):
+        trainer(tmp_path, Evaluation()).test(GateMLP(), datamodule=Gates("xor"), verbose=False)
+    assert recorded(tmp_path)["examples"] == 4
+
+
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of two runs of a test
 def test_a_generator_has_no_table_and_a_regressor_one_of_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,13 +1,15 @@
 """`compare` puts runs side by side."""
 
+import cProfile
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from commands.compare import ARROWS, Run, compare, draw, read_runs, scores_of, table
+from commands.compare import ARROWS, MOST, Run, compare, draw, read_runs, table
 from runtime.errors import printable
 from tests.test_cli import fails, run
 
@@ -92,17 +94,18 @@ def test_runs_are_named_by_what_differs_in_their_paths(tmp_path: Path) -> None:
 def test_without_metrics_json_the_last_logged_values_count(tmp_path: Path) -> None:
     text = "step,train/d_loss,val/d_loss,val/frechet\n1,9,5,\n2,9,4,0.3\n3,9,,\n4,9,7"
     folder = logged(tmp_path / "a", text)  # whose last row is not complete
-    assert scores_of(folder, STAGES) == ({"val/d_loss": 4.0, "val/frechet": 0.3}, {})
-    assert scores_of(folder, ["test"]) == ({}, {})
+    [found] = read(folder)
+    assert (found.scores, found.floors) == ({"val/d_loss": 4.0, "val/frechet": 0.3}, {})
+    assert read_runs([folder], ["test"])[0].scores == {}
 
 
 def test_metrics_json_takes_precedence_stage_by_stage(tmp_path: Path) -> None:
     folder = results(tmp_path / "a", 0.5)
     (folder / "metrics.csv").write_text("val/frechet,test/frechet\n0.7,0.6\n")
-    scores, floors = scores_of(folder, STAGES)
-    assert scores["val/frechet"] == 0.7
-    assert scores["test/frechet"] == 0.5
-    assert floors == {"test/frechet": 0.1}
+    [found] = read(folder)
+    assert found.scores["val/frechet"] == 0.7
+    assert found.scores["test/frechet"] == 0.5
+    assert found.floors == {"test/frechet": 0.1}
 
 
 def test_only_settings_that_differ_are_shown_in_words(tmp_path: Path) -> None:
@@ -142,17 +145,96 @@ def test_runs_without_results_are_named_and_skipped(
     assert str(empty) in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [[], ["--list"]])
-def test_a_run_with_a_broken_config_is_skipped(
-    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = results(tmp_path / "broken", 0.5) / "config.yaml"
-    broken.write_text("a: [1")
+BROKEN = [  # a file of a run, and what somebody else has written into it
+    *(("config.yaml", text) for text in ("a: [1", "[1, 2]", "5", "", "a: " + 3000 * "[")),
+    ("config.yaml", bytes(range(256))),
+    ("config.yaml", "a0: &a0 [x]\n" + "".join(
+        f"a{k}: &a{k} [{', '.join(9 * [f'*a{k - 1}'])}]\n" for k in range(1, 30)
+    )),
+    *(("metrics.json", text) for text in ("[1, 2]", "5", "{", "\0", 100_000 * "[")),
+    *(("metrics.json", json.dumps({"test": found})) for found in (
+        5, {"floor": {}}, {"scores": 5}, {"scores": {"loss": "low"}}, {"scores": {"loss": [[]]}},
+        {"scores": {"loss": 10**400}}, {"scores": {300 * "a": 1}},
+        {"scores": {"loss": 1}, "floor": 5}, {"scores": {"loss": 1}, "floor": {"loss": {}}},
+    )),
+    ("metrics.json", b'{"test": "\xff\xfe"}'),
+    ("metrics.csv", bytes(range(256)) + b"\n"),
+    ("metrics.csv", "step,val/loss\nmany,1\n"),
+    ("metrics.csv", "step,val/loss\n1,low\n"),
+    ("metrics.csv", 2_000_000 * "," + "\n"),
+    ("metrics.csv", "step," + 300_000 * "a" + "\n1,2\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [[], ["--list"]], ids=["table", "list"])
+@pytest.mark.parametrize(("name", "content"), BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_run_is_a_line_and_the_others_are_shown(
+    name: str, content: str | bytes, options: list[str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    broken = results(tmp_path / "broken", 0.5) / name
+    broken.write_bytes(content if isinstance(content, bytes) else content.encode())
     results(tmp_path / "gan", 0.25)
     run("compare", str(tmp_path), *options)
     printed = capsys.readouterr()
     assert "0.25" in printed.out
-    assert f"Skipped: {broken}: not valid YAML" in printed.err
+    assert printed.err.startswith(f"Skipped: {broken}")
+    assert len(printed.err.splitlines()) == 1
+    assert len(printed.err) < 500
+
+
+@pytest.mark.parametrize("text", ["", "val/loss\n0.5\n", "\0\0\n", 3_000_000 * "1"])
+def test_a_log_without_a_step_is_a_run_without_steps(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results(tmp_path / "gan", 0.25) / "metrics.csv").write_text(text)
+    run("compare", str(tmp_path), "--list")
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split() == ["gan", "GAN", "-", "-", "test/frechet", "0.25"]
+
+
+def test_a_setting_that_only_one_run_has_is_shown(tmp_path: Path) -> None:
+    """The arguments of a class that others do not have are shown only if they differ."""
+    views: list[Any] = [{"class_path": "x.View", "init_args": {"scale": k, "d": 1}} for k in (2, 3)]
+    runs = [results(tmp_path / "a", 0.5, view=None, old=None), results(tmp_path / "b", 0.5, dim=4)]
+    runs += [
+        results(tmp_path / name, 0.5, view=view) for name, view in zip("cd", views, strict=True)
+    ]
+    rows = table(read(*runs)).T.to_dict("list")
+    assert rows["view"] == ["-", "-", "View", "View"]
+    assert rows["scale"] == ["-", "-", "2", "3"]
+    assert rows["dim"] == ["-", "4", "-", "-"]
+    assert rows.keys().isdisjoint(["d", "old"])
+
+
+def test_a_list_of_many_runs_is_quick(tmp_path: Path) -> None:
+    """Counts calls, because seconds depend on the machine."""
+    text = "".join(f"{step},0.5,0.5\n" for step in range(100))
+    network: dict[str, Any] = {
+        f"block_{k}": {"class_path": "x.Y", "init_args": {"a": [1, 2]}} for k in range(20)
+    }
+    for k in range(5):
+        folder = results(tmp_path / str(k), 0.5, **network)
+        (folder / "metrics.csv").write_text("step,train/loss,val/loss\n" + text)
+    assert calls_of(lambda: compare([tmp_path], list=True)) < 5 * 10_000
+
+
+def calls_of(function: Callable[[], object]) -> int:
+    """Counts the calls of functions, also of those in C."""
+    profile = cProfile.Profile()
+    profile.runcall(function)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_the_picture_leaves_out_what_nobody_could_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k in range(MOST + 1):
+        results(tmp_path / f"{k}", k)
+    compare([tmp_path])
+    assert f"No picture of more than {MOST} runs" in capsys.readouterr().out
+    assert (tmp_path / "comparison.csv").is_file()
+    assert not (tmp_path / "comparison.png").exists()
 
 
 @pytest.mark.parametrize("options", [[], ["--list"]])
@@ -163,13 +245,18 @@ def test_names_of_others_command_no_terminal(
     results(
         tmp_path / "b$\\frac$", 0.25, **{"class_path": "\x1b]0;owned\x07", "\x1b[31m": "\x1b[1m"}
     )
-    scores = '{"test": {"scores": {"\\u001b[2J": 1, "frechet": 0.5}, "floor": {"\\u001b": 1}}}'
-    (results(tmp_path / "c", 0.25) / "metrics.json").write_text(scores)
+    scores = (
+        '{"test": {"scores": {"\\u001b[2J$\\\\frac$": 1, "frechet": 0.5}, "floor": {"\\u001b": 1}}}'
+    )
+    for name in "ce":
+        (results(tmp_path / name, 0.25) / "metrics.json").write_text(scores)
     logged(tmp_path / "d", "step,val/\x1b[2J\n1,2\n")
     run("compare", str(tmp_path), *options)
     printed = capsys.readouterr()
     assert all(printable(line) == line for line in (printed.out + printed.err).split("\n"))
     assert r"a\x1b[2J has control characters in its name" in printed.err
+    for file in tmp_path.glob("*.csv"):
+        assert all(printable(line) == line for line in file.read_text().splitlines())
 
 
 def test_mistakes_are_one_line(

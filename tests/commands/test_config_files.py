@@ -28,6 +28,7 @@ REFUSED = {
     nested("[x]", "[{0}]", 150): "nested more than 100 deep",
     nested("[x]", "[{0}, {0}, {0}]", 30): "stand for more than 100,000 values",
     nested("{x: 1}", "{{<<: [{0}, {0}]}}", 40): "stand for more than 100,000 values",
+    "a: &a " + 90_000 * "x" + "\nb: [" + 200 * "*a, " + "]": "or 10,000,000 letters",
     "a: 1" + 300_000 * ":59": "more than 300 digits",
     "a: 0x" + 20_000 * "f": "more than 300 digits",
     "#" * 1_000_001: "larger than 1 MB",

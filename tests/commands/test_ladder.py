@@ -119,6 +119,32 @@ def test_curves_have_one_row_for_each_step(tmp_path: Path) -> None:
     assert table["val/loss"].dropna().to_dict() == {1: 2.5}
 
 
+LOGS = [
+    b"",
+    b"5\n",
+    b"val/loss\n1\n",
+    bytes(range(256)),
+    b"step,val/loss\nmany,low\n",
+    b"step\n1\n1,2,3\n",
+]
+
+
+@pytest.mark.parametrize("content", [*LOGS, 2_000_000 * b"," + b"\n"], ids=range(len(LOGS) + 1))
+def test_curves_of_a_broken_log_are_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(UserError, match=f"^{tmp_path}.*metrics.csv"):
+        ladder.curves(tmp_path)
+
+
+def test_a_broken_picture_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/gone.png").symlink_to("nowhere")
+    for content in (b"", bytes(range(256)), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
+        (tmp_path / "figures/curves.png").write_bytes(content)
+        with pytest.raises(UserError, match=r"curves\.png: cannot be opened"):
+            ladder.figure(tmp_path, "curves")
+
+
 def test_figure_opens_the_newest_picture_of_a_name(cgan: Path, classifier: Path) -> None:
     for seed in (0, 1):
         ladder.sample(cgan, 20, between=["3", "8"], seed=seed)

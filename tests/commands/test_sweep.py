@@ -296,6 +296,17 @@ def test_a_mistake_removes_nothing_that_was_there(sweep: Sweep, capsys: Output) 
     assert (sweep.out / "thesis.tex").exists()
 
 
+@pytest.mark.parametrize(
+    "text", ['{"fit": ["--conf', "[1]", "5", "null", "{}", "\0\0", '{"fit": 5}']
+)
+def test_damaged_settings_are_refused_and_kept(text: str, sweep: Sweep, capsys: Output) -> None:
+    sweep.out.mkdir()
+    (sweep.out / "sweep.json").write_text(text)
+    assert "give another folder with --out" in fails(capsys, *sweep.args("--seeds=1"))
+    assert (sweep.out / "sweep.json").read_text() == text
+    assert not (sweep.out / "seed_0").exists()
+
+
 @extras
 def test_a_folder_belongs_to_one_sweep(sweep: Sweep, space: Path, capsys: Output) -> None:
     sweep.run(*flags(space, 1, "--x=2"))
@@ -393,7 +404,9 @@ SPACES = {
     "hello": "Write a line for each option",
     "x: {low: 5}": "high",
     "x: {low: a, high: 2}": "could not convert string to float: 'a'",
-    "x: [": "while parsing a flow node",
+    "x: [": ":2: not valid YAML",
+    "a0: &a0 [1]\n"
+    + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 30)): "aliases",
     "xx: [1, 2]": "there is no option '--xx'. Did you mean --x?",
 }
 

@@ -127,9 +127,12 @@ def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "a.json") == {"a": [None, 1.0], "2": None}
 
 
-def test_what_is_no_json_is_empty(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{")
-    assert files.read_json(tmp_path / "a.json") == files.read_json(tmp_path / "b.json") == {}
+def test_no_file_is_empty_and_what_is_no_json_object_is_one_line(tmp_path: Path) -> None:
+    assert files.read_json(tmp_path / "a.json") == files.read_json(tmp_path / "a" / "b.json") == {}
+    for content in (b"{", b"[1]", b"null", b"", b"\0", b"\xff\xfe", 100_000 * b"[", b"1" * 5000):
+        (tmp_path / "a.json").write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.json: .*JSON"):
+            files.read_json(tmp_path / "a.json")
 
 
 def test_an_error_of_the_disk_names_the_file(tmp_path: Path) -> None:
