@@ -26,10 +26,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from filelock import FileLock, Timeout
 
 import metrics
+from commands import config_files
 from commands.arguments import experiment_name, given_files, values
 from commands.compare import as_text, logged_by, read_runs, report
 from figures.style import styled, write_figure
@@ -98,11 +98,14 @@ def sweep(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
-            bound = read_json(folder / SETTINGS) or settings
-            write_json(folder / SETTINGS, bound)
+            if not (folder / SETTINGS).exists():
+                write_json(folder / SETTINGS, settings)
+            bound = read_json(folder / SETTINGS)
     except OSError as error:
         reason = f"cannot be written to ({error.strerror}). Give another folder."
         raise UserError(f"--out {folder}: {reason}") from error
+    except UserError as error:
+        raise UserError(f"{error}: give another folder with --out") from None
     if bound != settings:
         raise UserError(f"{folder} is a sweep of other settings: give another folder with --out")
     signals.install()
@@ -400,7 +403,7 @@ def read_space(file: Path) -> "dict[str, optuna.distributions.BaseDistribution]"
         raise UserError('--space needs Optuna: pip install -e ".[sweep]"') from None
     found: dict[str, Any] = {}
     try:
-        for option, given in yaml.safe_load(file.read_text()).items():
+        for option, given in config_files.read(file).items():
             if isinstance(given, list):
                 plain = [v if isinstance(v, str | int | float) else json.dumps(v) for v in given]
                 found[option] = distributions.CategoricalDistribution(plain)
@@ -410,9 +413,10 @@ def read_space(file: Path) -> "dict[str, optuna.distributions.BaseDistribution]"
             whole = all(isinstance(limit, int) for limit in limits.values())
             kind = "IntDistribution" if whole else "FloatDistribution"
             found[option] = getattr(distributions, kind)(**limits)
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+    except (UserError, AttributeError, TypeError, ValueError) as error:
+        reason = str(error).removeprefix(f"{file}: ").rstrip(".")
         raise UserError(
-            f"--space {file}: {error}. Write a line for each option: `data.batch_size: [64, 128]` "
+            f"--space {file}: {reason}. Write a line for each option: `data.batch_size: [64, 128]` "
             "or a range such as `model.optimizer.lr: {low: 0.1, high: 10, log: true}`."
         ) from None
     return found
