@@ -9,7 +9,7 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 
@@ -65,8 +65,16 @@ def load(run: str | Path, trust: bool = False) -> Any:
         if not (isinstance(found, type) and issubclass(found, LightningModule)):
             raise UserError(f"{path} is of {name}, which is no LightningModule")
         checked: dict[str, Any] = {"trust": True} if issubclass(found, Module) else {}
-        with isolate_rng():
-            model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
+        try:
+            with isolate_rng():
+                model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
+        except (ArgumentError, TypeError, ValueError) as error:
+            unknown = re.search(r"(?:keyword argument|Option) '([^']+)'", str(error))
+            value = shorten(str(error).rpartition("Parser key ")[2], 200)
+            reason = f"this version does not know '{unknown[1]}'" if unknown else value
+            problem = UserError(f"{path}: its {name} cannot be built: {reason}. Use the version of "
+                                "this project that wrote it")  # fmt: skip
+            raise user_error_in(error) or problem from error
     model.frame = Frame.of_checkpoint(torch.load(path, "cpu", weights_only=True, mmap=True))
     return model
 

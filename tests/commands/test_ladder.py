@@ -21,6 +21,7 @@ from models.networks import FeedForward
 from runtime.errors import UserError
 from runtime.files import METRICS, read_json
 from tests.models.gans import small
+from tests.test_cli import fails
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +219,30 @@ def test_mistakes_are_explained_in_one_line(
             call()
         assert expected in str(refused.value)
         assert "\n" not in str(refused.value)
+
+
+LATER = {  # what a later version may have written, and what the line names
+    "of_later": ({"of_later": 1}, "does not know 'of_later'"),
+    "nested": ({"network": {"class_path": "ResidualConvNet", "init_args": {"of_later": 1}}},
+               "does not know 'of_later'"),
+    "class": ({"network": {"class_path": "models.convnets.OfLater"}}, "OfLater"),
+    "value": ({"label_smoothing": "of_later"}, "of_later"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_hyperparameters_of_a_later_version_are_one_line(
+    name: str, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values, expected = LATER[name]
+    content = torch.load(classifier / "checkpoints/last.ckpt", weights_only=True)
+    content["hyper_parameters"] |= values
+    file = tmp_path / "later.ckpt"
+    torch.save(content, file)
+    line = fails(capsys, "predict", str(file), "--files", "none.png")
+    assert str(file) in line
+    assert expected in line
+    assert len(line) < 500
 
 
 @pytest.fixture
