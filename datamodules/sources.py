@@ -98,14 +98,13 @@ def load_idx_dataset(
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     """Reads a tensor uint8 of this shape from an IDX file, also from `.gz`."""
-    with named(path):
-        data = path.read_bytes()
-    try:
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read ({error}): delete it") from error
     # Type (8: uint8), number of dimensions and shape
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+    try:
+        with named(path), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            data = file.read(len(header) + math.prod(shape) + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read ({error}): delete it") from error
     if not data.startswith(header) or len(data) != len(header) + math.prod(shape):
         wanted = " x ".join(map(str, shape))
         raise UserError(

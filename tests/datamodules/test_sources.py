@@ -2,6 +2,7 @@
 
 import gzip
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from email.message import Message
@@ -40,6 +41,16 @@ def test_a_broken_file_is_named_in_one_line(tmp_path: Path, case: str) -> None:
         read_idx(path, (2, 28, 28))
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_no_more_of_a_file_is_unpacked_than_it_should_have(tmp_path: Path) -> None:
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(WHOLE + bytes(2**24)))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="is not a whole IDX file"):
+        read_idx(path, (2, 28, 28))
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
