@@ -14,13 +14,18 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from runtime.errors import UserError
+
 Fit = Literal["crop", "pad", "stretch"]
 SUFFIXES = (*IMG_EXTENSIONS, ".gif")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")  # others may hide their size
 FORMAT = 2  # of the cache; a change of what `decode` returns needs a new number
+MAX_UNPACKED = 2**30  # bytes of arrays in a small file
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # or not there
 
 
@@ -42,20 +47,27 @@ def find_images(folder: Path) -> Iterator[Path]:
     return (path for path in find_files(folder) if path.suffix.lower() in SUFFIXES)
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: Path, max_pixels: int = 2**26) -> Image.Image:
     """Reads an image file in 8-bit colour ("RGB"; grey ones have equal channels).
 
     Turns the image as its EXIF orientation says. Transparent parts become white. 16-bit grey is
-    scaled to 8 bits.
+    scaled to 8 bits. A JPEG of more than `max_pixels` is decoded at half its width and height.
 
     Raises:
-        UnreadableImageError: If the file is no image, is incomplete or has floating-point pixels.
+        UnreadableImageError: If the file is no image, is incomplete, has floating-point pixels or
+            more pixels than `max_pixels`.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
+            width, height = file.size
+            if width * height > max_pixels:
+                file.draft(None, (width // 2, height // 2))
+            if file.width * file.height > max_pixels:
+                size = f"{width:,} x {height:,} pixels"
+                raise UnreadableImageError(f"{size}, max_pixels is {max_pixels:,}: shrink it")
             image = ImageOps.exif_transpose(file)
             image.load()
-    except MemoryError:
+    except (MemoryError, UnreadableImageError):
         raise
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image in a format that can be read") from None
@@ -64,7 +76,7 @@ def read_image(path: Path) -> Image.Image:
     if image.mode == "F":
         raise UnreadableImageError("has floating-point pixels: convert it to 8 bits a channel")
     if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
-        values = np.asarray(image).astype(np.int64) // 257
+        values = np.asarray(image) // 257
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
@@ -88,9 +100,10 @@ def to_tensor(image: Image.Image, image_shape: tuple[int, int, int], fit: Fit = 
         image = ImageOps.fit(image, size, method)
     elif fit == "pad":
         # `ImageOps.pad` would round the short side of a thinner image to 0.
-        wide = max(image.width, image.height // (2 * height) + 1)
-        high = max(image.height, image.width // (2 * width) + 1)
-        image = image.resize((wide, high), method)  # a copy, unless it is so thin
+        if image.width >= 2 * width * image.height:
+            image = image.resize((width, 1), method)
+        elif image.height >= 2 * height * image.width:
+            image = image.resize((1, height), method)
         image = ImageOps.pad(image, size, method, color="white")
     else:
         image = image.resize(size, method)
@@ -108,34 +121,39 @@ class Decoded(NamedTuple):
 
 
 def decode(
-    root: Path, files: Sequence[Path], image_shape: tuple[int, int, int], fit: Fit
+    root: Path, files: Sequence[Path], image_shape: tuple[int, int, int], fit: Fit, max_pixels: int
 ) -> Decoded:
     """Brings image files below `root` to one shape, or finds the result in `<root>/.ladder`.
 
-    A result is kept there for the names and bytes of the files, the shape and the fit, unless files
-    are unreadable or the folder cannot be written.
+    A result is kept there for the names and bytes of the files and the other arguments, unless
+    files are unreadable or the folder cannot be written.
     """
     with ThreadPoolExecutor(8) as pool:  # Pillow decodes without Python's lock.
         names = [file.relative_to(root).as_posix() for file in files]
         pairs = list(zip(names, pool.map(_digest, files), strict=True))
         content = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
-        key = hashlib.sha256(f"{FORMAT} {content} {image_shape} {fit}".encode()).hexdigest()[:32]
-        kept = root / ".ladder" / f"{key}.npz"
-        with suppress(*DAMAGED), np.load(kept) as arrays:
-            return Decoded(torch.from_numpy(arrays["images"]), arrays["sizes"], {}, content)
-        results = list(pool.map(lambda file: _decode(file, image_shape, fit), files))
-    failures = {i: result for i, result in enumerate(results) if isinstance(result, str)}
-    images = torch.zeros(len(files), *image_shape, dtype=torch.uint8)
-    sizes = np.zeros((len(files), 2), np.int64)
-    for i, result in enumerate(results):
-        if not isinstance(result, str):
-            images[i], sizes[i] = result
-    if not failures and not kept.parent.is_symlink():  # which others may have made
+        wanted = f"{FORMAT} {content} {image_shape} {fit} {max_pixels}"
+        key = hashlib.sha256(wanted.encode()).hexdigest()[:32]
+        cache = root / ".ladder"
+        for kept in cache.glob(f"{key}-*.npz"):
+            with suppress(UserError, KeyError):
+                if kept.stem == f"{key}-{_digest(kept)}":
+                    arrays = read_arrays(kept)
+                    return Decoded(torch.from_numpy(arrays["images"]), arrays["sizes"], {}, content)
+            rank_zero_warn(f"{kept} is damaged: the images are decoded again.")
+        largest = min(max_pixels, max(pool.map(_pixels, files)))
+    with ThreadPoolExecutor(min(8, 2 * max_pixels // largest)) as pool:  # Each takes its memory.
+        results = pool.map(lambda file: _decode(file, image_shape, fit, max_pixels), files)
+        pixels, found, reasons = zip(*results, strict=True)
+    images, sizes = torch.stack(pixels), np.array(found, np.int64)
+    failures = {i: reason for i, reason in enumerate(reasons) if reason}
+    if not failures and not cache.is_symlink():  # which others may have made
         with suppress(OSError):  # a read-only folder or a full disk
-            kept.parent.mkdir(exist_ok=True)
-            with TemporaryDirectory(dir=kept.parent) as own:  # Several runs may do so at once.
-                np.savez(f"{own}/it.npz", images=images.numpy(), sizes=sizes)
-                Path(own, "it.npz").replace(kept)
+            cache.mkdir(exist_ok=True)
+            with TemporaryDirectory(dir=cache) as own:  # Several runs may do so at once.
+                file = Path(own, "it.npz")
+                np.savez(file, images=images.numpy(), sizes=sizes)
+                file.replace(cache / f"{key}-{_digest(file)}.npz")
     return Decoded(images, sizes, failures, content)
 
 
@@ -146,12 +164,34 @@ def _digest(file: Path) -> str:
         return "unreadable"  # `_decode` reports it.
 
 
+def _pixels(file: Path) -> int:
+    """Returns the number of pixels that an image file claims, 1 if it cannot be read."""
+    with suppress(Exception), Image.open(file, formats=FORMATS) as image:
+        return image.width * image.height
+    return 1
+
+
 def _decode(
-    file: Path, image_shape: tuple[int, int, int], fit: Fit
-) -> tuple[Tensor, tuple[int, int]] | str:
-    """Returns the pixels and the size in the file, or the reason why there are none."""
+    file: Path, image_shape: tuple[int, int, int], fit: Fit, max_pixels: int
+) -> tuple[Tensor, tuple[int, int], str]:
+    """Returns the pixels and the size in the file, and the reason if there are none."""
     try:
-        image = read_image(file)
+        image = read_image(file, max_pixels)
     except UnreadableImageError as error:
-        return str(error)
-    return to_tensor(image, image_shape, fit), image.size
+        return torch.zeros(image_shape, dtype=torch.uint8), (0, 0), str(error)
+    return to_tensor(image, image_shape, fit), image.size, ""
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Reads the arrays in an `.npz` file, unless it is small and they are huge."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            size, packed = sum(it.file_size for it in arrays.zip.infolist()), path.stat().st_size
+            if size > max(MAX_UNPACKED, 100 * packed):
+                raise ValueError(f"{size:,} bytes of arrays in a file of {packed:,} bytes")
+            return dict(arrays)
+    except (*DAMAGED, TypeError, MemoryError) as error:  # TypeError: an `.npy` file
+        raise UserError(
+            f"{path} cannot be read as arrays ({' '.join(str(error).split())}): set --data.path to "
+            "a file that np.savez has written"
+        ) from error

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
-from datamodules.image_files import DAMAGED, SUFFIXES, Fit, decode, find_files, find_images
+from datamodules.image_files import SUFFIXES, Fit, decode, find_files, find_images, read_arrays
 from runtime.errors import UserError, printable
 from runtime.ranges import Positive, Seed, Share
 
@@ -131,6 +131,8 @@ class ImageFolder(OwnImages):
         test_fraction: Share of the images that becomes the test split, unless there is a folder
             `test`.
         split_seed: Decides which images are cut, independently of the run's seed.
+        max_pixels: Limit for each file, because all of its pixels are decoded at once. Pillow has
+            one of 178,956,970.
         skip_unreadable: Leave out files that cannot be read, with a warning.
         mirrors: The mirror image of each image is an equally valid image.
         batch_size: Images per batch, summed over all processes.
@@ -148,6 +150,7 @@ class ImageFolder(OwnImages):
         val_fraction: Share = 0.1,
         test_fraction: Share = 0.1,
         split_seed: Seed = 0,
+        max_pixels: Positive = 2**26,
         skip_unreadable: bool = False,
         mirrors: bool = False,
         batch_size: Positive = 64,
@@ -161,12 +164,13 @@ class ImageFolder(OwnImages):
         self.num_classes = len(self.class_names) if self.class_names else None
         self.title = self.root.resolve().name
         self.fit, self.skip_unreadable, self.mirrors = fit, skip_unreadable, mirrors
+        self.max_pixels = max_pixels
 
     def load_parts(self) -> dict[str, Split]:
         assert self.image_shape is not None
         channels, height, width = self.image_shape
         images, sizes, failures, self.content = decode(
-            self.root, self.files, (channels, height, width), self.fit
+            self.root, self.files, (channels, height, width), self.fit, self.max_pixels
         )
         self._report_failures(failures)
         self._report_others()
@@ -309,7 +313,7 @@ class ImageArrays(OwnImages):
         super().__init__(batch_size, scale=255.0)
         self.file, self.mirrors = Path(path).expanduser(), mirrors
         self.title = self.file.stem
-        arrays = self._read()
+        arrays = read_arrays(self.file)
         given = [name for name in Splits._fields if f"{name}_images" in arrays]
         prefixes = {name: f"{name}_" for name in ("train", *given)} if given else {"train": ""}
         self.labelled = any(name.endswith("labels") for name in arrays)
@@ -332,16 +336,6 @@ class ImageArrays(OwnImages):
         self.content = digest.hexdigest()
         return parts
 
-    def _read(self) -> dict[str, np.ndarray]:
-        try:
-            with np.load(self.file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (*DAMAGED, TypeError) as error:  # TypeError: an `.npy` file
-            raise UserError(
-                f"{self.file} cannot be read as arrays ({' '.join(str(error).split())}): set "
-                "--data.path to a file that np.savez has written"
-            ) from error
-
     def _part(self, arrays: dict[str, np.ndarray], prefix: str) -> Split:
         """Converts the arrays of these names; without labels, all images are of class 0."""
         images = arrays[f"{prefix}images"]
@@ -356,9 +350,10 @@ class ImageArrays(OwnImages):
         if not self.labelled:
             return Split(pixels, torch.zeros(len(pixels), dtype=torch.int64))
         labels = arrays[f"{prefix}labels"]
-        if labels.dtype.kind not in "iu" or labels.size != len(pixels) or labels.min() < 0:
+        right = labels.dtype.kind in "iu" and labels.size == len(pixels)
+        if not right or labels.min() < 0 or labels.max() >= 2**16:
             raise UserError(
                 f"{self.file}: {prefix}labels is {labels.dtype} of shape {labels.shape}: give each "
-                f"of the {len(pixels)} images one integer, 0 or more"
+                f"of the {len(pixels)} images one integer from 0 to 65,535"
             )
         return Split(pixels, torch.from_numpy(labels.astype(np.int64).reshape(-1)))

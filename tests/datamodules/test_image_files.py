@@ -1,6 +1,10 @@
 """Image files of every mode become images of one shape."""
 
+import io
 import os
+import struct
+import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from datamodules import image_files
 from datamodules.image_files import (
     SUFFIXES,
     UnreadableImageError,
@@ -103,9 +108,7 @@ def test_a_turned_photograph_is_upright(
     assert pixel(image, *corner) == (255, 255, 255)
 
 
-def test_files_that_cannot_be_read_are_named_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_cannot_be_read_are_named_with_the_reason(tmp_path: Path) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
     whole = saved(tmp_path / "a.jpg", noise)
     cut, text = tmp_path / "cut.jpg", tmp_path / "text.png"
@@ -115,9 +118,70 @@ def test_files_that_cannot_be_read_are_named_with_the_reason(
     for path, reason in {cut: "truncated", text: "not an image", floating: "floating"}.items():
         with pytest.raises(UnreadableImageError, match=reason):
             read_image(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(UnreadableImageError, match="exceeds limit"):
-        read_image(whole)
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG of a palette of this size in its header, with hardly any pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    chunks = {b"IHDR": header, b"PLTE": bytes(6), b"IDAT": zlib.compress(bytes(9)), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks.items()
+    )
+
+
+def icon(width: int, height: int) -> bytes:
+    """An ICO that claims 16 x 16 pixels and contains a PNG of this size."""
+    data = png(width, height)
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(data), 22) + data
+
+
+SMALL_FILES = {
+    "palette": (png(13_300, 13_300), "13,300 x 13,300 pixels, max_pixels is 67,108,864: shr"),
+    "above Pillow's limit": (png(40_000, 40_000), "1600000000 pixels"),
+    "in an icon": (icon(13_300, 13_300), "not an image in a format that can be read"),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL_FILES)
+def test_a_small_file_of_too_many_pixels_is_refused_before_it_is_decoded(
+    kind: str, tmp_path: Path
+) -> None:
+    data, message = SMALL_FILES[kind]
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(UnreadableImageError, match=message):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_jpeg_above_the_limit_is_decoded_at_half_its_size(tmp_path: Path) -> None:
+    photo = Image.linear_gradient("L").resize((80, 60))
+    path = saved(tmp_path / "a.jpg", photo, quality=95)
+    half = read_image(path, max_pixels=1200)
+    assert half.size == (40, 30)
+    whole = to_tensor(read_image(path, max_pixels=4800), (1, 8, 8)).int()
+    assert (to_tensor(half, (1, 8, 8)).int() - whole).abs().max() <= 2
+    with pytest.raises(UnreadableImageError, match="80 x 60 pixels, max_pixels is 1,199"):
+        read_image(path, max_pixels=1199)
+
+
+@pytest.mark.parametrize("max_pixels", [36, 36 * 8])
+def test_two_images_of_the_largest_size_are_decoded_at_a_time(
+    max_pixels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight at a time would take eight times the memory."""
+    files = [saved(tmp_path / f"{i}.png", Image.new("RGB", (6, 6))) for i in range(4)]
+    counts, busy = [0], [0]
+
+    def slow(*args: Any) -> torch.Tensor:
+        busy[0] += 1
+        counts.append(busy[0])
+        time.sleep(0.02)
+        busy[0] -= 1
+        return to_tensor(*args)
+
+    monkeypatch.setattr(image_files, "to_tensor", slow)
+    image_files.decode(tmp_path, files, (1, 2, 2), "crop", max_pixels)
+    assert (max(counts) <= 2) == (max_pixels == 36)
 
 
 def test_crop_pad_and_stretch_of_a_wide_image() -> None:
@@ -139,6 +203,23 @@ def test_a_thin_image_is_padded_to_a_line(size: tuple[int, int]) -> None:
     assert lines.tolist() == [[255] * 9] * 4 + [[0] * 9] + [[255] * 9] * 4
 
 
+@pytest.mark.parametrize("size", [(30_000, 1), (1, 30_000)])
+def test_a_thin_image_is_not_enlarged_to_pad_it(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 1 x 1,000,000 pixels would take 55 GB."""
+    resize, sizes = Image.Image.resize, []
+
+    def record(self: Image.Image, size: tuple[int, int], *args: Any, **options: Any) -> Image.Image:
+        sizes.append(size)
+        return resize(self, size, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", record)
+    padded = to_tensor(Image.new("L", size), (1, 9, 9), "pad")
+    assert (padded == 0).sum() == 9
+    assert max(width * height for width, height in sizes) <= 81
+
+
 def test_shrinking_averages_instead_of_picking_pixels() -> None:
     board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
     small = to_tensor(board, (1, 8, 8)).float()
@@ -155,3 +236,17 @@ def test_channels_and_sides_are_those_wanted(shape: tuple[int, int, int]) -> Non
     assert torch.equal(same[0], torch.from_numpy(GRADIENT))
     red = to_tensor(Image.new("RGB", (3, 3), RED), (3, 2, 2))
     assert red[:, 0, 0].tolist() == [255, 0, 0]  # channels first
+
+
+def photographs(count: int) -> list[Image.Image]:
+    """Smooth images in colour, no two alike."""
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (count, 6, 6, 3), np.uint8)
+    return [Image.fromarray(pixels).resize((96, 96), Image.Resampling.BICUBIC) for pixels in noise]
+
+
+def copied(image: Image.Image) -> Image.Image:
+    """The image, smaller and as a JPEG."""
+    file = io.BytesIO()
+    image.resize((80, 80)).save(file, "JPEG", quality=80)
+    return Image.open(file)

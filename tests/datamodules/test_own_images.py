@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -179,9 +180,9 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were decoded."""
     found: list[Path] = []
 
-    def record(path: Path) -> Image.Image:
+    def record(path: Path, *options: Any) -> Image.Image:
         found.append(path)
-        return read_image(path)
+        return read_image(path, *options)
 
     monkeypatch.setattr(image_files, "read_image", record)
     return found
@@ -196,10 +197,11 @@ def test_the_second_run_decodes_nothing_unless_something_has_changed(
     assert len(decodings) == 20
     loaded(moved, size=9)
     loaded(moved, fit="pad")
-    assert len(decodings) == 60
+    loaded(moved, max_pixels=10_000)  # a JPEG above it is decoded otherwise
+    assert len(decodings) == 80
     write_images(moved / "cat", 1, seed=1)
     loaded(moved)
-    assert len(decodings) == 80
+    assert len(decodings) == 100
 
 
 def test_a_class_name_commands_no_terminal(
@@ -213,18 +215,59 @@ def test_a_class_name_commands_no_terminal(
     assert r"such as \x1b[2J.txt" in caplog.text
 
 
-def test_a_damaged_cache_is_replaced(photos: Path, decodings: list[Path]) -> None:
-    first = parts(loaded(photos))
+def rewritten(**changed: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path, bytes], None]:
+    """Returns what writes an entry of the cache anew, with some arrays changed."""
+
+    def write(entry: Path, whole: bytes) -> None:
+        with np.load(entry) as arrays:
+            found = dict(arrays)
+        np.savez(entry, **{name: changed.get(name, np.array)(found[name]) for name in found})
+
+    return write
+
+
+CACHES: dict[str, Callable[[Path, bytes], object]] = {
+    "empty": lambda entry, whole: entry.write_bytes(b""),
+    "cut": lambda entry, whole: entry.write_bytes(whole[: len(whole) // 2]),
+    "flipped": lambda entry, whole: entry.write_bytes(whole.replace(whole[2000:2002], b"\xff\x00")),
+    "one array": lambda entry, whole: np.savez(entry, images=np.zeros((20, 3, 8, 8), np.uint8)),
+    "no archive": lambda entry, whole: np.save(entry.open("wb"), np.zeros(3)),
+    "swapped": rewritten(images=np.flip),
+    "other levels": rewritten(images=lambda images: images // 2),
+    "floats": rewritten(images=lambda images: images / 255),
+    "as floats": rewritten(images=lambda images: images.view(np.float64)),
+    "short": rewritten(images=lambda images: images[1:], sizes=lambda sizes: sizes[1:]),
+    "another shape": rewritten(images=lambda images: images.reshape(20, 8, 8, 3)),
+    "sizes": rewritten(sizes=lambda sizes: sizes[::-1]),
+}
+
+
+@pytest.mark.parametrize("damage", CACHES)
+def test_a_damaged_cache_is_said_and_replaced(
+    damage: str, photos: Path, decodings: list[Path]
+) -> None:
+    first = loaded(photos)
     (entry,) = (photos / ".ladder").iterdir()
     whole = entry.read_bytes()
-    middle = len(whole) // 2
-    for data in (b"", whole[:middle], whole[:middle] + b"\xff\x00" + whole[middle + 2 :]):
-        entry.write_bytes(data)
-        decodings.clear()
-        assert parts(loaded(photos)) == first
-        assert len(decodings) == 20
-        assert entry.read_bytes() == whole
+    CACHES[damage](entry, whole)
+    decodings.clear()
+    with pytest.warns(UserWarning, match=f"{entry} is damaged: .* decoded again"):
+        again = loaded(photos)
+    assert parts(again) == parts(first)
+    assert len(decodings) == 20
+    assert entry.read_bytes() == whole
     assert list((photos / ".ladder").iterdir()) == [entry]
+
+
+def test_the_cache_of_other_images_is_replaced(photos: Path) -> None:
+    """For example one that was renamed, by hand or by a program that keeps folders alike."""
+    first = parts(loaded(photos))
+    (entry,) = (photos / ".ladder").iterdir()
+    loaded(photos, fit="stretch")
+    (other,) = {*(photos / ".ladder").iterdir()} - {entry}
+    other.replace(entry)
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert parts(loaded(photos)) == first
 
 
 def test_a_folder_that_cannot_be_written_and_several_runs_at_once(photos: Path) -> None:
@@ -250,6 +293,17 @@ def test_unreadable_images_are_named_or_left_out(photos: Path) -> None:
     with pytest.warns(UserWarning, match=message):
         data = loaded(photos, skip_unreadable=True)
     assert sum(map(len, parts(data))) == 15
+
+
+def test_a_file_of_too_many_pixels_is_named_with_its_size_or_left_out(photos: Path) -> None:
+    Image.new("P", (60, 50)).save(photos / "dog/0.png")
+    message = r"1 image.s. .*dog/0.png \(60 x 50 pixels, max_pixels is 2,999: shrink it\)"
+    with pytest.raises(UserError, match=message):
+        loaded(photos, max_pixels=2999)
+    with pytest.warns(UserWarning, match=message):
+        data = loaded(photos, max_pixels=2999, skip_unreadable=True)
+    assert sum(map(len, parts(data))) == 19
+    assert sum(map(len, parts(loaded(photos, max_pixels=3000)))) == 20
 
 
 def test_files_that_are_left_out_are_said(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -444,7 +498,12 @@ ARRAY_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "one image": ({"images": GREY[0]}, r"of shape \(4, 6\): images are uint8, N x H x W"),
     "lengths": ({"images": GREY, "labels": LABELS[1:]}, r"shape \(39,\): give .* 40 images"),
     "floating": ({"images": GREY, "labels": LABELS / 2}, "labels is float64 of .*: give each"),
-    "negative": ({"images": GREY, "labels": LABELS - 1}, "one integer, 0 or more"),
+    "negative": ({"images": GREY, "labels": LABELS - 1}, "one integer from 0 to 65,535"),
+    "above int64": (
+        {"images": GREY, "labels": LABELS.astype(np.uint64) + 2**63},
+        r"labels is uint64 of shape \(40,\): give each",
+    ),
+    "2^40 classes": ({"images": GREY, "labels": LABELS * 2**38}, "one integer from 0 to 65,535"),
     "shapes": ({"train_images": GREY, "test_images": COLOUR}, r"examples of \(3, 4, 6\) and"),
 }
 
@@ -466,3 +525,22 @@ def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
     for path in (cut, tmp_path / "x.npy", tmp_path, tmp_path / "missing.npz"):
         with pytest.raises(UserError, match=f"{path} cannot be read as arrays"):
             ImageArrays(str(path))
+
+
+def test_a_small_file_of_huge_arrays_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (2**50, 4, 6)}
+        with file.open("images.npy", "w") as member:
+            np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(UserError, match=r"mine.npz cannot be read as arrays \(Unable to allocate"):
+        ImageArrays(str(path))
+    monkeypatch.setattr(image_files, "MAX_UNPACKED", 10**5, raising=False)
+    np.savez_compressed(path, images=np.zeros((10**5, 2, 3), np.uint8))
+    message = r"\(600,\d\d\d bytes of arrays in a file of \d\d\d bytes\).*np.savez"
+    with pytest.raises(UserError, match="mine.npz cannot be read as arrays " + message):
+        ImageArrays(str(path))
+    np.savez(path, images=np.zeros((10**5, 2, 3), np.uint8))
+    assert len(ImageArrays(str(path)).parts["train"].targets) == 10**5

@@ -163,7 +163,7 @@ def test_the_image_cache_after_a_power_cut(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(path)
 
     def decoded() -> Any:
-        return decode(root, images, (1, 16, 16), "crop")
+        return decode(root, images, (1, 16, 16), "crop", 10**6)
 
     expected = decoded()
     shutil.rmtree(root / ".ladder")
