@@ -28,7 +28,7 @@ class Split(NamedTuple):
     targets: Tensor
 
     def take(self, rows: Tensor) -> "Split":
-        """Returns the examples at `rows`, int64 (M,)."""
+        """Returns the examples at `rows`, int64 (M,) or bool (N,)."""
         return Split(self.inputs[rows], self.targets[rows])
 
 
@@ -71,7 +71,7 @@ def cut_validation(
     share = f"set --data.{option} to another share, or " if fewest > 1 else ""
     raise UserError(
         f"{option} {fraction} of {n} examples does not leave each of the {len(classes)} classes an "
-        f"example on both sides: {share}give class {name}, which has {fewest}, more examples"
+        f"example on both sides: {share}give class {name}, which has {fewest}, more different ones"
     )
 
 

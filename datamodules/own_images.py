@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
@@ -33,6 +34,7 @@ class OwnImages(InMemoryDataModule):
 
     not_in_identity = InMemoryDataModule.not_in_identity | {"path", "mirrors"}
     content: str | None = None  # SHA-256 of the images; `load_parts` sets it
+    near_duplicates: bool = False  # stay in one split, like equal images
     cuts_test: bool = False  # from the training images; `load_splits` sets it
 
     def load_parts(self) -> dict[str, Split]:
@@ -48,6 +50,7 @@ class OwnImages(InMemoryDataModule):
             )
         train, val, test = parts["train"], parts.get("val"), parts.get("test")
         self.cuts_test = test is None
+        self._warn_of_dark(train)
         if test is None:
             train, test = self._cut(train, "test_fraction")
         if test is None:
@@ -57,8 +60,8 @@ class OwnImages(InMemoryDataModule):
             )
         if val is None:
             train, val = self._cut(train, "val_fraction")
-        self._warn_of_dark(train)
         self._warn_of_missing(train)
+        self._warn_of_duplicates(train, val, test)
         counts = {"training": train, "validation": val, "test": test}
         sizes = ", ".join(f"{len(part.targets):,} {name}" for name, part in counts.items() if part)
         classes = f" of {self.num_classes} classes" if self.num_classes else ""
@@ -85,9 +88,29 @@ class OwnImages(InMemoryDataModule):
                 "them. Labels of arrays are 0, 1, 2, ... without gaps."
             )
 
+    def _warn_of_duplicates(self, *splits: Split | None) -> None:
+        groups = [duplicate_groups(part.inputs, self.near_duplicates) for part in splits if part]
+        train, others = groups[0], np.concatenate(groups[1:])
+        if copies := len(train) + len(others) - len({*train, *others}):
+            rank_zero_warn(
+                f"{copies:,} images in {self.hparams.get('path')} equal another one; a cut keeps "
+                f"these together. {np.isin(others, train).sum():,} of the {len(others):,} "
+                "validation and test images equal a training image: in given splits, remove these."
+            )
+
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
+        """Cuts off a split of different images, which equal ones join on both sides."""
         fraction, seed = self.hparams[option], self.hparams["split_seed"]
-        return cut_validation(train, fraction, seed, option, self.class_names)
+        groups = duplicate_groups(train.inputs, self.near_duplicates)
+        rows = torch.from_numpy(np.sort(np.unique(groups, return_index=True)[1]))
+        different = Split(rows, train.targets[rows])
+        cut = cut_validation(different, fraction, seed, option, self.class_names)[1]
+        if cut is None:
+            return train, None
+        if len(rows) < len(groups):  # Earlier versions cut other splits from these images.
+            self.content = f"{self.content} near_duplicates={self.near_duplicates}"
+        is_cut = torch.from_numpy(np.isin(groups, groups[cut.inputs]))
+        return train.take(~is_cut), train.take(is_cut)
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"content": self.content}
@@ -111,6 +134,18 @@ def _resolve(path: str) -> Path:
     return Path(path).expanduser().resolve()
 
 
+def duplicate_groups(images: torch.Tensor, near: bool) -> np.ndarray:
+    """Returns numbers (N,) of images uint8 (N, C, H, W), which are the same for equal ones.
+
+    With `near`, they are the same for equal average hashes: the levels of 8 x 8 parts of the image
+    that are above their mean. That finds nine of ten copies of photographs as JPEG.
+    """
+    if near:
+        levels = F.adaptive_avg_pool2d(images.mean(dim=1, dtype=torch.float32), 8).flatten(1)
+        images = levels > levels.mean(dim=1, keepdim=True)
+    return np.array([hash(image.tobytes()) for image in images.numpy()])
+
+
 class ImageFolder(OwnImages):
     """Images (B, C, H, W) of files of any size, float32 in `[0, 1]`, and labels (B,).
 
@@ -131,6 +166,8 @@ class ImageFolder(OwnImages):
         test_fraction: Share of the images that becomes the test split, unless there is a folder
             `test`.
         split_seed: Decides which images are cut, independently of the run's seed.
+        near_duplicates: Treat copies in another size or format like equal images, which stay in one
+            split. Plain drawings may be taken for copies.
         max_pixels: Limit for each file, because all of its pixels are decoded at once. Pillow has
             one of 178,956,970.
         skip_unreadable: Leave out files that cannot be read, with a warning.
@@ -150,6 +187,7 @@ class ImageFolder(OwnImages):
         val_fraction: Share = 0.1,
         test_fraction: Share = 0.1,
         split_seed: Seed = 0,
+        near_duplicates: bool = False,
         max_pixels: Positive = 2**26,
         skip_unreadable: bool = False,
         mirrors: bool = False,
@@ -164,7 +202,7 @@ class ImageFolder(OwnImages):
         self.num_classes = len(self.class_names) if self.class_names else None
         self.title = self.root.resolve().name
         self.fit, self.skip_unreadable, self.mirrors = fit, skip_unreadable, mirrors
-        self.max_pixels = max_pixels
+        self.near_duplicates, self.max_pixels = near_duplicates, max_pixels
 
     def load_parts(self) -> dict[str, Split]:
         assert self.image_shape is not None

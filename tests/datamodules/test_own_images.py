@@ -5,6 +5,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ import torch
 from PIL import Image
 
 from datamodules import ImageArrays, ImageFolder, image_files
+from datamodules.base import Split, cut_validation
 from datamodules.frame import to_frame
 from datamodules.image_files import read_image, to_tensor
+from datamodules.own_images import duplicate_groups
 from runtime.errors import UserError
 from tests.datamodules.pictures import loaded, parts, write_classes, write_images
+from tests.datamodules.test_image_files import copied, photographs
 
 
 def test_images_are_decoded_in_order_with_the_label_of_their_folder(photos: Path) -> None:
@@ -169,8 +173,8 @@ def test_images_that_use_few_of_16_bits_are_said(
     for path in (tmp_path / name / f"{i}.tiff" for name in ("cat", "dog") for i in range(10)):
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(random.integers(0, highest + 1, (8, 8), np.uint16)).save(path)
-    with warnings.catch_warnings(record=True) as caught:
-        loaded(tmp_path, channels=1)
+    with warnings.catch_warnings(record=True) as caught, suppress(UserError):
+        loaded(tmp_path, channels=1)  # Black images are equal, so they cannot be cut.
     message = f"100% of the training images in {tmp_path} are nearly black"
     assert [str(warning.message).startswith(message) for warning in caught] == [True] * is_said
 
@@ -304,6 +308,113 @@ def test_a_file_of_too_many_pixels_is_named_with_its_size_or_left_out(photos: Pa
         data = loaded(photos, max_pixels=2999, skip_unreadable=True)
     assert sum(map(len, parts(data))) == 19
     assert sum(map(len, parts(loaded(photos, max_pixels=3000)))) == 20
+
+
+def double(folder: Path, times: int = 1) -> None:
+    """Copies each image in a folder, under other names."""
+    for file in sorted(folder.rglob("*.png")):
+        for k in range(times):
+            shutil.copy(file, file.with_stem(f"{file.stem}_{k}"))
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_equal_images_stay_in_one_split(copies: int, photos: Path) -> None:
+    before = parts(loaded(photos))
+    double(photos, copies)
+    n = copies + 1
+    message = f"^{20 * copies} images in {photos} equal another one; .*. 0 of the {6 * n} val"
+    with pytest.warns(UserWarning, match=message):
+        data = loaded(photos)
+    assert parts(data) == before  # each image once in these sets
+    assert data.splits is not None
+    counts = [split.targets.bincount().tolist() for split in data.splits if split]
+    assert counts == [[7 * n, 7 * n], [2 * n, 2 * n], [n, n]]
+    assert parts(loaded(photos, split_seed=1)) != before
+
+
+def test_equal_images_of_two_classes_stay_in_one_split(photos: Path) -> None:
+    for i in range(4):
+        shutil.copy(photos / f"cat/{i}.png", photos / f"dog/cat{i}.png")
+    for seed in range(5):
+        found = parts(loaded(photos, split_seed=seed, test_fraction=0.3))
+        assert sum(map(len, found)) == len(set.union(*found)) == 20
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_equal_images_are_one_group_and_copies_are_if_wanted(near: bool) -> None:
+    originals = photographs(60)
+    images = [*originals, *originals[:20], *map(copied, originals[20:])]
+    groups = duplicate_groups(torch.stack([to_tensor(i, (3, 32, 32)) for i in images]), near)
+    first, second = groups[:60], groups[60:]
+    assert len({*first}) == 60
+    assert (first[:20] == second[:20]).all()
+    found = (first[20:] == second[20:]).sum()
+    assert found > 30 if near else found == 0
+    assert len({*first, *second}) == 100 - found
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_copies_of_an_image_stay_in_one_split_if_wanted(near: bool, tmp_path: Path) -> None:
+    for i, image in enumerate(photographs(20)):
+        folder = tmp_path / ("cat", "dog")[i % 2]
+        folder.mkdir(exist_ok=True)
+        image.save(folder / f"{i:02}.png")
+        copied(image).save(folder / f"{i:02}.jpg")
+    data = loaded(tmp_path, size=32, near_duplicates=near, test_fraction=0.3)
+    assert data.splits is not None
+    originals = [torch.stack([to_tensor(i, (3, 32, 32)) for i in photographs(20)]).flatten(1)]
+    sides = []
+    for split in data.splits:
+        assert split is not None
+        distances = torch.cdist(split.inputs.flatten(1).float(), originals[0].float())
+        sides.append({*distances.argmin(dim=1).tolist()})
+    assert (sum(map(len, sides)) <= 22) == near
+    assert data.identity()["near_duplicates"] == near
+
+
+def test_images_of_given_splits_that_also_occur_in_training_are_said(
+    photos: Path,
+) -> None:
+    inner = photos.rename(photos.with_name("inner"))
+    for name in ("train", "val", "test"):
+        write_classes(photos / name, count=6)
+    shutil.copytree(inner, photos / "train", dirs_exist_ok=True)
+    for i in range(3):
+        shutil.copy(photos / f"train/cat/{i}.png", photos / f"test/cat/{i}.png")
+    shutil.copy(photos / "train/dog/0.png", photos / "val/cat/0.png")
+    message = "4 images in .* equal another one; .* 4 of the 24 .* equal a training image: in given"
+    with pytest.warns(UserWarning, match=message):
+        data = loaded(photos)
+    assert data.splits is not None
+    assert [len(split.targets) for split in data.splits if split] == [20, 12, 12]
+
+
+def test_images_that_differ_are_cut_as_the_classes_alone_would_be(tmp_path: Path) -> None:
+    """The splits of folders without duplicates are those of earlier versions, bit by bit."""
+    pixels = torch.from_numpy(COLOUR.transpose(0, 3, 1, 2).copy())
+    train, test = cut_validation(Split(pixels, torch.from_numpy(LABELS)), 0.2, 3, "test_fraction")
+    train, val = cut_validation(train, 0.25, 3)
+    path = archive(tmp_path, images=COLOUR, labels=LABELS)
+    found = read(path, test_fraction=0.2, val_fraction=0.25, split_seed=3).splits
+    assert found is not None
+    for expected, split in zip((train, val, test), found, strict=True):
+        assert expected is not None
+        assert split is not None
+        assert torch.equal(expected.inputs, split.inputs)
+        assert torch.equal(expected.targets, split.targets)
+
+
+def test_equal_images_cut_in_another_way_are_other_data(photos: Path) -> None:
+    """A model of before may have learned images that are test images now."""
+    double(photos)
+    data = loaded(photos)
+    state = data.state_dict()
+    plain = ImageFolder(str(photos), size=8)
+    plain.load_parts()
+    assert state["identity"]["content"] != plain.content
+    state["identity"] |= {"content": plain.content}
+    with pytest.warns(UserWarning, match="options that cut them into splits"):
+        data.check_test_split(state)
 
 
 def test_files_that_are_left_out_are_said(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
