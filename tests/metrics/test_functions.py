@@ -45,6 +45,12 @@ def matrix(*rows: list[float]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def test_a_covariance_is_unbiased() -> None:
+    mean, covariance = fit_gaussian(matrix([0, 1], [2, 5]))
+    assert mean.tolist() == [1, 3]
+    assert covariance.tolist() == [[2, 4], [4, 8]]
+
+
 def test_frechet_of_two_gaussians_whose_covariances_do_not_commute() -> None:
     """For 2 x 2, tr (C1 C2)^(1/2) = (tr C1 C2 + 2 det(C1 C2)^(1/2))^(1/2): Cayley-Hamilton."""
     first = matrix([1, 2])[0], matrix([2, 1], [1, 3])
