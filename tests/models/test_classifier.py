@@ -198,6 +198,13 @@ def test_loss_is_keras_formula_on_probabilities(name: str, smoothing: float) -> 
     assert_close(found, keras_losses(p, onehot)[KERAS_NAMES.get(name, name)])
 
 
+def test_probabilities_of_each_class_against_all_others_are_normalized_sigmoids() -> None:
+    logits = torch.randn(5, 3)
+    sigmoids = 1 / (1 + (-logits).exp())
+    found = CLASSIFIER_LOSSES["bce"].probabilities(logits)
+    assert_close(found, sigmoids / sigmoids.sum(dim=1, keepdim=True))
+
+
 @pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
 def test_one_logit_is_the_logit_of_class_1(name: str) -> None:
     logits, target = torch.tensor([[2.0], [-1.0]]), torch.tensor([1, 0])

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import seed_everything
+from torch.nn import functional as F
 
 from datamodules import Gates
 from models import GateLogistic, GateMLP
@@ -31,6 +32,12 @@ def test_logistic_regression_learns_or_and_and(gate: str) -> None:
     model = GateLogistic()
     assert count_parameters(model.network) == 3
     assert train(model, gate) == 1.0
+
+
+def test_a_gate_learns_by_binary_cross_entropy() -> None:
+    model, targets = GateLogistic(), torch.tensor(TRUTH["and"])
+    expected = F.binary_cross_entropy_with_logits(model(POINTS)[:, 0], targets.float())
+    torch.testing.assert_close(model.step((POINTS, targets))["loss"], expected)
 
 
 @pytest.mark.parametrize("gate", ["xor", "xnor"])

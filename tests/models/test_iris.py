@@ -30,6 +30,12 @@ def test_noise_has_the_pooled_covariance_within_classes() -> None:
     assert noise.mean(dim=0).abs().max() < 0.05
 
 
+def test_an_example_is_compared_with_others_of_its_class() -> None:
+    inputs = torch.randn(200, 4)
+    noise = within_class_noise(inputs, torch.arange(200) // 2)
+    assert noise.abs().amax(dim=1).min() > 0  # with the other of two, never with itself
+
+
 def test_variation_is_a_factor_of_the_noise() -> None:
     inputs, targets = torch.randn(30, 4), torch.arange(30) % 3
     torch.manual_seed(1)
