@@ -1,6 +1,7 @@
 """The learning rate over a run, in closed form."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from models.schedule import Schedule
 
 
 @pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
-def test_a_rate_rises_stays_and_falls(shape) -> None:
+def test_a_rate_rises_stays_and_falls(shape: Any) -> None:
     """Of 100 steps, 10 rise, 30 stay, and over 60 it falls."""
     schedule = Schedule(shape, hold=0.3, warmup=0.1)
     found = [schedule.factor(step, 100) for step in range(101)]
@@ -20,6 +21,11 @@ def test_a_rate_rises_stays_and_falls(shape) -> None:
         "cosine": lambda share: 0.5 + 0.5 * math.cos(math.pi * share),
     }
     assert found[40:] == pytest.approx([falls[shape](step / 60) for step in range(61)])
+
+
+def test_a_rate_may_be_held_until_the_end() -> None:
+    schedule = Schedule("cosine", hold=0.5, warmup=0.5)
+    assert [schedule.factor(step, 10) for step in range(5, 10)] == [1.0] * 5
 
 
 def test_only_a_rate_that_never_changes_is_constant() -> None:
