@@ -131,7 +131,7 @@ def test_learning_rate_rises_then_follows_its_schedule() -> None:
     model = IrisMLP(
         schedule=Schedule("cosine", warmup=0.25), optimizer=lambda p: torch.optim.SGD(p, lr=0.1)
     )
-    fit(model, Iris(batch_size=120), Rates(), max_epochs=16)
+    fit(model, Iris(batch_size=60), Rates(), max_epochs=8)
     falling = (1 + (math.pi * torch.arange(12) / 12).cos()) / 2
     expected = [0.02, 0.04, 0.06, 0.08, *(0.1 * falling).tolist()]
     assert rates == pytest.approx(expected, rel=1e-5)

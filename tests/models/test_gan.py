@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from datamodules import Images
 from models import GAN, ConditionalGAN
-from models.averaging import Averaging
+from models.averaging import Averaging, MovingAverage
 from models.gan import penalties as penalties_module
 from models.gan.heads import AuxiliaryHead
 from models.gan.penalties import Penalties
@@ -125,6 +125,15 @@ def test_a_rest_of_an_epoch_updates_the_discriminator_alone() -> None:
     steps = Steps()
     fit(small(accumulate_grad_batches=3), steps, max_steps=5, limit_train_batches=5)
     assert steps.changed == [(True, False), (False, True), (True, False)]
+
+
+def test_an_average_counts_the_images_of_all_accumulated_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(MovingAverage, "update", lambda *args: counts.append(args[3]))
+    fit(small(accumulate_grad_batches=3, average=Averaging(half_life=100)), batch_size=8)
+    assert counts == [24]
 
 
 def test_accumulated_batches_are_one_large_batch() -> None:

@@ -22,7 +22,6 @@ from models import (
     IrisMLP,
     ModernGenerator,
     ModernTrunk,
-    PlaneGenerator,
     PlaneVelocity,
     ProjectionHead,
     SelfConditionedGAN,
@@ -65,7 +64,6 @@ MODELS = {
         **WIDE,
     ),
     "plane flow": lambda: Flow((2,), 8, PlaneVelocity, steps=2),
-    "plane drift": lambda: Drift((2,), 8, PlaneGenerator, generated=16, **WIDE),
     "images": lambda: ImageClassifier(
         SHAPE, 4, partial(ConvNet, width=2), shift=1, flip=True, erase=3, flip_in_evaluation=True
     ),
