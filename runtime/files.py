@@ -73,12 +73,8 @@ def links_out(folder: Path) -> Iterator[Path]:
 def check_links(folder: Path, remedy: str = "add --trust true") -> None:
     """Refuses a folder of somebody else from which links lead out, because tools write into it."""
     for path in links_out(folder):
-        raise UserError(
-            printable(
-                f"{path} is a link to {os.path.realpath(path)}, outside {folder}: copy the file "
-                f"there, or {remedy}"
-            )
-        )
+        found = printable(f"{path} is a link to {os.path.realpath(path)}, outside {folder}")
+        raise UserError(f"{found}: copy the file there, or {remedy}")
 
 
 def sweep(folder: Path, seconds: float = 0.0) -> None:
