@@ -64,7 +64,7 @@ def export(
         "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
         "html": (f"{program.name}.html", lambda path: save_page(model, title_of(run), path)),
     }
-    folder = output_folder(out, folder_of(run) / "export")
+    folder = output_folder(out or folder_of(run) / "export", bool(out))
     for name, save in (saves[name] for name in wanted):
         _write(folder / name, save)
     return [folder / saves[name][0] for name in wanted]

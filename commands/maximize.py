@@ -71,7 +71,7 @@ def maximize(
         figures["filters"] = mosaic(filters, (), columns, heading, signed=True, cell=0.9)
     if data is not None:
         figures["occlusion"] = _occlusion(model, data, occlusion, high)
-    folder = output_folder(out, folder_of(run) / "figures")
+    folder = output_folder(out or folder_of(run) / "figures", bool(out))
     for title, figure in figures.items():
         write_figure(folder / f"{title}.png", figure)
     print(f"Drawn into {folder}: {', '.join(f'{title}.png' for title in figures)}")

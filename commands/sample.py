@@ -96,7 +96,7 @@ def sample(
         raise UserError(f"--gif: there are no samples_*.png in {folder_of(run) / 'figures'}")
     drawn = draw(model, count, chosen, seed, min_score, max_score)
     latents = draw_latent_plane(model, chosen or ()) if plane else None
-    folder = output_folder(out, numbered(folder_of(run) / "samples", "grid.png"))
+    folder = output_folder(out or numbered(folder_of(run) / "samples", "grid.png"), bool(out))
     arrays: dict[str, Any] = {k: v for k, v in drawn._asdict().items() if v is not None}
     path = folder / "samples.npz"
     write(path, lambda file: np.savez_compressed(file, seed=np.array(seed), **arrays))

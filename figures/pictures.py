@@ -51,14 +51,12 @@ def figures_folder(trainer: Trainer) -> Path | None:
     return folder / "figures"
 
 
-def output_folder(out: Path | None, default: Path = Path()) -> Path:
+def output_folder(path: Path, given: bool = True) -> Path:
     """Creates the folder that `--out` names and checks that it is writable, before any work.
 
-    Without `--out` it is the default in a run's folder. That must not be a link, because somebody
-    else may have made it.
+    A default folder, which is not `given`, must not be a link: somebody else may have made it.
     """
-    path = out or default
-    if out is None and path.is_symlink():
+    if not given and path.is_symlink():
         raise UserError(f"{path} is a link: name the folder to write to with --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
