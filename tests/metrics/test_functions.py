@@ -36,6 +36,7 @@ def test_each_score_has_a_function_and_says_what_is_better() -> None:
     assert [direction(name) for name in ("val/frechet", "recall", "train/d_loss", "x")] == [
         "lower", "higher", "lower", None,
     ]  # fmt: skip
+    assert (direction("val/sup_error"), direction("val/accuracy")) == ("lower", "higher")
     assert [title(name) for name in ("val/frechet", "sup_error", "train/d_loss")] == [
         "Frechet distance", "largest error", "discriminator loss",
     ]  # fmt: skip
