@@ -65,16 +65,8 @@ def load(run: str | Path, trust: bool = False) -> Any:
         if not (isinstance(found, type) and issubclass(found, LightningModule)):
             raise UserError(f"{path} is of {name}, which is no LightningModule")
         checked: dict[str, Any] = {"trust": True} if issubclass(found, Module) else {}
-        try:
-            with isolate_rng():
-                model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
-        except (ArgumentError, TypeError, ValueError) as error:
-            unknown = re.search(r"(?:keyword argument|Option) '([^']+)'", str(error))
-            value = shorten(str(error).rpartition("Parser key ")[2], 200)
-            reason = f"this version does not know '{unknown[1]}'" if unknown else value
-            problem = UserError(f"{path}: its {name} cannot be built: {reason}. Use the version of "
-                                "this project that wrote it")  # fmt: skip
-            raise user_error_in(error) or problem from error
+        with _explained(name, path), isolate_rng():
+            model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
     model.frame = Frame.of_checkpoint(torch.load(path, "cpu", weights_only=True, mmap=True))
     return model
 
@@ -118,14 +110,25 @@ def _build(data: dict[str, Any], file: Path) -> InMemoryDataModule:
     """Builds the DataModule that the config `file` describes as `data`."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
-    try:
+    with _explained("data", file):
         found = parser.instantiate_classes(parser.parse_object({"data": data})).data
-    except (ValueError, TypeError, KeyError) as error:
-        problem = UserError(f"{file}: its data cannot be built: {error}")
-        raise user_error_in(error) or problem from None
     if not isinstance(found, InMemoryDataModule):
         raise UserError(f"{type(found).__name__} is no datamodules.base.InMemoryDataModule")
     return found
+
+
+@contextmanager
+def _explained(part: str, file: Path) -> Iterator[None]:
+    """Says in one line why a part of a run cannot be built, as jsonargparse says in many."""
+    try:
+        yield
+    except (ArgumentError, ValueError, TypeError, KeyError) as error:
+        unknown = re.search(r"(?:keyword argument|Option) '([^']+)'", str(error))
+        reason = shorten(str(error).rpartition("Parser key ")[2], 200)
+        reason = f"this version does not know '{unknown[1]}'" if unknown else reason
+        problem = UserError(f"{file}: its {part} cannot be built: {reason}. Use the version of "
+                            "this project that wrote it")  # fmt: skip
+        raise user_error_in(error) or problem from error
 
 
 def check_classes(frame: Frame | None, data: InMemoryDataModule) -> None:
