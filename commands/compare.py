@@ -199,7 +199,10 @@ def last_logged(folder: Path) -> Scores:
     Without pandas, which takes longer to begin than a run's log to be read.
     """
     file = folder / "metrics.csv"
-    rows = [*csv.DictReader(_lines_of(file))]
+    try:
+        rows = [*csv.DictReader(_lines_of(file))]
+    except csv.Error as error:
+        raise UserError(f"{file}: not a table ({error})") from None
     last = {k: text for row in rows for k, text in row.items() if k and text and text != "nan"}
     steps = _numbers({str(k): row["step"] for k, row in enumerate(rows) if row.get("step")}, file)
     return _numbers(last, file) | ({"step": max(steps.values())} if steps else {})
@@ -239,10 +242,9 @@ def logged_by(folder: Path) -> pd.DataFrame:
     lines = _lines_of(file)
     try:
         frame = pd.read_csv(io.StringIO("\n".join(lines))) if lines else pd.DataFrame()
-    except ValueError as error:
-        raise UserError(f"{file}: not a table ({error})") from None
-    if len(texts := frame.select_dtypes(exclude="number").columns):
-        raise UserError(f"{file}: column {texts[0]} has a text that is no number")
+        frame.astype(float)
+    except ValueError:
+        raise UserError(f"{file}: not a table of numbers") from None
     return frame
 
 

@@ -5,7 +5,6 @@ Imports nothing heavy.
 
 import difflib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +29,7 @@ def read(file: Path) -> dict[str, Any]:
         UserError: For a file that is no YAML mapping in UTF-8, is too large, or stands for too many
             or too deeply nested values.
     """
-    with _in_one_line(file):
-        return SafeConstructor().construct_document(_nodes_of(file))
-
-
-def check(files: Iterable[Path]) -> None:
-    """Refuses what YAML's loader accepts by mistake or reports without the name of the file."""
-    for file in files:
-        if not file.is_file():
-            raise UserError(_not_found(file))
-        for _ in _keys_of(_nodes_of(file), "", file):
-            pass
-        found = read(file)
-        if "config" in found:
-            raise UserError(f"{file}: 'config' is no option here. Give both files with --config.")
-        if not isinstance(found.get("trainer"), dict | None):
-            raise UserError(f"{file}: {EXPECTED}")
-
-
-def _nodes_of(file: Path) -> yaml.MappingNode:
-    """Parses a YAML mapping. Raises as `read` does."""
-    with _in_one_line(file):
+    try:
         with file.open("rb") as stream:
             content = stream.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
@@ -60,13 +39,7 @@ def _nodes_of(file: Path) -> yaml.MappingNode:
             raise UserError(f"{file}: {EXPECTED}")
         if problem := _excess_of(root):
             raise UserError(f"{file}: {problem}")
-        return root
-
-
-@contextmanager
-def _in_one_line(file: Path) -> Iterator[None]:
-    try:
-        yield
+        return SafeConstructor().construct_document(root)
     except UserError:
         raise
     except OSError as error:
@@ -77,6 +50,20 @@ def _in_one_line(file: Path) -> Iterator[None]:
     except Exception as error:  # a tag such as !!bool on another text raises any kind
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: not a YAML file in UTF-8 ({reason}).") from None
+
+
+def check(files: Iterable[Path]) -> None:
+    """Refuses what YAML's loader accepts by mistake or reports without the name of the file."""
+    for file in files:
+        if not file.is_file():
+            raise UserError(_not_found(file))
+        found = read(file)
+        for _ in _keys_of(yaml.compose(file.read_bytes(), Loader=LOADER), "", file):
+            pass
+        if "config" in found:
+            raise UserError(f"{file}: 'config' is no option here. Give both files with --config.")
+        if not isinstance(found.get("trainer"), dict | None):
+            raise UserError(f"{file}: {EXPECTED}")
 
 
 def warn_of_replaced_callbacks(files: Iterable[Path]) -> None:
@@ -155,7 +142,7 @@ def place_of(name: str, args: list[str]) -> str:
     if f"--{name}" in [option.rstrip("+") for option, _ in values(args)]:
         return ""
     for file in reversed(given_files(args)):
-        for key, line in _keys_of(_nodes_of(file), "", file):
+        for key, line in _keys_of(yaml.compose(file.read_bytes(), Loader=LOADER), "", file):
             if key.replace("init_args.", "").removesuffix(".class_path") == name:
                 return f"{file}:{line}: "
     return ""

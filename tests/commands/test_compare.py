@@ -162,6 +162,7 @@ BROKEN = [  # a file of a run, and what somebody else has written into it
     ("metrics.csv", "step,val/loss\nmany,1\n"),
     ("metrics.csv", "step,val/loss\n1,low\n"),
     ("metrics.csv", 2_000_000 * "," + "\n"),
+    ("metrics.csv", 'step,val/loss\n"' + 2_000 * (100 * "1" + "\n")),  # one field
     ("metrics.csv", "step," + 300_000 * "a" + "\n1,2\n"),
 ]  # fmt: skip
 
