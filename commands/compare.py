@@ -30,7 +30,7 @@ MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of p
 SEED = "seed_everything"
 UNRELATED = ["trainer.default_root_dir", "ckpt_path", "experiment"]  # not to the results
 WIDEST = 24  # letters of a setting's value in the terminal
-LONGEST_NAME, LONGEST_LINE = 250, 100_000  # letters of a score's or setting's name, of a log's line
+LONGEST_LINE = 100_000  # letters of a log's line
 MOST = 40  # runs in a picture
 ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", None: ""}
 PANEL, LINE, LETTER = 2.7, 0.36, 0.115  # width of a panel, height of a run, width of a letter, inch
@@ -154,7 +154,6 @@ def settings_of(folder: Path) -> dict[str, Any]:
         return {}
     settings = {}
     for name, value in _by_dotted_name(config_files.read(file)):
-        _check_name(name, file)
         plain = value is None or isinstance(value, int | float)
         settings[printable(name)] = value if plain else printable(str(value))
     return settings
@@ -223,17 +222,11 @@ def _numbers(found: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """Returns checked numbers by name, because somebody else may have written the file."""
     numbers = {}
     for name, value in found.items():
-        _check_name(name, file)
         try:
             numbers[printable(name)] = None if value is None else float(value)
         except (TypeError, ValueError, OverflowError):
             raise UserError(f"{file}: '{name}' is no number") from None
     return numbers
-
-
-def _check_name(name: str, file: Path) -> None:
-    if len(name) > LONGEST_NAME:
-        raise UserError(f"{file}: '{name[:WIDEST]}...' is longer than {LONGEST_NAME} letters")
 
 
 def logged_by(folder: Path) -> pd.DataFrame:

@@ -154,7 +154,7 @@ BROKEN = [  # a file of a run, and what somebody else has written into it
     *(("metrics.json", text) for text in ("[1, 2]", "5", "{", "\0", 100_000 * "[")),
     *(("metrics.json", json.dumps({"test": found})) for found in (
         5, {"floor": {}}, {"scores": 5}, {"scores": {"loss": "low"}}, {"scores": {"loss": [[]]}},
-        {"scores": {"loss": 10**400}}, {"scores": {300 * "a": 1}},
+        {"scores": {"loss": 10**400}},
         {"scores": {"loss": 1}, "floor": 5}, {"scores": {"loss": 1}, "floor": {"loss": {}}},
     )),
     ("metrics.json", b'{"test": "\xff\xfe"}'),
