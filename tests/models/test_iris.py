@@ -36,6 +36,12 @@ def test_an_example_is_compared_with_others_of_its_class() -> None:
     assert noise.abs().amax(dim=1).min() > 0  # with the other of two, never with itself
 
 
+def test_noise_of_a_class_is_given_to_examples_of_any() -> None:
+    targets = torch.arange(40) % 2
+    noise = within_class_noise(torch.randn(40, 4) * targets[:, None], targets)
+    assert noise[targets == 0].abs().max() > 0  # whose own examples are equal
+
+
 def test_variation_is_a_factor_of_the_noise() -> None:
     inputs, targets = torch.randn(30, 4), torch.arange(30) % 3
     torch.manual_seed(1)
