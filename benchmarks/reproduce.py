@@ -70,10 +70,13 @@ PARTS = {
     "flow-fashion": Part("configs/recipes/fashion_flow.yaml"),
     "drift": Part("configs/drift.yaml", MNIST),
     "drift-fashion": Part("configs/recipes/fashion_drift.yaml"),
+    "mnist-dense": Part("configs/mnist_dense.yaml", MNIST),
+    "mnist-cnn": Part("configs/mnist_cnn.yaml", MNIST),
     "mnist-fast": Part("configs/recipes/mnist_fast.yaml", seeds=(*range(50),)),
     "mnist-best": Part("configs/recipes/mnist_best.yaml"),
     "fashion-best": Part("configs/recipes/fashion_best.yaml"),
     "stacked": Part("examples/stacked_mnist/config.yaml", MNIST),
+    "lecture-dense": Part("configs/lecture/mnist_dense.yaml", MNIST),
     "lecture-gan": Part("configs/lecture/gan.yaml", seeds=(0,)),
     "lecture-gan-40": Part("configs/lecture/gan.yaml", ("--trainer.max_epochs", "40"), (0,)),
     "lecture-cgan": Part("configs/lecture/cgan.yaml", seeds=(0,)),  # 100 minutes on two cores

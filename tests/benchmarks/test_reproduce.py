@@ -122,7 +122,7 @@ def test_every_part_has_a_config_and_never_falls_back(name: str) -> None:
     part = PARTS[name]
     data = yaml.safe_load((ROOT / part.config).read_text())["data"]["init_args"]
     options = dict(zip(part.options, part.options[1:], strict=False))
-    assert options.get("--data.dataset", data["dataset"]) != "auto"
+    assert options.get("--data.dataset", data.get("dataset", "auto")) != "auto"
 
 
 def test_the_published_runs_are_those_of_the_parts() -> None:
