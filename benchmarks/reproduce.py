@@ -2,9 +2,9 @@
 
     python -m benchmarks.reproduce cgan [--seeds 0 1 2 3 4] [-- OPTIONS OF fit]
 
-docs/quality.csv has a line for each run. A run that is there with the same config, options and
-split is replaced. The last line that is printed is a row of docs/records.md. With options of `fit`
-or `--split val` it is another experiment, which goes to runs/trials.csv.
+docs/quality.csv has a line for each run, also for those with `--split val`, on which settings are
+chosen. A run with the same config, options and split is replaced. Runs with options of `fit` on
+test images go to runs/trials.csv; without any, the last line is a row of docs/records.md.
 """
 
 import argparse
@@ -34,7 +34,8 @@ from runtime.files import METRICS, read_json, write
 MNIST = ("--data.dataset", "mnist")  # a config may say `auto`, which falls back to small digits
 PUBLISHED, TRIALS = ROOT / "docs/quality.csv", ROOT / "runs/trials.csv"
 STAGES = {"test": "test", "val": "validate"}  # key in metrics.json -> command
-SAME = ["part", "config_sha256", "options", "split", "seed"]  # one run, if these are equal
+THREADS = os.environ.get("OMP_NUM_THREADS", "1")  # of each run
+EXPERIMENT = ["part", "config_sha256", "options", "split"]  # one experiment, if these are equal
 WIDE = (
     "--model.generator.width", "64", "--model.trunk.width", "64",
     "--model.penalties.every", "8", "--trainer.max_steps", "3600",
@@ -163,7 +164,7 @@ def cpu_seconds_of_children() -> float:
 
 def launch(args: Sequence[str], log: Path) -> int:
     """Runs cli.py, adds its output to a file, and returns its exit code."""
-    environment = os.environ | {"OMP_NUM_THREADS": threads(), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": THREADS, "PYTHONUNBUFFERED": "1"}
     with log.open("ab") as file:
         done = subprocess.run(
             [sys.executable, "cli.py", *args], cwd=ROOT, env=environment,
@@ -177,11 +178,6 @@ def last_error(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return (errors or lines or ["it failed without a message"])[-1]
-
-
-def threads() -> str:
-    """Returns the number of threads of each run: `OMP_NUM_THREADS`, or else one."""
-    return os.environ.get("OMP_NUM_THREADS", "1")
 
 
 def facts_of(part: Part, seed: int) -> dict[str, Any]:
@@ -199,7 +195,7 @@ def facts_of(part: Part, seed: int) -> dict[str, Any]:
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "cpu": cpu_name(),
         "cores": cores(),
-        "threads": threads(),
+        "threads": THREADS,
         "auto_precision": choose_precision("cpu")[0],
         "versions": ", ".join([f"Python {platform.python_version()}", *packages]),
     }
@@ -210,20 +206,22 @@ def add(record: dict[str, Any], file: Path) -> pd.DataFrame:
     known = pd.read_csv(file, dtype={"threads": str}) if file.is_file() else pd.DataFrame()
     new = pd.DataFrame([record])
     if len(known):
-        keys = known.reindex(columns=SAME).fillna("").astype(str).agg("|".join, axis=1)
-        own = new[SAME].fillna("").astype(str).agg("|".join, axis=1)[0]
-        new = pd.concat([known[keys != own], new], ignore_index=True)
+        again = of_experiment(known, record) & (known["seed"] == record["seed"])
+        new = pd.concat([known[~again], new], ignore_index=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     write(file, lambda partial_file: new.to_csv(partial_file, index=False))
     return new
 
 
-def table(runs: pd.DataFrame, part: str, record: dict[str, Any]) -> str:
+def of_experiment(runs: pd.DataFrame, record: dict[str, Any]) -> "pd.Series[bool]":
+    """Returns for each run whether it differs from a record in its seed at most."""
+    expected = pd.Series({name: record[name] for name in EXPERIMENT})
+    return runs[EXPERIMENT].fillna("").eq(expected).all(axis=1)
+
+
+def table(runs: pd.DataFrame) -> str:
     """Formats the scores over the seeds of one experiment, beside those of real images."""
-    same = runs[runs["part"] == part]
-    for name in ("config_sha256", "options", "split"):
-        same = same[same[name].fillna("") == record[name]]
-    done = same[same["status"] == "done"]
+    done = runs[runs["status"] == "done"]
     scores = done.select_dtypes("number").drop(columns=["seed", "cores"]).dropna(axis=1, how="all")
     names = [name for name in scores if not name.startswith("real_")]
     rows = {name: scores[name].agg(["mean", "std", "count", "min", "max"]) for name in names}
@@ -255,9 +253,8 @@ def reproduce(options: argparse.Namespace, fit: Sequence[str]) -> bool:
         what = f"there is no part {options.part!r}" if options.part else "no part is given"
         raise UserError(f"{what}: set PART to one of {', '.join(PARTS)}")
     part = PARTS[options.part]
-    published = not fit and options.split in (None, part.split)
-    file = options.out or (PUBLISHED if published else TRIALS)
     part = part._replace(options=(*part.options, *fit), split=options.split or part.split)
+    file = options.out or (TRIALS if fit and part.split == "test" else PUBLISHED)
     ended_well = True
     for seed in part.seeds if options.seeds is None else options.seeds:
         record = train_and_score(part, seed, options.data_dir, options.runs / options.part)
@@ -265,11 +262,11 @@ def reproduce(options: argparse.Namespace, fit: Sequence[str]) -> bool:
         print(f"seed {seed}: {record['status']}", flush=True)
         ended_well &= record["status"] == "done"
         runs = add(record, file)
-        print(table(runs, options.part, record), flush=True)
+        runs = runs[of_experiment(runs, record)]
+        print(table(runs), flush=True)
     print(f"Written: {file}")
-    if published and ended_well:
-        same = (runs["part"] == options.part) & (runs["config_sha256"] == record["config_sha256"])
-        print(f"Row of docs/records.md:\n{record_of(runs[same])}")
+    if ended_well and not fit and part.split == "test":
+        print(f"Row of docs/records.md:\n{record_of(runs)}")
     return ended_well
 
 

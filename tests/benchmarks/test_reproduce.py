@@ -97,6 +97,34 @@ def test_other_options_are_another_experiment(
     assert fake.commands[2][7:9] == ["--trainer.max_steps", "9"] or "9" in fake.commands[2]
 
 
+@pytest.mark.parametrize(
+    ("options", "file", "row"),
+    [
+        ([], "quality.csv", True),
+        (["--split", "val"], "quality.csv", False),
+        (["--split", "val", "--", "--trainer.max_steps", "9"], "quality.csv", False),
+        (["--", "--trainer.max_steps", "9"], "trials.csv", False),
+    ],
+)
+def test_validation_runs_are_published_and_make_no_record(
+    options: list[str],
+    file: str,
+    row: bool,
+    fake: FakeLaunch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(reproduce, "PUBLISHED", tmp_path / "quality.csv")
+    monkeypatch.setattr(reproduce, "TRIALS", tmp_path / "trials.csv")
+    with pytest.raises(SystemExit):
+        reproduce.main(["cgan", "--runs", str(tmp_path / "runs"), "--seeds", "0", *options])
+    assert [path.name for path in tmp_path.glob("*.csv")] == [file]
+    expected = "val" if "val" in options else "test"
+    assert pd.read_csv(tmp_path / file)["split"].tolist() == [expected]
+    assert ("Row of docs/records.md" in capsys.readouterr().out) == row
+
+
 def test_a_failed_run_is_recorded_with_its_reason(fake: FakeLaunch, tmp_path: Path) -> None:
     fake.codes["fit", "seed_0"] = 1
     code, found = run(tmp_path, "cgan", "--seeds", "0", "1")
@@ -128,7 +156,7 @@ def test_every_part_has_a_config_and_never_falls_back(name: str) -> None:
 def test_the_published_runs_are_those_of_the_parts() -> None:
     """Means of the README's first row, from the file that has every run."""
     runs = pd.read_csv(ROOT / "docs/quality.csv")
-    cgan = runs[runs["part"] == "cgan"]
+    cgan = runs[(runs["part"] == "cgan") & (runs["split"] == "test")]
     assert sorted(cgan["seed"]) == [0, 1, 2, 3, 4]
     assert round(cgan["frechet"].mean(), 3) == 0.033
     assert round(cgan["real_frechet"].mean(), 3) == 0.022
@@ -136,8 +164,9 @@ def test_the_published_runs_are_those_of_the_parts() -> None:
 
 
 def test_the_records_are_those_of_the_runs() -> None:
-    """Each row of docs/records.md is what all runs of its part and commits give."""
+    """Each row of docs/records.md is what all test runs of its part and commits give."""
     runs = pd.read_csv(ROOT / "docs/quality.csv")
+    runs = runs[runs["split"] == "test"]
     lines = (ROOT / "docs/records.md").read_text().splitlines()
     rows = [line for line in lines if line.startswith("| `")]
     assert len(rows) >= 10
