@@ -15,7 +15,7 @@ from runtime.cpu import choose_precision
 from runtime.errors import UserError, announce
 from runtime.files import write
 
-SECTIONS: dict[str, Callable[[systems.Setting], list[Section]]] = {
+SECTIONS: dict[str, Callable[[systems.Setting], Section]] = {
     "steps": systems.steps,
     "whole": systems.whole,
     "data": systems.data,
@@ -24,8 +24,9 @@ SECTIONS: dict[str, Callable[[systems.Setting], list[Section]]] = {
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    found.add_argument("--only", nargs="+", choices=SECTIONS, default=[], help="only these")
-    found.add_argument("--gpu", action="store_true", help="steps on the GPU")
+    chosen = found.add_mutually_exclusive_group()
+    chosen.add_argument("--only", nargs="+", choices=SECTIONS, default=[], help="only these")
+    chosen.add_argument("--gpu", action="store_true", help="only steps, on the GPU")
     found.add_argument("--rounds", type=int, default=7, help="of all contenders (default: 7)")
     found.add_argument("--data-dir", type=Path, default=Path("data"), help="contains MNIST/raw")
     found.add_argument("--out", type=Path, default=ROOT / "benchmarks/results", help="a folder")
@@ -43,11 +44,14 @@ def measure(options: argparse.Namespace) -> Path:
     with tempfile.TemporaryDirectory(prefix="ladder-bench-") as scratch:
         data_dir = options.data_dir.resolve()
         setting = systems.Setting(options.rounds, data_dir, Path(scratch), gpu=options.gpu)
+        if reason := setting.without_keras():
+            print(f"Keras is not run: {reason}.", flush=True)
         for name in names:
-            found.append("\n\n".join(part.markdown() for part in SECTIONS[name](setting)))
+            found.append(SECTIONS[name](setting).markdown())
             print(f"{found[-1]}\n", flush=True)
-    versions = {name: text for name, text in setting.versions.items() if isinstance(text, str)}
-    top = heading(options.rounds, versions, " because ".join(choose_precision("auto")))
+    precision = " because ".join(choose_precision("auto" if options.gpu else "cpu"))
+    top = heading(options.rounds, setting.versions, precision)
+    top += f"\n- **Keras** {f'not run: {reason}' if reason else 'run on the CPU'}"
     top += f"\n- **In all** {time.perf_counter() - start:.0f} s"
     hardware = torch.cuda.get_device_name() if options.gpu else cpu_name()
     path = options.out / file_name(hardware, cores(), options.only)

@@ -167,7 +167,8 @@ def main() -> None:
         tf.config.threading.set_inter_op_parallelism_threads(int(threads))
     game = Game(conditional=sys.argv[1] == "cgan")
     check(game)
-    line.serve(game.step, keras=keras.__version__, tensorflow=tf.__version__)
+    for _ in line.steps(keras=keras.__version__, tensorflow=tf.__version__):
+        game.step()
 
 
 if __name__ == "__main__":

@@ -29,20 +29,11 @@ class Paced(Callback):
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.line = Line()
-        self.left, self.began = 0, 0.0
-        self.line.ready()
+        self.steps = Line().steps(wait_for_device)
 
     def on_train_batch_start(self, *_: Any) -> None:
-        if self.left == 0:
-            wait_for_device()
-            if self.began:
-                self.line.report(time.perf_counter() - self.began)
-            self.left = self.line.receive()
-            if self.left == 0:
-                leave()
-            self.began = time.perf_counter()
-        self.left -= 1
+        if next(self.steps, None) is None:
+            leave()
 
 
 class FirstStep(Callback):

@@ -1,17 +1,31 @@
 """The plain conditional GAN of examples/cgan_plain.py as a contender: `plain [softmax] [cuda]`."""
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from benchmarks.pacing import wait_for_device
+from benchmarks.pacing import leave, wait_for_device
 from benchmarks.worker import Line
 from examples import cgan_plain
 
+
+def paced_batches(images: Tensor, digits: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the same batch for each requested step, then ends the process."""
+    for _ in Line().steps(wait_for_device):
+        yield images, digits
+    leave()
+
+
 if __name__ == "__main__":
-    line = Line()
-    device = "cuda" if "cuda" in sys.argv else "cpu"
-    step = cgan_plain.make_step(device, softmax="softmax" in sys.argv)
-    images = torch.rand(cgan_plain.BATCH, 1, 28, 28, device=device)
-    labels = torch.randint(10, (cgan_plain.BATCH,), device=device)
-    line.serve(lambda: step(images, labels), wait_for_device)
+    if "cuda" in sys.argv and torch.cuda.is_available():
+        torch.set_default_device("cuda")
+    if "softmax" in sys.argv:
+        cgan_plain.cross_entropy = F.cross_entropy  # type: ignore[assignment]
+    cgan_plain.batches = paced_batches
+    images = torch.rand(cgan_plain.BATCH_SIZE, 1, 28, 28)
+    digits = torch.randint(cgan_plain.DIGITS, (cgan_plain.BATCH_SIZE,))
+    cgan_plain.train(images, digits, pretrain=0, epochs=1, folder=Path())

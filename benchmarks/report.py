@@ -23,18 +23,16 @@ class Section:
     """One question: its answer as a table, and notes that explain the table."""
 
     title: str
-    header: Sequence[str] = ()
+    header: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
         """Formats the section; all columns but the first are right-aligned numbers."""
-        parts = [f"## {self.title}"]
-        if self.rows:
-            ruler = ["---"] + ["---:"] * (len(self.header) - 1)
-            lines = (self.header, ruler, *self.rows)
-            parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
-        return "\n\n".join(parts + self.notes)
+        ruler = ["---"] + ["---:"] * (len(self.header) - 1)
+        lines = (self.header, ruler, *self.rows)
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return "\n\n".join([f"## {self.title}", table, *self.notes])
 
 
 def cpu_name(cpuinfo: Path = CPUINFO) -> str:

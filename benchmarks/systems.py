@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from timeit import timeit
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from torchvision.transforms import ToTensor
 
 from benchmarks.report import Section
 from benchmarks.timing import digits, interleave, ratio, spread
-from benchmarks.worker import ROOT, Worker, seconds_of
+from benchmarks.worker import ROOT, Worker
 from datamodules import Images, Split
 
 ENDLESS = ("--trainer.max_epochs", "100000", "--trainer.limit_val_batches", "0")
@@ -64,10 +65,17 @@ class Setting:
     keras: Path = ROOT / ".venv-bench/bin/python"
     versions: dict[str, str] = field(default_factory=dict)
 
+    def without_keras(self) -> str:
+        """Returns why Keras is not run; an empty text if it is."""
+        if self.gpu:
+            return "it is compared on the CPU alone"
+        return "" if self.keras.exists() else f"{self.keras} is missing (`make bench` sets it up)"
+
     def fit(self, config: str, *options: str, callback: str = "") -> list[str]:
         """Returns the command line of a run under a callback of `benchmarks.pacing`."""
         command = [sys.executable, "cli.py", "fit", "--config", f"configs/{config}.yaml", *options]
         command += ["--trainer.default_root_dir", str(self.scratch)]
+        command += ["--trainer.accelerator", "auto" if self.gpu else "cpu", "--trainer.devices=1"]
         if "iris" not in config:
             command += ["--data.data_dir", str(self.data_dir)]
         if not callback:
@@ -90,7 +98,7 @@ class Setting:
                 worker.close()
 
 
-def steps(setting: Setting) -> list[Section]:
+def steps(setting: Setting) -> Section:
     """Measures one training step of each system."""
     section = Section(
         "One training step",
@@ -119,21 +127,17 @@ def steps(setting: Setting) -> list[Section]:
             rate = digits(system.batch / step.median)
             title = f"{system.title}, batch {system.batch}"
             section.rows.append((title, who, step.text(1e3), rate, times, memory[who]))
-    if not setting.keras.exists():
-        section.notes.append(f"Keras: not run, {setting.keras} is missing (`make bench`).")
-    return [section]
+    return section
 
 
 def contenders_of(setting: Setting, name: str, softmax: bool) -> dict[str, list[str]]:
     """Returns the commands of a system's contenders; the GPU has no Keras."""
     system = SYSTEMS[name]
     options = [*system.options, *ENDLESS, "--trainer.log_every_n_steps", str(system.steps)]
-    if setting.gpu:
-        options += ["--trainer.accelerator", "gpu", "--trainer.devices", "1"]
     if softmax and name == "cgan":
         options += ["--model.head", "SoftmaxHead"]
     contenders = {}
-    if setting.keras.exists() and not setting.gpu:
+    if not setting.without_keras():
         contenders["Keras"] = [str(setting.keras), f"benchmarks/{system.keras}", name]
     if name == "cgan":
         flags = ["softmax"] * softmax + ["cuda"] * setting.gpu
@@ -149,14 +153,14 @@ def contenders_of(setting: Setting, name: str, softmax: bool) -> dict[str, list[
 
 def loss_of_keras(setting: Setting) -> str:
     """Returns what Keras computes for the labelled GAN: `softmax` or `normalized`, the slides'."""
-    if not setting.keras.exists():
+    if setting.without_keras():
         return "normalized"
     command = [str(setting.keras), "benchmarks/keras_gans.py", "loss"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.split()[-1]
 
 
-def whole(setting: Setting) -> list[Section]:
+def whole(setting: Setting) -> Section:
     """Measures whole processes of the two short systems, and of Ladder until its first step."""
     call = partial(subprocess.run, check=True, cwd=ROOT, capture_output=True)
     section = Section(
@@ -168,14 +172,14 @@ def whole(setting: Setting) -> list[Section]:
         ],
     )
     for name, system in SYSTEMS.items():
-        if not (system.whole and setting.keras.exists()):
+        if not system.whole or setting.without_keras():
             continue
         limit = ("--trainer.max_epochs", str(system.epochs))
         commands = {
             "Keras": [str(setting.keras), f"benchmarks/{system.keras}", name, "whole"],
             "Ladder": setting.fit(f"lecture/{system.config}", *limit),
         }
-        found = _timed(commands, call, WHOLE_ROUNDS)
+        found = _timed(commands, call, min(setting.rounds, WHOLE_ROUNDS))
         cells = [spread(seconds).text() for seconds in found.values()]
         times = ratio(found["Keras"], found["Ladder"]).text()
         section.rows.append((f"{system.title}, {system.epochs} epochs", *cells, times))
@@ -187,18 +191,17 @@ def whole(setting: Setting) -> list[Section]:
     call(starts["import lightning.pytorch.cli"])  # fills the file cache
     for name, seconds in _timed(starts, call, min(setting.rounds, 5)).items():
         section.rows.append((name, "", spread(seconds).text(), ""))
-    return [section]
+    return section
 
 
 def _timed(
     commands: Mapping[str, Sequence[str]], call: Callable[..., Any], rounds: int
 ) -> dict[str, list[float]]:
-    return interleave(
-        {name: partial(seconds_of, partial(call, args)) for name, args in commands.items()}, rounds
-    )
+    actions = {name: partial(call, args) for name, args in commands.items()}
+    return interleave({name: partial(timeit, a, number=1) for name, a in actions.items()}, rounds)
 
 
-def data(setting: Setting) -> list[Section]:
+def data(setting: Setting) -> Section:
     """Measures the way from stored pixels to batches of floats."""
     module = Images(dataset="mnist", data_dir=str(setting.data_dir), batch_size=BATCH)
     module.setup()
@@ -214,7 +217,7 @@ def data(setting: Setting) -> list[Section]:
     }
     for action in contenders.values():
         action()
-    timed = {name: partial(seconds_of, action) for name, action in contenders.items()}
+    timed = {name: partial(timeit, action, number=1) for name, action in contenders.items()}
     found = interleave(timed, setting.rounds)
     section = Section("Data path", ["loader", "us per image", "x torchvision"])
     base = found["torchvision, DataLoader"]
@@ -222,7 +225,7 @@ def data(setting: Setting) -> list[Section]:
         cells = spread(seconds).text(1e6 / EXAMPLES), ratio(base, seconds).text()
         section.rows.append((name, *cells))
     section.notes.append(f"{EXAMPLES:,} images in shuffled batches of {BATCH} as float32.")
-    return [section]
+    return section
 
 
 def torchvision_mnist(pixels: torch.Tensor, labels: torch.Tensor) -> MNIST:

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,35 +108,24 @@ class Line:
         """Reports the duration of all steps together."""
         self._send({"seconds": seconds, "peak_mb": peak_memory_mb()})
 
-    def serve(
-        self, step: Callable[[], object], wait: Callable[[], object] = lambda: None, **facts: Any
-    ) -> None:
-        """Takes the requested steps and reports their duration until the parent closes the line.
+    def steps(self, wait: Callable[[], object] = lambda: None, **facts: Any) -> Iterator[int]:
+        """Yields for each requested step, and reports durations until the parent closes the line.
 
         Args:
-            step: Takes one step.
             wait: Waits until the device is idle.
             **facts: The first message to the parent.
         """
         self.ready(**facts)
         while steps := self.receive():
-            self.report(seconds_of(step, steps, wait))
+            wait()
+            start = time.perf_counter()
+            yield from range(steps)
+            wait()
+            self.report(time.perf_counter() - start)
 
     def _send(self, message: dict[str, Any]) -> None:
         self._out.write(json.dumps(message) + "\n")
         self._out.flush()
-
-
-def seconds_of(
-    step: Callable[[], object], steps: int = 1, wait: Callable[[], object] = lambda: None
-) -> float:
-    """Returns the duration of some steps together; `wait` returns when the device is idle."""
-    wait()
-    start = time.perf_counter()
-    for _ in range(steps):
-        step()
-    wait()
-    return time.perf_counter() - start
 
 
 def peak_memory_mb(status: Path = Path("/proc/self/status")) -> float:

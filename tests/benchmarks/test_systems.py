@@ -1,14 +1,23 @@
 """The contenders of the speed comparison, and a pace that the parent sets."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from benchmarks.__main__ import parser
+from benchmarks import systems
+from benchmarks.__main__ import measure, parser
 from benchmarks.systems import SYSTEMS, Setting, contenders_of, torchvision_mnist
 from benchmarks.worker import Worker
+from datamodules.sources import FILES
 from tests.conftest import ROOT
+from tests.datamodules.conftest import write_idx
+
+KERAS = ROOT / ".venv-bench/bin/python"
 
 
 @pytest.fixture
@@ -47,3 +56,67 @@ def test_help_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         parser().parse_args(["--help"])
     assert stopped.value.code == 0
     assert "--data-dir" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with noise in MNIST's files."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for k, count in ((0, 60_000), (2, 10_000)):
+        images, labels = (folder / "MNIST/raw" / name for name in FILES[k : k + 2])
+        write_idx(images, rng.integers(0, 256, (count, 28, 28), np.uint8))
+        write_idx(labels, rng.integers(0, 10, count, np.uint8))
+    return folder
+
+
+def make(*args: str) -> str:
+    """Runs one of the Makefile's targets in this environment, and returns what it prints."""
+    ready = ["-o", ".venv/ready", "-o", ".venv-bench/ready"]
+    command = ["make", f"BIN={Path(sys.executable).parent}", *ready, *args]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_make_bench_compares_everything(data_dir: Path, tmp_path: Path) -> None:
+    printed = make("bench", f"BENCH=--rounds 1 --data-dir {data_dir} --out {tmp_path}")
+    (result,) = tmp_path.glob("*.md")
+    table = result.read_text()
+    assert table.count("\n## ") == 3
+    assert table.count("| Ladder") == len(SYSTEMS) + 2  # one in bf16, and one in the data path
+    assert table.count("| plain PyTorch |") == 1
+    if not KERAS.exists():
+        assert f"Keras is not run: {KERAS} is missing" in printed
+        pytest.skip(f"all but Keras: {KERAS.relative_to(ROOT)} is missing (`make bench`)")
+    assert table.count("| Keras |") == len(SYSTEMS)
+    assert table.count(" epochs |") == 2  # whole runs
+
+
+@pytest.mark.slow
+def test_the_gpu_form_runs_also_on_a_cpu(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "is_available": True, "get_device_name": "A GPU", "get_device_capability": (8, 0)
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)  # of this process alone
+    monkeypatch.setattr(systems, "SYSTEMS", {"cgan": SYSTEMS["cgan"]})
+    options = ["--gpu", "--rounds", "1", "--data-dir", str(data_dir), "--out", str(tmp_path)]
+    table = measure(parser().parse_args(options)).read_text()
+    assert "**Keras** not run: it is compared on the CPU alone" in table
+    assert [line.split(" | ")[1] for line in table.splitlines() if "batch 100" in line] == [
+        "plain PyTorch", "Ladder",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_make_reproduce_quality_trains_and_scores(data_dir: Path, tmp_path: Path) -> None:
+    places = f"--data-dir {data_dir} --out {tmp_path / 'quality.csv'} --runs {tmp_path / 'runs'}"
+    short = f"BENCH=--seeds 3 --split val {places} -- --trainer.max_steps 2"
+    printed = make("reproduce-quality", "PART=mnist-dense", short)
+    assert "seed 3: done" in printed
+    (run,) = pd.read_csv(tmp_path / "quality.csv").to_dict("records")
+    assert (run["steps"], run["split"], run["status"]) == (2, "val", "done")
+    assert 0 < run["accuracy"] < 0.3

@@ -19,7 +19,8 @@ while steps := line.receive():
 SLEEP = """
 import time
 from benchmarks.worker import Line
-Line().serve(lambda: time.sleep(0.02), version="1")
+for _ in Line().steps(version="1"):
+    time.sleep(0.02)
 """
 
 
