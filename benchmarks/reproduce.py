@@ -209,7 +209,7 @@ def add(record: dict[str, Any], file: Path) -> pd.DataFrame:
         again = of_experiment(known, record) & (known["seed"] == record["seed"])
         new = pd.concat([known[~again], new], ignore_index=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write(file, lambda partial_file: new.to_csv(partial_file, index=False))
+    write(file, lambda partial_file: new.to_csv(partial_file, index=False, float_format="%.6g"))
     return new
 
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from benchmarks import reproduce
-from benchmarks.reproduce import PARTS, record_of
+from benchmarks.reproduce import EXPERIMENT, PARTS, record_of
 from runtime.files import METRICS, write_json
 from tests.conftest import ROOT
 
@@ -161,6 +161,16 @@ def test_the_published_runs_are_those_of_the_parts() -> None:
     assert round(cgan["frechet"].mean(), 3) == 0.033
     assert round(cgan["real_frechet"].mean(), 3) == 0.022
     assert (runs[runs["part"].str.startswith("tricks-")].groupby("part").size() == 5).all()
+
+
+def test_a_run_adds_a_line_to_the_published_file_and_changes_none(tmp_path: Path) -> None:
+    file = tmp_path / "quality.csv"
+    known = (ROOT / "docs/quality.csv").read_text()
+    file.write_text(known)
+    reproduce.add(dict.fromkeys(EXPERIMENT, "new") | {"seed": 9, "frechet": 1 / 3}, file)
+    added = file.read_text().removeprefix(known)
+    assert added.count("\n") == 1
+    assert ",0.333333," in added
 
 
 def test_the_records_are_those_of_the_runs() -> None:
