@@ -41,7 +41,7 @@ USERS = (
     "commands",
     "figures",
     "pages",
-)  # may import it
+)  # import it
 QUICK = "not slow and not slurm and not gpu and not extras and not browser and not faults"
 FORK = multiprocessing.get_context("fork")
 LARGE = "lightning.pytorch", "sklearn.datasets"  # imported once, for all calls of pytest
