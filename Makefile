@@ -30,7 +30,7 @@ test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their 
 	$(PYTEST) -n 2 --dist loadfile --durations=10 -m extras
 
 test-browser: $(EXTRAS_READY)  ## play with the pages of `demo` and `export` in Chromium (LADDER_BROWSER=install: install it)
-	$(PYTEST) -m browser tests/browser
+	$(PYTEST) -m browser tests/pages/browser
 
 test-faults: $(READY)  ## run a few rounds of every fault: kills, damage, full disks
 	$(PYTEST) -n 2 --dist loadfile -m "faults and not extras" tests/faults

@@ -1,16 +1,11 @@
 """The command line: `python cli.py fit --config configs/cgan.yaml`."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import commands
-from commands import terminal
 from commands.errors import explained
-from runtime import signals
 from runtime.errors import announce, end_at_once
-
-if TYPE_CHECKING:
-    from commands.ladder_cli import LadderCLI
 
 
 def main(args: list[str] | None = None) -> Any:
@@ -27,7 +22,7 @@ def main(args: list[str] | None = None) -> Any:
     given = sys.argv[1:] if args is None else args
     own_process = args is None
     try:
-        return commands.run(given, lambda words: run_lightning(words, own_process))
+        return commands.run(given, own_process)
     except KeyboardInterrupt:
         if not own_process:
             raise
@@ -43,38 +38,6 @@ def main(args: list[str] | None = None) -> Any:
             raise
         announce(text)
         raise SystemExit(code) from None
-
-
-def run_lightning(args: list[str], own_process: bool = False) -> "LadderCLI":
-    """Runs fit, validate or test, and returns their Trainer, model and data."""
-    if own_process and args[0] == "fit":
-        signals.install()  # before imports that take seconds: fit saves when it is told to stop
-    with terminal.without_irrelevant_messages():
-        try:
-            from commands.ladder_cli import LadderCLI
-
-            terminal.shorten_warnings()
-            run = LadderCLI(args)
-        except SystemExit:  # saved, because it was told to stop
-            _leave_ranks(own_process)
-            raise
-        finally:
-            if not own_process:
-                signals.restore()
-    _leave_ranks(own_process)
-    return run
-
-
-def _leave_ranks(own_process: bool) -> None:
-    """Leaves the group of ranks, which torch asks for before the interpreter shuts down.
-
-    A thread of gloo that lets go of a tensor during the shutdown would abort the process, and the
-    job would count as failed. After an error no rank waits: see `end_at_once`.
-    """
-    import torch.distributed as dist
-
-    if own_process and dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -4,40 +4,33 @@ The tools are the same functions that the command line calls. A user's mistake r
 with the line that the command prints.
 """
 
-import json
 import logging
-import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
+from matplotlib.figure import Figure
 from PIL import Image
 
-import cli
-from commands.compare import compare, logged_by
-from commands.demo import demo
+from callbacks.network import layers_of
+from commands.compare import compare
 from commands.export import export
+from commands.lightning_run import Options, run_as_function, train
 from commands.loading import data_of, folder_of, load
 from commands.maximize import maximize
 from commands.predict import classify_images as classify
 from commands.predict import predict
+from commands.runs import logged_by
 from commands.sample import Samples, draw, sample
 from commands.sweep import sweep
-from figures.network import layers_of
 from figures.pictures import mosaic
 from models.base import Module
-from runtime import signals
+from pages.demo import demo
 from runtime.errors import UserError
 from runtime.files import METRICS, read_json
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = [
     "Samples", "UserError", "classify", "compare", "curves", "data_of", "demo", "draw", "export",
@@ -46,7 +39,6 @@ __all__ = [
 ]  # fmt: skip
 
 Run = str | Path  # a run's folder, a checkpoint file, `last` or `best`
-Options = Mapping[str, Any]  # like flags of the command line: {"trainer.max_epochs": 5}
 SPLITS = {"val": "validate", "test": "test"}
 
 
@@ -54,12 +46,6 @@ def quiet() -> None:
     """Hides what Lightning tells about the machine and the run; warnings still appear."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def train(config: str | Path, options: Options | None = None) -> Path:
-    """Trains what a config describes, as `cli.py fit` does, and returns the run's folder."""
-    args = ["fit", "--config", str(config), *_arguments(options)]
-    return Path(_run(args).trainer.log_dir)
 
 
 def score(
@@ -72,8 +58,7 @@ def score(
     """
     if split not in SPLITS:
         raise UserError(f"there is no split {split!r}: one of {', '.join(SPLITS)}")
-    args = [SPLITS[split], "--ckpt_path", str(run), *_arguments(options)]
-    trainer = _run(args).trainer
+    trainer = run_as_function([SPLITS[split], "--ckpt_path", str(run)], options).trainer
     scores = {
         name.removeprefix(f"{split}/"): float(value)
         for name, value in trainer.callback_metrics.items()
@@ -135,7 +120,7 @@ def plot(
     labels: Sequence[Any] | np.ndarray | None = None,
     columns: int | None = None,
     width: float = 1.4,
-) -> "Figure":
+) -> Figure:
     """Plots images (N, H, W) or (N, H, W, 3), each below its label.
 
     Args:
@@ -154,36 +139,3 @@ def plot(
 def _folder(run: Run, content: str) -> Path:
     """Returns the folder of a run, which usually has this content."""
     return Path(run) if (Path(run) / content).exists() else folder_of(run)
-
-
-def _arguments(options: Options | None) -> list[str]:
-    """Writes options as flags of the command line."""
-    return [
-        f"--{name}={value if isinstance(value, str | Path) else json.dumps(value, default=str)}"
-        for name, value in (options or {}).items()
-    ]
-
-
-def _run(args: list[str]) -> Any:
-    """Runs a command of Lightning in this process, which is afterwards as it was before."""
-    with _process_as_before():
-        return cli.run_lightning(args)
-
-
-@contextmanager
-def _process_as_before() -> Iterator[None]:
-    """Restores signal handlers, environment, random numbers and the rounding of tiny numbers."""
-    handlers = {
-        number: signal.getsignal(number) for number in (*signals.STOP_SIGNALS, signal.SIGINT)
-    }
-    environment = dict(os.environ)
-    rounds = not torch.full((1,), 2e-38).div(4).item()
-    try:
-        with isolate_rng():
-            yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        os.environ.clear()
-        os.environ.update(environment)
-        torch.set_flush_denormal(rounds)

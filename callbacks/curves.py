@@ -1,15 +1,17 @@
 """The interval of a run's logs, its speed, and the curves at its end."""
 
 import math
+import re
 import time
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from figures.curves import draw_curves
+from figures.curves import STAGES, draw_curves, split_name
 from figures.pictures import figures_folder, warn_if_it_fails
 from figures.style import write_figure
+from metrics import SCORES, direction, title
 from models.base import is_logging_step
 
 POINTS, LONGEST = 50, 50  # points of a curve at least, and steps between two at most
@@ -59,7 +61,11 @@ class Curves(Callback):
         metrics = folder.parent / "metrics.csv"
         if metrics.is_file():
             with warn_if_it_fails("curves.png"):
-                write_figure(folder / "curves.png", draw_curves(metrics), vector=True)
+                import pandas as pd
+
+                table = pd.read_csv(metrics).groupby("step").last().dropna(axis=1, how="all")
+                figure = draw_curves(table, panels_of([*table]))
+                write_figure(folder / "curves.png", figure, vector=True)
 
 
 def count_examples(batch: Any) -> int:
@@ -69,3 +75,25 @@ def count_examples(batch: Any) -> int:
     parts = batch.values() if isinstance(batch, dict) else batch
     found = map(count_examples, parts) if isinstance(batch, dict | list | tuple) else ()
     return next(filter(None, found), 0)
+
+
+def panels_of(names: list[str]) -> dict[str, list[str]]:
+    """Returns the columns of each panel: losses, accuracies, errors, and a panel for each score."""
+    scores = {"calibration_error", *(score.name for score in SCORES)}
+    panels: dict[str, list[str]] = {}
+    for name in names:
+        stage, quantity = split_name(name)
+        if stage not in STAGES or quantity.startswith(("accuracy/", "accuracy_")):  # by class
+            continue
+        if quantity in scores or f"floor/{quantity}" in names:
+            better = direction(quantity)
+            panel = title(quantity) + (f"\n({better} is better)" if better else "")
+        elif found := re.search(r"loss|error|acc", quantity):
+            panel = {"acc": "accuracy"}.get(found[0], found[0])
+        else:
+            continue
+        panels.setdefault(panel, []).append(name)
+    for columns in panels.values():
+        columns.sort(key=lambda name: name.startswith("floor/"))  # last
+    first = [panel for panel in ("loss", "accuracy", "error") if panel in panels]
+    return {panel: panels[panel] for panel in [*first, *sorted(panels.keys() - first)]}

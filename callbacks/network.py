@@ -1,13 +1,19 @@
 """A run's networks: their summary in the terminal, and their picture."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_summary import ModelSummary, summarize
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor, nn
 
-from figures.network import draw_networks, layers_of
+from figures.network import Layer, draw_networks
 from figures.pictures import figures_folder, publish, warn_if_it_fails
+from models.base import eval_mode
+from models.generative import is_generative
 
 
 class Summary(Callback):
@@ -42,3 +48,62 @@ class NetworkFigure(Callback):
         with warn_if_it_fails("network.png"):
             if networks := layers_of(pl_module):
                 publish(trainer, folder, "network", partial(draw_networks, networks), vector=True)
+
+
+def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
+    """Returns inputs and layers of each network of a model, in the order of computation.
+
+    Empty for a model that is not generative and has no tensor as `example_input_array`.
+    """
+    example: Any = model.example_input_array
+    if not is_generative(model):
+        if not isinstance(example, Tensor):
+            return {}
+        example = example.to(model.device)
+        return {"network": _layers(model, lambda: model(example), {"input": example})}
+    drawn = model.draw(2, torch.Generator().manual_seed(0))
+    latents, labels = (x if x is None else x.to(model.device) for x in drawn)
+    assert latents is not None
+    given = {"noise": latents}
+    if labels is not None:
+        given["class"] = latents.new_zeros(2, model.num_classes or 1)
+    images = latents.new_zeros(2, *model.image_shape)
+    networks = {
+        "generator": _layers(model.sampler, lambda: model(latents, labels), given),
+        "discriminator": _layers(model, lambda: model.realness(images, labels), {"image": images}),
+    }
+    return {name: layers for name, layers in networks.items() if not layers[-1].is_input}
+
+
+@torch.no_grad()
+def _layers(
+    network: nn.Module, compute: Callable[[], Any], inputs: dict[str, Tensor]
+) -> list[Layer]:
+    """Returns the inputs, and the modules with weights or without parts, as they are called.
+
+    A module that is called twice has its parameters once.
+    """
+    found = [Layer(name, _shape(tensor), 0, True) for name, tensor in inputs.items()]
+    counted: set[Tensor] = set()
+
+    def record(module: nn.Module, args: Any, output: Any) -> None:
+        leaf = all(name == "parametrizations" for name, _ in module.named_children())
+        own = {p for name, p in module.named_parameters() if leaf or "." not in name} - counted
+        counted.update(own)
+        if isinstance(output, Tensor) and (leaf or own):
+            kind = type(module).__name__.removeprefix("Parametrized")
+            found.append(Layer(kind, _shape(output), sum(p.numel() for p in own)))
+
+    parts = [part for name, part in network.named_modules() if "parametrizations" not in name]
+    hooks = [part.register_forward_hook(record) for part in parts]
+    try:
+        with eval_mode(network):
+            compute()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(tensor.shape[1:]) or (1,)

@@ -1,6 +1,6 @@
 """Quality scores of generated images: a few in training, all of them in `validate` and `test`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from callbacks.judges import FoundJudge, check_judge, find_judge
@@ -16,8 +17,7 @@ from callbacks.progress import watch
 from callbacks.results import class_names, data_of, record, say
 from datamodules.base import Split
 from figures.evaluation import draw_confusion
-from figures.pictures import figures_folder, publish
-from figures.quality import draw_worst
+from figures.pictures import figures_folder, mosaic, publish
 from metrics import SCORES, Score
 from metrics.functions import confusion, farthest
 from metrics.judge import JudgeNetwork
@@ -30,7 +30,7 @@ from runtime.checkpoints import epoch_is_due, is_over
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
-WORST = 20  # images, the farthest from real ones
+WORST, COLUMNS = 20, 10  # images that are the farthest from real ones, and those of a row
 KNOWS = 0.9  # share of real images that a judge recognizes, below which its scores say little
 SPLITS = {"val": "the validation split", "test": "the test images"}
 
@@ -221,3 +221,31 @@ def _generate(trainer: Trainer, model: Any, count: int, classes: Tensor) -> Iter
         for draw in watch(trainer, draws, "Generated images"):
             latents, labels, numbers = (x if x is None else x.to(model.device) for x in draw)
             yield to_pixels(model(latents, labels)), labels, numbers
+
+
+def draw_worst(worst: Samples, nearest: Samples, names: Sequence[str]) -> Figure:
+    """Draws generated images, each above the real one that is nearest to it.
+
+    Titles name the classes: the one that was requested, and the one that the judge sees.
+
+    Args:
+        worst: Generated samples, the worst first, with images.
+        nearest: As many real samples with images.
+        names: Names of the classes.
+    """
+    assert worst.images is not None
+    assert nearest.images is not None
+    seen = [names[k] for k in worst.predicted.tolist()]
+    titles = [f"seen as {name}" for name in seen]
+    if worst.labels is not None:
+        asked = [names[k] for k in worst.labels.tolist()]
+        titles = [a if a == s else f"{a}, seen as {s}" for a, s in zip(asked, seen, strict=True)]
+    classes = nearest.predicted if nearest.labels is None else nearest.labels
+    below = [f"real {names[k]}" for k in classes.tolist()]
+    rows, texts = [], []
+    for start in range(0, len(worst), COLUMNS):
+        part = slice(start, start + COLUMNS)
+        rows += [worst.images[part].cpu() / 255, nearest.images[part].cpu() / 255]
+        texts += titles[part] + below[part]
+    heading = f"The {len(worst)} images farthest from real ones, above the nearest real ones"
+    return mosaic(torch.cat(rows), texts, COLUMNS, heading, letters=11)

@@ -123,13 +123,14 @@ def _draw_codes(trainer: Trainer, model: Any) -> None:
     split = data.splits.val or data.splits.train
     images = split.inputs[:POINTS].to(model.device).float() / data.scale
     labels = split.targets[:POINTS].to(model.device)
-    with warn_if_it_fails("reconstructions.png"):
-        for name, draw in {"reconstructions": reconstructions, "paths": paths}.items():
-            write_png(folder / f"{name}.png", draw(model, images, labels))
-            log_picture(trainer, name, folder / f"{name}.png")
-    if model.latent_dim == 2:
-        plane = partial(draw_latent_plane, model, (), images, labels)
-        publish(trainer, folder, "plane", plane)
+    with eval_mode(model):
+        with warn_if_it_fails("reconstructions.png"):
+            for name, draw in {"reconstructions": reconstructions, "paths": paths}.items():
+                write_png(folder / f"{name}.png", draw(model, images, labels))
+                log_picture(trainer, name, folder / f"{name}.png")
+        if model.latent_dim == 2:
+            plane = partial(draw_latent_plane, model, (), images, labels)
+            publish(trainer, folder, "plane", plane)
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
 """The commands of `cli.py` in one table. Imports nothing heavy.
 
 `fit`, `validate` and `test` are Lightning's. Every other command is a plain function with typed
-arguments and a Google docstring, in the file of its name, and can be called from Python as well:
-see `commands.arguments` for what it may declare. Outside this folder a function needs no entry: the
-command line takes its import path instead of a name.
+arguments and a Google docstring, in a file of its own, and can be called from Python as well: see
+`commands.arguments` for what it may declare. A function that has no entry here is called by its
+import path instead of a name.
 """
 
 import difflib
@@ -15,32 +15,39 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from commands.errors import ROOT, did_you_mean
 from commands.help_texts import FIT, SCORE
+from commands.lightning_run import run_lightning
 from runtime import cpu
-from runtime.errors import UserError
+from runtime.errors import UserError, did_you_mean
+from runtime.files import ROOT
 
-COMMANDS = {  # what each does, in one line that begins with a verb
-    "fit": "Train a model",
-    "validate": "Score a trained model on the validation split",
-    "test": "Score a trained model on the official test set",
-    "predict": "Write a trained model's predictions for its test data, or for image files",
-    "sample": "Draw images from a trained generator",
-    "maximize": "Draw what a network has learned",
-    "export": "Write a trained model into files for ONNX Runtime, PyTorch or a browser",
-    "compare": "List runs, or compare their results in a table",
-    "sweep": "Repeat a run with several seeds, or search settings",
-    "demo": "Play with trained models in a browser",
+LIGHTNING = "commands.lightning_run:run_lightning"
+COMMANDS = {  # the import path of each, and what it does in one line that begins with a verb
+    "fit": (LIGHTNING, "Train a model"),
+    "validate": (LIGHTNING, "Score a trained model on the validation split"),
+    "test": (LIGHTNING, "Score a trained model on the official test set"),
+    "predict": (
+        "commands.predict:predict",
+        "Write a trained model's predictions for its test data, or for image files",
+    ),
+    "sample": ("commands.sample:sample", "Draw images from a trained generator"),
+    "maximize": ("commands.maximize:maximize", "Draw what a network has learned"),
+    "export": (
+        "commands.export:export",
+        "Write a trained model into files for ONNX Runtime, PyTorch or a browser",
+    ),
+    "compare": ("commands.compare:compare", "List runs, or compare their results in a table"),
+    "sweep": ("commands.sweep:sweep", "Repeat a run with several seeds, or search settings"),
+    "demo": ("pages.demo:demo", "Play with trained models in a browser"),
 }
-LIGHTNING = ("fit", "validate", "test")
 
 
-def run(args: list[str], lightning: Callable[[list[str]], Any]) -> Any:
+def run(args: list[str], own_process: bool) -> Any:
     """Runs a command and returns its result.
 
     Args:
         args: The command line, which begins with the name or the import path of a command.
-        lightning: Runs the commands of Lightning.
+        own_process: Handle signals, because this is the process's own command line.
     """
     if not args:
         print(help_text(), file=sys.stderr)
@@ -51,11 +58,11 @@ def run(args: list[str], lightning: Callable[[list[str]], Any]) -> Any:
     if name in ("-V", "--version"):
         return print(version_text())
     cpu.let_waiting_threads_sleep()  # before anything imports torch
-    if name in LIGHTNING:
+    path, summary = COMMANDS.get(name, ("", ""))
+    if path == LIGHTNING:
         if not {"-h", "--help"}.isdisjoint(options) and "all" not in options:
-            score = SCORE.format(command=name, summary=COMMANDS[name])
-            return print(FIT if name == "fit" else score)
-        return lightning(args)
+            return print(FIT if name == "fit" else SCORE.format(command=name, summary=summary))
+        return run_lightning(args, own_process)
     function = find(name)
     from commands import arguments  # needs jsonargparse
 
@@ -69,10 +76,10 @@ def find(name: str) -> Callable[..., Any]:
     summary: `tain` is near `Train`, which means `fit`.
     """
     if name in COMMANDS:
-        return pkgutil.resolve_name(f"commands.{name}:{name}")
+        return pkgutil.resolve_name(COMMANDS[name][0])
     if "." in name and "/" not in name:
         return _import(name)
-    verbs = {summary.split()[0].lower(): known for known, summary in COMMANDS.items()}
+    verbs = {summary.split()[0].lower(): known for known, (_, summary) in COMMANDS.items()}
     words = verbs | {known: known for known in COMMANDS}
     near = dict.fromkeys(words[word] for word in difflib.get_close_matches(name, words))
     raise UserError(
@@ -96,7 +103,7 @@ def _import(path: str) -> Callable[..., Any]:
 def help_text() -> str:
     """Returns the help that lists all commands."""
     width = max(map(len, COMMANDS))
-    lines = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    lines = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
     return (
         f"usage: python cli.py COMMAND [OPTIONS]\n\ncommands:\n{lines}\n\n"
         "Options of a command:  python cli.py COMMAND --help\n"

@@ -21,7 +21,6 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 from commands import errors
 from runtime.errors import UserError, require_printable
 
-CONFIG = ("--config", "-c")
 REST = "fit"
 
 
@@ -104,17 +103,6 @@ def _values_of(word: str, kind: Any) -> list[str]:
 
 def _is_list(kind: Any) -> bool:
     return any(get_origin(part) in (list, Sequence) for part in (kind, *get_args(kind)))
-
-
-def values(args: list[str]) -> list[tuple[str, str]]:
-    """Returns each option with its value, written as `--option value` or `--option=value`."""
-    parts = [part for arg in args for part in (arg.split("=", 1) if arg[:1] == "-" else [arg])]
-    return list(zip(parts, parts[1:], strict=False))
-
-
-def given_files(args: list[str]) -> list[Path]:
-    """Returns the config files among command line arguments, in their order."""
-    return [Path(value) for option, value in values(args) if option in CONFIG]
 
 
 def is_overlay(file: Path) -> bool:

@@ -11,15 +11,27 @@ from typing import Any
 import yaml
 from yaml.constructor import SafeConstructor
 
-from commands.arguments import given_files, values
-from commands.errors import OF_A_CLASS, ROOT, did_you_mean
-from runtime.errors import UserError
+from runtime.errors import UserError, did_you_mean
+from runtime.files import ROOT
 
+CONFIG = ("--config", "-c")
+OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
 LARGEST_FILE, DEEPEST = 1_000_000, 100  # bytes and levels of a config
 LARGEST, LONGEST = 100_000, 10_000_000  # values and letters, with those of aliases
 DIGITS = 300  # of an integer, for which YAML also takes 1:59:59...
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml ten times faster
 EXPECTED = "expected options by name, such as `trainer: {max_steps: 100}`."
+
+
+def values(args: list[str]) -> list[tuple[str, str]]:
+    """Returns each option with its value, written as `--option value` or `--option=value`."""
+    parts = [part for arg in args for part in (arg.split("=", 1) if arg[:1] == "-" else [arg])]
+    return list(zip(parts, parts[1:], strict=False))
+
+
+def given_files(args: list[str]) -> list[Path]:
+    """Returns the config files among command line arguments, in their order."""
+    return [Path(value) for option, value in values(args) if option in CONFIG]
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-from runtime.errors import RunFailedError, UserError, explain, is_lost_process, why_lost
+from runtime import errors
+from runtime.errors import RunFailedError, UserError, did_you_mean
+from runtime.files import ROOT
 
-ROOT = Path(__file__).parent.parent
 NEEDED = ("torch", "lightning", "jsonargparse", "yaml", "numpy", "torchvision", "torchmetrics",
           "matplotlib", "seaborn", "pandas", "sklearn", "tensorboard")  # fmt: skip
-OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
 OTHER_NAMES = {  # what users of other tools type
     "epochs": "--trainer.max_epochs",
     "steps": "--trainer.max_steps",
@@ -69,9 +69,9 @@ def explained(error: Exception) -> tuple[int, str]:
     if isinstance(error, RunFailedError):
         return 1, str(error)
     if isinstance(error, OSError):
-        return 1, explain(error)
-    if is_lost_process(error):
-        return 1, why_lost(error)
+        return 1, errors.explain(error)
+    if errors.is_lost_process(error):
+        return 1, errors.why_lost(error)
     if isinstance(error, MemoryError):
         return 1, OUT_OF_MEMORY
     message, lightnings = " ".join(str(error).split()), _is_lightnings(error)
@@ -105,12 +105,6 @@ def _is_lightnings(error: BaseException) -> bool:
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     known = isinstance(error, RuntimeError | ValueError | AttributeError)
     return known and "/lightning/" in "".join(files[-1:])
-
-
-def did_you_mean(near: Iterable[str]) -> str:
-    """Returns a question that names the nearest valid names; empty if there are none."""
-    names = " or ".join(near)
-    return f" Did you mean {names}?" if names else ""
 
 
 def of_parser(message: str, args: list[str], options: Iterable[str], classes: Iterable[str]) -> str:

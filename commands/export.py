@@ -13,12 +13,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from commands.export_html import save_page
 from commands.loading import folder_of, load
 from figures.pictures import output_folder
 from models.classifier import is_classifier
 from models.generative import is_generative
 from models.regressor import is_regressor
+from pages.export_html import save_page
 from runtime.errors import UserError
 from runtime.files import write
 

@@ -101,7 +101,7 @@ class LadderCLI(LightningCLI):
         if args[1:] and not args[1].startswith("-") and args[0] != "fit":
             args = [args[0], "--ckpt_path", *args[1:]]  # `test RUN`
         args, self._guard = with_config_of_run(args)
-        self.files = arguments.given_files(args)
+        self.files = config_files.given_files(args)
         config_files.check(self.files)
         config_files.warn_of_replaced_callbacks(self.files)
         if "all" in args and not {"--help", "-h"}.isdisjoint(args):
@@ -134,7 +134,7 @@ class LadderCLI(LightningCLI):
         command, wanted = self.config.subcommand, self.options.get("ckpt_path")
         by_user = wanted is not None
         self.checkpoint: Path | None = None
-        given = {name for name, _ in arguments.values(self.args)}
+        given = {name for name, _ in config_files.values(self.args)}
         if "--init_from" in given and "--ckpt_path" in given:
             raise UserError(
                 "--init_from starts a new run and --ckpt_path continues one: give one of them."
@@ -288,9 +288,9 @@ def with_config_of_run(
     Returns:
         The arguments, and what makes the block in which these may be parsed and built.
     """
-    given = dict(arguments.values(args))
+    given = dict(config_files.values(args))
     option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
-    overlays = arguments.given_files(args)
+    overlays = config_files.given_files(args)
     whole = [file for file in overlays if not arguments.is_overlay(file)]
     if whole or "--model" in given or option is None:
         return args, nullcontext
@@ -305,7 +305,7 @@ def with_config_of_run(
     beside = f"--trainer.default_root_dir={folder.parent.parent}"  # not where the config says
     args = [args[0], "--config", str(config), beside, *args[1:]]
     config_files.check(overlays)
-    words = [value for _, value in arguments.values(args)]
+    words = [value for _, value in config_files.values(args)]
     words += [value for _, value in trust.leaves([config_files.read(file) for file in overlays])]
     return args, partial(trust.only_trusted, config_files.read(config), config, words)
 

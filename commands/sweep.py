@@ -30,13 +30,14 @@ from filelock import FileLock, Timeout
 
 import metrics
 from commands import config_files
-from commands.arguments import experiment_name, given_files, values
-from commands.compare import as_text, logged_by, read_runs, report
+from commands.arguments import experiment_name
+from commands.config_files import given_files, values
+from commands.runs import as_text, logged_by, read_runs, report
 from figures.style import styled, write_figure
 from runtime import signals
 from runtime.cpu import allowed_cores
 from runtime.errors import RunFailedError, UserError
-from runtime.files import check_links, read_json, whole_lines, write, write_json
+from runtime.files import ROOT, check_links, read_json, whole_lines, write, write_json
 from runtime.ranges import Positive
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 Direction = Literal["minimize", "maximize"]
 BETTER: dict[Any, Direction] = {"lower": "minimize", "higher": "maximize"}
-CLI = Path(__file__).resolve().parent.parent / "cli.py"
+CLI = ROOT / "cli.py"
 TRY_AGAIN = 75  # the exit code of `fit` if it was told to stop and has saved
 LOCK, DONE, SETTINGS = ".lock", "done", "sweep.json"
 STUDY = "study.journal"  # not SQLite, which cannot lock files on many network file systems

@@ -1,4 +1,4 @@
-"""Pictures of what latents hold: reconstructions, ways between images, and the plane of two."""
+"""Pictures of what the latents of a model in eval mode hold."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,6 @@ from torch.nn.functional import one_hot
 
 from figures.pictures import new_figure, picture, tile
 from figures.style import styled
-from models.base import eval_mode
 from runtime.errors import UserError
 
 SHOWN, PATHS, COLUMNS = 20, 5, 10  # reconstructed images; ways between two, and their length
@@ -22,8 +21,7 @@ OUTER = 0.02  # share of the latents beyond its edge
 def reconstructions(model: Any, images: Tensor, labels: Tensor | None) -> Tensor:
     """Returns rows of originals (N, C, H, W), each above its reconstructions, as a picture."""
     images, labels = images[:SHOWN], None if labels is None else labels[:SHOWN]
-    with eval_mode(model):
-        rebuilt = model.reconstruct(images, labels).to(images)
+    rebuilt = model.reconstruct(images, labels).to(images)
     rows = zip(images.split(COLUMNS), rebuilt.split(COLUMNS), strict=True)
     return tile(torch.cat([part for pair in rows for part in pair]), COLUMNS)
 
@@ -37,14 +35,13 @@ def paths(model: Any, images: Tensor, labels: Tensor | None) -> Tensor:
     count = min(PATHS, len(images) // 2)
     shares = torch.linspace(0, 1, COLUMNS - 2, device=images.device)[None, :, None]
     told = None
-    with eval_mode(model):
-        codes = model.encode(images, labels)[0]
-        way = torch.lerp(codes[:count, None], codes[count : 2 * count, None], shares)
-        if labels is not None and model.num_classes is not None:
-            ends = one_hot(labels, model.num_classes).to(codes)
-            start, end = ends[:count, None], ends[count : 2 * count, None]
-            told = torch.lerp(start, end, shares).flatten(0, 1)
-        drawn = model(way.flatten(0, 1), told).to(images).unflatten(0, (count, -1))
+    codes = model.encode(images, labels)[0]
+    way = torch.lerp(codes[:count, None], codes[count : 2 * count, None], shares)
+    if labels is not None and model.num_classes is not None:
+        ends = one_hot(labels, model.num_classes).to(codes)
+        start, end = ends[:count, None], ends[count : 2 * count, None]
+        told = torch.lerp(start, end, shares).flatten(0, 1)
+    drawn = model(way.flatten(0, 1), told).to(images).unflatten(0, (count, -1))
     first, last = images[:count, None], images[count : 2 * count, None]
     return tile(torch.cat([first, drawn, last], dim=1).flatten(0, 1), COLUMNS)
 
@@ -79,9 +76,8 @@ def draw_latent_plane(
     told = None if label is None else torch.full((len(latents),), label, device=model.device)
     parts = 1 if images is None else 2
     figure, axes = new_figure(5.5 * parts, 5.5, 1, parts, squeeze=False)
-    with eval_mode(model):
-        grid = tile(model(latents, told).float(), PLANE, padding=0, scale=1)
-        codes = None if images is None else model.encode(images, labels)[0].float().cpu()
+    grid = tile(model(latents, told).float(), PLANE, padding=0, scale=1)
+    codes = None if images is None else model.encode(images, labels)[0].float().cpu()
     left, right = axes[0, 0], axes[0, -1]
     left.imshow(picture(grid, 1), cmap="gray", vmin=0, vmax=1)
     of_class = "" if label is None else f", class {label}"

@@ -1,7 +1,6 @@
 """Curves of the logged losses, accuracies and scores of a run."""
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
@@ -9,10 +8,9 @@ from matplotlib.ticker import MaxNLocator
 
 from figures.pictures import new_figure
 from figures.style import colours, styled
-from metrics import SCORES, direction, title
 
 if TYPE_CHECKING:
-    from pandas import Series
+    from pandas import DataFrame, Series
 
 STAGES = {"train": "training", "val": "validation", "floor": "real images"}
 NAMES = {"d_accuracy": "acc_real"}  # the same share, in validation
@@ -26,39 +24,14 @@ def split_name(name: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("train", name)
 
 
-def panels_of(names: list[str]) -> dict[str, list[str]]:
-    """Returns the columns of each panel: losses, accuracies, errors, and a panel for each score."""
-    scores = {"calibration_error", *(score.name for score in SCORES)}
-    panels: dict[str, list[str]] = {}
-    for name in names:
-        stage, quantity = split_name(name)
-        if stage not in STAGES or quantity.startswith(("accuracy/", "accuracy_")):  # by class
-            continue
-        if quantity in scores or f"floor/{quantity}" in names:
-            better = direction(quantity)
-            panel = title(quantity) + (f"\n({better} is better)" if better else "")
-        elif found := re.search(r"loss|error|acc", quantity):
-            panel = {"acc": "accuracy"}.get(found[0], found[0])
-        else:
-            continue
-        panels.setdefault(panel, []).append(name)
-    for columns in panels.values():
-        columns.sort(key=lambda name: name.startswith("floor/"))  # last
-    first = [panel for panel in ("loss", "accuracy", "error") if panel in panels]
-    return {panel: panels[panel] for panel in [*first, *sorted(panels.keys() - first)]}
-
-
 @styled
-def draw_curves(metrics: Path) -> Figure:
+def draw_curves(table: "DataFrame", panels: dict[str, list[str]]) -> Figure:
     """Draws panels of losses, of accuracies, and of each quality score beside its floor.
 
     Args:
-        metrics: The file metrics.csv of a run.
+        table: What a run logged, a row for each step.
+        panels: The columns of each panel.
     """
-    import pandas as pd
-
-    table = pd.read_csv(metrics).groupby("step").last()
-    panels = panels_of([name for name in table if table[name].notna().any()])
     if not panels:
         return Figure()
     columns = 2 if len(panels) == 4 else min(3, len(panels))

@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from threading import Thread
 from typing import Any
@@ -48,6 +48,12 @@ class UserError(Exception):
 
 class RunFailedError(RuntimeError):
     """A run that cannot go on: `main` prints the reason in one line and exits with 1."""
+
+
+def did_you_mean(near: Iterable[str]) -> str:
+    """Returns a question that names the nearest valid names; empty if there are none."""
+    names = " or ".join(near)
+    return f" Did you mean {names}?" if names else ""
 
 
 def printable(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from runtime.errors import UserError, printable
 
+ROOT = Path(__file__).parent.parent  # of the project
 METRICS = "metrics.json"  # scores of a run, in its folder
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch.distributed as dist
 
 import cli
-from commands import COMMANDS, help_texts
+from commands import COMMANDS, help_texts, lightning_run
 from commands.errors import explained
 from commands.ladder_cli import LadderCLI
 from runtime.run_folder import RunFolder
@@ -248,5 +248,5 @@ def test_leaves_the_other_ranks_before_the_interpreter_shuts_down(
 
     monkeypatch.setattr("commands.ladder_cli.LadderCLI", command)
     with pytest.raises(type(end)) if end else nullcontext():
-        cli.run_lightning(["fit"], own_process=True)
+        lightning_run.run_lightning(["fit"], own_process=True)
     assert dist.is_initialized() == stays

@@ -1,17 +1,30 @@
-"""An import, or `python cli.py --help`, starts no threads, touches no files and changes nothing."""
+"""Imports: they go down the table of rooms, have no circle, start no threads and change nothing."""
 
 import ast
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+from commands import COMMANDS
 from tests.conftest import ROOT
 
-ROOMS = ("callbacks", "commands", "datamodules", "figures", "metrics", "models", "runtime")
+PATHS = {path.partition(":")[0] for path, _ in COMMANDS.values()}
+TOOLS = {path for path in PATHS if path.startswith("commands.")} - {"commands.lightning_run"}
+ORDER = (  # A line imports from the lines below it, and nothing from its own line but itself.
+    {"cli", "ladder"},
+    TOOLS,
+    {"pages"},
+    {"commands"},  # but the tools: what reads command lines, config files and runs
+    {"callbacks"},
+    {"figures", "models", "datamodules", "metrics"},
+    {"runtime"},
+)
+ROOMS = sorted({name for line in ORDER for name in line if "." not in name} - ORDER[0])
 TOP = [ROOT / "cli.py", ROOT / "ladder.py"]
-MODULES = [path for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
+MODULES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 SCRIPT = """
 import atexit, gc, importlib, logging, os, random, signal, sys, threading, warnings
 
@@ -83,6 +96,43 @@ unchanged("cli.py --help")
 """
 
 
+def name_of(path: Path) -> str:
+    """Returns the import path of a module of ours."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def graph_of(paths: list[Path]) -> dict[str, set[str]]:
+    """Returns the modules of ours that each module imports, also inside functions."""
+    ours, graph = {name_of(path) for path in paths}, {}
+    for path in paths:
+        found = graph.setdefault(name_of(path), set())
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= ours.intersection(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                parts = {f"{node.module}.{alias.name}" for alias in node.names} & ours
+                found |= parts or {str(node.module)} & ours
+    return graph
+
+
+def place_of(module: str) -> tuple[int, str]:
+    """Returns the line of a module in the order of rooms, and its room or tool."""
+    rooms = {module, module.partition(".")[0]}
+    return next((k, room) for k, line in enumerate(ORDER) for room in sorted(rooms & line))
+
+
+def test_imports_go_down_the_table_of_rooms() -> None:
+    graph = graph_of([*TOP, *MODULES])
+    pairs = [(one, other) for one, others in graph.items() for other in others]
+    places = [(one, other, place_of(one), place_of(other)) for one, other in pairs]
+    assert len(places) > 200
+    assert [(a, b) for a, b, one, other in places if one != other and one[0] >= other[0]] == []
+
+
+def test_no_imports_form_a_circle() -> None:
+    TopologicalSorter(graph_of([*TOP, *MODULES])).prepare()  # raises an error that has the circle
+
+
 def imported(path: Path) -> Iterator[str]:
     """Yields the modules of others that a file of ours imports when it is imported."""
     for node in ast.parse(path.read_text()).body:
@@ -98,9 +148,8 @@ def imported(path: Path) -> Iterator[str]:
 def test_an_import_and_help_start_nothing_and_change_nothing() -> None:
     """Others' modules may: they are imported before."""
     others = sorted({name for path in [*TOP, *MODULES] for name in imported(path)})
-    names = [path.relative_to(ROOT).with_suffix("").parts for path in MODULES]
-    ours = [".".join(name).removesuffix(".__init__") for name in names]
-    command = [sys.executable, "-c", SCRIPT, " ".join(["cli", *ours, "ladder"]), " ".join(others)]
+    ours = ["cli", *map(name_of, MODULES), "ladder"]
+    command = [sys.executable, "-c", SCRIPT, " ".join(ours), " ".join(others)]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120

@@ -1,4 +1,4 @@
-"""The interval of a run's logs, and its speed."""
+"""The interval of a run's logs, its speed, and which curves share a panel."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from lightning import Callback
 
 from callbacks import Curves
-from callbacks.curves import count_examples
+from callbacks.curves import count_examples, panels_of
 from datamodules import Iris
 from models import IrisMLP
 from runtime.loggers import RunCSVLogger
@@ -71,3 +71,21 @@ def test_a_run_logs_examples_per_second_and_draws_its_curves(
 )
 def test_the_examples_of_any_batch_are_counted(batch: Any, count: int) -> None:
     assert count_examples(batch) == count
+
+
+def test_only_what_can_be_compared_shares_a_panel() -> None:
+    names = ["train/loss", "val/loss", "val/accuracy", "val/accuracy_class_0", "lr-Adam", "epoch",
+             "train/examples_per_s", "val/sup_error", "val/calibration_error", "val/mine",
+             "floor/mine"]  # fmt: skip
+    assert panels_of(names) == {
+        "loss": ["train/loss", "val/loss"],
+        "accuracy": ["val/accuracy"],
+        "error": ["val/sup_error"],
+        "expected calibration error\n(lower is better)": ["val/calibration_error"],
+        "mine": ["val/mine", "floor/mine"],
+    }
+
+
+def test_losses_of_any_module_are_shown() -> None:
+    names = ["train_loss", "val_loss", "recon_loss_epoch", "train/loss_step"]
+    assert panels_of(names) == {"loss": names}

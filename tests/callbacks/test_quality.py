@@ -10,10 +10,11 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks.judges import FoundJudge
-from callbacks.quality import Quality
+from callbacks.quality import Quality, draw_worst
 from datamodules.base import InMemoryDataModule, Splits
 from metrics import SCORES
 from metrics.judge import JudgeNetwork, recipes
+from metrics.samples import Samples
 from models import GAN, ConditionalGAN
 from models.generative import to_pixels
 from models.sampling import Draws, sample
@@ -237,3 +238,14 @@ def test_classes_take_turns() -> None:
     (draw,) = Draws(model, 6, classes=[3, 1, 4])
     assert draw.labels is not None
     assert draw.labels.tolist() == [3, 1, 4, 3, 1, 4]
+
+
+@pytest.mark.parametrize("labels", [None, torch.tensor([0, 1])])
+def test_the_worst_images_stand_above_real_ones(labels: torch.Tensor | None) -> None:
+    images = torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8)
+    worst = Samples(torch.zeros(2, 4), torch.tensor([1, 1]), 2, labels, images)
+    nearest = Samples(torch.zeros(2, 4), torch.tensor([0, 1]), 2, None, images)
+    figure = draw_worst(worst, nearest, ["cat", "dog"])
+    titles = [text.get_text() for axes in figure.axes for text in axes.texts]
+    above = ["seen as dog"] * 2 if labels is None else ["cat, seen as dog", "dog"]
+    assert titles == [*above, "real cat", "real dog"]

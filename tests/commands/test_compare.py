@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from commands.compare import ARROWS, MOST, Run, compare, draw, read_runs, table
+from commands.compare import compare
+from commands.runs import ARROWS, MOST, Run, draw, read_runs, table
 from runtime.errors import printable
 from tests.test_cli import fails, run
 

@@ -31,7 +31,8 @@ from tests.models.classifiers import SHAPE, convnet, dense, iris
 from tests.models.gans import DROPOUT, LECTURE, small
 
 NAMES = tuple(f"class {k}" for k in range(10))
-PROJECT = {"callbacks", "cli", "commands", "datamodules", "figures", "metrics", "models", "runtime"}
+PROJECT = {"callbacks", "cli", "commands", "datamodules", "figures", "metrics", "models", "pages",
+           "runtime"}  # fmt: skip
 RUN = """
 import sys
 

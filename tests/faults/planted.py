@@ -33,7 +33,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("models", "runtime", "datamodules", "metrics")  # whose code gets mutants
-USERS = ("models", "datamodules", "metrics", "callbacks", "commands", "figures")  # may import it
+USERS = (
+    "models",
+    "datamodules",
+    "metrics",
+    "callbacks",
+    "commands",
+    "figures",
+    "pages",
+)  # import it
 QUICK = "not slow and not slurm and not gpu and not extras and not browser and not faults"
 FORK = multiprocessing.get_context("fork")
 LARGE = "lightning.pytorch", "sklearn.datasets"  # imported once, for all calls of pytest

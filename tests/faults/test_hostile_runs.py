@@ -21,7 +21,7 @@ import yaml
 
 import cli
 import ladder
-from commands import demo
+from pages import demo
 from runtime.errors import UserError
 from tests.commands.runs import cgan, classifier  # noqa: F401
 from tests.faults.runs import rounds

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from commands import sweep
-from commands.compare import logged_by
+from commands.runs import logged_by
 from datamodules.image_files import decode
 from runtime import checkpoints
 from runtime.errors import UserError

@@ -25,7 +25,8 @@ LANDMARKS = ("640", "387", "1,027", "138,357,544")  # parameters, as on the slid
 IMAGES = 24  # figures that the notebook shows
 RUNS = 11  # trainings
 CPU_SECONDS = 240
-TOP = ("callbacks", "commands", "figures", "configs", "datamodules", "metrics", "models", "runtime")
+TOP = ("callbacks", "commands", "figures", "configs", "datamodules", "metrics", "models", "pages",
+       "runtime")  # fmt: skip
 
 
 def read(text: str) -> Any:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from commands import export_html
-from commands.export_html import compute, examples, read_page, save_page
 from datamodules.frame import Frame
 from models import GAN, ConditionalGAN, Drift, Flow, SelfConditionedGAN, VariationalAutoencoder
 from models.averaging import Averaging
 from models.gan.networks import ModernGenerator
 from models.plane import PlaneGenerator, PlaneTrunk
+from pages import export_html
+from pages.export_html import compute, examples, read_page, save_page
 from runtime.errors import UserError
 from tests.commands.test_export import NAMES
 from tests.models.gans import DROPOUT, LECTURE, SHAPE, small

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import ladder
-from commands import demo, loading
+from commands import lightning_run, loading
 from datamodules.frame import Frame
 from datamodules.gates import GATES
 from models import (
@@ -26,6 +26,7 @@ from models import (
     PlaneVelocity,
     ResidualConvNet,
 )
+from pages import demo
 from runtime.errors import UserError
 from tests.models.gans import SHAPE, small
 from tests.test_cli import fails, run
@@ -114,7 +115,7 @@ def test_a_small_model_is_trained_once(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(demo, "RUNS", tmp_path)
     model: Any = demo.train("gate")
     assert demo.gate_of(model) == "xor"
-    monkeypatch.setattr(ladder, "train", None)
+    monkeypatch.setattr(lightning_run, "train", None)
     assert demo.weights_of(demo.train("gate")) == demo.weights_of(model)
 
 

@@ -21,9 +21,9 @@ from torchvision.transforms.functional import to_pil_image
 
 from callbacks.function_fit import probability_surface
 from callbacks.results import class_names
-from commands.compare import logged_by
-from commands.live import add_training, stop_all
+from commands import lightning_run
 from commands.loading import RUNS, load
+from commands.runs import logged_by
 from commands.terminal import without_irrelevant_messages
 from datamodules.frame import Frame, to_frame
 from datamodules.gates import GATES, Gates
@@ -33,7 +33,9 @@ from models.classifier import is_classifier
 from models.gates import GateLogistic, GateMLP
 from models.generative import is_generative, to_pixels
 from models.sampling import Draws, sample
+from pages.live import add_training, stop_all
 from runtime.errors import UserError, printable
+from runtime.files import ROOT
 from runtime.ranges import Port
 
 HOST = "127.0.0.1"  # nobody else on the network can see the page
@@ -150,14 +152,12 @@ def kind_of(model: Any) -> str:
 
 def train(kind: str) -> Module:
     """Trains a small model of a kind, unless this was done before, and loads it."""
-    import ladder
-
     folder = RUNS / f"demo-{kind}"
     if not any(folder.glob("**/checkpoints/*.ckpt")):
         print(f"There is no {kind} in {RUNS}: training a small one first.")
         config, options = SMALL[kind]
         place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
-        ladder.train(Path(__file__).parents[1] / "configs" / config, {**options, **place})
+        lightning_run.train(ROOT / "configs" / config, {**options, **place})
     return load(folder)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from commands import export_html
-from commands.export_html import compute, read_page, save_page
 from datamodules.frame import Frame
 from models import ConditionalGAN, SelfConditionedGAN
-from tests.commands.test_export_html import MODELS, contrasting
+from pages import export_html
+from pages.export_html import compute, read_page, save_page
 from tests.models.gans import SHAPE, small
+from tests.pages.test_export_html import MODELS, contrasting
 
 pytestmark = pytest.mark.browser
 

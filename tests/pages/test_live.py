@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from commands import live
-from commands.live import TASKS, Live, draw
+from pages import live
+from pages.live import TASKS, Live, draw
 
 Begin = Callable[..., Live]
 

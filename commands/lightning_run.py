@@ -1,0 +1,83 @@
+"""Runs fit, validate and test, as a process or as a function of one. Imports nothing heavy."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from commands import terminal
+from runtime import signals
+
+Options = Mapping[str, Any]  # like flags of the command line: {"trainer.max_epochs": 5}
+
+
+def run_lightning(args: list[str], own_process: bool = False) -> Any:
+    """Runs fit, validate or test, and returns their Trainer, model and data."""
+    if own_process and args[0] == "fit":
+        signals.install()  # before imports that take seconds: fit saves when it is told to stop
+    with terminal.without_irrelevant_messages():
+        try:
+            from commands.ladder_cli import LadderCLI
+
+            terminal.shorten_warnings()
+            run = LadderCLI(args)
+        except SystemExit:  # saved, because it was told to stop
+            _leave_ranks(own_process)
+            raise
+        finally:
+            if not own_process:
+                signals.restore()
+    _leave_ranks(own_process)
+    return run
+
+
+def _leave_ranks(own_process: bool) -> None:
+    """Leaves the group of ranks, which torch asks for before the interpreter shuts down.
+
+    A thread of gloo that lets go of a tensor during the shutdown would abort the process, and the
+    job would count as failed. After an error no rank waits: see `end_at_once`.
+    """
+    import torch.distributed as dist
+
+    if own_process and dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def train(config: str | Path, options: Options | None = None) -> Path:
+    """Trains what a config describes, as `cli.py fit` does, and returns the run's folder."""
+    return Path(run_as_function(["fit", "--config", str(config)], options).trainer.log_dir)
+
+
+def run_as_function(args: list[str], options: Options | None = None) -> Any:
+    """Runs fit, validate or test in this process, which is afterwards as it was before."""
+    flags = [
+        f"--{name}={value if isinstance(value, str | Path) else json.dumps(value, default=str)}"
+        for name, value in (options or {}).items()
+    ]
+    with _process_as_before():
+        return run_lightning([*args, *flags])
+
+
+@contextmanager
+def _process_as_before() -> Iterator[None]:
+    """Restores signal handlers, environment, random numbers and the rounding of tiny numbers."""
+    import torch
+    from lightning.pytorch.utilities.seed import isolate_rng
+
+    handlers = {
+        number: signal.getsignal(number) for number in (*signals.STOP_SIGNALS, signal.SIGINT)
+    }
+    environment = dict(os.environ)
+    rounds = not torch.full((1,), 2e-38).div(4).item()
+    try:
+        with isolate_rng():
+            yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.environ.clear()
+        os.environ.update(environment)
+        torch.set_flush_denormal(rounds)
