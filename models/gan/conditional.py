@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.gan.discriminator import Head, HeadCallable
@@ -60,9 +59,7 @@ class ConditionalGAN(GAN):
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Labels are classes (B,), or a mixture of classes (B, num_classes) for each image."""
         assert labels is not None
-        if not labels.is_floating_point():
-            labels = F.one_hot(labels, self.num_classes or -1)
-        return torch.cat([latents, labels.to(latents.dtype)], dim=1)
+        return torch.cat([latents, self.told(labels, latents)], dim=1)
 
     def generator_is_due(self, batch_idx: int) -> bool:
         return self.current_epoch >= self.pretrain_epochs and super().generator_is_due(batch_idx)
