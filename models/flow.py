@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import Literal
 
 import torch
@@ -72,7 +73,8 @@ class Flow(OneNetwork, Generative):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.set_shapes(image_shape, num_classes=num_classes if conditional else None)
+        size = prod(image_shape or ())
+        self.set_shapes(image_shape, size, num_classes if conditional else None)
         if guidance and not (self.num_classes and untold):
             raise UserError(
                 "model.guidance needs data with classes, and model.untold above 0, such as 0.1, in "

@@ -1,6 +1,5 @@
 """Models that draw images from noise: the contract that tools and callbacks rely on."""
 
-from math import prod
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 import torch
@@ -40,25 +39,16 @@ class Generative(Module):
         raise NotImplementedError
 
     def set_shapes(
-        self,
-        image_shape: tuple[int, ...] | None,
-        latent_dim: int | None = None,
-        num_classes: int | None = None,
+        self, image_shape: tuple[int, ...], latent_dim: int, num_classes: int | None = None
     ) -> None:
-        """Sets what goes in and comes out, or refuses data that have no images.
-
-        Args:
-            image_shape: Shape of the data's images.
-            latent_dim: Numbers of one latent; None: as many as an image has.
-            num_classes: Number of classes that it is told; None or 0: it is not told a class.
-        """
+        """Sets the attributes of these names, or refuses data that have no images."""
         if not image_shape:
             raise UserError(
                 f"{type(self).__name__} generates images, and the data have none: choose a data "
                 "set of images, such as --data Images, or another model"
             )
         self.image_shape, self.num_classes = tuple(image_shape), num_classes or None
-        self.latent_dim = latent_dim or prod(image_shape)
+        self.latent_dim = latent_dim
 
     @property
     def sampler(self) -> nn.Module:

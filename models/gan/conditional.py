@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from models.gan.discriminator import Head, HeadCallable
+from models.gan.discriminator import HeadCallable
 from models.gan.gan import GAN
 from models.gan.heads import ProjectionHead
 from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
@@ -50,10 +50,12 @@ class ConditionalGAN(GAN):
             inner = generator(latent_dim + embedding_dim, image_shape)
             return EmbeddedClass(inner, num_classes, embedding_dim)
 
-        def head_of_classes(trunk: nn.Module, num_features: int, _: int | None) -> Head:
-            return head(trunk, num_features, num_classes)
-
-        super().__init__(image_shape, generator=told_the_class, head=head_of_classes, **gan)
+        super().__init__(
+            image_shape,
+            generator=told_the_class,
+            head=lambda trunk, num_features, _: head(trunk, num_features, num_classes),
+            **gan,
+        )
         self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:

@@ -1,5 +1,7 @@
 """Flow matching: a closed form of its loss, its solvers, and what it refuses."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -122,6 +124,20 @@ def test_heun_evaluates_twice_a_step_but_once_in_the_last():
     model.ema = None
     model(torch.zeros(3, 2))
     assert len(calls) == 9
+
+
+def test_drawing_keeps_no_earlier_steps():
+    model, steps, kept = flow(Linear(0.5), steps=6, solver="euler"), [], []
+
+    def count(module, inputs):
+        steps.append(weakref.ref(inputs[0]))
+        kept.append(sum(step() is not None for step in steps))
+
+    model.sampler.register_forward_pre_hook(count)
+    with torch.no_grad():
+        model(torch.randn(3, 2))
+    assert len(kept) == 6
+    assert max(kept) <= 2
 
 
 def test_guidance_goes_beyond_what_the_class_adds():
