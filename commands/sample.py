@@ -284,8 +284,9 @@ def write_path(path: Path, model: Any, seed: int, classes: Sequence[int] | None)
     """Writes a film of noise on its way to images, one of each class or ten."""
     ((latents, labels, _),) = Draws(model, model.num_classes or COLUMNS, seed, classes)
     with inference(model):
-        frames = (model.path(latents, labels) + 1) / 2
-    write_film(path, [as_image(tile(frame, COLUMNS // 2)) for frame in frames], FRAME_MS)
+        way = model.path(latents, labels)
+        frames = [as_image(tile((points + 1) / 2, COLUMNS // 2)) for points in way]
+    write_film(path, frames, FRAME_MS)
 
 
 def draw_neighbors(path: Path, images: np.ndarray, train: Tensor) -> None:

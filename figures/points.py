@@ -75,7 +75,7 @@ def arrows(places: Tensor, moves: Tensor) -> list[Any]:
 
 def _draw_flow(model: Any, data: Tensor, latents: Tensor, labels: Tensor | None) -> Figure:
     figure, row = new_figure(3 * len(TIMES), 3.5, 1, len(TIMES))
-    path = model.path(latents, labels)
+    path = [*model.path(latents, labels)]
     axis = torch.linspace(-1.5, 1.5, ARROWS, device=data.device)
     places = torch.cartesian_prod(axis, axis)
     told = model.told(None, places)

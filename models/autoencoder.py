@@ -8,8 +8,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from models.averaging import Averaging
-from models.base import derive_seed
-from models.distributed import own_rows, share_of
+from models.distributed import share_of
 from models.gan.networks import (
     GeneratorCallable,
     ModernGenerator,
@@ -66,8 +65,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.image_shape, self.latent_dim = self.checked(image_shape), latent_dim
-        self.num_classes = (num_classes or None) if conditional else None
+        self.set_shapes(image_shape, latent_dim, num_classes if conditional else None)
         classes = self.num_classes or 0
         self.likelihood, self.sigma = likelihood, sigma
         self.beta, self.free_nats = beta, free_nats
@@ -140,9 +138,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
     def evaluate(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> None:
         """Logs the ELBO with the same noise in each epoch."""
         images, labels = batch
-        total, own = own_rows(images)
-        random = torch.Generator().manual_seed(derive_seed(0, batch_idx))
-        noise = torch.randn(total, self.latent_dim, generator=random)[own].to(images)
+        noise, _ = self.evaluation_noise(images, batch_idx)
         found = _parts_of(*self.elbo(images, labels, noise))
         self.log_means_of_examples({f"{stage}/{k}": v for k, v in found.items()}, len(images))
 

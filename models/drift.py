@@ -68,8 +68,7 @@ class Drift(OneNetwork, Generative):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.image_shape, self.latent_dim = self.checked(image_shape), latent_dim
-        self.num_classes = (num_classes or None) if conditional else None
+        self.set_shapes(image_shape, latent_dim, num_classes if conditional else None)
         if guidance and self.num_classes is None:
             raise UserError(
                 "model.guidance needs data with classes, which the model is told: set it to 0"

@@ -1,17 +1,16 @@
 """Flow matching: straight paths from noise to images, and a network that follows them."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from models.averaging import Averaging
-from models.base import derive_seed
-from models.distributed import own_rows, share_of
+from models.distributed import share_of
 from models.generative import Generative
 from models.layers import full_precision
 from models.one_network import OneNetwork
@@ -74,13 +73,13 @@ class Flow(OneNetwork, Generative):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.num_classes = (num_classes or None) if conditional else None
+        size = prod(image_shape or ())
+        self.set_shapes(image_shape, size, num_classes if conditional else None)
         if guidance and not (self.num_classes and untold):
             raise UserError(
                 "model.guidance needs data with classes, and model.untold above 0, such as 0.1, in "
                 "training: set it, or leave guidance at 0"
             )
-        self.image_shape, self.latent_dim = self.checked(image_shape), prod(image_shape)
         self.steps, self.solver, self.untold = steps, solver, untold
         self.guidance, self.guided, self.black = guidance, guided, black
         self.time_mean, self.time_spread = time_mean, time_spread
@@ -99,14 +98,6 @@ class Flow(OneNetwork, Generative):
         clean = network(torch.lerp(noise, images, along), times, self.told(labels, images))
         return ((full_precision(clean) - images) / (1 - along).clamp(min=NEAREST)).square().mean()
 
-    def told(self, labels: Tensor | None, images: Tensor) -> Tensor:
-        """Returns classes (B,), or mixtures of them (B, K), as vectors (B, K); None: zeros."""
-        if labels is None or self.num_classes is None:
-            return images.new_zeros(images.shape[0], self.num_classes or 0)
-        if not labels.is_floating_point():
-            labels = F.one_hot(labels, self.num_classes)
-        return labels.to(images.dtype)
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         count, device = len(images), images.device
@@ -124,11 +115,8 @@ class Flow(OneNetwork, Generative):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Logs the loss with the same noise and evenly spread times in each epoch."""
         images, labels = batch
-        total, own = own_rows(images)
-        random = torch.Generator().manual_seed(derive_seed(0, batch_idx))
-        noise = torch.randn(total, *images.shape[1:], generator=random)[own].to(images)
-        times = ((torch.arange(total) + 0.5) / total)[own].to(images)
-        loss = self.loss(images, labels, noise, times)
+        noise, times = self.evaluation_noise(images, batch_idx)
+        loss = self.loss(images, labels, noise.view(images.shape), times)
         self.log_means_of_examples({"val/loss": loss}, len(images))
 
     def velocity(self, points: Tensor, time: float, told: Tensor) -> Tensor:
@@ -142,10 +130,11 @@ class Flow(OneNetwork, Generative):
             clean = clean + self.guidance * (clean - untold)
         return (clean - points) / (1 - time)
 
-    def path(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Noise (B, latent_dim) -> its way to images in [-1, 1], (steps + 1, B, C, H, W)."""
+    def path(self, latents: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
+        """Noise (B, latent_dim) -> itself and each step to images in [-1, 1], (B, C, H, W)."""
         points = full_precision(latents.to(self.dtype)).view(-1, *self.image_shape)
-        told, found = self.told(labels, points), [points]
+        told = self.told(labels, points)
+        yield points
         for step in range(self.steps):
             time, after = step / self.steps, (step + 1) / self.steps
             first = self.velocity(points, time, told)
@@ -154,10 +143,10 @@ class Flow(OneNetwork, Generative):
                 mean = (first + self.velocity(there, after, told)) / 2
                 there = points + (after - time) * mean
             points = there
-            found.append(points)
-        return torch.stack(found)
+            yield points
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Noise (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
-        images = ((self.path(latents, labels)[-1] + 1) / 2).clamp(0, 1)
+        (points,) = deque(self.path(latents, labels), maxlen=1)  # the last ones
+        images = ((points + 1) / 2).clamp(0, 1)
         return images.masked_fill(images < self.black, 0)

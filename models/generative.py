@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.base import Module
+from models.base import Module, derive_seed
+from models.distributed import own_rows
 from runtime.errors import UserError
 
 GRID_SIDE, GRID_COLUMNS = 5, 10  # of the sample grid: 5 x 5 images, or ten of each class
@@ -23,8 +24,8 @@ class Draw(NamedTuple):
 class Generative(Module):
     """A model that draws images from noise. Sample grids, scores and tools ask for nothing else.
 
-    A subclass sets `image_shape` and `latent_dim`, and `num_classes` if it is told a class, and
-    writes `forward`. The base draws latents and labels, and makes the sample grid.
+    A subclass calls `set_shapes` in `__init__` and writes `forward`. The base draws latents and
+    labels, and makes the sample grid.
     """
 
     image_shape: tuple[int, ...]  # (C, H, W), or (2,) of points in the plane
@@ -37,14 +38,17 @@ class Generative(Module):
         """Latents (B, latent_dim), labels (B,) -> images (B, C, H, W) in [0, 1]."""
         raise NotImplementedError
 
-    def checked(self, image_shape: tuple[int, ...] | None) -> Any:
-        """Returns the shape of the data's images, or refuses data that have none."""
+    def set_shapes(
+        self, image_shape: tuple[int, ...], latent_dim: int, num_classes: int | None = None
+    ) -> None:
+        """Sets the attributes of these names, or refuses data that have no images."""
         if not image_shape:
             raise UserError(
                 f"{type(self).__name__} generates images, and the data have none: choose a data "
                 "set of images, such as --data Images, or another model"
             )
-        return tuple(image_shape)
+        self.image_shape, self.num_classes = tuple(image_shape), num_classes or None
+        self.latent_dim = latent_dim
 
     @property
     def sampler(self) -> nn.Module:
@@ -79,10 +83,26 @@ class Generative(Module):
         """
         if labels is None or self.num_classes is None:
             return values
+        length: float = values.shape[1] ** 0.5
+        return torch.cat([values, length * self.told(labels, values)], dim=1)
+
+    def told(self, labels: Tensor | None, like: Tensor) -> Tensor:
+        """Returns classes (B,), or mixtures of them (B, K), as vectors (B, K); None: zeros."""
+        if labels is None or self.num_classes is None:
+            return like.new_zeros(like.shape[0], self.num_classes or 0)
         if not labels.is_floating_point():
             labels = F.one_hot(labels, self.num_classes)
-        length: float = values.shape[1] ** 0.5
-        return torch.cat([values, length * labels.to(values.dtype)], dim=1)
+        return labels.to(like.dtype)
+
+    def evaluation_noise(self, images: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Draws latents (B, latent_dim), and spreads times (B,) evenly between 0 and 1.
+
+        They are the same in each epoch, and do not depend on how many processes share a batch.
+        """
+        total, own = own_rows(images)
+        random = torch.Generator().manual_seed(derive_seed(0, batch_idx))
+        latents = torch.randn(total, self.latent_dim, generator=random)[own].to(images)
+        return latents, ((torch.arange(total) + 0.5) / total)[own].to(images)
 
     @property
     def grid_rows(self) -> int:

@@ -10,8 +10,7 @@ from torch import Tensor
 from models.augmentation import Augmentation
 from models.base import NetworkCallable
 from models.classifier import Classifier
-from models.networks import ResidualConvNet
-from runtime.errors import UserError
+from models.networks import IMAGES, ResidualConvNet
 from runtime.ranges import NonNegative, NonNegativeFloat, Share
 
 
@@ -51,11 +50,8 @@ class ImageClassifier(Classifier):
         mirrors: bool = False,
         **classifier: Any,
     ) -> None:
-        if len(input_shape) != 3:
-            raise UserError(
-                f"ImageClassifier takes images (C, H, W), and the data have shape "
-                f"{tuple(input_shape)}: choose a data set of images, or the model Classifier"
-            )
+        remedy = "choose a data set of images, or the model Classifier"
+        IMAGES.check(input_shape, "ImageClassifier", remedy)
         super().__init__(input_shape, num_classes, network, **classifier)
         mirrored = mirrors if flip == "auto" else bool(flip)
         self.augmentation = Augmentation(shift, rotation, zoom, shear, mirrored, erase)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from models.base import NetworkCallable
 from models.classifier import Classifier
-from models.networks import FeedForward
-from runtime.errors import UserError
+from models.networks import VECTORS, FeedForward
 from runtime.ranges import NonNegativeFloat
 
 
@@ -32,11 +31,8 @@ class IrisMLP(Classifier):
         variation: NonNegativeFloat = 0.0,
         **classifier: Any,
     ) -> None:
-        if len(input_shape) != 1:
-            raise UserError(
-                f"IrisMLP takes lists of numbers, and the data have shape {tuple(input_shape)}: "
-                "choose --data Iris, or a model of images, such as ImageClassifier"
-            )
+        remedy = "choose --data Iris, or a model of images, such as ImageClassifier"
+        VECTORS.check(input_shape, "IrisMLP", remedy)
         super().__init__(input_shape, num_classes, network, **classifier)
         self.variation = variation
 

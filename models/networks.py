@@ -4,8 +4,9 @@ Each is called as `network(input_shape, num_outputs)`; its outputs are logits or
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,40 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "selu": nn.SELU,
     "silu": nn.SiLU,
 }
+
+
+class Shapes(NamedTuple):
+    """Shapes of examples that a network or a model takes."""
+
+    words: str
+    sizes: tuple[Container[int], ...]  # that each dimension may have
+
+    def check(self, shape: Sequence[int], name: str, remedy: str) -> None:
+        """Refuses data whose examples have another shape.
+
+        Args:
+            shape: Shape of one example.
+            name: The network with its option, or the model, for the message.
+            remedy: Advice to the user.
+        """
+        fits = (size in sizes for size, sizes in zip(shape, self.sizes, strict=False))
+        if len(shape) != len(self.sizes) or not all(fits):
+            raise UserError(
+                f"{name} takes {self.words}, and the data have shape {tuple(shape)}: {remedy}"
+            )
+
+
+LARGEST = 1 << 20
+ANY = range(1, LARGEST)
+VECTORS = Shapes("lists of numbers", (ANY,))
+IMAGES = Shapes("images (C, H, W)", (ANY, ANY, ANY))
+LECTURE_IMAGES = Shapes("1 x 28 x 28 images, as on the slides", ((1,), (28,), (28,)))
+
+
+def images_from(side: int) -> Shapes:
+    """Returns the shapes of images of any channels with at least so many pixels a side."""
+    sides = range(side, LARGEST)
+    return Shapes(f"images of {side} x {side} pixels or more", (ANY, sides, sides))
 
 
 def check_fit(network: nn.Module, input_shape: Sequence[int], num_outputs: int) -> None:
@@ -138,11 +173,8 @@ class LectureConvNet(nn.Sequential):
     """
 
     def __init__(self, input_shape: tuple[int, ...], num_outputs: int) -> None:
-        if tuple(input_shape) != (1, 28, 28):
-            raise UserError(
-                "model.network: LectureConvNet is the slides' network for 1 x 28 x 28 images, and "
-                f"the data have {' x '.join(map(str, input_shape))}: use ResidualConvNet"
-            )
+        name = "model.network: LectureConvNet"
+        LECTURE_IMAGES.check(input_shape, name, "use ResidualConvNet")
         super().__init__(
             nn.Conv2d(1, 32, 3),  # 26 x 26
             nn.ReLU(inplace=True),
@@ -184,7 +216,7 @@ class ConvNet(nn.Sequential):
     def __init__(
         self, input_shape: tuple[int, ...], num_outputs: int, width: Positive = 16
     ) -> None:
-        _check_images(input_shape, "ConvNet", smallest=11)
+        images_from(11).check(input_shape, "model.network: ConvNet", "use FeedForward")
         super().__init__(
             *ConvBlock(input_shape[0], width, kernel_size=5, stride=2, padding=0),
             *pooled_block(width, 2 * width),
@@ -214,7 +246,7 @@ class ResidualConvNet(nn.Sequential):
         width: Positive = 32,
         dropout: Share = 0.0,
     ) -> None:
-        _check_images(input_shape, "ResidualConvNet")
+        images_from(8).check(input_shape, "model.network: ResidualConvNet", "use FeedForward")
         middle, last = 3 * width, 6 * width
         super().__init__(
             *ConvBlock(input_shape[0], width, kernel_size=5, stride=2),
@@ -250,7 +282,7 @@ class ResNet9(nn.Sequential):
         width: Positive = 24,
         dropout: Share = 0.0,
     ) -> None:
-        _check_images(input_shape, "ResNet9")
+        images_from(8).check(input_shape, "model.network: ResNet9", "use FeedForward")
         half, quarter, eighth = 2 * width, 4 * width, 8 * width
         super().__init__(
             *ConvBlock(input_shape[0], width),
@@ -294,11 +326,7 @@ class VGG16(nn.Sequential):
         batch_norm: bool = True,
         dropout: Share = 0.5,
     ) -> None:
-        if len(input_shape) != 3:
-            raise UserError(
-                "model.network: VGG16 takes images (C, H, W), and the data have shape "
-                f"{tuple(input_shape)}: use FeedForward"
-            )
+        IMAGES.check(input_shape, "model.network: VGG16", "use FeedForward")
         current, *sides = input_shape
         size = [-(-side // 32) * 32 for side in sides]  # five poolings halve it
         rows, columns = (new - old for new, old in zip(size, sides, strict=True))
@@ -319,11 +347,3 @@ class VGG16(nn.Sequential):
         dense = FeedForward((current, *size), num_outputs, (units, units), "relu", dropout)
         super().__init__(*layers, *dense)
         use_channels_last_(self)
-
-
-def _check_images(input_shape: tuple[int, ...], network: str, smallest: int = 8) -> None:
-    if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
-        raise UserError(
-            f"model.network: {network} takes images of {smallest} x {smallest} pixels or more, and "
-            f"the data have shape {tuple(input_shape)}: use FeedForward"
-        )

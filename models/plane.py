@@ -3,21 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from models.networks import FeedForward
+from models.networks import FeedForward, Shapes
 from models.unet import sines
-from runtime.errors import UserError
 from runtime.ranges import Positive
 
 NEAR = 4.0  # how much larger layers see the plane, so that they can tell close points apart
-
-
-def check_plane(image_shape: tuple[int, ...], name: str) -> None:
-    """Refuses data that are no points in the plane."""
-    if tuple(image_shape) != (2,):
-        raise UserError(
-            f"model: {name} takes points in the plane, and the data have shape "
-            f"{tuple(image_shape)}: choose --data Points, or a network of images"
-        )
+POINTS = Shapes("points in the plane", ((2,),))
+REMEDY = "choose --data Points, or a network of images"
 
 
 class PlaneGenerator(FeedForward):
@@ -32,7 +24,7 @@ class PlaneGenerator(FeedForward):
     def __init__(
         self, input_dim: int, image_shape: tuple[int, ...], hidden: Positive = 128
     ) -> None:
-        check_plane(image_shape, "PlaneGenerator")
+        POINTS.check(image_shape, "model: PlaneGenerator", REMEDY)
         super().__init__((input_dim,), 2, (hidden, hidden), "relu")
 
     def forward(self, features: Tensor) -> Tensor:
@@ -48,7 +40,7 @@ class PlaneTrunk(nn.Sequential):
     """
 
     def __init__(self, image_shape: tuple[int, ...], hidden: Positive = 128) -> None:
-        check_plane(image_shape, "PlaneTrunk")
+        POINTS.check(image_shape, "model: PlaneTrunk", REMEDY)
         super().__init__(*FeedForward((2,), hidden, (hidden,), "relu"), nn.ReLU())
 
     def forward(self, points: Tensor) -> Tensor:
@@ -68,7 +60,7 @@ class PlaneVelocity(nn.Module):
         self, image_shape: tuple[int, ...], num_classes: int, hidden: Positive = 128
     ) -> None:
         super().__init__()
-        check_plane(image_shape, "PlaneVelocity")
+        POINTS.check(image_shape, "model: PlaneVelocity", REMEDY)
         told = sines(torch.zeros(1)).shape[1] + num_classes
         self.layers = FeedForward((2 + told,), 2, [hidden] * 3, "relu")
 

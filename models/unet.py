@@ -5,11 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import full_precision, use_channels_last_
-from runtime.errors import UserError
+from models.networks import ANY, LARGEST, Shapes
 from runtime.ranges import Positive
 
 FREQUENCIES = 16  # of the time's sines and cosines
 SPREAD = 0.5  # standard deviation of the clean images' values, about
+SIDES = range(4, LARGEST, 4)
+IMAGES = Shapes("images whose height and width are multiples of 4", (ANY, SIDES, SIDES))
 
 
 class UNet(nn.Module):
@@ -35,11 +37,8 @@ class UNet(nn.Module):
         blocks: tuple[Positive, Positive] = (2, 2),
     ) -> None:
         super().__init__()
-        if len(image_shape) != 3 or any(side % 4 for side in image_shape[1:]):
-            raise UserError(
-                "model.network: UNet takes images whose height and width are multiples of 4, and "
-                f"the data have shape {tuple(image_shape)}: resize them, or give your own network"
-            )
+        remedy = "resize them, or give your own network"
+        IMAGES.check(image_shape, "model.network: UNet", remedy)
         (width, inner), (sides, middle) = widths, blocks
         told, patch = 4 * width, 4 * image_shape[0]
         self.time = nn.Sequential(

@@ -3,10 +3,9 @@
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.gan.discriminator import Head, HeadCallable
+from models.gan.discriminator import HeadCallable
 from models.gan.gan import GAN
 from models.gan.heads import ProjectionHead
 from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
@@ -51,18 +50,18 @@ class ConditionalGAN(GAN):
             inner = generator(latent_dim + embedding_dim, image_shape)
             return EmbeddedClass(inner, num_classes, embedding_dim)
 
-        def head_of_classes(trunk: nn.Module, num_features: int, _: int | None) -> Head:
-            return head(trunk, num_features, num_classes)
-
-        super().__init__(image_shape, generator=told_the_class, head=head_of_classes, **gan)
+        super().__init__(
+            image_shape,
+            generator=told_the_class,
+            head=lambda trunk, num_features, _: head(trunk, num_features, num_classes),
+            **gan,
+        )
         self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Labels are classes (B,), or a mixture of classes (B, num_classes) for each image."""
         assert labels is not None
-        if not labels.is_floating_point():
-            labels = F.one_hot(labels, self.num_classes or -1)
-        return torch.cat([latents, labels.to(latents.dtype)], dim=1)
+        return torch.cat([latents, self.told(labels, latents)], dim=1)
 
     def generator_is_due(self, batch_idx: int) -> bool:
         return self.current_epoch >= self.pretrain_epochs and super().generator_is_due(batch_idx)

@@ -82,9 +82,8 @@ class GAN(AlternatingOptimization, Generative):
             accumulate_grad_batches,
         )
         self.save_hyperparameters()
-        self.image_shape = self.checked(image_shape)
-        self.latent_dim, self.latent = latent_dim, latent
-        self.discriminator_steps = discriminator_steps
+        self.set_shapes(image_shape, latent_dim)
+        self.latent, self.discriminator_steps = latent, discriminator_steps
         self.fakes_in_eval_mode = fakes_in_eval_mode
         self.penalties, self.view = penalties, view() if view else None
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from models.fast_layers import Dropout, MaxPool2d
 from models.gan.discriminator import Examples, Head, Stats, join, share
-from models.gan.networks import ImageShape, in_words
+from models.gan.networks import ImageShape
 from models.layers import (
     Flatten,
     Unflatten,
@@ -15,8 +15,7 @@ from models.layers import (
     in_sets,
     use_channels_last_,
 )
-from models.networks import activation_layer
-from runtime.errors import UserError
+from models.networks import LECTURE_IMAGES, activation_layer
 from runtime.ranges import Positive
 
 FAKE = 0  # the class of generated images among the 1 + num_classes
@@ -26,7 +25,8 @@ class LectureGenerator(nn.Sequential):
     """The lecture's generator: features (B, input_dim) -> images (B, 1, 28, 28) in [0, 1]."""
 
     def __init__(self, input_dim: int, image_shape: ImageShape) -> None:
-        _check_shape(image_shape, "generator: LectureGenerator", "ModernGenerator")
+        name = "model.generator: LectureGenerator"
+        LECTURE_IMAGES.check(image_shape, name, "use ModernGenerator")
         super().__init__(
             nn.Linear(input_dim, 1024),
             nn.Tanh(),
@@ -53,7 +53,7 @@ class LectureTrunk(nn.Sequential):
     def __init__(
         self, image_shape: ImageShape, channels: Positive = 64, activation: str = "tanh"
     ) -> None:
-        _check_shape(image_shape, "trunk: LectureTrunk", "ModernTrunk")
+        LECTURE_IMAGES.check(image_shape, "model.trunk: LectureTrunk", "use ModernTrunk")
         super().__init__(
             nn.Conv2d(1, channels, 5, padding=2),
             MaxPool2d(2),  # 14 x 14
@@ -129,11 +129,3 @@ def normalized_sigmoid_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     log_sigmoid = F.logsigmoid(logits)
     log_probability = log_sigmoid - log_sigmoid.logsumexp(dim=1, keepdim=True)
     return F.nll_loss(log_probability, target)
-
-
-def _check_shape(image_shape: ImageShape, argument: str, other: str) -> None:
-    if tuple(image_shape) != (1, 28, 28):
-        raise UserError(
-            f"model.{argument} is the slides' network for 1 x 28 x 28 images, and the data have "
-            f"{in_words(image_shape)}: use {other}"
-        )

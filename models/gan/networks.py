@@ -18,12 +18,19 @@ from models.layers import (
     UpsampleConv2d,
     use_channels_last_,
 )
+from models.networks import Shapes
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
 ImageShape = tuple[int, ...]  # (C, H, W), or (2,) of points in the plane
 GeneratorCallable = Callable[[int, ImageShape], nn.Module]
 TrunkCallable = Callable[[ImageShape], nn.Module]
+MODERN_SIDES = range(16, 65, 4)
+MODERN_IMAGES = Shapes(
+    "images of 1 or 3 channels whose height and width are multiples of 4 from 16 to 64",
+    ((1, 3), MODERN_SIDES, MODERN_SIDES),
+)
+RESIZE = "resize them, or give your own network"
 
 
 class ModernGenerator(nn.Sequential):
@@ -55,7 +62,7 @@ class ModernGenerator(nn.Sequential):
         transposed: bool = False,
         detail: NonNegative = 0,
     ) -> None:
-        _check_modern_shape(image_shape, "generator: ModernGenerator")
+        MODERN_IMAGES.check(image_shape, "model.generator: ModernGenerator", RESIZE)
         channels, height, rows = image_shape[0], image_shape[1] // 4, image_shape[2] // 4
 
         def normed(layer: nn.Module, channels: int) -> list[nn.Module]:
@@ -121,7 +128,7 @@ class ModernTrunk(nn.Sequential):
         minibatch_std: bool = False,
         packing: Positive = 1,
     ) -> None:
-        _check_modern_shape(image_shape, "trunk: ModernTrunk")
+        MODERN_IMAGES.check(image_shape, "model.trunk: ModernTrunk", RESIZE)
         channels, more = packing * image_shape[0], 1 if minibatch_std else 0
         super().__init__(
             *([nn.Conv2d(channels, detail, 3, padding=1), nn.LeakyReLU(0.2)] if detail else []),
@@ -149,18 +156,3 @@ def count_features(trunk: nn.Module, image_shape: ImageShape) -> int:
             "image: it must return features (B, F), so end it with nn.Flatten()"
         )
     return features.shape[1]
-
-
-def _check_modern_shape(image_shape: ImageShape, argument: str) -> None:
-    channels, *sides = image_shape
-    if channels not in (1, 3) or any(side % 4 or not 16 <= side <= 64 for side in sides):
-        raise UserError(
-            f"model.{argument} takes images of 1 or 3 channels whose height and width are "
-            f"multiples of 4 from 16 to 64, and the data have {in_words(image_shape)}: resize "
-            "them, or give your own network"
-        )
-
-
-def in_words(image_shape: ImageShape) -> str:
-    """Returns a shape as text, such as `1 x 28 x 28`."""
-    return " x ".join(map(str, image_shape))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.gan.discriminator import Head, HeadCallable
+from models.gan.discriminator import HeadCallable
 from models.gan.gan import GAN
 from models.gan.heads import ProjectionHead
 from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
@@ -48,13 +48,12 @@ class SelfConditionedGAN(GAN):
         head: HeadCallable = ProjectionHead,
         **gan: Any,
     ) -> None:
-        def told_the_cluster(latent_dim: int, image_shape: ImageShape) -> nn.Module:
-            return generator(latent_dim - 1 + clusters, image_shape)
-
-        def head_of_clusters(trunk: nn.Module, num_features: int, _: int | None) -> Head:
-            return head(trunk, num_features, clusters)
-
-        super().__init__(image_shape, generator=told_the_cluster, head=head_of_clusters, **gan)
+        super().__init__(
+            image_shape,
+            generator=lambda latent_dim, shape: generator(latent_dim - 1 + clusters, shape),
+            head=lambda trunk, num_features, _: head(trunk, num_features, clusters),
+            **gan,
+        )
         self.clusters = Clusters(clusters, image_shape, self.latent == "uniform")
 
     def on_train_start(self) -> None:

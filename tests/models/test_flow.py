@@ -1,5 +1,7 @@
 """Flow matching: a closed form of its loss, its solvers, and what it refuses."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -99,7 +101,7 @@ def test_solvers_converge_at_their_order(solver, order):
     rate, errors = -1.3, []
     for steps in (8, 16):
         model = flow(Linear(rate), steps=steps, solver=solver)
-        until = model.path(latents)[-2]  # without the last step
+        until = [*model.path(latents)][-2]  # without the last step
         exact = latents * torch.tensor(rate * (steps - 1) / steps).exp()
         errors.append((until - exact).norm().item())
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.25)
@@ -111,7 +113,7 @@ def test_a_path_ends_at_the_clean_image_that_the_network_predicts(steps):
         def forward(self, points, times, classes):
             return torch.ones_like(points)
 
-    end = flow(One(0.0), steps=steps).path(torch.tensor([[3.0, -2.0]]))[-1]
+    *_, end = flow(One(0.0), steps=steps).path(torch.tensor([[3.0, -2.0]]))
     torch.testing.assert_close(end, torch.ones(1, 2))
 
 
@@ -122,6 +124,20 @@ def test_heun_evaluates_twice_a_step_but_once_in_the_last():
     model.ema = None
     model(torch.zeros(3, 2))
     assert len(calls) == 9
+
+
+def test_drawing_keeps_no_earlier_steps():
+    model, steps, kept = flow(Linear(0.5), steps=6, solver="euler"), [], []
+
+    def count(module, inputs):
+        steps.append(weakref.ref(inputs[0]))
+        kept.append(sum(step() is not None for step in steps))
+
+    model.sampler.register_forward_pre_hook(count)
+    with torch.no_grad():
+        model(torch.randn(3, 2))
+    assert len(kept) == 6
+    assert max(kept) <= 2
 
 
 def test_guidance_goes_beyond_what_the_class_adds():
@@ -137,10 +153,10 @@ def test_guidance_goes_beyond_what_the_class_adds():
         Flow((2,), 2, lambda s, k: Class(), steps=1, guidance=g, untold=0.1).eval() for g in (0, 2)
     )
     latents, labels = torch.zeros(2, 2), torch.tensor([0, 1])
-    assert torch.equal(plain.path(latents, labels)[-1], torch.eye(2) + 0.5)
-    assert torch.equal(guided.path(latents, labels)[-1], 3 * torch.eye(2) + 0.5)
+    assert torch.equal([*plain.path(latents, labels)][-1], torch.eye(2) + 0.5)
+    assert torch.equal([*guided.path(latents, labels)][-1], 3 * torch.eye(2) + 0.5)
     guided.guided = (0.1, 1.0)  # its only step is at time 0
-    assert torch.equal(guided.path(latents, labels)[-1], torch.eye(2) + 0.5)
+    assert torch.equal([*guided.path(latents, labels)][-1], torch.eye(2) + 0.5)
 
 
 @pytest.mark.parametrize(
