@@ -31,7 +31,7 @@ from runtime import checkpoints, cluster, signals, trust
 from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
 from runtime.errors import UserError
-from runtime.files import check_links
+from runtime.files import check_links, named
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder, run_folder_of
 from runtime.trainer import LadderTrainer
@@ -300,6 +300,8 @@ def with_config_of_run(
     config = folder / "config.yaml"
     if not config.is_file():
         return args, nullcontext
+    with named(config):
+        config.read_bytes()  # raises if the disk refuses, which is no mistake of the user
     if given.get("--trust", "false").lower() == "true":
         return [args[0], "--config", str(config), *args[1:]], nullcontext
     beside = f"--trainer.default_root_dir={folder.parent.parent}"  # not where the config says
