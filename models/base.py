@@ -150,7 +150,7 @@ class Module(LightningModule):
             old, new = (part.get("init_args", {}) for part in (before, here))
             changed = [f"{k} {old[k]}, not {new[k]}" for k in old if new.get(k, old[k]) != old[k]]
             if before["class_path"] != here["class_path"]:
-                classes = (part["class_path"].rpartition(".")[2] for part in (before, here))
+                classes = (str(part["class_path"]).rpartition(".")[2] for part in (before, here))
                 changed = [", not ".join(classes)]
             if changed:
                 raise UserError(
