@@ -1,7 +1,7 @@
 """The commands of `cli.py` in one table. Imports nothing heavy.
 
 `fit`, `validate` and `test` are Lightning's. Every other command is a plain function with typed
-arguments and a Google docstring, in a file of its own, and can be called from Python as well: see
+arguments and a Google docstring, in its own file, and can be called from Python as well: see
 `commands.arguments` for what it may declare. A function that has no entry here is called by its
 import path instead of a name.
 """

@@ -304,11 +304,11 @@ def with_config_of_run(
         config.read_bytes()  # raises if the disk refuses, which is no mistake of the user
     if given.get("--trust", "false").lower() == "true":
         return [args[0], "--config", str(config), *args[1:]], nullcontext
+    config_files.check(overlays)
+    words = [value for _, value in config_files.values(args)]  # of the user alone
+    words += [value for _, value in trust.leaves([config_files.read(file) for file in overlays])]
     beside = f"--trainer.default_root_dir={folder.parent.parent}"  # not where the config says
     args = [args[0], "--config", str(config), beside, *args[1:]]
-    config_files.check(overlays)
-    words = [value for _, value in config_files.values(args)]
-    words += [value for _, value in trust.leaves([config_files.read(file) for file in overlays])]
     return args, partial(trust.only_trusted, config_files.read(config), config, words)
 
 

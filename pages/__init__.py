@@ -1,1 +1,1 @@
-"""What a browser shows: the demo, its training and the exported page."""
+"""Pages in a browser: the demo, live training and the exported page."""

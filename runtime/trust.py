@@ -118,7 +118,7 @@ def trusted_class(name: Any) -> type | None:
 
 
 @contextmanager
-def only_trusted(values: Any, source: str | Path, own: Iterable[str] = ()) -> Iterator[None]:
+def only_trusted(values: Any, source: str | Path, own: Iterable[Any] = ()) -> Iterator[None]:
     """Lets values of somebody else be built inside the block from trusted classes only.
 
     Args:
@@ -130,7 +130,9 @@ def only_trusted(values: Any, source: str | Path, own: Iterable[str] = ()) -> It
         UserError: If the values name anything else. It is raised at the end of the block as well,
             because jsonargparse tries another meaning of a value when one was refused.
     """
-    guard = _Guard({value for _, value in leaves(values) if isinstance(value, str)}, {*own})
+    guard = _Guard(
+        {value for _, value in leaves(values) if isinstance(value, str)}, {*map(str, own)}
+    )
     guard.refused = refusal(values, guard.own)
     try:
         if not guard.refused:

@@ -113,7 +113,7 @@ def test_classes_that_the_user_names_are_trusted() -> None:
     assert not trust.refusal(hparams, own=["my_file.Other"])
     with (
         pytest.raises(UserError, match=r"run names the class my_file\.Net"),
-        trust.only_trusted(hparams, "run", own=["other_file.Net"]),
+        trust.only_trusted(hparams, "run", own=["other_file.Net", 5, None]),
     ):
         pass
 
