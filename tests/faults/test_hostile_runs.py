@@ -300,7 +300,7 @@ RUNS = dict(hostile_runs())
 def cases() -> list[tuple[str, str]]:
     """Returns the runs with the commands: a few in turn, or all."""
     everything = [*itertools.product(RUNS, COMMANDS)]
-    return everything[:: rounds(full=1, short=173)]
+    return everything[:: rounds(full=1, short=293)]
 
 
 Make = Callable[[str, str], contextlib.AbstractContextManager[Run]]
