@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import Tensor
 
-from callbacks.results import class_names, data_of
+from callbacks.results import data_of
+from datamodules.frame import class_names
 from figures.pictures import figures_folder, mosaic, publish
 from figures.style import styled
 

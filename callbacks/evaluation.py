@@ -11,7 +11,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from callbacks.results import class_names, data_of, record, say
+from callbacks.results import data_of, record, say
+from datamodules.frame import class_names
 from figures.evaluation import (
     FEWEST,
     Mistakes,

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from callbacks.judges import FoundJudge, check_judge, find_judge
 from callbacks.progress import watch
-from callbacks.results import class_names, data_of, record, say
+from callbacks.results import data_of, record, say
 from datamodules.base import Split
+from datamodules.frame import class_names
 from figures.evaluation import draw_confusion
 from figures.pictures import figures_folder, mosaic, publish
 from metrics import SCORES, Score

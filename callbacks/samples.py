@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.results import class_names, data_of
+from callbacks.results import data_of
+from datamodules.frame import class_names
 from figures.codes import draw_latent_plane, paths, reconstructions
 from figures.pictures import (
     figures_folder,

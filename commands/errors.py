@@ -87,13 +87,6 @@ def explained(error: Exception) -> tuple[int, str]:
     return 2, message if lightnings else ""
 
 
-def user_error_in(error: BaseException | None) -> UserError | None:
-    """Returns the user's mistake that an error wraps, such as one of jsonargparse; None: none."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
 def _is_lightnings(error: BaseException) -> bool:
     """Returns whether Lightning itself complains, for example of a metric that is missing.
 

@@ -13,12 +13,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from commands.loading import folder_of, load
 from figures.pictures import output_folder
 from models.classifier import is_classifier
 from models.generative import is_generative
 from models.regressor import is_regressor
 from pages.export_html import save_page
+from results import Run
 from runtime.errors import UserError
 from runtime.files import write
 
@@ -56,24 +56,19 @@ def export(
     for library in (library for name in wanted for library in LIBRARIES.get(name, [])):
         if find_spec(library) is None:
             raise UserError(f'export needs {library}: pip install -e ".[export]", or give --format')
-    model = load(run, trust).float()
+    found = Run.find(run, trust)
+    model = found.model().float()
     program, metadata = program_of(model), metadata_of(model)
     saves: dict[str, tuple[str, Callable[[Path], float]]] = {
         "onnx": (f"{program.name}.onnx", partial(save_onnx, program, metadata)),
         "torch": (f"{program.name}.pt2", partial(save_torch, program, metadata)),
         "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
-        "html": (f"{program.name}.html", lambda path: save_page(model, title_of(run), path)),
+        "html": (f"{program.name}.html", lambda path: save_page(model, found.name, path)),
     }
-    folder = output_folder(out or folder_of(run) / "export", bool(out))
+    folder = output_folder(out or found.folder / "export", bool(out))
     for name, save in (saves[name] for name in wanted):
         _write(folder / name, save)
     return [folder / saves[name][0] for name in wanted]
-
-
-def title_of(run: Path) -> str:
-    """Returns the name of a run's experiment, or of the folder that a checkpoint is in."""
-    folder = folder_of(run).resolve()
-    return (folder.parent if folder.name.startswith("version_") else folder).name
 
 
 def _write(path: Path, save: Callable[[Path], float]) -> None:

@@ -1,6 +1,7 @@
 """LightningCLI for fit, validate and test: run folders, checkpoints by name, last lines."""
 
 import io
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -17,7 +18,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from callbacks import DEFAULT_CALLBACKS, Progress, Summary
 from commands import arguments, config_files, errors
-from commands.loading import check_classes
 from commands.parser import (
     CLASSES,
     SECTIONS,
@@ -27,13 +27,13 @@ from commands.parser import (
 )
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
-from runtime import checkpoints, cluster, signals, trust
+from runtime import checkpoints, cluster, signals, trust, yaml_files
 from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
-from runtime.errors import UserError
+from runtime.errors import UserError, user_error_in
 from runtime.files import check_links, named
 from runtime.preemption import Preemption
-from runtime.run_folder import RunFolder, run_folder_of
+from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 
 STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option is not another
@@ -181,7 +181,7 @@ class LadderCLI(LightningCLI):
                 super().instantiate_classes()
             keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
-            cause = errors.user_error_in(error)
+            cause = user_error_in(error)
             if missing := re.search(r"(\w+)':\s+(Requirement .*)", str(error)):  # of a logger
                 cause = UserError(f"{missing[1]}: {missing[2]}")
             raise (cause or error) from None
@@ -227,7 +227,7 @@ class LadderCLI(LightningCLI):
 
     @property
     def _folder_of_checkpoint(self) -> Path | None:
-        return run_folder_of(self.checkpoint) if self.checkpoint else None
+        return checkpoints.run_folder_of(self.checkpoint) if self.checkpoint else None
 
     # --- Before and after a command ---
 
@@ -241,8 +241,7 @@ class LadderCLI(LightningCLI):
         """Refuses data whose classes the model does not know."""
         data, path = self.datamodule, self.checkpoint
         if isinstance(data, InMemoryDataModule) and path and path.is_file():  # not sharded
-            content = torch.load(path, "cpu", weights_only=True, mmap=True)
-            check_classes(Frame.of_checkpoint(content), data)
+            data.check_classes(Frame.of_checkpoint(checkpoints.contents(path)))
 
     before_validate = before_test
 
@@ -288,7 +287,8 @@ def with_config_of_run(
     Returns:
         The arguments, and what makes the block in which these may be parsed and built.
     """
-    given = dict(config_files.values(args))
+    pairs = config_files.values(args)
+    given = dict(pairs)
     option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
     overlays = config_files.given_files(args)
     whole = [file for file in overlays if not arguments.is_overlay(file)]
@@ -296,20 +296,20 @@ def with_config_of_run(
         return args, nullcontext
     runs = Path(given.get("--trainer.default_root_dir", "runs")).expanduser()
     checkpoint = checkpoints.resolve(given[option], runs, option=option)
-    folder = run_folder_of(checkpoint) or checkpoint
+    folder = checkpoints.run_folder_of(checkpoint) or checkpoint
     config = folder / "config.yaml"
     if not config.is_file():
         return args, nullcontext
     with named(config):
         config.read_bytes()  # raises if the disk refuses, which is no mistake of the user
+    beside = os.path.relpath(folder / "../..")  # not where the config says
+    args = [args[0], "--config", str(config), f"--trainer.default_root_dir={beside}", *args[1:]]
     if given.get("--trust", "false").lower() == "true":
-        return [args[0], "--config", str(config), *args[1:]], nullcontext
+        return args, nullcontext
     config_files.check(overlays)
-    words = [value for _, value in config_files.values(args)]  # of the user alone
-    words += [value for _, value in trust.leaves([config_files.read(file) for file in overlays])]
-    beside = f"--trainer.default_root_dir={folder.parent.parent}"  # not where the config says
-    args = [args[0], "--config", str(config), beside, *args[1:]]
-    return args, partial(trust.only_trusted, config_files.read(config), config, words)
+    words = [value for _, value in pairs]  # of the user alone
+    words += [value for _, value in trust.leaves([yaml_files.read(file) for file in overlays])]
+    return args, partial(trust.only_trusted, yaml_files.read(config), config, words)
 
 
 def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:

@@ -8,12 +8,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.results import class_names
-from commands.loading import data_of, folder_of, load
 from datamodules.base import InMemoryDataModule
+from datamodules.frame import class_names
 from figures.pictures import mosaic, new_figure, output_folder, picture, styled, write_figure
 from models import inspection
 from models.classifier import is_classifier
+from results import Run
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
@@ -49,12 +49,13 @@ def maximize(
     Returns:
         The pictures.
     """
-    model = load(run, trust)
+    found = Run.find(run, trust)
+    model = found.model()
     if not is_classifier(model) or len(model.input_shape) != 3:
         kind = type(model).__name__
         raise UserError(f"maximize is for classifiers of images, and this run's model is {kind}")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    data = data_of(run, data_dir, trust) if occlusion else None
+    data = found.data(data_dir) if occlusion else None
     high = 255 / model.frame.scale if model.frame else 1.0
     network = model.network if model.ema is None else model.ema.network
     last = inspection.last_layer(network)
@@ -71,7 +72,7 @@ def maximize(
         figures["filters"] = mosaic(filters, (), columns, heading, signed=True, cell=0.9)
     if data is not None:
         figures["occlusion"] = _occlusion(model, data, occlusion, high)
-    folder = output_folder(out or folder_of(run) / "figures", bool(out))
+    folder = output_folder(out or found.folder / "figures", bool(out))
     for title, figure in figures.items():
         write_figure(folder / f"{title}.png", figure)
     print(f"Drawn into {folder}: {', '.join(f'{title}.png' for title in figures)}")

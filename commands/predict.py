@@ -10,14 +10,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.results import class_names
-from commands.loading import check_classes, data_of, folder_of, inference, load
 from datamodules.base import InMemoryDataModule
-from datamodules.frame import Frame, as_pixels, to_frame
+from datamodules.frame import Frame, as_pixels, class_names, to_frame
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
 from figures.pictures import mosaic, output_folder
 from models.classifier import is_classifier
 from models.regressor import is_regressor
+from results import Run
+from results.building import inference
 from runtime.errors import UserError, printable
 from runtime.files import write
 
@@ -50,21 +50,22 @@ def predict(
     Returns:
         The table.
     """
-    model = load(run, trust)
+    found = Run.find(run, trust)
+    model = found.model()
     if not (is_classifier(model) or is_regressor(model)):
         raise UserError(
             f"predict is for classifiers and regressors, and this run's model is "
             f"{type(model).__name__}. Draw from a generator with `python cli.py sample {run}`."
         )
     if files is None:
-        table, name = predict_test(model, data_of(run, data_dir, trust)), "predictions"
+        table, name = predict_test(model, found.data(data_dir)), "predictions"
     else:
         table, pixels = classify_files(model, files)
         name = "predictions_files"
     head = table.head(ROWS).to_string(index=False, max_cols=13, float_format="{:.4f}".format)
     count = f"The first {ROWS} of {len(table):,}" if len(table) > ROWS else "All"
     print(f"{count} predictions:\n{head}")
-    path = output_folder(out or folder_of(run)) / f"{name}.csv"
+    path = output_folder(out or found.folder) / f"{name}.csv"
     write(path, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
     print(f"Predictions: {path}")
     if files is not None:
@@ -75,7 +76,7 @@ def predict(
 
 def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
     """Makes a table of the test split: index, inputs of small data, truth, prediction."""
-    check_classes(model.frame, data)
+    data.check_classes(model.frame)
     found: list[Tensor] = []
     with inference(model):
         for batch in data.test_dataloader():

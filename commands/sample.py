@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from callbacks.results import class_names
-from commands.loading import data_of, folder_of, inference, load
+from datamodules.frame import class_names
 from figures.codes import draw_latent_plane
 from figures.pictures import as_image, mosaic, output_folder, tile, write_film, write_png
 from figures.style import write_figure
 from models import sampling
 from models.generative import Generative, is_generative, to_pixels
 from models.sampling import Draws
+from results import Run
+from results.building import inference
 from runtime.errors import UserError
 from runtime.files import write
 from runtime.ranges import Count, Probability, Seed
@@ -80,7 +81,8 @@ def sample(
     Returns:
         The images, labels and scores.
     """
-    model = check(load(run, trust))
+    found = Run.find(run, trust)
+    model = check(found.model())
     ends = numbers_of("between", between, model)
     if ends is not None and len(ends) != 2:
         raise UserError("--between takes two classes, such as --between 3 8")
@@ -90,13 +92,13 @@ def sample(
             name = type(model).__name__
             raise UserError(f"--steps is for flows, and {name} draws at once: leave it out")
         model.steps = steps
-    data = data_of(run, trust=trust).splits.train.inputs if neighbors else None
-    grids = sorted((folder_of(run) / "figures").glob("samples_*.png"))
+    data = found.data().splits.train.inputs if neighbors else None
+    grids = sorted((found.folder / "figures").glob("samples_*.png"))
     if gif and not grids:
-        raise UserError(f"--gif: there are no samples_*.png in {folder_of(run) / 'figures'}")
+        raise UserError(f"--gif: there are no samples_*.png in {found.folder / 'figures'}")
     drawn = draw(model, count, chosen, seed, min_score, max_score)
     latents = draw_latent_plane(model, chosen or ()) if plane else None
-    folder = output_folder(out or numbered(folder_of(run) / "samples", "grid.png"), bool(out))
+    folder = output_folder(out or numbered(found.folder / "samples", "grid.png"), bool(out))
     arrays: dict[str, Any] = {k: v for k, v in drawn._asdict().items() if v is not None}
     path = folder / "samples.npz"
     write(path, lambda file: np.savez_compressed(file, seed=np.array(seed), **arrays))

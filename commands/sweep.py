@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 import metrics
-from commands import config_files
 from commands.arguments import experiment_name
 from commands.config_files import given_files, values
-from commands.runs import as_text, logged_by, read_runs, report
 from figures.style import styled, write_figure
-from runtime import signals
+from results import Run, find_runs
+from results.tables import as_text, read_runs, report
+from runtime import signals, yaml_files
 from runtime.cpu import allowed_cores
 from runtime.errors import RunFailedError, UserError
 from runtime.files import ROOT, check_links, read_json, whole_lines, write, write_json
@@ -142,7 +142,7 @@ def repeat(folder: Path, fit: Sequence[str], seeds: int, jobs: int) -> None:
         return failed
 
     failed = any(at_once(work, jobs))
-    done = [version for run in folders if (run / DONE).exists() and (version := version_of(run))]
+    done = [run for folder in folders if (folder / DONE).exists() for run in versions_of(folder)]
     runs = read_runs(done, ["val"])
     if not any(run.scores for run in runs):  # without validation: of the last training batches
         runs = read_runs(done, ["train"])
@@ -366,21 +366,24 @@ def claim(folder: Path) -> AbstractContextManager[Any] | None:
     return None
 
 
-def version_of(run: Path) -> Path | None:
-    """Returns the folder that `fit` has made for a run, the newest; None before it has."""
-    files = run.glob("*/config.yaml")
-    return max((file.parent for file in files), key=os.path.getmtime, default=None)
+def versions_of(folder: Path) -> list[Path]:
+    """Returns the folder that `fit` has made for a run, the newest, in a list; none before it."""
+    return find_runs([folder])[-1:]
 
 
-def objectives_of(run: Path) -> list[str]:
+def curves_of(folder: Path) -> Any:
+    """Returns what a run of this sweep has logged."""
+    return next((Run(version).curves() for version in versions_of(folder)), {})
+
+
+def objectives_of(folder: Path) -> list[str]:
     """Returns the metrics that a run has logged and a search may use."""
-    frame = logged_by(version) if (version := version_of(run)) else {}
-    return [name for name in frame if name.startswith(SEARCHED)] or ["none"]
+    return [name for name in curves_of(folder) if name.startswith(SEARCHED)] or ["none"]
 
 
-def logged(run: Path, objective: str) -> list[float]:
+def logged(folder: Path, objective: str) -> list[float]:
     """Returns all values of the objective that a run has logged."""
-    frame = logged_by(version) if (version := version_of(run)) else {}
+    frame = curves_of(folder)
     return [*frame[objective].dropna()] if objective in frame else []
 
 
@@ -404,7 +407,7 @@ def read_space(file: Path) -> "dict[str, optuna.distributions.BaseDistribution]"
         raise UserError('--space needs Optuna: pip install -e ".[sweep]"') from None
     found: dict[str, Any] = {}
     try:
-        for option, given in config_files.read(file).items():
+        for option, given in yaml_files.read(file).items():
             if isinstance(given, list):
                 plain = [v if isinstance(v, str | int | float) else json.dumps(v) for v in given]
                 found[option] = distributions.CategoricalDistribution(plain)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -227,6 +228,25 @@ class InMemoryDataModule(LightningDataModule):
 
     def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
         """Warns if a model, of whose data this is the state, may have learned from test images."""
+
+    def check_classes(self, frame: Frame | None) -> None:
+        """Refuses to be the data of a model that knows other classes.
+
+        Args:
+            frame: That of the model; None: not known.
+        """
+        known, found = frame and frame.class_names, self.class_names
+        if not known or not found or tuple(known) == tuple(found):
+            return
+        gone, new = (
+            shorten(", ".join(name for name in names if name not in others) or "none", 80)
+            for names, others in ((known, found), (found, known))
+        )
+        raise UserError(
+            f"{self.hparams.get('path', type(self).__name__)} has other classes than this run "
+            f"(only the run: {gone}; only the data: {new}): rename the folders of the classes, or "
+            "give data of the same classes"
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the seed of the training order and checks that the data is the same."""

@@ -44,6 +44,12 @@ class Frame(NamedTuple):
         return None
 
 
+def class_names(described: Any, num_classes: int) -> list[str]:
+    """Returns the class names of a frame or a DataModule, or numbers if it is None or has none."""
+    names = described.class_names if described is not None else None
+    return [str(name) for name in names or range(num_classes)]
+
+
 def measure(images: Tensor) -> dict[str, Any]:
     """Measures background, extent and centre of images uint8 (N, C, H, W); empty if not uniform."""
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 1 or not len(images):

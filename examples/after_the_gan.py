@@ -17,11 +17,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import ladder
-from commands.loading import folder_of
 from commands.sample import as_tensor
 from figures.pictures import new_figure, tile, write_png
 from figures.style import styled, write_figure
-from runtime.files import METRICS, read_json
+from results import Run
 
 SCORES = ("frechet", "precision", "recall", "label_accuracy", "gan_train", "memorization")
 DRAWN = {"frechet": "Frechet distance", "precision": "precision", "recall": "recall"}
@@ -55,11 +54,11 @@ def main() -> None:
 
 def facts(run: str, model: Any) -> dict[str, Any]:
     """Returns a run's scores of `test`, and what its samples cost."""
-    tested = read_json(folder_of(run) / METRICS).get("test", {}).get("scores", {})
+    tested = Run.find(run).scores(["test"])
     weights = sum(values.numel() for values in model.sampler.parameters())
     calls, milliseconds = cost(model)
     costs = {"weights": weights, "evaluations": calls, "ms an image": milliseconds}
-    return costs | {name: tested.get(name) for name in SCORES}
+    return costs | {name: tested.get(f"test/{name}") for name in SCORES}
 
 
 def cost(model: Any) -> tuple[int, float]:

@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any, Self, cast
@@ -94,15 +94,14 @@ class Module(LightningModule):
             trust: Import the classes that it names, whoever wrote it: see `runtime.trust`.
             **kwargs: As for Lightning.
         """
-        checkpoint = torch.load(checkpoint_path, map_location="meta", weights_only=True)
-        saved, own = hyperparameters(checkpoint), [f"{cls.__module__}.{cls.__qualname__}"]
-        guard = nullcontext() if trust else only_trusted(saved, checkpoint_path, own)
+        guard: AbstractContextManager[None] = nullcontext()
+        if not trust:
+            checkpoint = torch.load(checkpoint_path, map_location="meta", weights_only=True)
+            own = [f"{cls.__module__}.{cls.__qualname__}"]
+            guard = only_trusted(hyperparameters(checkpoint), checkpoint_path, own)
         kwargs.setdefault("weights_only", True)
         with guard, defaults_of_the_new_class():
-            model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
-        for name, value in saved.items():  # Lightning built callables, which have no plain form
-            model.hparams.setdefault(name, value)
-        return model
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def batch_generator(self, batch_idx: int) -> torch.Generator:
         """Returns a CPU generator for this training batch, the same on every rank and device."""
@@ -135,6 +134,9 @@ class Module(LightningModule):
             here, there = ({name: value.shape for name, value in state.items()} for state in states)
             if here == there:  # otherwise Lightning says so
                 self._check_optimizers(checkpoint.get("hyper_parameters", {}))
+        else:  # Lightning has built callables, which have no plain form
+            for name, value in hyperparameters(checkpoint).items():
+                self.hparams.setdefault(name, value)
         self.seed = checkpoint.get("seed", self.seed)
         for name, (totals, count) in checkpoint.get("sums", {}).items():
             self._sums[name] = own_of(totals).to(self.device), count

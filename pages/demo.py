@@ -20,12 +20,9 @@ from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
 from callbacks.function_fit import probability_surface
-from callbacks.results import class_names
 from commands import lightning_run
-from commands.loading import RUNS, load
-from commands.runs import logged_by
 from commands.terminal import without_irrelevant_messages
-from datamodules.frame import Frame, to_frame
+from datamodules.frame import Frame, class_names, to_frame
 from datamodules.gates import GATES, Gates
 from figures.functions import draw_surface
 from models.base import Module
@@ -34,6 +31,8 @@ from models.gates import GateLogistic, GateMLP
 from models.generative import is_generative, to_pixels
 from models.sampling import Draws, sample
 from pages.live import add_training, stop_all
+from results import RUNS, Run, find_runs
+from results.tables import names_of
 from runtime.errors import UserError, printable
 from runtime.files import ROOT
 from runtime.ranges import Port
@@ -102,39 +101,36 @@ def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
 
     Generators begin with the one whose samples had the lowest Frechet distance in its training.
     """
-    times: dict[Path, float] = {}
     for folder in folders:
         if not folder.is_dir() and folder != RUNS:
             raise UserError(f"--runs {folder}: there is no such folder")
-        for path in folder.glob("**/checkpoints/[!.]*.ckpt"):
-            run = path.parent.parent
-            times[run] = max(times.get(run, 0.0), path.lstat().st_mtime)
+    times = {run: time_of(run) for run in find_runs(folders)}
+    newest = sorted(filter(times.get, times), key=times.__getitem__, reverse=True)[:MOST]
+    names = names_of(newest)
     found: dict[str, Models] = {kind: {} for kind in SMALL}
-    newest = sorted(times, key=times.__getitem__, reverse=True)[:MOST]
     for run in sorted(newest, key=distance_of):
         try:
             with warnings.catch_warnings(action="ignore"):  # the reason is printed below
-                model = load(run, trust)
+                model = Run(run, trust=trust).model()
         except Exception as error:  # files that others made can fail in any way
             reason = " ".join(str(error).split()) or type(error).__name__
             print(printable(f"{run} is left out: {reason}"))
             continue
         if kind := kind_of(model):
-            found[kind][name_of(run, found[kind])] = model
+            found[kind][names[run]] = model
     return found
 
 
-def name_of(run: Path, taken: Models) -> str:
-    """Returns the end of a run's path, its last two parts or as many as no other model has."""
-    parts = run.absolute().parts
-    names = (Path(*parts[-k:]).as_posix() for k in range(2, len(parts) + 1))
-    return next((name for name in names if name not in taken), str(run))
+def time_of(run: Path) -> float:
+    """Returns when a run has saved its newest checkpoint; 0 if it has none."""
+    saved = run.glob("checkpoints/[!.]*.ckpt")
+    return max((path.lstat().st_mtime for path in saved), default=0.0)
 
 
 def distance_of(run: Path) -> float:
     """Returns the lowest Frechet distance that a run has logged; infinite if it has none."""
     try:
-        lowest = float(logged_by(run)["val/frechet"].min())
+        lowest = float(Run(run).curves()["val/frechet"].min())
     except Exception:  # files that others made can fail in any way
         return math.inf
     return lowest if math.isfinite(lowest) else math.inf
@@ -158,7 +154,7 @@ def train(kind: str) -> Module:
         config, options = SMALL[kind]
         place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
         lightning_run.train(ROOT / "configs" / config, {**options, **place})
-    return load(folder)
+    return Run.find(folder).model()
 
 
 def own_page_only(app: Any, port: int) -> Any:

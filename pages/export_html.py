@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.results import class_names
+from datamodules.frame import class_names
 from models.gan.conditional import EmbeddedClass
 from models.gan.networks import WithInput
 from models.generative import is_generative

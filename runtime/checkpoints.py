@@ -14,6 +14,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning_utilities import apply_to_collection
 
 from runtime import files, lightning_fixes
 from runtime.errors import RunFailedError, UserError, require_printable
@@ -23,7 +24,7 @@ RESUMABLE = ("optimizer_states", "loops", "epoch", "global_step")  # what `fit` 
 Kept: Any = ranged("Kept", int, (">=", -1), ("!=", 0))  # checkpoints; -1: all
 DOS_FOLDER = 0x10  # attribute of a record of a zip archive, which torch then reads as empty
 
-_sound: set[tuple[str, int, int]] = set()  # files that this process has verified
+_sound: dict[tuple[str, int, int], dict[str, Any]] = {}  # verified files, without their weights
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -93,6 +94,22 @@ def link(name: Path, target: Path) -> None:
         files.flush(name.parent)
 
 
+def contents(path: Path) -> dict[str, Any]:
+    """Returns what a checkpoint says, verified, with tensors that have no values (`meta`).
+
+    Raises:
+        BadCheckpointError: As `problem_of` says.
+    """
+    if problem := problem_of(path):
+        raise BadCheckpointError(f"{path}: {problem}")
+    return _sound[_state_of(path)]
+
+
+def _state_of(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path.resolve()), stat.st_mtime_ns, stat.st_size
+
+
 def problem_of(path: Path) -> str:
     """Returns what is wrong with a checkpoint; empty if nothing is.
 
@@ -100,8 +117,7 @@ def problem_of(path: Path) -> str:
     itself checks none), the entries of a checkpoint, and whether all weights are finite.
     """
     try:
-        stat = path.stat()
-        key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+        key = _state_of(path)
         if key in _sound:
             return ""
         if damage := _damage_of(path):
@@ -117,7 +133,7 @@ def problem_of(path: Path) -> str:
         return "a file of torch, but no checkpoint: it has no state_dict of a LightningModule"
     if bad := _not_finite(weights):
         return f"its weights {bad} contain NaN or infinity"
-    _sound.add(key)
+    _sound[key] = apply_to_collection(content, torch.Tensor, lambda tensor: tensor.to("meta"))
     return ""
 
 
@@ -228,8 +244,7 @@ class EpochCheckpoint(ModelCheckpoint):
         """Returns whether this callback, and no other, wrote a file: then it names itself."""
         if problem_of(path):
             return False
-        content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-        own = content.get("callbacks", {}).get(self.state_key, {})
+        own = contents(path).get("callbacks", {}).get(self.state_key, {})
         return str(path) in own.get("best_k_models", ())
 
     def on_before_optimizer_step(self, *_: Any) -> None:
@@ -308,8 +323,8 @@ def resolve(
     """Finds the checkpoint that `--ckpt_path` or another option means.
 
     Args:
-        wanted: A file; a folder, for the newest in or below it; `last` or `best`, for the newest or
-            the best below `runs`; or `RUN/best`.
+        wanted: A file; a folder, also one in `runs`, for the newest in or below it; `last` or
+            `best`, for the newest or the best below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
         resume: The run will go on, for which weights alone are not enough.
         option: The name of the option, for messages.
@@ -322,8 +337,8 @@ def resolve(
             f"no best.ckpt below {folder}. GANs whose samples are scored in training keep one; "
             "'last' is the newest checkpoint."
         )
-    elif wanted == "last" or path.is_dir():
-        folder = runs if wanted == "last" else path
+    elif wanted == "last" or path.is_dir() or (runs / path).is_dir():
+        folder = runs if wanted == "last" else path if path.is_dir() else runs / path
         found = newest(folder, resume)
         problem = f"no checkpoint below {folder}. Train first, or name a file."
     elif path.is_file() or path.is_symlink():
@@ -382,28 +397,39 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
 
 def _rank(path: Path) -> tuple[bool, float, bool, str]:
     """Ranks by the step. `best.ckpt` comes last, because it is not what the run ended with."""
-    try:
-        step: float = step_of(path) or 0
-    except Exception:  # damaged
-        step = _named_step(path)
-    return path.name != "best.ckpt", step, path.name == "last.ckpt", path.name
-
-
-def _named_step(path: Path) -> float:
-    """Returns the step in a file's name; infinity if it has none, as it may be the newest."""
-    named = re.search(r"step=(\d+)", path.resolve().name)
-    return int(named[1]) if named else math.inf
+    step = 0.0
+    if is_of_the_end := path.name != "best.ckpt":
+        try:
+            step = step_of(path) or 0.0
+        except Exception:  # damaged, and perhaps the newest
+            step = math.inf
+    return is_of_the_end, step, path.name == "last.ckpt", path.name
 
 
 def _missing_to_resume(path: Path) -> str:
     with files.named(path):
-        content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    return ", ".join(key for key in RESUMABLE if key not in content)
+        return ", ".join(key for key in RESUMABLE if key not in contents(path))
 
 
 def step_of(path: str | Path | None) -> int | None:
-    """Returns the step at which a checkpoint was saved; None if it does not say."""
+    """Returns the step at which a checkpoint was saved; None if it does not say.
+
+    The names of most files have it, so that they need not be opened.
+    """
     if path is None or not Path(path).is_file():
         return None
-    content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    return content.get("global_step")
+    if (named := _named_step(Path(path))) < math.inf:
+        return int(named)
+    return torch.load(path, map_location="meta", weights_only=True, mmap=True).get("global_step")
+
+
+def _named_step(path: Path) -> float:
+    """Returns the step in a file's name; infinity if it has none."""
+    named = re.search(r"step=(\d+)", path.resolve().name)
+    return int(named[1]) if named else math.inf
+
+
+def run_folder_of(checkpoint: Path) -> Path | None:
+    """Returns the run folder that contains a checkpoint, or None if the checkpoint is elsewhere."""
+    folder = checkpoint.parent
+    return folder.parent if folder.name == "checkpoints" else None

@@ -50,6 +50,13 @@ class RunFailedError(RuntimeError):
     """A run that cannot go on: `main` prints the reason in one line and exits with 1."""
 
 
+def user_error_in(error: BaseException | None) -> UserError | None:
+    """Returns the user's mistake that an error wraps, such as one of jsonargparse; None: none."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def did_you_mean(near: Iterable[str]) -> str:
     """Returns a question that names the nearest valid names; empty if there are none."""
     names = " or ".join(near)

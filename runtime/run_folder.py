@@ -159,9 +159,3 @@ class RunFolder(Callback):
         folders = (self.runs / self.experiment).glob("version_*")
         numbers = [folder.name.removeprefix("version_") for folder in folders]
         return f"version_{max((int(n) for n in numbers if n.isdecimal()), default=-1) + 1}"
-
-
-def run_folder_of(checkpoint: Path) -> Path | None:
-    """Returns the run folder that contains a checkpoint, or None if the checkpoint is elsewhere."""
-    folder = checkpoint.parent
-    return folder.parent if folder.name == "checkpoints" else None

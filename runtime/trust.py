@@ -28,7 +28,7 @@ from runtime.errors import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 ROOMS = ("callbacks", "datamodules", "metrics", "models")  # whose classes a run may name
-CODE = (*ROOMS, "commands", "figures", "pages", "runtime")  # which these may import
+CODE = (*ROOMS, "commands", "figures", "pages", "results", "runtime")  # which these may import
 LIBRARIES = ("lightning.fabric", "lightning.pytorch", "torch.nn", "torch.optim", "torchmetrics")
 KINDS = (nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Strategy)  # of libraries
 CLASS_KEYS = ("class_path", "_class_path")

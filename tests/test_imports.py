@@ -17,7 +17,8 @@ ORDER = (  # A line imports from the lines below it, and nothing from its own li
     {"cli", "ladder"},
     TOOLS,
     {"pages"},
-    {"commands"},  # but the tools: what reads command lines, config files and runs
+    {"commands"},  # but the tools: what reads command lines and config files
+    {"results"},
     {"callbacks"},
     {"figures", "models", "datamodules", "metrics"},
     {"runtime"},

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from commands.compare import compare
-from commands.runs import ARROWS, MOST, Run, draw, read_runs, table
+from results.tables import ARROWS, MOST, Row, plot_runs, read_runs, table
 from runtime.errors import printable
 from tests.test_cli import fails, run
 
@@ -35,7 +35,7 @@ def logged(folder: Path, text: str) -> Path:
     return folder
 
 
-def read(*folders: Path) -> list[Run]:
+def read(*folders: Path) -> list[Row]:
     return read_runs(folders, STAGES)
 
 
@@ -276,8 +276,8 @@ def test_the_picture_has_scores_that_two_runs_share(tmp_path: Path) -> None:
     text = "step,val/loss,val/accuracy,val/accuracy_class_0\n1,{},0.5,0.5\n"
     logs = [logged(tmp_path / name, text.format(loss)) for name, loss in (("a", 1), ("b", 3))]
     runs = read(*logs, results(tmp_path / "gan", 0.3))
-    assert draw(runs[1:]) is None
-    figure = draw(runs)
+    assert plot_runs(runs[1:]) is None
+    figure = plot_runs(runs)
     assert figure is not None
     loss, accuracy = figure.axes
     assert loss.get_title() == f"val: loss {ARROWS['lower']}"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from commands import config_files
+from runtime import yaml_files
 from runtime.errors import UserError
 
 
@@ -42,7 +43,7 @@ def test_a_config_that_is_not_safe_to_walk_is_one_line(
     file = tmp_path / "config.yaml"
     file.write_text(text)
     with pytest.raises(UserError) as refused:
-        config_files.read(file)
+        yaml_files.read(file)
     line = str(refused.value)
     assert line.startswith(str(file))
     assert len(line.splitlines()) == 1
@@ -54,14 +55,14 @@ def test_a_config_that_is_no_text_or_cannot_be_read_is_one_line(tmp_path: Path) 
     for content in (bytes(range(256)), "a: 1".encode("utf-16")):
         file.write_bytes(content)
         with pytest.raises(UserError, match="not a YAML file in UTF-8"):
-            config_files.read(file)
+            yaml_files.read(file)
     with pytest.raises(UserError, match=r"none.yaml: cannot be read \(No such file"):
-        config_files.read(tmp_path / "none.yaml")
+        yaml_files.read(tmp_path / "none.yaml")
 
 
 def test_aliases_and_merged_keys_are_read(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("a: &a {x: 1, y: [2]}\nb: {<<: *a, x: 3}\ntrainer: {max_time: 00:01:00:00}")
     config_files.check([file])  # `x` is in `b` once
-    found = config_files.read(file)
+    found = yaml_files.read(file)
     assert found["b"] == {"x": 3, "y": [2]}

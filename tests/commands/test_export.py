@@ -26,13 +26,14 @@ from models import (
 )
 from models.averaging import Averaging
 from models.generative import is_generative
+from results import Run
 from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, convnet, dense, iris
 from tests.models.gans import DROPOUT, LECTURE, small
 
 NAMES = tuple(f"class {k}" for k in range(10))
 PROJECT = {"callbacks", "cli", "commands", "datamodules", "figures", "metrics", "models", "pages",
-           "runtime"}  # fmt: skip
+           "results", "runtime"}  # fmt: skip
 RUN = """
 import sys
 
@@ -68,7 +69,8 @@ def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that exports a model into a new folder."""
 
     def exporting(model: Any, *formats: Any) -> Path:
-        monkeypatch.setattr("commands.export.load", lambda run, trust: model)
+        monkeypatch.setattr(Run, "find", lambda run, trust: Run(run))
+        monkeypatch.setattr(Run, "model", lambda run: model)
         export(tmp_path, formats, tmp_path / "out")
         return tmp_path / "out"
 

@@ -139,6 +139,7 @@ def test_curves_of_a_broken_log_are_one_line(content: bytes, tmp_path: Path) -> 
 
 def test_a_broken_picture_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
+    (tmp_path / "metrics.csv").touch()
     (tmp_path / "figures/gone.png").symlink_to("nowhere")
     for content in (b"", bytes(range(256)), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
         (tmp_path / "figures/curves.png").write_bytes(content)

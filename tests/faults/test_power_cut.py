@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from commands import sweep
-from commands.runs import logged_by
 from datamodules.image_files import decode
+from results import Run
 from runtime import checkpoints
 from runtime.errors import UserError
 from runtime.loggers import RunCSVLogger
@@ -103,7 +103,7 @@ def check_run(cut: Cut, root: Path, rows: Rows) -> None:
     assert (root / RUN / "config.yaml").exists()
     if (last := found.with_name("last.ckpt")).is_symlink():
         assert last.exists(), f"last.ckpt leads nowhere: {sorted(cut.tree)}"
-    check_rows(logged_by(root / RUN).to_dict("records"), rows)  # tools change nothing
+    check_rows(Run(root / RUN).curves().to_dict("records"), rows)  # tools change nothing
     RunCSVLogger(root / RUN).forget_after(step)
     ours = rows_of(root / RUN / "metrics.csv")
     check_rows(ours, rows)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import ladder
-from commands import lightning_run, loading
+from commands import lightning_run
 from datamodules.frame import Frame
 from datamodules.gates import GATES
 from models import (
@@ -27,6 +27,7 @@ from models import (
     ResidualConvNet,
 )
 from pages import demo
+from results import Run, building
 from runtime.errors import UserError
 from tests.models.gans import SHAPE, small
 from tests.test_cli import fails, run
@@ -55,7 +56,7 @@ def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(
     capsys.readouterr()
     found = demo.find([runs])
     assert {kind: [*models] for kind, models in found.items()} == {
-        "classifier": [], "generator": [], "gate": ["gates/version_0"],
+        "classifier": [], "generator": [], "gate": ["gates"],
     }  # fmt: skip
     lines = sorted(capsys.readouterr().out.splitlines())
     assert len(lines) == 2
@@ -73,7 +74,7 @@ def test_generators_begin_with_the_best(tmp_path: Path, monkeypatch: pytest.Monk
         os.utime(run / "checkpoints/last.ckpt", (1000 - age, 1000 - age))
         rows = "".join(f"{step},{value}\n" for step, value in enumerate(values))
         (run / "metrics.csv").write_text("step,val/frechet\n" + rows)
-    monkeypatch.setattr(demo, "load", lambda run, trust: small(GAN))
+    monkeypatch.setattr(Run, "model", lambda run: small(GAN))
     found = demo.find([tmp_path])["generator"]
     assert [name.split("/")[0] for name in found] == ["good", "fair", "unscored", "nan", "damaged"]
 
@@ -85,10 +86,10 @@ def test_runs_of_the_same_name_are_all_found(
         folder = tmp_path / sweep / "seed_0" / "version_0" / "checkpoints"
         folder.mkdir(parents=True)
         (folder / "last.ckpt").touch()
-    monkeypatch.setattr(demo, "load", lambda run, trust: small(GAN))
-    names = sorted(demo.find([tmp_path])["generator"], key=len)
-    assert len(names) == 3
-    assert names[0] == "seed_0/version_0"
+        (folder.parent / "metrics.csv").touch()
+    monkeypatch.setattr(Run, "model", lambda run: small(GAN))
+    names = {f"{sweep}/seed_0" for sweep in ("gan-sweep", "cgan-sweep", "old/gan-sweep")}
+    assert {*demo.find([tmp_path])["generator"]} == names
 
 
 def test_each_kind_of_model_has_its_tab() -> None:
@@ -158,7 +159,7 @@ def test_no_ink_has_no_answer(value: Any, classifier: Any) -> None:
 
 def test_an_image_is_the_one_that_sample_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     gan = small(ConditionalGAN).eval()
-    monkeypatch.setattr(loading, "choose_precision", lambda device: ("32-true", ""))
+    monkeypatch.setattr(building, "choose_precision", lambda device: ("32-true", ""))
     image, text = demo.steer({"a": gan}, "a", 7, 3, 0.0, 5)
     scale = image.width // SHAPE[2]
     expected = ladder.draw(gan, 1, [7], seed=5).images[0]

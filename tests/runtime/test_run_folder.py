@@ -11,10 +11,10 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 from datamodules import Iris
 from models import IrisMLP
-from runtime.checkpoints import EpochCheckpoint
+from runtime.checkpoints import EpochCheckpoint, run_folder_of
 from runtime.errors import UserError
 from runtime.loggers import RunCSVLogger, RunTensorBoardLogger
-from runtime.run_folder import RunFolder, run_folder_of
+from runtime.run_folder import RunFolder
 from tests.test_cli import fails, run
 
 

@@ -1,13 +1,10 @@
-"""Finished runs: their settings and scores, and tables of several."""
+"""Tables of several runs: the settings in which they differ, and their scores."""
 
-import csv
-import io
 import os
-import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -17,13 +14,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import metrics
-from commands import config_files
 from figures.style import styled, write_figure
-from runtime.errors import UserError, printable, require_printable
-from runtime.files import METRICS, read_json, whole_lines, write
+from results.run import STAGES, Run, Scores
+from runtime.errors import UserError, printable
+from runtime.files import write
 
-RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run
-LONGEST_LINE = 100_000  # letters of a log's line
 SEED = "seed_everything"
 UNRELATED = ["trainer.default_root_dir", "ckpt_path", "experiment"]  # not to the results
 WIDEST = 24  # letters of a setting's value in the terminal
@@ -31,12 +26,10 @@ MOST = 40  # runs in a picture
 ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", None: ""}
 PANEL, LINE, LETTER = 2.7, 0.36, 0.115  # width of a panel, height of a run, width of a letter, inch
 
-Scores = dict[str, float | None]  # by stage and name: `test/frechet`; None: not computable
-
 
 @dataclass
-class Run:
-    """The settings and results of a run."""
+class Row:
+    """What a table shows of a run."""
 
     folder: Path
     name: str  # the part of its path in which it differs from other runs
@@ -46,142 +39,42 @@ class Run:
     steps: float | None  # that it has logged
 
 
-def find_runs(places: Iterable[Path]) -> list[Path]:
-    """Returns the folders of all runs in or below some folders, `version_10` after `version_9`."""
-
-    def natural(path: Path) -> list[Any]:
-        return [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(path))]
-
-    found: list[Path] = []
-    for place in places:
-        runs = [Path(at) for at, _, files in os.walk(place) if not {*RECORDS}.isdisjoint(files)]
-        found += sorted(runs, key=natural)
-    return [*dict.fromkeys(found)]
-
-
-def read_runs(folders: Sequence[Path], stages: Sequence[str]) -> list[Run]:
+def read_runs(folders: Sequence[Path], stages: Sequence[str] = STAGES) -> list[Row]:
     """Reads the runs in these folders, with their scores of these stages.
 
     A run of which a file is broken is skipped with a warning. Texts in files of others are made
-    printable here, before they reach a terminal or a table.
+    printable before they reach a terminal or a table.
     """
-    paths = [folder.resolve() for folder in folders]
-    versions, runs = Counter(path.parent for path in paths), []
-    common = os.path.commonpath([*versions]) if paths else ""
-    for folder, path in zip(folders, paths, strict=True):
+    rows = []
+    for folder, name in names_of(folders).items():
+        run = Run(folder)
         try:
-            settings, last = settings_of(folder), last_logged(folder)
-            scores, floors = scores_of(folder, stages, last)
+            steps = run.logged.get("step")
+            scores, floors = run.scores(stages), run.floors(stages)
+            rows.append(Row(folder, name, run.settings, scores, floors, steps))
         except UserError as error:
             print(printable(f"Skipped: {error}"), file=sys.stderr)
-            continue
-        # Without what all paths share, and without `version_N` if there is no other.
+    return rows
+
+
+def names_of(folders: Sequence[Path]) -> dict[Path, str]:
+    """Returns the part of each run's path in which it differs from others.
+
+    It is without `version_N` if there is no other version.
+    """
+    paths = {folder: folder.resolve() for folder in folders}
+    versions = Counter(path.parent for path in paths.values())
+    common = os.path.commonpath([*versions]) if paths else ""
+    names = {}
+    for folder, path in paths.items():
         name = path.relative_to(common)
-        only = len(name.parts) > 1 and versions[path.parent] == 1
-        title = str(name.parent if only else name)
-        runs.append(Run(folder, title, settings, scores, floors, last.get("step")))
-    return runs
+        if versions[path.parent] == 1:
+            name = name.parent if len(name.parts) > 1 else Path(Run(folder).name)
+        names[folder] = str(name)
+    return names
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
-    """Reads the values in a run's `config.yaml` by their dotted names; empty without that file.
-
-    A class stands for its `class_path`.
-    """
-    file = folder / "config.yaml"
-    require_printable(folder)
-    if not file.is_file():
-        return {}
-    settings = {}
-    for name, value in _by_dotted_name(config_files.read(file)):
-        plain = value is None or isinstance(value, int | float)
-        settings[printable(name)] = value if plain else printable(str(value))
-    return settings
-
-
-def _by_dotted_name(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            below = prefix if key == "init_args" else f"{prefix}{key}."
-            yield from _by_dotted_name(value, below)
-        elif key == "class_path" and prefix:
-            yield prefix.removesuffix("."), str(value).rpartition(".")[2]
-        else:
-            yield f"{prefix}{key}", value
-
-
-def scores_of(folder: Path, stages: Sequence[str], last: Scores) -> tuple[Scores, Scores]:
-    """Reads a run's scores, and those of real images, by stage and name.
-
-    `metrics.json` takes precedence. For a stage that is not in it, the scores are the last values
-    in `metrics.csv`, which has none of real images.
-    """
-    file = folder / METRICS
-    recorded = read_json(file)
-    scores: Scores = {}
-    floors: Scores = {}
-    for stage in stages:
-        if not (found := recorded.get(stage)):
-            scores |= {name: last[name] for name in last if name.startswith(f"{stage}/")}
-            continue
-        for part, target in (("scores", scores), ("floor", floors)):
-            values = {"floor": {}, **found}.get(part) if isinstance(found, dict) else None
-            if not isinstance(values, dict):
-                raise UserError(f"{file}: '{stage}' has no {part} by name")
-            target.update(_numbers({f"{stage}/{k}": value for k, value in values.items()}, file))
-    return scores, floors
-
-
-def last_logged(folder: Path) -> Scores:
-    """Returns the last value of each column in a run's `metrics.csv`, and the highest step.
-
-    Without pandas, which takes longer to begin than a run's log to be read.
-    """
-    file = folder / "metrics.csv"
-    try:
-        rows = [*csv.DictReader(_lines_of(file))]
-    except csv.Error as error:
-        raise UserError(f"{file}: not a table ({error})") from None
-    last = {k: text for row in rows for k, text in row.items() if k and text and text != "nan"}
-    steps = _numbers({str(k): row["step"] for k, row in enumerate(rows) if row.get("step")}, file)
-    return _numbers(last, file) | ({"step": max(steps.values())} if steps else {})
-
-
-def _lines_of(file: Path) -> list[str]:
-    """Returns the whole lines of a log; none without that file."""
-    try:
-        lines = whole_lines(file).splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
-    if max(map(len, lines), default=0) > LONGEST_LINE:
-        raise UserError(f"{file}: has a line of more than {LONGEST_LINE:,} letters")
-    return lines
-
-
-def _numbers(found: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """Returns checked numbers by name, because somebody else may have written the file."""
-    numbers = {}
-    for name, value in found.items():
-        try:
-            numbers[printable(name)] = None if value is None else float(value)
-        except (TypeError, ValueError, OverflowError):
-            raise UserError(f"{file}: '{name}' is no number") from None
-    return numbers
-
-
-def logged_by(folder: Path) -> pd.DataFrame:
-    """Reads a run's `metrics.csv`, also while the run writes it; empty without that file."""
-    file = folder / "metrics.csv"
-    lines = _lines_of(file)
-    try:
-        frame = pd.read_csv(io.StringIO("\n".join(lines))) if lines else pd.DataFrame()
-        frame.astype(float)
-    except ValueError:
-        raise UserError(f"{file}: not a table of numbers") from None
-    return frame
-
-
-def report(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
+def report(runs: Sequence[Row], folder: Path) -> pd.DataFrame:
     """Prints the table of runs and returns it; writes `comparison.csv` and `comparison.png`."""
     shown = table(runs)
     print(as_text(shown))
@@ -193,14 +86,14 @@ def report(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
     written = [folder / "comparison.csv"]
     if len(runs) > MOST:
         print(f"No picture of more than {MOST} runs.")
-    elif len(runs) > 1 and (figure := draw(runs)) is not None:
+    elif len(runs) > 1 and (figure := plot_runs(runs)) is not None:
         written.append(folder / "comparison.png")
         write_figure(written[-1], figure, vector=True)
     print(f"Wrote {', '.join(map(str, written))}")
     return shown
 
 
-def table(runs: Sequence[Run]) -> pd.DataFrame:
+def table(runs: Sequence[Row]) -> pd.DataFrame:
     """Returns settings and scores as text, a row each, with a column for each run.
 
     Runs that differ in nothing but their seeds also have mean and standard deviation (n - 1): an
@@ -221,7 +114,7 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat([settings, cells]).fillna("")
 
 
-def differing(runs: Sequence[Run]) -> pd.DataFrame:
+def differing(runs: Sequence[Row]) -> pd.DataFrame:
     """Returns the settings in which runs differ, a row each, with a column for each run.
 
     None also stands for a setting that a run does not have. Below a class that differs, settings
@@ -238,7 +131,7 @@ def differing(runs: Sequence[Run]) -> pd.DataFrame:
     return frame.loc[[name for name in seen if name in differ and is_shown(name)]]
 
 
-def _frame(runs: Sequence[Run], part: str) -> pd.DataFrame:
+def _frame(runs: Sequence[Row], part: str) -> pd.DataFrame:
     columns = {run.name: getattr(run, part) for run in runs}
     names = [*dict.fromkeys(name for column in columns.values() for name in column)]
     rows = [[column.get(name) for column in columns.values()] for name in names]
@@ -266,7 +159,7 @@ def as_text(frame: pd.DataFrame, index: bool = True) -> str:
 
 
 @styled
-def draw(runs: Sequence[Run]) -> Figure | None:
+def plot_runs(runs: Sequence[Row]) -> Figure | None:
     """Draws a panel for each score that two runs have: a dot for each run, a bar for real images.
 
     Returns None if no two runs share a score. Scores by class are left out.
