@@ -173,6 +173,22 @@ def test_a_users_logger_stands_beside_those_of_the_run_folder(
     assert any(isinstance(callback, RunFolder) for callback in callbacks) == folder
 
 
+@pytest.mark.parametrize(
+    ("config", "own"), [("iris", {"Evaluation"}), ("points/gan", {"SampleGrid", "Quality"})]
+)
+def test_a_run_has_a_callback_for_each_subject_of_its_model(
+    config: str, own: set[str], in_root: Path
+) -> None:
+    """Lightning calls each of them at every hook of a step."""
+    command = parsed("fit", f"--config=configs/{config}.yaml")
+    LadderCLI.instantiate_classes(command)
+    callbacks = command.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    assert {type(callback).__name__ for callback in callbacks} == own | {
+        "RunFolder", "StepMonitor", "Figures", "Progress", "Preemption", "EpochCheckpoint"
+    }  # fmt: skip
+    assert len(callbacks) <= 8
+
+
 def test_a_run_without_checkpoints_promises_none(
     in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
