@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import errno
+import gc
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 import torch.distributed as dist
 
 import cli
+import commands
 from commands import COMMANDS, help_texts, lightning_run
 from commands.errors import explained
 from commands.ladder_cli import LadderCLI
@@ -187,6 +189,22 @@ def test_a_run_has_a_callback_for_each_subject_of_its_model(
         "RunFolder", "StepMonitor", "Figures", "Progress", "Preemption", "EpochCheckpoint"
     }  # fmt: skip
     assert len(callbacks) <= 8
+
+
+def collection() -> None:
+    """Prints how garbage collection is set."""
+    print(gc.isenabled(), gc.get_freeze_count() > 100_000)
+
+
+@pytest.mark.parametrize("own_process", [True, False])
+def test_no_collection_looks_through_what_a_process_has_imported(
+    own_process: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        commands.run([f"{__name__}.collection"], own_process)
+    finally:
+        gc.unfreeze()
+    assert capsys.readouterr().out == f"True {own_process}\n"
 
 
 def test_a_run_without_checkpoints_promises_none(
