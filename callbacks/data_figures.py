@@ -1,17 +1,18 @@
 """Figures of the training data, drawn before the first step."""
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Trainer
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from callbacks.results import data_of
 from datamodules.frame import class_names
-from figures.pictures import figures_folder, mosaic, publish
+from figures.pictures import mosaic, publish
 from figures.style import styled
 
 if TYPE_CHECKING:
@@ -20,28 +21,25 @@ if TYPE_CHECKING:
 EXAMPLES = 20  # images at most
 
 
-class DataFigures(Callback):
+def draw_data(trainer: Trainer, folder: Path) -> None:
     """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a `table()`.
 
     Images are one of each class, as far as `EXAMPLES` reach, or the first ten without classes.
     """
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data, folder = data_of(trainer), figures_folder(trainer)
-        if folder is None or trainer.ckpt_path or data is None:
-            return
-        if len(data.image_shape or ()) == 3 and data.splits is not None:
-            train = data.splits.train
-            rows = first_of_each_class(train.targets) if data.num_classes else range(10)
-            chosen = torch.tensor([*rows][:EXAMPLES])
-            images, targets = train.take(chosen[chosen < len(train.targets)])
-            names = class_names(data, data.num_classes or 0)
-            titles = [names[target] for target in targets.tolist()] if names else []
-            draw = partial(mosaic, images, titles, min(10, len(images)), cell=1.6)
-            publish(trainer, folder, "data_examples", draw)
-        if (table := data.table()) is not None:
-            publish(trainer, folder, "data_head", partial(draw_head, table))
-            publish(trainer, folder, "data_pairs", partial(draw_pairs, table, data.unit))
+    if (data := data_of(trainer)) is None:
+        return
+    if len(data.image_shape or ()) == 3 and data.splits is not None:
+        train = data.splits.train
+        rows = first_of_each_class(train.targets) if data.num_classes else range(10)
+        chosen = torch.tensor([*rows][:EXAMPLES])
+        images, targets = train.take(chosen[chosen < len(train.targets)])
+        names = class_names(data, data.num_classes or 0)
+        titles = [names[target] for target in targets.tolist()] if names else []
+        draw = partial(mosaic, images, titles, min(10, len(images)), cell=1.6)
+        publish(trainer, folder, "data_examples", draw)
+    if (table := data.table()) is not None:
+        publish(trainer, folder, "data_head", partial(draw_head, table))
+        publish(trainer, folder, "data_pairs", partial(draw_pairs, table, data.unit))
 
 
 def first_of_each_class(targets: Tensor) -> list[int]:

@@ -23,7 +23,6 @@ from figures.evaluation import (
 )
 from figures.pictures import figures_folder, publish
 from models.classifier import is_classifier
-from models.generative import is_generative
 
 WORDS = {"sup_error": "largest error"}
 
@@ -69,7 +68,7 @@ class Evaluation(Callback):
 
     A classifier gets a table of accuracies, `confusion_*`, `mistakes_*` and `reliability_*.png`,
     after `validate` and `test`, and at the end of `fit` for the run's last validation. Another
-    model that is not generative gets a table of what it logged, after `validate` and `test`.
+    model gets a table of what it logged, after `validate` and `test`.
     """
 
     def __init__(self) -> None:
@@ -103,7 +102,7 @@ class Evaluation(Callback):
         if self._mistakes is not None:
             mistakes, self._mistakes = self._mistakes.compute(), None  # Of all ranks.
             self._report_classes(trainer, model, stage, title, mistakes)
-        elif not is_generative(model):
+        else:
             found = trainer.callback_metrics.items()
             scores = {name.split("/")[-1]: float(v) for name, v in found if stage in name}
             width = max((len(WORDS.get(name, name)) for name in scores), default=0)

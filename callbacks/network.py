@@ -1,33 +1,23 @@
-"""A run's networks: their summary in the terminal, and their picture."""
+"""A run's networks: their table in the terminal, and their picture."""
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.model_summary import ModelSummary, summarize
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities.model_summary import ModelSummary
 from torch import Tensor, nn
 
 from figures.network import Layer, draw_networks
-from figures.pictures import figures_folder, publish, warn_if_it_fails
+from figures.pictures import publish, warn_if_it_fails
 from models.base import eval_mode
 from models.generative import is_generative
 
 
-class Summary(Callback):
-    """Prints the parts of the model that have parameters, before the first step.
-
-    Lightning's own callback prints question marks for a model with several networks.
-    """
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rank_zero_info(table(summarize(pl_module)))  # Every rank runs the model.
-
-
 def table(summary: ModelSummary) -> str:
-    """Formats names, types and numbers of parameters as lines of text."""
+    """Formats names, types and numbers of parameters of the parts that have any, as lines."""
     parts = zip(summary.layer_names, summary.layer_types, summary.param_nums, strict=True)
     rows = [part for part in parts if part[2]]
     names = max((len(name) for name, _, _ in rows), default=0)
@@ -38,16 +28,11 @@ def table(summary: ModelSummary) -> str:
     return "\n".join(lines)
 
 
-class NetworkFigure(Callback):
-    """Draws `network.png` and `.svg` of a new run's networks."""
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = figures_folder(trainer)
-        if folder is None or trainer.ckpt_path:
-            return
-        with warn_if_it_fails("network.png"):
-            if networks := layers_of(pl_module):
-                publish(trainer, folder, "network", partial(draw_networks, networks), vector=True)
+def draw_network(trainer: Trainer, model: LightningModule, folder: Path) -> None:
+    """Draws `network.png` and `.svg` of a model's networks."""
+    with warn_if_it_fails("network.png"):
+        if networks := layers_of(model):
+            publish(trainer, folder, "network", partial(draw_networks, networks), vector=True)
 
 
 def layers_of(model: LightningModule) -> dict[str, list[Layer]]:

@@ -25,7 +25,7 @@ from metrics.judge import JudgeNetwork
 from metrics.report import Report, evaluate
 from metrics.samples import KeptSamples, Samples
 from models.base import eval_mode
-from models.generative import Generative, is_generative, to_pixels
+from models.generative import Generative, to_pixels
 from models.sampling import Draws
 from runtime.checkpoints import epoch_is_due, is_over
 from runtime.errors import UserError
@@ -90,8 +90,6 @@ class Quality(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._forget()
-        if not is_generative(pl_module) or stage == "predict":
-            return
         data = data_of(trainer)
         wanted = self.judge or (data.judge if data else None)
         if data is None or wanted is None:

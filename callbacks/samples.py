@@ -23,7 +23,7 @@ from figures.pictures import (
 )
 from figures.points import draw_plane
 from models.base import eval_mode
-from models.generative import Generative, is_generative
+from models.generative import Generative
 from models.sampling import sample
 from runtime.files import write
 from runtime.ranges import NonNegative
@@ -33,7 +33,7 @@ GRIDS, STEPS = 20, 200  # grids of a run, and steps from one to the next if its 
 
 
 class SampleGrid(Callback):
-    """Draws a grid of samples before training, about twenty times during it, and at its end.
+    """Draws a generative model's samples before, about twenty times during, and after training.
 
     A conditional model's grid has a row for each class, with its name.
 
@@ -52,24 +52,23 @@ class SampleGrid(Callback):
         self._every = max(1, twentieth if self.min_steps is None else self.min_steps)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
-        if is_generative(pl_module) and trainer.global_step == 0:
+        if trainer.global_step == 0:
             self._draw(trainer, pl_module)
             with warn_if_it_fails("samples.png"):
                 if text := untrained_scores(pl_module, batch):
                     pl_module.print(text)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if is_generative(pl_module) and trainer.global_step % self._every == 0:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step % self._every == 0:
             self._draw(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if is_generative(pl_module):
-            self._draw(trainer, pl_module)
-            if len(pl_module.image_shape) == 1 and (folder := figures_folder(trainer)):
-                with warn_if_it_fails("training.gif"):
-                    write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
-            elif hasattr(pl_module, "reconstruct"):
-                _draw_codes(trainer, pl_module)
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._draw(trainer, pl_module)
+        if len(pl_module.image_shape) == 1 and (folder := figures_folder(trainer)):
+            with warn_if_it_fails("training.gif"):
+                write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
+        elif hasattr(pl_module, "reconstruct"):
+            _draw_codes(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, model: Generative) -> None:
         if self._drawn == trainer.global_step:

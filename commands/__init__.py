@@ -63,8 +63,9 @@ def run(args: list[str], own_process: bool) -> Any:
         if not {"-h", "--help"}.isdisjoint(options) and "all" not in options:
             return print(FIT if name == "fit" else SCORE.format(command=name, summary=summary))
         return run_lightning(args, own_process)
-    function = find(name)
-    from commands import arguments  # needs jsonargparse
+    with cpu.imports(own_process):
+        function = find(name)
+        from commands import arguments  # needs jsonargparse
 
     return arguments.call(function, name, options)
 

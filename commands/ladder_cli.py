@@ -16,17 +16,17 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from callbacks import DEFAULT_CALLBACKS, Progress, Summary
+from callbacks import DEFAULT_CALLBACKS, Evaluation, Progress
 from commands import arguments, config_files, errors
 from commands.parser import (
     CLASSES,
     SECTIONS,
-    WholeConfig,
     add_shared_options,
     keep_own_hyperparameters,
 )
 from datamodules.base import InMemoryDataModule
 from datamodules.frame import Frame
+from models.generative import is_generative
 from runtime import checkpoints, cluster, signals, trust, yaml_files
 from runtime.class_defaults import defaults_of_the_new_class
 from runtime.cpu import take_subnormal_numbers_as_zero
@@ -59,8 +59,7 @@ class LadderCLI(LightningCLI):
             LightningModule,
             trainer_class=LadderTrainer,
             trainer_defaults={"default_root_dir": "runs"},
-            save_config_callback=WholeConfig,
-            save_config_kwargs={"save_to_log_dir": False},
+            save_config_callback=None,  # see RunFolder
             seed_everything_default=0,
             parser_kwargs=STRICT | {name: STRICT for name in self.subcommands()},
             subclass_mode_model=True,
@@ -170,8 +169,6 @@ class LadderCLI(LightningCLI):
         take_subnormal_numbers_as_zero()  # a model may start torch's threads, before its trainer
         if not self._saves:
             signals.restore()  # a signal may end it at once
-        if self.subcommand != "fit" or self.options.trainer.logger is False:
-            self.save_config_callback = None
         if self.subcommand == "fit":
             cluster.insist_on_data(self.options.data)
 
@@ -191,12 +188,13 @@ class LadderCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
-            chosen.insert(0, RunFolder(self.runs, self.experiment, self._folder_of_checkpoint))
+            text = self._text_of_config() if self.subcommand == "fit" else ""
+            folder = RunFolder(self.runs, self.experiment, self._folder_of_checkpoint, text)
+            chosen.insert(0, folder)
         if config.logger in (None, True):
             kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them
         if self._saves:
             kwargs["max_time"] = None  # see Preemption
-        kwargs["enable_model_summary"] = False  # see Summary
         return super().instantiate_trainer(callbacks=chosen, **kwargs)
 
     def _callbacks(self, config: Namespace) -> list[Callback]:
@@ -205,16 +203,21 @@ class LadderCLI(LightningCLI):
         given = config.callbacks or []
         chosen = [*(given if isinstance(given, list) else [given])]
         chosen += [make() for make in DEFAULT_CALLBACKS]
-        chosen += [options.samples, options.quality]
+        generative = is_generative(self.model)
+        chosen += [options.samples, options.quality] if generative else [Evaluation()]
         if config.enable_progress_bar is not False:
             chosen.append(Progress())
-        if config.enable_model_summary is not False:
-            chosen.append(Summary())
         if self._saves:
             chosen.append(Preemption(config.max_time, f"python cli.py fit{self._trusting}"))
         if self._keeps_checkpoints:
-            chosen += [options.checkpoint, checkpoints.BestCheckpoint()]
+            chosen.append(options.checkpoint)
         return chosen
+
+    def _text_of_config(self) -> str:
+        """Returns the config that trains such a run, and does not continue this one."""
+        config = self.options.clone()
+        config.ckpt_path = None
+        return self._parser(self.subcommand).dump(config, skip_none=False)
 
     @property
     def _saves(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from commands import terminal
-from runtime import signals
+from runtime import cpu, signals
 
 Options = Mapping[str, Any]  # like flags of the command line: {"trainer.max_epochs": 5}
 
@@ -20,7 +20,8 @@ def run_lightning(args: list[str], own_process: bool = False) -> Any:
         signals.install()  # before imports that take seconds: fit saves when it is told to stop
     with terminal.without_irrelevant_messages():
         try:
-            from commands.ladder_cli import LadderCLI
+            with cpu.imports(own_process):
+                from commands.ladder_cli import LadderCLI
 
             terminal.shorten_warnings()
             run = LadderCLI(args)

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, verified, saved at set times, and found by name."""
+"""Checkpoints: written whole or not at all, verified, and found by name."""
 
 import difflib
 import math
@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning import Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning_utilities import apply_to_collection
 
-from runtime import files, lightning_fixes
+from runtime import files
 from runtime.errors import RunFailedError, UserError, require_printable
-from runtime.ranges import NonNegative, ranged
 
 RESUMABLE = ("optimizer_states", "loops", "epoch", "global_step")  # what `fit` needs
-Kept: Any = ranged("Kept", int, (">=", -1), ("!=", 0))  # checkpoints; -1: all
 DOS_FOLDER = 0x10  # attribute of a record of a zip archive, which torch then reads as empty
 
 _sound: dict[tuple[str, int, int], dict[str, Any]] = {}  # verified files, without their weights
@@ -187,131 +184,6 @@ def is_over(trainer: Trainer) -> bool:
         or (trainer.max_epochs not in (None, -1) and epochs >= trainer.max_epochs)
         or (trainer.should_stop and may_stop)  # early stopping
     )
-
-
-class EpochCheckpoint(ModelCheckpoint):
-    """Saves at the end of each epoch and of the run, and keeps the last few.
-
-    Args:
-        keep_last: How many checkpoints to keep, by default two, in case one is damaged; -1 keeps
-            all. `last.ckpt` is a link to the newest.
-        min_steps: If an epoch is shorter than this, save only every few epochs.
-        every_n_steps: Also save every so many steps within an epoch; 0 does not.
-    """
-
-    def __init__(
-        self,
-        keep_last: Kept = 2,
-        min_steps: NonNegative = 200,
-        every_n_steps: NonNegative = 0,
-    ) -> None:
-        super().__init__(
-            filename="epoch={epoch:03d}-step={step:07d}",
-            auto_insert_metric_name=False,
-            monitor="step",  # the highest step is the newest checkpoint
-            mode="max",
-            save_top_k=keep_last,
-            save_on_train_epoch_end=True,  # otherwise at validations, which may be rarer
-            enable_version_counter=False,  # a resumed run writes the same names again
-        )
-        self.min_steps, self.every_n_steps = min_steps, every_n_steps
-        self._stepped = False  # an optimizer, in this batch
-        self._waits = False  # for the validation after this batch
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Removes older checkpoints that the run has saved and no longer knows.
-
-        They are left if it was killed between a save and the removal of the one before. A run in
-        another folder knows none, and leaves all.
-        """
-        super().on_train_start(trainer, pl_module)
-        if not trainer.is_global_zero:  # another rank would read what this one removes
-            return
-        known = {Path(path) for path in self.best_k_models}
-        for folder in {path.parent for path in known}:
-            for path in {*folder.glob("epoch=*.ckpt")} - known:
-                if _named_step(path) < trainer.global_step and self._has_saved(path):
-                    trainer.strategy.remove_checkpoint(path)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Knows its files again if the same folder is named otherwise."""
-        here = str(self.dirpath)
-        if Path(state_dict.get("dirpath", here)).resolve() == Path(here).resolve():
-            state_dict = state_dict | {"dirpath": self.dirpath}
-        super().load_state_dict(state_dict)
-
-    def _has_saved(self, path: Path) -> bool:
-        """Returns whether this callback, and no other, wrote a file: then it names itself."""
-        if problem_of(path):
-            return False
-        own = contents(path).get("callbacks", {}).get(self.state_key, {})
-        return str(path) in own.get("best_k_models", ())
-
-    def on_before_optimizer_step(self, *_: Any) -> None:
-        self._stepped = True
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Saves within an epoch, if that is wanted.
-
-        Gradients that still accumulate are in no checkpoint. After the last batch of an epoch
-        Lightning would resume without validation and without the epoch's end, and before a
-        validation within it, behind that.
-        """
-        stepped, self._stepped = self._stepped, False
-        if not self.every_n_steps or not stepped or trainer.is_last_batch:
-            return
-        if trainer.global_step % self.every_n_steps == 0 and not is_over(trainer):
-            self._waits = lightning_fixes.validates_next(trainer)
-            if not self._waits:
-                super().on_train_epoch_end(trainer, pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._waits:
-            self._waits = False
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if epoch_is_due(trainer, self.min_steps):
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        """Saves and links a checkpoint, before Lightning removes an older one."""
-        super()._save_checkpoint(trainer, filepath)
-        if trainer.is_global_zero:
-            link(Path(filepath).with_name("last.ckpt"), Path(filepath))
-        trainer.strategy.barrier()
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """Keeps the weights with the lowest `val/frechet` as `best.ckpt`, if samples are scored."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            filename="best",
-            monitor="val/frechet",
-            mode="min",
-            save_weights_only=True,
-            enable_version_counter=False,
-        )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Knows its file again in a folder that was moved or is named otherwise."""
-        here = str(Path(str(self.dirpath), "best.ckpt"))
-        if (score := state_dict["best_model_score"]) is not None and Path(here).exists():
-            known = {"best_model_path": here, "kth_best_model_path": here, "dirpath": self.dirpath}
-            state_dict = state_dict | known | {"best_k_models": {here: score}}
-        super().load_state_dict(state_dict)
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing. Lightning would collect all metrics after each batch."""
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.monitor in trainer.callback_metrics:
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.monitor in trainer.callback_metrics:
-            super().on_validation_end(trainer, pl_module)
 
 
 # -- finding one ----------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
@@ -19,15 +18,14 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by
 
 
 class Rehearsal(Callback):
-    """Trains on the first batch once more before it counts, if more than two ranks use DDP.
+    """Trains on the first batch once more before it counts, for runs of more than two ranks in DDP.
 
     DDP arranges the gradients anew after its first average, and their place decides how a sum of
     more than two is rounded. So the first step of a resumed run would not be that of the whole run.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        averages = isinstance(trainer.strategy, DDPStrategy) and pl_module.automatic_optimization
-        self._due = averages and trainer.world_size > 2
+        self._due = pl_module.automatic_optimization  # DDP does not average for a manual one
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

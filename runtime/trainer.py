@@ -1,10 +1,13 @@
 """Lightning's Trainer with this project's defaults."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, Literal
 
 from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
@@ -24,6 +27,16 @@ from runtime.repetition import Corruption, Rehearsal
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
 HALF = ("bf16-mixed", "bf16-true")
 REFUSALS = (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException)
+
+
+UNPROFILED = nullcontext()
+
+
+class NoProfiler(PassThroughProfiler):
+    """Measures nothing. Lightning's own does neither, but enters a new context for each hook."""
+
+    def profile(self, action_name: str) -> Any:
+        return UNPROFILED
 
 
 class LadderTrainer(Trainer):
@@ -63,15 +76,20 @@ class LadderTrainer(Trainer):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
         given = kwargs.get("callbacks") or []
-        callbacks = [*(given if isinstance(given, list) else [given]), Rehearsal()]
+        callbacks = [*(given if isinstance(given, list) else [given])]
         callbacks += [Corruption(check_every)] if check_every else []
+        self.prints_summary = kwargs.get("enable_model_summary") is not False
         kwargs |= {"precision": precision, "plugins": plugins, "callbacks": callbacks}
+        kwargs |= {"enable_model_summary": False}  # see callbacks.Figures
+        kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
         kwargs |= cluster.shape_of_torchrun(kwargs.get("devices", "auto"))
         try:
             super().__init__(*args, **kwargs)
             cluster.check_shape(self)
         except REFUSALS as error:
             raise UserError(f"trainer: {error}") from error
+        if isinstance(self.strategy, DDPStrategy) and self.world_size > 2:
+            vars(self)["callbacks"].insert(0, Rehearsal())
         lightning_fixes.correct(self)
         lightning_fixes.limit_waiting(self, timedelta(seconds=rank_timeout))
         if self.strategy.root_device.type == "cpu":

@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import errno
+import gc
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 import torch.distributed as dist
 
 import cli
+import commands
 from commands import COMMANDS, help_texts, lightning_run
 from commands.errors import explained
 from commands.ladder_cli import LadderCLI
@@ -171,6 +173,38 @@ def test_a_users_logger_stands_beside_those_of_the_run_folder(
     assert [type(logger).__name__ for logger in command.trainer.loggers] == loggers
     callbacks = command.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
     assert any(isinstance(callback, RunFolder) for callback in callbacks) == folder
+
+
+@pytest.mark.parametrize(
+    ("config", "own"), [("iris", {"Evaluation"}), ("points/gan", {"SampleGrid", "Quality"})]
+)
+def test_a_run_has_a_callback_for_each_subject_of_its_model(
+    config: str, own: set[str], in_root: Path
+) -> None:
+    """Lightning calls each of them at every hook of a step."""
+    command = parsed("fit", f"--config=configs/{config}.yaml")
+    LadderCLI.instantiate_classes(command)
+    callbacks = command.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    assert {type(callback).__name__ for callback in callbacks} == own | {
+        "RunFolder", "StepMonitor", "Figures", "Progress", "Preemption", "EpochCheckpoint"
+    }  # fmt: skip
+    assert len(callbacks) <= 8
+
+
+def collection() -> None:
+    """Prints how garbage collection is set."""
+    print(gc.isenabled(), gc.get_freeze_count() > 100_000)
+
+
+@pytest.mark.parametrize("own_process", [True, False])
+def test_no_collection_looks_through_what_a_process_has_imported(
+    own_process: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        commands.run([f"{__name__}.collection"], own_process)
+    finally:
+        gc.unfreeze()
+    assert capsys.readouterr().out == f"True {own_process}\n"
 
 
 def test_a_run_without_checkpoints_promises_none(

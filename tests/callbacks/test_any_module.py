@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor
 
-from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
+from callbacks import DEFAULT_CALLBACKS, Evaluation, Progress
 from runtime.files import read_json
 from runtime.loggers import RunCSVLogger
 from runtime.trainer import LadderTrainer
@@ -31,7 +31,7 @@ class Boring(BoringModel):
 
 def run_of(folder: Path, **options: Any) -> Any:
     callbacks = [make() for make in DEFAULT_CALLBACKS]
-    callbacks += [Progress(), SampleGrid(), Quality(), Summary()]
+    callbacks += [Evaluation(), Progress()]
     run = trainer(
         folder, *callbacks, kind=LadderTrainer, enable_progress_bar=True, num_sanity_val_steps=0,
         logger=RunCSVLogger(folder / "run"), log_every_n_steps=None, **options,

@@ -8,8 +8,9 @@ import pytest
 import torch
 from lightning import Callback
 
-from callbacks import Curves
-from callbacks.curves import count_examples, panels_of
+from callbacks import Figures, StepMonitor
+from callbacks.figures import panels_of
+from callbacks.monitor import count_examples
 from datamodules import Iris
 from models import IrisMLP
 from runtime.loggers import RunCSVLogger
@@ -40,7 +41,7 @@ def test_a_run_logs_at_least_fifty_points(
     options: dict[str, Any], every: int, tmp_path: Path
 ) -> None:
     options = {"log_every_n_steps": None, **options}
-    run = trainer(tmp_path, Curves(), Stop(), kind=LadderTrainer, **options)
+    run = trainer(tmp_path, StepMonitor(), Stop(), kind=LadderTrainer, **options)
     with pytest.raises(StopError) as stopped:
         run.fit(IrisMLP(), Iris())
     assert stopped.value.args == (every,)
@@ -50,14 +51,15 @@ def test_a_run_logs_examples_per_second_and_draws_its_curves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr("callbacks.curves.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("callbacks.monitor.time.perf_counter", lambda: next(clock))
     options = {"max_steps": 4, "log_every_n_steps": 2, "limit_val_batches": 0}
     (tmp_path / "run").mkdir()
     logger = RunCSVLogger(tmp_path / "run")
-    trainer(tmp_path, Curves(), logger=logger, **options).fit(Small(), datamodule=digits())
+    run = trainer(tmp_path, StepMonitor(), Figures(), logger=logger, **options)
+    run.fit(Small(), datamodule=digits())
     speeds = pd.read_csv(tmp_path / "run" / "metrics.csv")["train/examples_per_s"].dropna()
     assert speeds.tolist() == [64, 64]  # a batch a second
-    assert pictures(tmp_path) == {"curves.png"}
+    assert pictures(tmp_path) == {"curves.png", "data_examples.png", "network.png"}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from lightning import LightningDataModule
 
-from callbacks import data_figures
-from callbacks.data_figures import DataFigures, draw_head, draw_pairs
+from callbacks import Figures, data_figures
+from callbacks.data_figures import draw_head, draw_pairs
 from datamodules import Gates, Iris
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, pictures, trainer
 
@@ -23,8 +23,8 @@ def start(folder: Path, data: LightningDataModule) -> set[str]:
     run = trainer(folder)
     data.setup("fit")
     run.datamodule = data
-    DataFigures().on_fit_start(run, Small())
-    return pictures(folder)
+    Figures().on_fit_start(run, Small())
+    return pictures(folder) - {"network.png"}
 
 
 def test_an_image_of_each_class_is_shown_once(
@@ -61,7 +61,7 @@ def test_a_table_is_shown_as_head_and_pairs_and_gates_as_nothing(
 def test_a_resumed_run_does_not_show_them_again(tmp_path: Path) -> None:
     run = trainer(tmp_path)
     run.datamodule, run.ckpt_path = digits(), "last.ckpt"
-    DataFigures().on_fit_start(run, Small())
+    Figures().on_fit_start(run, Small())
     assert not pictures(tmp_path)
 
 

@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 import cli
-from callbacks import FiniteLoss
+from callbacks import StepMonitor
 from models.base import Module
 from runtime.checkpoints import problem_of
 from runtime.errors import RunFailedError
@@ -80,11 +80,11 @@ class Diverges(Module):
 def test_on_a_gpu_losses_are_read_at_logging_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    callback = FiniteLoss()
-    monkeypatch.setattr("callbacks.finite.waits", lambda device: True)
+    callback = StepMonitor()
+    monkeypatch.setattr("callbacks.monitor.waits", lambda device: True)
     with pytest.raises(RunFailedError, match="loss 'loss': NaN or infinite at step 6 "):
         make_trainer(callback, log_every_n_steps=7).fit(Diverges(bad=3))
-    trainer = make_trainer(FiniteLoss(), log_every_n_steps=7)
+    trainer = make_trainer(StepMonitor(), log_every_n_steps=7)
     trainer.fit(Diverges(bad=-1))
     assert trainer.global_step == 10
 
@@ -96,7 +96,7 @@ def test_weights_that_became_infinite_in_the_last_step_end_the_run() -> None:
                 pl_module.weight.data.fill_(torch.inf)
 
     with pytest.raises(RunFailedError, match="weights: NaN or infinite at step 10"):
-        make_trainer(FiniteLoss(), LastStep()).fit(Diverges(bad=-1))
+        make_trainer(StepMonitor(), LastStep()).fit(Diverges(bad=-1))
 
 
 class BadOnRankOne(Poison):

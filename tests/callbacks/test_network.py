@@ -8,7 +8,8 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.utilities.model_summary import summarize
 
-from callbacks.network import NetworkFigure, layers_of, table
+from callbacks import Figures
+from callbacks.network import layers_of, table
 from models import GAN, ConditionalGAN, IrisMLP
 from models.averaging import Averaging
 from models.gan.lecture import LectureGenerator, LectureTrunk
@@ -33,12 +34,12 @@ def test_the_summary_of_a_gan_has_its_three_networks() -> None:
 
 def test_a_new_run_draws_its_networks_once(tmp_path: Path) -> None:
     run = trainer(tmp_path)
-    NetworkFigure().on_fit_start(run, IrisMLP())
+    Figures().on_fit_start(run, IrisMLP())
     assert pictures(tmp_path) == {"network.png"}
     assert (tmp_path / "run" / "figures" / "network.svg").is_file()
     again = trainer(tmp_path / "again")
     again.ckpt_path = "last.ckpt"
-    NetworkFigure().on_fit_start(again, IrisMLP())
+    Figures().on_fit_start(again, IrisMLP())
     assert not pictures(tmp_path / "again")
 
 
@@ -48,7 +49,7 @@ def test_a_generator_of_other_inputs_is_a_warning(tmp_path: Path) -> None:
             raise TypeError("it needs a text")
 
     with pytest.warns(UserWarning, match="network.png was not drawn: TypeError: it needs a text"):
-        NetworkFigure().on_fit_start(trainer(tmp_path), Other((1, 28, 28)))
+        Figures().on_fit_start(trainer(tmp_path), Other((1, 28, 28)))
 
 
 def test_the_layers_of_the_slides_iris_network() -> None:

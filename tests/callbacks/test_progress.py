@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning import Trainer
 
-from callbacks import Curves, Progress
+from callbacks import Progress, StepMonitor
 from callbacks.progress import watch
 from tests.callbacks.runs import Small, digits
 from tests.models.gans import small
@@ -34,7 +34,7 @@ def run(
     trainer = Trainer(
         **(options | {"limit_val_batches": 0} | kwargs),
         default_root_dir=folder,
-        callbacks=[Progress(), Curves()],
+        callbacks=[Progress(), StepMonitor()],
         enable_checkpointing=False,
         enable_model_summary=False,
     )

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
-from callbacks import Curves, NetworkFigure, SampleGrid
+from callbacks import Figures, SampleGrid, StepMonitor
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
 from models.averaging import Averaging
@@ -24,7 +24,7 @@ def loggers(folder: Path) -> list[Any]:
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:
     alone, watched = (small(**DROPOUT, average=Averaging(0.5)) for _ in range(2))
-    watchers = [SampleGrid(min_steps=1), Curves(), NetworkFigure()]
+    watchers = [SampleGrid(min_steps=1), StepMonitor(), Figures()]
     options = {"max_steps": 3, "limit_train_batches": 2, "log_every_n_steps": 1}
     fit(alone, **options)
     fit(watched, *watchers, logger=loggers(tmp_path), **options)

@@ -20,14 +20,13 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.cli import OptimizerCallable
 
-from callbacks import FiniteLoss
+from callbacks import EpochCheckpoint, StepMonitor
 from models import ImageClassifier
 from models.averaging import Averaging
 from models.gan.penalties import Penalties
 from models.networks import FeedForward
 from models.schedule import Schedule
 from runtime import signals
-from runtime.checkpoints import EpochCheckpoint
 from runtime.preemption import TRY_AGAIN, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
@@ -119,7 +118,7 @@ def fit(kind: Callable[[], Any], part: Part, root: Path) -> None:
         max_steps=part.stop if part.way == "max_steps" else -1,
         enable_progress_bar=False, enable_model_summary=False,
         callbacks=[
-            RunFolder(root, "elastic", resumed), FiniteLoss(), Record(root, part),
+            RunFolder(root, "elastic", resumed), StepMonitor(), Record(root, part),
             EpochCheckpoint(min_steps=0), Preemption(limit),
         ],
     )  # fmt: skip

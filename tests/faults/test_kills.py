@@ -19,6 +19,7 @@ import torch
 
 from callbacks import quality, samples
 from callbacks.evaluation import Evaluation
+from models.base import Module
 from runtime import checkpoints
 from runtime.checkpoints import AtomicCheckpointIO
 from runtime.errors import LOST_PROCESS
@@ -78,7 +79,7 @@ def within_checkpoint(count: int) -> None:
 MOMENTS: dict[str, dict[str, Callable[[int], None]]] = {
     "both": {
         "training": lambda n: at_batch(3 * n, kill),
-        "validation": lambda n: before(Evaluation, "on_validation_batch_end", n),
+        "validation": lambda n: before(Module, "on_validation_batch_end", n),
         "half a checkpoint": within_checkpoint,
         "before a checkpoint's rename": lambda n: at_rename("epoch=", n),
         "after a checkpoint's rename": lambda n: at_rename("epoch=", n, after=True),

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from callbacks.evaluation import Evaluation
 from models.base import Module
 from runtime.checkpoints import newest, problem_of
 from runtime.preemption import TRY_AGAIN
@@ -63,7 +62,7 @@ IN_THE_RUN: dict[str, Callable[[int], object]] = {
     "EIO: metrics.csv": lambda n: on_write("metrics.csv", refused(errno.EIO), n),
     "EDQUOT: config.yaml": lambda n: on_write("config", refused(errno.EDQUOT)),
     "out of memory": lambda n: before(
-        Evaluation, "on_validation_batch_end", n, lambda: torch.empty(10**15)
+        Module, "on_validation_batch_end", n, lambda: torch.empty(10**15)
     ),
 }
 

@@ -18,9 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.evaluation import Evaluation
+from callbacks import EpochCheckpoint
 from models.base import Module
-from runtime.checkpoints import EpochCheckpoint
 from runtime.preemption import Agreement
 from tests import ranks
 from tests.faults import runs
@@ -44,7 +43,7 @@ def freeze() -> None:
 
 MOMENTS: dict[str, Callable[[], None]] = {
     "a step": lambda: before(Module, "on_train_batch_start", 6, freeze),
-    "a validation": lambda: before(Evaluation, "on_validation_batch_end", 2, freeze),
+    "a validation": lambda: before(Module, "on_validation_batch_end", 2, freeze),
     "a save": lambda: before(EpochCheckpoint, "_save_checkpoint", 2, freeze),
     "a vote": lambda: before(Agreement, "_answer", 9, freeze),
 }

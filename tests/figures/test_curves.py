@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from callbacks.curves import panels_of
+from callbacks.figures import panels_of
 from figures.curves import draw_curves
 
 

@@ -9,9 +9,10 @@ import pytest
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from callbacks import EpochCheckpoint
 from datamodules import Iris
 from models import IrisMLP
-from runtime.checkpoints import EpochCheckpoint, run_folder_of
+from runtime.checkpoints import run_folder_of
 from runtime.errors import UserError
 from runtime.loggers import RunCSVLogger, RunTensorBoardLogger
 from runtime.run_folder import RunFolder

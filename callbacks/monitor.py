@@ -1,5 +1,7 @@
-"""Stops a run whose loss or weights are no longer finite, before they replace a good checkpoint."""
+"""The steps of a run, watched: how often it logs, its speed, and losses that are not finite."""
 
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,38 @@ from models.base import is_logging_step
 from runtime.errors import RunFailedError
 from runtime.preemption import Agreement
 
+POINTS, LONGEST = 50, 50  # points of a curve at least, and steps between two at most
 
-class FiniteLoss(Callback):
-    """Ends a run whose loss is NaN or infinite, on all ranks together.
 
-    On a CPU each batch is checked, on a GPU those of logging steps, because reading a loss waits
-    until the GPU has finished its queue.
+class StepMonitor(Callback):
+    """Chooses how often a run logs, logs its speed, and ends it if a loss is NaN or infinite.
+
+    A run of 100 steps logs every second step, one of 2,500 or more steps every 50, unless
+    `trainer.log_every_n_steps` says how often. The speed is in examples per second over all
+    processes, for training alone.
+
+    All ranks end together. On a CPU each loss is checked, on a GPU those of logging steps, because
+    reading a loss waits until the GPU has finished its queue.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._agreement = Agreement(trainer.world_size)
         self._found = ""  # what this process found first
+        if getattr(trainer, "chooses_log_interval", False):
+            steps = trainer.estimated_stepping_batches
+            known = steps != -1 and not math.isinf(steps)
+            chosen = min(LONGEST, max(1, int(steps) // POINTS)) if known else LONGEST
+            trainer.log_every_n_steps = chosen  # type: ignore[attr-defined]  # a connector's
+        self._examples, self._seconds = 0, 0.0
+        self._mark = time.perf_counter()  # A run resumed within an epoch has no epoch start.
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._mark = time.perf_counter()
+
+    on_validation_end = on_train_epoch_start
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._due = trainer.global_step + 1 if is_logging_step(trainer) else None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -30,6 +53,13 @@ class FiniteLoss(Callback):
             losses = _losses(pl_module, outputs).items()
             bad = [f"loss '{name}'" for name, loss in losses if not loss.isfinite()]
             self._check(trainer, bad)
+        before, self._mark = self._mark, time.perf_counter()
+        self._seconds += self._mark - before
+        self._examples += count_examples(batch) * trainer.world_size
+        if trainer.global_step == self._due:  # Not while gradients accumulate.
+            speed = self._examples / self._seconds
+            pl_module.log("train/examples_per_s", speed, prog_bar=True, batch_size=1)
+            self._examples, self._seconds = 0, 0.0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks the weights as well, which checkpoints are about to keep."""
@@ -54,6 +84,15 @@ class FiniteLoss(Callback):
 def waits(device: torch.device) -> bool:
     """Returns whether reading a number from this device waits for its queue."""
     return device.type != "cpu"
+
+
+def count_examples(batch: Any) -> int:
+    """Returns the length of the first tensor in a batch; 0 if there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else 1
+    parts = batch.values() if isinstance(batch, dict) else batch
+    found = map(count_examples, parts) if isinstance(batch, dict | list | tuple) else ()
+    return next(filter(None, found), 0)
 
 
 def _losses(model: LightningModule, outputs: Any) -> dict[str, Tensor]:
