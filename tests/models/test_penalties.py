@@ -62,7 +62,7 @@ def test_the_gradient_of_a_penalty_reaches_the_weights_in_bf16() -> None:
     from models.gan.networks import ModernTrunk, count_features
 
     torch.manual_seed(0)
-    trunk = ModernTrunk((1, 16, 16), width=4, minibatch_std=True, packing=2)
+    trunk = ModernTrunk((1, 16, 16), width=4, minibatch_std=True)
     head = PlainHead(trunk, count_features(trunk, (1, 16, 16)), None)
     images = torch.rand(8, 1, 16, 16)
     gradients = []

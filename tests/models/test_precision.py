@@ -50,9 +50,8 @@ MODELS = {
     "cgan": lambda: ConditionalGAN(
         SHAPE, 4, head=partial(ProjectionHead, nearness=2), **NETWORKS, **WIDE
     ),
-    "embedding": lambda: ConditionalGAN(
-        SHAPE, 4, head=AuxiliaryHead, conditioning="embedding", spectral_norm=True,
-        **NETWORKS, **WIDE,
+    "auxiliary": lambda: ConditionalGAN(
+        SHAPE, 4, head=AuxiliaryHead, spectral_norm=True, **NETWORKS, **WIDE
     ),
     "clusters": lambda: SelfConditionedGAN(SHAPE, 3, **NETWORKS, **WIDE),
     "vae": lambda: VariationalAutoencoder(
