@@ -72,21 +72,12 @@ def normalized_sigmoid(logits: Tensor) -> Tensor:
     return softmax(logits if logits.shape[1] == 1 else F.logsigmoid(logits))
 
 
-ClassifierLossName = Literal[
-    "cross_entropy", "bce", "mse",
-    "categorical_crossentropy", "binary_crossentropy", "mean_squared_error",
-]  # fmt: skip
+ClassifierLossName = Literal["cross_entropy", "bce", "mse"]
 CLASSIFIER_LOSSES: dict[str, ClassifierLoss] = {
     "cross_entropy": ClassifierLoss(cross_entropy, softmax),
     "bce": ClassifierLoss(bce, normalized_sigmoid),
     "mse": ClassifierLoss(mse, softmax),
 }
-KERAS_NAMES = {
-    "categorical_crossentropy": "cross_entropy",
-    "binary_crossentropy": "bce",
-    "mean_squared_error": "mse",
-}
-CLASSIFIER_LOSSES |= {name: CLASSIFIER_LOSSES[ours] for name, ours in KERAS_NAMES.items()}
 
 
 class Classifier(OneNetwork):
@@ -96,8 +87,7 @@ class Classifier(OneNetwork):
         input_shape: Shape of one example.
         num_classes: Number of classes.
         network: From (input_shape, num_outputs) to the network.
-        loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities),
-            or their names in Keras.
+        loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities).
         label_smoothing: Share of the target spread over all classes in training.
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         average: Moving average of the weights, to evaluate instead of them.
@@ -177,7 +167,6 @@ class Classifier(OneNetwork):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         result = self.step(batch)
         hits = result["probabilities"].argmax(dim=1) == result["targets"]
-        self.count_examples(len(hits))
         self.log_means({"loss": result["loss"].detach(), "accuracy": hits.float().mean()})
         return result["loss"]
 

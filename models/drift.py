@@ -110,7 +110,6 @@ class Drift(OneNetwork, Generative):
             own = found[self.global_rank * share :][:share]
             loss = loss + part * F.mse_loss(seen, seen.detach() + own)
             size = size + part * moved
-        self.count_examples(len(images))
         self.log_means({"loss": loss.detach(), "drift": size})
         return loss
 

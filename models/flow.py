@@ -108,7 +108,6 @@ class Flow(OneNetwork, Generative):
             hidden = share_of(torch.rand, count, device=device) < self.untold
             vectors = vectors * ~hidden[:, None]
         loss = self.loss(images, vectors, noise, times.sigmoid())
-        self.count_examples(count)
         self.log_means({"loss": loss.detach()})
         return loss
 

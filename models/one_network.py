@@ -45,13 +45,8 @@ class OneNetwork(Module):
         scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, total))
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
-    def count_examples(self, in_batch: int) -> None:
-        """Tells how many examples one update has, which a half-life of the average needs."""
-        window: int = self.trainer.accumulate_grad_batches
-        self._examples = in_batch * window * self.trainer.world_size
-
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Steps, then updates the average, before any callback may write a checkpoint."""
         super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
-            self.ema.update(self.network, self.global_step, self._examples)
+            self.ema.update(self.network, self.global_step)

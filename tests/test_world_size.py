@@ -75,8 +75,8 @@ def penalized_gan() -> Any:
     """Every penalty and view, the pairs of Relativistic, and a schedule."""
     return small(
         **modern(4), head=partial(PlainHead, loss=Relativistic), spectral_norm=True,
-        penalties=Penalties(1.0, 1.0, 2, 1.0), average=Averaging(half_life=100),
-        view=partial(View, translation=0.125, cutout=0.25, noise=0.1, noise_steps=4),
+        penalties=Penalties(1.0, 1.0, 2), average=Averaging(0.9),
+        view=partial(View, noise=0.1, noise_steps=4),
         schedule=Schedule("linear"), generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip
 

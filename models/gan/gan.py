@@ -129,8 +129,7 @@ class GAN(AlternatingOptimization, Generative):
                 self.update_network(g_optimizer)
             stats |= fooled
             if self.ema is not None:
-                images = len(batch[0]) * self.accumulate_grad_batches * self.trainer.world_size
-                self.ema.update(self.generator, self.generator_updates, images)
+                self.ema.update(self.generator, self.generator_updates)
         self.log_means(stats)
         self.count_batch()
 
