@@ -29,9 +29,12 @@ class ClassifierLoss(NamedTuple):
     probabilities: Callable[[Tensor], Tensor]  # (B, C), or (B, 2) if there is one logit
 
 
-def smooth_one_hot(target: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """Classes (B,) -> one-hot (B, num_classes), smoothed (Szegedy et al. 2015, section 7)."""
-    return F.one_hot(target, num_classes) * (1 - smoothing) + smoothing / num_classes
+def wanted(target: Tensor, logits: Tensor, smoothing: float) -> Tensor:
+    """Classes (B,) -> one-hot like the logits, smoothed (Szegedy et al. 2015, section 7)."""
+    outputs = logits.shape[1]
+    classes = max(2, outputs)
+    vectors = F.one_hot(target, classes) * (1 - smoothing) + smoothing / classes
+    return vectors[:, -outputs:].to(logits.dtype)
 
 
 def both_logits(logits: Tensor) -> Tensor:
@@ -46,9 +49,7 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Ten
 
 def bce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     """Keras' `binary_crossentropy` after sigmoid: each output decides "this class or not"."""
-    outputs = logits.shape[1]
-    wanted = smooth_one_hot(target, max(2, outputs), smoothing)[:, -outputs:]
-    return F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype))
+    return F.binary_cross_entropy_with_logits(logits, wanted(target, logits, smoothing))
 
 
 def mse(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -56,10 +57,8 @@ def mse(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
 
     After softmax, or after sigmoid for one logit; the mean runs over examples and outputs.
     """
-    outputs = logits.shape[1]
-    wanted = smooth_one_hot(target, max(2, outputs), smoothing)[:, -outputs:]
-    probabilities = logits.sigmoid() if outputs == 1 else softmax(logits)
-    return F.mse_loss(probabilities, wanted.to(logits.dtype))
+    probabilities = logits.sigmoid() if logits.shape[1] == 1 else softmax(logits)
+    return F.mse_loss(probabilities, wanted(target, logits, smoothing))
 
 
 def softmax(logits: Tensor) -> Tensor:
@@ -170,17 +169,11 @@ class Classifier(OneNetwork):
         self.log_means({"loss": result["loss"].detach(), "accuracy": hits.float().mean()})
         return result["loss"]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, batch_idx, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, batch_idx, "test")
-
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         result = self.step(batch)
         return {name: result[name] for name in ("targets", "probabilities")}
 
-    def _evaluate(self, batch: Batch, batch_idx: int, stage: str) -> dict[str, Tensor]:
+    def evaluate(self, batch: Batch, batch_idx: int, stage: str) -> dict[str, Tensor]:
         result = self.step(batch)
         self.log_means_of_examples({f"{stage}/loss": result["loss"]}, len(batch[1]))
         for metric in self._metrics_of(stage):

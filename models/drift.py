@@ -9,7 +9,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from models.averaging import Averaging
-from models.distributed import gathered, is_distributed
+from models.distributed import gathered
 from models.gan.networks import GeneratorCallable, ModernGenerator
 from models.generative import Generative
 from models.layers import full_precision
@@ -216,4 +216,4 @@ def window(images: Tensor, place: Sequence[float]) -> Tensor:
 
 def everybody(values: Tensor) -> Tensor:
     """Returns the values (B, ...) of all processes, one after the other."""
-    return gathered(values.contiguous()).flatten(0, 1) if is_distributed() else values
+    return gathered(values.contiguous()).flatten(0, 1)
