@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
 from models.distributed import share_of
 from models.gan.networks import (
     GeneratorCallable,
@@ -18,8 +17,7 @@ from models.gan.networks import (
 )
 from models.generative import Generative
 from models.layers import full_precision
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork, Schedule
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat
 
 Parts = dict[str, Tensor]  # of a loss, scalars

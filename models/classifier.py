@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
-from models.averaging import Averaging
 from models.base import NetworkCallable
 from models.layers import Initialization, full_precision, initialize_
 from models.networks import FeedForward, check_fit
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork, Schedule
 from runtime.errors import UserError
 from runtime.ranges import Share
 

@@ -8,13 +8,11 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
 from models.distributed import gathered
 from models.gan.networks import GeneratorCallable, ModernGenerator
 from models.generative import Generative
 from models.layers import full_precision
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork, Schedule
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 

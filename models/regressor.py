@@ -8,11 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torchmetrics import MaxMetric
 
-from models.averaging import Averaging
 from models.base import NetworkCallable
 from models.networks import OneHiddenLayer, check_fit
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork, Schedule
 from runtime.errors import UserError
 
 

@@ -24,14 +24,13 @@ from models import (
     UNet,
     VariationalAutoencoder,
 )
-from models.averaging import Averaging
 from models.fast_layers import Dropout
 from models.gan.discriminator import PlainHead
 from models.gan.losses import Relativistic
 from models.gan.penalties import Penalties
 from models.gan.tricks import View
 from models.networks import FeedForward
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from tests import ranks
 from tests.models.classifiers import SHAPE, convnet, dense
 from tests.models.gans import modern, sgd, small

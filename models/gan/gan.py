@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
 from models.base import eval_mode
 from models.gan.alternating import AlternatingOptimization
 from models.gan.discriminator import Examples, HeadCallable, PlainHead, Stats
@@ -23,7 +22,7 @@ from models.gan.networks import (
 from models.gan.penalties import Penalties
 from models.generative import Generative
 from models.layers import Initialization, initialize_, spectral_normalize_
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat
 

@@ -10,8 +10,8 @@ from lightning.pytorch.utilities.model_summary import summarize
 
 from callbacks.network import NetworkFigure, layers_of, table
 from models import GAN, ConditionalGAN, IrisMLP
-from models.averaging import Averaging
 from models.gan.lecture import LectureGenerator, LectureTrunk
+from models.training import Averaging
 from tests.callbacks.runs import pictures, trainer
 from tests.models.gans import small
 

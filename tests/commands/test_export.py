@@ -24,8 +24,8 @@ from models import (
     LectureConvNet,
     PlaneVelocity,
 )
-from models.averaging import Averaging
 from models.generative import is_generative
+from models.training import Averaging
 from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, convnet, dense, iris
 from tests.models.gans import DROPOUT, LECTURE, small

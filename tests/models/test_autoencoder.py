@@ -9,8 +9,8 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from models import VariationalAutoencoder
 from models.autoencoder import kl
-from models.averaging import Averaging
 from models.sampling import sample
+from models.training import Averaging
 from tests.models.closed_form import assert_same, seeded, step
 
 

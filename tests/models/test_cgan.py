@@ -9,7 +9,7 @@ from lightning import Callback
 from torch import Tensor
 
 from models import ConditionalGAN
-from models.averaging import Averaging, MovingAverage
+from models.training import Averaging, MovingAverage
 from tests.models.gans import SHAPE, fit, same, small, state
 
 

@@ -14,9 +14,8 @@ from torch.testing import assert_close
 
 from datamodules import Gates, Images, Iris
 from models import GateLogistic, ImageClassifier, IrisMLP
-from models.averaging import Averaging
 from models.classifier import CLASSIFIER_LOSSES
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
 from tests.models.classifiers import convnet, dense, fit, iris, trainer

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.averaging import Averaging
+from models.training import Averaging
 
 
 def test_update_is_the_recurrence_with_its_ramp() -> None:

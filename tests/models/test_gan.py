@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from datamodules import Images
 from models import GAN, ConditionalGAN
-from models.averaging import Averaging
 from models.gan import penalties as penalties_module
 from models.gan.heads import AuxiliaryHead
 from models.gan.penalties import Penalties
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from tests.models.gans import DROPOUT, KINDS, SHAPE, fit, same, sgd, small, state
 
 

@@ -29,10 +29,10 @@ from models import (
     VariationalAutoencoder,
     View,
 )
-from models.averaging import Averaging
 from models.gan.penalties import Penalties
 from models.generative import is_generative
 from models.sampling import sample
+from models.training import Averaging
 from tests.datasets import Stripes
 from tests.models.classifiers import fit
 

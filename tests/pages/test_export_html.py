@@ -12,9 +12,9 @@ from torch import nn
 
 from datamodules.frame import Frame
 from models import GAN, ConditionalGAN, Drift, Flow, SelfConditionedGAN, VariationalAutoencoder
-from models.averaging import Averaging
 from models.gan.networks import ModernGenerator
 from models.plane import PlaneGenerator, PlaneTrunk
+from models.training import Averaging
 from pages import export_html
 from pages.export_html import compute, examples, read_page, save_page
 from runtime.errors import UserError
