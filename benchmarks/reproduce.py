@@ -92,7 +92,6 @@ PARTS = {
     "tricks-noise": trick("--model.view View --model.view.noise 0.2 --model.view.noise_steps 400"),
     "tricks-steps": trick("--model.discriminator_steps 2"),
     "tricks-minibatch_std": trick("--model.trunk.minibatch_std true"),
-    "tricks-packing": trick("--model.trunk.packing 2"),
     "tricks-spectral_norm": trick("--model.spectral_norm true"),
     "tricks-r1": trick("--model.penalties.r1 1.0"),
     "tricks-ema": trick("--model.average.decay 0.99"),

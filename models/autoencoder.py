@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
 from models.distributed import share_of
 from models.gan.networks import (
     GeneratorCallable,
@@ -18,8 +17,7 @@ from models.gan.networks import (
 )
 from models.generative import Generative
 from models.layers import full_precision
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork, Schedule
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat
 
 Parts = dict[str, Tensor]  # of a loss, scalars
@@ -41,7 +39,6 @@ class VariationalAutoencoder(OneNetwork, Generative):
         likelihood: Of a pixel: `bernoulli`, or `gaussian` with the standard deviation `sigma`.
         sigma: See `likelihood`.
         beta: Weight of the KL divergence in the loss (Burgess et al. 2018); 1: the ELBO's.
-        free_nats: KL divergence of each latent number that costs nothing (Kingma et al. 2016).
         average: Moving average of the weights, to evaluate with.
         optimizer: From parameters to an optimizer.
         schedule: The learning rate over the run.
@@ -58,7 +55,6 @@ class VariationalAutoencoder(OneNetwork, Generative):
         likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
         sigma: PositiveFloat = 0.1,
         beta: NonNegativeFloat = 1.0,
-        free_nats: NonNegativeFloat = 0.0,
         average: Averaging = Averaging(),
         optimizer: OptimizerCallable = torch.optim.Adam,
         schedule: Schedule = Schedule(),
@@ -67,8 +63,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
         self.save_hyperparameters()
         self.set_shapes(image_shape, latent_dim, num_classes if conditional else None)
         classes = self.num_classes or 0
-        self.likelihood, self.sigma = likelihood, sigma
-        self.beta, self.free_nats = beta, free_nats
+        self.likelihood, self.sigma, self.beta = likelihood, sigma, beta
         trunk = encoder(self.image_shape)
         features = count_features(trunk, self.image_shape)
         parts: dict[str, nn.Module] = {
@@ -129,9 +124,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
         images, labels = batch
         noise = share_of(torch.randn, len(images), self.latent_dim, device=images.device)
         likelihoods, divergences = self.elbo(images, labels, noise)
-        costs = divergences.mean(dim=0).clamp(min=self.free_nats).sum()
-        loss = self.beta * costs - likelihoods.mean()
-        self.count_examples(len(images))
+        loss = self.beta * divergences.mean(dim=0).sum() - likelihoods.mean()
         self.log_means({"loss": loss.detach()} | _parts_of(likelihoods, divergences))
         return loss
 

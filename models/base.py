@@ -160,6 +160,15 @@ class Module(LightningModule):
                     "the option out, or start a new run from these weights with --init_from"
                 )
 
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.evaluate(batch, batch_idx, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.evaluate(batch, batch_idx, "test")
+
+    def evaluate(self, batch: Any, batch_idx: int, stage: str) -> Any:
+        """Does nothing with a batch of the stage "val" or "test". A subclass may log metrics."""
+
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Clears gradients like `optimizer.zero_grad()`, without 30 us for torch's profiler."""
         for group in optimizer.param_groups:

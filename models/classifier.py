@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
-from models.averaging import Averaging
 from models.base import NetworkCallable
 from models.layers import Initialization, full_precision, initialize_
 from models.networks import FeedForward, check_fit
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork, Schedule
 from runtime.errors import UserError
 from runtime.ranges import Share
 
@@ -29,9 +27,12 @@ class ClassifierLoss(NamedTuple):
     probabilities: Callable[[Tensor], Tensor]  # (B, C), or (B, 2) if there is one logit
 
 
-def smooth_one_hot(target: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """Classes (B,) -> one-hot (B, num_classes), smoothed (Szegedy et al. 2015, section 7)."""
-    return F.one_hot(target, num_classes) * (1 - smoothing) + smoothing / num_classes
+def wanted(target: Tensor, logits: Tensor, smoothing: float) -> Tensor:
+    """Classes (B,) -> one-hot like the logits, smoothed (Szegedy et al. 2015, section 7)."""
+    outputs = logits.shape[1]
+    classes = max(2, outputs)
+    vectors = F.one_hot(target, classes) * (1 - smoothing) + smoothing / classes
+    return vectors[:, -outputs:].to(logits.dtype)
 
 
 def both_logits(logits: Tensor) -> Tensor:
@@ -46,9 +47,7 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Ten
 
 def bce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     """Keras' `binary_crossentropy` after sigmoid: each output decides "this class or not"."""
-    outputs = logits.shape[1]
-    wanted = smooth_one_hot(target, max(2, outputs), smoothing)[:, -outputs:]
-    return F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype))
+    return F.binary_cross_entropy_with_logits(logits, wanted(target, logits, smoothing))
 
 
 def mse(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -56,10 +55,8 @@ def mse(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
 
     After softmax, or after sigmoid for one logit; the mean runs over examples and outputs.
     """
-    outputs = logits.shape[1]
-    wanted = smooth_one_hot(target, max(2, outputs), smoothing)[:, -outputs:]
-    probabilities = logits.sigmoid() if outputs == 1 else softmax(logits)
-    return F.mse_loss(probabilities, wanted.to(logits.dtype))
+    probabilities = logits.sigmoid() if logits.shape[1] == 1 else softmax(logits)
+    return F.mse_loss(probabilities, wanted(target, logits, smoothing))
 
 
 def softmax(logits: Tensor) -> Tensor:
@@ -72,21 +69,12 @@ def normalized_sigmoid(logits: Tensor) -> Tensor:
     return softmax(logits if logits.shape[1] == 1 else F.logsigmoid(logits))
 
 
-ClassifierLossName = Literal[
-    "cross_entropy", "bce", "mse",
-    "categorical_crossentropy", "binary_crossentropy", "mean_squared_error",
-]  # fmt: skip
+ClassifierLossName = Literal["cross_entropy", "bce", "mse"]
 CLASSIFIER_LOSSES: dict[str, ClassifierLoss] = {
     "cross_entropy": ClassifierLoss(cross_entropy, softmax),
     "bce": ClassifierLoss(bce, normalized_sigmoid),
     "mse": ClassifierLoss(mse, softmax),
 }
-KERAS_NAMES = {
-    "categorical_crossentropy": "cross_entropy",
-    "binary_crossentropy": "bce",
-    "mean_squared_error": "mse",
-}
-CLASSIFIER_LOSSES |= {name: CLASSIFIER_LOSSES[ours] for name, ours in KERAS_NAMES.items()}
 
 
 class Classifier(OneNetwork):
@@ -96,8 +84,7 @@ class Classifier(OneNetwork):
         input_shape: Shape of one example.
         num_classes: Number of classes.
         network: From (input_shape, num_outputs) to the network.
-        loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities),
-            or their names in Keras.
+        loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities).
         label_smoothing: Share of the target spread over all classes in training.
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         average: Moving average of the weights, to evaluate instead of them.
@@ -177,21 +164,14 @@ class Classifier(OneNetwork):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         result = self.step(batch)
         hits = result["probabilities"].argmax(dim=1) == result["targets"]
-        self.count_examples(len(hits))
         self.log_means({"loss": result["loss"].detach(), "accuracy": hits.float().mean()})
         return result["loss"]
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, batch_idx, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, batch_idx, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         result = self.step(batch)
         return {name: result[name] for name in ("targets", "probabilities")}
 
-    def _evaluate(self, batch: Batch, batch_idx: int, stage: str) -> dict[str, Tensor]:
+    def evaluate(self, batch: Batch, batch_idx: int, stage: str) -> dict[str, Tensor]:
         result = self.step(batch)
         self.log_means_of_examples({f"{stage}/loss": result["loss"]}, len(batch[1]))
         for metric in self._metrics_of(stage):

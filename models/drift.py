@@ -8,13 +8,11 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
-from models.distributed import gathered, is_distributed
+from models.distributed import gathered
 from models.gan.networks import GeneratorCallable, ModernGenerator
 from models.generative import Generative
 from models.layers import full_precision
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork, Schedule
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 
@@ -110,7 +108,6 @@ class Drift(OneNetwork, Generative):
             own = found[self.global_rank * share :][:share]
             loss = loss + part * F.mse_loss(seen, seen.detach() + own)
             size = size + part * moved
-        self.count_examples(len(images))
         self.log_means({"loss": loss.detach(), "drift": size})
         return loss
 
@@ -217,4 +214,4 @@ def window(images: Tensor, place: Sequence[float]) -> Tensor:
 
 def everybody(values: Tensor) -> Tensor:
     """Returns the values (B, ...) of all processes, one after the other."""
-    return gathered(values.contiguous()).flatten(0, 1) if is_distributed() else values
+    return gathered(values.contiguous()).flatten(0, 1)

@@ -9,12 +9,10 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
 from models.distributed import share_of
 from models.generative import Generative
 from models.layers import full_precision
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork, Schedule
 from models.unet import UNet
 from runtime.errors import UserError
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Probability, Share
@@ -108,7 +106,6 @@ class Flow(OneNetwork, Generative):
             hidden = share_of(torch.rand, count, device=device) < self.untold
             vectors = vectors * ~hidden[:, None]
         loss = self.loss(images, vectors, noise, times.sigmoid())
-        self.count_examples(count)
         self.log_means({"loss": loss.detach()})
         return loss
 

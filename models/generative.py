@@ -1,6 +1,6 @@
 """Models that draw images from noise: the contract that tools and callbacks rely on."""
 
-from typing import Any, Literal, NamedTuple, TypeGuard
+from typing import Literal, NamedTuple, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -121,15 +121,6 @@ class Generative(Module):
         latents, _ = self.draw(GRID_COLUMNS, random)
         labels = torch.arange(self.num_classes).repeat_interleave(GRID_COLUMNS)
         return latents.repeat(self.num_classes, 1), labels
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.evaluate(batch, batch_idx, "val")
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.evaluate(batch, batch_idx, "test")
-
-    def evaluate(self, batch: Any, batch_idx: int, stage: str) -> None:
-        """Does nothing in "val" or "test": `Quality` scores samples. A subclass may log a loss."""
 
     def predict_step(self, batch: Draw, batch_idx: int) -> dict[str, Tensor]:
         """Images uint8 (B, C, H, W), positions, and P(real) (B,) and labels if there are any."""

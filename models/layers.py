@@ -107,25 +107,6 @@ class MinibatchStd(nn.Module):
         return torch.cat([features, channel.view(-1, 1, 1, 1).expand(shape)], dim=1)
 
 
-class Pack(nn.Module):
-    """Joins each image with the next ones of its batch as channels (Lin et al. 2018, PacGAN).
-
-    So a discriminator sees several images at once. The batch is a process's own.
-    """
-
-    sets = 1  # see `in_sets`
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.count = count
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, count * C, H, W)."""
-        parts = images.unflatten(0, (self.sets, -1))
-        turned = [parts.roll(-step, dims=1).flatten(0, 1) for step in range(self.count)]
-        return torch.cat(turned, dim=1)
-
-
 @contextmanager
 def in_sets(network: nn.Module, sets: int) -> Iterator[None]:
     """Tells the layers of a network that a batch consists of so many joined batches.

@@ -1,20 +1,20 @@
 """Regression: one hidden layer that approximates a function."""
 
-from typing import Any, TypeGuard, cast
+from typing import TypeGuard, cast
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torchmetrics import MaxMetric
 
-from models.base import Module, NetworkCallable
+from models.base import NetworkCallable
 from models.networks import OneHiddenLayer, check_fit
-from models.schedule import build_optimizer
+from models.training import Averaging, OneNetwork, Schedule
 from runtime.errors import UserError
 
 
-class FunctionMLP(Module):
+class FunctionMLP(OneNetwork):
     """F(x) = sum of v_i phi(w_i . x + b_i) + c, for a function on [-pi, pi]^m.
 
     One hidden layer, as in the universal approximation theorem (Cybenko 1989): with enough units
@@ -25,7 +25,7 @@ class FunctionMLP(Module):
         input_shape: (m,), the number of variables.
         network: From (input_shape, num_outputs) to the network, whose activation is phi.
         optimizer: From parameters to an optimizer.
-        scheduler: From an optimizer to a learning-rate schedule, stepped every batch.
+        schedule: The learning rate over the run.
         num_classes: None, because data with classes are for a classifier.
     """
 
@@ -34,7 +34,7 @@ class FunctionMLP(Module):
         input_shape: tuple[int, ...] = (1,),
         network: NetworkCallable = OneHiddenLayer,
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.01),
-        scheduler: LRSchedulerCallable | None = None,
+        schedule: Schedule = Schedule(),
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
@@ -44,10 +44,10 @@ class FunctionMLP(Module):
                 f"FunctionMLP learns the values of a function, and the data have {num_classes} "
                 "classes: choose --data Functions, or the model Classifier"
             )
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.input_shape = tuple(input_shape)
-        self.network = network(self.input_shape, 1)
-        check_fit(self.network, self.input_shape, 1)
+        built = network(self.input_shape, 1)
+        check_fit(built, self.input_shape, 1)
+        self.train_network(built, Averaging(), optimizer, schedule)
         self.example_input_array = torch.zeros(2, *input_shape)
         self.sup_error = nn.ModuleDict({"val": MaxMetric(), "test": MaxMetric()})
 
@@ -68,29 +68,19 @@ class FunctionMLP(Module):
         self.log_means({"loss": loss.detach()})
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, "val")
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, "test")
-
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         result = self.step(batch)
         return {name: result[name] for name in ("targets", "predictions")}
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> dict[str, Tensor]:
+    def evaluate(
+        self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str
+    ) -> dict[str, Tensor]:
         result = self.step(batch)
         largest = cast(MaxMetric, self.sup_error[stage])
         largest((result["predictions"] - result["targets"]).abs())
         self.log_means_of_examples({f"{stage}/loss": result["loss"]}, len(batch[0]))
         self.log(f"{stage}/sup_error", largest, on_step=False, on_epoch=True)
         return result
-
-    def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.network.parameters(), self.make_optimizer)
-        if self.make_scheduler is None:
-            return optimizer
-        return [optimizer], [{"scheduler": self.make_scheduler(optimizer), "interval": "step"}]
 
 
 def is_regressor(model: object) -> TypeGuard[FunctionMLP]:

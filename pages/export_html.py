@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.frame import class_names
-from models.gan.conditional import EmbeddedClass
 from models.gan.networks import WithInput
 from models.generative import is_generative
 from models.layers import UpsampleConv2d
@@ -134,12 +133,6 @@ def inputs_of_sampler(model: Any, latents: Tensor, labels: Tensor | None) -> Ten
 
 def walk(layer: Any, values: Tensor) -> tuple[list[Step], Tensor]:
     """Returns the steps of a layer and of those inside, and its outputs for values (1, ...)."""
-    if isinstance(layer, EmbeddedClass):
-        same = torch.eye(values.shape[1] - layer.num_classes)
-        weight = torch.block_diag(same, layer.embedding.weight)
-        first = Step("linear", (len(weight),), {"weight": weight, "bias": torch.zeros(len(weight))})
-        steps, outputs = walk(layer.generator, F.linear(values, weight))
-        return [first, *steps], outputs
     if isinstance(layer, WithInput):
         steps, outputs = walk(nn.Sequential(*layer), values)
         outputs = torch.cat([outputs, values], dim=1)

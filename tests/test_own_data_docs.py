@@ -51,9 +51,9 @@ def draw_shapes(folder: Path) -> None:
 
 
 def test_its_table_names_options_that_exist() -> None:
-    from datamodules import ImageFolder
+    from datamodules.own_images import ImageFolder, OwnImages
 
     options = re.findall(r"\| `--data\.(\w+) ", TEXT)
     assert len(options) > 5
-    known = ImageFolder.__init__.__annotations__
+    known = {*ImageFolder.__init__.__annotations__, *OwnImages.__init__.__annotations__}
     assert [option for option in options if option not in known] == []

@@ -23,7 +23,7 @@ def test_a_place_that_is_gone_or_repeated_is_refused() -> None:
 
 
 def test_mutants_are_programs_that_differ_from_theirs() -> None:
-    file = "models/averaging.py"
+    file = "models/muon.py"
     found = mutants([file, "README.md", "cli.py"])
     assert {change.file for change in found} == {file}
     whole = ast.dump(ast.parse((ROOT / file).read_text()))

@@ -26,9 +26,8 @@ KINDS = {
     "penalties": [
         "--model=GAN", "--model.head.loss=Relativistic", "--model.spectral_norm=true",
         "--model.penalties.r1=1", "--model.penalties.r2=1", "--model.penalties.every=2",
-        "--model.penalties.gradient_penalty=1", "--model.view=View", "--model.view.translation=0.1",
-        "--model.view.noise=0.1", "--model.view.noise_steps=12", "--model.schedule.shape=cosine",
-        "--model.average.half_life=100",
+        "--model.view=View", "--model.view.noise=0.1", "--model.view.noise_steps=12",
+        "--model.schedule.shape=cosine",
     ],
 }  # fmt: skip
 SMALL = [

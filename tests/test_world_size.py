@@ -24,14 +24,13 @@ from models import (
     UNet,
     VariationalAutoencoder,
 )
-from models.averaging import Averaging
 from models.fast_layers import Dropout
 from models.gan.discriminator import PlainHead
 from models.gan.losses import Relativistic
 from models.gan.penalties import Penalties
 from models.gan.tricks import View
 from models.networks import FeedForward
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from tests import ranks
 from tests.models.classifiers import SHAPE, convnet, dense
 from tests.models.gans import modern, sgd, small
@@ -75,8 +74,8 @@ def penalized_gan() -> Any:
     """Every penalty and view, the pairs of Relativistic, and a schedule."""
     return small(
         **modern(4), head=partial(PlainHead, loss=Relativistic), spectral_norm=True,
-        penalties=Penalties(1.0, 1.0, 2, 1.0), average=Averaging(half_life=100),
-        view=partial(View, translation=0.125, cutout=0.25, noise=0.1, noise_steps=4),
+        penalties=Penalties(1.0, 1.0, 2), average=Averaging(0.9),
+        view=partial(View, noise=0.1, noise_steps=4),
         schedule=Schedule("linear"), generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from models.base import Module
 from models.distributed import average_gradients
-from models.schedule import Schedule, build_optimizer
+from models.training import Schedule, build_optimizer
 
 
 class AlternatingOptimization(Module):

@@ -1,16 +1,16 @@
 """A GAN that is told which class to draw: what conditioning adds to `GAN`, and nothing else."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.gan.discriminator import HeadCallable
 from models.gan.gan import GAN
 from models.gan.heads import ProjectionHead
 from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
 from runtime.errors import UserError
-from runtime.ranges import NonNegative, Positive
+from runtime.ranges import NonNegative
 
 
 class ConditionalGAN(GAN):
@@ -22,9 +22,6 @@ class ConditionalGAN(GAN):
         generator: From (input_dim, image_shape) to the generator.
         head: From (trunk, num_features, num_classes) to the discriminator with its losses.
         pretrain_epochs: Epochs in which only D learns; the fakes are the untrained generator's.
-        conditioning: How the generator gets the class: as a `one_hot` vector beside the latents, or
-            as a learned `embedding` beside them.
-        embedding_dim: Size of the embedding.
         **gan: As for `GAN`.
     """
 
@@ -35,24 +32,15 @@ class ConditionalGAN(GAN):
         generator: GeneratorCallable = ModernGenerator,
         head: HeadCallable = ProjectionHead,
         pretrain_epochs: NonNegative = 0,
-        conditioning: Literal["one_hot", "embedding"] = "one_hot",
-        embedding_dim: Positive = 64,
         **gan: Any,
     ) -> None:
         if not num_classes:
             raise UserError(
                 "ConditionalGAN needs data with classes: choose such a data set, or the model GAN"
             )
-
-        def told_the_class(latent_dim: int, image_shape: ImageShape) -> nn.Module:
-            if conditioning == "one_hot":
-                return generator(latent_dim + num_classes, image_shape)
-            inner = generator(latent_dim + embedding_dim, image_shape)
-            return EmbeddedClass(inner, num_classes, embedding_dim)
-
         super().__init__(
             image_shape,
-            generator=told_the_class,
+            generator=lambda latent_dim, shape: generator(latent_dim + num_classes, shape),
             head=lambda trunk, num_features, _: head(trunk, num_features, num_classes),
             **gan,
         )
@@ -77,24 +65,3 @@ class ConditionalGAN(GAN):
         if self.current_epoch + 1 == self.pretrain_epochs and "val/d_loss" in metrics:
             loss, accuracy = (metrics[f"val/d_{name}"] for name in ("loss", "accuracy"))
             self.print(f"Pre-trained discriminator: Loss={loss:.3f}, Accuracy = {accuracy:.3f}")
-
-
-class EmbeddedClass(nn.Module):
-    """A generator whose class becomes a learned vector beside the latents.
-
-    Args:
-        generator: From (B, latent_dim + embedding_dim) to images.
-        num_classes: Number of classes.
-        embedding_dim: Size of the vector.
-    """
-
-    def __init__(self, generator: nn.Module, num_classes: int, embedding_dim: int) -> None:
-        super().__init__()
-        self.generator, self.num_classes = generator, num_classes
-        self.embedding = nn.Linear(num_classes, embedding_dim, bias=False)
-        nn.init.normal_(self.embedding.weight)  # as the latents are
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Latents and then classes, (B, latent_dim + num_classes) -> images (B, C, H, W)."""
-        latents, classes = inputs[:, : -self.num_classes], inputs[:, -self.num_classes :]
-        return self.generator(torch.cat([latents, self.embedding(classes)], dim=1))

@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
 from models.base import eval_mode
 from models.gan.alternating import AlternatingOptimization
 from models.gan.discriminator import Examples, HeadCallable, PlainHead, Stats
@@ -23,7 +22,7 @@ from models.gan.networks import (
 from models.gan.penalties import Penalties
 from models.generative import Generative
 from models.layers import Initialization, initialize_, spectral_normalize_
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat
 
@@ -129,8 +128,7 @@ class GAN(AlternatingOptimization, Generative):
                 self.update_network(g_optimizer)
             stats |= fooled
             if self.ema is not None:
-                images = len(batch[0]) * self.accumulate_grad_batches * self.trainer.world_size
-                self.ema.update(self.generator, self.generator_updates, images)
+                self.ema.update(self.generator, self.generator_updates)
         self.log_means(stats)
         self.count_batch()
 

@@ -16,51 +16,6 @@ class Minimax(NonSaturating):
         return -F.softplus(fake).mean()
 
 
-class LeastSquares(AdversarialLoss):
-    """Squared distance to 1 (real) and 0 (fake): Mao et al. 2017, equation 9."""
-
-    threshold = 0.5
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return ((real - 1).square().mean() + fake.square().mean()) / 2
-
-    def generator(self, fake: Tensor) -> Tensor:
-        return (fake - 1).square().mean() / 2
-
-    def evaluation(self, real: Tensor) -> Tensor:
-        return (real - 1).square().mean() / 2
-
-
-class Hinge(AdversarialLoss):
-    """D learns only from images within its margin of 1 (Lim and Ye 2017; Miyato et al. 2018)."""
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-
-    def generator(self, fake: Tensor) -> Tensor:
-        return -fake.mean()
-
-    def evaluation(self, real: Tensor) -> Tensor:
-        return F.relu(1 - real).mean()
-
-
-class Wasserstein(AdversarialLoss):
-    """Difference of the means (Arjovsky et al. 2017). Use it with
-    `model.penalties.gradient_penalty` 10.
-
-    Only differences of its logits have a meaning, so the accuracies that are logged have none.
-    """
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return fake.mean() - real.mean()
-
-    def generator(self, fake: Tensor) -> Tensor:
-        return -fake.mean()
-
-    def evaluation(self, real: Tensor) -> Tensor:
-        return -real.mean()
-
-
 class Relativistic(AdversarialLoss):
     """Each real image against one fake image (Jolicoeur-Martineau 2019; Huang et al. 2024, 2.1).
 

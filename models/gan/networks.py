@@ -13,7 +13,6 @@ from models.base import eval_mode
 from models.layers import (
     Flatten,
     MinibatchStd,
-    Pack,
     Unflatten,
     UpsampleConv2d,
     use_channels_last_,
@@ -117,7 +116,6 @@ class ModernTrunk(nn.Sequential):
         width: Channels of the first strided layer.
         detail: Channels of a 3 x 3 convolution at full height and width, before it; 0: none.
         minibatch_std: Tell the last convolution how much images of a batch differ.
-        packing: Show the first layer so many images at once; 1: only the image itself.
     """
 
     def __init__(
@@ -126,10 +124,9 @@ class ModernTrunk(nn.Sequential):
         width: Positive = 64,
         detail: NonNegative = 0,
         minibatch_std: bool = False,
-        packing: Positive = 1,
     ) -> None:
         MODERN_IMAGES.check(image_shape, "model.trunk: ModernTrunk", RESIZE)
-        channels, more = packing * image_shape[0], 1 if minibatch_std else 0
+        channels, more = image_shape[0], 1 if minibatch_std else 0
         super().__init__(
             *([nn.Conv2d(channels, detail, 3, padding=1), nn.LeakyReLU(0.2)] if detail else []),
             nn.Conv2d(detail or channels, width, 4, stride=2, padding=1),
@@ -141,8 +138,6 @@ class ModernTrunk(nn.Sequential):
             nn.LeakyReLU(0.2),
             Flatten(),
         )
-        if packing > 1:
-            self.insert(0, Pack(packing))
         use_channels_last_(self)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from callbacks import Figures, SampleGrid, StepMonitor
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
-from models.averaging import Averaging
+from models.training import Averaging
 from runtime.loggers import RunCSVLogger
 from tests.callbacks.runs import NAMES_PX, SHAPES, trainer
 from tests.models.gans import DROPOUT, fit, same, small, state

@@ -24,8 +24,8 @@ from models import (
     LectureConvNet,
     PlaneVelocity,
 )
-from models.averaging import Averaging
 from models.generative import is_generative
+from models.training import Averaging
 from results import Run
 from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, convnet, dense, iris
@@ -90,7 +90,7 @@ MODELS: dict[str, Any] = {
     "lecture-gan": partial(small, **LECTURE | DROPOUT, latent="uniform"),
     "flow": partial(Flow, (1, 8, 8), 3, steps=2, guidance=0.5, untold=0.1),
     "points": partial(Flow, (2,), network=PlaneVelocity, steps=2),
-    "embedding": partial(small, ConditionalGAN, conditioning="embedding", spectral_norm=True),
+    "conditional": partial(small, ConditionalGAN, spectral_norm=True),
 }
 
 
@@ -120,7 +120,7 @@ def test_an_onnx_file_computes_the_same(kind: str, exported: Any) -> None:
 
 @pytest.mark.extras
 def test_an_onnx_file_runs_without_torch_and_this_project(exported: Any) -> None:
-    model = shaken(MODELS["embedding"]())
+    model = shaken(MODELS["conditional"]())
     program, out = program_of(model), exported(model, "onnx")
     np.savez(out / "inputs.npz", **given(program))
     script = RUN.format(blocked=PROJECT | {"torch", "lightning"})

@@ -1,5 +1,6 @@
 """The contract that every data set declares, excerpts, identities and new data sets."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_the_contract_is_known_before_any_data_is_read_and_holds(
     names, columns = data.class_names, data.feature_names
     assert names is None or len(names) == data.num_classes
     assert columns is None or (len(columns),) == data.input_shape
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_each_process_gets_its_share_of_a_batch(split: str) -> None:
+    data, shares = Images("digits", batch_size=10), list[torch.Tensor]()
+    whole = next(iter(getattr(data, f"{split}_dataloader")()))[0]
+    for rank in range(2):
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(  # type: ignore[assignment]
+            strategy=strategy, global_rank=rank, world_size=2, current_epoch=0, overfit_batches=0
+        )
+        shares.append(next(iter(getattr(data, f"{split}_dataloader")()))[0])
+    assert torch.equal(torch.cat(shares), whole)
 
 
 class Undeclared(InMemoryDataModule):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datamodules import Functions, Splits
-from datamodules.expressions import evaluate
+from datamodules.functions import evaluate
 from runtime.errors import UserError
 
 X = np.array([-2.0, -0.5, 0.0, 1.5])

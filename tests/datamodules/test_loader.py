@@ -63,11 +63,16 @@ def test_ranks_share_the_batches_of_one_process(world_size: int, shuffle: bool, 
 def test_evaluation_keeps_the_last_partial_batch() -> None:
     assert batches(loader(10, 4, shuffle=False)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert batches(loader(3, 4, shuffle=False)) == [[0, 1, 2]]
+    assert batches(loader(2, 1, shuffle=False)) == [[0], [1]]
 
 
 def test_a_remainder_smaller_than_the_ranks_joins_the_batch_before() -> None:
-    shares = [batches(loader(9, 4, shuffle=False, rank=r, world_size=2)) for r in (0, 1)]
-    assert shares == [[[0, 1], [4, 5]], [[2, 3], [6, 7, 8]]]
+    def shares(n: int) -> list[list[list[int]]]:
+        return [batches(loader(n, 4, shuffle=False, rank=r, world_size=2)) for r in (0, 1)]
+
+    assert shares(2) == [[[0]], [[1]]]
+    assert shares(9) == [[[0, 1], [4, 5]], [[2, 3], [6, 7, 8]]]
+    assert shares(10) == [[[0, 1], [4, 5], [8]], [[2, 3], [6, 7], [9]]]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +120,7 @@ def test_state_resumes_with_the_remaining_batches_and_the_own_seed() -> None:
 
 def test_a_position_does_not_survive_another_batch_size() -> None:
     whole = loader()
+    loader(batch_size=5).load_state_dict(whole.state_dict())  # before the first batch
     next(iter(whole))
     with pytest.raises(UserError, match="--data.batch_size 4"):
         loader(batch_size=5).load_state_dict(whole.state_dict())

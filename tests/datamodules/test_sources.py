@@ -139,3 +139,10 @@ def test_a_download_is_found_and_a_failure_is_one_line(
 def test_the_files_are_those_that_torchvision_downloads(spec: IdxDataset) -> None:
     resources = getattr(torchvision.datasets, spec.name).resources
     assert tuple(name.removesuffix(".gz") for name, _ in resources) == FILES
+
+
+def test_what_is_known_of_the_data_sets() -> None:
+    assert sources.COUNTS == (60_000, 10_000)  # training and test images
+    assert {key: spec.mirrors for key, spec in DATASETS.items()} == {
+        "mnist": False, "fashion": True,
+    }  # fmt: skip

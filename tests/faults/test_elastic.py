@@ -22,10 +22,9 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from callbacks import EpochCheckpoint, StepMonitor
 from models import ImageClassifier
-from models.averaging import Averaging
 from models.gan.penalties import Penalties
 from models.networks import FeedForward
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from runtime import signals
 from runtime.preemption import TRY_AGAIN, Preemption
 from runtime.run_folder import RunFolder

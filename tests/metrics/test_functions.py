@@ -33,6 +33,10 @@ chunks = pytest.mark.usefixtures("chunk")
 def test_each_score_has_a_function_and_says_what_is_better() -> None:
     assert {score.name for score in SCORES} == set(functions.__all__)
     assert [s.name for s in SCORES if s.better is None] == ["kid_error", "memorization"]
+    lower = ["frechet", "intra_frechet", "kid", "modes_kl"]
+    assert [s.name for s in SCORES if s.better == "lower"] == lower
+    assert [s.name for s in SCORES if "fit" in s.stages] == ["frechet", "label_accuracy", "modes"]
+    assert [s.name for s in SCORES if "validate" not in s.stages] == ["gan_train"]
     assert [direction(name) for name in ("val/frechet", "recall", "train/d_loss", "x")] == [
         "lower", "higher", "lower", None,
     ]  # fmt: skip

@@ -52,6 +52,15 @@ def test_a_score_may_compare_the_first_samples_only() -> None:
     assert report.table([First("first")], NAMES).splitlines()[1].split()[2] == "-"
 
 
+def test_without_a_floor_the_classes_have_none_either() -> None:
+    (score,) = (score for score in LIGHT if score.class_name == "accuracy")
+    bare = Score(score.name, score.better, floor=None, class_name=score.class_name)
+    report = evaluate([bare], *sets())
+    assert report.floor == {}
+    assert all(map(math.isnan, report.class_floor["accuracy"]))
+    assert len(report.class_floor["accuracy"]) == CLASSES
+
+
 def test_the_table_shows_each_score_and_class(report: Report) -> None:
     lines = report.table(LIGHT, NAMES).splitlines()
     assert lines[0].split() == ["score", "generated", "real", "images"]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from models import ImageClassifier
 from models.augmentation import Augmentation, erase, transform
 
 IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
@@ -85,3 +86,9 @@ def test_bf16_autocast_does_not_blur_the_grid() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         same = transform(images, matrices(IDENTITY))
     assert_close(same, images)
+
+
+def test_a_classifier_hands_each_option_on() -> None:
+    options: dict = {"shift": 1.0, "rotation": 2.0, "zoom": 0.3, "shear": 0.4, "erase": 5}
+    model = ImageClassifier((1, 28, 28), 2, flip=True, **options)
+    assert model.augmentation == Augmentation(flip=True, **options)

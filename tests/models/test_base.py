@@ -106,3 +106,12 @@ def test_means_go_on_after_a_stop_between_two_logging_steps(tmp_path: Path) -> N
     resumed = trainer(**options)
     resumed.fit(IrisMLP(), datamodule=Iris(), ckpt_path=path, weights_only=True)
     assert resumed.callback_metrics["train/loss"] == pytest.approx(whole["train/loss"])
+
+
+def test_a_mean_over_examples_counts_those_of_all_processes() -> None:
+    """Lightning divides the number by that of processes."""
+    model, logged = small(), list[Any]()
+    model._trainer = SimpleNamespace(world_size=3)
+    model.log_dict = lambda values, **options: logged.append(options)
+    model.log_means_of_examples({"val/loss": torch.tensor(1.0)}, 5)
+    assert logged == [{"batch_size": 15, "sync_dist": True}]

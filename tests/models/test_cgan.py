@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
 from models import ConditionalGAN
-from models.averaging import Averaging, MovingAverage
-from models.gan.conditional import EmbeddedClass
+from models.training import Averaging, MovingAverage
 from tests.models.gans import SHAPE, fit, same, small, state
 
 
@@ -56,16 +55,8 @@ def test_the_average_counts_the_updates_of_the_generator_alone(
     assert steps == [0, 1, 2, 3]
 
 
-def test_an_embedding_is_the_classes_vector_beside_the_latents() -> None:
-    network = EmbeddedClass(nn.Identity(), num_classes=3, embedding_dim=2)
-    latents, classes = torch.randn(3, 4), torch.eye(3)
-    found = network(torch.cat([latents, classes], dim=1))
-    assert torch.equal(found, torch.cat([latents, network.embedding.weight.T], dim=1))
-
-
-@pytest.mark.parametrize("conditioning", ["one_hot", "embedding"])
-def test_the_class_changes_what_is_drawn(conditioning: str) -> None:
-    model = small(ConditionalGAN, conditioning=conditioning, average=Averaging(0.5))
+def test_the_class_changes_what_is_drawn() -> None:
+    model = small(ConditionalGAN, average=Averaging(0.5))
     before = state(model)
     fit(model, max_steps=3)
     assert not same(before, state(model))
@@ -79,8 +70,7 @@ def test_the_class_changes_what_is_drawn(conditioning: str) -> None:
 
 
 def test_both_networks_know_as_many_classes_as_the_data() -> None:
-    model = small(ConditionalGAN, num_classes=3, conditioning="embedding")
-    assert (
-        model.discriminator.classes.out_features == len(model.discriminator.embedding.weight) == 3
-    )
-    assert model.generator.embedding.weight.std() > 0.5  # as the latents are
+    model = small(ConditionalGAN, num_classes=3)
+    head, (first, *_) = model.discriminator, model.generator.parameters()
+    assert head.classes.out_features == len(head.embedding.weight) == 3
+    assert first.shape[1] == model.latent_dim + 3

@@ -14,9 +14,8 @@ from torch.testing import assert_close
 
 from datamodules import Gates, Images, Iris
 from models import GateLogistic, ImageClassifier, IrisMLP
-from models.averaging import Averaging
-from models.classifier import CLASSIFIER_LOSSES, KERAS_NAMES
-from models.schedule import Schedule
+from models.classifier import CLASSIFIER_LOSSES
+from models.training import Averaging, Schedule
 from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
 from tests.models.classifiers import convnet, dense, fit, iris, trainer
@@ -184,10 +183,9 @@ def keras_losses(p: Tensor, onehot: Tensor) -> dict[str, Tensor]:
 def test_loss_is_keras_formula_on_probabilities(name: str, smoothing: float) -> None:
     onehot = torch.eye(3, dtype=torch.float64)[TARGET]
     onehot = onehot * (1 - smoothing) + smoothing / 3
-    sigmoid = KERAS_NAMES.get(name, name) == "bce"
-    p = LOGITS.sigmoid() if sigmoid else LOGITS.exp() / LOGITS.exp().sum(1, keepdim=True)
+    p = LOGITS.sigmoid() if name == "bce" else LOGITS.exp() / LOGITS.exp().sum(1, keepdim=True)
     found = CLASSIFIER_LOSSES[name].loss(LOGITS, TARGET, smoothing)
-    assert_close(found, keras_losses(p, onehot)[KERAS_NAMES.get(name, name)])
+    assert_close(found, keras_losses(p, onehot)[name])
 
 
 def test_probabilities_of_each_class_against_all_others_are_normalized_sigmoids() -> None:
@@ -204,8 +202,7 @@ def test_one_logit_is_the_logit_of_class_1(name: str) -> None:
     right = torch.tensor([1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-1))])
     assert_close(probabilities[[0, 1], target], right)
     assert_close(probabilities.sum(dim=1), torch.ones(2))
-    squares = KERAS_NAMES.get(name, name) == "mse"
-    expected = (1 - right).square().mean() if squares else -right.log().mean()
+    expected = (1 - right).square().mean() if name == "mse" else -right.log().mean()
     assert_close(CLASSIFIER_LOSSES[name].loss(logits, target, 0.0), expected)
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from models import ConditionalGAN, distributed
 from models.distributed import average_gradients, share_of
+from models.fast_layers import Dropout
+from models.layers import in_sets
 from tests.models.gans import small
 
 
@@ -73,6 +75,21 @@ def test_shares_of_random_numbers_are_those_of_one_process(
         shares.append(share_of(draw, 4, 3, 2, 2, sets=sets))
     parts = [share.view(sets, -1, 3, 2, 2) for share in shares]
     assert torch.equal(torch.cat(parts, dim=1).reshape(8, 3, 2, 2), whole)
+
+
+def test_dropout_of_two_joined_batches_is_that_of_one_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = Dropout(0.5)
+    torch.manual_seed(0)
+    whole = layer(torch.ones(8, 50)).view(2, 2, 2, 50)  # two batches of two processes
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
+        torch.manual_seed(0)
+        with in_sets(layer, 2):
+            assert torch.equal(layer(torch.ones(4, 50)).view(2, 2, 50), whole[:, rank])
 
 
 @pytest.fixture(params=[0, 1, 2])

@@ -1,14 +1,11 @@
 """The moving average of weights."""
 
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import torch
 from torch import nn
 
-from models import IrisMLP
-from models.averaging import Averaging
+from models.training import Averaging
 
 
 def test_update_is_the_recurrence_with_its_ramp() -> None:
@@ -33,23 +30,7 @@ def test_batch_norm_statistics_follow_and_counters_stay() -> None:
     assert average.network.num_batches_tracked == 0
 
 
-def test_an_update_has_the_examples_of_all_its_batches_and_processes() -> None:
-    model: Any = IrisMLP(average=Averaging(half_life=100))
-    model._trainer = SimpleNamespace(accumulate_grad_batches=3, world_size=2)
-    model.count_examples(5)
-    assert model._examples == 30
-
-
 def test_it_rests_in_eval_mode_and_learns_nothing() -> None:
     average: Any = Averaging(decay=0.5).of(nn.BatchNorm1d(2))
     assert not average.train().network.training
     assert not any(p.requires_grad for p in average.parameters())
-
-
-def test_a_half_life_means_the_same_for_every_batch_size() -> None:
-    average = Averaging(half_life=1000)
-    late = 10**6
-    assert average.decay_at(late, 1000) == pytest.approx(0.5)
-    assert average.decay_at(late, 250) ** 4 == pytest.approx(0.5)
-    # at most a twentieth of the images so far: after 100 of 10 images, half in 50
-    assert average.decay_at(99, 10) ** 5 == pytest.approx(0.5)

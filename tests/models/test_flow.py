@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from models import Flow
-from models.averaging import Averaging
 from models.base import derive_seed
 from models.plane import PlaneVelocity
+from models.training import Averaging
 from runtime.errors import UserError
 from tests.models.closed_form import assert_same, seeded, step
 from tests.models.gans import fit

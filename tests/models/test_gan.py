@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from datamodules import Images
 from models import GAN, ConditionalGAN
-from models.averaging import Averaging, MovingAverage
 from models.gan import penalties as penalties_module
 from models.gan.heads import AuxiliaryHead
 from models.gan.penalties import Penalties
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from tests.models.gans import DROPOUT, KINDS, SHAPE, fit, same, sgd, small, state
 
 
@@ -127,15 +126,6 @@ def test_a_rest_of_an_epoch_updates_the_discriminator_alone() -> None:
     assert steps.changed == [(True, False), (False, True), (True, False)]
 
 
-def test_an_average_counts_the_images_of_all_accumulated_batches(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    counts: list[int] = []
-    monkeypatch.setattr(MovingAverage, "update", lambda *args: counts.append(args[3]))
-    fit(small(accumulate_grad_batches=3, average=Averaging(half_life=100)), batch_size=8)
-    assert counts == [24]
-
-
 def test_accumulated_batches_are_one_large_batch() -> None:
     """Without batch norm, two batches of 8 make the update of their 16 images, and one average."""
 
@@ -146,7 +136,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
     weights = []
     for batch_size, window in ((16, 1), (8, 2)):
         options = {"generator_optimizer": sgd(), "discriminator_optimizer": sgd()}
-        options |= {"average": Averaging(half_life=100), "accumulate_grad_batches": window}
+        options |= {"average": Averaging(0.9), "accumulate_grad_batches": window}
         model = small(Same, **LINEAR, **options)
         fit(model, batch_size=batch_size, max_steps=window, precision="64-true")
         weights.append([p.detach() for p in model.parameters()])

@@ -19,7 +19,7 @@ from models.gan.heads import (
     nearness_within_classes,
 )
 from models.gan.lecture import NormalizedSigmoidHead, SoftmaxHead
-from models.gan.losses import LeastSquares, Relativistic
+from models.gan.losses import NonSaturating, Relativistic
 from runtime.errors import UserError
 from tests.models.gans import small
 
@@ -180,8 +180,11 @@ def test_a_head_with_classes_is_refused_by_a_gan_without(head: type[Head]) -> No
         small(GAN, head=head)
 
 
-def test_least_squares_calls_real_what_is_nearer_to_one() -> None:
-    head = PlainHead(nn.Flatten(), 1, None, loss=LeastSquares)
+def test_a_loss_says_which_logits_mean_real() -> None:
+    class FromOneHalf(NonSaturating):
+        threshold = 0.5
+
+    head = PlainHead(nn.Flatten(), 1, None, loss=FromOneHalf)
     head.realness = nn.Identity()  # type: ignore[assignment]
     images = torch.tensor([0.4, 0.6, 1.2]).view(3, 1, 1, 1)
     assert (head.real_logits(images, None) > 0).tolist() == [False, True, True]

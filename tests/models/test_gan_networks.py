@@ -17,7 +17,7 @@ from models.gan.networks import (
     ModernTrunk,
     count_features,
 )
-from models.layers import Pack, initialize_
+from models.layers import initialize_
 from models.plane import PlaneGenerator, PlaneTrunk, PlaneVelocity
 from models.unet import sines
 from runtime.errors import UserError
@@ -83,12 +83,6 @@ def test_networks_of_the_plane_see_it_four_times_as_large() -> None:
     known = torch.cat([4 * points, sines(times), classes], dim=1)
     expected = points + (1 - times[:, None]) * velocity.layers(known)
     torch.testing.assert_close(velocity(points, times, classes), expected)
-
-
-@pytest.mark.parametrize(("packing", "first"), [(1, nn.Conv2d), (2, Pack)])
-def test_images_are_packed_only_if_asked(packing: int, first: type[nn.Module]) -> None:
-    """An idle layer would give all others the names of other weights in checkpoints."""
-    assert isinstance(ModernTrunk(SHAPE, packing=packing)[0], first)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (3, 16, 64), (1, 64, 64), (3, 32, 32), (3, 20, 36)])

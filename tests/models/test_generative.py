@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models import ConditionalGAN, IrisMLP
-from models.generative import is_generative, to_pixels
+from models.generative import Draw, is_generative, to_pixels
 from models.sampling import Draws, sample
 from tests.conftest import ROOT
 from tests.models.gans import small
@@ -44,6 +44,16 @@ def test_the_base_draws_and_samples() -> None:
     assert images.shape == (25, *SHAPE)
     assert to_pixels(images).dtype == torch.uint8
     assert model.realness(images) is None
+
+
+def test_predictions_have_the_probability_that_an_image_is_real() -> None:
+    model, places = small().eval(), torch.tensor([7, 3])
+    with torch.no_grad():
+        model.discriminator.realness.bias.fill_(3.0)
+        found = model.predict_step(Draw(torch.randn(2, 4), None, places), 0)
+        logits = model.realness(found["images"] / 255)
+    torch.testing.assert_close(found["scores"], 1 / (1 + (-logits).exp()), rtol=0, atol=1e-3)
+    assert torch.equal(found["index"], places)
 
 
 def test_pixels_are_rounded_and_stay_in_their_range() -> None:

@@ -10,7 +10,6 @@ from models.fast_layers import Dropout, Linear, MaxPool2d, Product
 from models.layers import (
     Flatten,
     MinibatchStd,
-    Pack,
     UpsampleConv2d,
     in_sets,
     spectral_normalize_,
@@ -121,18 +120,12 @@ def test_equal_images_of_a_batch_differ_by_nothing_and_have_gradients() -> None:
     assert features.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("layer", [MinibatchStd(), Pack(3)])
-def test_real_and_fake_images_are_not_compared_with_each_other(layer: nn.Module) -> None:
+def test_real_and_fake_images_are_not_compared_with_each_other() -> None:
+    layer = MinibatchStd()
     real, fake = torch.randn(2, 6, 1, 4, 4).unbind()
     with in_sets(layer, 2):
         together = layer(torch.cat([real, fake]))
     torch.testing.assert_close(together, torch.cat([layer(real), layer(fake)]))
-
-
-def test_a_pack_is_an_image_and_the_next_ones() -> None:
-    images = torch.arange(4.0).view(4, 1, 1, 1)
-    packed = Pack(2)(images)
-    assert packed.view(4, 2).tolist() == [[0, 1], [1, 2], [2, 3], [3, 0]]
 
 
 def test_spectral_norm_makes_the_largest_singular_value_one() -> None:

@@ -29,10 +29,10 @@ from models import (
     VariationalAutoencoder,
     View,
 )
-from models.averaging import Averaging
 from models.gan.penalties import Penalties
 from models.generative import is_generative
 from models.sampling import sample
+from models.training import Averaging
 from tests.datasets import Stripes
 from tests.models.classifiers import fit
 
@@ -41,8 +41,8 @@ WIDE: dict[str, Any] = {"latent_dim": 4, "average": Averaging(0.9)}
 NETWORKS: dict[str, Any] = {
     "generator": partial(ModernGenerator, width=2),
     "trunk": partial(ModernTrunk, width=2, minibatch_std=True),
-    "penalties": Penalties(r1=0.1, gradient_penalty=0.1, every=1),
-    "view": partial(View, translation=0.1, cutout=0.2, noise=0.1),
+    "penalties": Penalties(r1=0.1, every=1),
+    "view": View,
 }
 U_NET = partial(UNet, widths=(4, 4), blocks=(1, 1))
 MODELS = {
@@ -50,9 +50,8 @@ MODELS = {
     "cgan": lambda: ConditionalGAN(
         SHAPE, 4, head=partial(ProjectionHead, nearness=2), **NETWORKS, **WIDE
     ),
-    "embedding": lambda: ConditionalGAN(
-        SHAPE, 4, head=AuxiliaryHead, conditioning="embedding", spectral_norm=True,
-        **NETWORKS, **WIDE,
+    "auxiliary": lambda: ConditionalGAN(
+        SHAPE, 4, head=AuxiliaryHead, spectral_norm=True, **NETWORKS, **WIDE
     ),
     "clusters": lambda: SelfConditionedGAN(SHAPE, 3, **NETWORKS, **WIDE),
     "vae": lambda: VariationalAutoencoder(
@@ -68,7 +67,7 @@ MODELS = {
         SHAPE, 4, partial(ConvNet, width=2), shift=1, flip=True, erase=3, flip_in_evaluation=True
     ),
     "dense": lambda: Classifier(SHAPE, 4, loss="mse", label_smoothing=0.1),
-    "iris": lambda: IrisMLP(variation=0.1, average=Averaging(half_life=10)),
+    "iris": lambda: IrisMLP(variation=0.1, average=Averaging(0.9)),
     "gate": lambda: GateMLP(),
     "function": lambda: FunctionMLP(),
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 import math
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ import torch
 from datamodules import Functions
 from models import FunctionMLP
 from models.networks import OneHiddenLayer
-from tests.models.classifiers import count_parameters, fit, trainer
+from tests.models.classifiers import count_parameters, trainer
 
 
 def test_it_is_the_theorems_sum_and_a_constant() -> None:
@@ -51,15 +50,6 @@ def test_logged_errors_are_those_of_all_points_at_once() -> None:
     errors = (model(points) - values).detach().abs()
     assert logged["test/sup_error"] == pytest.approx(errors.max().item(), rel=1e-5)
     assert logged["test/loss"] == pytest.approx(errors.square().mean().item(), rel=1e-5)
-
-
-def test_a_schedule_moves_with_each_step() -> None:
-    def halve(optimizer: torch.optim.Optimizer) -> Any:
-        return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
-
-    model = FunctionMLP(scheduler=halve)
-    run = fit(model, Functions(num_train=64), limit_train_batches=2, limit_val_batches=0)
-    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 / 4)
 
 
 def test_mixed_precision_does_not_blur_the_function() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models.schedule import Schedule
+from models.training import Schedule
 
 
 @pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])

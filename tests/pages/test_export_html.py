@@ -12,9 +12,9 @@ from torch import nn
 
 from datamodules.frame import Frame
 from models import GAN, ConditionalGAN, Drift, Flow, SelfConditionedGAN, VariationalAutoencoder
-from models.averaging import Averaging
 from models.gan.networks import ModernGenerator
 from models.plane import PlaneGenerator, PlaneTrunk
+from models.training import Averaging
 from pages import export_html
 from pages.export_html import compute, examples, read_page, save_page
 from runtime.errors import UserError
@@ -40,7 +40,7 @@ def own(input_dim: int, shape: tuple[int, ...]) -> nn.Module:
 MODELS: dict[str, Any] = {
     "colours": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
     "conditional": partial(small, ConditionalGAN, generator=HIDDEN),
-    "embedding": partial(small, ConditionalGAN, conditioning="embedding", generator=DETAIL),
+    "detail": partial(small, ConditionalGAN, generator=DETAIL),
     "clusters": partial(small, SelfConditionedGAN, clusters=3, latent="uniform"),
     "lecture": partial(small, **LECTURE | DROPOUT, latent="uniform"),
     "drift": partial(Drift, SHAPE, 10, generator=HIDDEN, latent_dim=9),

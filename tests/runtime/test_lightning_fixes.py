@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules import Iris
 from models import IrisMLP
-from models.schedule import Schedule
+from models.training import Schedule
 from runtime import lightning_fixes as fixes
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder

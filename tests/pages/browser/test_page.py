@@ -59,7 +59,7 @@ def drawn(page: Any, latents: torch.Tensor, labels: Any) -> torch.Tensor:
     return torch.tensor(page.evaluate(code, [latents.tolist(), labels]))
 
 
-@pytest.mark.parametrize("kind", ["colours", "conditional", "embedding", "clusters", "vae", "own"])
+@pytest.mark.parametrize("kind", ["colours", "conditional", "detail", "clusters", "vae", "own"])
 def test_the_page_draws_what_pytorch_draws(kind: str, opened: Any) -> None:
     model = contrasting(MODELS[kind]())
     page = opened(model)
