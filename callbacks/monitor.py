@@ -68,16 +68,15 @@ class StepMonitor(Callback):
 
     def _check(self, trainer: Trainer, bad: list[str], wait: bool = False) -> None:
         """Ends the run if something was found on any rank."""
-        place = f"NaN or infinite at step {trainer.global_step} (epoch {trainer.current_epoch})"
         if bad and not self._found:
-            self._found = f"{bad[0]}: {place}"
+            self._found = f"{bad[0]}: {_place(trainer)}"
         if not self._agreement.reached(bool(self._found), wait=wait):
             return
+        found = self._found or f"a loss of another process: {_place(trainer)}"
         rates = ", ".join(f"{o.param_groups[0]['lr']:.3g}" for o in trainer.optimizers)
         raise RunFailedError(
-            f"{self._found or f'a loss of another process: {place}'}, learning rate {rates}. "
-            f"{_saved(trainer)} Try a smaller learning rate, gradient clipping or "
-            "--trainer.precision 32-true."
+            f"{found}, learning rate {rates}. {_saved(trainer)} Try a smaller learning rate, "
+            "gradient clipping or --trainer.precision 32-true."
         )
 
 
@@ -102,6 +101,10 @@ def _losses(model: LightningModule, outputs: Any) -> dict[str, Tensor]:
         return losses
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     return {"loss": loss} if isinstance(loss, Tensor) else {}
+
+
+def _place(trainer: Trainer) -> str:
+    return f"NaN or infinite at step {trainer.global_step} (epoch {trainer.current_epoch})"
 
 
 def _saved(trainer: Trainer) -> str:

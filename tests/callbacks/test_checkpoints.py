@@ -147,6 +147,20 @@ def test_the_best_weights_stay_the_best_in_a_folder_with_another_name(
     assert kept == (2 if place == "named otherwise" else 4)
 
 
+@pytest.mark.parametrize(("exists", "lowest"), [(True, 2.0), (False, torch.inf)])
+def test_the_best_score_of_an_older_run_is_known(
+    exists: bool, lowest: float, tmp_path: Path
+) -> None:
+    """Another callback saved it, whose state Lightning does not load any more."""
+    saves, trainer = EpochCheckpoint(), Trainer(logger=False, default_root_dir=tmp_path)
+    saves.dirpath = str(tmp_path)
+    if exists:
+        (tmp_path / "best.ckpt").touch()
+    older = {"BestCheckpoint{'monitor': 'val/frechet'}": {"best_model_score": torch.tensor(2.0)}}
+    saves.on_load_checkpoint(trainer, IrisMLP(), {"callbacks": older})
+    assert saves._lowest == lowest
+
+
 def test_a_gan_is_not_saved_while_gradients_accumulate(tmp_path: Path) -> None:
     """Each of its batches counts as a step."""
     trainer = Trainer(

@@ -10,6 +10,7 @@ import pytest
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules import Iris
@@ -124,6 +125,14 @@ def test_a_model_is_copied_without_its_trainer() -> None:
     """As callbacks that average weights copy it: the trainer has locks and all data."""
     trainer = LadderTrainer(accelerator="cpu", logger=False)
     assert deepcopy(trainer) is trainer
+
+
+def test_a_hook_costs_no_profiler_unless_a_user_wants_one(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": False}
+    profiler = LadderTrainer(**options).profiler  # type: ignore[attr-defined]  # a connector's
+    assert profiler.profile("a hook") is profiler.profile("another hook")
+    fit(LadderTrainer, IrisMLP(), profiler=SimpleProfiler(tmp_path, "times"), **options)
+    assert "IrisMLP.optimizer_step" in (tmp_path / "fit-times.txt").read_text()
 
 
 # -- pre-emption --------------------------------------------------------------------------------
