@@ -4,7 +4,6 @@ from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from models.distributed import share_of
@@ -17,7 +16,7 @@ from models.gan.networks import (
 )
 from models.generative import Generative
 from models.layers import full_precision
-from models.training import Averaging, OneNetwork, Schedule
+from models.training import OneNetwork
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat
 
 Parts = dict[str, Tensor]  # of a loss, scalars
@@ -39,9 +38,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
         likelihood: Of a pixel: `bernoulli`, or `gaussian` with the standard deviation `sigma`.
         sigma: See `likelihood`.
         beta: Weight of the KL divergence in the loss (Burgess et al. 2018); 1: the ELBO's.
-        average: Moving average of the weights, to evaluate with.
-        optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run.
+        **training: As for `OneNetwork`.
     """
 
     def __init__(
@@ -55,12 +52,9 @@ class VariationalAutoencoder(OneNetwork, Generative):
         likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
         sigma: PositiveFloat = 0.1,
         beta: NonNegativeFloat = 1.0,
-        average: Averaging = Averaging(),
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        schedule: Schedule = Schedule(),
+        **training: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(**training)
         self.set_shapes(image_shape, latent_dim, num_classes if conditional else None)
         classes = self.num_classes or 0
         self.likelihood, self.sigma, self.beta = likelihood, sigma, beta
@@ -71,7 +65,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
             "posterior": nn.Linear(features + classes, 2 * latent_dim),
             "decoder": decoder(latent_dim + classes, self.image_shape),
         }
-        self.train_network(nn.ModuleDict(parts), average, optimizer, schedule)
+        self.train_network(nn.ModuleDict(parts))
 
     @property
     def sampler(self) -> nn.Module:
@@ -79,14 +73,11 @@ class VariationalAutoencoder(OneNetwork, Generative):
         decoder: nn.Module = cast(Any, self.evaluated)["decoder"]
         return decoder
 
-    @property
-    def _parts(self) -> Any:
-        return self.network if self.training else self.evaluated
-
     def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) -> mean and log variance of their latents, (B, latent_dim) each."""
-        features = self._parts["trunk"](images.to(self.dtype))
-        both = full_precision(self._parts["posterior"](self.with_classes(features, labels)))
+        network = cast(Any, self.active)
+        features = network["trunk"](images.to(self.dtype))
+        both = full_precision(network["posterior"](self.with_classes(features, labels)))
         mean, log_variance = both.chunk(2, dim=1)
         return mean, log_variance
 
@@ -106,7 +97,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
         """Returns log likelihoods (B,) and KL divergences (B, latent_dim), in nats."""
         mean, log_variance = self.encode(images, labels)
         latents = mean + (log_variance / 2).exp() * noise
-        decoded = self._decode(self._parts["decoder"], latents, labels)
+        decoded = self._decode(cast(Any, self.active)["decoder"], latents, labels)
         return self.log_likelihood(decoded, images), kl(mean, log_variance)
 
     def log_likelihood(self, decoded: Tensor, images: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from typing import Any, Literal, NamedTuple, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
@@ -13,7 +12,7 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassCo
 from models.base import NetworkCallable
 from models.layers import Initialization, full_precision, initialize_
 from models.networks import FeedForward, check_fit
-from models.training import Averaging, OneNetwork, Schedule
+from models.training import OneNetwork
 from runtime.errors import UserError
 from runtime.ranges import Share
 
@@ -87,9 +86,7 @@ class Classifier(OneNetwork):
         loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities).
         label_smoothing: Share of the target spread over all classes in training.
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
-        average: Moving average of the weights, to evaluate instead of them.
-        optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run.
+        **training: As for `OneNetwork`.
     """
 
     one_logit = False  # for two classes: the network has one output, which speaks for class 1
@@ -102,12 +99,9 @@ class Classifier(OneNetwork):
         loss: ClassifierLossName = "cross_entropy",
         label_smoothing: Share = 0.0,
         initialization: Initialization = "torch",
-        average: Averaging = Averaging(),
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        schedule: Schedule = Schedule(),
+        **training: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(**training)
         if not num_classes:
             raise UserError(
                 f"{type(self).__name__} needs data with classes: choose such a data set, or the "
@@ -127,7 +121,7 @@ class Classifier(OneNetwork):
         built = network(self.input_shape, outputs)
         check_fit(built, self.input_shape, outputs)
         initialize_(built, initialization)
-        self.train_network(built, average, optimizer, schedule)
+        self.train_network(built)
         self.metrics = nn.ModuleDict()
         for stage in ("val", "test"):
             confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
@@ -139,8 +133,7 @@ class Classifier(OneNetwork):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) -> logits (B, C); in evaluation, of the averaged weights if any."""
-        network = self.network if self.training else self.evaluated
-        return network(inputs.to(self.dtype))
+        return self.active(inputs.to(self.dtype))
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) -> the probability of each class (B, C), in float32."""

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from models.distributed import gathered
 from models.gan.networks import GeneratorCallable, ModernGenerator
 from models.generative import Generative
 from models.layers import full_precision
-from models.training import Averaging, OneNetwork, Schedule
+from models.training import Averaging, OneNetwork
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 
@@ -44,8 +44,7 @@ class Drift(OneNetwork, Generative):
         guidance: How far to go beyond what the class adds: real images of all classes repel, too,
             as so many for each generated one (equations 15 and 16 of the paper); 0: none.
         average: Moving average of the weights, to draw with.
-        optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run.
+        **training: As for `OneNetwork`.
     """
 
     def __init__(
@@ -61,11 +60,9 @@ class Drift(OneNetwork, Generative):
         windows: NonNegative = 0,
         guidance: NonNegativeFloat = 0.0,
         average: Averaging = Averaging(decay=0.999),
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        schedule: Schedule = Schedule(),
+        **training: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(average, **training)
         self.set_shapes(image_shape, latent_dim, num_classes if conditional else None)
         if guidance and self.num_classes is None:
             raise UserError(
@@ -79,7 +76,7 @@ class Drift(OneNetwork, Generative):
         self.generated, self.temperatures, self.scales = generated, temperatures, scales
         self.windows, self.guidance = windows, guidance
         network = generator(latent_dim + (self.num_classes or 0), self.image_shape)
-        self.train_network(network, average, optimizer, schedule)
+        self.train_network(network)
 
     sampler = OneNetwork.evaluated
 

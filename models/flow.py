@@ -3,16 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from models.distributed import share_of
 from models.generative import Generative
 from models.layers import full_precision
-from models.training import Averaging, OneNetwork, Schedule
+from models.training import Averaging, OneNetwork
 from models.unet import UNet
 from runtime.errors import UserError
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Probability, Share
@@ -45,8 +44,7 @@ class Flow(OneNetwork, Generative):
         time_mean: Mean of the normal number whose sigmoid is a training image's time.
         time_spread: Its standard deviation (Esser et al. 2024).
         average: Moving average of the weights, to draw with.
-        optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run.
+        **training: As for `OneNetwork`.
     """
 
     steps: int
@@ -66,11 +64,9 @@ class Flow(OneNetwork, Generative):
         time_mean: float = 0.0,
         time_spread: PositiveFloat = 1.0,
         average: Averaging = Averaging(decay=0.999),
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        schedule: Schedule = Schedule(),
+        **training: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(average, **training)
         size = prod(image_shape or ())
         self.set_shapes(image_shape, size, num_classes if conditional else None)
         if guidance and not (self.num_classes and untold):
@@ -82,7 +78,7 @@ class Flow(OneNetwork, Generative):
         self.guidance, self.guided, self.black = guidance, guided, black
         self.time_mean, self.time_spread = time_mean, time_spread
         trained = network(image_shape, self.num_classes or 0)
-        self.train_network(trained, average, optimizer, schedule)
+        self.train_network(trained)
 
     sampler = OneNetwork.evaluated
 
@@ -92,8 +88,7 @@ class Flow(OneNetwork, Generative):
         The target's noise part cancels: what remains is the error of the clean image over 1 - t.
         """
         images, along = 2 * images - 1, times.view(-1, *[1] * (images.dim() - 1))
-        network = self.network if self.training else self.sampler
-        clean = network(torch.lerp(noise, images, along), times, self.told(labels, images))
+        clean = self.active(torch.lerp(noise, images, along), times, self.told(labels, images))
         return ((full_precision(clean) - images) / (1 - along).clamp(min=NEAREST)).square().mean()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

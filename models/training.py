@@ -116,30 +116,39 @@ def _floating_state(network: nn.Module) -> list[Tensor]:
 
 
 class OneNetwork(Module):
-    """Trains `network` as Lightning does, with a schedule per step and a moving average."""
+    """Trains `network` as Lightning does, with a schedule per step and a moving average.
 
-    def train_network(
+    A subclass calls `train_network` in `__init__`.
+
+    Args:
+        average: Moving average of the weights, to evaluate instead of them.
+        optimizer: From parameters to an optimizer.
+        schedule: The learning rate over the run.
+    """
+
+    def __init__(
         self,
-        network: nn.Module,
-        average: Averaging,
-        optimizer: OptimizerCallable,
-        schedule: Schedule,
+        average: Averaging = Averaging(),
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        schedule: Schedule = Schedule(),
     ) -> None:
-        """Sets what is trained, and how. To be called once, in `__init__`.
+        super().__init__()
+        self.save_hyperparameters()  # also those of the subclass
+        self.average, self.make_optimizer, self.schedule = average, optimizer, schedule
 
-        Args:
-            network: The network.
-            average: Moving average of its weights, to evaluate instead of them.
-            optimizer: From parameters to an optimizer.
-            schedule: The learning rate over the run.
-        """
-        self.network, self.ema = network, average.of(network)
-        self.make_optimizer, self.schedule = optimizer, schedule
+    def train_network(self, network: nn.Module) -> None:
+        """Sets the network that is trained."""
+        self.network, self.ema = network, self.average.of(network)
 
     @property
     def evaluated(self) -> nn.Module:
         """The network to evaluate with: the moving average if there is one."""
         return self.network if self.ema is None else self.ema.network
+
+    @property
+    def active(self) -> nn.Module:
+        """In training the network, otherwise the one to evaluate with."""
+        return self.network if self.training else self.evaluated
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.network.parameters(), self.make_optimizer)

@@ -17,28 +17,18 @@ class AlternatingOptimization(Module):
     """Trains each network with its own optimizer. One batch is one step.
 
     In manual optimization Lightning neither clips nor accumulates gradients nor steps schedules,
-    and it counts the steps of every optimizer. This class does all four for each network.
-
-    Args:
-        factories: Attribute name of each network -> from its parameters to an optimizer. The order
-            is that of `self.optimizers()`.
-        schedule: Of all learning rates.
-        gradient_clip_val: Largest gradient norm of each network; None: no limit.
-        accumulate_grad_batches: Batches whose gradients make one update.
+    and it counts the steps of every optimizer. This class does all four for each network. A
+    subclass sets the attributes.
     """
 
-    def __init__(
-        self,
-        factories: dict[str, OptimizerCallable],
-        schedule: Schedule,
-        gradient_clip_val: float | None,
-        accumulate_grad_batches: int,
-    ) -> None:
+    factories: dict[str, OptimizerCallable]  # by the networks' names, as `self.optimizers()` are
+    schedule: Schedule  # of all learning rates
+    gradient_clip_val: float | None  # largest gradient norm of each network; None: no limit
+    accumulate_grad_batches: int  # whose gradients make one update
+
+    def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.factories, self.schedule = factories, schedule
-        self.gradient_clip_val = gradient_clip_val
-        self.accumulate_grad_batches = accumulate_grad_batches
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if not self.schedule.is_constant:

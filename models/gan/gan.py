@@ -74,14 +74,13 @@ class GAN(AlternatingOptimization, Generative):
         generator_optimizer: OptimizerCallable = torch.optim.Adam,
         discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
     ) -> None:
-        super().__init__(
-            {"discriminator": discriminator_optimizer, "generator": generator_optimizer},
-            schedule,
-            gradient_clip_val,
-            accumulate_grad_batches,
-        )
+        super().__init__()
         self.save_hyperparameters()
         self.set_shapes(image_shape, latent_dim)
+        factories = {"discriminator": discriminator_optimizer, "generator": generator_optimizer}
+        self.factories, self.schedule = factories, schedule
+        self.gradient_clip_val = gradient_clip_val
+        self.accumulate_grad_batches = accumulate_grad_batches
         self.latent, self.discriminator_steps = latent, discriminator_steps
         self.fakes_in_eval_mode = fakes_in_eval_mode
         self.penalties, self.view = penalties, view() if view else None

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from models import ImageClassifier
-from models.augmentation import Augmentation, erase, transform
+from models.image_classifiers import Augmentation, ImageClassifier, erase, transform
 
 IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
