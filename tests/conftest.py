@@ -3,7 +3,7 @@
 import hashlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,7 @@ restore_module = pytest.fixture(restored, autouse=True, scope="module", name="re
 
 
 @pytest.fixture
-def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_root(monkeypatch):
     """The test runs in the project's folder, where `configs/` is."""
     monkeypatch.chdir(ROOT)
     return ROOT
@@ -64,5 +64,5 @@ def weights_hash_of(path: Path) -> str:
 
 
 @pytest.fixture
-def weights_hash() -> Callable[[Path], str]:
+def weights_hash():
     return weights_hash_of

@@ -71,7 +71,7 @@ def run(devices: int, kind: str, folder: Path) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{devices}-{rank}.pt") for rank in range(devices)]
 
 
-def test_two_ranks_hold_equal_weights_and_see_different_noise(tmp_path: Path) -> None:
+def test_two_ranks_hold_equal_weights_and_see_different_noise(tmp_path):
     first, second = run(2, "batch norm", tmp_path)
     assert first["step"] == second["step"] == 4
     for name, weight in first["weights"].items():
@@ -80,7 +80,7 @@ def test_two_ranks_hold_equal_weights_and_see_different_noise(tmp_path: Path) ->
         assert not torch.isclose(latents, other).any()
 
 
-def test_two_ranks_are_one_process_to_rounding(tmp_path: Path) -> None:
+def test_two_ranks_are_one_process_to_rounding(tmp_path):
     """In float64 without batch norm, whose statistics are a rank's own.
 
     Sums are taken in another order, so 4 steps differ by some ulps (2e-16) times the number of

@@ -2,7 +2,6 @@
 
 import json
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ REST = [case for case in product(MODELS, SHAPES) if case not in CASES]
 @pytest.mark.parametrize(
     ("model", "shape"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)]
 )
-def test_training_test_and_figures(model: str, shape: str, tmp_path: Path) -> None:
+def test_training_test_and_figures(model, shape, tmp_path):
     channels, side = SHAPES[shape]
     data = [
         "--data=tests.datasets.Stripes", f"--data.channels={channels}", f"--data.height={side}",
@@ -55,7 +54,7 @@ SIDES = {28: "L", 32: "RGB", 64: "RGB"}
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def photos(tmp_path_factory):
     """Folders of grey and of colour images of three classes."""
     root = tmp_path_factory.mktemp("photos")
     return {mode: write_classes(root / mode, ("a", "b", "c"), 10, mode) for mode in ("L", "RGB")}
@@ -68,9 +67,7 @@ OTHERS = [case for case in product(MODELS, SIDES) if case not in OWN]
 @pytest.mark.parametrize(
     ("model", "side"), [*OWN, *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS)]
 )
-def test_own_images_train_every_model(
-    model: str, side: int, photos: dict[str, Path], tmp_path: Path
-) -> None:
+def test_own_images_train_every_model(model, side, photos, tmp_path):
     data = ["--data=ImageFolder", f"--data.path={photos[SIDES[side]]}", f"--data.size={side}"]
     channels = 1 if SIDES[side] == "L" else 3
     data += [f"--data.channels={channels}"]
@@ -82,7 +79,7 @@ def test_own_images_train_every_model(
 
 
 @pytest.mark.filterwarnings("ignore:quality.judge")  # it knows another split
-def test_images_without_classes_train_a_gan_to_the_end(tmp_path: Path) -> None:
+def test_images_without_classes_train_a_gan_to_the_end(tmp_path):
     """All default callbacks cope with data without classes, and samples are data again."""
     root = f"--trainer.default_root_dir={tmp_path}"
     small = ["--data.size=16", "--data.batch_size=8", "--trainer.max_steps=2", root]

@@ -195,7 +195,7 @@ def difference(one: dict[str, Any], many: dict[str, Any]) -> tuple[float, float]
 @pytest.mark.slow
 @pytest.mark.ddp
 @pytest.mark.parametrize("kind", EQUAL)
-def test_the_number_of_processes_changes_nothing_but_rounding(kind: str) -> None:
+def test_the_number_of_processes_changes_nothing_but_rounding(kind):
     one = train(kind, 1)
     assert len(one["losses"]) >= STEPS
     for world_size in [2] if "," in kind else [2, 4]:  # variants share what four could break
@@ -205,7 +205,7 @@ def test_the_number_of_processes_changes_nothing_but_rounding(kind: str) -> None
 @pytest.mark.slow
 @pytest.mark.ddp
 @pytest.mark.parametrize("kind", DIFFERENT)
-def test_batch_norm_acts_on_a_ranks_own_share(kind: str) -> None:
+def test_batch_norm_acts_on_a_ranks_own_share(kind):
     """So that the noise of training changes, and not more.
 
     Each of four ranks normalises by the statistics of its 8 images instead of all 32, whose means

@@ -21,22 +21,22 @@ KERAS = ROOT / ".venv-bench/bin/python"
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
+def setting(tmp_path):
     return Setting(1, tmp_path, tmp_path, keras=tmp_path / "no python")
 
 
-def test_without_keras_the_others_are_compared(setting: Setting) -> None:
+def test_without_keras_the_others_are_compared(setting):
     assert [*contenders_of(setting, "cgan", softmax=False)] == ["plain PyTorch", "Ladder"]
     assert [*contenders_of(setting, "cnn", softmax=False)] == ["Ladder", "Ladder, bf16"]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_names_files_that_exist(name: str) -> None:
+def test_a_system_names_files_that_exist(name):
     assert (ROOT / f"configs/lecture/{SYSTEMS[name].config}.yaml").is_file()
     assert (ROOT / "benchmarks" / SYSTEMS[name].keras).is_file()
 
 
-def test_the_peer_of_the_data_path_has_the_same_images() -> None:
+def test_the_peer_of_the_data_path_has_the_same_images():
     pixels = torch.randint(256, (4, 1, 28, 28), dtype=torch.uint8)
     image, label = torchvision_mnist(pixels, torch.arange(4))[2]
     assert torch.equal(image, pixels[2] / 255)
@@ -44,14 +44,14 @@ def test_the_peer_of_the_data_path_has_the_same_images() -> None:
 
 
 @pytest.mark.slow
-def test_a_fit_takes_the_steps_that_are_asked_for(setting: Setting, tmp_path: Path) -> None:
+def test_a_fit_takes_the_steps_that_are_asked_for(setting, tmp_path):
     command = setting.fit("lecture/iris", "--trainer.max_epochs", "100", callback="Paced")
     worker = Worker("iris", command, tmp_path)
     assert 0 < worker.run(30) < 0.5
     worker.close()
 
 
-def test_help_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_needs_nothing(capsys):
     with pytest.raises(SystemExit) as stopped:
         parser().parse_args(["--help"])
     assert stopped.value.code == 0
@@ -59,7 +59,7 @@ def test_help_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(tmp_path_factory):
     """A folder with noise in MNIST's files."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def make(*args: str) -> str:
 
 
 @pytest.mark.slow
-def test_make_bench_compares_everything(data_dir: Path, tmp_path: Path) -> None:
+def test_make_bench_compares_everything(data_dir, tmp_path):
     printed = make("bench", f"BENCH=--rounds 1 --data-dir {data_dir} --out {tmp_path}")
     (result,) = tmp_path.glob("*.md")
     table = result.read_text()
@@ -95,9 +95,7 @@ def test_make_bench_compares_everything(data_dir: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_gpu_form_runs_also_on_a_cpu(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_gpu_form_runs_also_on_a_cpu(data_dir, tmp_path, monkeypatch):
     for name, value in {
         "is_available": True, "get_device_name": "A GPU", "get_device_capability": (8, 0)
     }.items():  # fmt: skip
@@ -112,7 +110,7 @@ def test_the_gpu_form_runs_also_on_a_cpu(
 
 
 @pytest.mark.slow
-def test_make_reproduce_quality_trains_and_scores(data_dir: Path, tmp_path: Path) -> None:
+def test_make_reproduce_quality_trains_and_scores(data_dir, tmp_path):
     places = f"--data-dir {data_dir} --out {tmp_path / 'quality.csv'} --runs {tmp_path / 'runs'}"
     short = f"BENCH=--seeds 3 --split val {places} -- --trainer.max_steps 2"
     printed = make("reproduce-quality", "PART=mnist-dense", short)

@@ -1,8 +1,6 @@
 """One SLURM for all tests here, started for the first and stopped after the last."""
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +9,7 @@ from tests.slurm.cluster import Cluster, missing
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster():
     if reason := missing():
         pytest.skip(reason)
     with Cluster() as cluster:
@@ -19,7 +17,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(tmp_path, monkeypatch):
     """The folder for the run folders of a test's jobs."""
     monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("PYTHON", sys.executable)

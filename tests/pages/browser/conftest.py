@@ -3,8 +3,6 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -34,7 +32,7 @@ def install() -> str:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
+def chromium():
     api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: make test-browser")
     allowed = os.environ.get("CI") == "true" or os.environ.get("LADDER_BROWSER") == "install"
     if not found() and not allowed:
