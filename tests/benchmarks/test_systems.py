@@ -1,18 +1,16 @@
-"""The contenders of the speed comparison, and a pace that the parent sets."""
+"""The contenders of the speed comparison, and one round of everything."""
 
 import subprocess
-import sys
-from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from benchmarks import systems
+from benchmarks import reproduce, systems
 from benchmarks.__main__ import measure, parser
 from benchmarks.systems import SYSTEMS, Setting, contenders_of, torchvision_mnist
-from benchmarks.worker import Worker
 from datamodules.sources import FILES
 from tests.conftest import ROOT
 from tests.datamodules.conftest import write_idx
@@ -43,14 +41,6 @@ def test_the_peer_of_the_data_path_has_the_same_images():
     assert label == 2
 
 
-@pytest.mark.slow
-def test_a_fit_takes_the_steps_that_are_asked_for(setting, tmp_path):
-    command = setting.fit("lecture/iris", "--trainer.max_epochs", "100", callback="Paced")
-    worker = Worker("iris", command, tmp_path)
-    assert 0 < worker.run(30) < 0.5
-    worker.close()
-
-
 def test_help_needs_nothing(capsys):
     with pytest.raises(SystemExit) as stopped:
         parser().parse_args(["--help"])
@@ -70,51 +60,53 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-def make(*args: str) -> str:
-    """Runs one of the Makefile's targets in this environment, and returns what it prints."""
-    ready = ["-o", ".venv/ready", "-o", ".venv-bench/ready"]
-    command = ["make", f"BIN={Path(sys.executable).parent}", *ready, *args]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def test_the_targets_of_the_makefile_start_them():
+    given = ["BENCH=--rounds 1 -- --x 2", "PART=cgan", "bench", "bench-gpu", "reproduce-quality"]
+    done = subprocess.run(["make", "-n", *given], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-3:] == [
+        ".venv/bin/python -m benchmarks --rounds 1 -- --x 2",
+        ".venv/bin/python -m benchmarks --gpu --rounds 1 -- --x 2",
+        ".venv/bin/python -m benchmarks.reproduce cgan --rounds 1 -- --x 2",
+    ]
+
+
+def test_the_gpu_form_has_no_keras(data_dir, tmp_path, monkeypatch):
+    gpu = {"is_available": True, "get_device_name": "A GPU", "get_device_capability": (8, 0)}
+    for name, value in gpu.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    worker = Mock(hello={}, peak_mb=1.0, **{"run_warm.return_value": 0.5})
+    monkeypatch.setattr(systems, "Worker", lambda *given: worker)
+    options = ["--gpu", "--rounds", "1", "--data-dir", str(data_dir), "--out", str(tmp_path)]
+    table = measure(parser().parse_args(options)).read_text()
+    assert "**Keras** not run: it is compared on the CPU alone" in table
+    rows = [line.split(" | ")[1] for line in table.splitlines() if "conditional GAN, batch" in line]
+    assert rows == ["plain PyTorch", "Ladder"]
 
 
 @pytest.mark.slow
-def test_make_bench_compares_everything(data_dir, tmp_path):
-    printed = make("bench", f"BENCH=--rounds 1 --data-dir {data_dir} --out {tmp_path}")
-    (result,) = tmp_path.glob("*.md")
-    table = result.read_text()
+def test_everything_is_compared(data_dir, tmp_path, monkeypatch, capsys):
+    short = {name: system._replace(steps=2, epochs=1) for name, system in SYSTEMS.items()}
+    monkeypatch.setattr(systems, "SYSTEMS", short)
+    options = ["--rounds", "1", "--data-dir", str(data_dir), "--out", str(tmp_path)]
+    table = measure(parser().parse_args(options)).read_text()
     assert table.count("\n## ") == 3
     assert table.count("| Ladder |") == len(SYSTEMS) + 1  # and the data path
     assert table.count("| plain PyTorch |") == 1
     if not KERAS.exists():
-        assert f"Keras is not run: {KERAS} is missing" in printed
+        assert f"Keras is not run: {KERAS} is missing" in capsys.readouterr().out
         pytest.skip(f"all but Keras: {KERAS.relative_to(ROOT)} is missing (`make bench`)")
     assert table.count("| Keras |") == len(SYSTEMS)
     assert table.count(" epochs |") == 2  # whole runs
 
 
 @pytest.mark.slow
-def test_the_gpu_form_runs_also_on_a_cpu(data_dir, tmp_path, monkeypatch):
-    for name, value in {
-        "is_available": True, "get_device_name": "A GPU", "get_device_capability": (8, 0)
-    }.items():  # fmt: skip
-        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)  # of this process alone
-    monkeypatch.setattr(systems, "SYSTEMS", {"cgan": SYSTEMS["cgan"]})
-    options = ["--gpu", "--rounds", "1", "--data-dir", str(data_dir), "--out", str(tmp_path)]
-    table = measure(parser().parse_args(options)).read_text()
-    assert "**Keras** not run: it is compared on the CPU alone" in table
-    assert [line.split(" | ")[1] for line in table.splitlines() if "batch 100" in line] == [
-        "plain PyTorch", "Ladder",
-    ]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_make_reproduce_quality_trains_and_scores(data_dir, tmp_path):
+def test_reproduce_quality_trains_and_scores(data_dir, tmp_path, capsys):
     places = f"--data-dir {data_dir} --out {tmp_path / 'quality.csv'} --runs {tmp_path / 'runs'}"
-    short = f"BENCH=--seeds 3 --split val {places} -- --trainer.max_steps 2"
-    printed = make("reproduce-quality", "PART=mnist-dense", short)
-    assert "seed 3: done" in printed
+    short = f"mnist-dense --seeds 3 --split val {places} -- --trainer.max_steps 2"
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main(short.split())
+    assert not ended.value.code
+    assert "seed 3: done" in capsys.readouterr().out
     (run,) = pd.read_csv(tmp_path / "quality.csv").to_dict("records")
     assert (run["steps"], run["split"], run["status"]) == (2, "val", "done")
     assert 0 < run["accuracy"] < 0.3

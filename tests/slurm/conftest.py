@@ -4,14 +4,14 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, skip
 from tests.slurm.cluster import Cluster, missing
 
 
 @pytest.fixture(scope="session")
 def cluster():
     if reason := missing():
-        pytest.skip(reason)
+        skip(reason)
     with Cluster() as cluster:
         yield cluster
 
