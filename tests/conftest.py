@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 
 from runtime import signals
+from tests import OPTIONAL
+from tests.commands.runs import cgan, classifier, gan, iris  # noqa: F401  # fixtures of all tests
 
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)  # the networks of tests are small: threads would mostly wait
@@ -20,19 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts its b
     signal.signal(signal.SIGINT, signal.default_int_handler)  # children inherit no handler
 
 
-# Tests without one of these marks see no optional library, whether it is installed or not.
-OPTIONAL = (
-    "gradio",
-    "mlflow",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "optuna",
-    "safetensors",
-    "wandb",
-)
-MARKS = {"extras", "browser", "slurm"}
-sys.modules.update(dict.fromkeys(OPTIONAL))  # None: it cannot be imported
+MARKS = {"extras", "browser", "slurm"}  # of tests that see the optional libraries
 libraries: dict[str, Any] = {}
 
 

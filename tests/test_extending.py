@@ -68,7 +68,8 @@ def test_all_examples_are_short():
 @pytest.mark.parametrize("kind", QUICK)
 def test_an_example_works_from_a_config_and_from_flags(kind, tmp_path):
     from_file, from_flags = (options(line, tmp_path) for line in EXAMPLES[kind].lines)
-    quick = [*QUICK[kind], "--trainer.max_steps=2", "--trainer.limit_val_batches=1",
+    pictures = f"--trainer.pictures={kind in ('callback', 'generative model')}".lower()
+    quick = [*QUICK[kind], "--trainer.max_steps=2", "--trainer.limit_val_batches=1", pictures,
              "--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path}/runs"
              ]  # fmt: skip
     cli.main([*from_file, *quick])
@@ -90,18 +91,9 @@ def test_an_example_works_from_a_config_and_from_flags(kind, tmp_path):
         cli.main(["sample", str(folder), "--count=4", "--trust=true"])
 
 
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
-    """The folder of a small run."""
-    root = tmp_path_factory.mktemp("runs")
-    cli.main(["fit", "--model=IrisMLP", "--data=Iris", "--trainer.max_steps=3",
-              "--trainer.log_every_n_steps=1", f"--trainer.default_root_dir={root}"])  # fmt: skip
-    return root / "irismlp" / "version_0"
-
-
-def test_a_command_is_a_function_at_an_import_path(run_folder, capsys):
+def test_a_command_is_a_function_at_an_import_path(iris, capsys):
     use, ask_for_help = EXAMPLES["command"].lines
-    table = cli.main([str(run_folder) if part == "RUN" else part for part in use])
+    table = cli.main([str(iris) if part == "RUN" else part for part in use])
     printed = capsys.readouterr().out
     assert len(re.findall(r"example \d+: \w+, probability 0\.\d{4}\n", printed)) == 3
     assert table.probability.is_monotonic_increasing

@@ -7,7 +7,6 @@ import pytest
 from matplotlib import pyplot
 
 import ladder
-from tests.commands.runs import cgan  # noqa: F401
 from tests.conftest import ROOT
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
@@ -21,7 +20,7 @@ def test_every_function_has_an_example_of_at_most_five_lines():
     assert max(example.count("\n") for example in EXAMPLES) <= 5
 
 
-def test_the_example_of_the_readme_runs(cgan):  # noqa: F811
+def test_the_example_of_the_readme_runs(cgan):
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     found: dict[str, Any] = {}
     exec(example.replace('"runs/cgan"', repr(str(cgan))), found)

@@ -25,6 +25,25 @@ from tests.datamodules.pictures import loaded, parts, write_classes, write_image
 from tests.datamodules.test_image_files import copied, photographs
 
 
+def sizes(data: Any) -> list[int]:
+    return [len(split.targets) for split in data.splits if split]
+
+
+def said(caught: list[warnings.WarningMessage], message: str) -> bool:
+    """Returns whether one warning was given, and begins so; none is False, others are errors."""
+    assert all(str(warning.message).startswith(message) for warning in caught)
+    assert len(caught) < 2
+    return bool(caught)
+
+
+def into(folder: str, photos: Path) -> Path:
+    """Moves all images into a folder below theirs, such as `train`."""
+    inner = photos.rename(photos.with_name("inner"))
+    photos.mkdir()
+    inner.rename(photos / folder)
+    return photos
+
+
 def test_images_are_decoded_in_order_with_the_label_of_their_folder(photos):
     data = loaded(photos, val_fraction=0.0, test_fraction=0.1)
     assert (data.image_shape, data.num_classes) == ((3, 8, 8), 2)
@@ -41,8 +60,8 @@ def test_images_are_decoded_in_order_with_the_label_of_their_folder(photos):
 
 def test_splits_are_stratified_seeded_and_apart(photos):
     data, again, other = loaded(photos), loaded(photos), loaded(photos, split_seed=1)
-    sizes = [split.targets.bincount().tolist() for split in data.splits if split]
-    assert sizes == [[7, 7], [2, 2], [1, 1]]
+    counts = [split.targets.bincount().tolist() for split in data.splits]
+    assert counts == [[7, 7], [2, 2], [1, 1]]
     assert len(set.union(*parts(data))) == 20
     assert parts(again) == parts(data)
     assert parts(other) != parts(data)
@@ -56,8 +75,7 @@ def test_given_splits_stay(train, test, val, tmp_path):
     for name in (train, test, *([val] if val else [])):
         write_classes(tmp_path / name, count=5)
     data = loaded(tmp_path)
-    sizes = [len(split.targets) for split in data.splits if split]
-    assert sizes == ([10, 10, 10] if val else [8, 2, 10])
+    assert sizes(data) == ([10, 10, 10] if val else [8, 2, 10])
     expected = set.union(*parts(loaded(tmp_path / test, test_fraction=0.2)))
     assert expected == parts(data)[2]
 
@@ -71,7 +89,7 @@ def test_images_without_classes(tmp_path):
     write_images(tmp_path / "more", 2)
     data = loaded(tmp_path, labels="none")
     assert (data.num_classes, data.class_names) == (None, None)
-    assert [len(split.targets) for split in data.splits if split] == [7, 2, 1]
+    assert sizes(data) == [7, 2, 1]
 
 
 def test_a_moved_folder_is_the_same_data_and_another_file_is_not(photos):
@@ -92,9 +110,7 @@ def more_images_elsewhere(photos: Path) -> Path:
 
 
 def given_test_images(photos: Path) -> Path:
-    inner = photos.rename(photos.with_name("inner"))
-    write_classes(photos / "test")
-    inner.rename(photos / "train")
+    write_classes(into("train", photos) / "test")
     return photos
 
 
@@ -113,8 +129,7 @@ def test_test_images_that_may_have_been_learned_are_said(change, options, is_sai
     data = loaded(change(photos), **options)
     with warnings.catch_warnings(record=True) as caught:
         data.check_test_split(state)
-    message = f"The images of {photos} have changed since the training"
-    assert [str(warning.message).startswith(message) for warning in caught] == [True] * is_said
+    assert said(caught, f"The images of {photos} have changed since the training") == is_said
 
 
 def test_a_path_object_is_kept_as_text(photos):
@@ -124,6 +139,7 @@ def test_a_path_object_is_kept_as_text(photos):
 
 
 def wide(folder: Path, width: int, count: int) -> None:
+    folder.mkdir(exist_ok=True)
     for i in range(count):
         random = np.random.default_rng([width, i, *folder.name.encode()])
         pixels = random.integers(0, 256, (20, width, 3), np.uint8)
@@ -131,16 +147,13 @@ def wide(folder: Path, width: int, count: int) -> None:
 
 
 def test_a_crop_that_loses_a_third_of_images_is_said_with_their_share(tmp_path):
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        wide(tmp_path / name, 29, count=10)  # loses 31 %
-    wide(tmp_path / "cat", 30, count=5)
+    for name, width, count in (("cat", 29, 10), ("dog", 29, 10), ("cat", 30, 5)):  # 29 loses 31 %
+        wide(tmp_path / name, width, count)
     message = r"a third or more of 5 of 20 images \(25%\), such as .*cat/wide0.png"
     for _ in range(2):  # the second time from the cache
         with pytest.warns(UserWarning, match=message):
             loaded(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         loaded(tmp_path, fit="pad")
         loaded(tmp_path, size=(8, 12))
     for size in ((12, 5), (6, 18)):  # all are too wide, or too high
@@ -150,7 +163,6 @@ def test_a_crop_that_loses_a_third_of_images_is_said_with_their_share(tmp_path):
 
 def test_white_edges_of_pad_are_no_background(tmp_path):
     for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
         wide(tmp_path / name, 40, count=10)
     data = loaded(tmp_path, channels=1, fit="pad")
     for image in map(read_image, data.files):
@@ -167,8 +179,7 @@ def test_images_that_use_few_of_16_bits_are_said(highest, is_said, tmp_path):
         Image.fromarray(random.integers(0, highest + 1, (8, 8), np.uint16)).save(path)
     with warnings.catch_warnings(record=True) as caught, suppress(UserError):
         loaded(tmp_path, channels=1)  # Black images are equal, so they cannot be cut.
-    message = f"100% of the training images in {tmp_path} are nearly black"
-    assert [str(warning.message).startswith(message) for warning in caught] == [True] * is_said
+    assert said(caught, f"100% of the training images in {tmp_path} are nearly black") == is_said
 
 
 @pytest.fixture
@@ -346,27 +357,23 @@ def test_copies_of_an_image_stay_in_one_split_if_wanted(near, tmp_path):
         image.save(folder / f"{i:02}.png")
         copied(image).save(folder / f"{i:02}.jpg")
     data = loaded(tmp_path, size=32, near_duplicates=near, test_fraction=0.3)
-    originals = [torch.stack([to_tensor(i, (3, 32, 32)) for i in photographs(20)]).flatten(1)]
-    sides = []
-    for split in data.splits:
-        distances = torch.cdist(split.inputs.flatten(1).float(), originals[0].float())
-        sides.append({*distances.argmin(dim=1).tolist()})
-    assert (sum(map(len, sides)) <= 22) == near
+    originals = torch.stack([to_tensor(i, (3, 32, 32)) for i in photographs(20)]).flatten(1).float()
+    places = (torch.cdist(s.inputs.flatten(1).float(), originals).argmin(1) for s in data.splits)
+    assert (sum(len(found.unique()) for found in places) <= 22) == near
     assert data.identity()["near_duplicates"] == near
 
 
 def test_images_of_given_splits_that_also_occur_in_training_are_said(photos):
-    inner = photos.rename(photos.with_name("inner"))
+    into("train", photos)
     for name in ("train", "val", "test"):
         write_classes(photos / name, count=6)
-    shutil.copytree(inner, photos / "train", dirs_exist_ok=True)
     for i in range(3):
         shutil.copy(photos / f"train/cat/{i}.png", photos / f"test/cat/{i}.png")
     shutil.copy(photos / "train/dog/0.png", photos / "val/cat/0.png")
     message = "4 images in .* equal another one; .* 4 of the 24 .* equal a training image: in given"
     with pytest.warns(UserWarning, match=message):
         data = loaded(photos)
-    assert [len(split.targets) for split in data.splits if split] == [20, 12, 12]
+    assert sizes(data) == [20, 12, 12]
 
 
 def test_images_that_differ_are_cut_as_the_classes_alone_would_be(tmp_path):
@@ -421,34 +428,21 @@ def test_classes_without_training_images_are_said(photos, tmp_path):
 
 
 def damaged_test(photos: Path) -> None:
-    inner = photos.rename(photos.with_name("inner"))
-    damage(write_classes(photos / "test"))
-    inner.rename(photos / "train")
+    damage(write_classes(into("train", photos) / "test"))
 
 
 def other_classes(photos: Path) -> None:
-    inner = photos.rename(photos.with_name("inner"))
-    write_classes(photos / "test", ("cat", "dgo"))
-    inner.rename(photos / "train")
+    write_classes(into("train", photos) / "test", ("cat", "dgo"))
 
 
 def twice_validation(photos: Path) -> None:
-    for name in ("train", "val", "valid"):
-        shutil.copytree(photos, photos.with_name("new") / name)
-    shutil.rmtree(photos)
-    photos.with_name("new").rename(photos)
-
-
-def too_deep(photos: Path) -> None:
-    inner = photos.rename(photos.with_name("inner"))
-    photos.mkdir()
-    inner.rename(photos / "archive")
+    into("train", photos)
+    for name in ("val", "valid"):
+        shutil.copytree(photos / "train", photos / name)
 
 
 def beside_train(photos: Path) -> None:
-    inner = photos.rename(photos.with_name("inner"))
-    write_images(photos / "new")
-    inner.rename(photos / "Train")
+    write_images(into("Train", photos) / "new")
 
 
 def beside_splits(photos: Path, given: str) -> None:
@@ -472,7 +466,8 @@ FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "classes": (other_classes, {}, "test and .*train have different classes, such as 'dgo'"),
     "two val": (twice_validation, {}, "has two folders for one split, val and valid: "),
     "too deep": (
-        too_deep, {}, "photos/archive has no images but folders of images: .*path .*one sub-fold",
+        partial(into, "archive"), {},
+        "photos/archive has no images but folders of images: .*path .*one sub-fold",
     ),
     "beside train": (
         beside_train, {}, "photos/Train has no images but folders of images: .*or train/ and",

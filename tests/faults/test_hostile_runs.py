@@ -23,7 +23,6 @@ import cli
 import ladder
 from pages import demo
 from runtime.errors import UserError
-from tests.commands.runs import cgan, classifier  # noqa: F401
 from tests.faults.runs import rounds
 
 EVIL = """

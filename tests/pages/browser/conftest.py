@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -46,3 +47,14 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=found(), args=[*OPTIONS])
         yield browser
         browser.close()
+
+
+def watched(page: Any) -> tuple[list[str], list[str]]:
+    """Returns lists that receive the addresses that a page asks for, and its errors."""
+    requests: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("websocket", lambda socket: requests.append(socket.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    return requests, errors

@@ -17,6 +17,7 @@ import pytest
 from tests.commands.runs import train
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
+from tests.pages.browser.conftest import watched
 from tests.test_cli import run
 
 pytestmark = pytest.mark.browser
@@ -66,12 +67,7 @@ def address(tmp_path_factory):
 def page(chromium, address):
     """The page, opened. Afterwards, it asked nobody else and reported no error."""
     page = chromium.new_page(viewport={"width": 1280, "height": 800})
-    requests: list[str] = []
-    errors: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("websocket", lambda socket: requests.append(socket.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    requests, errors = watched(page)
     page.set_default_timeout(WAIT)
     page.goto(address)
     page.get_by_role("tab", name="Draw a digit").wait_for()

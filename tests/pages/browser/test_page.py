@@ -11,6 +11,7 @@ from models import ConditionalGAN, SelfConditionedGAN
 from pages import export_html
 from pages.export_html import compute, read_page, save_page
 from tests.models.gans import SHAPE, small
+from tests.pages.browser.conftest import watched
 from tests.pages.test_export_html import MODELS, contrasting
 
 pytestmark = pytest.mark.browser
@@ -31,11 +32,7 @@ def opened(chromium, tmp_path):
     context = chromium.new_context()
     context.set_offline(True)
     page = context.new_page()
-    requests: list[str] = []
-    errors: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    requests, errors = watched(page)
     file = tmp_path / "generator.html"
 
     def opening(model: Any, size: tuple[int, int] = SIZES[0]) -> Any:
