@@ -1,7 +1,5 @@
 """Config files that somebody else wrote are read as plain values, or refused in one line."""
 
-from pathlib import Path
-
 import pytest
 
 from commands import config_files
@@ -37,9 +35,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED.items(), ids=range(len(REFUSED)))
-def test_a_config_that_is_not_safe_to_walk_is_one_line(
-    text: str, reason: str, tmp_path: Path
-) -> None:
+def test_a_config_that_is_not_safe_to_walk_is_one_line(text, reason, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(text)
     with pytest.raises(UserError) as refused:
@@ -50,7 +46,7 @@ def test_a_config_that_is_not_safe_to_walk_is_one_line(
     assert reason in line
 
 
-def test_a_config_that_is_no_text_or_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+def test_a_config_that_is_no_text_or_cannot_be_read_is_one_line(tmp_path):
     file = tmp_path / "config.yaml"
     for content in (bytes(range(256)), "a: 1".encode("utf-16")):
         file.write_bytes(content)
@@ -60,7 +56,7 @@ def test_a_config_that_is_no_text_or_cannot_be_read_is_one_line(tmp_path: Path) 
         yaml_files.read(tmp_path / "none.yaml")
 
 
-def test_aliases_and_merged_keys_are_read(tmp_path: Path) -> None:
+def test_aliases_and_merged_keys_are_read(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("a: &a {x: 1, y: [2]}\nb: {<<: *a, x: 3}\ntrainer: {max_time: 00:01:00:00}")
     config_files.check([file])  # `x` is in `b` once

@@ -33,16 +33,14 @@ IDENTITIES: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("data", "expected"), IDENTITIES)
-def test_an_identity_is_what_decides_the_examples(
-    data: InMemoryDataModule, expected: dict[str, Any]
-) -> None:
+def test_an_identity_is_what_decides_the_examples(data, expected):
     data.setup()
     assert data.identity() == data.state_dict()["identity"] == expected
     assert list(data.identity()) == list(expected)  # not a byte of a checkpoint changes
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's, of arguments that a program gives
-def test_a_data_set_from_the_command_line_has_the_same_identity() -> None:
+def test_a_data_set_from_the_command_line_has_the_same_identity():
     made = LightningCLI(
         BoringModel,
         InMemoryDataModule,
@@ -68,12 +66,9 @@ CONTRACT: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("data", "expected"), CONTRACT)
-def test_the_contract_is_known_before_any_data_is_read_and_holds(
-    data: InMemoryDataModule, expected: dict[str, Any]
-) -> None:
+def test_the_contract_is_known_before_any_data_is_read_and_holds(data, expected):
     assert {name: getattr(data, name) for name in expected} == expected
     data.setup()
-    assert data.splits is not None
     assert data.splits.train.inputs.shape[1:] == data.input_shape
     names, columns = data.class_names, data.feature_names
     assert names is None or len(names) == data.num_classes
@@ -101,7 +96,7 @@ class Undeclared(InMemoryDataModule):
         return Splits(split, None, split)
 
 
-def test_a_shape_is_read_from_the_examples_and_a_wrong_declaration_is_refused() -> None:
+def test_a_shape_is_read_from_the_examples_and_a_wrong_declaration_is_refused():
     assert Undeclared(batch_size=1).input_shape == (2, 3)
     data = Undeclared(batch_size=1)
     data.image_shape = (1, 2, 3)
@@ -109,7 +104,7 @@ def test_a_shape_is_read_from_the_examples_and_a_wrong_declaration_is_refused() 
         data.setup()
 
 
-def test_a_data_set_is_used_again_after_a_resumed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_is_used_again_after_a_resumed_run(monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "7")
     data = Gates("xor")
     data.load_state_dict(data.state_dict() | {"seed": 3})
@@ -118,7 +113,7 @@ def test_a_data_set_is_used_again_after_a_resumed_run(monkeypatch: pytest.Monkey
     assert data.seed == 7
 
 
-def test_an_excerpt_stands_for_a_split_in_the_order_of_its_classes() -> None:
+def test_an_excerpt_stands_for_a_split_in_the_order_of_its_classes():
     split = Split(torch.arange(3000), torch.arange(3000) // 1000)
     found = Undeclared(batch_size=1).excerpt(split, 300)
     shares = found.targets.bincount() / 300
@@ -134,7 +129,7 @@ def test_an_excerpt_stands_for_a_split_in_the_order_of_its_classes() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_cut_has_the_rows_of_scikit_learn_in_their_order(seed: int) -> None:
+def test_a_cut_has_the_rows_of_scikit_learn_in_their_order(seed):
     random = np.random.default_rng(seed)
     classes = random.permutation(np.repeat(range(7), random.integers(20, 200, 7)))
     n = len(classes)
@@ -143,12 +138,11 @@ def test_a_cut_has_the_rows_of_scikit_learn_in_their_order(seed: int) -> None:
     theirs = train_test_split(
         range(n), test_size=round(0.3 * n), random_state=seed, stratify=classes
     )
-    assert cut is not None
     assert [kept.inputs.tolist(), cut.inputs.tolist()] == [sorted(rows) for rows in theirs]
     assert torch.equal(kept.targets, whole.targets[kept.inputs])
 
 
-def test_the_data_set_of_the_documentation_is_loaded_identified_and_batched() -> None:
+def test_the_data_set_of_the_documentation_is_loaded_identified_and_batched():
     example: dict[str, Any] = {}
     exec(EXAMPLES["data set"].python, example)
     data = example["Bands"](num_train=120)

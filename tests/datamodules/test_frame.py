@@ -1,7 +1,5 @@
 """Images brought to the form of the training images."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -25,7 +23,7 @@ SQUARES = on_black((slice(4, 14), slice(5, 9)), (slice(4, 8), slice(2, 12)))
 MNIST_LIKE = Frame((1, 28, 28), 255.0, None, "crop", 0.0, 20 / 28, (0.5, 0.5))
 
 
-def test_background_extent_and_centre_are_measured() -> None:
+def test_background_extent_and_centre_are_measured():
     measured = measure(SQUARES)
     assert (measured["background"], measured["extent"]) == (0.0, 0.5)
     assert measured["centre"] == pytest.approx((7.5 / 20, 7.0 / 20))
@@ -33,18 +31,18 @@ def test_background_extent_and_centre_are_measured() -> None:
     assert inverted == measured | {"background": 255.0}
 
 
-def test_figures_of_any_size_have_no_typical_extent() -> None:
+def test_figures_of_any_size_have_no_typical_extent():
     boxes = [(slice(4, 4 + size), slice(5, 9)) for size in (5, 10, 15)]
     assert measure(on_black(*boxes))["extent"] is None
 
 
 @pytest.mark.parametrize("images", [Stripes(1), Stripes(3)])
-def test_photograph_like_images_have_no_background(images: Stripes) -> None:
+def test_photograph_like_images_have_no_background(images):
     images.setup()
     assert images.frame() == Frame(images.image_shape, 255.0, images.class_names)
 
 
-def test_a_data_set_measures_its_training_images_without_random_numbers() -> None:
+def test_a_data_set_measures_its_training_images_without_random_numbers():
     data = Images("digits")
     before = data.frame()
     assert before == Frame((1, 28, 28), 255.0)  # nothing is loaded
@@ -58,7 +56,7 @@ def test_a_data_set_measures_its_training_images_without_random_numbers() -> Non
     assert flowers.frame().background is None
 
 
-def test_a_checkpoint_keeps_the_frame_as_plain_values(tmp_path: Any) -> None:
+def test_a_checkpoint_keeps_the_frame_as_plain_values(tmp_path):
     data = Images("digits")
     data.setup()
     torch.save({"Images": data.state_dict()}, tmp_path / "it.ckpt")
@@ -67,21 +65,19 @@ def test_a_checkpoint_keeps_the_frame_as_plain_values(tmp_path: Any) -> None:
     assert Frame.of_checkpoint(old) == Frame((1, 28, 28), 255.0)
     old["Images"]["frame"]["class_names"] = ["a\nb", 1]
     frame = Frame.of_checkpoint(old)
-    assert frame is not None
     assert frame.class_names == ("a\\nb", "1")
 
 
-def test_a_training_image_passes_unchanged() -> None:
+def test_a_training_image_passes_unchanged():
     data = Images("digits")
     data.setup()
-    assert data.splits is not None
     for pixels in data.splits.train.inputs[:20]:
         result, note = to_frame(Image.fromarray(pixels[0].numpy()), data.frame())
         assert torch.equal(result, pixels)
         assert note == ""
 
 
-def test_without_a_background_an_image_is_only_resized() -> None:
+def test_without_a_background_an_image_is_only_resized():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)
     result, note = to_frame(Image.fromarray(pixels), Frame((1, 20, 20), 255.0))
     assert np.array_equal(result[0].numpy(), pixels)
@@ -89,7 +85,7 @@ def test_without_a_background_an_image_is_only_resized() -> None:
 
 
 @pytest.mark.parametrize("light", [True, False])
-def test_a_drawn_square_is_scaled_and_placed_as_the_training_images_were(light: bool) -> None:
+def test_a_drawn_square_is_scaled_and_placed_as_the_training_images_were(light):
     drawn = np.full((100, 150), 0, np.uint8)
     drawn[10:50, 80:110] = 255
     pixels, note = to_frame(Image.fromarray(255 - drawn if light else drawn), MNIST_LIKE)
@@ -100,7 +96,7 @@ def test_a_drawn_square_is_scaled_and_placed_as_the_training_images_were(light: 
     assert note == (inverted if light else "")
 
 
-def test_figures_whose_size_varies_are_inverted_but_not_scaled() -> None:
+def test_figures_whose_size_varies_are_inverted_but_not_scaled():
     drawn = np.full((56, 56), 250, np.uint8)
     drawn[8:48, 20:30] = 10
     image = Image.fromarray(drawn)
@@ -109,7 +105,7 @@ def test_figures_whose_size_varies_are_inverted_but_not_scaled() -> None:
     assert note.startswith("dark on light")
 
 
-def test_a_blank_page_is_said_to_have_no_figure() -> None:
+def test_a_blank_page_is_said_to_have_no_figure():
     noise = np.random.default_rng(0).normal(200, 5, (90, 90)).clip(0, 255).astype(np.uint8)
     for page in (noise, np.full((90, 90), 240, np.uint8)):
         assert to_frame(Image.fromarray(page), MNIST_LIKE)[1].endswith(
@@ -118,7 +114,7 @@ def test_a_blank_page_is_said_to_have_no_figure() -> None:
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_photographs_are_resized_as_in_training(fit: Any) -> None:
+def test_photographs_are_resized_as_in_training(fit):
     pixels = np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     result, note = to_frame(image, Frame((3, 16, 16), fit=fit))

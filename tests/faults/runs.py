@@ -81,7 +81,7 @@ def command(
     """Starts a command. One rank gets the fault. The output goes to `<logs>/<rank>.log`."""
 
     def work() -> None:
-        ladder_cli.DEFAULT_CALLBACKS = CALLBACKS  # type: ignore[assignment]
+        ladder_cli.DEFAULT_CALLBACKS = CALLBACKS
         if processes == 1:
             for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
                 os.environ.pop(name, None)
@@ -160,7 +160,16 @@ def on_write(name: str, act: Callable[[Any], object], count: int = 1) -> None:
                 act(stream)
         return stream
 
-    builtins.open = io.open = opened  # type: ignore[assignment]
+    builtins.open = io.open = opened
+
+
+def raising(code: int, *names: object) -> Callable[..., Any]:
+    """Returns a function that fails as a file system does."""
+
+    def refuse(*_: object, **__: object) -> Any:
+        raise OSError(code, os.strerror(code), *names)
+
+    return refuse
 
 
 # -- afterwards -----------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ def difference(one: Any, other: Any) -> float:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], Any]], Run]:
+def whole(tmp_path_factory):
     """The run of each kind in one process, without a stop."""
     runs: dict[Callable[[], Any], Run] = {}
 
@@ -214,9 +214,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], An
 
 @pytest.mark.ddp
 @pytest.mark.parametrize("seed", range(rounds(full=20, short=3)))
-def test_a_run_goes_on_with_another_number_of_processes(
-    seed: int, tmp_path: Path, whole: Callable[[Callable[[], Any]], Run]
-) -> None:
+def test_a_run_goes_on_with_another_number_of_processes(seed, tmp_path, whole):
     kind, parts, run = KINDS[seed % len(KINDS)], draw(seed), Run(tmp_path)
     print(kind.__name__, *parts)
     for part in parts:

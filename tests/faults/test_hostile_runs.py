@@ -23,7 +23,6 @@ import cli
 import ladder
 from pages import demo
 from runtime.errors import UserError
-from tests.commands.runs import cgan, classifier  # noqa: F401
 from tests.faults.runs import rounds
 
 EVIL = """
@@ -307,7 +306,7 @@ Make = Callable[[str, str], contextlib.AbstractContextManager[Run]]
 
 
 @pytest.fixture
-def made(tmp_path: Path, request: pytest.FixtureRequest) -> Make:
+def made(tmp_path, request):
     @contextlib.contextmanager
     def made(name: str, command: str) -> Iterator[Run]:
         """Yields a run for a command. Its code can be imported from its folder and from above."""
@@ -326,13 +325,13 @@ def made(tmp_path: Path, request: pytest.FixtureRequest) -> Make:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_sound_run_passes(command: str, made: Make) -> None:
+def test_a_sound_run_passes(command, made):
     """Otherwise the commands would refuse hostile runs for another reason."""
     with made("", command) as run:
         COMMANDS[command](str(run.folder))
 
 
-def test_hostile_runs_run_no_code_and_write_nothing_outside(made: Make) -> None:
+def test_hostile_runs_run_no_code_and_write_nothing_outside(made):
     assert len(RUNS) >= 200
     wrong = []
     for name, command in cases():

@@ -54,9 +54,7 @@ def quick_load() -> Callable[..., Any]:
     ("kind", "kept", "least"),
     [("GAN", 2, rounds(full=10_000, short=150)), ("classifier", 1, rounds(full=1000, short=70))],
 )
-def test_a_run_after_a_power_cut(
-    kind: str, kept: int, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_after_a_power_cut(kind, kept, least, tmp_path, monkeypatch):
     root, whole, log = tmp_path / "root", tmp_path / "whole", tmp_path / "log"
     keep, store = f"--checkpoint.keep_last={kept}", Store(tmp_path / "store")
     fault = partial(power.record, root, log)
@@ -135,7 +133,7 @@ def numbers(row: dict[str, Any]) -> dict[str, float]:
 # -- tools ----------------------------------------------------------------------------------------
 
 
-def test_samples_after_a_power_cut(tmp_path: Path, uninterrupted: Callable[..., Path]) -> None:
+def test_samples_after_a_power_cut(tmp_path, uninterrupted):
     root, log, store = tmp_path / "root", tmp_path / "log", Store(tmp_path / "store")
     left = tmp_path / "left"
     run, flushed = str(runs.folder_of(uninterrupted("GAN"))), set[bytes]()
@@ -154,7 +152,7 @@ def test_samples_after_a_power_cut(tmp_path: Path, uninterrupted: Callable[..., 
                     assert len(arrays["images"]) == 4
 
 
-def test_the_image_cache_after_a_power_cut(tmp_path: Path) -> None:
+def test_the_image_cache_after_a_power_cut(tmp_path):
     root, log, store = tmp_path / "root", tmp_path / "log", Store(tmp_path / "store")
     root.mkdir()
     images = [root / f"{i}.png" for i in range(4)]
@@ -184,7 +182,7 @@ def test_the_image_cache_after_a_power_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.extras
-def test_a_search_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_after_a_power_cut(tmp_path, monkeypatch):
     optuna = pytest.importorskip("optuna")
     root, log, store = tmp_path / "root", tmp_path / "log", Store(tmp_path / "store")
     config, space = tmp_path / "some.yaml", tmp_path / "space.yaml"

@@ -12,7 +12,7 @@ AXIS = torch.linspace(-0.5, 1.5, 5)
 POINTS, TARGETS = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1])
 
 
-def test_points_lie_on_the_decision_surface() -> None:
+def test_points_lie_on_the_decision_surface():
     surface = torch.sigmoid(10 * AXIS[None, :] + AXIS[:, None] - 5)
     axes = draw_surface(AXIS, surface, POINTS, TARGETS, "OR").axes[0]
     shown = [scatter.get_offsets().tolist() for scatter in axes.collections[-2:]]
@@ -23,7 +23,7 @@ def test_points_lie_on_the_decision_surface() -> None:
 
 
 @pytest.mark.parametrize(("low", "drawn"), [(0.46, False), (0.4, True)])
-def test_an_undecided_surface_says_so_and_has_no_line(low: float, drawn: bool) -> None:
+def test_an_undecided_surface_says_so_and_has_no_line(low, drawn):
     surface = torch.linspace(low, 0.52, 25).view(5, 5)
     axes = draw_surface(AXIS, surface, POINTS, TARGETS, "XOR").axes[0]
     undecided = "XOR: undecided, P(1) is 0.46 to 0.52 everywhere"
@@ -31,7 +31,7 @@ def test_an_undecided_surface_says_so_and_has_no_line(low: float, drawn: bool) -
     assert any(isinstance(part, QuadContourSet) for part in axes.collections) == drawn
 
 
-def test_a_curve_names_its_errors_and_shows_truth_data_and_fit() -> None:
+def test_a_curve_names_its_errors_and_shows_truth_data_and_fit():
     x = torch.linspace(0, 1, 5)
     fit = x + torch.tensor([0, 0, -0.5, 0, 0.1])
     axes = draw_curve(x, x, fit, x[:, None], x[:, None] + 0.25, "x1").axes[0]
@@ -42,7 +42,7 @@ def test_a_curve_names_its_errors_and_shows_truth_data_and_fit() -> None:
     assert [*data.get_ydata()] == pytest.approx((x + 0.25).tolist())
 
 
-def test_heat_maps_have_the_first_variable_to_the_right() -> None:
+def test_heat_maps_have_the_first_variable_to_the_right():
     axis, truth = torch.arange(9.0).view(3, 3) % 3, torch.arange(9.0).view(3, 3)
     figure = draw_heat_maps(axis, truth, truth + 0.5)
     meshes = [axes.collections[0] for axes in figure.axes[:3]]

@@ -10,7 +10,7 @@ from models import FunctionMLP
 from models.networks import FeedForward
 
 
-def test_a_picture_has_a_box_for_each_layer_below_its_heading() -> None:
+def test_a_picture_has_a_box_for_each_layer_below_its_heading():
     found = layers_of(FunctionMLP(network=partial(FeedForward, hidden=[5, 6])))
     axes = draw_networks(found).axes[0]
     texts = [text.get_text() for text in axes.texts if text.get_text()]
@@ -21,7 +21,7 @@ def test_a_picture_has_a_box_for_each_layer_below_its_heading() -> None:
 
 
 @pytest.mark.parametrize(("layers", "columns"), [(LONGEST, 1), (2 * LONGEST + 1, 3), (200, 6)])
-def test_a_deep_network_has_several_columns(layers: int, columns: int) -> None:
+def test_a_deep_network_has_several_columns(layers, columns):
     axes = draw_networks({"network": [Layer("ReLU", (1,))] * layers}).axes[0]
     assert len({box.get_x() for box in axes.patches}) == columns
     assert len(axes.patches) == layers
