@@ -83,7 +83,7 @@ def _explained(part: str, file: Path) -> Iterator[None]:
     try:
         yield
     except (ArgumentError, ValueError, TypeError, KeyError) as error:
-        unknown = re.search(r"(?:keyword argument|Option) '([^']+)'", str(error))
+        unknown = re.search(r"(?:keyword argument|[Oo]ption) '([^']+)'", str(error))
         reason = shorten(str(error).rpartition("Parser key ")[2], 200)
         reason = f"this version does not know '{unknown[1]}'" if unknown else reason
         problem = UserError(f"{file}: its {part} cannot be built: {reason}. Use the version of "

@@ -222,10 +222,11 @@ def test_mistakes_are_explained_in_one_line(
         assert "\n" not in str(refused.value)
 
 
-LATER = {  # what a later version may have written, and what the line names
+LATER = {  # what another version may have written, and what the line names
     "of_later": ({"of_later": 1}, "does not know 'of_later'"),
     "nested": ({"network": {"class_path": "ResidualConvNet", "init_args": {"of_later": 1}}},
                "does not know 'of_later'"),
+    "group": ({"average": {"decay": 0.9, "half_life": 0.0}}, "does not know 'half_life'"),
     "class": ({"network": {"class_path": "models.convnets.OfLater"}}, "OfLater"),
     "value": ({"label_smoothing": "of_later"}, "of_later"),
 }  # fmt: skip
