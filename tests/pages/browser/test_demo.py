@@ -59,7 +59,7 @@ def address(tmp_path_factory):
         time.sleep(0.1)
     yield f"http://127.0.0.1:{port}"
     server.send_signal(signal.SIGINT)
-    assert server.wait(30) == 0
+    assert server.wait(120) == 0
     assert "Traceback" not in log.read_text()
 
 
