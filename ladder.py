@@ -22,7 +22,7 @@ from commands.lightning_run import Options, run_as_function, train
 from commands.maximize import maximize
 from commands.predict import classify_images as classify
 from commands.predict import predict
-from commands.sample import Samples, draw, sample
+from commands.sample import SampledImages, sample, sample_images
 from commands.sweep import sweep
 from figures.pictures import mosaic
 from models.base import Module
@@ -32,12 +32,12 @@ from runtime.errors import UserError
 from runtime.files import METRICS, read_json
 
 __all__ = [
-    "Run", "Samples", "UserError", "classify", "compare", "curves", "data_of", "demo", "draw",
-    "export", "figure", "layers", "load", "maximize", "plot", "predict", "quiet", "sample", "score",
-    "sweep", "train",
+    "Run", "SampledImages", "UserError", "classify", "compare", "curves", "data_of", "demo",
+    "export", "figure", "layers", "load", "maximize", "plot", "predict", "quiet", "sample",
+    "sample_images", "score", "sweep", "train",
 ]  # fmt: skip
 
-SPLITS = {"val": "validate", "test": "test"}
+COMMAND_OF_SPLIT = {"val": "validate", "test": "test"}
 
 
 def quiet() -> None:
@@ -64,9 +64,9 @@ def score(
     Returns a row for each score. The column `floor` is a generator's score if its images were real
     ones; it is empty for other models.
     """
-    if split not in SPLITS:
-        raise UserError(f"there is no split {split!r}: one of {', '.join(SPLITS)}")
-    trainer = run_as_function([SPLITS[split], "--ckpt_path", str(run)], options).trainer
+    if split not in COMMAND_OF_SPLIT:
+        raise UserError(f"there is no split {split!r}: one of {', '.join(COMMAND_OF_SPLIT)}")
+    trainer = run_as_function([COMMAND_OF_SPLIT[split], "--ckpt_path", str(run)], options).trainer
     scores = {
         name.removeprefix(f"{split}/"): float(value)
         for name, value in trainer.callback_metrics.items()

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import Tensor
 
-from callbacks.results import data_of
-from datamodules.frame import class_names
+from callbacks.results import datamodule_of
+from datamodules.input_spec import class_names
 from figures.pictures import mosaic, publish
 from figures.style import styled
 
@@ -24,9 +24,9 @@ EXAMPLES = 20  # images at most
 def draw_data(trainer: Trainer, folder: Path) -> None:
     """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a `table()`.
 
-    Images are one of each class, as far as `EXAMPLES` reach, or the first ten without classes.
+    Images are one of each class, at most `EXAMPLES`, or the first ten without classes.
     """
-    if (data := data_of(trainer)) is None:
+    if (data := datamodule_of(trainer)) is None:
         return
     if len(data.image_shape or ()) == 3 and data.splits is not None:
         train = data.splits.train
@@ -38,18 +38,18 @@ def draw_data(trainer: Trainer, folder: Path) -> None:
         draw = partial(mosaic, images, titles, min(10, len(images)), cell=1.6)
         publish(trainer, folder, "data_examples", draw)
     if (table := data.table()) is not None:
-        publish(trainer, folder, "data_head", partial(draw_head, table))
-        publish(trainer, folder, "data_pairs", partial(draw_pairs, table, data.unit))
+        publish(trainer, folder, "data_head", partial(plot_head, table))
+        publish(trainer, folder, "data_pairs", partial(plot_pairs, table, data.unit))
 
 
 def first_of_each_class(targets: Tensor) -> list[int]:
-    """Returns the place of the first example of each class in targets (N,)."""
+    """Returns the index of the first example of each class in targets (N,)."""
     return [int((targets == k).nonzero()[0]) for k in targets.unique().tolist()]
 
 
 @styled
-def draw_head(table: "DataFrame", rows: int = 5) -> Figure:
-    """Draws the first rows of a table."""
+def plot_head(table: "DataFrame", rows: int = 5) -> Figure:
+    """Plots the first rows of a table."""
     head = table.head(rows).reset_index(names="").astype(str)
     figure = Figure((1.75 * len(head.columns), 0.42 * (len(head) + 1)))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -62,8 +62,8 @@ def draw_head(table: "DataFrame", rows: int = 5) -> Figure:
 
 
 @styled
-def draw_pairs(table: "DataFrame", unit: str = "") -> Figure:
-    """Draws every pair of columns against each other, coloured by the last column, the class."""
+def plot_pairs(table: "DataFrame", unit: str = "") -> Figure:
+    """Plots every pair of columns against each other, coloured by the last column, the class."""
     import matplotlib.pyplot as plt
     import seaborn as sns
 

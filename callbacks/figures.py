@@ -9,8 +9,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from callbacks.data_figures import draw_data
 from callbacks.function_fit import draw_function
-from callbacks.network import draw_network, table
-from figures.curves import STAGES, draw_curves, split_name
+from callbacks.network import draw_network, summary_table
+from figures.curves import STAGE_TITLES, plot_curves, split_name
 from figures.pictures import figures_folder, warn_if_it_fails
 from figures.style import write_figure
 from metrics import SCORES, direction, title
@@ -31,7 +31,7 @@ class Figures(Callback):
             draw_data(trainer, folder)
         if getattr(trainer, "prints_summary", False):
             # Lightning's callback prints question marks for a model with several networks.
-            rank_zero_info(table(summarize(pl_module)))  # Every rank runs the model.
+            rank_zero_info(summary_table(summarize(pl_module)))  # Every rank runs the model.
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = figures_folder(trainer)
@@ -50,7 +50,7 @@ def _draw_log(folder: Path) -> None:
             import pandas as pd
 
             table = pd.read_csv(metrics).groupby("step").last().dropna(axis=1, how="all")
-            figure = draw_curves(table, panels_of([*table]))
+            figure = plot_curves(table, panels_of([*table]))
             write_figure(folder / "curves.png", figure, vector=True)
 
 
@@ -60,7 +60,7 @@ def panels_of(names: list[str]) -> dict[str, list[str]]:
     panels: dict[str, list[str]] = {}
     for name in names:
         stage, quantity = split_name(name)
-        if stage not in STAGES or quantity.startswith(("accuracy/", "accuracy_")):  # by class
+        if stage not in STAGE_TITLES or quantity.startswith(("accuracy/", "accuracy_")):  # by class
             continue
         if quantity in scores or f"floor/{quantity}" in names:
             better = direction(quantity)

@@ -8,15 +8,15 @@ import torch
 from lightning import Trainer
 from torch import Tensor, nn
 
-from callbacks.results import data_of, say
+from callbacks.results import datamodule_of, rank_zero_print
 from datamodules.base import InMemoryDataModule
-from figures.functions import draw_curve, draw_heat_maps, draw_surface, errors_of
+from figures.functions import describe_errors, plot_curve, plot_heat_maps, plot_surface
 from figures.pictures import publish
 from models.base import eval_mode
 from models.classifier import is_classifier
 from models.regressor import is_regressor
 
-MARGIN, RESOLUTION = 0.5, 201  # of a surface: beyond the points, and points along each axis
+SURFACE_MARGIN, RESOLUTION = 0.5, 201  # of a surface: beyond the points, and points along each axis
 
 
 def draw_function(trainer: Trainer, model: Any, folder: Path | None) -> None:
@@ -25,18 +25,18 @@ def draw_function(trainer: Trainer, model: Any, folder: Path | None) -> None:
     `decision_surface.png` is for two inputs and two classes (the gates), `function_fit.png` for a
     regressor, whose errors it also prints. Call it on every rank, because weights may be sharded.
     """
-    data = data_of(trainer)
+    data = datamodule_of(trainer)
     if data is None or data.splits is None:
         return
     points, targets = data.splits.test
     if is_regressor(model):
         _draw_fit(trainer, model, data, folder, points, targets)
     elif is_classifier(model) and model.num_classes == 2 and data.input_shape == (2,):
-        low, high = points.min().item() - MARGIN, points.max().item() + MARGIN
+        low, high = points.min().item() - SURFACE_MARGIN, points.max().item() + SURFACE_MARGIN
         axis = torch.linspace(low, high, RESOLUTION)
         surface = probability_surface(model, axis)
         if folder is not None:
-            draw = partial(draw_surface, axis, surface, points, targets, data.title)
+            draw = partial(plot_surface, axis, surface, points, targets, data.title)
             publish(trainer, folder, "decision_surface", draw)
 
 
@@ -50,17 +50,17 @@ def _draw_fit(
 ) -> None:
     with eval_mode(model), torch.no_grad():
         fit = model(points.to(model.device)).view_as(truth).float().cpu()
-    say(trainer, f"Fit at {len(points):,} points: {errors_of(truth, fit)}.")
+    rank_zero_print(trainer, f"Fit at {len(points):,} points: {describe_errors(truth, fit)}.")
     if folder is None or points.shape[1] > 2:
         return
     title, one = fit_title(data.title, model), points.shape[1] == 1
     if one:
         assert data.splits is not None
-        draw = partial(draw_curve, points[:, 0], truth[:, 0], fit[:, 0], *data.splits.train, title)
+        draw = partial(plot_curve, points[:, 0], truth[:, 0], fit[:, 0], *data.splits.train, title)
     else:
         side = len(points[:, 0].unique())
         axis, truth, fit = (x.view(side, side) for x in (points[:, 1], truth, fit))
-        draw = partial(draw_heat_maps, axis, truth, fit, title)
+        draw = partial(plot_heat_maps, axis, truth, fit, title)
     publish(trainer, folder, "function_fit", draw, vector=one)
 
 

@@ -13,7 +13,7 @@ from models.base import is_logging_step
 from runtime.errors import RunFailedError
 from runtime.preemption import Agreement
 
-POINTS, LONGEST = 50, 50  # points of a curve at least, and steps between two at most
+MIN_POINTS, MAX_EVERY = 50, 50  # least points of a curve, and most steps between two
 
 
 class StepMonitor(Callback):
@@ -33,10 +33,10 @@ class StepMonitor(Callback):
         if getattr(trainer, "chooses_log_interval", False):
             steps = trainer.estimated_stepping_batches
             known = steps != -1 and not math.isinf(steps)
-            chosen = min(LONGEST, max(1, int(steps) // POINTS)) if known else LONGEST
+            chosen = min(MAX_EVERY, max(1, int(steps) // MIN_POINTS)) if known else MAX_EVERY
             trainer.log_every_n_steps = chosen  # type: ignore[attr-defined]  # a connector's
         self._examples, self._seconds = 0, 0.0
-        self._mark = time.perf_counter()  # A run resumed within an epoch has no epoch start.
+        self._mark = time.perf_counter()  # because a run resumed within an epoch has no epoch start
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = time.perf_counter()
@@ -49,7 +49,7 @@ class StepMonitor(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not waits(pl_module.device) or is_logging_step(trainer):
+        if not is_asynchronous(pl_module.device) or is_logging_step(trainer):
             losses = _losses(pl_module, outputs).items()
             bad = [f"loss '{name}'" for name, loss in losses if not loss.isfinite()]
             self._check(trainer, bad)
@@ -70,7 +70,7 @@ class StepMonitor(Callback):
         """Ends the run if something was found on any rank."""
         if bad and not self._found:
             self._found = f"{bad[0]}: {_place(trainer)}"
-        if not self._agreement.reached(bool(self._found), wait=wait):
+        if not self._agreement.agree_to_stop(bool(self._found), wait=wait):
             return
         found = self._found or f"a loss of another process: {_place(trainer)}"
         rates = ", ".join(f"{o.param_groups[0]['lr']:.3g}" for o in trainer.optimizers)
@@ -80,7 +80,7 @@ class StepMonitor(Callback):
         )
 
 
-def waits(device: torch.device) -> bool:
+def is_asynchronous(device: torch.device) -> bool:
     """Returns whether reading a number from this device waits for its queue."""
     return device.type != "cpu"
 

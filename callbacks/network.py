@@ -10,13 +10,13 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.model_summary import ModelSummary
 from torch import Tensor, nn
 
-from figures.network import Layer, draw_networks
+from figures.network import Layer, plot_networks
 from figures.pictures import publish, warn_if_it_fails
 from models.base import eval_mode
 from models.generative import is_generative
 
 
-def table(summary: ModelSummary) -> str:
+def summary_table(summary: ModelSummary) -> str:
     """Formats names, types and numbers of parameters of the parts that have any, as lines."""
     parts = zip(summary.layer_names, summary.layer_types, summary.param_nums, strict=True)
     rows = [part for part in parts if part[2]]
@@ -32,7 +32,7 @@ def draw_network(trainer: Trainer, model: LightningModule, folder: Path) -> None
     """Draws `network.png` and `.svg` of a model's networks."""
     with warn_if_it_fails("network.png"):
         if networks := layers_of(model):
-            publish(trainer, folder, "network", partial(draw_networks, networks), vector=True)
+            publish(trainer, folder, "network", partial(plot_networks, networks), vector=True)
 
 
 def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
@@ -46,7 +46,7 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
             return {}
         example = example.to(model.device)
         return {"network": _layers(model, lambda: model(example), {"input": example})}
-    drawn = model.draw(2, torch.Generator().manual_seed(0))
+    drawn = model.draw_latents(2, torch.Generator().manual_seed(0))
     latents, labels = (x if x is None else x.to(model.device) for x in drawn)
     assert latents is not None
     given = {"noise": latents}
@@ -54,7 +54,7 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
         given["class"] = latents.new_zeros(2, model.num_classes or 1)
     images = latents.new_zeros(2, *model.image_shape)
     networks = {
-        "generator": _layers(model.sampler, lambda: model(latents, labels), given),
+        "generator": _layers(model.eval_network, lambda: model(latents, labels), given),
         "discriminator": _layers(model, lambda: model.realness(images, labels), {"image": images}),
     }
     return {name: layers for name, layers in networks.items() if not layers[-1].is_input}
@@ -64,9 +64,9 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
 def _layers(
     network: nn.Module, compute: Callable[[], Any], inputs: dict[str, Tensor]
 ) -> list[Layer]:
-    """Returns the inputs, and the modules with weights or without parts, as they are called.
+    """Returns the inputs, and the modules with weights or without children, in the order of calls.
 
-    A module that is called twice has its parameters once.
+    Parameters of a module that is called twice are counted once.
     """
     found = [Layer(name, _shape(tensor), 0, True) for name, tensor in inputs.items()]
     counted: set[Tensor] = set()

@@ -57,20 +57,20 @@ def run(args: list[str], own_process: bool) -> Any:
         return print(help_text())
     if name in ("-V", "--version"):
         return print(version_text())
-    cpu.let_waiting_threads_sleep()  # before anything imports torch
+    cpu.limit_thread_spinning()  # before anything imports torch
     path, summary = COMMANDS.get(name, ("", ""))
     if path == LIGHTNING:
         if not {"-h", "--help"}.isdisjoint(options) and "all" not in options:
             return print(FIT if name == "fit" else SCORE.format(command=name, summary=summary))
         return run_lightning(args, own_process)
     with cpu.imports(own_process):
-        function = find(name)
+        function = find_command(name)
         from commands import arguments  # needs jsonargparse
 
     return arguments.call(function, name, options)
 
 
-def find(name: str) -> Callable[..., Any]:
+def find_command(name: str) -> Callable[..., Any]:
     """Returns the function of the command with this name or import path.
 
     The error for an unknown name lists those that are near, also by the first word of their

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from results import RECORDS, RUNS, find_runs
-from results.run import STAGES
+from results.run import SCORED_STAGES
 from results.tables import Row, as_text, read_runs, report, short
 from runtime.errors import UserError, printable
 
@@ -36,7 +36,7 @@ def compare(
         text = f"there is no run in {', '.join(map(str, places))}"
         raise UserError(f"{text}: no folder with {' or '.join(RECORDS)}.")
     if list:
-        listed = pd.DataFrame(map(_row, read_runs(found, [*STAGES, "train"])))
+        listed = pd.DataFrame(map(_row, read_runs(found, [*SCORED_STAGES, "train"])))
         print(as_text(listed, index=False))
         return listed
     read = read_runs(found)

@@ -11,7 +11,7 @@ import yaml
 
 from runtime.errors import UserError, did_you_mean
 from runtime.files import ROOT
-from runtime.yaml_files import EXPECTED, LOADER, read
+from runtime.yaml_files import EXPECTED_OPTIONS, LOADER, read
 
 CONFIG = ("--config", "-c")
 OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
@@ -28,7 +28,7 @@ def given_files(args: list[str]) -> list[Path]:
     return [Path(value) for option, value in values(args) if option in CONFIG]
 
 
-def check(files: Iterable[Path]) -> None:
+def check_configs(files: Iterable[Path]) -> None:
     """Refuses what YAML's loader accepts by mistake or reports without the name of the file."""
     for file in files:
         if not file.is_file():
@@ -39,7 +39,7 @@ def check(files: Iterable[Path]) -> None:
         if "config" in found:
             raise UserError(f"{file}: 'config' is no option here. Give both files with --config.")
         if not isinstance(found.get("trainer"), dict | None):
-            raise UserError(f"{file}: {EXPECTED}")
+            raise UserError(f"{file}: {EXPECTED_OPTIONS}")
 
 
 def warn_of_replaced_callbacks(files: Iterable[Path]) -> None:
@@ -70,7 +70,7 @@ def _not_found(file: Path) -> str:
 
 
 def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[str, int]]:
-    """Yields each key in dotted form, with its line number, and refuses what is twice or astray."""
+    """Yields each key in dotted form with its line number; refuses duplicate and misplaced keys."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _keys_of(item, prefix, file)

@@ -1,4 +1,4 @@
-"""LightningCLI for fit, validate and test: run folders, checkpoints by name, last lines."""
+"""LightningCLI for fit, validate and test, with run folders and checkpoints found by name."""
 
 import io
 import os
@@ -25,13 +25,13 @@ from commands.parser import (
     keep_own_hyperparameters,
 )
 from datamodules.base import InMemoryDataModule
-from datamodules.frame import Frame
+from datamodules.input_spec import InputSpec
 from models.generative import is_generative
 from runtime import checkpoints, cluster, signals, trust, yaml_files
 from runtime.class_defaults import defaults_of_the_new_class
-from runtime.cpu import take_subnormal_numbers_as_zero
+from runtime.cpu import flush_denormals
 from runtime.errors import UserError, user_error_in
-from runtime.files import check_links, named
+from runtime.files import check_links, file_errors
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
@@ -40,7 +40,7 @@ STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option 
 
 
 @contextmanager
-def shorter_help() -> Iterator[None]:
+def hide_subclasses_in_help() -> Iterator[None]:
     """Leaves out the classes that an option may name, which are every module of torch."""
     text = io.StringIO()
     try:
@@ -101,16 +101,16 @@ class LadderCLI(LightningCLI):
             args = [args[0], "--ckpt_path", *args[1:]]  # `test RUN`
         args, self._guard = with_config_of_run(args)
         self.files = config_files.given_files(args)
-        config_files.check(self.files)
+        config_files.check_configs(self.files)
         config_files.warn_of_replaced_callbacks(self.files)
         if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
-            with self._guard(), defaults_of_the_new_class(), shorter_help():
+            with self._guard(), defaults_of_the_new_class(), hide_subclasses_in_help():
                 return self.parser.parse_args(args)
         except ArgumentError as error:
             own = self._subcommand_parsers[args[0]].get_defaults().keys()
-            raise UserError(errors.of_parser(str(error), args, own, CLASSES)) from None
+            raise UserError(errors.explain_parser_error(str(error), args, own, CLASSES)) from None
 
     @property
     def options(self) -> Namespace:
@@ -147,7 +147,7 @@ class LadderCLI(LightningCLI):
             wanted = checkpoints.newest(folder, resume=True)  # None at its first start
         if wanted is not None:
             self.checkpoint = checkpoints.resolve(wanted, folder, command == "fit")
-            step = checkpoints.step_of(self.checkpoint) or 0
+            step = checkpoints.saved_step(self.checkpoint) or 0
             run = self._folder_of_checkpoint or self.checkpoint
             if by_user and self._folder_of_checkpoint and not self.options.trust:
                 check_links(run)  # before anything is written there
@@ -165,12 +165,12 @@ class LadderCLI(LightningCLI):
     # --- The parts of a run ---
 
     def before_instantiate_classes(self) -> None:
-        """Arranges the process: subnormal numbers and signals."""
-        take_subnormal_numbers_as_zero()  # a model may start torch's threads, before its trainer
+        """Sets up the process: subnormal numbers and signals."""
+        flush_denormals()  # a model may start torch's threads, before its trainer
         if not self._saves:
             signals.restore()  # a signal may end it at once
         if self.subcommand == "fit":
-            cluster.insist_on_data(self.options.data)
+            cluster.require_mnist_in_job(self.options.data)
 
     def instantiate_classes(self) -> None:
         try:
@@ -244,7 +244,7 @@ class LadderCLI(LightningCLI):
         """Refuses data whose classes the model does not know."""
         data, path = self.datamodule, self.checkpoint
         if isinstance(data, InMemoryDataModule) and path and path.is_file():  # not sharded
-            data.check_classes(Frame.of_checkpoint(checkpoints.contents(path)))
+            data.check_classes(InputSpec.of_checkpoint(checkpoints.contents(path)))
 
     before_validate = before_test
 
@@ -303,13 +303,13 @@ def with_config_of_run(
     config = folder / "config.yaml"
     if not config.is_file():
         return args, nullcontext
-    with named(config):
+    with file_errors(config):
         config.read_bytes()  # raises if the disk refuses, which is no mistake of the user
     beside = os.path.relpath(folder / "../..")  # not where the config says
     args = [args[0], "--config", str(config), f"--trainer.default_root_dir={beside}", *args[1:]]
     if given.get("--trust", "false").lower() == "true":
         return args, nullcontext
-    config_files.check(overlays)
+    config_files.check_configs(overlays)
     words = [value for _, value in pairs]  # of the user alone
     words += [value for _, value in trust.leaves([yaml_files.read(file) for file in overlays])]
     return args, partial(trust.only_trusted, yaml_files.read(config), config, words)

@@ -37,7 +37,7 @@ def add_shared_options(parser: LightningArgumentParser) -> None:
 
 
 def keep_own_hyperparameters(model: LightningModule) -> None:
-    """Removes what the data offered and the model's class does not take from its `hparams`."""
+    """Removes values of the data from a model's `hparams` that its class does not take."""
     own = default_init_args(f"{type(model).__module__}.{type(model).__qualname__}")
     for name in FROM_DATA:
         if name not in own:

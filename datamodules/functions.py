@@ -19,7 +19,7 @@ OPERATORS: dict[type, Any] = {
     ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
 }  # fmt: skip
 CONSTANTS = {"pi": np.float64(np.pi), "e": np.float64(np.e)}  # division by zero gives inf
-FUNCTIONS = {  # and their numbers of arguments
+FORMULA_FUNCTIONS = {  # and their numbers of arguments
     **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"), 1),
     **dict.fromkeys(("exp", "log", "sqrt", "abs", "sign", "floor", "ceil"), 1),
     **{"minimum": 2, "maximum": 2, "where": 3},
@@ -82,7 +82,7 @@ class Functions(InMemoryDataModule):
         )
 
     def _axis(self, num_points: int) -> np.ndarray:
-        """Returns the places on each axis of the largest grid with at most so many points."""
+        """Returns the coordinates along an axis of the largest grid with at most `num_points`."""
         return np.linspace(-np.pi, np.pi, math.floor(num_points ** (1 / self.dimensions) + 1e-9))
 
     def _split(self, axis: np.ndarray) -> Split:
@@ -123,7 +123,7 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
             case ast.Compare(ops=[op], left=left, comparators=[right]) if type(op) in OPERATORS:
                 # Floats, so that + adds comparisons.
                 return OPERATORS[type(op)](value(left), value(right)) * 1.0
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if FUNCTIONS.get(
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if FORMULA_FUNCTIONS.get(
                 name
             ) == len(args):
                 return getattr(np, name)(*map(value, args))
@@ -133,7 +133,7 @@ def evaluate(expression: str, variables: Mapping[str, np.ndarray]) -> np.ndarray
         with np.errstate(all="ignore"):
             values = value(ast.parse(expression.strip(), mode="eval").body)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        known = ", ".join([*names, *FUNCTIONS])
+        known = ", ".join([*names, *FORMULA_FUNCTIONS])
         raise UserError(
             f"function {expression!r:.80} cannot be evaluated ({error}): set --data.function to "
             f"something like 'sin(x)'; names are {known}"

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
-from datamodules.image_files import SUFFIXES, Fit, decode, find_files, find_images, read_arrays
+from datamodules.image_files import SUFFIXES, Fit, decode, find_images, list_files, read_arrays
 from runtime.errors import UserError, printable
-from runtime.ranges import Positive, Seed, Share
+from runtime.ranges import Fraction, Positive, Seed
 
 SPLITS = {  # by the names of folders, in small letters
     "train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val",
@@ -32,9 +32,9 @@ class OwnImages(InMemoryDataModule):
 
     Args:
         path: The folder, or the file.
-        val_fraction: Share of the training images that becomes the validation split, if none is
-            given; 0: none.
-        test_fraction: Share of the images that becomes the test split, if none is given.
+        val_fraction: Fraction of the training images for the validation split, if none is given;
+            0: none.
+        test_fraction: Fraction of the images for the test split, if none is given.
         split_seed: Decides which images are cut, independently of the run's seed.
         mirrors: The mirror image of each image is an equally valid image.
         batch_size: Images per batch, summed over all processes.
@@ -48,8 +48,8 @@ class OwnImages(InMemoryDataModule):
     def __init__(
         self,
         path: str,
-        val_fraction: Share = 0.1,
-        test_fraction: Share = 0.1,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
         split_seed: Seed = 0,
         mirrors: bool = False,
         batch_size: Positive = 64,
@@ -119,7 +119,7 @@ class OwnImages(InMemoryDataModule):
             )
 
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
-        """Cuts off a split of different images, which equal ones join on both sides."""
+        """Cuts off a split, and keeps equal images on the same side."""
         fraction, seed = self.hparams[option], self.hparams["split_seed"]
         groups = duplicate_groups(train.inputs, self.near_duplicates)
         rows = torch.from_numpy(np.sort(np.unique(groups, return_index=True)[1]))
@@ -155,7 +155,7 @@ def _resolve(path: str) -> Path:
 
 
 def duplicate_groups(images: torch.Tensor, near: bool) -> np.ndarray:
-    """Returns numbers (N,) of images uint8 (N, C, H, W), which are the same for equal ones.
+    """Returns group numbers (N,) of images uint8 (N, C, H, W): equal images have the same number.
 
     With `near`, they are the same for equal average hashes: the levels of 8 x 8 parts of the image
     that are above their mean. That finds nine of ten copies of photographs as JPEG.
@@ -244,7 +244,7 @@ class ImageFolder(OwnImages):
         rank_zero_warn(f"{problem}. They are left out.")
 
     def _report_others(self) -> None:
-        if others := sorted({*find_files(self.path)} - {*self.files}):
+        if others := sorted({*list_files(self.path)} - {*self.files}):
             other = printable(str(others[0].relative_to(self.path)))
             rank_zero_info(
                 f"Files left out: {len(others)}, such as {other}. "

@@ -6,18 +6,18 @@ from models.drift import Drift
 from models.flow import Flow
 from models.gan import losses as losses  # so that the command line finds them by name
 from models.gan.conditional import ConditionalGAN
-from models.gan.discriminator import NonSaturating, PlainHead
+from models.gan.conditional_discriminators import ACGANDiscriminator, ProjectionDiscriminator
+from models.gan.discriminator import NonSaturating, PlainDiscriminator
 from models.gan.gan import GAN
-from models.gan.heads import AuxiliaryHead, ProjectionHead
+from models.gan.instance_noise import InstanceNoise
 from models.gan.lecture import (
     LectureGenerator,
     LectureTrunk,
-    NormalizedSigmoidHead,
-    SoftmaxHead,
+    NormalizedSigmoidDiscriminator,
+    SoftmaxDiscriminator,
 )
 from models.gan.networks import ModernGenerator, ModernTrunk
 from models.gan.self_conditioned import SelfConditionedGAN
-from models.gan.tricks import View
 from models.gates import GateLogistic, GateMLP
 from models.image_classifiers import ImageClassifier
 from models.iris import IrisMLP
@@ -36,8 +36,11 @@ from models.regressor import FunctionMLP
 from models.unet import UNet
 
 __all__ = [
+    "GAN",
     "VGG16",
+    "ACGANDiscriminator",
     "Classifier",
+    "ConditionalGAN",
     "ConvNet",
     "Drift",
     "FeedForward",
@@ -46,29 +49,26 @@ __all__ = [
     "GateLogistic",
     "GateMLP",
     "ImageClassifier",
+    "InstanceNoise",
     "IrisMLP",
     "LectureConvNet",
-    "MuonWithAdam",
-    "OneHiddenLayer",
-    "PlaneGenerator",
-    "PlaneTrunk",
-    "PlaneVelocity",
-    "ResNet9",
-    "ResidualConvNet",
-    "UNet",
-    "VariationalAutoencoder",
-    "GAN",
-    "AuxiliaryHead",
-    "ConditionalGAN",
     "LectureGenerator",
     "LectureTrunk",
     "ModernGenerator",
     "ModernTrunk",
+    "MuonWithAdam",
     "NonSaturating",
-    "NormalizedSigmoidHead",
-    "PlainHead",
-    "ProjectionHead",
+    "NormalizedSigmoidDiscriminator",
+    "OneHiddenLayer",
+    "PlainDiscriminator",
+    "PlaneGenerator",
+    "PlaneTrunk",
+    "PlaneVelocity",
+    "ProjectionDiscriminator",
+    "ResNet9",
+    "ResidualConvNet",
     "SelfConditionedGAN",
-    "SoftmaxHead",
-    "View",
+    "SoftmaxDiscriminator",
+    "UNet",
+    "VariationalAutoencoder",
 ]

@@ -1,4 +1,4 @@
-"""A variational autoencoder: images to a few numbers, and back."""
+"""A variational autoencoder: encodes images as a few numbers and decodes these."""
 
 from typing import Any, Literal, cast
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.distributed import share_of
+from models.distributed import draw_local
 from models.gan.networks import (
     GeneratorCallable,
     ModernGenerator,
@@ -25,15 +25,15 @@ Parts = dict[str, Tensor]  # of a loss, scalars
 class VariationalAutoencoder(OneNetwork, Generative):
     """An encoder to a normal distribution of latents, and a decoder back (Kingma and Welling 2014).
 
-    Trained to a high evidence lower bound: ELBO = E[log p(image | latent)] - KL(q || N(0, 1)), in
-    nats per image. The decoder alone draws images from normal latents.
+    Training maximizes the evidence lower bound, ELBO = E[log p(image | latent)] - KL(q || N(0, 1)),
+    in nats per image. The decoder alone generates images from normal latents.
 
     Args:
         image_shape: (C, H, W) of the data's images.
-        num_classes: Number of classes, which both networks are told; None: not told.
+        num_classes: Number of classes; both networks get the class vector. None: unconditional.
         encoder: From image_shape to the encoder up to its last layer.
         decoder: From (input_dim, image_shape) to the decoder.
-        conditional: Tell the class, if the data have any.
+        conditional: Give the class to the model, if the data have classes.
         latent_dim: Size of the latent.
         likelihood: Of a pixel: `bernoulli`, or `gaussian` with the standard deviation `sigma`.
         sigma: See `likelihood`.
@@ -65,32 +65,32 @@ class VariationalAutoencoder(OneNetwork, Generative):
             "posterior": nn.Linear(features + classes, 2 * latent_dim),
             "decoder": decoder(latent_dim + classes, self.image_shape),
         }
-        self.train_network(nn.ModuleDict(parts))
+        self.set_network(nn.ModuleDict(parts))
 
     @property
-    def sampler(self) -> nn.Module:
-        """The decoder to draw with: that of the moving average if there is one."""
-        decoder: nn.Module = cast(Any, self.evaluated)["decoder"]
+    def eval_network(self) -> nn.Module:
+        """The decoder to sample with: that of the moving average if there is one."""
+        decoder: nn.Module = cast(Any, super().eval_network)["decoder"]
         return decoder
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) -> mean and log variance of their latents, (B, latent_dim) each."""
         network = cast(Any, self.active)
         features = network["trunk"](images.to(self.dtype))
-        both = full_precision(network["posterior"](self.with_classes(features, labels)))
+        both = full_precision(network["posterior"](self.append_class_vectors(features, labels)))
         mean, log_variance = both.chunk(2, dim=1)
         return mean, log_variance
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
-        return self._decode(self.sampler, latents, labels)
+        return self._decode(self.eval_network, latents, labels)
 
     def _decode(self, decoder: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
-        images: Tensor = decoder(self.with_classes(latents.to(self.dtype), labels))
+        images: Tensor = decoder(self.append_class_vectors(latents.to(self.dtype), labels))
         return images.clamp(0, 1)
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W) -> what the decoder makes of their mean latents."""
+        """Images (B, C, H, W) -> their reconstructions, decoded from the mean latents."""
         return self(self.encode(images, labels)[0], labels)
 
     def elbo(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +101,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
         return self.log_likelihood(decoded, images), kl(mean, log_variance)
 
     def log_likelihood(self, decoded: Tensor, images: Tensor) -> Tensor:
-        """Log likelihoods (B,) of images under what was decoded, both (B, C, H, W)."""
+        """Log likelihoods (B,) of images given the decoded ones, both (B, C, H, W)."""
         with torch.autocast(images.device.type, enabled=False):
             decoded = full_precision(decoded).flatten(1)
             images = images.to(decoded.dtype).flatten(1)
@@ -113,7 +113,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        noise = share_of(torch.randn, len(images), self.latent_dim, device=images.device)
+        noise = draw_local(torch.randn, len(images), self.latent_dim, device=images.device)
         likelihoods, divergences = self.elbo(images, labels, noise)
         loss = self.beta * divergences.mean(dim=0).sum() - likelihoods.mean()
         self.log_means({"loss": loss.detach()} | _parts_of(likelihoods, divergences))

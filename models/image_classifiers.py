@@ -11,13 +11,13 @@ from torch import Tensor
 
 from models.base import NetworkCallable
 from models.classifier import Classifier
-from models.distributed import share_of
+from models.distributed import draw_local
 from models.networks import IMAGES, ResidualConvNet
-from runtime.ranges import NonNegative, NonNegativeFloat, Share
+from runtime.ranges import Fraction, NonNegative, NonNegativeFloat
 
 
 class ImageClassifier(Classifier):
-    """A classifier that moves and deforms its training images at random.
+    """A classifier with random geometric augmentation of its training images.
 
     Args:
         input_shape: (C, H, W) of the images.
@@ -29,10 +29,10 @@ class ImageClassifier(Classifier):
         shear: Largest slant, in columns per row of distance from the center.
         flip: Mirror every other image, left to right; `auto`: follow `mirrors`.
         flip_in_evaluation: With `flip`, average the logits of each image and its mirror image.
-        shift_in_evaluation: Average the logits of each image and its copies that are moved by up to
-            so many pixels; 1: of nine, which takes nine times as long.
+        shift_in_evaluation: Test-time augmentation: average the logits over all shifts by up to
+            this number of pixels; 1: nine shifts, which takes nine times as long.
         erase: Side in pixels of a square set to 0, anywhere.
-        mirrors: The data set's answer to `flip: auto`: yes for clothes, no for digits.
+        mirrors: The value for `flip: auto`, set by the data: true for clothes, false for digits.
         **classifier: As for `Classifier`.
     """
 
@@ -43,7 +43,7 @@ class ImageClassifier(Classifier):
         network: NetworkCallable = ResidualConvNet,
         shift: NonNegativeFloat = 0.0,
         rotation: NonNegativeFloat = 0.0,
-        zoom: Share = 0.0,
+        zoom: Fraction = 0.0,
         shear: NonNegativeFloat = 0.0,
         flip: bool | Literal["auto"] = False,
         flip_in_evaluation: bool = False,
@@ -69,7 +69,7 @@ class ImageClassifier(Classifier):
         return reduce(torch.add, map(super().forward, views)) / len(views)
 
     def _moved(self, images: Tensor) -> list[Tensor]:
-        """Returns images (B, C, H, W) at all shifts, with zeros where nothing moves in."""
+        """Returns images (B, C, H, W) at all shifts, padded with zeros."""
         largest = self.shift_in_evaluation
         if not largest:
             return [images]
@@ -99,19 +99,19 @@ class Augmentation:
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
         if self.shift or self.rotation or self.zoom or self.shear or self.flip:
-            images = transform(images, self.draw(images))
+            images = transform(images, self.draw_latents(images))
         return erase(images, self.erase) if self.erase else images
 
-    def draw(self, images: Tensor) -> Tensor:
+    def draw_latents(self, images: Tensor) -> Tensor:
         """Draws random matrices (B, 2, 3) for `transform`."""
         count, device = len(images), images.device
-        random = share_of(_rand_by_number, count, 6, device=device).T * 2 - 1
+        random = draw_local(_rand_by_number, count, 6, device=device).T * 2 - 1
         angle = random[0] * math.radians(self.rotation)
         cos, sin, shear = angle.cos(), angle.sin(), random[1] * self.shear
         across, down = 1 + random[2] * self.zoom, 1 + random[3] * self.zoom
         if self.flip:
             across = across * torch.where(
-                share_of(torch.rand, count, device=device) < 0.5, -1.0, 1.0
+                draw_local(torch.rand, count, device=device) < 0.5, -1.0, 1.0
             )
         x, y = random[4] * self.shift, random[5] * self.shift
         rows = [
@@ -145,8 +145,8 @@ def erase(images: Tensor, size: int) -> Tensor:
     """Sets a square anywhere in each image (B, C, H, W) to 0: DeVries and Taylor 2017, cutout."""
     height, width = images.shape[2:]
     count, device = len(images), images.device
-    top = share_of(partial(torch.randint, height), count, 1, device=device) - size // 2
-    left = share_of(partial(torch.randint, width), count, 1, device=device) - size // 2
+    top = draw_local(partial(torch.randint, height), count, 1, device=device) - size // 2
+    left = draw_local(partial(torch.randint, width), count, 1, device=device) - size // 2
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
     in_rows = (rows >= top) & (rows < top + size)  # (B, H)
     in_columns = (columns >= left) & (columns < left + size)  # (B, W)

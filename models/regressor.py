@@ -46,7 +46,7 @@ class FunctionMLP(OneNetwork):
         self.input_shape = tuple(input_shape)
         built = network(self.input_shape, 1)
         check_fit(built, self.input_shape, 1)
-        self.train_network(built)
+        self.set_network(built)
         self.example_input_array = torch.zeros(2, *input_shape)
         self.sup_error = nn.ModuleDict({"val": MaxMetric(), "test": MaxMetric()})
 

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from models.base import Module
 from runtime.errors import UserError
-from runtime.ranges import Share
+from runtime.ranges import Fraction
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Schedule:
 
     Args:
         shape: `constant`, or falling to 0 at the end as a `cosine` or a line (`linear`).
-        hold: Share of the run before the learning rate begins to fall.
-        warmup: Share of the run in which it first rises from 0.
+        hold: Fraction of the run before the learning rate begins to fall.
+        warmup: Fraction of the run in which it first rises from 0.
     """
 
     shape: Literal["constant", "cosine", "linear"] = "constant"
-    hold: Share = 0.0
-    warmup: Share = 0.0
+    hold: Fraction = 0.0
+    warmup: Fraction = 0.0
 
     def factor(self, step: int, total: float) -> float:
         """Returns the factor in a step of a run of `total` steps."""
@@ -73,12 +73,12 @@ class Averaging:
     """The moving average that a model is evaluated with.
 
     Args:
-        decay: Share of the average that one update keeps, such as 0.999; 0: there is no average.
+        decay: Fraction of the average that one update keeps, such as 0.999; 0: there is no average.
     """
 
-    decay: Share = 0.0
+    decay: Fraction = 0.0
 
-    def of(self, network: nn.Module) -> "MovingAverage | None":
+    def build(self, network: nn.Module) -> "MovingAverage | None":
         """Returns an average that starts at the network's weights, or None."""
         return MovingAverage(network, self.decay) if self.decay else None
 
@@ -136,19 +136,19 @@ class OneNetwork(Module):
         self.save_hyperparameters()  # also those of the subclass
         self.average, self.make_optimizer, self.schedule = average, optimizer, schedule
 
-    def train_network(self, network: nn.Module) -> None:
+    def set_network(self, network: nn.Module) -> None:
         """Sets the network that is trained."""
-        self.network, self.ema = network, self.average.of(network)
+        self.network, self.ema = network, self.average.build(network)
 
     @property
-    def evaluated(self) -> nn.Module:
+    def eval_network(self) -> nn.Module:
         """The network to evaluate with: the moving average if there is one."""
         return self.network if self.ema is None else self.ema.network
 
     @property
     def active(self) -> nn.Module:
         """In training the network, otherwise the one to evaluate with."""
-        return self.network if self.training else self.evaluated
+        return self.network if self.training or self.ema is None else self.ema.network
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.network.parameters(), self.make_optimizer)

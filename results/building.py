@@ -14,7 +14,7 @@ from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from datamodules.base import InMemoryDataModule
-from datamodules.frame import Frame
+from datamodules.input_spec import InputSpec
 from models.base import Module
 from runtime import checkpoints
 from runtime.cpu import choose_precision
@@ -40,7 +40,7 @@ def model_of(path: Path, trust: bool) -> Any:
         checked: dict[str, Any] = {"trust": True} if issubclass(found, Module) else {}
         with _explained(name, path), isolate_rng():
             model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
-    model.frame = Frame.of_checkpoint(content)
+    model.input_spec = InputSpec.of_checkpoint(content)
     return model
 
 
@@ -79,7 +79,7 @@ def _build(data: dict[str, Any], file: Path) -> InMemoryDataModule:
 
 @contextmanager
 def _explained(part: str, file: Path) -> Iterator[None]:
-    """Says in one line why a part of a run cannot be built, as jsonargparse says in many."""
+    """Raises a one-line UserError if a part of a run cannot be built."""
     try:
         yield
     except (ArgumentError, ValueError, TypeError, KeyError) as error:

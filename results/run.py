@@ -16,11 +16,11 @@ import pandas as pd
 
 from runtime import yaml_files
 from runtime.errors import UserError, printable, require_printable
-from runtime.files import METRICS, check_links, read_json, whole_lines
+from runtime.files import METRICS, check_links, complete_lines, read_json
 
 RUNS = Path("runs")
 RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run
-STAGES = ("val", "test")
+SCORED_STAGES = ("val", "test")
 LONGEST_LINE = 100_000  # letters of a log's line
 
 Scores = dict[str, float | None]  # by stage and name: `test/frechet`; None: not computable
@@ -108,7 +108,7 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The values of the config by their dotted names. A class stands for its `class_path`."""
+        """The values of the config by their dotted names. A class has its `class_path`."""
         settings = {}
         for name, value in _by_dotted_name(self.config):
             plain = value is None or isinstance(value, int | float)
@@ -117,7 +117,7 @@ class Run:
 
     # -- what it reached --
 
-    def scores(self, stages: Sequence[str] = STAGES) -> Scores:
+    def scores(self, stages: Sequence[str] = SCORED_STAGES) -> Scores:
         """Returns the scores by stage and name.
 
         Those in `metrics.json` take precedence. For a stage that is not in it, the scores are the
@@ -130,7 +130,7 @@ class Run:
             found |= logged if recorded is None else recorded
         return found
 
-    def floors(self, stages: Sequence[str] = STAGES) -> Scores:
+    def floors(self, stages: Sequence[str] = SCORED_STAGES) -> Scores:
         """Returns the scores of real images by stage and name."""
         found = [self._recorded(stage, "floor") or {} for stage in stages]
         return {name: value for part in found for name, value in part.items()}
@@ -204,7 +204,7 @@ def _by_dotted_name(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tup
 def _lines_of(file: Path) -> list[str]:
     """Returns the whole lines of a log; none without that file."""
     try:
-        lines = whole_lines(file).splitlines()
+        lines = complete_lines(file).splitlines()
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
     if max(map(len, lines), default=0) > LONGEST_LINE:

@@ -15,16 +15,17 @@ from matplotlib.figure import Figure
 
 import metrics
 from figures.style import styled, write_figure
-from results.run import STAGES, Run, Scores
+from results.run import SCORED_STAGES, Run, Scores
 from runtime.errors import UserError, printable
 from runtime.files import write
 
 SEED = "seed_everything"
-UNRELATED = ["trainer.default_root_dir", "ckpt_path", "experiment"]  # not to the results
+UNRELATED = ["trainer.default_root_dir", "ckpt_path", "experiment"]  # do not affect results
 WIDEST = 24  # letters of a setting's value in the terminal
-MOST = 40  # runs in a picture
+MAX_RUNS_IN_PICTURE = 40  # runs in a picture
 ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", None: ""}
-PANEL, LINE, LETTER = 2.7, 0.36, 0.115  # width of a panel, height of a run, width of a letter, inch
+# Width of a panel, height of a run, width of a letter, inch
+PANEL, HEIGHT, LETTER = 2.7, 0.36, 0.115
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Row:
     steps: float | None  # that it has logged
 
 
-def read_runs(folders: Sequence[Path], stages: Sequence[str] = STAGES) -> list[Row]:
+def read_runs(folders: Sequence[Path], stages: Sequence[str] = SCORED_STAGES) -> list[Row]:
     """Reads the runs in these folders, with their scores of these stages.
 
     A run of which a file is broken is skipped with a warning. Texts in files of others are made
@@ -84,8 +85,8 @@ def report(runs: Sequence[Row], folder: Path) -> pd.DataFrame:
     frame = pd.concat([differing(runs).T, _frame(runs, "scores").T, floors], axis=1)
     write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
     written = [folder / "comparison.csv"]
-    if len(runs) > MOST:
-        print(f"No picture of more than {MOST} runs.")
+    if len(runs) > MAX_RUNS_IN_PICTURE:
+        print(f"No picture of more than {MAX_RUNS_IN_PICTURE} runs.")
     elif len(runs) > 1 and (figure := plot_runs(runs)) is not None:
         written.append(folder / "comparison.png")
         write_figure(written[-1], figure, vector=True)
@@ -117,8 +118,8 @@ def table(runs: Sequence[Row]) -> pd.DataFrame:
 def differing(runs: Sequence[Row]) -> pd.DataFrame:
     """Returns the settings in which runs differ, a row each, with a column for each run.
 
-    None also stands for a setting that a run does not have. Below a class that differs, settings
-    count only if runs that have them differ.
+    None also means that a run does not have the setting. Settings below a class that differs are
+    listed only if runs that have them differ.
     """
     frame = _frame(runs, "settings").drop(UNRELATED, errors="ignore")
     seen = {name: {*row} for name, row in zip(frame.index, frame.to_numpy(), strict=True)}
@@ -160,7 +161,7 @@ def as_text(frame: pd.DataFrame, index: bool = True) -> str:
 
 @styled
 def plot_runs(runs: Sequence[Row]) -> Figure | None:
-    """Draws a panel for each score that two runs have: a dot for each run, a bar for real images.
+    """Plots a panel for each score that two runs have: a dot for each run, a bar for real images.
 
     Returns None if no two runs share a score. Scores by class are left out.
     """
@@ -171,7 +172,10 @@ def plot_runs(runs: Sequence[Row]) -> Figure | None:
     floors, names = _frame(runs, "floors").reindex(scores.index), [*scores.columns]
     columns = min(4, len(scores))
     rows = -(-len(scores) // columns)
-    size = (LETTER * max(map(len, names)) + PANEL * columns, rows * (1.5 + LINE * len(runs)) + 0.6)
+    size = (
+        LETTER * max(map(len, names)) + PANEL * columns,
+        rows * (1.5 + HEIGHT * len(runs)) + 0.6,
+    )
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     for panel, (name, values) in zip(panels, scores.iterrows(), strict=False):

@@ -50,9 +50,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             for folder in path.parents[1:5]:  # up to the one that has the folder of all runs
-                files.flush(folder)
+                files.fsync(folder)
         if (log := path.parent.parent / "metrics.csv").exists():
-            files.flush(log)  # it has the rows before the checkpoint, which nobody logs again
+            files.fsync(log)  # a resumed run does not log the rows before the checkpoint again
         files.write(path, lambda partial: _save(checkpoint, partial))
 
     def load_checkpoint(
@@ -88,7 +88,7 @@ def link(name: Path, target: Path) -> None:
         files.write(name, lambda copy: shutil.copyfile(target, copy))
     else:
         partial.replace(name)
-        files.flush(name.parent)
+        files.fsync(name.parent)
 
 
 def contents(path: Path) -> dict[str, Any]:
@@ -239,8 +239,8 @@ def resolve(
 def newest(folder: Path, resume: bool = False) -> Path | None:
     """Returns the newest sound checkpoint in or below a folder; None if there is none.
 
-    The dates of files decide only between runs, because a clock may have jumped. Within a run it is
-    the one of the highest step, whoever saved it.
+    Dates of files decide only between runs, because a clock may have jumped. Within a run, the
+    checkpoint with the highest step is the newest.
 
     Args:
         folder: A run's folder or one above.
@@ -262,7 +262,7 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
             elif not (resume and _missing_to_resume(path)):
                 return path
     for path in found:
-        with files.named(path):
+        with files.file_errors(path):
             path.read_bytes()  # raises if the disk refuses, which is not the same as none
     return None
 
@@ -272,18 +272,18 @@ def _rank(path: Path) -> tuple[bool, float, bool, str]:
     step = 0.0
     if is_of_the_end := path.name != "best.ckpt":
         try:
-            step = step_of(path) or 0.0
+            step = saved_step(path) or 0.0
         except Exception:  # damaged, and perhaps the newest
             step = math.inf
     return is_of_the_end, step, path.name == "last.ckpt", path.name
 
 
 def _missing_to_resume(path: Path) -> str:
-    with files.named(path):
+    with files.file_errors(path):
         return ", ".join(key for key in RESUMABLE if key not in contents(path))
 
 
-def step_of(path: str | Path | None) -> int | None:
+def saved_step(path: str | Path | None) -> int | None:
     """Returns the step at which a checkpoint was saved; None if it does not say.
 
     The names of most files have it, so that they need not be opened.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-LARGEST = 2**31 - 1  # an int
+MAX_INT = 2**31 - 1  # an int
 SPINS = "10000"  # rounds of a wait before the thread sleeps; GNU OpenMP's own number is 300,000
 
 
@@ -43,7 +43,7 @@ def choose_precision(accelerator: str) -> tuple[str, str]:
 
 
 def bf16_slowdown() -> float:
-    """Returns how many times as long a convolution and its gradient take in bf16 as in float32."""
+    """Measures the time of a convolution and its gradient in bf16, relative to float32."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -105,7 +105,7 @@ def _unfreeze_for_triton() -> None:
         gc.unfreeze()
 
 
-def let_waiting_threads_sleep() -> None:
+def limit_thread_spinning() -> None:
     """Lets a thread sleep soon after it begins to wait for others. Call before torch is imported.
 
     GNU OpenMP's threads wait in a loop that keeps their core busy. If another program needs a core
@@ -125,10 +125,10 @@ def keep_freed_memory() -> bool:
     """
     is_linux = sys.platform.startswith("linux")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if is_linux else None  # musl has none
-    return bool(mallopt and mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, LARGEST))
+    return bool(mallopt and mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, MAX_INT))
 
 
-def take_subnormal_numbers_as_zero() -> None:
+def flush_denormals() -> None:
     """Rounds numbers below 1.2e-38 to 0, like Keras and the fast modes of GPUs.
 
     Adam's moments of a weight whose gradient has vanished halve every few steps until they are

@@ -79,7 +79,7 @@ class RunFolder(Callback):
         """Logs at the checkpoint's step, which is known by now. Lightning's is zero."""
         for logger in self.loggers:
             if isinstance(logger, RunCSVLogger):
-                logger.step = checkpoints.step_of(trainer.ckpt_path)
+                logger.step = checkpoints.saved_step(trainer.ckpt_path)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
@@ -146,7 +146,7 @@ class RunFolder(Callback):
                 ) from error
             rank_zero_warn(f"{folder} cannot be locked, so do not train this run twice at once.")
         for name in WRITTEN:
-            files.sweep(folder / name)
+            files.remove_partial_files(folder / name)
         return folder
 
     def _create(self) -> Path:

@@ -8,28 +8,28 @@ from yaml.constructor import SafeConstructor
 
 from runtime.errors import UserError
 
-LARGEST_FILE, DEEPEST = 1_000_000, 100  # bytes and levels
-LARGEST, LONGEST = 100_000, 10_000_000  # values and letters, with those of aliases
-DIGITS = 300  # of an integer, for which YAML also takes 1:59:59...
+MAX_BYTES, MAX_YAML_DEPTH = 1_000_000, 100  # bytes and levels
+MAX_YAML_VALUES, MAX_YAML_LETTERS = 100_000, 10_000_000  # values and letters, with those of aliases
+MAX_DIGITS = 300  # of an integer, for which YAML also takes 1:59:59...
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml ten times faster
-EXPECTED = "expected options by name, such as `trainer: {max_steps: 100}`."
+EXPECTED_OPTIONS = "expected options by name, such as `trainer: {max_steps: 100}`."
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Reads a YAML mapping, whoever wrote it, as plain values that are safe to walk.
+    """Reads a YAML mapping of any origin as plain values that are safe to walk.
 
     Raises:
-        UserError: For a file that is no YAML mapping in UTF-8, is too large, or stands for too many
-            or too deeply nested values.
+        UserError: The file is no YAML mapping in UTF-8, is too large, or expands to too many or too
+            deeply nested values.
     """
     try:
         with file.open("rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise UserError(f"{file}: is larger than {LARGEST_FILE / 1e6:g} MB, so it is no config")
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise UserError(f"{file}: is larger than {MAX_BYTES / 1e6:g} MB, so it is no config")
         root = yaml.compose(content.decode(), Loader=LOADER)
         if not isinstance(root, yaml.MappingNode):
-            raise UserError(f"{file}: {EXPECTED}")
+            raise UserError(f"{file}: {EXPECTED_OPTIONS}")
         if problem := _excess_of(root):
             raise UserError(f"{file}: {problem}")
         return SafeConstructor().construct_document(root)
@@ -49,19 +49,19 @@ def _excess_of(root: yaml.Node) -> str:
     """Returns why values are too many or too deep to walk, with those of aliases; empty if not."""
     nodes: list[tuple[yaml.Node, int]] = [(root, 0)]
     letters = 0
-    for _ in range(LARGEST):
-        if not nodes or letters > LONGEST:
+    for _ in range(MAX_YAML_VALUES):
+        if not nodes or letters > MAX_YAML_LETTERS:
             break
         node, depth = nodes.pop()
-        if depth > DEEPEST:
-            return f"its values are nested more than {DEEPEST} deep"
+        if depth > MAX_YAML_DEPTH:
+            return f"its values are nested more than {MAX_YAML_DEPTH} deep"
         if isinstance(node, yaml.MappingNode):
             nodes += [(part, depth + 1) for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             nodes += [(part, depth + 1) for part in node.value]
-        elif node.tag.endswith(":int") and len(node.value) > DIGITS:
-            return f"one of its numbers has more than {DIGITS} digits"
+        elif node.tag.endswith(":int") and len(node.value) > MAX_DIGITS:
+            return f"one of its numbers has more than {MAX_DIGITS} digits"
         else:
             letters += len(node.value)
-    many = f"more than {LARGEST:,} values or {LONGEST:,} letters"
+    many = f"more than {MAX_YAML_VALUES:,} values or {MAX_YAML_LETTERS:,} letters"
     return f"its aliases (&, *) stand for {many}" if nodes else ""

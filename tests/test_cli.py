@@ -16,7 +16,7 @@ import torch.distributed as dist
 import cli
 import commands
 from commands import COMMANDS, help_texts, lightning_run
-from commands.errors import explained
+from commands.errors import explain_error
 from commands.ladder_cli import LadderCLI
 from runtime.run_folder import RunFolder
 from tests.conftest import ROOT
@@ -80,7 +80,9 @@ def test_light_commands_import_nothing_heavy(args, code, expected):
 
 def test_ctrl_c_ends_a_tool_with_one_line():
     press = "import signal; signal.signal(2, signal.default_int_handler); signal.raise_signal(2)"
-    done = fresh(f"{LIGHT} cli.commands.find = lambda name: exec({press!r}); cli.main()", "sample")
+    done = fresh(
+        f"{LIGHT} cli.commands.find_command = lambda name: exec({press!r}); cli.main()", "sample"
+    )
     assert done.returncode == 130
     assert done.stderr == "\nStopped by Ctrl-C.\n"
 
@@ -239,14 +241,14 @@ def test_a_full_disk_is_one_line(in_root, tmp_path, capsys, monkeypatch):
 
 def test_errors_of_others_are_one_line_and_those_of_the_program_keep_their_traceback():
     full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
-    assert explained(full)[0] == 1
-    assert explained(full)[1].startswith("/data/x: No space left on device (")
+    assert explain_error(full)[0] == 1
+    assert explain_error(full)[1].startswith("/data/x: No space left on device (")
     memory = RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate")
     for error in (memory, MemoryError()):
-        assert explained(error)[0] == 1
-        assert explained(error)[1].startswith("out of memory: set a smaller --data.batch_size")
+        assert explain_error(error)[0] == 1
+        assert explain_error(error)[1].startswith("out of memory: set a smaller --data.batch_size")
     for mistake in (RuntimeError("a mistake in a model"), ValueError("another"), KeyError("x")):
-        assert explained(mistake)[1] == ""
+        assert explain_error(mistake)[1] == ""
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ QUICK = {
     "network": DIGITS,
     "graph": DIGITS,
     "generative model": [*DIGITS, *SCORED],
-    "head": GAN,
+    "discriminator": GAN,
     "loss": GAN,
     "score": GAN,
     "data set": [],

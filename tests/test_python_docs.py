@@ -14,7 +14,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_tex
 
 def test_every_function_has_an_example_of_at_most_five_lines():
     text = "".join(EXAMPLES)
-    functions = ["train", "load", "draw", "plot", "classify", "score", "curves", "layers"]
+    functions = ["train", "load", "sample_images", "plot", "classify", "score", "curves", "layers"]
     assert [name for name in functions if f"ladder.{name}(" not in text] == []
     assert all(callable(getattr(ladder, name)) for name in functions)
     assert max(example.count("\n") for example in EXAMPLES) <= 5

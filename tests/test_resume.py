@@ -15,17 +15,18 @@ from lightning import Callback
 import cli
 from callbacks import DEFAULT_CALLBACKS
 from commands import ladder_cli
-from runtime.preemption import TRY_AGAIN
+from runtime.preemption import SAVED_EXIT_CODE
 from tests.test_cli import fails, run
 
 KINDS = {
     "GAN": ["--model", "GAN"],
-    "ConditionalGAN": ["--model", "ConditionalGAN", "--model.head=AuxiliaryHead"],
+    "ConditionalGAN": ["--model", "ConditionalGAN", "--model.discriminator=ACGANDiscriminator"],
     "SelfConditionedGAN": ["--model", "SelfConditionedGAN", "--model.clusters=8"],
     "penalties": [
-        "--model=GAN", "--model.head.loss=Relativistic", "--model.spectral_norm=true",
+        "--model=GAN", "--model.discriminator.loss=Relativistic", "--model.spectral_norm=true",
         "--model.penalties.r1=1", "--model.penalties.r2=1", "--model.penalties.every=2",
-        "--model.view=View", "--model.view.noise=0.1", "--model.view.noise_steps=12",
+        "--model.augment=InstanceNoise", "--model.augment.noise=0.1",
+        "--model.augment.noise_steps=12",
         "--model.schedule.shape=cosine",
     ],
 }  # fmt: skip
@@ -101,7 +102,7 @@ def test_stopped_and_resumed_is_the_run_that_was_not_stopped(
     for stop in stops:
         with pytest.raises(SystemExit) as stopped:
             fit(tmp_path, kind, *resumed, kill=Kill(*stop))
-        assert stopped.value.code == TRY_AGAIN, stop
+        assert stopped.value.code == SAVED_EXIT_CODE, stop
         resumed = ["--ckpt_path=last"]
     folder = fit(tmp_path, kind, *resumed)
     whole = uninterrupted(kind)

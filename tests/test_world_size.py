@@ -28,10 +28,10 @@ from models import (
     VariationalAutoencoder,
 )
 from models.fast_layers import Dropout
-from models.gan.discriminator import PlainHead
+from models.gan.discriminator import PlainDiscriminator
+from models.gan.instance_noise import InstanceNoise
 from models.gan.losses import Relativistic
 from models.gan.penalties import Penalties
-from models.gan.tricks import View
 from models.networks import FeedForward
 from models.training import Averaging, Schedule
 from tests import ranks
@@ -77,9 +77,10 @@ def gan() -> Any:
 def penalized_gan() -> Any:
     """Every penalty and view, the pairs of Relativistic, and a schedule."""
     return small(
-        **modern(4), head=partial(PlainHead, loss=Relativistic), spectral_norm=True,
+        **modern(4), discriminator=partial(PlainDiscriminator, loss=Relativistic),
+        spectral_norm=True,
         penalties=Penalties(1.0, 1.0, 2), average=Averaging(0.9),
-        view=partial(View, noise=0.1, noise_steps=4),
+        augment=partial(InstanceNoise, noise=0.1, noise_steps=4),
         schedule=Schedule("linear"), generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip
 
@@ -118,7 +119,8 @@ EQUAL = {
 }
 EQUAL |= {
     "flow": lambda: Flow(
-        SHAPE, 10, partial(UNet, widths=(8, 16), blocks=(1, 1)), untold=0.1, optimizer=sgd(1e-3)
+        SHAPE, 10, partial(UNet, widths=(8, 16), blocks=(1, 1)), class_dropout=0.1,
+        optimizer=sgd(1e-3)
     ),
     "autoencoder": lambda: without_batch_norm(
         VariationalAutoencoder(
@@ -157,7 +159,7 @@ class Record(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         if draw := getattr(pl_module, "draw_share", None):
-            pl_module.draw_share = lambda *args: self.noise.append(draw(*args)) or self.noise[-1]
+            pl_module.local_latents = lambda *args: self.noise.append(draw(*args)) or self.noise[-1]
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         logged = {k: v for k, v in trainer.callback_metrics.items() if "loss" in k}

@@ -1,4 +1,4 @@
-"""Manual optimization of several networks, with what Lightning then leaves to the model."""
+"""Manual optimization of several networks, with the parts that Lightning then omits."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ class AlternatingOptimization(Module):
         return (batch_idx + 1) % self.accumulate_grad_batches == 0 or self.trainer.is_last_batch
 
     def add_gradients(self, loss: Tensor) -> None:
-        """Adds the gradients of one batch of an update to those of the network in turn."""
+        """Adds the gradients of one batch to those of the network that is updated now."""
         self.manual_backward(loss / self.accumulate_grad_batches)
 
     def update_network(self, optimizer: LightningOptimizer) -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning import LightningDataModule
 
 from callbacks import Figures, data_figures
-from callbacks.data_figures import draw_head, draw_pairs
+from callbacks.data_figures import plot_head, plot_pairs
 from datamodules import Gates, Iris
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, pictures, trainer
 
@@ -66,7 +66,7 @@ def test_a_resumed_run_does_not_show_them_again(tmp_path: Path) -> None:
 
 
 def test_the_head_has_the_first_rows() -> None:
-    (drawn,) = draw_head(TABLE, rows=2).axes[0].tables
+    (drawn,) = plot_head(TABLE, rows=2).axes[0].tables
     cells = {place: cell.get_text().get_text() for place, cell in drawn.get_celld().items()}
     assert [cells[0, c] for c in range(4)] == ["", "height", "width", "kind"]
     assert [cells[2, c] for c in range(4)] == ["1", "2.0", "0.3", "a"]
@@ -74,7 +74,7 @@ def test_the_head_has_the_first_rows() -> None:
 
 
 def test_pairs_put_each_column_against_each_other() -> None:
-    figure = draw_pairs(TABLE)
+    figure = plot_pairs(TABLE)
     grid = figure.axes[:4]  # row by row; the axes of densities follow
     points = grid[1].collections[0].get_offsets()
     assert points.tolist() == TABLE[["width", "height"]].values.tolist()

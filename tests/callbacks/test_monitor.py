@@ -145,7 +145,7 @@ def test_on_a_gpu_losses_are_read_at_logging_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     callback = StepMonitor()
-    monkeypatch.setattr("callbacks.monitor.waits", lambda device: True)
+    monkeypatch.setattr("callbacks.monitor.is_asynchronous", lambda device: True)
     with pytest.raises(RunFailedError, match="loss 'loss': NaN or infinite at step 6 "):
         make_trainer(callback, log_every_n_steps=7).fit(Diverges(bad=3))
     run = make_trainer(StepMonitor(), log_every_n_steps=7)

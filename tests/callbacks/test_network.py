@@ -9,7 +9,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.utilities.model_summary import summarize
 
 from callbacks import Figures
-from callbacks.network import layers_of, table
+from callbacks.network import layers_of, summary_table
 from models import GAN, ConditionalGAN, IrisMLP
 from models.gan.lecture import LectureGenerator, LectureTrunk
 from models.training import Averaging
@@ -21,7 +21,7 @@ LECTURE = {"generator": LectureGenerator, "trunk": LectureTrunk}
 
 def test_the_summary_of_a_gan_has_its_three_networks() -> None:
     model = small(average=Averaging(0.9))
-    lines = [line.split() for line in table(summarize(model)).splitlines()]
+    lines = [line.split() for line in summary_table(summarize(model)).splitlines()]
     counts = {
         name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
     }

@@ -11,7 +11,7 @@ import torch
 from lightning import Trainer
 
 from callbacks import Progress, StepMonitor
-from callbacks.progress import watch
+from callbacks.progress import track
 from tests.callbacks.runs import Small, digits
 from tests.models.gans import small
 
@@ -208,7 +208,7 @@ def test_long_work_and_validation_show_a_bar_in_a_terminal_only(
         trainer = Trainer(
             accelerator="cpu", logger=False, callbacks=callbacks, enable_progress_bar=bar
         )
-        assert [*watch(trainer, range(3), "Scores")] == [0, 1, 2]
+        assert [*track(trainer, range(3), "Scores")] == [0, 1, 2]
         trainer.validate(Small(), datamodule=digits(), verbose=False)
         shown = bar and out.isatty()
         assert ("Scores: " in out.getvalue()) == ("Validation" in out.getvalue()) == shown

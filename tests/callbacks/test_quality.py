@@ -10,14 +10,14 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks.judges import FoundJudge
-from callbacks.quality import Quality, draw_worst
+from callbacks.quality import Quality, plot_worst
 from datamodules.base import InMemoryDataModule, Splits
 from metrics import SCORES
 from metrics.judge import JudgeNetwork, recipes
 from metrics.samples import Samples
 from models import GAN, ConditionalGAN
 from models.generative import to_pixels
-from models.sampling import Draws, sample
+from models.sampling import LatentBatches, generate
 from runtime.errors import UserError
 from tests.callbacks.runs import digits, trainer
 from tests.metrics.brightness import Brightness
@@ -220,10 +220,12 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(kind: type[GAN]) -> None
     model = small(kind).eval()
 
     def draw(count: int, world_size: int = 1) -> torch.Tensor:
-        shares = [Draws(model, count, 3, rank=r, world_size=world_size) for r in range(world_size)]
+        shares = [
+            LatentBatches(model, count, 3, rank=r, world_size=world_size) for r in range(world_size)
+        ]
         drawn = [draw for share in shares for draw in share]
-        order = torch.cat([d.places for d in drawn]).argsort()
-        return torch.cat([sample(model, d.latents, d.labels) for d in drawn])[order]
+        order = torch.cat([d.indices for d in drawn]).argsort()
+        return torch.cat([generate(model, d.latents, d.labels) for d in drawn])[order]
 
     many = draw(1100)
     assert torch.equal(to_pixels(draw(7)), to_pixels(many[:7]))
@@ -235,7 +237,7 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(kind: type[GAN]) -> None
 
 def test_classes_take_turns() -> None:
     model = small(ConditionalGAN)
-    (draw,) = Draws(model, 6, classes=[3, 1, 4])
+    (draw,) = LatentBatches(model, 6, classes=[3, 1, 4])
     assert draw.labels is not None
     assert draw.labels.tolist() == [3, 1, 4, 3, 1, 4]
 
@@ -245,7 +247,7 @@ def test_the_worst_images_stand_above_real_ones(labels: torch.Tensor | None) -> 
     images = torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8)
     worst = Samples(torch.zeros(2, 4), torch.tensor([1, 1]), 2, labels, images)
     nearest = Samples(torch.zeros(2, 4), torch.tensor([0, 1]), 2, None, images)
-    figure = draw_worst(worst, nearest, ["cat", "dog"])
+    figure = plot_worst(worst, nearest, ["cat", "dog"])
     titles = [text.get_text() for axes in figure.axes for text in axes.texts]
     above = ["seen as dog"] * 2 if labels is None else ["cat, seen as dog", "dog"]
     assert titles == [*above, "real cat", "real dog"]

@@ -36,7 +36,7 @@ def test_the_steps_of_a_flow_can_be_chosen_and_filmed(flow, tmp_path):
     assert film.n_frames == 4
     film.seek(3)
     assert film.size == (5 * 60 + 4, 2 * 60 + 4)
-    as_trained = ladder.draw(ladder.load(flow), 10)
+    as_trained = ladder.sample_images(ladder.load(flow), 10)
     assert (drawn.images != as_trained.images).any()
 
 

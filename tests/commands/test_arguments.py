@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import pytest
 
-from commands import COMMANDS, LIGHTNING, arguments, find
+from commands import COMMANDS, LIGHTNING, arguments, find_command
 from runtime.errors import UserError
-from runtime.ranges import Positive, Share
+from runtime.ranges import Fraction, Positive
 
 
 def tool(
@@ -19,7 +19,7 @@ def tool(
     format: list[Literal["onnx", "torch"]] = ["onnx"],  # noqa: B006
     gif: bool = False,
     steps: Positive | None = None,
-    share: Share | None = None,
+    share: Fraction | None = None,
     rate: int | float | None = None,
     way: Literal["up", "down"] | Literal["left"] | None = None,
 ) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def test_help_lists_the_parameters(capsys):
     ],
 )
 def test_every_command_is_a_documented_function(name):
-    function = find(name)
+    function = find_command(name)
     assert function.__doc__
     hints = arguments.get_type_hints(function)
     assert hints.keys() - {"return"} <= {*arguments.signature(function).parameters}

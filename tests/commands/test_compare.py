@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from commands.compare import compare
-from results.tables import ARROWS, MOST, Row, plot_runs, read_runs, table
+from results.tables import ARROWS, MAX_RUNS_IN_PICTURE, Row, plot_runs, read_runs, table
 from runtime.errors import printable
 from tests.test_cli import fails, run
 
@@ -231,10 +231,10 @@ def calls_of(function: Callable[[], object]) -> int:
 def test_the_picture_leaves_out_what_nobody_could_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for k in range(MOST + 1):
+    for k in range(MAX_RUNS_IN_PICTURE + 1):
         results(tmp_path / f"{k}", k)
     compare([tmp_path])
-    assert f"No picture of more than {MOST} runs" in capsys.readouterr().out
+    assert f"No picture of more than {MAX_RUNS_IN_PICTURE} runs" in capsys.readouterr().out
     assert (tmp_path / "comparison.csv").is_file()
     assert not (tmp_path / "comparison.png").exists()
 

@@ -59,6 +59,6 @@ def test_a_config_that_is_no_text_or_cannot_be_read_is_one_line(tmp_path):
 def test_aliases_and_merged_keys_are_read(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("a: &a {x: 1, y: [2]}\nb: {<<: *a, x: 3}\ntrainer: {max_time: 00:01:00:00}")
-    config_files.check([file])  # `x` is in `b` once
+    config_files.check_configs([file])  # `x` is in `b` once
     found = yaml_files.read(file)
     assert found["b"] == {"x": 3, "y": [2]}

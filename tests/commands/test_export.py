@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from commands.export import _write, export, program_of
-from datamodules.frame import Frame
+from datamodules.input_spec import InputSpec
 from models import (
     GAN,
     ConditionalGAN,
@@ -60,7 +60,7 @@ def shaken(model: Any, scale: float = 255.0) -> Any:
         if tensor.is_floating_point():
             tensor += 0.03 * torch.rand_like(tensor)  # variances stay positive
     shape = model.image_shape if is_generative(model) else model.input_shape
-    model.frame = Frame(shape, scale, NAMES[: getattr(model, "num_classes", 0)] or None)
+    model.input_spec = InputSpec(shape, scale, NAMES[: getattr(model, "num_classes", 0)] or None)
     return model.eval()
 
 
@@ -88,7 +88,7 @@ MODELS: dict[str, Any] = {
     "function": FunctionMLP,
     "gan": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
     "lecture-gan": partial(small, **LECTURE | DROPOUT, latent="uniform"),
-    "flow": partial(Flow, (1, 8, 8), 3, steps=2, guidance=0.5, untold=0.1),
+    "flow": partial(Flow, (1, 8, 8), 3, steps=2, guidance=0.5, class_dropout=0.1),
     "points": partial(Flow, (2,), network=PlaneVelocity, steps=2),
     "conditional": partial(small, ConditionalGAN, spectral_norm=True),
 }
@@ -175,7 +175,7 @@ def test_a_classifier_takes_pixels_divides_them_and_answers_with_its_average(exp
 
 def test_floats_are_taken_as_in_training_if_no_scale_is_known(exported):
     model = shaken(dense((4,)))
-    model.frame = None
+    model.input_spec = None
     program = torch.export.load(exported(model, "torch") / "classifier.pt2").module()
     images = torch.rand(2, *SHAPE)
     torch.testing.assert_close(program(inputs=images)["logits"], model(images))

@@ -47,8 +47,8 @@ def test_a_trained_model_is_loaded_as_the_commands_use_it(classifier: Path) -> N
     assert isinstance(model, ImageClassifier)
     assert model.ema is not None
     assert not model.training
-    assert model.frame == Images("digits").frame()._replace(
-        background=0.0, extent=20 / 28, centre=model.frame.centre
+    assert model.input_spec == Images("digits").input_spec()._replace(
+        background=0.0, extent=20 / 28, centre=model.input_spec.centre
     )
     alone = ladder.load(str(classifier / "checkpoints" / "last.ckpt"))
     assert torch.equal(model(torch.ones(1, 1, 28, 28)), alone(torch.ones(1, 1, 28, 28)))
@@ -56,7 +56,7 @@ def test_a_trained_model_is_loaded_as_the_commands_use_it(classifier: Path) -> N
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_samples_of_a_gan_are_plotted(channels: int) -> None:
-    images, labels, _ = ladder.draw(small(image_shape=(channels, 16, 16)), count=6)
+    images, labels, _ = ladder.sample_images(small(image_shape=(channels, 16, 16)), count=6)
     assert images.shape == ((6, 16, 16) if channels == 1 else (6, 16, 16, 3))
     assert labels is None
     figure = ladder.plot(images, "abcdef")
@@ -207,7 +207,7 @@ def test_mistakes_are_explained_in_one_line(
         "names the class no_module.Model": lambda: ladder.load(tmp_path / "foreign.ckpt"),
         "which cannot be imported": lambda: ladder.load(tmp_path / "foreign.ckpt", trust=True),
         "os.getcwd, which is no": lambda: ladder.load(tmp_path / "function.ckpt", trust=True),
-        "draws images from a generator": lambda: ladder.draw(model),
+        "draws images from a generator": lambda: ladder.sample_images(model),
         "but this model is FunctionMLP": lambda: ladder.classify(FunctionMLP(), images),
         "this IrisMLP have shape": lambda: ladder.classify(IrisMLP(), images),
         "the model takes (1, 28, 28)": lambda: ladder.classify(model, images[:, :20]),

@@ -12,7 +12,7 @@ from PIL import Image
 
 import cli
 import ladder
-from commands.predict import draw_files
+from commands.predict import plot_files
 from datamodules import Functions, Gates, Images, InMemoryDataModule, Iris, Points
 from runtime.errors import UserError, printable
 from tests.commands.runs import QUIET
@@ -208,5 +208,5 @@ def test_a_refused_predict_leaves_nothing(
 def test_the_figure_names_files_and_classes() -> None:
     table = pd.DataFrame({"file": ["a/very-long-folder/file.png"], "predicted": ["cat"],
                           "p_cat": [0.75], "p_dog": [0.25]})  # fmt: skip
-    figure = draw_files(torch.zeros(1, 3, 8, 12, dtype=torch.uint8), table)
+    figure = plot_files(torch.zeros(1, 3, 8, 12, dtype=torch.uint8), table)
     assert [text.get_text() for text in figure.axes[0].texts] == ["file.png\ncat 75.0 %"]

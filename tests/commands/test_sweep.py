@@ -14,8 +14,8 @@ import pytest
 from matplotlib.image import imread
 
 from commands import sweep as command
-from commands.sweep import TRY_AGAIN, direction_of
-from runtime.preemption import TRY_AGAIN as EXIT_CODE_OF_FIT
+from commands.sweep import SAVED_EXIT_CODE, direction_of
+from runtime.preemption import SAVED_EXIT_CODE as EXIT_CODE_OF_FIT
 from tests.conftest import ROOT
 from tests.test_cli import fails, parsed, run
 
@@ -60,7 +60,7 @@ class Sweep:
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     monkeypatch.setattr(command, "CLI", FAKE)
-    monkeypatch.setattr(command, "PAUSE", 0.05)
+    monkeypatch.setattr(command, "POLL_SECONDS", 0.05)
     return Sweep(tmp_path)
 
 
@@ -126,7 +126,7 @@ def stopped(sweep: Sweep, signum: signal.Signals, first: str, *options: str) -> 
         time.sleep(0.02)
     os.killpg(process.pid, signum) if signum is signal.SIGINT else process.send_signal(signum)
     printed = process.communicate(timeout=40)[0]
-    assert process.returncode == TRY_AGAIN == EXIT_CODE_OF_FIT, printed
+    assert process.returncode == SAVED_EXIT_CODE == EXIT_CODE_OF_FIT, printed
     return printed
 
 
@@ -230,7 +230,7 @@ def test_a_process_says_which_runs_another_one_trains(
         (tmp_path / "space.yaml").write_text("x: [1, 2]\n")
         options = [*options, f"--space={tmp_path / 'space.yaml'}"]
     stopped(sweep, signal.SIGTERM, first, *options)
-    claimed = command.claim(sweep.out / first)
+    claimed = command.lock_run(sweep.out / first)
     assert claimed is not None
     with claimed:
         sweep.run(*options, "--seconds=2")

@@ -4,7 +4,7 @@ import pytest
 import sklearn.datasets
 import torch
 
-from datamodules.digits import in_mnist_frame, load_digits
+from datamodules.digits import as_mnist_digits, load_digits
 
 MNIST_BRIGHTNESS = 0.1307  # mean of its training pixels
 
@@ -40,5 +40,5 @@ def test_digits_are_those_of_scikit_learn_stratified():
     shares = test.targets.bincount() - 0.2 * torch.from_numpy(digits.target).bincount()
     assert shares.abs().max() < 1
     small = torch.from_numpy(digits.images[:1, None]).float() / 16
-    first = (in_mnist_frame(small) * 255).round().byte()
+    first = (as_mnist_digits(small) * 255).round().byte()
     assert any((split.inputs == first).all(dim=(1, 2, 3)).any() for split in (train, test))

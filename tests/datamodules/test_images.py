@@ -26,7 +26,7 @@ def test_auto_is_mnist_where_it_is_found(tmp_path, tiny):
         warnings.simplefilter("error")
         data = set_up(Images("auto", str(tmp_path), val_fraction=0.5))
     assert data.dataset_found == data.hparams["dataset_found"] == data.judge == "mnist"
-    assert not data.fell_back
+    assert not data.used_fallback
 
 
 def test_auto_without_a_named_folder_falls_back_to_digits_loudly_and_on_the_record(
@@ -41,7 +41,7 @@ def test_auto_without_a_named_folder_falls_back_to_digits_loudly_and_on_the_reco
     assert data.hparams_initial["dataset_found"] == "digits"  # for loggers
     assert data.hparams["dataset"] == "auto"
     assert data.identity()["dataset"] == data.judge == "digits"
-    assert data.fell_back
+    assert data.used_fallback
 
 
 @pytest.mark.filterwarnings("ignore:MNIST WAS NOT FOUND")

@@ -17,8 +17,8 @@ from PIL import Image
 
 from datamodules import ImageArrays, ImageFolder, image_files
 from datamodules.base import Split, cut_validation
-from datamodules.frame import to_frame
 from datamodules.image_files import read_image, to_tensor
+from datamodules.input_spec import match_spec
 from datamodules.own_images import duplicate_groups
 from runtime.errors import UserError
 from tests.datamodules.pictures import loaded, parts, write_classes, write_images
@@ -166,7 +166,7 @@ def test_white_edges_of_pad_are_no_background(tmp_path):
         wide(tmp_path / name, 40, count=10)
     data = loaded(tmp_path, channels=1, fit="pad")
     for image in map(read_image, data.files):
-        pixels, note = to_frame(image, data.frame())
+        pixels, note = match_spec(image, data.input_spec())
         assert torch.equal(pixels, to_tensor(image, (1, 8, 8), "pad"))
         assert note == ""
 

@@ -17,7 +17,7 @@ def test_a_flow_costs_evaluations_and_is_scored_by_them(tmp_path, monkeypatch):
     model = ladder.load(run)
     facts = example.facts(run, model)
     assert facts["evaluations"] == 5  # of Heun, two a step but one in the last
-    assert facts["weights"] == sum(values.numel() for values in model.sampler.parameters())
+    assert facts["weights"] == sum(values.numel() for values in model.eval_network.parameters())
     assert facts["frechet"] is None  # it was not tested
     monkeypatch.setattr(example, "SOLVERS", [("euler", 1), ("heun", 2)])
     monkeypatch.setattr(example, "SCORED", 100)

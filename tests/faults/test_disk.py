@@ -21,7 +21,7 @@ import torch
 from callbacks import samples
 from datamodules.sources import FILES as MNIST
 from runtime import checkpoints
-from runtime.checkpoints import newest, problem_of, step_of
+from runtime.checkpoints import newest, problem_of, saved_step
 from tests.datamodules.pictures import write_classes
 from tests.faults import runs
 from tests.faults.runs import Fault, at_batch, before, on_write, raising, rounds
@@ -280,7 +280,7 @@ def test_what_the_disk_refuses_is_one_line_and_the_run_goes_on(kind, part, tmp_p
 
 def saved(root: Path) -> int:
     """Returns the step of a run's newest checkpoint."""
-    return step_of(newest(root)) or 0 if root.exists() else 0
+    return saved_step(newest(root)) or 0 if root.exists() else 0
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE])

@@ -26,7 +26,7 @@ from models.gan.penalties import Penalties
 from models.networks import FeedForward
 from models.training import Averaging, Schedule
 from runtime import signals
-from runtime.preemption import TRY_AGAIN, Preemption
+from runtime.preemption import SAVED_EXIT_CODE, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 from tests import ranks
@@ -138,7 +138,7 @@ class Run:
         started = ranks.start(part.processes, lambda: fit(kind, part, self.root), self.root)
         codes = ranks.end(started, 150)
         told = part.way not in ("", "max_steps") and self.checkpoint["global_step"] < STEPS
-        expected = [TRY_AGAIN if told else 0] + [0] * (part.processes - 1)
+        expected = [SAVED_EXIT_CODE if told else 0] + [0] * (part.processes - 1)
         assert codes == expected, (part, codes, (self.root / "0.log").read_text()[-3000:])
         files = [self.root / f"rows.{rank}" for rank in range(part.processes)]
         for shares in zip(*(file.read_text().splitlines() for file in files), strict=True):

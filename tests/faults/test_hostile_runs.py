@@ -94,9 +94,10 @@ SPELLINGS: dict[str, Any] = {
 }  # fmt: skip
 CONFIG = [
     "model", "model.class_path", "model.init_args.generator", "model.init_args.trunk",
-    "model.init_args.head", "model.init_args.head.init_args.loss", "model.init_args.latent_dim",
+    "model.init_args.discriminator", "model.init_args.discriminator.init_args.loss",
+    "model.init_args.latent_dim",
     "model.init_args.generator_optimizer", "model.init_args.generator_optimizer.class_path",
-    "model.init_args.network", "model.init_args.optimizer", "model.init_args.view",
+    "model.init_args.network", "model.init_args.optimizer", "model.init_args.augment",
     "model.init_args.schedule", "data", "data.class_path", "data.init_args.data_dir",
     "data.init_args.batch_size", "trainer", "trainer.callbacks", "trainer.logger",
     "trainer.strategy", "trainer.plugins", "trainer.profiler", "trainer.max_steps", "checkpoint",
@@ -104,9 +105,10 @@ CONFIG = [
     "fit", "test", "print_config", "weights_only",
 ]  # fmt: skip
 SAVED = [
-    "_class_path", "generator", "trunk", "head", "head.init_args.loss", "generator_optimizer",
+    "_class_path", "generator", "trunk", "discriminator", "discriminator.init_args.loss",
+    "generator_optimizer",
     "generator_optimizer.class_path", "latent_dim", "schedule", "_instantiator", "more", "network",
-    "network.init_args", "optimizer", "view",
+    "network.init_args", "optimizer", "augment",
 ]  # fmt: skip
 RAW = [
     "!!python/object/apply:os.system ['touch ran']",
@@ -232,7 +234,7 @@ def hostile_runs() -> Iterator[tuple[str, Callable[[Run], None]]]:
 
 
 def demonstrate(folder: str) -> None:
-    demo.find([Path(folder)])
+    demo.load_models([Path(folder)])
 
 
 FEW = ["--quality.final_samples=40", "--quality.samples=40", "--quality.gan_train=false"]

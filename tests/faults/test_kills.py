@@ -25,7 +25,7 @@ from models.base import Module
 from runtime import checkpoints
 from runtime.checkpoints import AtomicCheckpointIO, newest, problem_of
 from runtime.errors import LOST_PROCESS
-from runtime.preemption import TRY_AGAIN
+from runtime.preemption import SAVED_EXIT_CODE
 from tests import ranks
 from tests.faults import runs
 from tests.faults.runs import Fault, at_batch, before, kill, on_write, raising, rounds
@@ -96,9 +96,9 @@ MOMENTS: dict[str, dict[str, Callable[[int], None]]] = {
         "rewriting metrics.csv": lambda n: before(csv.DictWriter, "writeheader", 2),
     },
     "GAN": {
-        "samples": lambda n: before(samples, "sample", n),
+        "samples": lambda n: before(samples, "generate", n),
         "a picture": lambda n: at_rename("samples.png", n),
-        "quality scores": lambda n: before(quality, "evaluate", n),
+        "quality scores": lambda n: before(quality, "compute_report", n),
         "half a picture": lambda n: tear(".png", n),
     },
     "classifier": {
@@ -251,7 +251,7 @@ def test_random_faults_lose_nothing(seed, tmp_path, uninterrupted):
         fault = partial(IN_THE_RUN[name], count)
         (code,) = ranks.end(runs.start(tmp_path, KIND, EPOCHS, fault=fault), runs.PATIENCE)
         log = (tmp_path / "0.log").read_text()
-        assert code in (0, 1, TRY_AGAIN, -signal.SIGKILL), (name, code, log[-3000:])
+        assert code in (0, 1, SAVED_EXIT_CODE, -signal.SIGKILL), (name, code, log[-3000:])
         assert "Traceback" not in log, name
     runs.finish(runs.start(tmp_path, KIND, EPOCHS), tmp_path)
     runs.check_equal(tmp_path, uninterrupted(KIND, EPOCHS), spare=1)

@@ -94,7 +94,7 @@ def check_whole(tree: Tree, flushed: set[bytes]) -> None:
 def check_run(cut: Cut, root: Path, rows: Rows) -> None:
     """Checks the checkpoint from which a run goes on, and the rows before it."""
     found = newest(root)
-    step = checkpoints.step_of(found) or 0
+    step = checkpoints.saved_step(found) or 0
     assert step >= cut.saved, f"the checkpoint of step {cut.saved} is lost: {sorted(cut.tree)}"
     if found is None:
         return
@@ -190,7 +190,7 @@ def test_a_search_after_a_power_cut(tmp_path, monkeypatch):
     space.write_text(SPACE)
 
     def prepare() -> None:
-        sweep.CLI, sweep.PAUSE = FAKE, 0.05
+        sweep.CLI, sweep.POLL_SECONDS = FAKE, 0.05
         power.record(root, log, (optuna.Study, "tell", lambda _, trial, *__: trial.number + 1))
 
     args = ["sweep", f"--config={config}", f"--space={space}", f"--trials={TRIALS}"]
@@ -216,7 +216,7 @@ def test_a_search_after_a_power_cut(tmp_path, monkeypatch):
         same = [row["x"] == value for row, value in zip(expected, values, strict=True)]
         assert same.count(False) <= 1, values  # chosen again, because not all was on the disk
 
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(sweep, "train_in_process", train)
     monkeypatch.setattr(sweep, "report_search", report)
     flushed = power.flushed_in(log)
     cuts = power.cuts(log, rounds(full=40, short=2))[:: rounds(full=1, short=3)]

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from callbacks.figures import panels_of
-from figures.curves import draw_curves
+from figures.curves import plot_curves
 
 
 def curves(text: str) -> Any:
     table = pd.read_csv(StringIO(text)).groupby("step").last()
-    return draw_curves(table, panels_of([*table])).axes
+    return plot_curves(table, panels_of([*table])).axes
 
 
 def lines(axes: Any) -> dict[str, tuple[float, ...]]:

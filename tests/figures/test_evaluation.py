@@ -7,11 +7,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from figures.evaluation import (
     BINS,
     Mistakes,
-    draw_confusion,
-    draw_mistakes,
-    draw_reliability,
+    classification_report,
     percent,
-    table,
+    plot_confusion,
+    plot_mistakes,
+    plot_reliability,
 )
 
 
@@ -24,7 +24,7 @@ def test_shares_are_given_with_their_counts():
 @pytest.mark.parametrize("examples", [29, 30])
 def test_few_examples_have_no_calibration_error(examples):
     counts = torch.tensor([[examples - 1, 1], [0, 0]])
-    lines = table(0.5, counts, 0.2, ["0", "cat"], "Test").splitlines()
+    lines = classification_report(0.5, counts, 0.2, ["0", "cat"], "Test").splitlines()
     assert lines[0] == f"Test, {examples} examples"
     assert [line.split() for line in lines[1:2]] == [["loss", "0.5000"]]
     assert lines[3].startswith("  class 0 ")
@@ -35,7 +35,7 @@ def test_few_examples_have_no_calibration_error(examples):
 def test_a_reliability_diagram_has_the_accuracy_of_each_bin():
     """One is in the last bin, and an edge in the bin above it, as in torchmetrics."""
     confidence, hits = torch.tensor([0.4, 0.41, 0.9, 0.95, 1.0]), torch.tensor([0, 1, 1, 0, 1])
-    figure = draw_reliability(confidence, hits, 0.01, "Test")
+    figure = plot_reliability(confidence, hits, 0.01, "Test")
     upper, lower = figure.axes
     shares = {round(bar.get_x() * BINS): bar.get_height() for bar in upper.containers[0]}
     assert {place: share for place, share in shares.items() if share} == {6: 0.5, 13: 1.0, 14: 0.5}
@@ -43,7 +43,7 @@ def test_a_reliability_diagram_has_the_accuracy_of_each_bin():
 
 
 def test_the_heat_map_has_counts_and_colours_by_row():
-    figure = draw_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
+    figure = plot_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
     axes = figure.axes[0]
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["3\n75.0%", "1\n25.0%", "", "1\n100.0%"]  # a zero is left out
@@ -55,7 +55,7 @@ def test_the_heat_map_has_counts_and_colours_by_row():
 @pytest.mark.parametrize(("classes", "text"), [(2, "3\n100.0%"), (12, "3"), (30, None)])
 def test_a_matrix_of_any_size_fits_a_slide(classes, text):
     names = [f"class {k}" for k in range(classes)]
-    figure = draw_confusion(3 * torch.eye(classes, dtype=torch.int64), names, "A title " * 9)
+    figure = plot_confusion(3 * torch.eye(classes, dtype=torch.int64), names, "A title " * 9)
     width, height = figure.get_size_inches()
     assert height * figure.dpi <= 720
     assert width > height
@@ -65,7 +65,7 @@ def test_a_matrix_of_any_size_fits_a_slide(classes, text):
 
 def test_mistakes_are_titled_true_then_predicted():
     mistakes = Mistakes(torch.rand(1, 1, 4, 4), [1], [0], [0.75])
-    (text,) = draw_mistakes(mistakes, ["cat", "dog"], "Test").axes[0].texts
+    (text,) = plot_mistakes(mistakes, ["cat", "dog"], "Test").axes[0].texts
     assert text.get_text() == "dog \N{RIGHTWARDS ARROW} cat\np = 0.7500"
 
 
@@ -74,7 +74,7 @@ def test_mistakes_are_titled_true_then_predicted():
 )
 def test_titles_of_mistakes_are_apart(names):
     mistakes = Mistakes(torch.rand(24, 1, 28, 28), [1] * 24, [0] * 24, [0.75] * 24)
-    figure = draw_mistakes(mistakes, names, "Test")
+    figure = plot_mistakes(mistakes, names, "Test")
     FigureCanvasAgg(figure).draw()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     rows = [b for b in boxes if b.y0 == boxes[0].y0]

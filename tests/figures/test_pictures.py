@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
-from figures.pictures import beside, figures_folder, mosaic, publish, run_folder, tile, write_png
+from figures.pictures import figures_folder, mosaic, name_rows, publish, run_folder, tile, write_png
 from tests.callbacks.runs import SHAPES, trainer
 
 Shape = tuple[int, int, int]
@@ -65,7 +65,7 @@ def test_small_images_are_enlarged_and_the_frame_is_lighter_than_noise(side, sca
 
 
 def test_names_stand_beside_their_rows():
-    page = beside(Image.new("L", (50, 200), 128), ["0", "cat"])
+    page = name_rows(Image.new("L", (50, 200), 128), ["0", "cat"])
     assert page.height == 200
     dark = (np.asarray(page)[:, : page.width - 50] < 128).sum(axis=1)
     assert dark[:100].sum() < dark[100:].sum()  # "cat" has more ink than "0"

@@ -8,7 +8,7 @@ import torch
 
 from datamodules.digits import load_digits
 from metrics import judge
-from metrics.export import export
+from metrics.export import export_judge
 from metrics.judge import JudgeNetwork, judge_of_checkpoint, load_judge, recipes, save_judge, sha256
 from runtime.files import write_json
 
@@ -99,15 +99,15 @@ def test_a_tested_run_is_exported(own_weights: Path) -> None:
     state = checkpoint | {"state_dict": weights}
     torch.save(state, run / "checkpoints" / "last.ckpt")
     write_json(run / "metrics.json", {"test": {"scores": {"accuracy": 0.9}, "examples": 40}})
-    export(run, "mine")
+    export_judge(run, "mine")
     images = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
     torch.testing.assert_close(load_judge("mine").judge(images)[0], network.eval().judge(images)[0])
     found = recipes()["mine"]
     assert (found["test_accuracy"], found["seed"], found["steps"]) == (0.9, 5, 7)
     assert torch.__version__.startswith(found["torch"] or "none")
-    export(run, "other")
+    export_judge(run, "other")
     assert set(recipes()) == {"mine", "other"}
     assert not any(part.training for part in judge_of_checkpoint(state).modules())
     torch.save(checkpoint | {"state_dict": {}}, run / "checkpoints" / "last.ckpt")
     with pytest.raises(SystemExit, match=r"is not a tested run of configs/judge/mine\.yaml"):
-        export(run, "mine")
+        export_judge(run, "mine")

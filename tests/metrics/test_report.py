@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metrics import Score, functions
-from metrics.report import Report, evaluate
+from metrics.report import Report, compute_report
 from metrics.samples import Samples
 from runtime.files import write_json
 from tests.metrics.samples import CLASSES, LIGHT, draw, sets
@@ -17,7 +17,7 @@ NAMES = ["a", "b", "c"]
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return evaluate(LIGHT, *sets())
+    return compute_report(LIGHT, *sets())
 
 
 def test_real_images_are_scored_in_place_of_generated_ones(report: Report) -> None:
@@ -44,7 +44,7 @@ def test_a_score_may_compare_the_first_samples_only() -> None:
             return float(samples.features.sum() + test.features.sum())
 
     generated, train, test = sets()
-    report = evaluate([First("first", floor=None, most=320)], generated, train, test)
+    report = compute_report([First("first", floor=None, most=320)], generated, train, test)
     expected = generated.features.sum() + test.features[:320].sum()
     assert report.scores == {"first": pytest.approx(expected.item())}
     assert report.floor == {}
@@ -55,7 +55,7 @@ def test_a_score_may_compare_the_first_samples_only() -> None:
 def test_without_a_floor_the_classes_have_none_either() -> None:
     (score,) = (score for score in LIGHT if score.class_name == "accuracy")
     bare = Score(score.name, score.better, floor=None, class_name=score.class_name)
-    report = evaluate([bare], *sets())
+    report = compute_report([bare], *sets())
     assert report.floor == {}
     assert all(map(math.isnan, report.class_floor["accuracy"]))
     assert len(report.class_floor["accuracy"]) == CLASSES
@@ -79,7 +79,7 @@ def test_the_table_shows_each_score_and_class(report: Report) -> None:
 
 def test_an_unconditional_model_has_no_scores_by_class() -> None:
     scores = [score for score in LIGHT if not score.needs_labels]
-    report = evaluate(scores, *sets(labelled=False))
+    report = compute_report(scores, *sets(labelled=False))
     assert report.class_scores == report.class_floor == {}
     assert report.class_counts == []
     assert "\nclass" not in report.table(scores, NAMES)
@@ -87,7 +87,7 @@ def test_an_unconditional_model_has_no_scores_by_class() -> None:
 
 def test_without_samples_scores_are_nan_and_json_null(tmp_path: Path) -> None:
     empty, one = draw(0, 0), draw(1, 0)
-    report = evaluate(LIGHT, one, empty, empty)
+    report = compute_report(LIGHT, one, empty, empty)
     for name, value in report.scores.items():
         assert math.isnan(value) == (name not in ("modes", "label_accuracy")), name
     write_json(tmp_path / "metrics.json", report.as_dict())
@@ -99,4 +99,4 @@ def test_without_samples_scores_are_nan_and_json_null(tmp_path: Path) -> None:
 def test_few_real_images_are_said_to_be_few(report: Report) -> None:
     assert "Uncertain, because fewer than 500" in report.summary(LIGHT)
     generated, train, _ = sets()
-    assert "Uncertain" not in evaluate(LIGHT, generated, train, draw(500, 2)).summary(LIGHT)
+    assert "Uncertain" not in compute_report(LIGHT, generated, train, draw(500, 2)).summary(LIGHT)

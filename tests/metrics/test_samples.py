@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from metrics.report import evaluate
+from metrics.report import compute_report
 from metrics.samples import KeptSamples
 from tests import ranks
 from tests.metrics.samples import CLASSES, FEATURES, LIGHT, SHAPE, draw, keep, sets
@@ -51,7 +51,7 @@ def share(folder: Path) -> None:
         kept = KeptSamples(CLASSES, labels=True, images=True)
         keep(kept, samples, own)
         found.append(kept.compute())
-    report = asdict(evaluate(LIGHT, *found))
+    report = asdict(compute_report(LIGHT, *found))
     assert found[0].images is not None
     torch.save((report, found[0].images, found[1].features), folder / f"{rank}.pt")
     dist.destroy_process_group()
@@ -64,7 +64,7 @@ def test_two_processes_keep_what_one_keeps(tmp_path: Path) -> None:
     generated, train, test = sets()
     for rank in range(2):
         report, images, features = torch.load(tmp_path / f"{rank}.pt")
-        assert report == asdict(evaluate(LIGHT, generated, train, test))
+        assert report == asdict(compute_report(LIGHT, generated, train, test))
         assert images.shape == (300, *SHAPE)
         assert torch.equal(images, generated.pairs()[0])
         assert torch.equal(features, train.features)

@@ -8,9 +8,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from models import ConditionalGAN, distributed
-from models.distributed import average_gradients, share_of
+from models.distributed import average_gradients, draw_local
 from models.fast_layers import Dropout
-from models.layers import in_sets
+from models.layers import joined_batches
 from tests.models.gans import small
 
 
@@ -65,14 +65,14 @@ def test_shares_of_random_numbers_are_those_of_one_process(
         return torch.empty(shape, memory_format=order).uniform_()
 
     torch.manual_seed(0)
-    whole = share_of(draw, 8, 3, 2, 2)
+    whole = draw_local(draw, 8, 3, 2, 2)
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     shares = []
     for rank in range(2):
         monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
         torch.manual_seed(0)
-        shares.append(share_of(draw, 4, 3, 2, 2, sets=sets))
+        shares.append(draw_local(draw, 4, 3, 2, 2, joined=sets))
     parts = [share.view(sets, -1, 3, 2, 2) for share in shares]
     assert torch.equal(torch.cat(parts, dim=1).reshape(8, 3, 2, 2), whole)
 
@@ -88,7 +88,7 @@ def test_dropout_of_two_joined_batches_is_that_of_one_process(
     for rank in range(2):
         monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
         torch.manual_seed(0)
-        with in_sets(layer, 2):
+        with joined_batches(layer, 2):
             assert torch.equal(layer(torch.ones(4, 50)).view(2, 2, 50), whole[:, rank])
 
 
@@ -98,24 +98,24 @@ def rank(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_world_size", lambda: 3)
     monkeypatch.setattr(dist, "get_rank", lambda: request.param)
-    monkeypatch.setattr(distributed, "gathered", lambda value: torch.tensor([4, 2, 3]))
+    monkeypatch.setattr(distributed, "all_gather_stacked", lambda value: torch.tensor([4, 2, 3]))
     return request.param
 
 
 def test_own_rows_come_after_those_of_the_processes_before(rank: int) -> None:
     rows = [slice(0, 4), slice(4, 6), slice(6, 9)][rank]
-    assert distributed.own_rows(torch.zeros(rows.stop - rows.start)) == (9, rows)
+    assert distributed.local_rows(torch.zeros(rows.stop - rows.start)) == (9, rows)
 
 
 def test_of_gathered_values_each_process_gets_its_own_or_the_mean(rank: int) -> None:
-    assert distributed.own_of(torch.tensor([5.0, 6.0, 7.0])) == 5 + rank
-    assert distributed.own_of(torch.tensor([5.0, 8.0])) == 6.5
+    assert distributed.local_part(torch.tensor([5.0, 6.0, 7.0])) == 5 + rank
+    assert distributed.local_part(torch.tensor([5.0, 8.0])) == 6.5
 
 
 def test_latents_are_a_share_of_those_of_all_processes(rank: int) -> None:
     model = small(ConditionalGAN)
     model._trainer = SimpleNamespace(world_size=3, global_rank=rank)
-    whole = model.draw(6, torch.Generator().manual_seed(0))
-    found = model.draw_share(2, torch.Generator().manual_seed(0))
+    whole = model.draw_latents(6, torch.Generator().manual_seed(0))
+    found = model.local_latents(2, torch.Generator().manual_seed(0))
     for own, all_of_them in zip(found, whole, strict=True):
         assert torch.equal(own, all_of_them[2 * rank : 2 * rank + 2])

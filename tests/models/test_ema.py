@@ -11,7 +11,7 @@ from models.training import Averaging
 def test_update_is_the_recurrence_with_its_ramp() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.constant_(network.weight, 0.0)
-    average: Any = Averaging(decay=0.9).of(network)
+    average: Any = Averaging(decay=0.9).build(network)
     nn.init.constant_(network.weight, 1.0)
     expected = 0.0
     for step in range(100):
@@ -23,7 +23,7 @@ def test_update_is_the_recurrence_with_its_ramp() -> None:
 
 def test_batch_norm_statistics_follow_and_counters_stay() -> None:
     network = nn.BatchNorm1d(2)
-    average: Any = Averaging(decay=0.5).of(network)
+    average: Any = Averaging(decay=0.5).build(network)
     network(torch.full((4, 2), 10.0))
     average.update(network, step=100)
     torch.testing.assert_close(average.network.running_mean, torch.full((2,), 0.5))
@@ -31,6 +31,6 @@ def test_batch_norm_statistics_follow_and_counters_stay() -> None:
 
 
 def test_it_rests_in_eval_mode_and_learns_nothing() -> None:
-    average: Any = Averaging(decay=0.5).of(nn.BatchNorm1d(2))
+    average: Any = Averaging(decay=0.5).build(nn.BatchNorm1d(2))
     assert not average.train().network.training
     assert not any(p.requires_grad for p in average.parameters())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from datamodules import Images
 from models import GAN, ConditionalGAN
 from models.gan import penalties as penalties_module
-from models.gan.heads import AuxiliaryHead
+from models.gan.conditional_discriminators import ACGANDiscriminator
 from models.gan.penalties import Penalties
 from models.training import Averaging, Schedule
 from tests.models.gans import DROPOUT, KINDS, SHAPE, fit, same, sgd, small, state
@@ -130,7 +130,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
     """Without batch norm, two batches of 8 make the update of their 16 images, and one average."""
 
     class Same(GAN):
-        def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
+        def draw_latents(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
             return torch.ones(count, 4), None  # the same noise however it is cut
 
     weights = []
@@ -192,7 +192,7 @@ def test_fakes_in_eval_mode_leave_batch_norm_alone(in_eval_mode: bool) -> None:
 def test_samples_come_from_the_moving_average_in_eval_mode() -> None:
     model = small(average=Averaging(0.9))
     fit(model, max_steps=2)
-    assert model.sampler is model.ema.network
+    assert model.eval_network is model.ema.network
     latents = torch.randn(5, 4)
     torch.testing.assert_close(model(latents)[:2], model(latents[:2]))  # no batch statistics
     assert not same(state(model.generator), state(model.ema.network))
@@ -221,7 +221,8 @@ def test_validation_evaluates_held_out_real_images() -> None:
 
 def test_hyperparameters_are_plain_values_and_rebuild_the_model(tmp_path: Path) -> None:
     model = small(
-        ConditionalGAN, head=AuxiliaryHead, generator_optimizer=sgd(), penalties=Penalties(r1=0.3),
+        ConditionalGAN, discriminator=ACGANDiscriminator, generator_optimizer=sgd(),
+        penalties=Penalties(r1=0.3),
         schedule=Schedule("cosine", hold=0.5),
     )  # fmt: skip
     assert not any(callable(value) for value in model.hparams.values())
@@ -229,7 +230,7 @@ def test_hyperparameters_are_plain_values_and_rebuild_the_model(tmp_path: Path) 
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     again = ConditionalGAN.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     assert same(state(model), state(again))
-    assert isinstance(again.discriminator, AuxiliaryHead)
+    assert isinstance(again.discriminator, ACGANDiscriminator)
     assert again.latent_dim == 4
     assert (again.penalties, again.schedule) == (Penalties(r1=0.3), Schedule("cosine", 0.5))
 
@@ -288,9 +289,9 @@ def test_each_turn_gets_its_images_as_they_are_seen(monkeypatch: pytest.MonkeyPa
         def forward(self, images: Tensor, step: int) -> Tensor:
             return images / 1000
 
-    model, seen = small(view=Dark, penalties=Penalties(r1=1.0)), list[Any]()
+    model, seen = small(augment=Dark, penalties=Penalties(r1=1.0)), list[Any]()
     model._trainer = SimpleNamespace(world_size=1, global_rank=0, global_step=0)
-    monkeypatch.setattr(Penalties, "of", lambda self, _, *parts: seen.append(parts) or 0.0)
+    monkeypatch.setattr(Penalties, "total", lambda self, _, *parts: seen.append(parts) or 0.0)
     random, real = torch.Generator().manual_seed(0), (torch.rand(4, *SHAPE), None)
     fake = model.fakes_for_discriminator(4, random)
     assert not fake[0].requires_grad

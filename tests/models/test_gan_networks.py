@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import GAN, ConditionalGAN
-from models.gan.lecture import LectureGenerator, LectureTrunk, SoftmaxHead
+from models.gan.lecture import LectureGenerator, LectureTrunk, SoftmaxDiscriminator
 from models.gan.networks import (
     ImageShape,
     ModernGenerator,
@@ -19,7 +19,7 @@ from models.gan.networks import (
 )
 from models.layers import initialize_
 from models.plane import PlaneGenerator, PlaneTrunk, PlaneVelocity
-from models.unet import sines
+from models.unet import time_embedding
 from runtime.errors import UserError
 from tests.models.gans import LECTURE, LECTURE_CGAN, SHAPE
 
@@ -56,7 +56,9 @@ def test_the_lectures_layers_are_as_keras_makes_them() -> None:
 
 
 def test_lecture_cgan_has_the_parameters_of_the_slides() -> None:
-    model = ConditionalGAN(SHAPE, 10, head=SoftmaxHead, **LECTURE_CGAN, latent_dim=100)
+    model = ConditionalGAN(
+        SHAPE, 10, discriminator=SoftmaxDiscriminator, **LECTURE_CGAN, latent_dim=100
+    )
     discriminator = (
         (5 * 5 * 1 * 128 + 128)
         + (5 * 5 * 128 * 256 + 256)
@@ -80,7 +82,7 @@ def test_networks_of_the_plane_see_it_four_times_as_large() -> None:
     torch.testing.assert_close(generator(features), 0.5 + layers(features) / 4)
     torch.testing.assert_close(trunk(points), nn.Sequential(*trunk)(8 * points - 4))
     classes = torch.eye(2)[torch.arange(5) % 2]
-    known = torch.cat([4 * points, sines(times), classes], dim=1)
+    known = torch.cat([4 * points, time_embedding(times), classes], dim=1)
     expected = points + (1 - times[:, None]) * velocity.layers(known)
     torch.testing.assert_close(velocity(points, times, classes), expected)
 

@@ -11,7 +11,7 @@ from models.layers import (
     Flatten,
     MinibatchStd,
     UpsampleConv2d,
-    in_sets,
+    joined_batches,
     spectral_normalize_,
 )
 
@@ -123,7 +123,7 @@ def test_equal_images_of_a_batch_differ_by_nothing_and_have_gradients() -> None:
 def test_real_and_fake_images_are_not_compared_with_each_other() -> None:
     layer = MinibatchStd()
     real, fake = torch.randn(2, 6, 1, 4, 4).unbind()
-    with in_sets(layer, 2):
+    with joined_batches(layer, 2):
         together = layer(torch.cat([real, fake]))
     torch.testing.assert_close(together, torch.cat([layer(real), layer(fake)]))
 

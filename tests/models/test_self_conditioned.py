@@ -131,7 +131,7 @@ def test_both_networks_are_told_the_cluster_of_the_last_number() -> None:
     expected = torch.cat([latents[:, :3], torch.eye(6)[clusters]], dim=1)
     assert torch.equal(model.generator_input(latents, None), expected)
     model._trainer = SimpleNamespace(world_size=1, global_rank=0)
-    latents, told = model.draw_share(50, torch.Generator().manual_seed(0))
+    latents, told = model.local_latents(50, torch.Generator().manual_seed(0))
     assert torch.equal(told, model.clusters.of_noise(latents[:, 3]))
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from models import UNet
-from models.unet import FREQUENCIES, sines
+from models.unet import FREQUENCIES, time_embedding
 from runtime.errors import UserError
 
 
@@ -16,11 +16,12 @@ def embedding(times: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_time_is_told_by_its_sines_and_cosines() -> None:
-    found = sines(torch.tensor([0.0, 0.25]))
+    found = time_embedding(torch.tensor([0.0, 0.25]))
     assert torch.equal(found[0], torch.tensor([0.0, 1.0]).repeat_interleave(FREQUENCIES))
     times = torch.linspace(0, 1, 7, dtype=torch.float64)
-    torch.testing.assert_close(sines(times), embedding(times))
-    assert sines(times.bfloat16()).dtype == torch.float32  # half precision has three digits only
+    torch.testing.assert_close(time_embedding(times), embedding(times))
+    # Half precision has three digits only
+    assert time_embedding(times.bfloat16()).dtype == torch.float32
 
 
 def written_out(network: UNet, points: torch.Tensor, times: torch.Tensor, classes: torch.Tensor):

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 
 import ladder
 from commands import lightning_run
-from datamodules.frame import Frame
 from datamodules.gates import GATES
+from datamodules.input_spec import InputSpec
 from models import (
     GAN,
     ConditionalGAN,
@@ -32,7 +32,7 @@ from runtime.errors import UserError
 from tests.models.gans import SHAPE, small
 from tests.test_cli import fails, run
 
-MNIST = Frame((1, 28, 28), 255.0, background=0.0, extent=20 / 28, centre=(0.5, 0.5))
+MNIST = InputSpec((1, 28, 28), 255.0, background=0.0, extent=20 / 28, centre=(0.5, 0.5))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(
 ) -> None:
     (runs / "damaged").rename(runs / "damaged\x1b[2J")
     capsys.readouterr()
-    found = demo.find([runs])
+    found = demo.load_models([runs])
     assert {kind: [*models] for kind, models in found.items()} == {
         "classifier": [], "generator": [], "gate": ["gates"],
     }  # fmt: skip
@@ -75,7 +75,7 @@ def test_generators_begin_with_the_best(tmp_path: Path, monkeypatch: pytest.Monk
         rows = "".join(f"{step},{value}\n" for step, value in enumerate(values))
         (run / "metrics.csv").write_text("step,val/frechet\n" + rows)
     monkeypatch.setattr(Run, "model", lambda run: small(GAN))
-    found = demo.find([tmp_path])["generator"]
+    found = demo.load_models([tmp_path])["generator"]
     assert [name.split("/")[0] for name in found] == ["good", "fair", "unscored", "nan", "damaged"]
 
 
@@ -89,7 +89,7 @@ def test_runs_of_the_same_name_are_all_found(
         (folder.parent / "metrics.csv").touch()
     monkeypatch.setattr(Run, "model", lambda run: small(GAN))
     names = {f"{sweep}/seed_0" for sweep in ("gan-sweep", "cgan-sweep", "old/gan-sweep")}
-    assert {*demo.find([tmp_path])["generator"]} == names
+    assert {*demo.load_models([tmp_path])["generator"]} == names
 
 
 def test_each_kind_of_model_has_its_tab() -> None:
@@ -114,17 +114,17 @@ def test_a_mistake_is_one_line(
 
 def test_a_small_model_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "RUNS", tmp_path)
-    model: Any = demo.train("gate")
+    model: Any = demo.train_small_model("gate")
     assert demo.gate_of(model) == "xor"
     monkeypatch.setattr(lightning_run, "train", None)
-    assert demo.weights_of(demo.train("gate")) == demo.weights_of(model)
+    assert demo.weights_of(demo.train_small_model("gate")) == demo.weights_of(model)
 
 
 def drawing(*points: tuple[int, int]) -> dict[str, Any]:
     """Returns the canvas's value for a line through these places (x, y)."""
-    page = Image.new("L", (demo.SIDE, demo.SIDE))
+    page = Image.new("L", (demo.CANVAS, demo.CANVAS))
     ImageDraw.Draw(page).line(points, fill=255, width=24)
-    layer = np.zeros((demo.SIDE, demo.SIDE, 4), np.uint8)
+    layer = np.zeros((demo.CANVAS, demo.CANVAS, 4), np.uint8)
     layer[:, :, 3] = np.asarray(page)
     return {"background": None, "layers": [layer], "composite": None}
 
@@ -132,14 +132,14 @@ def drawing(*points: tuple[int, int]) -> dict[str, Any]:
 @pytest.fixture
 def classifier() -> Any:
     model = ImageClassifier((1, 28, 28), 10, network=lambda s, n: ResidualConvNet(s, n, 2)).eval()
-    model.frame = MNIST
+    model.input_spec = MNIST
     return model
 
 
 @pytest.mark.parametrize("points", [[(20, 20), (60, 100)], [(5, 140), (275, 140)]])
 def test_a_drawing_is_framed_as_mnist(points: Any, classifier: Any) -> None:
     """MNIST: scaled to a 20 x 20 box, and placed in 28 x 28 by its centre of mass."""
-    answer, seen = demo.classify({"a": classifier}, "a", drawing(*points))
+    answer, seen = demo.classify_drawing({"a": classifier}, "a", drawing(*points))
     pixels = np.asarray(seen)[::10, ::10]
     assert pixels.shape == (28, 28)
     rows, columns = (np.flatnonzero(pixels.max(axis) > 0) for axis in (1, 0))
@@ -154,7 +154,7 @@ def test_a_drawing_is_framed_as_mnist(points: Any, classifier: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, {"layers": []}, drawing()])
 def test_no_ink_has_no_answer(value: Any, classifier: Any) -> None:
-    assert demo.classify({"a": classifier}, "a", value) == (None, None)
+    assert demo.classify_drawing({"a": classifier}, "a", value) == (None, None)
 
 
 def test_an_image_is_the_one_that_sample_draws(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,10 +162,10 @@ def test_an_image_is_the_one_that_sample_draws(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(building, "choose_precision", lambda device: ("32-true", ""))
     image, text = demo.steer({"a": gan}, "a", 7, 3, 0.0, 5)
     scale = image.width // SHAPE[2]
-    expected = ladder.draw(gan, 1, [7], seed=5).images[0]
+    expected = ladder.sample_images(gan, 1, [7], seed=5).images[0]
     assert np.array_equal(np.asarray(image)[::scale, ::scale], expected)
     other, _ = demo.steer({"a": gan}, "a", 7, 3, 1.0, 5)
-    expected = ladder.draw(gan, 1, [3], seed=5).images[0]
+    expected = ladder.sample_images(gan, 1, [3], seed=5).images[0]
     assert np.array_equal(np.asarray(other)[::scale, ::scale], expected)
     assert 0 < float(text.removeprefix("### P(real) = ")) < 1
 
@@ -180,13 +180,13 @@ def test_weights_by_hand_compute_the_gate(gate: str) -> None:
     k = {"or": -5.0, "and": -15.0}
     weights = [10.0, 10.0, k[gate]] if gate in k else None
     model = demo.or_gate() if weights else GateMLP.by_hand(gate, 5.0)  # type: ignore[arg-type]
-    _, text = demo.draw_gate({"a": model}, "a", gate, *(weights or demo.weights_of(model)), 0.0)
+    _, text = demo.plot_gate({"a": model}, "a", gate, *(weights or demo.weights_of(model)), 0.0)
     assert text.startswith("### 4 of 4 right")
     assert demo.weights_of(demo.or_gate()) == [10.0, 10.0, -5.0]
 
 
 def test_one_unit_computes_no_xor() -> None:
-    _, text = demo.draw_gate({"a": demo.or_gate()}, "a", "xor", 10.0, 10.0, -5.0)
+    _, text = demo.plot_gate({"a": demo.or_gate()}, "a", "xor", 10.0, 10.0, -5.0)
     assert text.startswith("### 3 of 4 right")
     rows = demo.truth_table(demo.or_gate(), "xor")
     assert [row[:4] for row in rows] == [(0, 0, 0, 0), (0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1)]
@@ -210,7 +210,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
         patch.setattr(gradio.Blocks, "block_thread", lambda page: None)
         patch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-        page = demo.build({"classifier": {"a": network.eval()}, "generator": {}, "gate": {}})
+        page = demo.build_page({"classifier": {"a": network.eval()}, "generator": {}, "gate": {}})
         demo.serve(page, port)
         yield port
         page.close()
@@ -285,7 +285,7 @@ def test_large_requests_are_refused_before_they_are_read(
 
 
 @extras
-@pytest.mark.parametrize(("side", "taken"), [(demo.SIDE, True), (3000, False)])
+@pytest.mark.parametrize(("side", "taken"), [(demo.CANVAS, True), (3000, False)])
 def test_large_pictures_are_refused_before_they_are_decoded(
     side: int, taken: bool, port: int
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from datamodules.frame import Frame
+from datamodules.input_spec import InputSpec
 from models import GAN, ConditionalGAN, Drift, Flow, SelfConditionedGAN, VariationalAutoencoder
 from models.gan.networks import ModernGenerator
 from models.plane import PlaneGenerator, PlaneTrunk
@@ -57,19 +57,19 @@ def page(tmp_path):
 @torch.no_grad()
 def contrasting(model: Any) -> Any:
     """Draws weights and batch statistics, so that images have all shades."""
-    for tensor in model.eval().sampler.state_dict().values():
+    for tensor in model.eval().eval_network.state_dict().values():
         if tensor.dim() > 1:
             tensor.copy_(2 * torch.randn_like(tensor) / tensor[0].numel() ** 0.5)
         elif tensor.is_floating_point():
             tensor += 0.3 * torch.rand_like(tensor)
-    model.frame = Frame(model.image_shape, 255.0, NAMES[: model.num_classes or 0] or None)
+    model.input_spec = InputSpec(model.image_shape, 255.0, NAMES[: model.num_classes or 0] or None)
     return model
 
 
 @torch.no_grad()
 def difference(model: Any, page: Path) -> float:
     """Of images that the page's steps draw from latents that the export did not try."""
-    latents, labels = model.draw(40, torch.Generator().manual_seed(1))
+    latents, labels = model.draw_latents(40, torch.Generator().manual_seed(1))
     found = compute(*read_page(page.read_bytes()), latents, labels)
     wanted = model(latents, labels).clamp(0, 1)
     assert found.shape == wanted.shape
@@ -82,16 +82,16 @@ def test_the_steps_of_a_page_draw_what_pytorch_draws(kind, page, monkeypatch):
     torch.manual_seed(0)
     model = contrasting(MODELS[kind]())
     if kind == "lecture":  # its 6.7 million weights make 18 MB
-        monkeypatch.setattr(export_html, "LIMIT", 2e7)
+        monkeypatch.setattr(export_html, "PAGE_BYTES", 2e7)
     assert save_page(model, "a run", page) < 1e-2
     assert difference(model, page) < 1e-2
-    assert page.stat().st_size < export_html.LIMIT
+    assert page.stat().st_size < export_html.PAGE_BYTES
 
 
 def test_a_page_without_room_has_8_bits_or_fewer_in_large_matrices(page, monkeypatch):
     model = contrasting(small(ConditionalGAN, generator=partial(ModernGenerator, width=64)))
     save_page(model, "a run", page)
-    monkeypatch.setattr(export_html, "LIMIT", limit := page.stat().st_size * 0.5)
+    monkeypatch.setattr(export_html, "PAGE_BYTES", limit := page.stat().st_size * 0.5)
     save_page(model, "a run", page)
     assert page.stat().st_size < limit
     assert 3e-4 < difference(model, page) < 5e-2
@@ -108,7 +108,7 @@ def model_of(text: str) -> Any:
 def test_names_cannot_leave_their_places(page):
     names = "</script><script>alert(1)</script>", "%title%", "\u2028<!--"
     model = contrasting(small(ConditionalGAN, num_classes=3))
-    model.frame = Frame(SHAPE, 255.0, names)
+    model.input_spec = InputSpec(SHAPE, 255.0, names)
     save_page(model, "<b>%model%</b>", page)
     text = page.read_text()
     assert model_of(text)["classes"] == [*names]
@@ -158,8 +158,10 @@ def test_what_a_page_cannot_draw_is_refused(model, problem, page):
 
 
 def test_a_page_that_draws_something_else_is_not_kept(cgan, tmp_path, monkeypatch, capsys):
-    encode = export_html.encode
-    monkeypatch.setattr(export_html, "encode", lambda value, fine: encode(value.flip(0), fine))
+    encode = export_html.encode_tensor
+    monkeypatch.setattr(
+        export_html, "encode_tensor", lambda value, fine: encode(value.flip(0), fine)
+    )
     line = fails(capsys, "export", str(cgan), "--format=html", f"--out={tmp_path}")
     assert re.search("an image differs from PyTorch's by .*, and 0.01 is allowed", line)
     assert not [*tmp_path.iterdir()]

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from pages import live
-from pages.live import TASKS, Live, draw
+from pages.live import TASKS, Live, plot_live
 
 Begin = Callable[..., Live]
 
 
 @pytest.fixture
 def begin(monkeypatch):
-    monkeypatch.setattr(live, "FASTEST", 0.0)
+    monkeypatch.setattr(live, "MIN_STEP_SECONDS", 0.0)
     yield lambda task, hidden=8, rate=0.03: Live(task, hidden, rate, "tanh")
     live.stop_all()
 
@@ -52,8 +52,8 @@ def test_a_step_is_one_and_changes_the_picture(task, begin):
 
 def test_a_step_ends_when_its_picture_is_there(begin, monkeypatch):
     training = begin("XOR")
-    slow = lambda *given: time.sleep(0.3) or draw(*given)  # noqa: E731
-    monkeypatch.setattr(live, "draw", slow)
+    slow = lambda *given: time.sleep(0.3) or plot_live(*given)  # noqa: E731
+    monkeypatch.setattr(live, "plot_live", slow)
     training.step()
     wait(lambda: not training.one_step)
     assert training.progress.startswith("step 1, ")
@@ -78,7 +78,7 @@ def test_it_pauses_goes_on_and_ends(begin):
 
 
 def test_it_rests_when_nobody_looks(begin, monkeypatch):
-    monkeypatch.setattr(live, "FORGOTTEN", 0.3)
+    monkeypatch.setattr(live, "IDLE_SECONDS", 0.3)
     training = begin("two moons")
     training.start()
     wait(lambda: not training.go.is_set())
@@ -106,7 +106,7 @@ def test_weights_that_are_no_numbers_are_drawn(task, begin):
 def test_a_training_that_fails_has_ended(begin, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda *_: None)
     training = begin("XOR")
-    monkeypatch.setattr(live, "draw", None)
+    monkeypatch.setattr(live, "plot_live", None)
     training.step()
     training.thread.join(60)
     assert training.ended  # so that the page does not wait for it
@@ -127,8 +127,8 @@ def test_xor_is_learned_and_the_picture_shows_it(begin):
     training.go.clear()
     take_step(training)
     picture = np.asarray(training.picture).astype(int)
-    place = live.SIDE * (0.25 / 1.5)
-    near, far = round(place) + 20, round(live.SIDE - place) - 20  # beside the four points
+    place = live.PIXELS * (0.25 / 1.5)
+    near, far = round(place) + 20, round(live.PIXELS - place) - 20  # beside the four points
     redder = [[picture[y, x, 0] > picture[y, x, 2] for x in (near, far)] for y in (near, far)]
     assert redder == [[True, False], [False, True]]  # rows from above: (0, 1) and (1, 1) first
 

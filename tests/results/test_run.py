@@ -83,4 +83,4 @@ def test_a_step_is_read_from_a_name_and_else_from_the_file(tmp_path: Path) -> No
     (tmp_path / "last.ckpt").symlink_to("epoch=001-step=0000012.ckpt")
     torch.save({"global_step": 7}, tmp_path / "mine.ckpt")
     names = ("epoch=001-step=0000012.ckpt", "last.ckpt", "mine.ckpt", "none.ckpt")
-    assert [checkpoints.step_of(tmp_path / name) for name in names] == [12, 12, 7, None]
+    assert [checkpoints.saved_step(tmp_path / name) for name in names] == [12, 12, 7, None]

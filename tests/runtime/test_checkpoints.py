@@ -246,4 +246,4 @@ def test_a_plain_model_checkpoint_is_found(tmp_path: Path) -> None:
     fit(tmp_path, ModelCheckpoint(every_n_train_steps=2), max_steps=4, max_epochs=-1)
     found = newest(tmp_path, resume=True)
     assert found is not None
-    assert checkpoints.step_of(found) == 4
+    assert checkpoints.saved_step(found) == 4

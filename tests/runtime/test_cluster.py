@@ -146,9 +146,9 @@ def test_a_job_never_falls_back_to_other_data(
     if in_job:
         job()
     data = Namespace(class_path="Images", init_args=Namespace(dataset=asked))
-    cluster.insist_on_data(data)
+    cluster.require_mnist_in_job(data)
     assert data.init_args.dataset == expected
-    cluster.insist_on_data(Namespace(class_path="Iris", init_args=Namespace(batch_size=1)))
+    cluster.require_mnist_in_job(Namespace(class_path="Iris", init_args=Namespace(batch_size=1)))
 
 
 def test_fsdp_is_refused_for_what_it_cannot_do() -> None:

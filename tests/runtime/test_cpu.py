@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from runtime import cpu
-from runtime.cpu import bf16_slowdown, choose_precision, cpu_flags, take_subnormal_numbers_as_zero
+from runtime.cpu import bf16_slowdown, choose_precision, cpu_flags, flush_denormals
 from runtime.trainer import LadderTrainer
 from tests.conftest import ROOT
 
@@ -66,7 +66,7 @@ def test_weights_are_the_same_to_the_bit_where_moments_vanish() -> None:
         return weight.detach(), optimizer.state[weight]["exp_avg"]
 
     plain, subnormal = train()
-    take_subnormal_numbers_as_zero()
+    flush_denormals()
     flushed, zero = train()
     torch.set_flush_denormal(False)
     smallest = torch.finfo(torch.float32).tiny
@@ -83,7 +83,7 @@ def test_waiting_threads_sleep_unless_the_user_decides(monkeypatch: pytest.Monke
             monkeypatch.delenv(name, raising=False)
         for name, value in own.items():
             monkeypatch.setenv(name, value)
-        cpu.let_waiting_threads_sleep()
+        cpu.limit_thread_spinning()
         assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import announce, explain, is_lost_process, printable
+from runtime.errors import explain_disk_error, is_lost_process, print_error, printable
 from tests.conftest import ROOT
 
 PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
@@ -30,7 +30,7 @@ def test_names_command_no_terminal(
     name: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert printable(name) == shown
-    announce(f"{name} is no class")
+    print_error(f"{name} is no class")
     (line,) = capsys.readouterr().err.splitlines()
     assert printable(line) == line
 
@@ -62,7 +62,7 @@ def test_only_a_lost_connection_between_processes_counts(message: str, lost: boo
 
 def test_a_full_disk_says_how_much_is_free_though_the_folder_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "gone" / "run" / "last.ckpt"
-    text = explain(OSError(errno.ENOSPC, "", str(path)))
+    text = explain_disk_error(OSError(errno.ENOSPC, "", str(path)))
     assert text.startswith(f"{path}: No space left on device (")
     assert "MB are free). Make room, then repeat the command." in text
 

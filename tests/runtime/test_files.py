@@ -39,9 +39,9 @@ def test_a_system_that_flushes_no_folders_is_no_error(
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(os, function, refuse)
-    files.flush(tmp_path)
+    files.fsync(tmp_path)
     with pytest.raises(OSError, match=os.strerror(error)):
-        files.flush(tmp_path / "file")
+        files.fsync(tmp_path / "file")
 
 
 def test_incomplete_files_are_removed_once_they_are_old(tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_incomplete_files_are_removed_once_they_are_old(tmp_path: Path) -> None:
     for path in (old, young, whole):
         path.touch()
     os.utime(old, (0, 0))
-    files.sweep(tmp_path, 60.0)
+    files.remove_partial_files(tmp_path, 60.0)
     assert {*tmp_path.iterdir()} == {young, whole}
-    files.sweep(tmp_path)
+    files.remove_partial_files(tmp_path)
     assert {*tmp_path.iterdir()} == {whole}
 
 
@@ -109,7 +109,7 @@ def test_links_out_of_a_folder_are_refused(
         (run / "inside").symlink_to("..")
     (run / link).symlink_to(target)
     for folder in (run, tmp_path / "alias"):
-        found = {path.relative_to(folder) for path in files.links_out(folder)}
+        found = {path.relative_to(folder) for path in files.external_links(folder)}
         assert (Path(link) in found) is leads_out
         refused = pytest.raises(UserError, match=r"^[ -~]+ add --trust true$")
         with refused if leads_out else nullcontext():
@@ -118,8 +118,8 @@ def test_links_out_of_a_folder_are_refused(
 
 def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"step,loss\n1,0.5\n2,\0\0\0\n3,0.25\n4,0.")
-    assert files.whole_lines(tmp_path / "a.csv") == "step,loss\n1,0.5\n3,0.25\n"
-    assert files.whole_lines(tmp_path / "b.csv") == ""
+    assert files.complete_lines(tmp_path / "a.csv") == "step,loss\n1,0.5\n3,0.25\n"
+    assert files.complete_lines(tmp_path / "b.csv") == ""
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import cli
 from datamodules import Images, Iris
 from models import IrisMLP
 from runtime import signals
-from runtime.preemption import TRY_AGAIN, Agreement, Preemption
+from runtime.preemption import SAVED_EXIT_CODE, Agreement, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 from tests.conftest import weights_hash_of
@@ -29,7 +29,7 @@ def test_a_stopped_run_says_the_command_that_continues_it(
     place = f"--trainer.default_root_dir={tmp_path / 'my runs'}"
     with pytest.raises(SystemExit) as stopped:
         cli.main(["fit", "--config=configs/iris.yaml", *short, place])
-    assert stopped.value.code == TRY_AGAIN
+    assert stopped.value.code == SAVED_EXIT_CODE
     (line,) = (text for text in caplog.messages if text.startswith("Continue: "))
     _, script, *args = shlex.split(line.removeprefix("Continue: "))
     assert Path(script).name == "cli.py"
@@ -60,34 +60,34 @@ def other_rank(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_an_answer_is_used_one_question_later_by_both_ranks(other_rank: list[int]) -> None:
     other_rank += [0, 1]
     agreement = Agreement(2)
-    assert [agreement.reached(False) for _ in range(4)] == [False, False, True, False]
-    assert not agreement.reached(True)
-    assert agreement.reached(False)
+    assert [agreement.agree_to_stop(False) for _ in range(4)] == [False, False, True, False]
+    assert not agreement.agree_to_stop(True)
+    assert agreement.agree_to_stop(False)
 
 
 def test_at_an_epochs_end_the_answer_is_awaited(other_rank: list[int]) -> None:
     other_rank += [0, 1]
     agreement = Agreement(2)
-    assert not agreement.reached(False)
-    assert agreement.reached(False, wait=True)
+    assert not agreement.agree_to_stop(False)
+    assert agreement.agree_to_stop(False, wait=True)
 
 
 def test_an_older_answer_is_not_lost_at_an_epochs_end(other_rank: list[int]) -> None:
     other_rank += [1, 0]
     agreement = Agreement(2)
-    assert not agreement.reached(False)
-    assert agreement.reached(False, wait=True)
+    assert not agreement.agree_to_stop(False)
+    assert agreement.agree_to_stop(False, wait=True)
 
 
 def test_many_ranks_ask_less_often(other_rank: list[int]) -> None:
     other_rank += [1]
     agreement = Agreement(128)  # asks every third time
-    assert [agreement.reached(False) for _ in range(7)] == [False] * 5 + [True, False]
+    assert [agreement.agree_to_stop(False) for _ in range(7)] == [False] * 5 + [True, False]
 
 
 def test_one_process_asks_nobody() -> None:
-    assert Agreement(1).reached(True)
-    assert not Agreement(1).reached(False)
+    assert Agreement(1).agree_to_stop(True)
+    assert not Agreement(1).agree_to_stop(False)
 
 
 class Look(Callback):
@@ -123,7 +123,7 @@ def test_a_run_stops_only_after_gradients_were_applied(tmp_path: Path) -> None:
         callbacks = RunFolder(tmp_path, type(model).__name__), Preemption(stop)
         with pytest.raises(SystemExit) as stopped:
             fit(LadderTrainer, model, data, *callbacks, max_epochs=1, **window)
-        assert stopped.value.code == TRY_AGAIN
+        assert stopped.value.code == SAVED_EXIT_CODE
         last = tmp_path / type(model).__name__ / "version_0" / "checkpoints" / "last.ckpt"
         loop = torch.load(last, weights_only=True)["loops"]["fit_loop"]
         assert loop["epoch_loop.batch_progress"]["total"]["processed"] == 3
@@ -173,7 +173,7 @@ def test_a_time_limit_saves_and_loses_no_batch(
     stopped = [*RUN, f"--trainer.default_root_dir={tmp_path}/stopped"]
     with pytest.raises(SystemExit) as limit:
         cli.main([*stopped, "--trainer.max_time=00:00:00:00"])
-    assert limit.value.code == TRY_AGAIN
+    assert limit.value.code == SAVED_EXIT_CODE
     assert "weights_only" not in caplog.text
     assert torch.load(tmp_path / "stopped" / last, weights_only=True)["global_step"] == 1
     cli.main([*stopped, "--ckpt_path=last", "--trainer.max_time=01:00:00:00"])

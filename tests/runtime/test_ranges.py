@@ -7,13 +7,13 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from runtime.ranges import (
     Count,
+    Fraction,
     NonNegative,
     NonNegativeFloat,
     Positive,
     PositiveFloat,
     Probability,
     Seed,
-    Share,
     ranged,
 )
 
@@ -33,7 +33,7 @@ def parsed(kind: Any, value: str) -> Any:
         (Seed, ["0", "4294967295"], ["-1", "4294967296"]),
         (PositiveFloat, ["1e-9", "5"], ["0", "-1", "nan"]),
         (NonNegativeFloat, ["0"], ["-1e-9"]),
-        (Share, ["0", "0.999"], ["1", "inf"]),
+        (Fraction, ["0", "0.999"], ["1", "inf"]),
         (Probability, ["0", "1"], ["-0.1", "1.1"]),
         (ranged("Dozens", int, (">=", 12), ("<=", 144)), ["12", "144"], ["11", "145"]),
     ],

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import cli
 from runtime.errors import RunFailedError
-from runtime.repetition import check
+from runtime.repetition import compare_bits
 from tests import ranks
 from tests.conftest import weights_hash_of
 from tests.faults.runs import MODELS, rows_of
@@ -155,9 +155,9 @@ def test_of_three_ranks_the_odd_one_is_named() -> None:
     )
     names = [f"tensor {i}" for i in range(8)]
     with pytest.raises(RunFailedError, match="at step 9 on rank 1: tensor 1 differs between ranks"):
-        check(trainer, names, sums, shared=7)
+        compare_bits(trainer, names, sums, shared=7)
     gathered[1, :, 1] -= 1
-    check(trainer, names, sums, shared=7)
+    compare_bits(trainer, names, sums, shared=7)
 
 
 @pytest.mark.ddp

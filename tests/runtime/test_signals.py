@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cli
-from runtime.preemption import TRY_AGAIN
+from runtime.preemption import SAVED_EXIT_CODE
 from tests.conftest import ROOT
 
 RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every_n_steps=50",
@@ -32,7 +32,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_bit(
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         text = process.communicate(timeout=120)[0]
-    assert process.returncode == TRY_AGAIN, text
+    assert process.returncode == SAVED_EXIT_CODE, text
     assert f"--ckpt_path {folder}" in text.split("Continue: ")[1]
     step = int(re.findall(r"Told to stop after step (\d+)", text)[0])
     more = f"--trainer.max_steps={step + 45}"
@@ -61,4 +61,4 @@ def test_a_signal_after_the_save_changes_nothing() -> None:
         "    def __del__(self): os.kill(os.getpid(), signal.SIGTERM)\n"
         "signals.install(); signals.ignore(); sys.late = Late(); sys.exit(75)"
     )
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == TRY_AGAIN
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == SAVED_EXIT_CODE

@@ -14,7 +14,7 @@ import torch
 
 import cli
 from runtime import signals
-from runtime.preemption import TRY_AGAIN
+from runtime.preemption import SAVED_EXIT_CODE
 from tests import ranks
 from tests.models.gans import WIDTH_2
 
@@ -82,7 +82,7 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(
         stop(processes, chance)
         codes = ranks.end(processes, 60)
         log = (stopped / "0.log").read_text()[-2000:]
-        assert codes == [TRY_AGAIN] + [0] * (count - 1), (codes, log)
+        assert codes == [SAVED_EXIT_CODE] + [0] * (count - 1), (codes, log)
     (last,) = stopped.glob("gan/*/checkpoints/last.ckpt")
     steps = torch.load(last, weights_only=True)["global_step"]
     processes = start(whole, count, f"--trainer.max_steps={steps}")

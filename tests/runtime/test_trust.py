@@ -77,7 +77,7 @@ def test_a_foreign_class_is_refused_and_not_imported(
 def test_python_refuses_it_too(made_by_another: Path, tmp_path: Path) -> None:
     last = made_by_another / "checkpoints" / "last.ckpt"
     head = {"class_path": "evil.X", "init_args": {}}
-    for hparams in ({"head": head}, {"_instantiator": "evil.X"}):
+    for hparams in ({"discriminator": head}, {"_instantiator": "evil.X"}):
         poison_checkpoint(made_by_another, **hparams)
         with pytest.raises(UserError, match="evil"):
             ConditionalGAN.load_from_checkpoint(last)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules.frame import Frame
+from datamodules.input_spec import InputSpec
 from models import ConditionalGAN, SelfConditionedGAN
 from pages import export_html
 from pages.export_html import compute, read_page, save_page
@@ -58,7 +58,7 @@ def drawn(page: Any, latents: torch.Tensor, labels: Any) -> torch.Tensor:
 def test_the_page_draws_what_pytorch_draws(kind, opened):
     model = contrasting(MODELS[kind]())
     page = opened(model)
-    latents, labels = model.draw(12, torch.Generator().manual_seed(1))
+    latents, labels = model.draw_latents(12, torch.Generator().manual_seed(1))
     with torch.no_grad():
         wanted = model(latents, labels).clamp(0, 1).flatten(1)
     found = drawn(page, latents, None if labels is None else labels.tolist())
@@ -67,12 +67,13 @@ def test_the_page_draws_what_pytorch_draws(kind, opened):
 
 
 def test_the_page_reads_8_bits_and_mixes_classes(opened, monkeypatch, tmp_path):
-    monkeypatch.setattr(export_html, "LARGE", 50)
+    monkeypatch.setattr(export_html, "LARGE_MATRIX", 50)
     monkeypatch.setattr(export_html, "FINENESS", (32,))
-    monkeypatch.setattr(export_html, "TOLERANCE", 0.1)  # random weights amplify what is cut off
+    # Random weights amplify what is cut off
+    monkeypatch.setattr(export_html, "PAGE_TOLERANCE", 0.1)
     model = contrasting(MODELS["conditional"]())
     page = opened(model)
-    latents, labels = model.draw(12, torch.Generator().manual_seed(1))
+    latents, labels = model.draw_latents(12, torch.Generator().manual_seed(1))
     read = read_page((tmp_path / "generator.html").read_bytes())
     torch.testing.assert_close(
         drawn(page, latents, labels.tolist()), compute(*read, latents, labels).flatten(1)
@@ -85,7 +86,7 @@ def test_the_page_reads_8_bits_and_mixes_classes(opened, monkeypatch, tmp_path):
 
 def long_names() -> Any:
     model = contrasting(small(ConditionalGAN, num_classes=4))
-    model.frame = Frame(SHAPE, 255.0, CLASSES)
+    model.input_spec = InputSpec(SHAPE, 255.0, CLASSES)
     return model
 
 
