@@ -81,7 +81,8 @@ class LadderTrainer(Trainer):
         self.prints_summary = kwargs.get("enable_model_summary") is not False
         kwargs |= {"precision": precision, "plugins": plugins, "callbacks": callbacks}
         kwargs |= {"enable_model_summary": False}  # see callbacks.Figures
-        kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
+        if not kwargs.get("barebones"):  # which refuses any
+            kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
         kwargs |= cluster.torchrun_devices(kwargs.get("devices", "auto"))
         try:
             super().__init__(*args, **kwargs)
