@@ -99,10 +99,10 @@ class Augmentation:
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
         if self.shift or self.rotation or self.zoom or self.shear or self.flip:
-            images = transform(images, self.draw_latents(images))
+            images = transform(images, self.draw_matrices(images))
         return erase(images, self.erase) if self.erase else images
 
-    def draw_latents(self, images: Tensor) -> Tensor:
+    def draw_matrices(self, images: Tensor) -> Tensor:
         """Draws random matrices (B, 2, 3) for `transform`."""
         count, device = len(images), images.device
         random = draw_local(_rand_by_number, count, 6, device=device).T * 2 - 1

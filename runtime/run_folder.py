@@ -56,7 +56,7 @@ class RunFolder(Callback):
         if stage == "fit":
             self.loggers.append(RunTensorBoardLogger(folder))
         trainer.loggers = [*self.loggers, *given]
-        if stage == "fit" and trainer.ckpt_path is None:
+        if stage == "fit" and self.resumed is None:
             self._write_config(trainer)
 
     def _agreed(self, trainer: Trainer, stage: str) -> Path | None:
@@ -91,7 +91,7 @@ class RunFolder(Callback):
         A run that goes on writes its config only now, when nothing can refuse its checkpoint.
         """
         self._unused = None
-        if trainer.ckpt_path is not None:
+        if self.resumed is not None:
             self._write_config(trainer)
         for logger in self.loggers:
             if isinstance(logger, RunCSVLogger) and trainer.is_global_zero:

@@ -101,7 +101,7 @@ def test_a_fit_ends_with_its_last_validation_and_not_with_a_sanity_check(tmp_pat
 def test_scores_replace_a_damaged_file_with_a_warning(content: str, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.json").write_text(content)
-    with pytest.warns(UserWarning, match="metrics.json: .* It is written anew"):
+    with pytest.warns(UserWarning, match="metrics.json: .* It is overwritten"):
         trainer(tmp_path, Evaluation()).test(GateMLP(), datamodule=Gates("xor"), verbose=False)
     assert recorded(tmp_path)["examples"] == 4
 

@@ -42,9 +42,7 @@ def test_a_quarter_turn_is_rot90() -> None:
 
 
 def test_matrices_stay_in_their_ranges_and_use_them() -> None:
-    drawn = Augmentation(shift=2, rotation=30, zoom=0.1).sample_matrices(
-        torch.zeros(4000, 1, 28, 28)
-    )
+    drawn = Augmentation(shift=2, rotation=30, zoom=0.1).draw_matrices(torch.zeros(4000, 1, 28, 28))
     linear, shift = drawn[:, :, :2], drawn[:, :, 2]
     assert 1.95 < shift.abs().max() <= 2
     assert shift.mean(dim=0).abs().max() < 0.1
@@ -57,7 +55,7 @@ def test_matrices_stay_in_their_ranges_and_use_them() -> None:
 
 
 def test_each_number_is_drawn_for_itself() -> None:
-    drawn = Augmentation(shift=2, rotation=30, shear=0.3).sample_matrices(
+    drawn = Augmentation(shift=2, rotation=30, shear=0.3).draw_matrices(
         torch.zeros(4000, 1, 28, 28)
     )
     turn = drawn[:, :, 0]  # cosine and sine of the angle

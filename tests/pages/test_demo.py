@@ -42,6 +42,7 @@ def runs(tmp_path: Path, in_root: Path) -> Path:
     run("fit", "--config=configs/gates.yaml", *options)
     for name in ("damaged", "foreign"):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "metrics.csv").touch()
     (tmp_path / "damaged/checkpoints/last.ckpt").write_text("no checkpoint")
     torch.save({"hyper_parameters": {"_class_path": "evil.Model"}, "state_dict": {},
                 "global_step": 1, "epoch": 0, "pytorch-lightning_version": "2.6.6"},
