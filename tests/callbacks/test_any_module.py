@@ -25,7 +25,7 @@ class Boring(BoringModel):
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         self.log("val_loss", self.loss(self.layer(batch)))
 
-    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+    def test_step(self, batch, batch_idx):
         self.log("test/loss", self.loss(self.layer(batch)))
 
 
@@ -40,9 +40,7 @@ def run_of(folder: Path, **options: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*precision")
-def test_any_module_trains_and_shows_its_losses(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_any_module_trains_and_shows_its_losses(tmp_path, capsys):
     run, model = run_of(tmp_path, max_steps=20), Boring()
     run.fit(model)
     printed = capsys.readouterr().out

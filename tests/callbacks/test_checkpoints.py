@@ -37,7 +37,7 @@ def fit(
 
 
 @pytest.mark.parametrize(("keep", "left"), [(2, 2), (-1, 4)])
-def test_as_many_checkpoints_stay_as_a_run_keeps(tmp_path: Path, keep: int, left: int) -> None:
+def test_as_many_checkpoints_stay_as_a_run_keeps(tmp_path, keep, left):
     folder = tmp_path / "checkpoints"
     fit(tmp_path, EpochCheckpoint(keep, min_steps=0), max_epochs=4)
     files = sorted(folder.glob("epoch=*.ckpt"))
@@ -45,9 +45,7 @@ def test_as_many_checkpoints_stay_as_a_run_keeps(tmp_path: Path, keep: int, left
     assert (folder / "last.ckpt").readlink() == Path(files[-1].name)  # also after a move
 
 
-def test_what_kills_have_left_is_removed_when_the_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_kills_have_left_is_removed_when_the_run_goes_on(tmp_path, monkeypatch):
     """A kill between a save and the removal of an older file leaves one that nobody mentions."""
     folder = tmp_path / "checkpoints"
     with monkeypatch.context() as killed:
@@ -64,9 +62,7 @@ def test_what_kills_have_left_is_removed_when_the_run_goes_on(
     assert len([*folder.glob("epoch=?-*")]) == 5  # of the other callback
 
 
-def test_only_rank_zero_reads_what_it_removes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_rank_zero_reads_what_it_removes(tmp_path, monkeypatch):
     (tmp_path / "epoch=000-step=0000003.ckpt").write_bytes(b"")
     saves, read = EpochCheckpoint(), list[Path]()
     saves.best_k_models = {str(tmp_path / "epoch=001-step=0000006.ckpt"): torch.tensor(6)}
@@ -77,7 +73,7 @@ def test_only_rank_zero_reads_what_it_removes(
         assert len(read) == first
 
 
-def test_a_run_in_another_folder_keeps_what_was_there(tmp_path: Path) -> None:
+def test_a_run_in_another_folder_keeps_what_was_there(tmp_path):
     fit(tmp_path / "first", EpochCheckpoint(-1, min_steps=0), max_epochs=4)
     folder = shutil.move(tmp_path / "first", tmp_path / "second") / "checkpoints"
     last = folder / "last.ckpt"
@@ -85,14 +81,14 @@ def test_a_run_in_another_folder_keeps_what_was_there(tmp_path: Path) -> None:
     assert len([*folder.glob("epoch=*")]) == 6
 
 
-def test_a_run_saves_its_end_whenever_it_validates(tmp_path: Path) -> None:
+def test_a_run_saves_its_end_whenever_it_validates(tmp_path):
     trainer = fit(tmp_path, EpochCheckpoint(min_steps=0), max_epochs=3, check_val_every_n_epoch=2)
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["epoch"] == 2
     assert last["global_step"] == trainer.global_step
 
 
-def test_an_epoch_is_saved_within_but_not_at_its_last_batch(tmp_path: Path) -> None:
+def test_an_epoch_is_saved_within_but_not_at_its_last_batch(tmp_path):
     """There are eight batches an epoch, and gradients accumulate over two of them."""
     saves = EpochCheckpoint(keep_last=-1, min_steps=10**6, every_n_steps=1)
     fit(tmp_path, saves, batch_size=12, max_epochs=2, accumulate_grad_batches=2)
@@ -117,7 +113,7 @@ class Validations(Callback):
         self.steps = [*state_dict["steps"]]
 
 
-def test_a_checkpoint_within_an_epoch_follows_the_validation_of_its_step(tmp_path: Path) -> None:
+def test_a_checkpoint_within_an_epoch_follows_the_validation_of_its_step(tmp_path):
     """Lightning resumes behind that validation."""
     options: dict[str, Any] = {"batch_size": 12, "max_epochs": 1, "val_check_interval": 2}
     whole, resumed = Validations(), Validations()
@@ -128,9 +124,7 @@ def test_a_checkpoint_within_an_epoch_follows_the_validation_of_its_step(tmp_pat
 
 
 @pytest.mark.parametrize("place", ["moved", "named otherwise"])
-def test_the_best_weights_stay_the_best_in_a_folder_with_another_name(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_weights_stay_the_best_in_a_folder_with_another_name(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     callbacks = Scores([2.0, 1.0]), EpochCheckpoint(min_steps=0)
     fit(Path("first"), *callbacks, max_epochs=2)
@@ -148,9 +142,7 @@ def test_the_best_weights_stay_the_best_in_a_folder_with_another_name(
 
 
 @pytest.mark.parametrize(("exists", "lowest"), [(True, 2.0), (False, torch.inf)])
-def test_the_best_score_of_an_older_run_is_known(
-    exists: bool, lowest: float, tmp_path: Path
-) -> None:
+def test_the_best_score_of_an_older_run_is_known(exists, lowest, tmp_path):
     """Another callback saved it, whose state Lightning does not load any more."""
     saves, trainer = EpochCheckpoint(), Trainer(logger=False, default_root_dir=tmp_path)
     saves.dirpath = str(tmp_path)
@@ -161,7 +153,7 @@ def test_the_best_score_of_an_older_run_is_known(
     assert saves._lowest == lowest
 
 
-def test_a_gan_is_not_saved_while_gradients_accumulate(tmp_path: Path) -> None:
+def test_a_gan_is_not_saved_while_gradients_accumulate(tmp_path):
     """Each of its batches counts as a step."""
     trainer = Trainer(
         default_root_dir=tmp_path, callbacks=[EpochCheckpoint(-1, 10**6, every_n_steps=1)],
@@ -187,9 +179,7 @@ class Scores(Callback):
 
 @pytest.mark.parametrize("every", [1, 2])  # Lightning then saves at another hook
 @pytest.mark.parametrize(("scores", "best"), [([2.0, 1.0, 3.0], 1), ([], None)])
-def test_the_best_weights_are_kept_where_there_are_scores(
-    scores: list[float], best: int | None, every: int, tmp_path: Path
-) -> None:
+def test_the_best_weights_are_kept_where_there_are_scores(scores, best, every, tmp_path):
     fit(tmp_path, Scores(scores), EpochCheckpoint(), max_epochs=3, check_val_every_n_epoch=every)
     path = tmp_path / "checkpoints" / "best.ckpt"
     found = torch.load(path, weights_only=True) if path.exists() else {}

@@ -27,9 +27,7 @@ def start(folder: Path, data: LightningDataModule) -> set[str]:
     return pictures(folder) - {"network.png"}
 
 
-def test_an_image_of_each_class_is_shown_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_of_each_class_is_shown_once(tmp_path, monkeypatch):
     drawn: list[Any] = []
     mosaic = data_figures.mosaic
     monkeypatch.setattr(
@@ -37,7 +35,6 @@ def test_an_image_of_each_class_is_shown_once(
     )
     data = digits()
     assert start(tmp_path, data) == {"data_examples.png"}
-    assert data.splits is not None
     ((images, titles, columns),) = drawn
     assert titles == [*"0123456789"]
     firsts = [data.splits.train.targets.tolist().index(digit) for digit in range(10)]
@@ -46,26 +43,24 @@ def test_an_image_of_each_class_is_shown_once(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_images_of_any_shape_are_shown(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+def test_images_of_any_shape_are_shown(tmp_path, shape):
     assert start(tmp_path, Pictures(shape)) == {"data_examples.png"}
 
 
-def test_a_table_is_shown_as_head_and_pairs_and_gates_as_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_is_shown_as_head_and_pairs_and_gates_as_nothing(tmp_path, monkeypatch):
     assert not start(tmp_path / "gates", Gates())
     monkeypatch.setattr(Iris, "table", lambda _: TABLE)
     assert start(tmp_path / "table", Iris()) == {"data_head.png", "data_pairs.png"}
 
 
-def test_a_resumed_run_does_not_show_them_again(tmp_path: Path) -> None:
+def test_a_resumed_run_does_not_show_them_again(tmp_path):
     run = trainer(tmp_path)
     run.datamodule, run.ckpt_path = digits(), "last.ckpt"
     Figures().on_fit_start(run, Small())
     assert not pictures(tmp_path)
 
 
-def test_the_head_has_the_first_rows() -> None:
+def test_the_head_has_the_first_rows():
     (drawn,) = plot_head(TABLE, rows=2).axes[0].tables
     cells = {place: cell.get_text().get_text() for place, cell in drawn.get_celld().items()}
     assert [cells[0, c] for c in range(4)] == ["", "height", "width", "kind"]
@@ -73,7 +68,7 @@ def test_the_head_has_the_first_rows() -> None:
     assert (3, 0) not in cells
 
 
-def test_pairs_put_each_column_against_each_other() -> None:
+def test_pairs_put_each_column_against_each_other():
     figure = plot_pairs(TABLE)
     grid = figure.axes[:4]  # row by row; the axes of densities follow
     points = grid[1].collections[0].get_offsets()

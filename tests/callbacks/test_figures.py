@@ -3,7 +3,7 @@
 from callbacks.figures import panels_of
 
 
-def test_only_what_can_be_compared_shares_a_panel() -> None:
+def test_only_what_can_be_compared_shares_a_panel():
     names = ["train/loss", "val/loss", "val/accuracy", "val/accuracy_class_0", "lr-Adam", "epoch",
              "train/examples_per_s", "val/sup_error", "val/calibration_error", "val/mine",
              "floor/mine"]  # fmt: skip
@@ -16,6 +16,6 @@ def test_only_what_can_be_compared_shares_a_panel() -> None:
     }
 
 
-def test_losses_of_any_module_are_shown() -> None:
+def test_losses_of_any_module_are_shown():
     names = ["train_loss", "val_loss", "recon_loss_epoch", "train/loss_step"]
     assert panels_of(names) == {"loss": names}

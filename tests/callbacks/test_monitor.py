@@ -1,6 +1,5 @@
 """The interval of a run's logs, its speed, and its end at a loss that is not finite."""
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -43,9 +42,7 @@ class Stop(Callback):
         ({"max_epochs": -1, "max_time": "00:00:00:01"}, 50),
     ],
 )
-def test_a_run_logs_at_least_fifty_points(
-    options: dict[str, Any], every: int, tmp_path: Path
-) -> None:
+def test_a_run_logs_at_least_fifty_points(options, every, tmp_path):
     options = {"log_every_n_steps": None, **options}
     run = trainer(tmp_path, StepMonitor(), Stop(), kind=LadderTrainer, **options)
     with pytest.raises(StopError) as stopped:
@@ -53,9 +50,7 @@ def test_a_run_logs_at_least_fifty_points(
     assert stopped.value.args == (every,)
 
 
-def test_a_run_logs_examples_per_second_and_draws_its_curves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_logs_examples_per_second_and_draws_its_curves(tmp_path, monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr("callbacks.monitor.time.perf_counter", lambda: next(clock))
     options = {"max_steps": 4, "log_every_n_steps": 2, "limit_val_batches": 0}
@@ -77,7 +72,7 @@ def test_a_run_logs_examples_per_second_and_draws_its_curves(
         (["a", 1], 0),
     ],
 )
-def test_the_examples_of_any_batch_are_counted(batch: Any, count: int) -> None:
+def test_the_examples_of_any_batch_are_counted(batch, count):
     assert count_examples(batch) == count
 
 
@@ -101,9 +96,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize(("name", "value"), [("iris", "nan"), ("gan", "inf")])
-def test_a_run_ends_at_the_first_bad_loss(
-    name: str, value: str, in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_ends_at_the_first_bad_loss(name, value, in_root, tmp_path, capsys):
     poison = f"{__name__}.Poison"
     batches = ["--trainer.limit_train_batches=4", "--checkpoint.min_steps=0", "--quality.samples=0"]
     with pytest.raises(SystemExit) as stopped:
@@ -138,12 +131,10 @@ class Diverges(Module):
         return torch.optim.SGD(self.parameters(), 0.1)
 
     def train_dataloader(self) -> Any:
-        return torch.utils.data.DataLoader(torch.zeros(10))  # type: ignore[arg-type]
+        return torch.utils.data.DataLoader(torch.zeros(10))
 
 
-def test_on_a_gpu_losses_are_read_at_logging_steps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_on_a_gpu_losses_are_read_at_logging_steps(monkeypatch):
     callback = StepMonitor()
     monkeypatch.setattr("callbacks.monitor.is_asynchronous", lambda device: True)
     with pytest.raises(RunFailedError, match="loss 'loss': NaN or infinite at step 6 "):
@@ -153,7 +144,7 @@ def test_on_a_gpu_losses_are_read_at_logging_steps(
     assert run.global_step == 10
 
 
-def test_weights_that_became_infinite_in_the_last_step_end_the_run() -> None:
+def test_weights_that_became_infinite_in_the_last_step_end_the_run():
     class LastStep(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
             if trainer.global_step == 10:
@@ -177,7 +168,7 @@ class BadOnRankOne(Poison):
 
 
 @pytest.mark.ddp
-def test_all_ranks_end_together(tmp_path: Path) -> None:
+def test_all_ranks_end_together(tmp_path):
     def work() -> None:
         cli.main([
             "fit", *RUNS["iris"], f"--trainer.default_root_dir={tmp_path}", "--experiment=x",

@@ -76,12 +76,12 @@ def test_the_contract_is_known_before_any_data_is_read_and_holds(data, expected)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_each_process_gets_its_share_of_a_batch(split: str) -> None:
+def test_each_process_gets_its_share_of_a_batch(split):
     data, shares = Images("digits", batch_size=10), list[torch.Tensor]()
     whole = next(iter(getattr(data, f"{split}_dataloader")()))[0]
     for rank in range(2):
         strategy = SimpleNamespace(root_device=torch.device("cpu"))
-        data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        data.trainer = SimpleNamespace(
             strategy=strategy, global_rank=rank, world_size=2, current_epoch=0, overfit_batches=0
         )
         shares.append(next(iter(getattr(data, f"{split}_dataloader")()))[0])

@@ -87,8 +87,6 @@ def test_paper_is_a_quadratic_function_of_the_place():
 
 @pytest.mark.parametrize("shape", [(20, 30), (30, 20)])
 @pytest.mark.parametrize("sides", [(4, 8), (8, 4)])
-def test_the_longer_side_of_a_figure_is_a_share_of_the_longer_side(
-    shape: tuple[int, int], sides: tuple[int, int]
-) -> None:
+def test_the_longer_side_of_a_figure_is_a_share_of_the_longer_side(shape, sides):
     image = place_foreground(np.ones(sides, np.float32), shape, 0.4, (0.5, 0.5))
     assert [int(image.any(axis).sum()) for axis in (1, 0)] == [12 * side // 8 for side in sides]

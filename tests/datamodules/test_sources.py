@@ -132,7 +132,7 @@ def test_the_files_are_those_that_torchvision_downloads(spec):
     assert tuple(name.removesuffix(".gz") for name, _ in resources) == FILES
 
 
-def test_what_is_known_of_the_data_sets() -> None:
+def test_what_is_known_of_the_data_sets():
     assert sources.COUNTS == (60_000, 10_000)  # training and test images
     assert {key: spec.mirrors for key, spec in DATASETS.items()} == {
         "mnist": False, "fashion": True,

@@ -2,12 +2,11 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 
 from metrics import Score, functions
-from metrics.report import Report, compute_report
+from metrics.report import compute_report
 from metrics.samples import Samples
 from runtime.files import write_json
 from tests.metrics.samples import CLASSES, LIGHT, draw, sets
@@ -16,11 +15,11 @@ NAMES = ["a", "b", "c"]
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
+def report():
     return compute_report(LIGHT, *sets())
 
 
-def test_real_images_are_scored_in_place_of_generated_ones(report: Report) -> None:
+def test_real_images_are_scored_in_place_of_generated_ones(report):
     generated, train, test = sets()
     for score in LIGHT:
         function = getattr(functions, score.name)
@@ -38,7 +37,7 @@ def test_real_images_are_scored_in_place_of_generated_ones(report: Report) -> No
         assert found == samples.pairs()[1].bincount().tolist()
 
 
-def test_a_score_may_compare_the_first_samples_only() -> None:
+def test_a_score_may_compare_the_first_samples_only():
     class First(Score):
         def compute(self, samples: Samples, train: Samples, test: Samples) -> float:
             return float(samples.features.sum() + test.features.sum())
@@ -52,7 +51,7 @@ def test_a_score_may_compare_the_first_samples_only() -> None:
     assert report.table([First("first")], NAMES).splitlines()[1].split()[2] == "-"
 
 
-def test_without_a_floor_the_classes_have_none_either() -> None:
+def test_without_a_floor_the_classes_have_none_either():
     (score,) = (score for score in LIGHT if score.class_name == "accuracy")
     bare = Score(score.name, score.better, floor=None, class_name=score.class_name)
     report = compute_report([bare], *sets())
@@ -61,7 +60,7 @@ def test_without_a_floor_the_classes_have_none_either() -> None:
     assert len(report.class_floor["accuracy"]) == CLASSES
 
 
-def test_the_table_shows_each_score_and_class(report: Report) -> None:
+def test_the_table_shows_each_score_and_class(report):
     lines = report.table(LIGHT, NAMES).splitlines()
     assert lines[0].split() == ["score", "generated", "real", "images"]
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
@@ -77,7 +76,7 @@ def test_the_table_shows_each_score_and_class(report: Report) -> None:
     assert rows["c"][4:] == [str(count) for count in report.class_counts[2].values()]
 
 
-def test_an_unconditional_model_has_no_scores_by_class() -> None:
+def test_an_unconditional_model_has_no_scores_by_class():
     scores = [score for score in LIGHT if not score.needs_labels]
     report = compute_report(scores, *sets(labelled=False))
     assert report.class_scores == report.class_floor == {}
@@ -85,7 +84,7 @@ def test_an_unconditional_model_has_no_scores_by_class() -> None:
     assert "\nclass" not in report.table(scores, NAMES)
 
 
-def test_without_samples_scores_are_nan_and_json_null(tmp_path: Path) -> None:
+def test_without_samples_scores_are_nan_and_json_null(tmp_path):
     empty, one = draw(0, 0), draw(1, 0)
     report = compute_report(LIGHT, one, empty, empty)
     for name, value in report.scores.items():
@@ -96,7 +95,7 @@ def test_without_samples_scores_are_nan_and_json_null(tmp_path: Path) -> None:
     assert "nan: too few images" in report.table(LIGHT, NAMES)
 
 
-def test_few_real_images_are_said_to_be_few(report: Report) -> None:
+def test_few_real_images_are_said_to_be_few(report):
     assert "Uncertain, because fewer than 500" in report.summary(LIGHT)
     generated, train, _ = sets()
     assert "Uncertain" not in compute_report(LIGHT, generated, train, draw(500, 2)).summary(LIGHT)

@@ -14,7 +14,7 @@ from tests import ranks
 from tests.metrics.samples import CLASSES, FEATURES, LIGHT, SHAPE, draw, keep, sets
 
 
-def test_samples_are_ordered_by_number_and_reset() -> None:
+def test_samples_are_ordered_by_number_and_reset():
     samples, kept = draw(100, 0), KeptSamples(CLASSES, labels=True, images=True)
     for _ in range(2):
         keep(kept, samples, torch.randperm(100), batch=9)
@@ -27,7 +27,7 @@ def test_samples_are_ordered_by_number_and_reset() -> None:
     assert kept.compute().features.shape == (1, FEATURES)
 
 
-def test_only_what_is_wanted_is_kept_and_must_be_given() -> None:
+def test_only_what_is_wanted_is_kept_and_must_be_given():
     kept = KeptSamples(CLASSES)
     keep(kept, draw(10, 0), torch.arange(10))
     assert kept.compute().labels is None
@@ -52,13 +52,12 @@ def share(folder: Path) -> None:
         keep(kept, samples, own)
         found.append(kept.compute())
     report = asdict(compute_report(LIGHT, *found))
-    assert found[0].images is not None
     torch.save((report, found[0].images, found[1].features), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.mark.ddp
-def test_two_processes_keep_what_one_keeps(tmp_path: Path) -> None:
+def test_two_processes_keep_what_one_keeps(tmp_path):
     processes = ranks.start(2, lambda: share(tmp_path), tmp_path)
     assert ranks.end(processes, 120) == [0, 0], (tmp_path / "0.log").read_text()[-3000:]
     generated, train, test = sets()

@@ -47,7 +47,7 @@ def says(
     return made
 
 
-def test_a_plain_head_compares_real_with_fake() -> None:
+def test_a_plain_head_compares_real_with_fake():
     logits = torch.tensor([2.0, -0.5, -1.0, -3.0])
     discriminator = says(PlainDiscriminator, (logits,), num_classes=None)
     loss, stats = discriminator.discriminator_loss((IMAGES, None), (IMAGES, None))
@@ -56,7 +56,7 @@ def test_a_plain_head_compares_real_with_fake() -> None:
     assert (stats["acc_real"], stats["acc_fake"]) == (0.5, 1.0)
 
 
-def test_a_loss_of_pairs_gets_the_realness_of_both() -> None:
+def test_a_loss_of_pairs_gets_the_realness_of_both():
     discriminator = says(
         partial(PlainDiscriminator, loss=Relativistic), (torch.tensor([1.0, -2.0]),), None
     )
@@ -65,7 +65,7 @@ def test_a_loss_of_pairs_gets_the_realness_of_both() -> None:
     torch.testing.assert_close(loss, F.softplus(real - fake).mean())
 
 
-def test_k_plus_one_targets_are_zero_for_fakes_and_the_class_plus_one_for_reals() -> None:
+def test_k_plus_one_targets_are_zero_for_fakes_and_the_class_plus_one_for_reals():
     logits = torch.randn(4, 11)
     labels, fake_labels = torch.tensor([3, 9]), torch.tensor([5, 0])
     target = torch.tensor([4, 10, 0, 0])
@@ -84,7 +84,7 @@ def test_k_plus_one_targets_are_zero_for_fakes_and_the_class_plus_one_for_reals(
     torch.testing.assert_close(loss, F.cross_entropy(logits[:2], torch.tensor([6, 1])))
 
 
-def test_the_generators_accuracy_is_the_share_of_fakes_that_pass() -> None:
+def test_the_generators_accuracy_is_the_share_of_fakes_that_pass():
     """Keras prints it for the combined model: its target is "real", or the requested class."""
     logits, labels = torch.tensor([2.0, -1.0]), torch.tensor([1, 0])
     _, plain = says(PlainDiscriminator, (logits,), num_classes=None).generator_loss(
@@ -101,7 +101,7 @@ def test_the_generators_accuracy_is_the_share_of_fakes_that_pass() -> None:
         assert stats == {"acc_generator": torch.tensor(0.5)}
 
 
-def test_held_out_accuracy_is_the_share_of_real_images_seen_as_their_class() -> None:
+def test_held_out_accuracy_is_the_share_of_real_images_seen_as_their_class():
     outputs = torch.tensor([[0.0, 0.0, 9.0], [0.0, 0.0, 9.0], [9.0, 0.0, 0.0]])  # 1, 1, "fake"
     discriminator = says(SoftmaxDiscriminator, outputs, num_classes=2)
     _, accuracy = discriminator.evaluate(torch.zeros(3, 1, 1, 1), torch.tensor([1, 0, 0]))
@@ -109,7 +109,7 @@ def test_held_out_accuracy_is_the_share_of_real_images_seen_as_their_class() -> 
 
 
 @pytest.mark.parametrize("discriminator", [SoftmaxDiscriminator, NormalizedSigmoidDiscriminator])
-def test_realness_is_the_odds_against_fake(discriminator: type[Discriminator]) -> None:
+def test_realness_is_the_odds_against_fake(discriminator):
     logits = torch.randn(5, 11)
     softmax, sigmoid = logits.softmax(1), F.normalize(logits.sigmoid(), 1, 1)
     expected = 1 - (softmax if discriminator is SoftmaxDiscriminator else sigmoid)[:, 0]
@@ -117,7 +117,7 @@ def test_realness_is_the_odds_against_fake(discriminator: type[Discriminator]) -
     torch.testing.assert_close(found, expected)
 
 
-def test_auxiliary_loss_adds_the_class_of_real_images_to_realness() -> None:
+def test_auxiliary_loss_adds_the_class_of_real_images_to_realness():
     realness, classes = torch.randn(4), torch.randn(4, 10)
     discriminator = says(partial(ACGANDiscriminator, class_weight=0.5), (realness, classes))
     labels = torch.tensor([1, 2])
@@ -137,7 +137,7 @@ def test_auxiliary_loss_adds_the_class_of_real_images_to_realness() -> None:
     assert accuracy == hits.float().mean()
 
 
-def test_projection_judges_realness_by_the_class_asked_for() -> None:
+def test_projection_judges_realness_by_the_class_asked_for():
     torch.manual_seed(0)
     discriminator = ProjectionDiscriminator(nn.Flatten(), 9, num_classes=3)
     image = torch.rand(1, 1, 3, 3).expand(3, -1, -1, -1)
@@ -152,7 +152,7 @@ def test_projection_judges_realness_by_the_class_asked_for() -> None:
     torch.testing.assert_close(classes, same_classes)
 
 
-def test_a_projection_is_exact_in_mixed_precision() -> None:
+def test_a_projection_is_exact_in_mixed_precision():
     """So that it distinguishes images whose other logits are the same number in bf16."""
     torch.manual_seed(0)
     projection = ClassProjection(64, 3)
@@ -163,7 +163,7 @@ def test_a_projection_is_exact_in_mixed_precision() -> None:
     torch.testing.assert_close(products, (projection.weight[labels] * features).sum(dim=1))
 
 
-def test_nearness_is_the_mean_over_the_others_of_a_class() -> None:
+def test_nearness_is_the_mean_over_the_others_of_a_class():
     measures = torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 4.0], [9.0, 9.0]])
     labels = torch.tensor([2, 2, 2, 0])
     e = [math.exp(-distance) for distance in range(4)]
@@ -181,7 +181,7 @@ def test_nearness_is_the_mean_over_the_others_of_a_class() -> None:
     torch.testing.assert_close(both, expected.repeat(2, 1))
 
 
-def test_real_and_generated_images_are_not_compared_with_each_other() -> None:
+def test_real_and_generated_images_are_not_compared_with_each_other():
     torch.manual_seed(0)
     discriminator = NEAR(nn.Flatten(), 9, num_classes=2, class_weight=0.0)
     nn.init.normal_(discriminator.nearness.weight)
@@ -192,19 +192,17 @@ def test_real_and_generated_images_are_not_compared_with_each_other() -> None:
 
 
 @pytest.mark.parametrize("discriminator", CONDITIONAL)
-def test_a_head_with_classes_is_refused_by_a_gan_without(
-    discriminator: type[Discriminator],
-) -> None:
+def test_a_head_with_classes_is_refused_by_a_gan_without(discriminator):
     with pytest.raises(UserError, match=f"{discriminator.__name__} is for .*Conditional"):
         small(GAN, discriminator=discriminator)
 
 
-def test_a_loss_says_which_logits_mean_real() -> None:
+def test_a_loss_says_which_logits_mean_real():
     class FromOneHalf(NonSaturating):
         threshold = 0.5
 
     discriminator = PlainDiscriminator(nn.Flatten(), 1, None, loss=FromOneHalf)
-    discriminator.realness = nn.Identity()  # type: ignore[assignment]
+    discriminator.realness = nn.Identity()
     images = torch.tensor([0.4, 0.6, 1.2]).view(3, 1, 1, 1)
     assert (discriminator.real_logits(images, None) > 0).tolist() == [False, True, True]
     assert discriminator.evaluate(images, torch.zeros(3))[1] == pytest.approx(2 / 3)

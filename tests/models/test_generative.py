@@ -1,8 +1,5 @@
 """The contract of generative models, fulfilled by a model that is no GAN."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 
@@ -17,9 +14,7 @@ from tests.test_cli import run
 SHAPE = (1, 28, 28)
 
 
-def test_an_own_model_trains_draws_a_grid_and_resumes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_own_model_trains_draws_a_grid_and_resumes(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     common = [
         "--model=tests.models.own_autoencoder.Autoencoder", "--model.hidden=8", "--data=Images",
@@ -34,7 +29,7 @@ def test_an_own_model_trains_draws_a_grid_and_resumes(
     assert max(torch.load(file, weights_only=True)["global_step"] for file in files) == 4
 
 
-def test_the_base_draws_and_samples() -> None:
+def test_the_base_draws_and_samples():
     model = Autoencoder(SHAPE, latent_dim=3)
     assert is_generative(model)
     assert not is_generative(IrisMLP())
@@ -46,7 +41,7 @@ def test_the_base_draws_and_samples() -> None:
     assert model.realness(images) is None
 
 
-def test_predictions_have_the_probability_that_an_image_is_real() -> None:
+def test_predictions_have_the_probability_that_an_image_is_real():
     model, places = small().eval(), torch.tensor([7, 3])
     with torch.no_grad():
         model.discriminator.realness.bias.fill_(3.0)
@@ -56,7 +51,7 @@ def test_predictions_have_the_probability_that_an_image_is_real() -> None:
     assert torch.equal(found["index"], places)
 
 
-def test_pixels_are_rounded_and_stay_in_their_range() -> None:
+def test_pixels_are_rounded_and_stay_in_their_range():
     assert to_pixels(torch.tensor([-1.0, 0.0, 0.1, 0.999, 1.0, 2.0])).tolist() == [
         0,
         0,
@@ -67,7 +62,7 @@ def test_pixels_are_rounded_and_stay_in_their_range() -> None:
     ]
 
 
-def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent() -> None:
+def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent():
     latents, labels = small(ConditionalGAN).sample_grid()
     latents = latents.unflatten(0, (10, 10))
     assert (latents == latents[:1]).all()
@@ -76,7 +71,7 @@ def test_the_grid_has_a_row_for_each_class_and_a_column_for_each_latent() -> Non
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])  # for three blocks
-def test_an_image_does_not_depend_on_the_processes_that_draw(world_size: int) -> None:
+def test_an_image_does_not_depend_on_the_processes_that_draw(world_size):
     model = small(ConditionalGAN)
     assert len([*LatentBatches(model, 1200)]) == len(LatentBatches(model, 1200))
     whole = {
@@ -92,11 +87,10 @@ def test_an_image_does_not_depend_on_the_processes_that_draw(world_size: int) ->
     assert sorted(int(i) for d in parts for i in d.indices) == list(range(1200))
     for draw in parts:
         assert torch.equal(draw.latents, torch.stack([whole[int(i)] for i in draw.indices]))
-        assert draw.labels is not None
         assert torch.equal(draw.labels, draw.indices % 10)
 
 
-def test_a_sample_has_its_own_label_in_blocks_of_any_size() -> None:
+def test_a_sample_has_its_own_label_in_blocks_of_any_size():
     model, labels = small(ConditionalGAN), torch.arange(10)
     latents = torch.randn(10, 4)
     torch.testing.assert_close(
@@ -104,7 +98,7 @@ def test_a_sample_has_its_own_label_in_blocks_of_any_size() -> None:
     )
 
 
-def test_latents_are_normal_or_uniform() -> None:
+def test_latents_are_normal_or_uniform():
     random = torch.Generator().manual_seed(0)
     normal, uniform = (
         small(latent=kind).draw_latents(500, random)[0] for kind in ("gaussian", "uniform")
@@ -116,17 +110,16 @@ def test_latents_are_normal_or_uniform() -> None:
 
 
 @pytest.mark.parametrize("classes", [None, [2, 0, 1]])
-def test_a_later_draw_goes_on_with_other_latents_and_the_next_classes(classes: Any) -> None:
+def test_a_later_draw_goes_on_with_other_latents_and_the_next_classes(classes):
     model = small(ConditionalGAN, num_classes=3)
     first, second, rest = LatentBatches(model, 1100, classes=classes)
     assert not torch.equal(first.latents, second.latents)
     turns = torch.tensor(classes or [0, 1, 2])
     for draw in (first, second, rest):
-        assert draw.labels is not None
         assert torch.equal(draw.labels, turns[draw.indices % 3])
 
 
-def test_classes_beside_values_are_vectors_as_long_as_these() -> None:
+def test_classes_beside_values_are_vectors_as_long_as_these():
     model, values = small(ConditionalGAN, num_classes=3), torch.zeros(3, 16)
     classes = model.append_class_vectors(values, torch.tensor([2, 0, 1]))[:, 16:]
     assert torch.equal(classes, 4 * torch.eye(3)[[2, 0, 1]])

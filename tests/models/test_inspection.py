@@ -35,7 +35,7 @@ def start(seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("layer", ["0", "1", "5"])
-def test_an_image_excites_its_unit_more_than_noise_and_other_images_do(layer: str) -> None:
+def test_an_image_excites_its_unit_more_than_noise_and_other_images_do(layer):
     network = convnet().eval()
     images, found = maximize_units(network, layer, SHAPE, steps=30, lr=0.1, **PLAIN)
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_an_image_excites_its_unit_more_than_noise_and_other_images_do(layer: st
     assert (found > others.max(dim=0).values).all()
 
 
-def test_under_decay_the_best_input_points_along_the_weights() -> None:
+def test_under_decay_the_best_input_points_along_the_weights():
     """x = (1 - l2) (x + lr g), with g the weights at root mean square 1, where it stays."""
     network = linear()
     options = PLAIN | {"l2": 0.1, "lr": 0.1 / 40}
@@ -60,14 +60,14 @@ def test_under_decay_the_best_input_points_along_the_weights() -> None:
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 3.0)])
-def test_within_bounds_the_best_input_is_a_corner_of_the_box(bounds: tuple[float, float]) -> None:
+def test_within_bounds_the_best_input_is_a_corner_of_the_box(bounds):
     network = linear()
     found, _ = maximize_units(network, "1", SHAPE, 3000, bounds=bounds, most=2, **PLAIN)
     corner = torch.where(network[1].weight[:2] > 0, bounds[1], bounds[0])
     assert torch.equal(found.flatten(1), corner)
 
 
-def test_jitter_moves_the_image_before_a_step_and_back_after_it() -> None:
+def test_jitter_moves_the_image_before_a_step_and_back_after_it():
     network = linear(1)
     bounds = (-1.0, 2.0)  # wide enough for one step
     options = PLAIN | {"jitter": 1, "lr": 0.01}
@@ -84,7 +84,7 @@ def test_jitter_moves_the_image_before_a_step_and_back_after_it() -> None:
     assert sum(torch.allclose(step[inside], one[inside], atol=1e-5) for one in shifted) == 1
 
 
-def test_the_seed_decides_and_units_do_not_depend_on_each_other() -> None:
+def test_the_seed_decides_and_units_do_not_depend_on_each_other():
     network = convnet()
     before = torch.get_rng_state()
     images, _ = maximize_units(network, "5", SHAPE, steps=5)
@@ -94,7 +94,7 @@ def test_the_seed_decides_and_units_do_not_depend_on_each_other() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_the_network_is_left_as_it_was() -> None:
+def test_the_network_is_left_as_it_was():
     network = convnet().train()
     values = [value.clone() for value in network.state_dict().values()]
     maximize_units(network, "5", SHAPE, steps=2)
@@ -106,7 +106,7 @@ def test_the_network_is_left_as_it_was() -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_an_unknown_layer_is_refused_with_the_names_of_all() -> None:
+def test_an_unknown_layer_is_refused_with_the_names_of_all():
     network = nn.Sequential()
     network.add_module("first", nn.Flatten())
     network.add_module("score", nn.Linear(64, 3))
@@ -114,7 +114,7 @@ def test_an_unknown_layer_is_refused_with_the_names_of_all() -> None:
         maximize_units(network, "frist", SHAPE)
 
 
-def test_first_filters_are_pictures_if_they_can_be_read() -> None:
+def test_first_filters_are_pictures_if_they_can_be_read():
     network = convnet(5)
     torch.testing.assert_close(first_layer_filters(network, SHAPE), network[0].weight[:, 0])
     assert first_layer_filters(convnet(), SHAPE) is None  # 3 x 3
@@ -132,7 +132,7 @@ class Corner(nn.Module):
         return torch.stack([score, torch.zeros_like(score)], dim=1).softmax(dim=1)
 
 
-def test_only_the_corner_matters_to_one_who_looks_there() -> None:
+def test_only_the_corner_matters_to_one_who_looks_there():
     images = torch.rand(3, 1, 8, 9, generator=torch.Generator().manual_seed(0))
     targets = torch.tensor([0, 1, 0])
     network = Corner()

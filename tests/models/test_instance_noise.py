@@ -6,7 +6,7 @@ import torch
 from models import InstanceNoise
 
 
-def test_noise_falls_to_zero_and_lets_gradients_through() -> None:
+def test_noise_falls_to_zero_and_lets_gradients_through():
     view = InstanceNoise(noise=0.5, noise_steps=100)
     assert [view.deviation(step) for step in (0, 50, 100, 200)] == [0.5, 0.25, 0, 0]
     assert InstanceNoise(noise=0.5).deviation(10**6) == 0.5

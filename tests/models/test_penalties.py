@@ -14,7 +14,7 @@ def linear(images: Tensor, labels: Tensor | None = None) -> Tensor:
     return (WEIGHT.to(images.dtype) * images).sum(dim=(1, 2, 3))
 
 
-def test_the_slope_of_a_linear_discriminator() -> None:
+def test_the_slope_of_a_linear_discriminator():
     images = REAL.clone().requires_grad_()
     torch.testing.assert_close(squared_slope(linear(images), images), torch.tensor(25.0))
 
@@ -28,12 +28,12 @@ def test_the_slope_of_a_linear_discriminator() -> None:
         (Penalties(2.0, 4.0, 8), 15, 0.0),
     ],
 )
-def test_penalties_are_weighted_and_due(penalties: Penalties, step: int, expected: float) -> None:
+def test_penalties_are_weighted_and_due(penalties, step, expected):
     found = penalties.total(linear, (REAL, None), (FAKE, None), step)
     torch.testing.assert_close(torch.as_tensor(found), torch.tensor(expected))
 
 
-def test_r1_is_of_real_and_r2_of_generated_images() -> None:
+def test_r1_is_of_real_and_r2_of_generated_images():
     """A discriminator that is flat at 0 and has a slope of 2 at 1."""
 
     def square(images: Tensor, labels: Tensor | None) -> Tensor:
@@ -45,7 +45,7 @@ def test_r1_is_of_real_and_r2_of_generated_images() -> None:
         torch.testing.assert_close(torch.as_tensor(found), torch.tensor(expected))
 
 
-def test_the_gradient_of_a_penalty_reaches_the_weights_in_bf16() -> None:
+def test_the_gradient_of_a_penalty_reaches_the_weights_in_bf16():
     """A double backward through a network of this project, as mixed precision runs it."""
     from models.gan.discriminator import PlainDiscriminator
     from models.gan.networks import ModernTrunk, count_features

@@ -94,7 +94,7 @@ class Draw(Callback):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_trains_and_draws_in_each_precision(name: str, precision: Any) -> None:
+def test_a_model_trains_and_draws_in_each_precision(name, precision):
     model = MODELS[name]()
     data = DATA.get(name.split()[0], partial(Stripes, 1, 16, num_train=64, num_eval=32))()
     before = [values.clone() for values in model.parameters()]

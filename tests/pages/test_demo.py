@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ MNIST = InputSpec((1, 28, 28), 255.0, background=0.0, extent=20 / 28, centre=(0.
 
 
 @pytest.fixture
-def runs(tmp_path: Path, in_root: Path) -> Path:
+def runs(tmp_path, in_root):
     """A run of a gate, a damaged run, and one of another program."""
     options = f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=2"
     run("fit", "--config=configs/gates.yaml", *options)
@@ -50,9 +49,7 @@ def runs(tmp_path: Path, in_root: Path) -> Path:
     return tmp_path
 
 
-def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(runs, capsys):
     (runs / "damaged").rename(runs / "damaged\x1b[2J")
     capsys.readouterr()
     found = demo.load_models([runs])
@@ -66,7 +63,7 @@ def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(
     assert "evil.Model" in lines[1]
 
 
-def test_generators_begin_with_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generators_begin_with_the_best(tmp_path, monkeypatch):
     scores = {"unscored": [], "good": [0.5, 0.1], "nan": ["nan"], "fair": [0.2], "damaged": ["x"]}
     for age, (name, values) in enumerate(scores.items()):
         run = tmp_path / name / "version_0"
@@ -80,9 +77,7 @@ def test_generators_begin_with_the_best(tmp_path: Path, monkeypatch: pytest.Monk
     assert [name.split("/")[0] for name in found] == ["good", "fair", "unscored", "nan", "damaged"]
 
 
-def test_runs_of_the_same_name_are_all_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_of_the_same_name_are_all_found(tmp_path, monkeypatch):
     for sweep in ("gan-sweep", "cgan-sweep", "old/gan-sweep"):
         folder = tmp_path / sweep / "seed_0" / "version_0" / "checkpoints"
         folder.mkdir(parents=True)
@@ -93,7 +88,7 @@ def test_runs_of_the_same_name_are_all_found(
     assert {*demo.load_models([tmp_path])["generator"]} == names
 
 
-def test_each_kind_of_model_has_its_tab() -> None:
+def test_each_kind_of_model_has_its_tab():
     assert demo.kind_of(small(GAN)) == "generator"
     assert demo.kind_of(ImageClassifier((1, 28, 28), 10)) == "classifier"
     assert demo.kind_of(GateMLP()) == demo.kind_of(demo.or_gate()) == "gate"
@@ -101,9 +96,7 @@ def test_each_kind_of_model_has_its_tab() -> None:
     assert demo.kind_of(Flow((2,), network=PlaneVelocity)) == ""  # of points
 
 
-def test_a_mistake_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "find_spec", lambda name: True)
     line = fails(capsys, "demo", f"--runs={tmp_path / 'none'}")
     assert line.startswith(f"error: --runs {tmp_path / 'none'}: there is no such folder")
@@ -113,7 +106,7 @@ def test_a_mistake_is_one_line(
         demo.demo([tmp_path])
 
 
-def test_a_small_model_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_model_is_trained_once(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "RUNS", tmp_path)
     model: Any = demo.train_small_model("gate")
     assert demo.gate_of(model) == "xor"
@@ -131,14 +124,14 @@ def drawing(*points: tuple[int, int]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def classifier() -> Any:
+def classifier():
     model = ImageClassifier((1, 28, 28), 10, network=lambda s, n: ResidualConvNet(s, n, 2)).eval()
     model.input_spec = MNIST
     return model
 
 
 @pytest.mark.parametrize("points", [[(20, 20), (60, 100)], [(5, 140), (275, 140)]])
-def test_a_drawing_is_framed_as_mnist(points: Any, classifier: Any) -> None:
+def test_a_drawing_is_framed_as_mnist(points, classifier):
     """MNIST: scaled to a 20 x 20 box, and placed in 28 x 28 by its centre of mass."""
     answer, seen = demo.classify_drawing({"a": classifier}, "a", drawing(*points))
     pixels = np.asarray(seen)[::10, ::10]
@@ -148,17 +141,16 @@ def test_a_drawing_is_framed_as_mnist(points: Any, classifier: Any) -> None:
     centre = [(pixels.sum(axis) @ (np.arange(28) + 0.5)) / pixels.sum() for axis in (1, 0)]
     assert centre == pytest.approx([14, 14], abs=0.51)  # to a pixel
     images = torch.from_numpy(pixels.copy())[None, None] / 255
-    assert answer is not None
     assert [*answer] == [*map(str, range(10))]
     assert [*answer.values()] == pytest.approx(classifier.probabilities(images)[0].tolist())
 
 
 @pytest.mark.parametrize("value", [None, {"layers": []}, drawing()])
-def test_no_ink_has_no_answer(value: Any, classifier: Any) -> None:
+def test_no_ink_has_no_answer(value, classifier):
     assert demo.classify_drawing({"a": classifier}, "a", value) == (None, None)
 
 
-def test_an_image_is_the_one_that_sample_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_the_one_that_sample_draws(monkeypatch):
     gan = small(ConditionalGAN).eval()
     monkeypatch.setattr(building, "choose_precision", lambda device: ("32-true", ""))
     image, text = demo.steer({"a": gan}, "a", 7, 3, 0.0, 5)
@@ -171,22 +163,22 @@ def test_an_image_is_the_one_that_sample_draws(monkeypatch: pytest.MonkeyPatch) 
     assert 0 < float(text.removeprefix("### P(real) = ")) < 1
 
 
-def test_a_generator_without_classes_needs_none() -> None:
+def test_a_generator_without_classes_needs_none():
     image, _ = demo.steer({"a": small(GAN).eval()}, "a", None, None, 0.0, 0)
     assert isinstance(image, Image.Image)
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_weights_by_hand_compute_the_gate(gate: str) -> None:
+def test_weights_by_hand_compute_the_gate(gate):
     k = {"or": -5.0, "and": -15.0}
     weights = [10.0, 10.0, k[gate]] if gate in k else None
-    model = demo.or_gate() if weights else GateMLP.by_hand(gate, 5.0)  # type: ignore[arg-type]
+    model = demo.or_gate() if weights else GateMLP.by_hand(gate, 5.0)
     _, text = demo.plot_gate({"a": model}, "a", gate, *(weights or demo.weights_of(model)), 0.0)
     assert text.startswith("### 4 of 4 right")
     assert demo.weights_of(demo.or_gate()) == [10.0, 10.0, -5.0]
 
 
-def test_one_unit_computes_no_xor() -> None:
+def test_one_unit_computes_no_xor():
     _, text = demo.plot_gate({"a": demo.or_gate()}, "a", "xor", 10.0, 10.0, -5.0)
     assert text.startswith("### 3 of 4 right")
     rows = demo.truth_table(demo.or_gate(), "xor")
@@ -200,7 +192,7 @@ UPLOAD = "POST /gradio_api/upload"
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def port(tmp_path_factory):
     """The port of a page that is served as `demo` serves it."""
     gradio = pytest.importorskip("gradio", reason="needs Gradio: make test-extras")
     with socket.socket() as free:
@@ -239,7 +231,7 @@ def upload(port: int, content: bytes, **headers: Any) -> tuple[int, bytes]:
     ("host", "status"),
     [("{}:{}", 200), ("localhost:{1}", 200), ("evil.com", 400), ("{}.evil.com:{}", 400), ("", 400)],
 )
-def test_only_this_machines_names_reach_the_page(host: str, status: int, port: int) -> None:
+def test_only_this_machines_names_reach_the_page(host, status, port):
     assert ask(port, "GET /config", Host=host.format(demo.HOST, port))[0] == status
     with pytest.raises(OSError, match="refused|timed out|assign"):
         socket.create_connection(("127.0.0.2", port), timeout=2)  # as from another machine
@@ -255,7 +247,7 @@ def test_only_this_machines_names_reach_the_page(host: str, status: int, port: i
         f"{Path(__file__)}", "http://{}:{}/config", "http://169.254.169.254/latest",
     ],
 )  # fmt: skip
-def test_no_file_of_the_machine_is_served(root: str, path: str, port: int) -> None:
+def test_no_file_of_the_machine_is_served(root, path, port):
     status, answer = ask(port, f"GET {root}{path.format(demo.HOST, port)}")
     assert status in (403, 404)
     assert b"root:" not in answer
@@ -267,7 +259,7 @@ def test_no_file_of_the_machine_is_served(root: str, path: str, port: int) -> No
     [("http://{}:{}", 200), ("http://localhost:{1}", 200), ("http://evil.com", 403),
      ("null", 403), ("http://localhost:1", 403), ("https://{}:{}", 403)],
 )  # fmt: skip
-def test_pages_of_other_sites_are_refused(origin: str, status: int, port: int) -> None:
+def test_pages_of_other_sites_are_refused(origin, status, port):
     own = origin.format(demo.HOST, port)
     assert upload(port, b"x", Origin=own)[0] == status
     assert ask(port, "GET /config", Origin=own)[0] == status
@@ -278,18 +270,14 @@ def test_pages_of_other_sites_are_refused(origin: str, status: int, port: int) -
     "size", [{"Content_Length": 5_000_000}, {"Transfer_Encoding": "chunked"}], ids=str
 )
 @pytest.mark.parametrize("path", [UPLOAD, "POST /gradio_api/queue/join"])
-def test_large_requests_are_refused_before_they_are_read(
-    path: str, size: dict[str, Any], port: int
-) -> None:
+def test_large_requests_are_refused_before_they_are_read(path, size, port):
     kind = "application/json" if "join" in path else "multipart/form-data; boundary=x"
     assert ask(port, path, Content_Type=kind, **size)[0] == 413
 
 
 @extras
 @pytest.mark.parametrize(("side", "taken"), [(demo.CANVAS, True), (3000, False)])
-def test_large_pictures_are_refused_before_they_are_decoded(
-    side: int, taken: bool, port: int
-) -> None:
+def test_large_pictures_are_refused_before_they_are_decoded(side, taken, port):
     assert upload(port, b"x" * 1_100_000)[0] == 413
     file = BytesIO()
     Image.new("1", (side, side)).save(file, "PNG")  # of a few kB

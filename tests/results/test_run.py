@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from runtime.errors import UserError
 
 
 @pytest.fixture
-def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], list[Any]]:
+def count(monkeypatch):
     """A function that returns the growing list of the calls of another one."""
 
     def counting(owner: Any, name: str) -> list[Any]:
@@ -35,9 +34,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], list[Any]]:
 
 
 @pytest.mark.parametrize("tool", [sample, predict])
-def test_a_tool_finds_its_run_once_and_opens_the_checkpoint_twice(
-    tool: Any, request: pytest.FixtureRequest, tmp_path: Path, count: Any
-) -> None:
+def test_a_tool_finds_its_run_once_and_opens_the_checkpoint_twice(tool, request, tmp_path, count):
     run = request.getfixturevalue("cgan" if tool is sample else "classifier")
     copy = shutil.copytree(run, tmp_path / "version_0", symlinks=True)
     opened, found = count(torch, "load"), count(checkpoints, "resolve")
@@ -45,9 +42,7 @@ def test_a_tool_finds_its_run_once_and_opens_the_checkpoint_twice(
     assert (len(opened), len(found)) == (2, 1)  # verified; then Lightning builds the model
 
 
-def test_a_run_is_found_by_each_of_its_names(
-    iris: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_found_by_each_of_its_names(iris, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = shutil.copytree(iris, Path("runs/irismlp/version_0"), symlinks=True)
     last = folder / "checkpoints/last.ckpt"
@@ -61,7 +56,7 @@ def test_a_run_is_found_by_each_of_its_names(
         Run.find("best")
 
 
-def test_a_run_says_what_it_was_told_and_what_it_reached(iris: Path) -> None:
+def test_a_run_says_what_it_was_told_and_what_it_reached(iris):
     run = Run(iris)
     assert run.config["model"]["class_path"] == "models.IrisMLP"
     assert run.settings["model"] == "IrisMLP"
@@ -72,13 +67,13 @@ def test_a_run_says_what_it_was_told_and_what_it_reached(iris: Path) -> None:
     assert run.floors() == {}
 
 
-def test_a_read_score_does_not_import_torch(iris: Path) -> None:
+def test_a_read_score_does_not_import_torch(iris):
     script = "import sys; from pathlib import Path; from results import Run; " \
              "Run(Path(sys.argv[1])).scores(); sys.exit('torch' in sys.modules)"  # fmt: skip
     subprocess.run([sys.executable, "-c", script, str(iris)], check=True, timeout=60)
 
 
-def test_a_step_is_read_from_a_name_and_else_from_the_file(tmp_path: Path) -> None:
+def test_a_step_is_read_from_a_name_and_else_from_the_file(tmp_path):
     (tmp_path / "epoch=001-step=0000012.ckpt").touch()
     (tmp_path / "last.ckpt").symlink_to("epoch=001-step=0000012.ckpt")
     torch.save({"global_step": 7}, tmp_path / "mine.ckpt")

@@ -42,7 +42,7 @@ def save(path: Path, value: int = 0, age: int = 0, **more: Any) -> Path:
 
 
 @pytest.fixture
-def last(tmp_path: Path) -> Path:
+def last(tmp_path):
     """A checkpoint of a run of the lecture's iris classifier."""
     folder = tmp_path / "iris" / "version_0" / "checkpoints"
     folder.mkdir(parents=True)
@@ -60,13 +60,13 @@ def contents_equal(left: Any, right: Any) -> bool:
 # -- files ----------------------------------------------------------------------------------------
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+def test_what_is_saved_is_what_is_loaded(tmp_path):
     path = save(tmp_path / "new" / "a.ckpt", 7)
     assert AtomicCheckpointIO().load_checkpoint(path, weights_only=True)["value"] == 7
     assert [p.name for p in path.parent.iterdir()] == ["a.ckpt"]
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = save(tmp_path / "a.ckpt", 1)
 
     def half(checkpoint: object, file: BinaryIO) -> None:
@@ -81,7 +81,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
-def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path):
     path = save(tmp_path / "a.ckpt", 1)
     with pytest.raises(RunFailedError, match="weights w contain NaN or infinity"):
         save(path, 2, state_dict={"w": torch.full((2,), torch.nan)})
@@ -89,7 +89,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("size", [1, 4096])
-def test_damage_is_found_or_harmless(last: Path, size: int) -> None:
+def test_damage_is_found_or_harmless(last, size):
     sound, random = last.read_bytes(), np.random.default_rng(size)
     expected = torch.load(last, weights_only=True)
     found = 0
@@ -108,14 +108,14 @@ def test_damage_is_found_or_harmless(last: Path, size: int) -> None:
     assert found > 50  # the others are padding, or were zero before
 
 
-def test_a_file_after_another_is_refused(last: Path) -> None:
+def test_a_file_after_another_is_refused(last):
     """Of two checkpoints in one file, zipfile checks the second, and torch reads the first."""
     last.write_bytes(2 * last.read_bytes())
     with pytest.raises(BadCheckpointError, match="bytes of something else come before it"):
         AtomicCheckpointIO().load_checkpoint(last)
 
 
-def test_a_record_that_is_marked_as_a_folder_is_refused(last: Path) -> None:
+def test_a_record_that_is_marked_as_a_folder_is_refused(last):
     """Torch would read its weights as zeros, although their checksum is right."""
     damaged = bytearray(last.read_bytes())
     entry = damaged.rfind(b"archive/data/0") - 46  # in the archive's table of contents
@@ -129,14 +129,14 @@ def test_a_record_that_is_marked_as_a_folder_is_refused(last: Path) -> None:
 @pytest.mark.parametrize(
     "content", [[1, 2], torch.zeros(3), {"weights": torch.zeros(3)}, {"code": print}]
 )
-def test_strange_contents_are_refused(tmp_path: Path, content: Any) -> None:
+def test_strange_contents_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match=r"--ckpt_path .*a\.ckpt: (a file of torch|not a check)"):
         resolve(tmp_path / "a.ckpt", tmp_path)
 
 
 @pytest.mark.parametrize("option", ["last", "run\n\x1b[2J/version_0"])
-def test_a_name_that_commands_a_terminal_is_refused(option: str, tmp_path: Path) -> None:
+def test_a_name_that_commands_a_terminal_is_refused(option, tmp_path):
     save(tmp_path / "run\n\x1b[2J" / "version_0" / "checkpoints" / "last.ckpt")
     wanted = option if option == "last" else tmp_path / option
     with pytest.raises(UserError, match=r"run\\n\\x1b\[2J/.* has control characters in its name"):
@@ -146,7 +146,7 @@ def test_a_name_that_commands_a_terminal_is_refused(option: str, tmp_path: Path)
 # -- finding one ----------------------------------------------------------------------------------
 
 
-def test_last_is_the_newest_of_all_runs_and_a_folder_its_own(tmp_path: Path) -> None:
+def test_last_is_the_newest_of_all_runs_and_a_folder_its_own(tmp_path):
     old = save(tmp_path / "version_0" / "checkpoints" / "last.ckpt", age=100)
     new = save(tmp_path / "version_1" / "checkpoints" / "last.ckpt", age=10)
     assert resolve("last", tmp_path) == new
@@ -154,7 +154,7 @@ def test_last_is_the_newest_of_all_runs_and_a_folder_its_own(tmp_path: Path) -> 
     assert resolve(str(old), tmp_path) == old
 
 
-def test_the_highest_step_of_a_run_is_the_newest_whoever_saved_it(tmp_path: Path) -> None:
+def test_the_highest_step_of_a_run_is_the_newest_whoever_saved_it(tmp_path):
     """The user's own `ModelCheckpoint` saved step 260, then the run was killed."""
     folder = tmp_path / "checkpoints"
     save(folder / "epoch=000-step=0000164.ckpt", 164)
@@ -167,7 +167,7 @@ def test_the_highest_step_of_a_run_is_the_newest_whoever_saved_it(tmp_path: Path
         assert newest(tmp_path) == folder / "last.ckpt"
 
 
-def test_a_run_goes_on_from_the_newest_with_which_it_can(tmp_path: Path) -> None:
+def test_a_run_goes_on_from_the_newest_with_which_it_can(tmp_path):
     everything: dict[str, Any] = {"optimizer_states": [], "loops": {}, "epoch": 0}
     whole = save(tmp_path / "a.ckpt", 5, **everything)
     weights = save(tmp_path / "b.ckpt", 9)
@@ -178,7 +178,7 @@ def test_a_run_goes_on_from_the_newest_with_which_it_can(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "nan"])
-def test_the_file_before_it_takes_its_place(last: Path, damage: str) -> None:
+def test_the_file_before_it_takes_its_place(last, damage):
     good = Path(shutil.copy(last, last.with_name("epoch=000-step=0000005.ckpt")))
     content = torch.load(last, weights_only=True) | {"global_step": 10**6}
     bad = last.with_name("epoch=001-step=0000010.ckpt")
@@ -203,12 +203,12 @@ def test_the_file_before_it_takes_its_place(last: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["last", "nowhere.ckpt", "best"])
-def test_no_checkpoint_is_one_clear_error(wanted: str, tmp_path: Path) -> None:
+def test_no_checkpoint_is_one_clear_error(wanted, tmp_path):
     with pytest.raises(UserError, match=f"--ckpt_path {wanted}: no "):
         resolve(wanted, tmp_path)
 
 
-def test_an_unfinished_file_is_no_checkpoint(tmp_path: Path) -> None:
+def test_an_unfinished_file_is_no_checkpoint(tmp_path):
     whole = save(tmp_path / "checkpoints" / "epoch=0.ckpt", age=100)
     save(tmp_path / "checkpoints" / ".last.partial.ckpt")  # of a process that was killed
     assert resolve(str(tmp_path), tmp_path) == whole
@@ -228,12 +228,12 @@ def at(epoch: int = 0, batches: int = 10, step: int = 10, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize(("batches", "every"), [(10, 5), (49, 2), (50, 1), (500, 1)])
-def test_short_epochs_are_due_every_few(batches: int, every: int) -> None:
+def test_short_epochs_are_due_every_few(batches, every):
     due = [e for e in range(10) if epoch_is_due(at(e, batches), min_steps=50)]
     assert due == list(range(every - 1, 10, every))
 
 
-def test_the_last_epoch_is_due_whatever_its_length() -> None:
+def test_the_last_epoch_is_due_whatever_its_length():
     assert not epoch_is_due(at(step=7, max_steps=8), min_steps=50)
     assert epoch_is_due(at(step=8, max_steps=8), min_steps=50)
     assert epoch_is_due(at(epoch=2, max_epochs=3), min_steps=50)
@@ -242,8 +242,7 @@ def test_the_last_epoch_is_due_whatever_its_length() -> None:
     assert not is_over(at(step=29, should_stop=True, min_steps=30))
 
 
-def test_a_plain_model_checkpoint_is_found(tmp_path: Path) -> None:
+def test_a_plain_model_checkpoint_is_found(tmp_path):
     fit(tmp_path, ModelCheckpoint(every_n_train_steps=2), max_steps=4, max_epochs=-1)
     found = newest(tmp_path, resume=True)
-    assert found is not None
     assert checkpoints.saved_step(found) == 4

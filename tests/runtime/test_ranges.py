@@ -38,7 +38,7 @@ def parsed(kind: Any, value: str) -> Any:
         (ranged("Dozens", int, (">=", 12), ("<=", 144)), ["12", "144"], ["11", "145"]),
     ],
 )
-def test_ends_of_ranges(kind: Any, inside: list[str], outside: list[str]) -> None:
+def test_ends_of_ranges(kind, inside, outside):
     for text in inside:
         value = parsed(kind, text)
         assert value == float(text)
@@ -48,7 +48,7 @@ def test_ends_of_ranges(kind: Any, inside: list[str], outside: list[str]) -> Non
             parsed(kind, text)
 
 
-def test_numbers_in_collections_and_in_classes_are_plain_too() -> None:
+def test_numbers_in_collections_and_in_classes_are_plain_too():
     assert parsed(tuple[Positive, ...], "[1,2]") == (1, 2)
     values = parsed(list[NonNegative] | None, "[0,3]")
     assert [type(value) for value in values] == [int, int]
