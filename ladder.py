@@ -18,7 +18,7 @@ from PIL import Image
 from callbacks.network import layers_of
 from commands.compare import compare
 from commands.export import export
-from commands.lightning_run import Options, run_as_function, train
+from commands.fit.lightning_run import Options, run_as_function, train
 from commands.maximize import maximize
 from commands.predict import classify_images as classify
 from commands.predict import predict

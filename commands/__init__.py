@@ -15,13 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from commands.help_texts import FIT, SCORE
-from commands.lightning_run import run_lightning
+from commands.fit.help_texts import FIT, SCORE
+from commands.fit.lightning_run import run_lightning
 from runtime import cpu
 from runtime.errors import UserError, did_you_mean
 from runtime.files import ROOT
 
-LIGHTNING = "commands.lightning_run:run_lightning"
+LIGHTNING = "commands.fit.lightning_run:run_lightning"
 COMMANDS = {  # the import path of each, and what it does in one line that begins with a verb
     "fit": (LIGHTNING, "Train a model"),
     "validate": (LIGHTNING, "Score a trained model on the validation split"),

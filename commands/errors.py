@@ -162,7 +162,7 @@ def _unknown(
     if name == bare and Path(name).exists():
         return f"{name} is not an option. {_remedy_for_path(name, args)}"
     if path:
-        from commands.parser import default_init_args
+        from commands.fit.parser import default_init_args
 
         options, path = default_init_args(owners[-1]) if owners else (), f"{path}."
     place = place_of(f"{path}{bare}", args)

@@ -20,7 +20,7 @@ from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
 from callbacks.function_fit import probability_surface
-from commands import lightning_run
+from commands.fit import lightning_run
 from commands.terminal import without_irrelevant_messages
 from datamodules.gates import GATES, Gates
 from datamodules.input_spec import InputSpec, class_names, match_spec

@@ -15,9 +15,10 @@ import torch.distributed as dist
 
 import cli
 import commands
-from commands import COMMANDS, help_texts, lightning_run
+from commands import COMMANDS
 from commands.errors import explain_error
-from commands.ladder_cli import LadderCLI
+from commands.fit import help_texts, lightning_run
+from commands.fit.ladder_cli import LadderCLI
 from runtime.run_folder import RunFolder
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
@@ -262,7 +263,7 @@ def test_leaves_the_other_ranks_before_the_interpreter_shuts_down(end, stays, mo
         if end is not None:
             raise end
 
-    monkeypatch.setattr("commands.ladder_cli.LadderCLI", command)
+    monkeypatch.setattr("commands.fit.ladder_cli.LadderCLI", command)
     with pytest.raises(type(end)) if end else nullcontext():
         lightning_run.run_lightning(["fit"], own_process=True)
     assert dist.is_initialized() == stays

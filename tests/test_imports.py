@@ -12,7 +12,7 @@ from commands import COMMANDS
 from tests.conftest import ROOT
 
 PATHS = {path.partition(":")[0] for path, _ in COMMANDS.values()}
-TOOLS = {path for path in PATHS if path.startswith("commands.")} - {"commands.lightning_run"}
+TOOLS = {path for path in PATHS if path.startswith("commands.")} - {"commands.fit.lightning_run"}
 ORDER = (  # A line imports from the lines below it, and nothing from its own line but itself.
     {"cli", "ladder"},
     TOOLS,

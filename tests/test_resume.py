@@ -14,7 +14,7 @@ from lightning import Callback
 
 import cli
 from callbacks import DEFAULT_CALLBACKS
-from commands import ladder_cli
+from commands.fit import ladder_cli
 from runtime.preemption import SAVED_EXIT_CODE
 from tests.test_cli import fails, run
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from commands.ladder_cli import load_initial_weights
+from commands.fit.ladder_cli import load_initial_weights
 from models import IrisMLP
 from models.networks import FeedForward
 from runtime.errors import UserError

@@ -16,7 +16,7 @@ from PIL import Image
 
 import cli
 from callbacks import StepMonitor
-from commands import ladder_cli
+from commands.fit import ladder_cli
 from tests import ranks
 from tests.conftest import weights_hash_of
 

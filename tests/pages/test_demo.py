@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import ladder
-from commands import lightning_run
+from commands.fit import lightning_run
 from datamodules.gates import GATES
 from datamodules.input_spec import InputSpec
 from models import (

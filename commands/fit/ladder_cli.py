@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from callbacks import DEFAULT_CALLBACKS, Evaluation, Progress
 from commands import arguments, config_files, errors
-from commands.parser import (
+from commands.fit.parser import (
     CLASSES,
     SECTIONS,
     add_shared_options,

@@ -21,7 +21,7 @@ def run_lightning(args: list[str], own_process: bool = False) -> Any:
     with terminal.without_irrelevant_messages():
         try:
             with cpu.imports(own_process):
-                from commands.ladder_cli import LadderCLI
+                from commands.fit.ladder_cli import LadderCLI
 
             terminal.shorten_warnings()
             run = LadderCLI(args)
