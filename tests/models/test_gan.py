@@ -86,7 +86,7 @@ def test_one_step_is_the_update_computed_by_hand():
     class Batch(Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, i: int) -> None:
             self.real = batch[0].flatten(1).double()
-            random = pl_module.batch_generator(i)
+            random = pl_module.batch_rng(i)
             self.noise = [torch.randn(16, 4, generator=random).double() for _ in range(2)]
 
     seen = Batch()
