@@ -20,6 +20,7 @@ from models.networks import (
     ResNet9,
 )
 from models.plane import PlaneGenerator, PlaneTrunk, PlaneVelocity
+from models.pretrained import Pretrained, PretrainedClassifier
 from models.regressor import FunctionMLP
 from models.unet import UNet
 
@@ -41,6 +42,8 @@ __all__ = [
     "PlaneGenerator",
     "PlaneTrunk",
     "PlaneVelocity",
+    "Pretrained",
+    "PretrainedClassifier",
     "ResNet9",
     "ResidualConvNet",
     "UNet",
