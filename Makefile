@@ -3,11 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 EXTRAS_READY := .venv/extras-ready
-EXTRAS := export,sweep,wandb,mlflow,demo,browser
+EXTRAS := export,sweep,wandb,mlflow,demo,browser,docs
 BENCH_READY := .venv-bench/ready
-DOCS_READY := .venv-docs/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+IN_TWO := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+ELSEWHERE := slurm or gpu or faults
+TESTS ?= not (slow or extras or browser or $(ELSEWHERE))
 
 .PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs ci ci-computes ci-waits bench bench-gpu reproduce-quality clean
 
@@ -21,19 +23,19 @@ demo: $(EXTRAS_READY)  ## play with trained models in a browser
 	$(BIN)/python cli.py demo
 
 test: $(READY)  ## set up .venv, then run the quick tests
-	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not gpu and not extras and not browser and not faults"
+	$(IN_TWO) -m "$(TESTS)"
 
 slow: $(READY)  ## run the slow tests
-	$(PYTEST) -n 2 --dist loadfile --durations=10 -m "slow and not slurm and not gpu and not extras and not browser and not faults"
+	$(IN_TWO) -m "slow and not (extras or browser or $(ELSEWHERE))"
 
 test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their tests
-	$(PYTEST) -n 2 --dist loadfile --durations=10 -m extras
+	$(IN_TWO) -m extras
 
 test-browser: $(EXTRAS_READY)  ## play with the pages of `demo` and `export` in Chromium (LADDER_BROWSER=install: install it)
 	$(PYTEST) -m browser tests/pages/browser
 
 test-faults: $(READY)  ## run a few rounds of every fault: kills, damage, full disks
-	$(PYTEST) -n 2 --dist loadfile -m "faults and not extras" tests/faults
+	$(IN_TWO) -m "faults and not extras" tests/faults
 
 test-faults-full: $(READY)  ## run all rounds of docs/reliability.md (hours)
 	LADDER_FAULTS=full $(PYTEST) -m faults tests/faults
@@ -49,22 +51,22 @@ lint: $(READY)  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY) $(DOCS_READY) build/lecture.ipynb  ## build the documentation as a site in build/site
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet  # Material advertises its successor
+docs: $(EXTRAS_READY) build/lecture.ipynb  ## build the documentation as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet  # Material advertises its successor
 
 build/lecture.ipynb: notebooks/lecture.ipynb  # executed
 	$(PYTEST) -m slow tests/notebooks
 
-ci: lint  ## run all checks that must pass before a merge
-	$(MAKE) -j 2 --output-sync=target test test-faults  # killed processes leave a core idle
-	$(MAKE) $(EXTRAS_READY)
+# Two chains, of about the same length: one mostly computes, the other mostly waits.
+ci: $(EXTRAS_READY)  ## run all checks that must pass before a merge
 	$(MAKE) -j 2 --output-sync=target ci-computes ci-waits
 
-ci-computes:
-	$(MAKE) -j 1 slow docs
+ci-computes: lint
+	$(MAKE) test TESTS="extras or not ($(ELSEWHERE))"
+	$(MAKE) docs
 
-ci-waits:  # for SLURM's limits and for pages
-	$(MAKE) -j 1 test-slurm test-extras test-browser
+ci-waits:
+	$(MAKE) -j 1 test-slurm test-faults
 
 bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -89,9 +91,9 @@ $(EXTRAS_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,$(EXTRAS)]'
 	@touch $@
 
-# Keras and the tools of `docs` get separate environments with an extra's packages only.
-.venv-%/ready: pyproject.toml
-	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \
-		$$(.venv-$*/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$*'])")
+# Keras gets a separate environment.
+$(BENCH_READY): pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		$$(.venv-bench/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'])")
 	@touch $@

@@ -4,8 +4,8 @@ import sys
 from typing import Any
 
 import commands
-from commands.errors import explained
-from runtime.errors import announce, end_at_once
+from commands.errors import explain_error
+from runtime.errors import exit_without_cleanup, print_error
 
 
 def main(args: list[str] | None = None) -> Any:
@@ -28,15 +28,15 @@ def main(args: list[str] | None = None) -> Any:
             raise
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         raise SystemExit(130) from None
-    except BrokenPipeError:  # nobody reads the output any more, as in `--help | head -1`
+    except BrokenPipeError:  # the reader of the output has closed, as in `--help | head -1`
         raise SystemExit(1) from None
     except Exception as error:
-        code, text = explained(error)
+        code, text = explain_error(error)
         if own_process:
-            end_at_once(code if text else 1)
+            exit_without_cleanup(code if text else 1)
         if not text:
             raise
-        announce(text)
+        print_error(text)
         raise SystemExit(code) from None
 
 

@@ -18,28 +18,26 @@ from PIL import Image
 from callbacks.network import layers_of
 from commands.compare import compare
 from commands.export import export
-from commands.lightning_run import Options, run_as_function, train
-from commands.loading import data_of, folder_of, load
+from commands.fit.lightning_run import Options, run_as_function, train
 from commands.maximize import maximize
 from commands.predict import classify_images as classify
 from commands.predict import predict
-from commands.runs import logged_by
-from commands.sample import Samples, draw, sample
+from commands.sample import SampledImages, sample, sample_images
 from commands.sweep import sweep
 from figures.pictures import mosaic
 from models.base import Module
 from pages.demo import demo
+from results import Run
 from runtime.errors import UserError
 from runtime.files import METRICS, read_json
 
 __all__ = [
-    "Samples", "UserError", "classify", "compare", "curves", "data_of", "demo", "draw", "export",
-    "figure", "layers", "load", "maximize", "plot", "predict", "quiet", "sample", "score", "sweep",
-    "train",
+    "Run", "SampledImages", "UserError", "classify", "compare", "curves", "data_of", "demo",
+    "export", "figure", "layers", "load", "maximize", "plot", "predict", "quiet", "sample",
+    "sample_images", "score", "sweep", "train",
 ]  # fmt: skip
 
-Run = str | Path  # a run's folder, a checkpoint file, `last` or `best`
-SPLITS = {"val": "validate", "test": "test"}
+COMMAND_OF_SPLIT = {"val": "validate", "test": "test"}
 
 
 def quiet() -> None:
@@ -48,17 +46,27 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def load(run: str | Path, trust: bool = False) -> Any:
+    """Loads a trained model: see `Run.model`, and `Run.find` for what may stand for a run."""
+    return Run.find(run, trust).model()
+
+
+def data_of(run: str | Path, data_dir: Path | None = None, trust: bool = False) -> Any:
+    """Builds the data that a run was trained on: see `Run.data`."""
+    return Run.find(run, trust).data(data_dir)
+
+
 def score(
-    run: Run, split: Literal["val", "test"] = "val", options: Options | None = None
+    run: str | Path, split: Literal["val", "test"] = "val", options: Options | None = None
 ) -> pd.DataFrame:
     """Scores a trained model on its data, as `cli.py validate` and `cli.py test` do.
 
     Returns a row for each score. The column `floor` is a generator's score if its images were real
     ones; it is empty for other models.
     """
-    if split not in SPLITS:
-        raise UserError(f"there is no split {split!r}: one of {', '.join(SPLITS)}")
-    trainer = run_as_function([SPLITS[split], "--ckpt_path", str(run)], options).trainer
+    if split not in COMMAND_OF_SPLIT:
+        raise UserError(f"there is no split {split!r}: one of {', '.join(COMMAND_OF_SPLIT)}")
+    trainer = run_as_function([COMMAND_OF_SPLIT[split], "--ckpt_path", str(run)], options).trainer
     scores = {
         name.removeprefix(f"{split}/"): float(value)
         for name, value in trainer.callback_metrics.items()
@@ -71,12 +79,12 @@ def score(
     return pd.DataFrame({"score": scores, "floor": pd.Series(floors, scores, dtype=float)})
 
 
-def curves(run: Run) -> pd.DataFrame:
+def curves(run: str | Path) -> pd.DataFrame:
     """Returns what a run logged in training: a row for each step, a column for each metric.
 
     A metric that was not logged at a step is NaN there. Scores of a later `test` are left out.
     """
-    table = logged_by(_folder(run, "metrics.csv"))
+    table = Run.find(run).curves()
     if "step" not in table:
         raise UserError(
             f"{run}: there is no metrics.csv with steps here: give the folder of a run that logged "
@@ -98,12 +106,12 @@ def layers(model: Module) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["network", "layer", "output shape", "parameters"])
 
 
-def figure(run: Run, name: str) -> Image.Image:
+def figure(run: str | Path, name: str) -> Image.Image:
     """Opens a picture of a run's folders `figures` and `samples`, such as `curves`.
 
     A notebook shows the image that a cell ends with.
     """
-    folder = _folder(run, "figures")
+    folder = Run.find(run).folder
     files = [*folder.glob("figures/*.png"), *folder.glob("samples*/*.png")]
     found = {path.stem: path for path in sorted(files, key=lambda path: path.lstat().st_mtime)}
     if name not in found:
@@ -134,8 +142,3 @@ def plot(
         pixels = pixels.movedim(-1, 1)
     titles = [] if labels is None else [str(label) for label in labels]
     return mosaic(pixels, titles, columns, cell=width)
-
-
-def _folder(run: Run, content: str) -> Path:
-    """Returns the folder of a run, which usually has this content."""
-    return Path(run) if (Path(run) / content).exists() else folder_of(run)

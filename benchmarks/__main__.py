@@ -12,7 +12,7 @@ from benchmarks import systems
 from benchmarks.report import Section, cores, cpu_name, file_name, heading
 from benchmarks.worker import ROOT
 from runtime.cpu import choose_precision
-from runtime.errors import UserError, announce
+from runtime.errors import UserError, print_error
 from runtime.files import write
 
 SECTIONS: dict[str, Callable[[systems.Setting], Section]] = {
@@ -64,5 +64,5 @@ if __name__ == "__main__":
     try:
         print(f"Written: {measure(parser().parse_args())}")
     except UserError as error:
-        announce(error)
+        print_error(error)
         raise SystemExit(2) from None

@@ -26,9 +26,9 @@ import yaml
 
 from benchmarks.report import commit, cores, cpu_name
 from benchmarks.worker import ROOT
-from runtime.checkpoints import newest, step_of
+from runtime.checkpoints import newest, saved_step
 from runtime.cpu import choose_precision
-from runtime.errors import UserError, announce
+from runtime.errors import UserError, print_error
 from runtime.files import METRICS, read_json, write
 
 MNIST = ("--data.dataset", "mnist")  # a config may say `auto`, which falls back to small digits
@@ -83,13 +83,15 @@ PARTS = {
     "lecture-cgan": Part("configs/lecture/cgan.yaml", seeds=(0,)),  # 100 minutes on two cores
     # The tricks of ganhacks (github.com/soumith/ganhacks), which the slides link to
     "tricks-none": trick(),
-    "tricks-minimax": trick("--model.head.loss Minimax"),
+    "tricks-minimax": trick("--model.discriminator.loss Minimax"),
     "tricks-uniform": trick("--model.latent uniform"),
-    "tricks-smoothing": trick("--model.head.loss.label_smoothing 0.1"),
+    "tricks-smoothing": trick("--model.discriminator.loss.label_smoothing 0.1"),
     "tricks-sgd": trick(
         "--model.discriminator_optimizer SGD --model.discriminator_optimizer.lr 0.02"
     ),
-    "tricks-noise": trick("--model.view View --model.view.noise 0.2 --model.view.noise_steps 400"),
+    "tricks-noise": trick(
+        "--model.augment InstanceNoise --model.augment.noise 0.2 --model.augment.noise_steps 400"
+    ),
     "tricks-steps": trick("--model.discriminator_steps 2"),
     "tricks-minibatch_std": trick("--model.trunk.minibatch_std true"),
     "tricks-spectral_norm": trick("--model.spectral_norm true"),
@@ -97,7 +99,7 @@ PARTS = {
     "tricks-ema": trick("--model.average.decay 0.99"),
     "tricks-cosine": trick("--model.schedule.shape cosine"),
     "tricks-relativistic": trick(
-        "--model.head.loss Relativistic --model.penalties.r1 1.0 --model.penalties.r2 1.0"
+        "--model.discriminator.loss Relativistic --model.penalties.r1 1.0 --model.penalties.r2 1.0"
     ),
     "tricks-clusters": trick("--model SelfConditionedGAN --model.clusters 64"),
 }
@@ -152,7 +154,7 @@ def train_and_score(part: Part, seed: int, data_dir: Path, folder: Path) -> dict
     assert checkpoint is not None
     found = read_json(checkpoint.parent.parent / METRICS)[part.split]
     real = {f"real_{name}": value for name, value in found.get("floor", {}).items()}
-    return record | {"steps": step_of(checkpoint)} | found["scores"] | real
+    return record | {"steps": saved_step(checkpoint)} | found["scores"] | real
 
 
 def cpu_seconds_of_children() -> float:
@@ -276,7 +278,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         ended_well = reproduce(parser().parse_args(own), fit)
     except UserError as error:
-        announce(error)
+        print_error(error)
         raise SystemExit(2) from None
     raise SystemExit(0 if ended_well else 1)
 

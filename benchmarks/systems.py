@@ -135,7 +135,7 @@ def contenders_of(setting: Setting, name: str, softmax: bool) -> dict[str, list[
     system = SYSTEMS[name]
     options = [*system.options, *ENDLESS, "--trainer.log_every_n_steps", str(system.steps)]
     if softmax and name == "cgan":
-        options += ["--model.head", "SoftmaxHead"]
+        options += ["--model.discriminator", "SoftmaxDiscriminator"]
     contenders = {}
     if not setting.without_keras():
         contenders["Keras"] = [str(setting.keras), f"benchmarks/{system.keras}", name]

@@ -1,28 +1,22 @@
-"""Lightning callbacks: what a run shows and records."""
+"""Lightning callbacks: what a run shows and records.
 
-from callbacks.curves import Curves
-from callbacks.data_figures import DataFigures
+Lightning calls all of them at each hook of each step. So there is one for each subject, and a run
+has only those of its kind of model, at most eight with those of `runtime/`.
+"""
+
+from callbacks.checkpoints import EpochCheckpoint
 from callbacks.evaluation import Evaluation
 from callbacks.fallback import FallbackSteps
-from callbacks.finite import FiniteLoss
-from callbacks.function_fit import FunctionFit
-from callbacks.network import NetworkFigure, Summary
+from callbacks.figures import Figures
+from callbacks.monitor import StepMonitor
 from callbacks.progress import Progress
 from callbacks.quality import Quality
 from callbacks.samples import SampleGrid
 
-# Each acts on its own kinds of model and ignores the others.
-DEFAULT_CALLBACKS = (
-    FiniteLoss,
-    Curves,
-    NetworkFigure,
-    DataFigures,
-    Evaluation,
-    FunctionFit,
-)
+DEFAULT_CALLBACKS = (StepMonitor, Figures)  # of every run
 
 __all__ = [
     "DEFAULT_CALLBACKS",
-    "Curves", "DataFigures", "Evaluation", "FallbackSteps", "FiniteLoss", "FunctionFit",
-    "NetworkFigure", "Progress", "Quality", "SampleGrid", "Summary",
+    "EpochCheckpoint", "Evaluation", "FallbackSteps", "Figures", "Progress", "Quality",
+    "SampleGrid", "StepMonitor",
 ]  # fmt: skip

@@ -1,16 +1,18 @@
 """Figures of the training data, drawn before the first step."""
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Trainer
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import Tensor
 
-from callbacks.results import class_names, data_of
-from figures.pictures import figures_folder, mosaic, publish
+from callbacks.results import datamodule_of
+from datamodules.input_spec import class_names
+from figures.pictures import mosaic, publish
 from figures.style import styled
 
 if TYPE_CHECKING:
@@ -19,38 +21,35 @@ if TYPE_CHECKING:
 EXAMPLES = 20  # images at most
 
 
-class DataFigures(Callback):
+def draw_data(trainer: Trainer, folder: Path) -> None:
     """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a `table()`.
 
-    Images are one of each class, as far as `EXAMPLES` reach, or the first ten without classes.
+    Images are one of each class, at most `EXAMPLES`, or the first ten without classes.
     """
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data, folder = data_of(trainer), figures_folder(trainer)
-        if folder is None or trainer.ckpt_path or data is None:
-            return
-        if len(data.image_shape or ()) == 3 and data.splits is not None:
-            train = data.splits.train
-            rows = first_of_each_class(train.targets) if data.num_classes else range(10)
-            chosen = torch.tensor([*rows][:EXAMPLES])
-            images, targets = train.take(chosen[chosen < len(train.targets)])
-            names = class_names(data, data.num_classes or 0)
-            titles = [names[target] for target in targets.tolist()] if names else []
-            draw = partial(mosaic, images, titles, min(10, len(images)), cell=1.6)
-            publish(trainer, folder, "data_examples", draw)
-        if (table := data.table()) is not None:
-            publish(trainer, folder, "data_head", partial(draw_head, table))
-            publish(trainer, folder, "data_pairs", partial(draw_pairs, table, data.unit))
+    if (data := datamodule_of(trainer)) is None:
+        return
+    if len(data.image_shape or ()) == 3 and data.splits is not None:
+        train = data.splits.train
+        rows = first_of_each_class(train.targets) if data.num_classes else range(10)
+        chosen = torch.tensor([*rows][:EXAMPLES])
+        images, targets = train.take(chosen[chosen < len(train.targets)])
+        names = class_names(data, data.num_classes or 0)
+        titles = [names[target] for target in targets.tolist()] if names else []
+        draw = partial(mosaic, images, titles, min(10, len(images)), cell=1.6)
+        publish(trainer, folder, "data_examples", draw)
+    if (table := data.table()) is not None:
+        publish(trainer, folder, "data_head", partial(plot_head, table))
+        publish(trainer, folder, "data_pairs", partial(plot_pairs, table, data.unit))
 
 
 def first_of_each_class(targets: Tensor) -> list[int]:
-    """Returns the place of the first example of each class in targets (N,)."""
+    """Returns the index of the first example of each class in targets (N,)."""
     return [int((targets == k).nonzero()[0]) for k in targets.unique().tolist()]
 
 
 @styled
-def draw_head(table: "DataFrame", rows: int = 5) -> Figure:
-    """Draws the first rows of a table."""
+def plot_head(table: "DataFrame", rows: int = 5) -> Figure:
+    """Plots the first rows of a table."""
     head = table.head(rows).reset_index(names="").astype(str)
     figure = Figure((1.75 * len(head.columns), 0.42 * (len(head) + 1)))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -63,8 +62,8 @@ def draw_head(table: "DataFrame", rows: int = 5) -> Figure:
 
 
 @styled
-def draw_pairs(table: "DataFrame", unit: str = "") -> Figure:
-    """Draws every pair of columns against each other, coloured by the last column, the class."""
+def plot_pairs(table: "DataFrame", unit: str = "") -> Figure:
+    """Plots every pair of columns against each other, coloured by the last column, the class."""
     import matplotlib.pyplot as plt
     import seaborn as sns
 

@@ -1,4 +1,4 @@
-"""Evaluation of a classifier or another model that is not generative: printed and recorded."""
+"""Results of a classifier or another model that is not generative: printed and recorded."""
 
 import math
 from functools import partial
@@ -11,27 +11,27 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from callbacks.results import class_names, data_of, record, say
+from callbacks.results import datamodule_of, rank_zero_print, record
+from datamodules.input_spec import class_names
 from figures.evaluation import (
-    FEWEST,
+    MIN_CALIBRATION_EXAMPLES,
     Mistakes,
-    draw_confusion,
-    draw_mistakes,
-    draw_reliability,
-    table,
+    classification_report,
+    plot_confusion,
+    plot_mistakes,
+    plot_reliability,
 )
 from figures.pictures import figures_folder, publish
 from models.classifier import is_classifier
-from models.generative import is_generative
 
-WORDS = {"sup_error": "largest error"}
+SCORE_TITLES = {"sup_error": "largest error"}
 
 
 class WorstMistakes(Metric):
     """Keeps the few worst mistakes of all batches and processes."""
 
     full_state_update = False
-    scores: list[Tensor]  # the predicted class's probability, -1 of a hit
+    scores: list[Tensor]  # the predicted class's probability, -1 if it is the true class
     classes: list[Tensor]  # true and predicted class
     images: list[Tensor]
 
@@ -64,11 +64,11 @@ class WorstMistakes(Metric):
 
 
 class Evaluation(Callback):
-    """Prints and records what an evaluation found, and draws a classifier's answers.
+    """Prints and records evaluation results, and plots those of a classifier.
 
     A classifier gets a table of accuracies, `confusion_*`, `mistakes_*` and `reliability_*.png`,
     after `validate` and `test`, and at the end of `fit` for the run's last validation. Another
-    model that is not generative gets a table of what it logged, after `validate` and `test`.
+    model gets a table of what it logged, after `validate` and `test`.
     """
 
     def __init__(self) -> None:
@@ -102,12 +102,12 @@ class Evaluation(Callback):
         if self._mistakes is not None:
             mistakes, self._mistakes = self._mistakes.compute(), None  # Of all ranks.
             self._report_classes(trainer, model, stage, title, mistakes)
-        elif not is_generative(model):
+        else:
             found = trainer.callback_metrics.items()
             scores = {name.split("/")[-1]: float(v) for name, v in found if stage in name}
-            width = max((len(WORDS.get(name, name)) for name in scores), default=0)
-            rows = [f"  {WORDS.get(k, k):<{width}}  {v:.4g}" for k, v in scores.items()]
-            say(trainer, "\n".join([title, *rows]))
+            width = max((len(SCORE_TITLES.get(name, name)) for name in scores), default=0)
+            rows = [f"  {SCORE_TITLES.get(k, k):<{width}}  {v:.4g}" for k, v in scores.items()]
+            rank_zero_print(trainer, "\n".join([title, *rows]))
             record(trainer, stage, {"scores": scores})
 
     def _report_classes(
@@ -120,24 +120,24 @@ class Evaluation(Callback):
         with calibration.sync_context():
             states = calibration.confidences, calibration.accuracies
             confidence, hits = (dim_zero_cat(values).cpu() for values in states)
-        names = class_names(data_of(trainer), model.num_classes)
-        say(trainer, table(loss, counts, error, names, title))
-        record(trainer, stage, results(loss, counts, error, names))
+        names = class_names(datamodule_of(trainer), model.num_classes)
+        rank_zero_print(trainer, classification_report(loss, counts, error, names, title))
+        record(trainer, stage, as_record(loss, counts, error, names))
         if (folder := figures_folder(trainer)) is None:
             return
         figures: dict[str, Any] = {
-            "confusion": partial(draw_confusion, counts, names, f"{title}: accuracy")
+            "confusion": partial(plot_confusion, counts, names, f"{title}: accuracy")
         }
-        if len(hits) >= FEWEST:
-            figures["reliability"] = partial(draw_reliability, confidence, hits, error, title)
+        if len(hits) >= MIN_CALIBRATION_EXAMPLES:
+            figures["reliability"] = partial(plot_reliability, confidence, hits, error, title)
         images = mistakes.images
         if len(images) and images.dim() == 4 and images.shape[1] in (1, 3):
-            figures["mistakes"] = partial(draw_mistakes, mistakes, names, title)
+            figures["mistakes"] = partial(plot_mistakes, mistakes, names, title)
         for name, figure in figures.items():
             publish(trainer, folder, f"{name}_{stage}", figure, vector=name != "mistakes")
 
 
-def results(loss: float, counts: Tensor, error: float, names: list[str]) -> dict[str, Any]:
+def as_record(loss: float, counts: Tensor, error: float, names: list[str]) -> dict[str, Any]:
     """Returns plain values for metrics.json; counts (K, K) are by true and predicted class."""
     examples, hits = int(counts.sum()), counts.diagonal()
     shares = hits.double() / counts.sum(dim=1)

@@ -1,66 +1,67 @@
 """Figures of what a model of one or two numbers has learned, after training."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Trainer
 from torch import Tensor, nn
 
-from callbacks.results import data_of, say
+from callbacks.results import datamodule_of, rank_zero_print
 from datamodules.base import InMemoryDataModule
-from figures.functions import draw_curve, draw_heat_maps, draw_surface, errors_of
-from figures.pictures import figures_folder, publish
+from figures.functions import describe_errors, plot_curve, plot_heat_maps, plot_surface
+from figures.pictures import publish
 from models.base import eval_mode
 from models.classifier import is_classifier
 from models.regressor import is_regressor
 
-MARGIN, RESOLUTION = 0.5, 201  # of a surface: beyond the points, and points along each axis
+SURFACE_MARGIN, RESOLUTION = 0.5, 201  # of a surface: beyond the points, and points along each axis
 
 
-class FunctionFit(Callback):
+def draw_function(trainer: Trainer, model: Any, folder: Path | None) -> None:
     """Draws, after training, the function that a model of one or two numbers computes.
 
     `decision_surface.png` is for two inputs and two classes (the gates), `function_fit.png` for a
-    regressor, whose errors it also prints.
+    regressor, whose errors it also prints. Call it on every rank, because weights may be sharded.
     """
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data = data_of(trainer)
-        if data is None or data.splits is None:
-            return
-        if is_regressor(pl_module):
-            self._draw_fit(trainer, pl_module, data)
-        elif is_classifier(pl_module) and pl_module.num_classes == 2 and data.input_shape == (2,):
-            self._draw_surface(trainer, pl_module, data)
-
-    def _draw_surface(self, trainer: Trainer, model: Any, data: InMemoryDataModule) -> None:
-        assert data.splits is not None
-        points, targets = data.splits.test
-        low, high = points.min().item() - MARGIN, points.max().item() + MARGIN
+    data = datamodule_of(trainer)
+    if data is None or data.splits is None:
+        return
+    points, targets = data.splits.test
+    if is_regressor(model):
+        _draw_fit(trainer, model, data, folder, points, targets)
+    elif is_classifier(model) and model.num_classes == 2 and data.input_shape == (2,):
+        low, high = points.min().item() - SURFACE_MARGIN, points.max().item() + SURFACE_MARGIN
         axis = torch.linspace(low, high, RESOLUTION)
-        surface = probability_surface(model, axis)  # On every rank: weights may be sharded.
-        if (folder := figures_folder(trainer)) is not None:
-            draw = partial(draw_surface, axis, surface, points, targets, data.title)
+        surface = probability_surface(model, axis)
+        if folder is not None:
+            draw = partial(plot_surface, axis, surface, points, targets, data.title)
             publish(trainer, folder, "decision_surface", draw)
 
-    def _draw_fit(self, trainer: Trainer, model: Any, data: InMemoryDataModule) -> None:
+
+def _draw_fit(
+    trainer: Trainer,
+    model: Any,
+    data: InMemoryDataModule,
+    folder: Path | None,
+    points: Tensor,
+    truth: Tensor,
+) -> None:
+    with eval_mode(model), torch.no_grad():
+        fit = model(points.to(model.device)).view_as(truth).float().cpu()
+    rank_zero_print(trainer, f"Fit at {len(points):,} points: {describe_errors(truth, fit)}.")
+    if folder is None or points.shape[1] > 2:
+        return
+    title, one = fit_title(data.title, model), points.shape[1] == 1
+    if one:
         assert data.splits is not None
-        points, truth = data.splits.test
-        with eval_mode(model), torch.no_grad():  # On every rank: weights may be sharded.
-            fit = model(points.to(model.device)).view_as(truth).float().cpu()
-        say(trainer, f"Fit at {len(points):,} points: {errors_of(truth, fit)}.")
-        if (folder := figures_folder(trainer)) is None or points.shape[1] > 2:
-            return
-        title, one = fit_title(data.title, model), points.shape[1] == 1
-        if one:
-            train = data.splits.train
-            draw = partial(draw_curve, points[:, 0], truth[:, 0], fit[:, 0], *train, title)
-        else:
-            side = len(points[:, 0].unique())
-            axis, truth, fit = (x.view(side, side) for x in (points[:, 1], truth, fit))
-            draw = partial(draw_heat_maps, axis, truth, fit, title)
-        publish(trainer, folder, "function_fit", draw, vector=one)
+        draw = partial(plot_curve, points[:, 0], truth[:, 0], fit[:, 0], *data.splits.train, title)
+    else:
+        side = len(points[:, 0].unique())
+        axis, truth, fit = (x.view(side, side) for x in (points[:, 1], truth, fit))
+        draw = partial(plot_heat_maps, axis, truth, fit, title)
+    publish(trainer, folder, "function_fit", draw, vector=one)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Finds the judge that `--quality.judge` names and checks that it can score a data set."""
+"""Loads the judge of `--quality.judge` and checks that it can score a data set."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from datamodules import Frame, InMemoryDataModule
+from datamodules import InMemoryDataModule, InputSpec
 from metrics.judge import WEIGHTS, JudgeNetwork, judge_of_checkpoint, load_judge, recipes, sha256
 from runtime.checkpoints import newest, problem_of
 from runtime.errors import UserError
@@ -52,14 +52,14 @@ def _of_run(path: Path) -> FoundJudge:
     network = judge_of_checkpoint(checkpoint)
     if network is None:
         raise ValueError(f"{file} is not of a JudgeNetwork: {TRAIN}")
-    frame = Frame.of_checkpoint(checkpoint)
-    names = frame.class_names if frame else None
+    spec = InputSpec.of_checkpoint(checkpoint)
+    names = spec.class_names if spec else None
     states = (v["identity"] for v in checkpoint.values() if isinstance(v, dict) and "identity" in v)
     return FoundJudge(network, str(file), sha256(file), names, next(states, None))
 
 
 def check_judge(judge: FoundJudge, data: InMemoryDataModule) -> None:
-    """Refuses a judge of other images or classes, and warns if it knows other training images.
+    """Refuses a judge of other images or classes, and warns if its training images differ.
 
     Raises:
         UserError: If the judge cannot score these data.

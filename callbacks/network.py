@@ -1,33 +1,23 @@
-"""A run's networks: their summary in the terminal, and their picture."""
+"""A run's networks: their table in the terminal, and their picture."""
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.model_summary import ModelSummary, summarize
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities.model_summary import ModelSummary
 from torch import Tensor, nn
 
-from figures.network import Layer, draw_networks
-from figures.pictures import figures_folder, publish, warn_if_it_fails
+from figures.network import Layer, plot_networks
+from figures.pictures import publish, warn_if_it_fails
 from models.base import eval_mode
 from models.generative import is_generative
 
 
-class Summary(Callback):
-    """Prints the parts of the model that have parameters, before the first step.
-
-    Lightning's own callback prints question marks for a model with several networks.
-    """
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rank_zero_info(table(summarize(pl_module)))  # Every rank runs the model.
-
-
-def table(summary: ModelSummary) -> str:
-    """Formats names, types and numbers of parameters as lines of text."""
+def summary_table(summary: ModelSummary) -> str:
+    """Formats names, types and numbers of parameters of the parts that have any, as lines."""
     parts = zip(summary.layer_names, summary.layer_types, summary.param_nums, strict=True)
     rows = [part for part in parts if part[2]]
     names = max((len(name) for name, _, _ in rows), default=0)
@@ -38,16 +28,11 @@ def table(summary: ModelSummary) -> str:
     return "\n".join(lines)
 
 
-class NetworkFigure(Callback):
-    """Draws `network.png` and `.svg` of a new run's networks."""
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = figures_folder(trainer)
-        if folder is None or trainer.ckpt_path:
-            return
-        with warn_if_it_fails("network.png"):
-            if networks := layers_of(pl_module):
-                publish(trainer, folder, "network", partial(draw_networks, networks), vector=True)
+def draw_network(trainer: Trainer, model: LightningModule, folder: Path) -> None:
+    """Draws `network.png` and `.svg` of a model's networks."""
+    with warn_if_it_fails("network.png"):
+        if networks := layers_of(model):
+            publish(trainer, folder, "network", partial(plot_networks, networks), vector=True)
 
 
 def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
@@ -61,7 +46,7 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
             return {}
         example = example.to(model.device)
         return {"network": _layers(model, lambda: model(example), {"input": example})}
-    drawn = model.draw(2, torch.Generator().manual_seed(0))
+    drawn = model.draw_latents(2, torch.Generator().manual_seed(0))
     latents, labels = (x if x is None else x.to(model.device) for x in drawn)
     assert latents is not None
     given = {"noise": latents}
@@ -69,7 +54,7 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
         given["class"] = latents.new_zeros(2, model.num_classes or 1)
     images = latents.new_zeros(2, *model.image_shape)
     networks = {
-        "generator": _layers(model.sampler, lambda: model(latents, labels), given),
+        "generator": _layers(model.eval_network, lambda: model(latents, labels), given),
         "discriminator": _layers(model, lambda: model.realness(images, labels), {"image": images}),
     }
     return {name: layers for name, layers in networks.items() if not layers[-1].is_input}
@@ -79,9 +64,9 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
 def _layers(
     network: nn.Module, compute: Callable[[], Any], inputs: dict[str, Tensor]
 ) -> list[Layer]:
-    """Returns the inputs, and the modules with weights or without parts, as they are called.
+    """Returns the inputs, and the modules with weights or without children, in the order of calls.
 
-    A module that is called twice has its parameters once.
+    Parameters of a module that is called twice are counted once.
     """
     found = [Layer(name, _shape(tensor), 0, True) for name, tensor in inputs.items()]
     counted: set[Tensor] = set()

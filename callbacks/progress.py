@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 STEPS_PER_LINE, LINES = 50, 10  # If the output is not a terminal; short runs get ten lines.
-TIMED = 20  # first batches, by which the length of a run is told
-SHORT, LONG = 60, 600  # seconds: of a run below SHORT nothing is told, above LONG a remedy
-SHOWN = 2  # metrics in a bar, which so fits into 80 characters
+TIMED_BATCHES = 20  # first batches, from which the duration of a run is estimated
+SHORT, LONG = 60, 600  # seconds: from SHORT on the duration is printed, from LONG on a remedy
+METRICS_SHOWN = 2  # metrics in a bar, so that it fits into 80 characters
 LINE = "Step {n:,} of {total:,} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
 LINE_WITHOUT_END = "Step {n:,}, {elapsed} elapsed{postfix}"
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class Progress(TQDMProgressBar):
     """Steps done of the whole run and the time left, over all epochs.
 
-    A run of more than a minute says after its first steps how long it will take.
+    A run of more than a minute prints its estimated duration after the first steps.
 
     A terminal gets one line, which is updated. Other outputs, such as a log file or a notebook, get
     a plain line after every fifty batches, or after each tenth of a shorter run. `validate`, `test`
@@ -36,7 +36,7 @@ class Progress(TQDMProgressBar):
 
     @property
     def train_description(self) -> str:
-        return ""  # The losses need the place.
+        return ""  # leaves more room for the losses
 
     def init_sanity_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)
@@ -67,7 +67,7 @@ class Progress(TQDMProgressBar):
         bar, before, now = self.train_progress_bar, self.train_progress_bar.n, steps_until(trainer)
         if before == bar.initial:
             self._timed = time.perf_counter(), now
-        elif now - self._timed[1] == TIMED and bar.total and super().is_enabled:
+        elif now - self._timed[1] == TIMED_BATCHES and bar.total and super().is_enabled:
             self._tell_length(trainer, bar.total - now)
         if bar.disable:
             every = max(1, min(STEPS_PER_LINE, (bar.total or math.inf) / LINES))
@@ -75,12 +75,12 @@ class Progress(TQDMProgressBar):
             if due and super().is_enabled:
                 self._print_line(self.get_metrics(trainer, pl_module))
         elif bar.update(now - before) or now == bar.total:
-            bar.set_postfix([*self.get_metrics(trainer, pl_module).items()][:SHOWN])
+            bar.set_postfix([*self.get_metrics(trainer, pl_module).items()][:METRICS_SHOWN])
             if now == bar.total:
                 bar.close()  # Lightning's closing message then gets its own line.
 
     def _tell_length(self, trainer: Trainer, batches: int) -> None:
-        each = (time.perf_counter() - self._timed[0]) / TIMED
+        each = (time.perf_counter() - self._timed[0]) / TIMED_BATCHES
         if (seconds := batches * each) < SHORT:
             return
         text = f"Will take about {seconds / 60:.0f} min: {batches:,} batches of {each:.2g} s."
@@ -101,12 +101,12 @@ class Progress(TQDMProgressBar):
         print(Tqdm.format_meter(bar.n, bar.total, elapsed, **options), flush=True)
 
 
-def watch(trainer: Trainer, items: Iterable[T], text: str, total: int | None = None) -> Iterable[T]:
-    """Yields the items, and shows in a terminal how many are done and the time left.
+def track(trainer: Trainer, items: Iterable[T], text: str, total: int | None = None) -> Iterable[T]:
+    """Yields the items, and shows in a terminal the number done and the time left.
 
     Args:
-        trainer: Its progress bar says whether a terminal shows progress.
-        items: The parts of some work that takes long.
+        trainer: Its progress bar decides whether progress is shown.
+        items: The items of a long computation.
         text: The name of the work.
         total: The number of items; None: their length.
     """

@@ -13,26 +13,27 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from callbacks.judges import FoundJudge, check_judge, find_judge
-from callbacks.progress import watch
-from callbacks.results import class_names, data_of, record, say
+from callbacks.progress import track
+from callbacks.results import datamodule_of, rank_zero_print, record
 from datamodules.base import Split
-from figures.evaluation import draw_confusion
+from datamodules.input_spec import class_names
+from figures.evaluation import plot_confusion
 from figures.pictures import figures_folder, mosaic, publish
 from metrics import SCORES, Score
 from metrics.functions import confusion, farthest
 from metrics.judge import JudgeNetwork
-from metrics.report import Report, evaluate
+from metrics.report import Report, compute_report
 from metrics.samples import KeptSamples, Samples
 from models.base import eval_mode
-from models.generative import Generative, is_generative, to_pixels
-from models.sampling import Draws
+from models.generative import Generative, to_pixels
+from models.sampling import LatentBatches
 from runtime.checkpoints import epoch_is_due, is_over
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
-WORST, COLUMNS = 20, 10  # images that are the farthest from real ones, and those of a row
-KNOWS = 0.9  # share of real images that a judge recognizes, below which its scores say little
-SPLITS = {"val": "the validation split", "test": "the test images"}
+NUM_WORST, WORST_COLUMNS = 20, 10  # generated images farthest from real ones, and images per row
+MIN_JUDGE_ACCURACY = 0.9  # least accuracy of a judge on real images for reliable scores
+TITLES = {"val": "the validation split", "test": "the test images"}
 
 
 class Quality(Callback):
@@ -40,16 +41,16 @@ class Quality(Callback):
 
     In training: against the validation split, at the end of epochs, logged as `val/frechet`,
     `val/label_accuracy` and so on. In `validate` and `test`: all scores, beside those of real
-    images, printed, and written to `metrics.json` and `figures/`. Every process judges its share.
-    There are never more generated images than training images, and a conditional model gets the
-    classes of these training images, so that a perfect one scores like real images.
+    images, printed, and written to `metrics.json` and `figures/`. Every process judges a part.
+    There are at most as many generated images as training images, and a conditional model gets the
+    classes of these training images, so that a perfect model scores like real images.
 
     Args:
         judge: A run folder or a checkpoint of configs/judge/own.yaml, or a judge of this project
             (mnist, fashion, digits); None: the data set's judge, if it has one.
         samples: Images to score in training; 0: none. Few samples make the Frechet distance larger.
         every_n_epochs: Epochs from one scoring to the next.
-        min_steps: If an epoch is shorter than this, score only every so many epochs.
+        min_steps: If an epoch has fewer steps than this, score only every few epochs.
         final_samples: Images to score in `validate` and `test`; 0: none.
         gan_train: In `test`, also train a classifier on generated images alone, and test it on
             real ones.
@@ -89,9 +90,7 @@ class Quality(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._forget()
-        if not is_generative(pl_module) or stage == "predict":
-            return
-        data = data_of(trainer)
+        data = datamodule_of(trainer)
         wanted = self.judge or (data.judge if data else None)
         if data is None or wanted is None:
             rank_zero_info(
@@ -117,7 +116,7 @@ class Quality(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         if self._newest is not None:
             text = self._newest.summary(self.chosen(pl_module, "fit"))
-            say(trainer, f"{self._heading('val')}\n{text}")
+            rank_zero_print(trainer, f"{self._heading('val')}\n{text}")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._report(trainer, pl_module, "test")
@@ -125,33 +124,33 @@ class Quality(Callback):
     def _report(self, trainer: Trainer, model: Any, stage: str) -> None:
         if self._judge is None or not self.final_samples:
             return
-        judge, data = self._judge, data_of(trainer)
+        judge, data = self._judge, datamodule_of(trainer)
         names = judge.class_names or class_names(data, judge.network.num_classes)
         report, generated = self._score(trainer, model, stage, self.final_samples)
         scores = [score for score in self.scores.values() if score.name in report.scores]
-        say(trainer, f"{self._heading(stage)}\n{report.table(scores, names)}")
+        rank_zero_print(trainer, f"{self._heading(stage)}\n{report.table(scores, names)}")
         record(trainer, stage, report.as_dict() | {"judge": judge.as_dict()})
         if (folder := figures_folder(trainer)) is None:
             return
         assert self._real is not None
         held_out = self._real[1]
-        worst, nearest = farthest(generated, held_out, WORST)
+        worst, nearest = farthest(generated, held_out, NUM_WORST)
         pairs = generated.take(worst), held_out.take(nearest)
-        publish(trainer, folder, f"worst_{stage}", partial(draw_worst, *pairs, names))
+        publish(trainer, folder, f"worst_{stage}", partial(plot_worst, *pairs, names))
         if generated.labels is None:
             return
         title, axes = "Generated images that show their class:", ("requested class", "seen class")
-        draw = partial(draw_confusion, confusion(generated).cpu(), names, title, *axes)
+        draw = partial(plot_confusion, confusion(generated).cpu(), names, title, *axes)
         publish(trainer, folder, f"asked_{stage}", draw, vector=True)
 
     def _heading(self, stage: str) -> str:
-        """Names the judge, and first of all says so if it does not know the real images."""
+        """Names the judge, after a warning if its accuracy on real images is low."""
         assert self._judge is not None
         assert self._real is not None
         judge, real = self._judge, self._real[1]
-        text = f"Quality of generated images against {SPLITS[stage]}, by the judge {judge.name}"
+        text = f"Quality of generated images against {TITLES[stage]}, by the judge {judge.name}"
         known = 1.0 if real.labels is None else (real.predicted == real.labels).double().mean()
-        if known >= KNOWS:
+        if known >= MIN_JUDGE_ACCURACY:
             return text
         return (
             f"The judge {judge.name} recognizes only {known:.1%} of {len(real)} real images, so "
@@ -161,18 +160,18 @@ class Quality(Callback):
     def _score(
         self, trainer: Trainer, model: Any, stage: str, count: int
     ) -> tuple[Report, Samples]:
-        """Scores and logs `count` samples; every process judges its share of them."""
+        """Scores and logs `count` samples; every process judges a part of them."""
         assert self._judge is not None
-        data, judge = data_of(trainer), self._judge.network.to(model.device)
+        data, judge = datamodule_of(trainer), self._judge.network.to(model.device)
         assert data is not None
         assert data.splits is not None
         count = max(count, trainer.world_size, 2)  # one image has no covariance
         count = min(count, len(data.splits.train.targets))
-        train = data.excerpt(data.splits.train, count)
+        train = data.subset(data.splits.train, count)
         if self._real is None:
             whole = data.splits.test if stage == "test" else data.splits.val
             assert whole is not None
-            splits = train, data.excerpt(whole, count)
+            splits = train, data.subset(whole, count)
             labelled = not (data.num_classes is None and model.num_classes is None)
             first, second = (_judge_real(trainer, model, judge, x, labelled) for x in splits)
             self._real = first, second
@@ -184,8 +183,8 @@ class Quality(Callback):
             kept.update(numbers, *judge.judge(images), labels, images)
         generated = kept.compute()
         report = None
-        if trainer.is_global_zero:  # it takes long, and must be the same for all
-            report = evaluate(watch(trainer, scores, "Scores"), generated, *self._real)
+        if trainer.is_global_zero:  # because it is slow, and must be equal on all ranks
+            report = compute_report(track(trainer, scores, "Scores"), generated, *self._real)
         report = trainer.strategy.broadcast(report)
         assert report is not None
         # Equal on all ranks already; sync_dist only tells Lightning so.
@@ -199,8 +198,8 @@ def _judge_real(
     trainer: Trainer, model: Any, judge: JudgeNetwork, split: Split, labelled: bool
 ) -> Samples:
     kept = KeptSamples(judge.num_classes, labelled).to(model.device)
-    blocks = torch.arange(len(split.targets)).split(Draws.BLOCK)
-    for block in watch(trainer, blocks, "Real images"):
+    blocks = torch.arange(len(split.targets)).split(LatentBatches.BLOCK)
+    for block in track(trainer, blocks, "Real images"):
         numbers = block[trainer.global_rank :: trainer.world_size]
         images, labels = (part.to(model.device) for part in split.take(numbers))
         kept.update(numbers.to(model.device), *judge.judge(images), labels)
@@ -213,20 +212,20 @@ def _judge_real(
 def _generate(trainer: Trainer, model: Any, count: int, classes: Tensor) -> Iterator[Any]:
     """Yields images uint8 (B, C, H, W), their labels and numbers, in the run's precision."""
     if trainer.world_size > 1:  # each process has its own batch norm statistics in training
-        for buffer in model.sampler.buffers():
+        for buffer in model.eval_network.buffers():
             dist.broadcast(buffer, 0)  # rank zero's are those that checkpoints keep
     share = trainer.global_rank, trainer.world_size
-    draws = Draws(model, count, model.seed, classes, 0, *share)
-    with eval_mode(model.sampler), trainer.precision_plugin.forward_context():
-        for draw in watch(trainer, draws, "Generated images"):
+    draws = LatentBatches(model, count, model.seed, classes, 0, *share)
+    with eval_mode(model.eval_network), trainer.precision_plugin.forward_context():
+        for draw in track(trainer, draws, "Generated images"):
             latents, labels, numbers = (x if x is None else x.to(model.device) for x in draw)
             yield to_pixels(model(latents, labels)), labels, numbers
 
 
-def draw_worst(worst: Samples, nearest: Samples, names: Sequence[str]) -> Figure:
-    """Draws generated images, each above the real one that is nearest to it.
+def plot_worst(worst: Samples, nearest: Samples, names: Sequence[str]) -> Figure:
+    """Plots generated images, each above the real one that is nearest to it.
 
-    Titles name the classes: the one that was requested, and the one that the judge sees.
+    Titles name the requested class and the class that the judge predicts.
 
     Args:
         worst: Generated samples, the worst first, with images.
@@ -243,9 +242,9 @@ def draw_worst(worst: Samples, nearest: Samples, names: Sequence[str]) -> Figure
     classes = nearest.predicted if nearest.labels is None else nearest.labels
     below = [f"real {names[k]}" for k in classes.tolist()]
     rows, texts = [], []
-    for start in range(0, len(worst), COLUMNS):
-        part = slice(start, start + COLUMNS)
+    for start in range(0, len(worst), WORST_COLUMNS):
+        part = slice(start, start + WORST_COLUMNS)
         rows += [worst.images[part].cpu() / 255, nearest.images[part].cpu() / 255]
         texts += titles[part] + below[part]
     heading = f"The {len(worst)} images farthest from real ones, above the nearest real ones"
-    return mosaic(torch.cat(rows), texts, COLUMNS, heading, letters=11)
+    return mosaic(torch.cat(rows), texts, WORST_COLUMNS, heading, letters=11)

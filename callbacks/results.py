@@ -7,25 +7,18 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import InMemoryDataModule
-from datamodules.frame import Frame
 from figures.pictures import run_folder
 from runtime.errors import UserError
 from runtime.files import METRICS, read_json, write_json
 
 
-def data_of(trainer: Trainer) -> InMemoryDataModule | None:
+def datamodule_of(trainer: Trainer) -> InMemoryDataModule | None:
     """Returns the run's DataModule if it follows this project's contract, otherwise None."""
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by a connector
     return data if isinstance(data, InMemoryDataModule) else None
 
 
-def class_names(data: InMemoryDataModule | Frame | None, num_classes: int) -> list[str]:
-    """Returns the names of the classes in the data or their frame, or else their numbers."""
-    names = data.class_names if data is not None else None
-    return [str(name) for name in names or range(num_classes)]
-
-
-def say(trainer: Trainer, text: str) -> None:
+def rank_zero_print(trainer: Trainer, text: str) -> None:
     """Prints text on rank zero, on a new line even if a progress bar is open."""
     if trainer.is_global_zero:
         Tqdm.write(text)
@@ -37,7 +30,7 @@ def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
         path = folder / METRICS
         try:
             known = read_json(path)
-        except UserError as error:  # not the end of a test that has scored for minutes
-            rank_zero_warn(f"{error}. It is written anew.")
+        except UserError as error:  # must not end a test that has scored for minutes
+            rank_zero_warn(f"{error}. It is overwritten.")
             known = {}
         write_json(path, {**known, stage: found})

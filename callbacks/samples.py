@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.results import class_names, data_of
-from figures.codes import draw_latent_plane, paths, reconstructions
+from callbacks.results import datamodule_of
+from datamodules.input_spec import class_names
+from figures.codes import interpolations, plot_latent_plane, reconstructions
 from figures.pictures import (
     figures_folder,
     log_picture,
@@ -20,19 +21,20 @@ from figures.pictures import (
     write_film,
     write_png,
 )
-from figures.points import draw_plane
+from figures.points import plot_plane
 from models.base import eval_mode
-from models.generative import Generative, is_generative
-from models.sampling import sample
+from models.generative import Generative
+from models.sampling import generate
 from runtime.files import write
 from runtime.ranges import NonNegative
 
-POINTS = 1000  # to draw in the plane
-GRIDS, STEPS = 20, 200  # grids of a run, and steps from one to the next if its end is unknown
+POINTS_DRAWN = 1000  # to draw in the plane
+# Grids of a run, and steps between two if its length is unknown
+GRIDS_PER_RUN, DEFAULT_INTERVAL = 20, 200
 
 
 class SampleGrid(Callback):
-    """Draws a grid of samples before training, about twenty times during it, and at its end.
+    """Draws a generative model's samples before, about twenty times during, and after training.
 
     A conditional model's grid has a row for each class, with its name.
 
@@ -47,28 +49,27 @@ class SampleGrid(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         steps = trainer.estimated_stepping_batches
         known = steps != -1 and not math.isinf(steps)
-        twentieth = int(steps) // GRIDS if known else STEPS
+        twentieth = int(steps) // GRIDS_PER_RUN if known else DEFAULT_INTERVAL
         self._every = max(1, twentieth if self.min_steps is None else self.min_steps)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
-        if is_generative(pl_module) and trainer.global_step == 0:
+        if trainer.global_step == 0:
             self._draw(trainer, pl_module)
             with warn_if_it_fails("samples.png"):
                 if text := untrained_scores(pl_module, batch):
                     pl_module.print(text)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if is_generative(pl_module) and trainer.global_step % self._every == 0:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step % self._every == 0:
             self._draw(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if is_generative(pl_module):
-            self._draw(trainer, pl_module)
-            if len(pl_module.image_shape) == 1 and (folder := figures_folder(trainer)):
-                with warn_if_it_fails("training.gif"):
-                    write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
-            elif hasattr(pl_module, "reconstruct"):
-                _draw_codes(trainer, pl_module)
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._draw(trainer, pl_module)
+        if len(pl_module.image_shape) == 1 and (folder := figures_folder(trainer)):
+            with warn_if_it_fails("training.gif"):
+                write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
+        elif hasattr(pl_module, "reconstruct"):
+            _plot_codes(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, model: Generative) -> None:
         if self._drawn == trainer.global_step:
@@ -79,32 +80,34 @@ class SampleGrid(Callback):
         with warn_if_it_fails("samples.png"):
             latents, labels = (x if x is None else x.to(model.device) for x in model.sample_grid())
             assert latents is not None
-            images = sample(model, latents, labels)
+            images = generate(model, latents, labels)
             if images.dim() == 2:
-                _draw_plane(trainer, model, folder)
+                _plot_plane(trainer, model, folder)
                 return
             picture = tile(images, len(images) // model.grid_rows)
-            rows = class_names(data_of(trainer), model.num_classes) if model.num_classes else []
+            rows = (
+                class_names(datamodule_of(trainer), model.num_classes) if model.num_classes else []
+            )
             write_png(folder / "samples.png", picture, rows)
             _keep(trainer, folder)
             log_picture(trainer, "samples", folder / "samples.png")
 
 
-def _draw_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
-    """Draws points in the plane over the data's."""
-    data: Any = data_of(trainer)
-    drawn = model.draw(POINTS, torch.Generator().manual_seed(model.seed))
+def _plot_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
+    """Plots points in the plane over the data's."""
+    data: Any = datamodule_of(trainer)
+    drawn = model.draw_latents(POINTS_DRAWN, torch.Generator().manual_seed(model.seed))
     latents, labels = (x if x is None else x.to(model.device) for x in drawn)
     assert latents is not None
-    points = sample(model, latents, labels)
+    points = generate(model, latents, labels)
     title = f"{data.title}, step {trainer.global_step}"
-    if (found := data.found(points)) is not None:
+    if (found := data.mode_coverage(points)) is not None:
         title += f": {found[0]} of {found[1]} modes, {found[2]:.0%} of the points at one"
-    real, modes = (part[:POINTS].to(model.device) for part in data.splits.train)
+    real, modes = (part[:POINTS_DRAWN].to(model.device) for part in data.splits.train)
     with eval_mode(model):
         publish(
             trainer, folder, "samples",
-            partial(draw_plane, model, real, modes, points, latents, labels, title),
+            partial(plot_plane, model, real, modes, points, latents, labels, title),
         )  # fmt: skip
     _keep(trainer, folder)
 
@@ -115,27 +118,27 @@ def _keep(trainer: Trainer, folder: Path) -> None:
     write(folder / name, partial(shutil.copyfile, folder / "samples.png"))
 
 
-def _draw_codes(trainer: Trainer, model: Any) -> None:
-    """Draws what an autoencoder makes of validation images, and the plane of a latent of two."""
-    folder, data = figures_folder(trainer), data_of(trainer)
+def _plot_codes(trainer: Trainer, model: Any) -> None:
+    """Plots an autoencoder's reconstructions, and the plane of a latent of two numbers."""
+    folder, data = figures_folder(trainer), datamodule_of(trainer)
     if folder is None or data is None or data.splits is None:
         return
     split = data.splits.val or data.splits.train
-    images = split.inputs[:POINTS].to(model.device).float() / data.scale
-    labels = split.targets[:POINTS].to(model.device)
+    images = split.inputs[:POINTS_DRAWN].to(model.device).float() / data.scale
+    labels = split.targets[:POINTS_DRAWN].to(model.device)
     with eval_mode(model):
         with warn_if_it_fails("reconstructions.png"):
-            for name, draw in {"reconstructions": reconstructions, "paths": paths}.items():
+            for name, draw in {"reconstructions": reconstructions, "paths": interpolations}.items():
                 write_png(folder / f"{name}.png", draw(model, images, labels))
                 log_picture(trainer, name, folder / f"{name}.png")
         if model.latent_dim == 2:
-            plane = partial(draw_latent_plane, model, (), images, labels)
+            plane = partial(plot_latent_plane, model, (), images, labels)
             publish(trainer, folder, "plane", plane)
 
 
 @torch.no_grad()
 def untrained_scores(model: Generative, batch: Any) -> str:
-    """Scores five real images and as many of noise, which an untrained D cannot tell apart.
+    """Scores five real images and five of noise, which an untrained D cannot separate.
 
     Empty for a model without a discriminator.
     """

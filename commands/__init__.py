@@ -15,13 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from commands.help_texts import FIT, SCORE
-from commands.lightning_run import run_lightning
+from commands.fit.help_texts import FIT, SCORE
+from commands.fit.lightning_run import run_lightning
 from runtime import cpu
 from runtime.errors import UserError, did_you_mean
 from runtime.files import ROOT
 
-LIGHTNING = "commands.lightning_run:run_lightning"
+LIGHTNING = "commands.fit.lightning_run:run_lightning"
 COMMANDS = {  # the import path of each, and what it does in one line that begins with a verb
     "fit": (LIGHTNING, "Train a model"),
     "validate": (LIGHTNING, "Score a trained model on the validation split"),
@@ -57,19 +57,20 @@ def run(args: list[str], own_process: bool) -> Any:
         return print(help_text())
     if name in ("-V", "--version"):
         return print(version_text())
-    cpu.let_waiting_threads_sleep()  # before anything imports torch
+    cpu.limit_thread_spinning()  # before anything imports torch
     path, summary = COMMANDS.get(name, ("", ""))
     if path == LIGHTNING:
         if not {"-h", "--help"}.isdisjoint(options) and "all" not in options:
             return print(FIT if name == "fit" else SCORE.format(command=name, summary=summary))
         return run_lightning(args, own_process)
-    function = find(name)
-    from commands import arguments  # needs jsonargparse
+    with cpu.imports(own_process):
+        function = find_command(name)
+        from commands import arguments  # needs jsonargparse
 
     return arguments.call(function, name, options)
 
 
-def find(name: str) -> Callable[..., Any]:
+def find_command(name: str) -> Callable[..., Any]:
     """Returns the function of the command with this name or import path.
 
     The error for an unknown name lists those that are near, also by the first word of their

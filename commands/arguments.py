@@ -1,4 +1,4 @@
-"""Reads the command line of a command that is a function, and what all command lines share.
+"""Parses the command line of a command that is a function, and shared helpers.
 
 A function's parameters become options of the same name, with the types and texts that it declares:
 
@@ -52,7 +52,7 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     try:
         values = parser.parse_args(own).as_dict()
     except ArgumentError as error:
-        raise UserError(errors.of_parser(str(error), [name, *args], known, ())) from None
+        raise UserError(errors.explain_parser_error(str(error), [name, *args], known, ())) from None
     return function(**values, **({REST: rest} if takes_rest else {}))
 
 

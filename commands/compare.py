@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from commands.runs import RECORDS, Run, as_text, find_runs, read_runs, report, short
+from results import RECORDS, RUNS, find_runs
+from results.run import SCORED_STAGES
+from results.tables import Row, as_text, read_runs, report, short
 from runtime.errors import UserError, printable
 
-STAGES = ("val", "test")
 MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of preference
 
 
@@ -28,17 +29,17 @@ def compare(
     Returns:
         The table that is printed.
     """
-    places = runs or [Path("runs")]
+    places = runs or [RUNS]
     if missing := [place for place in places if not place.is_dir()]:
         raise UserError(f"there is no folder {missing[0]}. `compare runs --list` lists the runs.")
     if not (found := find_runs(places)):
         text = f"there is no run in {', '.join(map(str, places))}"
         raise UserError(f"{text}: no folder with {' or '.join(RECORDS)}.")
     if list:
-        listed = pd.DataFrame(map(_row, read_runs(found, [*STAGES, "train"])))
+        listed = pd.DataFrame(map(_row, read_runs(found, [*SCORED_STAGES, "train"])))
         print(as_text(listed, index=False))
         return listed
-    read = read_runs(found, STAGES)
+    read = read_runs(found)
     scored, empty = [r for r in read if r.scores], [str(r.folder) for r in read if not r.scores]
     if not scored:
         raise UserError(
@@ -56,7 +57,7 @@ def compare(
     return report(scored, out or Path(os.path.relpath(common)))
 
 
-def _row(run: Run) -> dict[str, str]:
+def _row(run: Row) -> dict[str, str]:
     """Returns a run's row of the list."""
     names = (f"{stage}/{name}" for stage in ("test", "val", "train") for name in MAIN)
     score = next((name for name in names if run.scores.get(name) is not None), None)

@@ -6,21 +6,15 @@ Imports nothing heavy.
 import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
-from yaml.constructor import SafeConstructor
 
 from runtime.errors import UserError, did_you_mean
 from runtime.files import ROOT
+from runtime.yaml_files import EXPECTED_OPTIONS, LOADER, read
 
 CONFIG = ("--config", "-c")
 OF_A_CLASS = ("class_path", "init_args", "dict_kwargs")
-LARGEST_FILE, DEEPEST = 1_000_000, 100  # bytes and levels of a config
-LARGEST, LONGEST = 100_000, 10_000_000  # values and letters, with those of aliases
-DIGITS = 300  # of an integer, for which YAML also takes 1:59:59...
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml ten times faster
-EXPECTED = "expected options by name, such as `trainer: {max_steps: 100}`."
 
 
 def values(args: list[str]) -> list[tuple[str, str]]:
@@ -34,37 +28,7 @@ def given_files(args: list[str]) -> list[Path]:
     return [Path(value) for option, value in values(args) if option in CONFIG]
 
 
-def read(file: Path) -> dict[str, Any]:
-    """Reads a YAML mapping, whoever wrote it, as plain values that are safe to walk.
-
-    Raises:
-        UserError: For a file that is no YAML mapping in UTF-8, is too large, or stands for too many
-            or too deeply nested values.
-    """
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise UserError(f"{file}: is larger than {LARGEST_FILE / 1e6:g} MB, so it is no config")
-        root = yaml.compose(content.decode(), Loader=LOADER)
-        if not isinstance(root, yaml.MappingNode):
-            raise UserError(f"{file}: {EXPECTED}")
-        if problem := _excess_of(root):
-            raise UserError(f"{file}: {problem}")
-        return SafeConstructor().construct_document(root)
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}).") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UserError(f"{file}:{line}: not valid YAML, {error.problem}.") from None
-    except Exception as error:  # a tag such as !!bool on another text raises any kind
-        reason = " ".join(str(error).split())
-        raise UserError(f"{file}: not a YAML file in UTF-8 ({reason}).") from None
-
-
-def check(files: Iterable[Path]) -> None:
+def check_configs(files: Iterable[Path]) -> None:
     """Refuses what YAML's loader accepts by mistake or reports without the name of the file."""
     for file in files:
         if not file.is_file():
@@ -75,7 +39,7 @@ def check(files: Iterable[Path]) -> None:
         if "config" in found:
             raise UserError(f"{file}: 'config' is no option here. Give both files with --config.")
         if not isinstance(found.get("trainer"), dict | None):
-            raise UserError(f"{file}: {EXPECTED}")
+            raise UserError(f"{file}: {EXPECTED_OPTIONS}")
 
 
 def warn_of_replaced_callbacks(files: Iterable[Path]) -> None:
@@ -105,30 +69,8 @@ def _not_found(file: Path) -> str:
     return text + did_you_mean(near)
 
 
-def _excess_of(root: yaml.Node) -> str:
-    """Returns why values are too many or too deep to walk, with those of aliases; empty if not."""
-    nodes: list[tuple[yaml.Node, int]] = [(root, 0)]
-    letters = 0
-    for _ in range(LARGEST):
-        if not nodes or letters > LONGEST:
-            break
-        node, depth = nodes.pop()
-        if depth > DEEPEST:
-            return f"its values are nested more than {DEEPEST} deep"
-        if isinstance(node, yaml.MappingNode):
-            nodes += [(part, depth + 1) for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            nodes += [(part, depth + 1) for part in node.value]
-        elif node.tag.endswith(":int") and len(node.value) > DIGITS:
-            return f"one of its numbers has more than {DIGITS} digits"
-        else:
-            letters += len(node.value)
-    many = f"more than {LARGEST:,} values or {LONGEST:,} letters"
-    return f"its aliases (&, *) stand for {many}" if nodes else ""
-
-
 def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[str, int]]:
-    """Yields each key in dotted form, with its line number, and refuses what is twice or astray."""
+    """Yields each key in dotted form with its line number; refuses duplicate and misplaced keys."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _keys_of(item, prefix, file)

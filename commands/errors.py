@@ -1,4 +1,4 @@
-"""Errors in one line: what jsonargparse, Lightning and torch say, in the words of a user.
+"""Errors in one line: messages of jsonargparse, Lightning and torch in plain words.
 
 Imports nothing heavy.
 """
@@ -57,8 +57,8 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
 }
 
 
-def explained(error: Exception) -> tuple[int, str]:
-    """Returns the exit code and the line for an error; an empty line if it is nobody's mistake."""
+def explain_error(error: Exception) -> tuple[int, str]:
+    """Returns the exit code and the message for an error; empty for an error in the code."""
     if isinstance(error, ModuleNotFoundError) and error.name in NEEDED:
         return 2, (
             f"{error.name} is not installed for {sys.executable}. Set up the environment, "
@@ -69,9 +69,9 @@ def explained(error: Exception) -> tuple[int, str]:
     if isinstance(error, RunFailedError):
         return 1, str(error)
     if isinstance(error, OSError):
-        return 1, errors.explain(error)
+        return 1, errors.explain_disk_error(error)
     if errors.is_lost_process(error):
-        return 1, errors.why_lost(error)
+        return 1, errors.describe_lost_ranks(error)
     if isinstance(error, MemoryError):
         return 1, OUT_OF_MEMORY
     message, lightnings = " ".join(str(error).split()), _is_lightnings(error)
@@ -87,13 +87,6 @@ def explained(error: Exception) -> tuple[int, str]:
     return 2, message if lightnings else ""
 
 
-def user_error_in(error: BaseException | None) -> UserError | None:
-    """Returns the user's mistake that an error wraps, such as one of jsonargparse; None: none."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
 def _is_lightnings(error: BaseException) -> bool:
     """Returns whether Lightning itself complains, for example of a metric that is missing.
 
@@ -107,8 +100,10 @@ def _is_lightnings(error: BaseException) -> bool:
     return known and "/lightning/" in "".join(files[-1:])
 
 
-def of_parser(message: str, args: list[str], options: Iterable[str], classes: Iterable[str]) -> str:
-    """Says in one line what jsonargparse says in many.
+def explain_parser_error(
+    message: str, args: list[str], options: Iterable[str], classes: Iterable[str]
+) -> str:
+    """Shortens a message of jsonargparse to one line.
 
     Args:
         message: The message of jsonargparse.
@@ -167,7 +162,7 @@ def _unknown(
     if name == bare and Path(name).exists():
         return f"{name} is not an option. {_remedy_for_path(name, args)}"
     if path:
-        from commands.parser import default_init_args
+        from commands.fit.parser import default_init_args
 
         options, path = default_init_args(owners[-1]) if owners else (), f"{path}."
     place = place_of(f"{path}{bare}", args)

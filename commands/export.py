@@ -13,17 +13,17 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from commands.loading import folder_of, load
 from figures.pictures import output_folder
 from models.classifier import is_classifier
 from models.generative import is_generative
 from models.regressor import is_regressor
 from pages.export_html import save_page
+from results import Run
 from runtime.errors import UserError
 from runtime.files import write
 
 Format = Literal["onnx", "torch", "safetensors", "html"]
-LIBRARIES = {"onnx": ["onnx", "onnxruntime", "onnxscript"], "safetensors": ["safetensors"]}
+EXPORT_LIBRARIES = {"onnx": ["onnx", "onnxruntime", "onnxscript"], "safetensors": ["safetensors"]}
 SIZES = 1, 3, 64  # batch sizes that each file is tried with
 TOLERANCE = 1e-5  # largest difference from PyTorch, relative to the largest output above 1
 
@@ -44,7 +44,7 @@ def export(
             `safetensors` (all weights, with the model's init arguments as metadata) and `html` (a
             page that draws a generator's images in a browser, offline).
         out: Folder of the files; by default `export` in the run's folder.
-        trust: Import the classes that the checkpoint names, whoever wrote it.
+        trust: Import the classes that the checkpoint names, also if its author is unknown.
 
     Returns:
         The files.
@@ -53,27 +53,22 @@ def export(
         UserError: If a file cannot be written.
     """
     wanted = [*dict.fromkeys(format)]
-    for library in (library for name in wanted for library in LIBRARIES.get(name, [])):
+    for library in (library for name in wanted for library in EXPORT_LIBRARIES.get(name, [])):
         if find_spec(library) is None:
             raise UserError(f'export needs {library}: pip install -e ".[export]", or give --format')
-    model = load(run, trust).float()
+    found = Run.find(run, trust)
+    model = found.model().float()
     program, metadata = program_of(model), metadata_of(model)
     saves: dict[str, tuple[str, Callable[[Path], float]]] = {
         "onnx": (f"{program.name}.onnx", partial(save_onnx, program, metadata)),
         "torch": (f"{program.name}.pt2", partial(save_torch, program, metadata)),
         "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
-        "html": (f"{program.name}.html", lambda path: save_page(model, title_of(run), path)),
+        "html": (f"{program.name}.html", lambda path: save_page(model, found.name, path)),
     }
-    folder = output_folder(out or folder_of(run) / "export", bool(out))
+    folder = output_folder(out or found.folder / "export", bool(out))
     for name, save in (saves[name] for name in wanted):
         _write(folder / name, save)
     return [folder / saves[name][0] for name in wanted]
-
-
-def title_of(run: Path) -> str:
-    """Returns the name of a run's experiment, or of the folder that a checkpoint is in."""
-    folder = folder_of(run).resolve()
-    return (folder.parent if folder.name.startswith("version_") else folder).name
 
 
 def _write(path: Path, save: Callable[[Path], float]) -> None:
@@ -110,7 +105,7 @@ class Predictor(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensors:
         if inputs.dtype == torch.uint8:
-            inputs = inputs.float() / self.model.frame.scale
+            inputs = inputs.float() / self.model.input_spec.scale
         outputs = self.model(inputs)
         if is_regressor(self.model):
             return {"predictions": outputs}
@@ -152,7 +147,7 @@ def program_of(model: Any) -> Program:
     """Returns the program of a trained model."""
     random, count = torch.Generator().manual_seed(0), max(SIZES)
     if is_generative(model):
-        latents, _ = model.draw(count, random)
+        latents, _ = model.draw_latents(count, random)
         examples = {"latents": latents}
         if model.num_classes is not None:
             examples["labels"] = torch.arange(count) % model.num_classes
@@ -160,7 +155,7 @@ def program_of(model: Any) -> Program:
     if is_classifier(model) or is_regressor(model):
         name, shape = "classifier" if is_classifier(model) else "regressor", model.input_shape
         inputs = torch.randn(count, *shape, generator=random)
-        if len(shape) == 3 and model.frame is not None:  # the divisor of the pixels is known
+        if len(shape) == 3 and model.input_spec is not None:  # the divisor of the pixels is known
             inputs = torch.randint(256, inputs.shape, generator=random, dtype=torch.uint8)
         return Program(name, Predictor(model).requires_grad_(False).eval(), {"inputs": inputs})
     kind = type(model).__name__
@@ -169,11 +164,11 @@ def program_of(model: Any) -> Program:
 
 def metadata_of(model: Any) -> dict[str, str]:
     """Returns what every file says about itself. Values other than text are JSON."""
-    frame, kind = model.frame, type(model)
+    spec, kind = model.input_spec, type(model)
     return {
         "model": f"{kind.__module__}.{kind.__qualname__}",
-        "class_names": json.dumps(frame and frame.class_names, ensure_ascii=False),
-        "scale": json.dumps(frame and frame.scale),
+        "class_names": json.dumps(spec and spec.class_names, ensure_ascii=False),
+        "scale": json.dumps(spec and spec.scale),
     }
 
 

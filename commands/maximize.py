@@ -8,17 +8,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.results import class_names
-from commands.loading import data_of, folder_of, load
 from datamodules.base import InMemoryDataModule
+from datamodules.input_spec import class_names
 from figures.pictures import mosaic, new_figure, output_folder, picture, styled, write_figure
 from models import inspection
 from models.classifier import is_classifier
+from results import Run
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
 CANDIDATES = 1000  # test images, of which some are occluded
-SQUARE = 0.25  # share of a side that the square covers
+SQUARE = 0.25  # side of the square, as a fraction of the image's side
 
 
 def maximize(
@@ -44,42 +44,43 @@ def maximize(
             that are classified right; 0 draws none, and the data set is not needed.
         data_dir: Another folder for the run's data set.
         out: Folder for the pictures; by default the run's `figures`.
-        trust: Import the classes that the run names, whoever made it.
+        trust: Import the classes that the run names, also if its author is unknown.
 
     Returns:
         The pictures.
     """
-    model = load(run, trust)
+    found = Run.find(run, trust)
+    model = found.model()
     if not is_classifier(model) or len(model.input_shape) != 3:
         kind = type(model).__name__
         raise UserError(f"maximize is for classifiers of images, and this run's model is {kind}")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    data = data_of(run, data_dir, trust) if occlusion else None
-    high = 255 / model.frame.scale if model.frame else 1.0
+    data = found.data(data_dir) if occlusion else None
+    high = 255 / model.input_spec.scale if model.input_spec else 1.0
     network = model.network if model.ema is None else model.ema.network
     last = inspection.last_layer(network)
     layer = (layer or last).removeprefix("network.")
     options: dict[str, Any] = {"seed": int(model.seed), "bounds": (0.0, high)}
-    images, reached = inspection.maximize(network, layer, model.input_shape, steps, **options)
+    images, reached = inspection.maximize_units(network, layer, model.input_shape, steps, **options)
     names, role = [f"unit {k}" for k in range(len(images))], layer
     if layer == last:
-        names, role = class_names(model.frame, model.num_classes), "class_scores"
-    figures = {f"maximize_{role}": draw_maximized(images, reached, names, role)}
+        names, role = class_names(model.input_spec, model.num_classes), "class_scores"
+    figures = {f"maximize_{role}": plot_maximized(images, reached, names, role)}
     if (filters := inspection.first_layer_filters(network, model.input_shape)) is not None:
         heading = "Weights of the first layer's units: red is positive, blue negative"
         columns = 8 if len(filters) <= 64 else 16
         figures["filters"] = mosaic(filters, (), columns, heading, signed=True, cell=0.9)
     if data is not None:
         figures["occlusion"] = _occlusion(model, data, occlusion, high)
-    folder = output_folder(out or folder_of(run) / "figures", bool(out))
+    folder = output_folder(out or found.folder / "figures", bool(out))
     for title, figure in figures.items():
         write_figure(folder / f"{title}.png", figure)
     print(f"Drawn into {folder}: {', '.join(f'{title}.png' for title in figures)}")
     return [folder / f"{title}.png" for title in figures]
 
 
-def draw_maximized(images: Tensor, activations: Tensor, names: Sequence[str], role: str) -> Figure:
-    """Draws images (U, C, H, W), each below its unit's name and the activation (U,) it reaches."""
+def plot_maximized(images: Tensor, activations: Tensor, names: Sequence[str], role: str) -> Figure:
+    """Plots images (U, C, H, W), each below its unit's name and the activation (U,) it reaches."""
     reached = zip(names, activations.tolist(), strict=False)
     titles = [f"{name}\n{activation:.3g}" for name, activation in reached]
     heading = f"Inputs that excite the units of {role}, and what they reach"
@@ -90,7 +91,7 @@ def draw_maximized(images: Tensor, activations: Tensor, names: Sequence[str], ro
 def _occlusion(model: Any, data: InMemoryDataModule, count: int, high: float) -> Figure:
     """Draws occlusion maps of the least certain of the test images that are classified right."""
     assert data.splits is not None
-    candidates = data.excerpt(data.splits.test, CANDIDATES)
+    candidates = data.subset(data.splits.test, CANDIDATES)
     rows = tuple(part.to(model.device) for part in candidates)
     images, targets = data.on_after_batch_transfer(rows, 0)
     uncovered = torch.cat([model.probabilities(x) for x in images.split(250)])
@@ -101,17 +102,17 @@ def _occlusion(model: Any, data: InMemoryDataModule, count: int, high: float) ->
     size = max(1, round(SQUARE * min(images.shape[2:])))
     stride = max(1, size // 3)
     maps = inspection.occlusion_map(model.probabilities, images, targets, size, stride, high / 2)
-    names = class_names(model.frame, model.num_classes)
+    names = class_names(model.input_spec, model.num_classes)
     pairs = zip(targets.tolist(), shares.tolist(), strict=True)
     titles = [f"{names[k]}\n{p:.2f}" for k, p in pairs]
-    return draw_occlusion(images.cpu(), maps.cpu(), titles, size, stride)
+    return plot_occlusion(images.cpu(), maps.cpu(), titles, size, stride)
 
 
 @styled
-def draw_occlusion(
+def plot_occlusion(
     images: Tensor, maps: Tensor, titles: Sequence[str], size: int, stride: int
 ) -> Figure:
-    """Draws images (N, C, H, W), each above its map of probabilities from 0 to 1.
+    """Plots images (N, C, H, W), each above its map of probabilities from 0 to 1.
 
     A map (H', W') shows each probability where the middle of the square was.
     """

@@ -10,20 +10,20 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.results import class_names
-from commands.loading import check_classes, data_of, folder_of, inference, load
 from datamodules.base import InMemoryDataModule
-from datamodules.frame import Frame, as_pixels, to_frame
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
+from datamodules.input_spec import InputSpec, as_pixels, class_names, match_spec
 from figures.pictures import mosaic, output_folder
 from models.classifier import is_classifier
 from models.regressor import is_regressor
+from results import Run
+from results.building import inference
 from runtime.errors import UserError, printable
 from runtime.files import write
 
 ROWS = 10  # printed
-SMALL = 10  # inputs of an example that a table shows
-SHOWN = 24  # files in the figure
+MAX_TABLE_INPUTS = 10  # inputs of an example that a table shows
+FILES_SHOWN = 24  # files in the figure
 
 
 def predict(
@@ -42,40 +42,41 @@ def predict(
     Args:
         run: The trained model: a run's folder, a checkpoint, `last` or `best`.
         files: Image files, or folders of them, to classify: `--files a.png b.png scans/`. They are
-            brought to the form of the training images, which the checkpoint knows.
+            converted to the format of the training images, which is in the checkpoint.
         data_dir: Another folder for the run's data set.
         out: Folder of the tables; by default the run's folder.
-        trust: Import the classes that the run names, whoever made it.
+        trust: Import the classes that the run names, also if its author is unknown.
 
     Returns:
         The table.
     """
-    model = load(run, trust)
+    found = Run.find(run, trust)
+    model = found.model()
     if not (is_classifier(model) or is_regressor(model)):
         raise UserError(
             f"predict is for classifiers and regressors, and this run's model is "
             f"{type(model).__name__}. Draw from a generator with `python cli.py sample {run}`."
         )
     if files is None:
-        table, name = predict_test(model, data_of(run, data_dir, trust)), "predictions"
+        table, name = predict_test(model, found.data(data_dir)), "predictions"
     else:
         table, pixels = classify_files(model, files)
         name = "predictions_files"
     head = table.head(ROWS).to_string(index=False, max_cols=13, float_format="{:.4f}".format)
     count = f"The first {ROWS} of {len(table):,}" if len(table) > ROWS else "All"
     print(f"{count} predictions:\n{head}")
-    path = output_folder(out or folder_of(run)) / f"{name}.csv"
+    path = output_folder(out or found.folder) / f"{name}.csv"
     write(path, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
     print(f"Predictions: {path}")
     if files is not None:
-        write(path.with_suffix(".png"), draw_files(pixels, table).savefig)
+        write(path.with_suffix(".png"), plot_files(pixels, table).savefig)
         print(f"Picture: {path.with_suffix('.png')}")
     return table
 
 
 def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
     """Makes a table of the test split: index, inputs of small data, truth, prediction."""
-    check_classes(model.frame, data)
+    data.check_classes(model.input_spec)
     found: list[Tensor] = []
     with inference(model):
         for batch in data.test_dataloader():
@@ -86,14 +87,14 @@ def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
     inputs, targets = data.splits.test
     answers = torch.cat(found)
     if is_classifier(model):
-        names = class_names(model.frame, model.num_classes)
+        names = class_names(model.input_spec, model.num_classes)
         table = _tabulate(model, answers)
         truth: list[Any] = [names[k] for k in targets.tolist()]
     else:
         table = pd.DataFrame({"predicted": answers[:, 0].float()})
         truth = targets[:, 0].tolist()
     table.insert(0, "truth", truth)
-    if inputs.dim() == 2 and inputs.shape[1] <= SMALL:
+    if inputs.dim() == 2 and inputs.shape[1] <= MAX_TABLE_INPUTS:
         named = data.feature_names or [f"x{k + 1}" for k in range(inputs.shape[1])]
         table = pd.concat(
             [pd.DataFrame(data.in_units(inputs).numpy(), columns=[*named]), table], axis=1
@@ -110,12 +111,12 @@ def classify_images(model: Any, images: Any) -> pd.DataFrame:
         images: A path of an image file or folder, or several. Or an array of images of the training
             shape, such as (N, H, W) or (N, H, W, 3): uint8, or floats from 0 to 1.
     """
-    _frame_of(model)
+    _input_spec_of(model)
     paths = [images] if isinstance(images, str | Path) else images
     if isinstance(paths, list | tuple) and all(isinstance(path, str | Path) for path in paths):
         return classify_files(model, map(Path, paths))[0]
     pixels = as_pixels(images, model.input_shape)
-    table = _tabulate(model, classify(model, pixels))
+    table = _tabulate(model, class_probabilities(model, pixels))
     table.insert(0, "index", [*map(str, range(len(pixels)))])
     return table
 
@@ -125,11 +126,11 @@ def classify_files(model: Any, given: Iterable[Path]) -> tuple[pd.DataFrame, Ten
 
     Prints which files cannot be read, and what was done to others beyond scaling.
     """
-    frame = _frame_of(model)
+    spec = _input_spec_of(model)
     images: dict[str, Tensor] = {}
-    for path in find_files(given):
+    for path in list_given_files(given):
         try:
-            images[str(path)], note = to_frame(read_image(path), frame)
+            images[str(path)], note = match_spec(read_image(path), spec)
         except UnreadableImageError as error:
             note = f"left out, because it cannot be read ({error})"
         if note:
@@ -137,20 +138,20 @@ def classify_files(model: Any, given: Iterable[Path]) -> tuple[pd.DataFrame, Ten
     if not images:
         raise UserError("--files: no file can be read as an image")
     pixels = torch.stack([*images.values()])
-    table = _tabulate(model, classify(model, pixels))
+    table = _tabulate(model, class_probabilities(model, pixels))
     table.insert(0, "file", [*map(printable, images)])
     return table, pixels
 
 
 @torch.no_grad()
-def classify(model: Any, pixels: Tensor, batch_size: int = 500) -> Tensor:
+def class_probabilities(model: Any, pixels: Tensor, batch_size: int = 500) -> Tensor:
     """Computes class probabilities (N, K) of images uint8 (N, C, H, W), in full precision."""
-    scale = _frame_of(model).scale
+    scale = _input_spec_of(model).scale
     parts = (part.to(model.device, torch.float32) / scale for part in pixels.split(batch_size))
     return torch.cat([model.probabilities(part) for part in parts]).cpu()
 
 
-def _frame_of(model: Any) -> Frame:
+def _input_spec_of(model: Any) -> InputSpec:
     """Returns the form of a model's training images; refuses a model of something else."""
     wanted = "image files are for a classifier of images"
     if not is_classifier(model):
@@ -160,10 +161,10 @@ def _frame_of(model: Any) -> Frame:
         raise UserError(
             f"{wanted}, but the inputs of this {type(model).__name__} have shape {shape}"
         )
-    return model.frame or Frame(model.input_shape, 255.0)
+    return model.input_spec or InputSpec(model.input_shape, 255.0)
 
 
-def find_files(given: Iterable[Path]) -> list[Path]:
+def list_given_files(given: Iterable[Path]) -> list[Path]:
     """Returns the files given, and the image files in and below the folders given."""
     found: list[Path] = []
     for path in given:
@@ -180,16 +181,18 @@ def find_files(given: Iterable[Path]) -> list[Path]:
 
 def _tabulate(model: Any, probabilities: Tensor) -> pd.DataFrame:
     """Makes a table of the predicted class and each class's probability."""
-    names = class_names(model.frame, model.num_classes)
+    names = class_names(model.input_spec, model.num_classes)
     best = [names[k] for k in probabilities.argmax(dim=1).tolist()]
     shares = dict(zip(names, np.asarray(probabilities.double()).T, strict=True))
     return pd.DataFrame({"predicted": best, **{f"p_{name}": p for name, p in shares.items()}})
 
 
-def draw_files(pixels: Tensor, table: pd.DataFrame) -> Figure:
-    """Draws what the network gets of the first files, below their names and classes."""
+def plot_files(pixels: Tensor, table: pd.DataFrame) -> Figure:
+    """Plots what the network gets of the first files, below their names and classes."""
     titles = []
-    for _, row in table.head(SHOWN).iterrows():
+    for _, row in table.head(FILES_SHOWN).iterrows():
         share = f"{100 * row[f'p_{row.predicted}']:.1f} %"
         titles.append(f"{Path(row.file).name[-20:]}\n{row.predicted} {share}")
-    return mosaic(pixels[:SHOWN], titles, min(6, len(titles)), "Files as the network gets them")
+    return mosaic(
+        pixels[:FILES_SHOWN], titles, min(6, len(titles)), "Files as the network gets them"
+    )

@@ -10,30 +10,31 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from callbacks.results import class_names
-from commands.loading import data_of, folder_of, inference, load
-from figures.codes import draw_latent_plane
+from datamodules.input_spec import class_names
+from figures.codes import plot_latent_plane
 from figures.pictures import as_image, mosaic, output_folder, tile, write_film, write_png
 from figures.style import write_figure
 from models import sampling
 from models.generative import Generative, is_generative, to_pixels
-from models.sampling import Draws
+from models.sampling import LatentBatches
+from results import Run
+from results.building import inference
 from runtime.errors import UserError
 from runtime.files import write
 from runtime.ranges import Count, Probability, Seed
 
-TRIES = 100  # images drawn per image wanted, if scores select
-COLUMNS = 10
-PATHS = 5  # rows from one latent or class to another
+MAX_TRIES_PER_IMAGE = 100  # most images that are sampled for one that passes the score limits
+PER_ROW = 10
+INTERPOLATED = 5  # rows from one latent or class to another
 FRAME_MS = 150  # of noise on its way to an image
-NEAREST = 5  # training images beside a sample
+NEIGHBORS = 5  # training images beside a sample
 
 
-class Samples(NamedTuple):
+class SampledImages(NamedTuple):
     """Images drawn from a generator."""
 
     images: np.ndarray  # uint8 (N, H, W), or (N, H, W, 3) in colour
-    labels: np.ndarray | None  # (N,); None: the model is not told a class
+    labels: np.ndarray | None  # (N,); None: an unconditional model
     scores: np.ndarray | None  # (N,), D's probability that an image is real; None: there is no D
 
 
@@ -52,7 +53,7 @@ def sample(
     gif: bool = False,
     out: Path | None = None,
     trust: bool = False,
-) -> Samples:
+) -> SampledImages:
     """Draws images from a trained generator into `grid.png` and `samples.npz`.
 
     `samples.npz` contains images (uint8, N x H x W in grey, N x H x W x 3 in colour), the
@@ -67,7 +68,8 @@ def sample(
         max_score: Keep only images that D scores as real with at most this probability.
         interpolate: Also draw `interpolation.png`: rows from one latent to another on the sphere.
         between: Also draw `between_A_B.png`: from one class to another, `--between 3 8`.
-        neighbors: Also draw `neighbors.png`: so many images beside the nearest training images.
+        neighbors: Also draw `neighbors.png`: this number of images beside the nearest training
+            images.
         plane: Also draw `plane.png`: images, of the first of the classes, over a latent of two
             numbers.
         steps: Steps of a flow's solver from noise to image. By default those of its training.
@@ -75,41 +77,42 @@ def sample(
             noise on its way to images.
         out: Folder of the files. By default `samples` in the run's folder, with a number if it
             holds a grid already.
-        trust: Import the classes that the run names, whoever made it.
+        trust: Import the classes that the run names, also if its author is unknown.
 
     Returns:
         The images, labels and scores.
     """
-    model = check(load(run, trust))
-    ends = numbers_of("between", between, model)
+    found = Run.find(run, trust)
+    model = require_image_generator(found.model())
+    ends = class_numbers("between", between, model)
     if ends is not None and len(ends) != 2:
         raise UserError("--between takes two classes, such as --between 3 8")
-    chosen = numbers_of("classes", classes, model)
+    chosen = class_numbers("classes", classes, model)
     if steps is not None:
         if model.steps is None:
             name = type(model).__name__
             raise UserError(f"--steps is for flows, and {name} draws at once: leave it out")
         model.steps = steps
-    data = data_of(run, trust=trust).splits.train.inputs if neighbors else None
-    grids = sorted((folder_of(run) / "figures").glob("samples_*.png"))
+    data = found.data().splits.train.inputs if neighbors else None
+    grids = sorted((found.folder / "figures").glob("samples_*.png"))
     if gif and not grids:
-        raise UserError(f"--gif: there are no samples_*.png in {folder_of(run) / 'figures'}")
-    drawn = draw(model, count, chosen, seed, min_score, max_score)
-    latents = draw_latent_plane(model, chosen or ()) if plane else None
-    folder = output_folder(out or numbered(folder_of(run) / "samples", "grid.png"), bool(out))
+        raise UserError(f"--gif: there are no samples_*.png in {found.folder / 'figures'}")
+    drawn = sample_images(model, count, chosen, seed, min_score, max_score)
+    latents = plot_latent_plane(model, chosen or ()) if plane else None
+    folder = output_folder(out or unused_folder(found.folder / "samples", "grid.png"), bool(out))
     arrays: dict[str, Any] = {k: v for k, v in drawn._asdict().items() if v is not None}
     path = folder / "samples.npz"
     write(path, lambda file: np.savez_compressed(file, seed=np.array(seed), **arrays))
-    names = class_names(model.frame, model.num_classes or 0)
-    shown = draw_grid(folder / "grid.png", drawn, names)
+    names = class_names(model.input_spec, model.num_classes or 0)
+    shown = write_grid(folder / "grid.png", drawn, names)
     model.cpu()
     if interpolate:
         rows = chosen or [*range(model.num_classes or 0)]
-        draw_interpolation(folder / "interpolation.png", model, seed, rows, names)
+        write_interpolation(folder / "interpolation.png", model, seed, rows, names)
     if ends:
-        draw_between(folder / f"between_{ends[0]}_{ends[1]}.png", model, seed, ends)
+        write_between_classes(folder / f"between_{ends[0]}_{ends[1]}.png", model, seed, ends)
     if data is not None:
-        draw_neighbors(folder / "neighbors.png", drawn.images[:neighbors], data)
+        write_neighbors(folder / "neighbors.png", drawn.images[:neighbors], data)
     if latents is not None:
         write_figure(folder / "plane.png", latents)
     if gif:
@@ -120,14 +123,14 @@ def sample(
     return drawn
 
 
-def draw(
+def sample_images(
     model: Any,
     count: int = 25,
     classes: Sequence[int | str] | None = None,
     seed: int = 0,
     min_score: float = 0.0,
     max_score: float = 1.0,
-) -> Samples:
+) -> SampledImages:
     """Draws images from a model in memory, the same ones as `sample` with this seed.
 
     Args:
@@ -138,20 +141,20 @@ def draw(
         min_score: Keep only images that D scores as real with at least this probability.
         max_score: Keep only images that D scores as real with at most this probability.
     """
-    generator, chosen = check(model), numbers_of("classes", classes, model)
+    generator, chosen = require_image_generator(model), class_numbers("classes", classes, model)
     limited = min_score > 0 or max_score < 1
     limits = f"--min_score {min_score:g} and --max_score {max_score:g}"
     turns = chosen or [*range(generator.num_classes or 1)]  # without classes all are of one
     # Images that each class still needs, which may be given twice.
     room = {k: turns.count(k) * -(-count // len(turns)) for k in turns}
-    tries = count * TRIES if limited else count
+    tries = count * MAX_TRIES_PER_IMAGE if limited else count
     kept: list[tuple[Tensor, int, float]] = []  # image, class, score
     seen: list[float] = []
     with inference(model):
-        for latents, given, _ in Draws(generator, tries, seed, chosen):
-            told = None if given is None else given.to(model.device)
-            batch = sampling.sample(generator, latents.to(model.device), told)
-            logits = generator.realness(batch, told)
+        for latents, given, _ in LatentBatches(generator, tries, seed, chosen):
+            on_device = None if given is None else given.to(model.device)
+            batch = sampling.generate(generator, latents.to(model.device), on_device)
+            logits = generator.realness(batch, on_device)
             if logits is None and limited:
                 raise UserError(f"{limits} need a discriminator, and this model has none")
             shares = [1.0] * len(latents) if logits is None else logits.float().sigmoid().tolist()
@@ -170,14 +173,14 @@ def draw(
             raise UserError(f"no image passes {limits} {text}: move the limit.")
         print(f"Only {len(kept):,} images pass {limits} {text}.")
     images, numbers, scores = zip(*kept, strict=True)
-    return Samples(
+    return SampledImages(
         torch.stack(images).movedim(1, -1).squeeze(-1).numpy(),
         np.array(numbers) if generator.num_classes is not None else None,
         np.array(scores, np.float32) if logits is not None else None,
     )
 
 
-def check(model: object) -> Generative:
+def require_image_generator(model: object) -> Generative:
     """Refuses a model that draws no images."""
     if not is_generative(model):
         raise UserError(
@@ -191,7 +194,7 @@ def check(model: object) -> Generative:
     return model
 
 
-def numbers_of(
+def class_numbers(
     option: str, classes: Sequence[int | str] | None, model: Generative
 ) -> list[int] | None:
     """Returns the numbers of classes that are given by number or by name."""
@@ -199,10 +202,10 @@ def numbers_of(
         return None
     if model.num_classes is None:
         raise UserError(
-            f"--{option} selects classes, but {type(model).__name__} is not told a class: "
+            f"--{option} selects classes, but {type(model).__name__} is unconditional: "
             "leave it out, or sample a ConditionalGAN"
         )
-    names = class_names(model.frame, model.num_classes)
+    names = class_names(model.input_spec, model.num_classes)
     known = {str(k): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
     for name in map(str, classes):
         if name not in known:
@@ -210,8 +213,8 @@ def numbers_of(
     return [known[str(name)] for name in classes]
 
 
-def numbered(folder: Path, name: str) -> Path:
-    """Returns the folder, or with a number behind it if it holds this file already."""
+def unused_folder(folder: Path, name: str) -> Path:
+    """Returns the folder, with a number appended if it contains this file already."""
     found, number = folder, 1
     while (found / name).exists():
         number += 1
@@ -225,18 +228,18 @@ def as_tensor(images: np.ndarray) -> Tensor:
     return pixels[:, None] if pixels.dim() == 3 else pixels.movedim(-1, 1)
 
 
-def draw_grid(path: Path, drawn: Samples, names: Sequence[str]) -> int:
+def write_grid(path: Path, drawn: SampledImages, names: Sequence[str]) -> int:
     """Draws up to ten images per class, a named row each, and returns how many it shows.
 
     Images without classes make a square, at most 10 x 10.
     """
     images = as_tensor(drawn.images)
     if drawn.labels is None:
-        side = min(COLUMNS, math.ceil(len(images) ** 0.5))
+        side = min(PER_ROW, math.ceil(len(images) ** 0.5))
         rows, titles = [*images[: side**2].split(side)], []
     else:
         classes = [*dict.fromkeys(drawn.labels.tolist())]  # in the order in which they were asked
-        rows = [images[torch.from_numpy(drawn.labels == k)][:COLUMNS] for k in classes]
+        rows = [images[torch.from_numpy(drawn.labels == k)][:PER_ROW] for k in classes]
         titles = [names[k] for k in classes]
     columns = max(map(len, rows))
     blank = images.new_zeros(columns, *images.shape[1:])
@@ -245,23 +248,23 @@ def draw_grid(path: Path, drawn: Samples, names: Sequence[str]) -> int:
     return sum(map(len, rows))
 
 
-def draw_interpolation(
+def write_interpolation(
     path: Path, model: Generative, seed: int, classes: Sequence[int], names: Sequence[str]
 ) -> None:
     """Draws rows from one latent to another, each of one class if there are any."""
-    rows = len(classes) or PATHS
-    latents = torch.cat([draw.latents for draw in Draws(model, 2 * rows, seed)])
+    rows = len(classes) or INTERPOLATED
+    latents = torch.cat([draw.latents for draw in LatentBatches(model, 2 * rows, seed)])
     start, end = latents.split(rows)
-    shares = torch.linspace(0, 1, COLUMNS)
-    between = torch.lerp if model.latent == "uniform" else spherical
+    shares = torch.linspace(0, 1, PER_ROW)
+    between = torch.lerp if model.latent == "uniform" else slerp
     way = torch.stack([between(start, end, share) for share in shares], dim=1).flatten(0, 1)
-    labels = torch.tensor(classes).repeat_interleave(COLUMNS) if len(classes) else None
-    picture = tile(sampling.sample(model, way, labels), COLUMNS)
+    labels = torch.tensor(classes).repeat_interleave(PER_ROW) if len(classes) else None
+    picture = tile(sampling.generate(model, way, labels), PER_ROW)
     write_png(path, picture, [names[k] for k in classes])
 
 
-def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Interpolates between latents (B, D) along a great circle, which keeps their length typical.
+def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """Interpolates spherically between latents (B, D), which keeps their norm.
 
     White 2016, "Sampling generative networks", section 2.1. A straight line between two Gaussian
     latents passes near 0, where the density of latents is low.
@@ -271,32 +274,34 @@ def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     return (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
 
 
-def draw_between(path: Path, model: Generative, seed: int, ends: Sequence[int]) -> None:
+def write_between_classes(path: Path, model: Generative, seed: int, ends: Sequence[int]) -> None:
     """Draws rows of one latent each, from class to class."""
     first, last = one_hot(torch.tensor(ends), model.num_classes or -1).float()
-    mixtures = torch.stack([torch.lerp(first, last, k) for k in torch.linspace(0, 1, COLUMNS)])
-    latents = torch.cat([draw.latents for draw in Draws(model, PATHS, seed)])
-    noise = latents.repeat_interleave(COLUMNS, dim=0)
-    write_png(path, tile(sampling.sample(model, noise, mixtures.repeat(PATHS, 1)), COLUMNS))
+    mixtures = torch.stack([torch.lerp(first, last, k) for k in torch.linspace(0, 1, PER_ROW)])
+    latents = torch.cat([draw.latents for draw in LatentBatches(model, INTERPOLATED, seed)])
+    noise = latents.repeat_interleave(PER_ROW, dim=0)
+    write_png(
+        path, tile(sampling.generate(model, noise, mixtures.repeat(INTERPOLATED, 1)), PER_ROW)
+    )
 
 
 def write_path(path: Path, model: Any, seed: int, classes: Sequence[int] | None) -> None:
     """Writes a film of noise on its way to images, one of each class or ten."""
-    ((latents, labels, _),) = Draws(model, model.num_classes or COLUMNS, seed, classes)
+    ((latents, labels, _),) = LatentBatches(model, model.num_classes or PER_ROW, seed, classes)
     with inference(model):
         way = model.path(latents, labels)
-        frames = [as_image(tile((points + 1) / 2, COLUMNS // 2)) for points in way]
+        frames = [as_image(tile((points + 1) / 2, PER_ROW // 2)) for points in way]
     write_film(path, frames, FRAME_MS)
 
 
-def draw_neighbors(path: Path, images: np.ndarray, train: Tensor) -> None:
+def write_neighbors(path: Path, images: np.ndarray, train: Tensor) -> None:
     """Draws each image (uint8), then its nearest training images, with their distances."""
     from sklearn.neighbors import NearestNeighbors
 
     wanted = as_tensor(images)
     known, points = (part.flatten(1).float().numpy() / 255 for part in (train, wanted))
-    distances, places = NearestNeighbors(algorithm="brute").fit(known).kneighbors(points, NEAREST)
+    distances, places = NearestNeighbors(algorithm="brute").fit(known).kneighbors(points, NEIGHBORS)
     rows = torch.cat([wanted[:, None], train[torch.from_numpy(places)]], dim=1).flatten(0, 1)
     titles = [title for row in distances for title in ("sample", *(f"{x:.1f}" for x in row))]
     heading = "Samples and their nearest training images\nDistance: Euclidean, pixels in [0, 1]"
-    write(path, mosaic(rows, titles, 1 + NEAREST, heading, cell=0.92).savefig)
+    write(path, mosaic(rows, titles, 1 + NEIGHBORS, heading, cell=0.92).savefig)

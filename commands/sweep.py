@@ -29,35 +29,35 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 import metrics
-from commands import config_files
 from commands.arguments import experiment_name
 from commands.config_files import given_files, values
-from commands.runs import as_text, logged_by, read_runs, report
 from figures.style import styled, write_figure
-from runtime import signals
+from results import Run, find_runs
+from results.tables import as_text, read_runs, report
+from runtime import signals, yaml_files
 from runtime.cpu import allowed_cores
 from runtime.errors import RunFailedError, UserError
-from runtime.files import ROOT, check_links, read_json, whole_lines, write, write_json
+from runtime.files import ROOT, check_links, complete_lines, read_json, write, write_json
 from runtime.ranges import Positive
+from runtime.signals import SAVED_EXIT_CODE
 
 if TYPE_CHECKING:
     import optuna
 
-Direction = Literal["minimize", "maximize"]
-BETTER: dict[Any, Direction] = {"lower": "minimize", "higher": "maximize"}
+StudyDirection = Literal["minimize", "maximize"]
+BETTER: dict[Any, StudyDirection] = {"lower": "minimize", "higher": "maximize"}
 CLI = ROOT / "cli.py"
-TRY_AGAIN = 75  # the exit code of `fit` if it was told to stop and has saved
 LOCK, DONE, SETTINGS = ".lock", "done", "sweep.json"
 STUDY = "study.journal"  # not SQLite, which cannot lock files on many network file systems
 SEARCHED = ("val/", "train/")  # what a search may see
-PAUSE = 0.5  # seconds between two looks at a run
+POLL_SECONDS = 0.5  # seconds between two looks at a run
 
 
 def sweep(
     seeds: Positive | None = None,
     space: Path | None = None,
     objective: str = "val/loss",
-    direction: Direction | None = None,
+    direction: StudyDirection | None = None,
     trials: Positive = 30,
     jobs: Positive = 1,
     out: Path | None = None,
@@ -70,12 +70,12 @@ def sweep(
     point, after five have ended.
 
     Args:
-        seeds: Train so many times, with the seeds 0, 1, 2, ...
+        seeds: Number of runs, with the seeds 0, 1, 2, ...
         space: Search in this YAML file, which has options of fit and their possible values.
         objective: Search for the best value of this metric of training or validation.
-        direction: What is the best; by default known from the objective.
+        direction: Whether to minimize or maximize; by default it follows from the objective.
         trials: Number of runs of a search, with those that have ended.
-        jobs: Train so many runs at once. They share the cores, and take the GPUs in turn.
+        jobs: Number of runs at once. They share the cores, and take the GPUs in turn.
         out: Folder to write to; by default runs/<experiment>-sweep.
         fit: Options of fit for all runs, which include --config.
     """
@@ -132,31 +132,31 @@ def repeat(folder: Path, fit: Sequence[str], seeds: int, jobs: int) -> None:
     def work(environment: dict[str, str]) -> bool:
         failed = False
         for seed, run in to_do:
-            if (claimed := claim(run)) is None:
+            if (claimed := lock_run(run)) is None:
                 taken.append(run)
                 continue
             with claimed:
                 if not (run / DONE).exists():
-                    how = train(run, [*fit, f"--seed_everything={seed}"], environment)
+                    how = train_in_process(run, [*fit, f"--seed_everything={seed}"], environment)
                     failed |= how == "failed"
         return failed
 
-    failed = any(at_once(work, jobs))
-    done = [version for run in folders if (run / DONE).exists() and (version := version_of(run))]
+    failed = any(run_parallel(work, jobs))
+    done = [run for folder in folders if (folder / DONE).exists() for run in versions_of(folder)]
     runs = read_runs(done, ["val"])
     if not any(run.scores for run in runs):  # without validation: of the last training batches
         runs = read_runs(done, ["train"])
     if runs:
         with FileLock(folder / LOCK):
             report(runs, folder)
-    say_who_trains([run.name for run in taken if not (run / DONE).exists()])
+    print_other_processes([run.name for run in taken if not (run / DONE).exists()])
     if failed:
         raise RunFailedError("some runs have failed. The same command tries them again.")
 
 
 def search(
     folder: Path, fit: Sequence[str], space: "dict[str, optuna.distributions.BaseDistribution]",
-    objective: str, direction: Direction, trials: int, jobs: int,
+    objective: str, direction: StudyDirection, trials: int, jobs: int,
 ) -> None:  # fmt: skip
     """Trains runs with values that Optuna chooses, from a study that processes may share."""
     import optuna
@@ -167,7 +167,7 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     lock = FileLock(folder / LOCK)
     with lock:
-        drop_half_a_line(folder / STUDY)
+        drop_incomplete_line(folder / STUDY)
         study = optuna.create_study(
             study_name="sweep", direction=direction, pruner=optuna.pruners.MedianPruner(),
             storage=JournalStorage(JournalFileBackend(str(folder / STUDY))), load_if_exists=True,
@@ -177,7 +177,7 @@ def search(
     def next_run() -> tuple[int, AbstractContextManager[Any]] | None:
         """Claims the next run that no process trains, after asking for its values."""
         for number in numbers:
-            if (claimed := claim(folder / f"trial_{number}")) is None:
+            if (claimed := lock_run(folder / f"trial_{number}")) is None:
                 taken.append(number)
                 continue
             # With a seed for each trial, processes do not choose the same values, and a search that
@@ -202,8 +202,8 @@ def search(
 
     def try_values(number: int, environment: dict[str, str]) -> None:
         run, trial = folder / f"trial_{number}", optuna.Trial(study, study.trials[number]._trial_id)
-        stop = partial(is_bad, trial, run, objective)
-        how = train(run, [*fit, *as_options(trial.params)], environment, stop)
+        stop = partial(should_prune, trial, run, objective)
+        how = train_in_process(run, [*fit, *to_options(trial.params)], environment, stop)
         found = logged(run, objective)[-1:]
         if how == "done" and not found and not any(t.intermediate_values for t in study.trials):
             list(numbers)  # no other run begins
@@ -214,34 +214,34 @@ def search(
         state = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}.get(how)
         study.tell(trial, None if state else found, state)
 
-    at_once(work, jobs)
+    run_parallel(work, jobs)
     others = [f"trial_{k}" for k in taken if not study.trials[k].state.is_finished()]
-    say_who_trains(others)
+    print_other_processes(others)
     if others and not any(trial.state == TrialState.COMPLETE for trial in study.trials):
         return
     with lock:
         report_search(study, fit, objective, folder)
 
 
-def say_who_trains(runs: Sequence[str]) -> None:
+def print_other_processes(runs: Sequence[str]) -> None:
     """Prints the runs that another process trains, which are not in the table."""
     if runs:
         print(f"Another process trains {', '.join(runs)}. The last to end prints the whole table.")
 
 
-def drop_half_a_line(journal: Path) -> None:
-    """Removes what a crash has left of a line. Optuna would append to it, and read no line more."""
+def drop_incomplete_line(journal: Path) -> None:
+    """Removes an incomplete last line after a crash, which would make the journal unreadable."""
     from optuna.storages.journal import JournalFileSymlinkLock
 
     lock = JournalFileSymlinkLock(str(journal))
     lock.acquire()
     try:
-        write(journal, lambda file: file.write_text(whole_lines(journal)))
+        write(journal, lambda file: file.write_text(complete_lines(journal)))
     finally:
         lock.release()
 
 
-def is_bad(trial: "optuna.Trial", run: Path, objective: str) -> bool:
+def should_prune(trial: "optuna.Trial", run: Path, objective: str) -> bool:
     """Reports what a run has logged, and returns whether the pruner would stop it."""
     known = len(trial.study.trials[trial.number].intermediate_values)
     for step, value in enumerate(logged(run, objective)[known:], known):
@@ -265,7 +265,7 @@ def report_search(study: "optuna.Study", fit: Sequence[str], objective: str, fol
         raise RunFailedError(f"no trial has ended with a value. {folder} has all their logs.")
     best = complete.sort_values(objective, ascending=study.direction.name == "MINIMIZE")
     print(as_text(best.head(), index=False))
-    options = shlex.join([*fit, *as_options(study.best_params)])
+    options = shlex.join([*fit, *to_options(study.best_params)])
     print(f"The best again: python cli.py fit {options}")
     plots: list[Any] = [pictures.plot_optimization_history, pictures.plot_slice]
     for name, plot in zip(("trials.png", "slices.png"), plots, strict=True):
@@ -276,16 +276,17 @@ def report_search(study: "optuna.Study", fit: Sequence[str], objective: str, fol
     print(f"Wrote trials.csv, trials.png and slices.png in {folder}")
 
 
-def as_options(params: dict[str, Any]) -> list[str]:
+def to_options(params: dict[str, Any]) -> list[str]:
     """Returns the values of a trial as options of `fit`."""
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in params.items()}
     return [f"--{name}={text}" for name, text in texts.items()]
 
 
-def at_once(work: Callable[[dict[str, str]], Any], jobs: int) -> list[Any]:
-    """Calls `work` so many times at once, each with the environment for its share of the machine.
+def run_parallel(work: Callable[[dict[str, str]], Any], jobs: int) -> list[Any]:
+    """Calls `work` `jobs` times in parallel, each with environment variables for its hardware.
 
-    That is a GPU, in turn, and the cores in equal parts, if the user has not set their number.
+    Each gets one GPU, in turn, and an equal part of the cores, unless the user has set their
+    number.
     """
     if jobs == 1:
         return [work({})]
@@ -303,7 +304,7 @@ def at_once(work: Callable[[dict[str, str]], Any], jobs: int) -> list[Any]:
         return [*pool.map(work, shares)]
 
 
-def train(
+def train_in_process(
     folder: Path, fit: Sequence[str], environment: dict[str, str],
     should_stop: Callable[[], bool] = bool,
 ) -> str:  # fmt: skip
@@ -318,7 +319,7 @@ def train(
     """
     options = [*fit, f"--trainer.default_root_dir={folder.parent}", f"--experiment={folder.name}"]
     if saved := any(folder.glob("*/checkpoints/[!.]*.ckpt")):
-        options = [*without("--init_from", options), f"--ckpt_path={folder}"]
+        options = [*without_option("--init_from", options), f"--ckpt_path={folder}"]
     stopped, file = False, folder / "log.txt"
     with file.open("ab" if saved else "wb") as log:
         process = subprocess.Popen(
@@ -329,14 +330,14 @@ def train(
     try:
         while process.poll() is None and not (stopped or signals.stop_requested()):
             with suppress(subprocess.TimeoutExpired):
-                process.wait(PAUSE)
+                process.wait(POLL_SECONDS)
             stopped = should_stop()
     finally:
         process.terminate()  # does nothing if it has ended
         code = process.wait()
-    if code and not stopped and (code == TRY_AGAIN or signals.stop_requested()):
+    if code and not stopped and (code == SAVED_EXIT_CODE or signals.stop_requested()):
         print(f"{folder.name} stopped. Repeat the command to continue.", flush=True)
-        raise SystemExit(TRY_AGAIN)
+        raise SystemExit(SAVED_EXIT_CODE)
     how = "done" if code == 0 else "pruned" if stopped else "failed"
     if how == "done":
         (folder / DONE).touch()
@@ -349,7 +350,7 @@ def train(
     return how
 
 
-def without(option: str, words: list[str]) -> list[str]:
+def without_option(option: str, words: list[str]) -> list[str]:
     """Returns the words of a command line without an option and its value."""
     kept = [word for word in words if not word.startswith(f"{option}=")]
     while option in kept:
@@ -358,7 +359,7 @@ def without(option: str, words: list[str]) -> list[str]:
     return kept
 
 
-def claim(folder: Path) -> AbstractContextManager[Any] | None:
+def lock_run(folder: Path) -> AbstractContextManager[Any] | None:
     """Makes and locks the folder of a run; returns None if another process has locked it."""
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(Timeout):
@@ -366,25 +367,28 @@ def claim(folder: Path) -> AbstractContextManager[Any] | None:
     return None
 
 
-def version_of(run: Path) -> Path | None:
-    """Returns the folder that `fit` has made for a run, the newest; None before it has."""
-    files = run.glob("*/config.yaml")
-    return max((file.parent for file in files), key=os.path.getmtime, default=None)
+def versions_of(folder: Path) -> list[Path]:
+    """Returns the folder that `fit` has made for a run, the newest, in a list; none before it."""
+    return find_runs([folder])[-1:]
 
 
-def objectives_of(run: Path) -> list[str]:
+def curves_of(folder: Path) -> Any:
+    """Returns what a run of this sweep has logged."""
+    return next((Run(version).curves() for version in versions_of(folder)), {})
+
+
+def objectives_of(folder: Path) -> list[str]:
     """Returns the metrics that a run has logged and a search may use."""
-    frame = logged_by(version) if (version := version_of(run)) else {}
-    return [name for name in frame if name.startswith(SEARCHED)] or ["none"]
+    return [name for name in curves_of(folder) if name.startswith(SEARCHED)] or ["none"]
 
 
-def logged(run: Path, objective: str) -> list[float]:
+def logged(folder: Path, objective: str) -> list[float]:
     """Returns all values of the objective that a run has logged."""
-    frame = logged_by(version) if (version := version_of(run)) else {}
+    frame = curves_of(folder)
     return [*frame[objective].dropna()] if objective in frame else []
 
 
-def direction_of(objective: str, direction: Direction | None) -> Direction:
+def direction_of(objective: str, direction: StudyDirection | None) -> StudyDirection:
     """Returns the better direction of an objective, which must not be a metric of the test set."""
     if not objective.startswith(SEARCHED):
         raise UserError(
@@ -404,7 +408,7 @@ def read_space(file: Path) -> "dict[str, optuna.distributions.BaseDistribution]"
         raise UserError('--space needs Optuna: pip install -e ".[sweep]"') from None
     found: dict[str, Any] = {}
     try:
-        for option, given in config_files.read(file).items():
+        for option, given in yaml_files.read(file).items():
             if isinstance(given, list):
                 plain = [v if isinstance(v, str | int | float) else json.dumps(v) for v in given]
                 found[option] = distributions.CategoricalDistribution(plain)

@@ -17,6 +17,7 @@ IRRELEVANT_WARNINGS = (
     "Total length of .list. across ranks is zero",  # there is no validation split
     "The dirpath has changed",  # a command draws or scores outside the run's folder
     "Checkpoint directory .* exists and is not empty",  # a resumed run uses its own folder
+    "callbacks: \\[.BestCheckpoint",  # of an older run, whose score EpochCheckpoint has read
     "The .srun. command is available",  # `runtime.cluster` refuses a job that is started without it
 )
 IRRELEVANT_MESSAGES = re.compile(

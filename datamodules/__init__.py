@@ -1,10 +1,10 @@
 """Data sets as LightningDataModules: in memory, on the training device, in whole batches."""
 
 from datamodules.base import InMemoryDataModule, Split, Splits
-from datamodules.frame import Frame
 from datamodules.functions import Functions
 from datamodules.gates import Gates
 from datamodules.images import Images
+from datamodules.input_spec import InputSpec
 from datamodules.iris import Iris
 from datamodules.loader import BatchLoader
 from datamodules.own_images import ImageArrays, ImageFolder
@@ -12,13 +12,13 @@ from datamodules.points import Points
 
 __all__ = [
     "BatchLoader",
-    "Frame",
     "Functions",
     "Gates",
     "ImageArrays",
     "ImageFolder",
     "Images",
     "InMemoryDataModule",
+    "InputSpec",
     "Iris",
     "Points",
     "Split",

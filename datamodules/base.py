@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -11,8 +12,8 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from datamodules.frame import Frame, measure
 from datamodules.image_files import Fit
+from datamodules.input_spec import InputSpec, measure_spec
 from datamodules.loader import BatchLoader
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat
@@ -47,11 +48,11 @@ def cut_validation(
     option: str = "val_fraction",
     class_names: Sequence[str] | None = None,
 ) -> tuple[Split, Split | None]:
-    """Cuts a share of the examples as validation split, stratified by the classes (N,).
+    """Cuts a fraction of the examples as validation split, stratified by the classes (N,).
 
-    The seed decides which, independently of the run's seed. Both parts keep their original order.
-    The validation split is None if the fraction is 0. With `option`, the argument that sets the
-    fraction, this also cuts a test split.
+    `seed` selects the examples, independently of the run's seed. Both parts keep their original
+    order. The validation split is None if the fraction is 0. `option` is the argument that sets the
+    fraction, for messages; it may also be that of a test split.
     """
     if fraction == 0:
         return train, None
@@ -91,12 +92,12 @@ class InMemoryDataModule(LightningDataModule):
     image_shape: tuple[int, ...] | None = None  # (C, H, W), (2,) of points; None: not images
     num_classes: int | None = None  # None: the targets are not classes
     class_names: tuple[str, ...] | None = None
-    fit: Fit = "crop"  # how image files of other sizes are brought to `image_shape`
-    mirrors: bool = False  # the left-right mirror image of an example is an equally valid example
+    fit: Fit = "crop"  # how image files of other sizes are resized to `image_shape`
+    mirrors: bool = False  # a horizontally flipped example is an equally valid example
     judge: str | None = None  # scores generated images of this data set; known after `setup`
     random_order: bool = False  # of the examples; False: they may be in the order of their classes
     feature_names: tuple[str, ...] | None = None  # of input columns; None: inputs are no table
-    fell_back: bool = False  # another data set than the one wanted; known after `setup`
+    used_fallback: bool = False  # the small digits are used instead of MNIST; known after `setup`
     title: str = ""  # heading of figures that show this data set
     unit: str = ""  # of the numbers in `table()` and `in_units()`
     # Init arguments that do not decide which examples are loaded
@@ -110,7 +111,7 @@ class InMemoryDataModule(LightningDataModule):
                 self.hparams[name] = str(value)
         self.batch_size, self.scale = batch_size, scale
         self.splits: Splits | None = None  # None before `setup`
-        self._measured: dict[str, Any] | None = None  # the frame's part that the images decide
+        self._measured: dict[str, Any] | None = None  # values of the input spec that are measured
         self._placed: dict[tuple[str, torch.device], Split] = {}
         self._resumed_seed: int | None = None
 
@@ -123,10 +124,10 @@ class InMemoryDataModule(LightningDataModule):
         """Reads or generates the examples, on the CPU. Called once per process."""
         raise NotImplementedError
 
-    def excerpt(self, split: Split, count: int) -> Split:
-        """Returns `count` examples that stand for all of a split, the same ones at each call.
+    def subset(self, split: Split, count: int) -> Split:
+        """Returns a random subset of `count` examples, the same one at each call.
 
-        A split that has no more is returned whole, but also in random order.
+        A smaller split is returned whole, also in random order.
         """
         if self.random_order:
             return Split(*(tensor[:count] for tensor in split))
@@ -138,7 +139,7 @@ class InMemoryDataModule(LightningDataModule):
         return None
 
     def in_units(self, inputs: Tensor) -> Tensor:
-        """Returns inputs (N, ...) of a batch as the data set has them, in `unit`, for a reader."""
+        """Returns inputs (N, ...) of a batch in the original `unit`, for tables."""
         return inputs
 
     def identity(self) -> dict[str, Any]:
@@ -149,13 +150,13 @@ class InMemoryDataModule(LightningDataModule):
             if name not in self.not_in_identity and not name.startswith("_")  # the CLI's own
         }
 
-    def frame(self) -> Frame:
-        """Returns the form of the examples, which every checkpoint keeps."""
+    def input_spec(self) -> InputSpec:
+        """Returns the description of the examples, which every checkpoint keeps."""
         if self._measured is None and self.splits is not None:
-            padded = self.fit == "pad"  # white edges, which are no background
-            self._measured = {} if padded else measure(self.splits.train.inputs)
+            padded = self.fit == "pad"  # its white edges are no background
+            self._measured = {} if padded else measure_spec(self.splits.train.inputs)
         measured = self._measured or {}
-        return Frame(self.input_shape, self.scale, self.class_names, self.fit, **measured)
+        return InputSpec(self.input_shape, self.scale, self.class_names, self.fit, **measured)
 
     @property
     def seed(self) -> int:
@@ -210,7 +211,7 @@ class InMemoryDataModule(LightningDataModule):
         return BatchLoader(tensors, *share, shuffle=shuffle, seed=self.seed, current_epoch=epoch)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Converts inputs to the model's type of numbers, uint8 ones divided by `scale`."""
+        """Converts inputs to the model's dtype, and divides uint8 inputs by `scale`."""
         # Lightning also passes a model's `example_input_array` through here.
         if not isinstance(batch, list | tuple):
             return batch
@@ -222,11 +223,30 @@ class InMemoryDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the identity of the data, their frame and the seed of the training order."""
-        frame = self.frame()._asdict()
-        return {"identity": self.identity(), "frame": frame, "seed": self.seed}
+        spec = self.input_spec()._asdict()
+        return {"identity": self.identity(), "frame": spec, "seed": self.seed}
 
     def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
-        """Warns if a model, of whose data this is the state, may have learned from test images."""
+        """Warns if the model with this state of its data may have learned from test images."""
+
+    def check_classes(self, frame: InputSpec | None) -> None:
+        """Refuses to be the data of a model that knows other classes.
+
+        Args:
+            frame: That of the model; None: not known.
+        """
+        known, found = frame and frame.class_names, self.class_names
+        if not known or not found or tuple(known) == tuple(found):
+            return
+        gone, new = (
+            shorten(", ".join(name for name in names if name not in others) or "none", 80)
+            for names, others in ((known, found), (found, known))
+        )
+        raise UserError(
+            f"{self.hparams.get('path', type(self).__name__)} has other classes than this run "
+            f"(only the run: {gone}; only the data: {new}): rename the folders of the classes, or "
+            "give data of the same classes"
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the seed of the training order and checks that the data is the same."""

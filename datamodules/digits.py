@@ -1,4 +1,4 @@
-"""Scikit-learn's 8 x 8 digits, drawn as MNIST draws its digits: what there is without a network."""
+"""Scikit-learn's 8 x 8 digits in the style of MNIST, for machines without a network."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ from datamodules.base import Split
 
 INK = 0.6  # level of the strokes' edge, at which their mean brightness is that of MNIST, 0.13
 SHARPNESS = 14.0
-MARGIN = 4  # MNIST's digits are 20 x 20 pixels in a frame of 28 x 28
+MNIST_MARGIN = 4  # MNIST's digits are 20 x 20 pixels in a frame of 28 x 28
 
 
 @cache  # takes 2 s
@@ -21,7 +21,7 @@ def load_digits() -> tuple[Split, Split]:
 
     digits = load()
     small = torch.from_numpy(digits.images).float().unsqueeze(1) / 16  # (N, 1, 8, 8) in [0, 1]
-    images = (in_mnist_frame(small) * 255).round().to(torch.uint8)
+    images = (as_mnist_digits(small) * 255).round().to(torch.uint8)
     labels = torch.from_numpy(digits.target).long()
     train, test, train_labels, test_labels = train_test_split(
         images, labels, test_size=0.2, random_state=0, stratify=digits.target
@@ -29,7 +29,7 @@ def load_digits() -> tuple[Split, Split]:
     return Split(train, train_labels), Split(test, test_labels)
 
 
-def in_mnist_frame(small: Tensor) -> Tensor:
+def as_mnist_digits(small: Tensor) -> Tensor:
     """Redraws digits (N, 1, 8, 8) in [0, 1] with sharp strokes: (N, 1, 28, 28) in [0, 1].
 
     A smooth enlargement to 80 x 80 is cut at the level of the strokes' edge and averaged to
@@ -40,11 +40,11 @@ def in_mnist_frame(small: Tensor) -> Tensor:
     kernel = torch.outer(window, window)
     smooth = F.conv2d(F.pad(large, [4] * 4, mode="replicate"), (kernel / kernel.sum())[None, None])
     strokes = F.avg_pool2d(((smooth - INK) * SHARPNESS).sigmoid(), 4)
-    return torch.stack([_centred(image) for image in F.pad(strokes, [MARGIN] * 4)])
+    return torch.stack([_centred(image) for image in F.pad(strokes, [MNIST_MARGIN] * 4)])
 
 
 def _centred(image: Tensor) -> Tensor:
-    """Moves an image (1, H, W) by whole pixels, so that its mass is in the middle."""
+    """Shifts an image (1, H, W) by whole pixels, so that its center of mass is in the middle."""
     shifts = []
     for side, weights in ((0, image[0].sum(dim=1)), (1, image[0].sum(dim=0))):
         middle = (image.shape[side + 1] - 1) / 2

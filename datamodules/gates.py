@@ -1,4 +1,4 @@
-"""Logic gates: four points that a logistic unit can (or, and) or cannot (xor, xnor) separate."""
+"""Logic gates as data: or, and (linearly separable), xor, xnor (not separable)."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Image files of any size and mode, brought to one shape, once: a cache keeps the result."""
+"""Image files of any size and mode, decoded to one shape, with a cache of the result."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from runtime.errors import UserError
 
 Fit = Literal["crop", "pad", "stretch"]
 SUFFIXES = (*IMG_EXTENSIONS, ".gif")
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")  # others may hide their size
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")  # which state their size
 FORMAT = 2  # of the cache; a change of what `decode` returns needs a new number
 MAX_UNPACKED = 2**30  # bytes of arrays in a small file
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # or not there
@@ -33,7 +33,7 @@ class UnreadableImageError(Exception):
     """An image file that cannot be read; the message is the reason."""
 
 
-def find_files(folder: Path) -> Iterator[Path]:
+def list_files(folder: Path) -> Iterator[Path]:
     """Yields the files in and below a folder, sorted, without hidden ones."""
     found: list[Path] = []
     for inside, folders, names in os.walk(folder):
@@ -44,7 +44,7 @@ def find_files(folder: Path) -> Iterator[Path]:
 
 def find_images(folder: Path) -> Iterator[Path]:
     """Yields the image files in and below a folder, sorted, without hidden ones."""
-    return (path for path in find_files(folder) if path.suffix.lower() in SUFFIXES)
+    return (path for path in list_files(folder) if path.suffix.lower() in SUFFIXES)
 
 
 def read_image(path: Path, max_pixels: int = 2**26) -> Image.Image:
@@ -85,7 +85,7 @@ def read_image(path: Path, max_pixels: int = 2**26) -> Image.Image:
 
 
 def to_tensor(image: Image.Image, image_shape: tuple[int, int, int], fit: Fit = "crop") -> Tensor:
-    """Brings an image to `image_shape`, as uint8 (C, H, W), with antialiasing.
+    """Converts an image to uint8 (C, H, W) of shape `image_shape`, with antialiasing.
 
     Args:
         image: A grey or colour image of any size.
@@ -123,10 +123,10 @@ class Decoded(NamedTuple):
 def decode(
     root: Path, files: Sequence[Path], image_shape: tuple[int, int, int], fit: Fit, max_pixels: int
 ) -> Decoded:
-    """Brings image files below `root` to one shape, or finds the result in `<root>/.ladder`.
+    """Decodes image files below `root` to one shape, or reads the result from `<root>/.ladder`.
 
-    A result is kept there for the names and bytes of the files and the other arguments, unless
-    files are unreadable or the folder cannot be written.
+    The cache key consists of names and bytes of the files and the other arguments. Nothing is
+    cached if files are unreadable or the folder is read-only.
     """
     with ThreadPoolExecutor(8) as pool:  # Pillow decodes without Python's lock.
         names = [file.relative_to(root).as_posix() for file in files]
@@ -183,7 +183,7 @@ def _decode(
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads the arrays in an `.npz` file, unless it is small and they are huge."""
+    """Reads the arrays of an `.npz` file; refuses a small file that unpacks to a huge size."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             size, packed = sum(it.file_size for it in arrays.zip.infolist()), path.stat().st_size

@@ -12,12 +12,12 @@ from datamodules.sources import (
     DATASETS,
     IMAGE_SHAPE,
     download,
-    find_files,
+    find_idx_files,
     load_idx_dataset,
-    places,
+    searched_folders,
 )
 from runtime.errors import UserError
-from runtime.ranges import Positive, PositiveFloat, Seed, Share
+from runtime.ranges import Fraction, Positive, PositiveFloat, Seed
 
 ImageDataset = Literal["auto", "mnist", "fashion", "digits"]
 DEFAULT_FOLDER = "data"
@@ -36,7 +36,7 @@ class Images(InMemoryDataModule):
         data_dir: The folder that contains `MNIST/raw`, `FashionMNIST/raw` and so on. Only the
             default is created if it does not exist.
         batch_size: Images per batch, summed over all processes.
-        val_fraction: Share of the training images that becomes the validation split; 1/12 is 5,000
+        val_fraction: Fraction of the training images for the validation split; 1/12 is 5,000
             of MNIST's 60,000.
         split_seed: Decides which images are cut, independently of the run's seed.
         scale: Divisor of the pixels 0..255.
@@ -52,7 +52,7 @@ class Images(InMemoryDataModule):
         dataset: ImageDataset = "auto",
         data_dir: str = DEFAULT_FOLDER,
         batch_size: Positive = 128,
-        val_fraction: Share = 1 / 12,
+        val_fraction: Fraction = 1 / 12,
         split_seed: Seed = 0,
         scale: PositiveFloat = 255.0,
     ) -> None:
@@ -75,7 +75,7 @@ class Images(InMemoryDataModule):
     def prepare_data(self) -> None:
         """Downloads the data set if this machine lacks it; `setup` reports a failure."""
         key = "mnist" if self.dataset == "auto" else self.dataset
-        if key not in DATASETS or self._folder_is_missing or find_files(key, self.data_dir):
+        if key not in DATASETS or self._folder_is_missing or find_idx_files(key, self.data_dir):
             return
         self._download_error = download(key, self.data_dir)
 
@@ -94,7 +94,7 @@ class Images(InMemoryDataModule):
         self._describe(key)
         self.save_hyperparameters({"dataset_found": key})
         parts = cut_validation(train, self.val_fraction, self.split_seed)
-        if key == "digits":  # a batch may be chosen for MNIST
+        if key == "digits":  # the batch size may have been chosen for MNIST
             while self.batch_size > len(parts[0].targets):
                 self.batch_size //= 2
         return Splits(*parts, test)
@@ -112,14 +112,14 @@ class Images(InMemoryDataModule):
         """Returns the data set that `auto` means here."""
         if not self._folder_is_default:
             return "mnist"
-        key = "mnist" if find_files("mnist", self.data_dir) else "digits"
+        key = "mnist" if find_idx_files("mnist", self.data_dir) else "digits"
         if self.trainer is not None:  # One node may lack the files.
             key = self.trainer.strategy.broadcast(key)
-        self.fell_back = key == "digits"
-        if self.fell_back:
+        self.used_fallback = key == "digits"
+        if self.used_fallback:
             rank_zero_warn(
                 "MNIST WAS NOT FOUND: THIS RUN USES SCIKIT-LEARN'S 1,797 SMALL DIGITS INSTEAD. "
-                f"It is not in {places('mnist', self.data_dir)[0]}; download "
+                f"It is not in {searched_folders('mnist', self.data_dir)[0]}; download "
                 f"({self._download_error}). For MNIST, set --data.data_dir to the folder that "
                 "holds MNIST/raw, or go online; --data.dataset mnist makes this an error, "
                 "--data.dataset digits silences it."

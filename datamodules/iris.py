@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
-from runtime.ranges import Positive, Seed, Share
+from runtime.ranges import Fraction, Positive, Seed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,7 +21,7 @@ class Iris(InMemoryDataModule):
         batch_size: Flowers per batch, summed over all processes.
         standardize: Subtract the mean and divide by the standard deviation of each measurement,
             both computed on the training split alone. Otherwise, inputs are in cm.
-        val_fraction: Share of the training flowers that becomes the validation split.
+        val_fraction: Fraction of the training flowers for the validation split.
         split_seed: Decides which flowers are cut, independently of the run's seed.
     """
 
@@ -35,7 +35,7 @@ class Iris(InMemoryDataModule):
         self,
         batch_size: Positive = 16,
         standardize: bool = True,
-        val_fraction: Share = 0.0,
+        val_fraction: Fraction = 0.0,
         split_seed: Seed = 0,
     ) -> None:
         super().__init__(batch_size)

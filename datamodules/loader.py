@@ -12,7 +12,7 @@ from runtime.errors import UserError
 
 
 class BatchLoader:
-    """Iterates over batches, knows its rank's share of each and saves its position in the epoch.
+    """Iterates over this rank's rows of batches, and saves its position in the epoch.
 
     Training (`shuffle=True`): the order of the examples is a function of `(seed, epoch)` alone, for
     every device and number of processes. The last partial batch is dropped, so that all steps have

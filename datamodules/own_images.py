@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
-from datamodules.image_files import SUFFIXES, Fit, decode, find_files, find_images, read_arrays
+from datamodules.image_files import SUFFIXES, Fit, decode, find_images, list_files, read_arrays
 from runtime.errors import UserError, printable
-from runtime.ranges import Positive, Seed, Share
+from runtime.ranges import Fraction, Positive, Seed
 
 SPLITS = {  # by the names of folders, in small letters
     "train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val",
@@ -28,14 +28,34 @@ EXPECTED = "one sub-folder for each class, or train/ and test/ with such sub-fol
 class OwnImages(InMemoryDataModule):
     """Base class of data sets of images that the user brings: cuts the splits that are not given.
 
-    A subclass implements `load_parts` and has the arguments `val_fraction`, `test_fraction` and
-    `split_seed`.
+    A subclass implements `load_parts`.
+
+    Args:
+        path: The folder, or the file.
+        val_fraction: Fraction of the training images for the validation split, if none is given;
+            0: none.
+        test_fraction: Fraction of the images for the test split, if none is given.
+        split_seed: Decides which images are cut, independently of the run's seed.
+        mirrors: The mirror image of each image is an equally valid image.
+        batch_size: Images per batch, summed over all processes.
     """
 
     not_in_identity = InMemoryDataModule.not_in_identity | {"path", "mirrors"}
     content: str | None = None  # SHA-256 of the images; `load_parts` sets it
     near_duplicates: bool = False  # stay in one split, like equal images
     cuts_test: bool = False  # from the training images; `load_splits` sets it
+
+    def __init__(
+        self,
+        path: str,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
+        split_seed: Seed = 0,
+        mirrors: bool = False,
+        batch_size: Positive = 64,
+    ) -> None:
+        super().__init__(batch_size, scale=255.0)
+        self.path, self.mirrors = Path(path).expanduser(), mirrors
 
     def load_parts(self) -> dict[str, Split]:
         """Reads `train` and, if they are given, `val` and `test`."""
@@ -99,7 +119,7 @@ class OwnImages(InMemoryDataModule):
             )
 
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
-        """Cuts off a split of different images, which equal ones join on both sides."""
+        """Cuts off a split, and keeps equal images on the same side."""
         fraction, seed = self.hparams[option], self.hparams["split_seed"]
         groups = duplicate_groups(train.inputs, self.near_duplicates)
         rows = torch.from_numpy(np.sort(np.unique(groups, return_index=True)[1]))
@@ -135,7 +155,7 @@ def _resolve(path: str) -> Path:
 
 
 def duplicate_groups(images: torch.Tensor, near: bool) -> np.ndarray:
-    """Returns numbers (N,) of images uint8 (N, C, H, W), which are the same for equal ones.
+    """Returns group numbers (N,) of images uint8 (N, C, H, W): equal images have the same number.
 
     With `near`, they are the same for equal average hashes: the levels of 8 x 8 parts of the image
     that are above their mean. That finds nine of ten copies of photographs as JPEG.
@@ -161,18 +181,12 @@ class ImageFolder(OwnImages):
         fit: `crop` cuts off what does not fit, `pad` adds white edges, `stretch` changes the
             proportions.
         labels: `folders`, or `none` for images without classes, in and below the folder.
-        val_fraction: Share of the training images that becomes the validation split, unless there
-            is a folder `val`; 0: none.
-        test_fraction: Share of the images that becomes the test split, unless there is a folder
-            `test`.
-        split_seed: Decides which images are cut, independently of the run's seed.
         near_duplicates: Treat copies in another size or format like equal images, which stay in one
             split. Plain drawings may be taken for copies.
         max_pixels: Limit for each file, because all of its pixels are decoded at once. Pillow has
             one of 178,956,970.
         skip_unreadable: Leave out files that cannot be read, with a warning.
-        mirrors: The mirror image of each image is an equally valid image.
-        batch_size: Images per batch, summed over all processes.
+        **own: As for `OwnImages`.
     """
 
     not_in_identity = OwnImages.not_in_identity | {"skip_unreadable"}
@@ -184,31 +198,26 @@ class ImageFolder(OwnImages):
         channels: Literal[1, 3] = 3,
         fit: Fit = "crop",
         labels: Literal["folders", "none"] = "folders",
-        val_fraction: Share = 0.1,
-        test_fraction: Share = 0.1,
-        split_seed: Seed = 0,
         near_duplicates: bool = False,
         max_pixels: Positive = 2**26,
         skip_unreadable: bool = False,
-        mirrors: bool = False,
-        batch_size: Positive = 64,
+        **own: Any,
     ) -> None:
-        super().__init__(batch_size, scale=255.0)
+        super().__init__(path, **own)
         height, width = (size, size) if isinstance(size, int) else size
-        self.root = Path(path).expanduser()
-        self.parts, self.class_names = find_parts(self.root, labelled=labels == "folders")
+        self.parts, self.class_names = find_parts(self.path, labelled=labels == "folders")
         self.files = [file for part in self.parts.values() for file, _ in part]
         self.image_shape = (channels, height, width)
         self.num_classes = len(self.class_names) if self.class_names else None
-        self.title = self.root.resolve().name
-        self.fit, self.skip_unreadable, self.mirrors = fit, skip_unreadable, mirrors
+        self.title = self.path.resolve().name
+        self.fit, self.skip_unreadable = fit, skip_unreadable
         self.near_duplicates, self.max_pixels = near_duplicates, max_pixels
 
     def load_parts(self) -> dict[str, Split]:
         assert self.image_shape is not None
         channels, height, width = self.image_shape
         images, sizes, failures, self.content = decode(
-            self.root, self.files, (channels, height, width), self.fit, self.max_pixels
+            self.path, self.files, (channels, height, width), self.fit, self.max_pixels
         )
         self._report_failures(failures)
         self._report_others()
@@ -235,8 +244,8 @@ class ImageFolder(OwnImages):
         rank_zero_warn(f"{problem}. They are left out.")
 
     def _report_others(self) -> None:
-        if others := sorted({*find_files(self.root)} - {*self.files}):
-            other = printable(str(others[0].relative_to(self.root)))
+        if others := sorted({*list_files(self.path)} - {*self.files}):
+            other = printable(str(others[0].relative_to(self.path)))
             rank_zero_info(
                 f"Files left out: {len(others)}, such as {other}. "
                 f"Images end in {' '.join(SUFFIXES)} and lie in the folder of a class, if there "
@@ -331,27 +340,13 @@ class ImageArrays(OwnImages):
 
     Args:
         path: The file.
-        val_fraction: Share of the training images that becomes the validation split, if none is
-            given; 0: none.
-        test_fraction: Share of the images that becomes the test split, if none is given.
-        split_seed: Decides which images are cut, independently of the run's seed.
-        mirrors: The mirror image of each image is an equally valid image.
-        batch_size: Images per batch, summed over all processes.
+        **own: As for `OwnImages`.
     """
 
-    def __init__(
-        self,
-        path: str,
-        val_fraction: Share = 0.1,
-        test_fraction: Share = 0.1,
-        split_seed: Seed = 0,
-        mirrors: bool = False,
-        batch_size: Positive = 64,
-    ) -> None:
-        super().__init__(batch_size, scale=255.0)
-        self.file, self.mirrors = Path(path).expanduser(), mirrors
-        self.title = self.file.stem
-        arrays = read_arrays(self.file)
+    def __init__(self, path: str, **own: Any) -> None:
+        super().__init__(path, **own)
+        self.title = self.path.stem
+        arrays = read_arrays(self.path)
         given = [name for name in Splits._fields if f"{name}_images" in arrays]
         prefixes = {name: f"{name}_" for name in ("train", *given)} if given else {"train": ""}
         self.labelled = any(name.endswith("labels") for name in arrays)
@@ -359,7 +354,7 @@ class ImageArrays(OwnImages):
             self.parts = {name: self._part(arrays, start) for name, start in prefixes.items()}
         except KeyError as error:
             raise UserError(
-                f"{self.file} has no array {error} but {', '.join(arrays)}: name the array so"
+                f"{self.path} has no array {error} but {', '.join(arrays)}: name the array so"
             ) from error
         channels, height, width = self.parts["train"].inputs.shape[1:]
         self.image_shape = channels, height, width
@@ -381,7 +376,7 @@ class ImageArrays(OwnImages):
         right = images.ndim == 4 and len(images) and images.shape[3] in (1, 3)
         if images.dtype != np.uint8 or not right:
             raise UserError(
-                f"{self.file}: {prefix}images is {images.dtype} of shape {images.shape}: images "
+                f"{self.path}: {prefix}images is {images.dtype} of shape {images.shape}: images "
                 "are uint8, N x H x W or N x H x W x C with 1 or 3 channels, and N at least 1"
             )
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
@@ -391,7 +386,7 @@ class ImageArrays(OwnImages):
         right = labels.dtype.kind in "iu" and labels.size == len(pixels)
         if not right or labels.min() < 0 or labels.max() >= 2**16:
             raise UserError(
-                f"{self.file}: {prefix}labels is {labels.dtype} of shape {labels.shape}: give each "
+                f"{self.path}: {prefix}labels is {labels.dtype} of shape {labels.shape}: give each "
                 f"of the {len(pixels)} images one integer from 0 to 65,535"
             )
         return Split(pixels, torch.from_numpy(labels.astype(np.int64).reshape(-1)))

@@ -1,4 +1,4 @@
-"""Points in the plane: distributions that a generative model learns in seconds, and can be seen."""
+"""Points in the plane: 2-D distributions that a generative model learns in seconds."""
 
 import math
 from typing import Literal
@@ -9,10 +9,10 @@ from torch import Tensor
 from datamodules.base import InMemoryDataModule, Split, Splits
 from runtime.ranges import Positive, Seed
 
-Shape = Literal["ring", "grid", "moons", "spiral", "checkerboard"]
+PointShape = Literal["ring", "grid", "moons", "spiral", "checkerboard"]
 MODES = {"ring": 8, "grid": 25, "moons": 2, "spiral": 1, "checkerboard": 8}
-SPREAD = {"ring": 0.015, "grid": 0.01}  # standard deviation of a mode
-NEAR = 4.0  # standard deviations from a mode's centre that still belong to it
+MODE_STD = {"ring": 0.015, "grid": 0.01}  # standard deviation of a mode
+MODE_RADIUS = 4.0  # standard deviations from a mode's centre that still belong to it
 
 
 class Points(InMemoryDataModule):
@@ -20,7 +20,7 @@ class Points(InMemoryDataModule):
 
     Args:
         shape: `ring` of eight Gaussians, `grid` of 25, two `moons`, `spiral` or `checkerboard`.
-        labelled: Tell models the mode as a class.
+        labelled: Use the mode as class label.
         count: Points of the training split; validation and test have a quarter of it each.
         batch_size: Points per batch, summed over all processes.
         data_seed: Seed of the points, independent of the run's seed.
@@ -31,7 +31,7 @@ class Points(InMemoryDataModule):
 
     def __init__(
         self,
-        shape: Shape = "ring",
+        shape: PointShape = "ring",
         labelled: bool = False,
         count: Positive = 8192,
         batch_size: Positive = 256,
@@ -47,17 +47,18 @@ class Points(InMemoryDataModule):
         counts = (self.count, self.count // 4, self.count // 4)
         return Splits(*(Split(*draw_points(self.shape, n, random)) for n in counts))
 
-    def found(self, points: Tensor) -> tuple[int, int, float] | None:
-        """Returns how many modes points (N, 2) reach, of how many, and the share of points at one.
+    def mode_coverage(self, points: Tensor) -> tuple[int, int, float] | None:
+        """Counts the modes that points (N, 2) cover.
 
-        A mode counts if a fifth of the points that it should get reach it. None for a shape
-        without separate modes.
+        Returns the number of covered modes, the number of modes, and the fraction of points near a
+        mode. A mode is covered by a fifth of its expected points. None for a shape without separate
+        modes.
         """
-        if self.shape not in SPREAD:
+        if self.shape not in MODE_STD:
             return None
         distances = torch.cdist(points.cpu(), centres(self.shape))
         nearest, mode = distances.min(dim=1)
-        good = nearest < NEAR * SPREAD[self.shape]
+        good = nearest < MODE_RADIUS * MODE_STD[self.shape]
         counts = mode[good].bincount(minlength=MODES[self.shape])
         enough = counts >= max(1, len(points) / MODES[self.shape] / 5)
         return int(enough.sum()), len(enough), float(good.float().mean())
@@ -77,8 +78,8 @@ def draw_points(shape: str, count: int, random: torch.Generator) -> tuple[Tensor
     modes = torch.randint(MODES[shape], (count,), generator=random)
     along, across = torch.rand(2, count, generator=random)
     noise = torch.randn(count, 2, generator=random)
-    if shape in SPREAD:
-        return centres(shape)[modes] + SPREAD[shape] * noise, modes
+    if shape in MODE_STD:
+        return centres(shape)[modes] + MODE_STD[shape] * noise, modes
     if shape == "checkerboard":  # eight squares of a quarter's side, two in each row
         row = modes // 2
         column = 2 * (modes % 2) + row % 2

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datamodules.base import Split
 from runtime.errors import UserError
-from runtime.files import named
+from runtime.files import file_errors
 
 IMAGE_SHAPE = (1, 28, 28)  # (C, H, W) of every data set here
 COUNTS = (60_000, 10_000)  # training and test images of every data set here
@@ -53,19 +53,19 @@ DATASETS = {
 }
 
 
-def places(key: str, data_dir: str | Path) -> list[Path]:
+def searched_folders(key: str, data_dir: str | Path) -> list[Path]:
     """Returns the folders that are searched for the files of a data set, in this order."""
     spec = DATASETS[key]
     system = [Path(spec.system_folder)] if spec.system_folder else []
     return [Path(data_dir).expanduser() / spec.name / "raw", *system]
 
 
-def find_files(key: str, data_dir: str | Path) -> list[Path]:
+def find_idx_files(key: str, data_dir: str | Path) -> list[Path]:
     """Returns the four files in the order of `FILES`, none if no folder has all of them.
 
     Unpacked files come before `.gz`.
     """
-    for folder in places(key, data_dir):
+    for folder in searched_folders(key, data_dir):
         raw = [folder / name for name in FILES]
         files = [path if path.is_file() else path.with_name(f"{path.name}.gz") for path in raw]
         if all(file.is_file() for file in files):
@@ -81,9 +81,9 @@ def load_idx_dataset(
     Images are uint8 (N, 1, 28, 28), labels int64 (N,). The error of missing files contains
     `download_error`.
     """
-    name, files = DATASETS[key].name, find_files(key, data_dir)
+    name, files = DATASETS[key].name, find_idx_files(key, data_dir)
     if not files:
-        folders = " or ".join(map(str, places(key, data_dir)))
+        folders = " or ".join(map(str, searched_folders(key, data_dir)))
         raise UserError(
             f"the four files of {name} are not in {folders}, and there was no download "
             f"({download_error}): go online, or set --data.data_dir to a folder with {name}/raw "
@@ -101,7 +101,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     # Type (8: uint8), number of dimensions and shape
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
     try:
-        with named(path), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        with file_errors(path), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             data = file.read(len(header) + math.prod(shape) + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}): delete it") from error

@@ -17,11 +17,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import ladder
-from commands.loading import folder_of
 from commands.sample import as_tensor
 from figures.pictures import new_figure, tile, write_png
 from figures.style import styled, write_figure
-from runtime.files import METRICS, read_json
+from results import Run
 
 SCORES = ("frechet", "precision", "recall", "label_accuracy", "gan_train", "memorization")
 DRAWN = {"frechet": "Frechet distance", "precision": "precision", "recall": "recall"}
@@ -55,19 +54,19 @@ def main() -> None:
 
 def facts(run: str, model: Any) -> dict[str, Any]:
     """Returns a run's scores of `test`, and what its samples cost."""
-    tested = read_json(folder_of(run) / METRICS).get("test", {}).get("scores", {})
-    weights = sum(values.numel() for values in model.sampler.parameters())
+    tested = Run.find(run).scores(["test"])
+    weights = sum(values.numel() for values in model.eval_network.parameters())
     calls, milliseconds = cost(model)
     costs = {"weights": weights, "evaluations": calls, "ms an image": milliseconds}
-    return costs | {name: tested.get(name) for name in SCORES}
+    return costs | {name: tested.get(f"test/{name}") for name in SCORES}
 
 
 def cost(model: Any) -> tuple[int, float]:
     """Returns the evaluations of the network and the milliseconds that an image takes."""
     calls: list[int] = []
-    hook = model.sampler.register_forward_hook(lambda *_: calls.append(1))
+    hook = model.eval_network.register_forward_hook(lambda *_: calls.append(1))
     start = time.process_time()
-    ladder.draw(model, TIMED)
+    ladder.sample_images(model, TIMED)
     hook.remove()
     return len(calls), 1000 * (time.process_time() - start) / TIMED
 
@@ -77,7 +76,7 @@ def side_by_side(models: Sequence[Any]) -> Tensor:
     grids = []
     for model in models:
         classes = range(model.num_classes)
-        drawn = ladder.draw(model, OF_A_CLASS * len(classes), [*classes])
+        drawn = ladder.sample_images(model, OF_A_CLASS * len(classes), [*classes])
         order = torch.from_numpy(drawn.labels).argsort(stable=True)
         grids.append(tile(as_tensor(drawn.images)[order].float() / 255, OF_A_CLASS, 1, 1))
     blank = torch.ones(*grids[0].shape[:2], GAP)

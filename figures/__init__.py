@@ -1,1 +1,1 @@
-"""Pictures: their style, how they are written and logged, and what several places draw."""
+"""Figures: their style, writing and logging, and those that several rooms plot."""

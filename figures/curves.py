@@ -12,10 +12,11 @@ from figures.style import colours, styled
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-STAGES = {"train": "training", "val": "validation", "floor": "real images"}
-NAMES = {"d_accuracy": "acc_real"}  # the same share, in validation
-WIDTH, DECADES = 12.4, 100  # inches of several panels; a wider range of losses gets a log axis
-SMOOTHED, WINDOWS = 50, 20  # points from which a curve is smoothed, by the mean of a 20th of it
+STAGE_TITLES = {"train": "training", "val": "validation", "floor": "real images"}
+QUANTITY_NAMES = {"d_accuracy": "acc_real"}  # the same share, in validation
+# Inches of several panels; a wider range of losses gets a log axis
+PANELS_WIDTH, DECADES = 12.4, 100
+SMOOTHED, WINDOWS = 50, 20  # least points of a smoothed curve; its window is a 20th of them
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -25,8 +26,8 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 @styled
-def draw_curves(table: "DataFrame", panels: dict[str, list[str]]) -> Figure:
-    """Draws panels of losses, of accuracies, and of each quality score beside its floor.
+def plot_curves(table: "DataFrame", panels: dict[str, list[str]]) -> Figure:
+    """Plots panels of losses, of accuracies, and of each quality score beside its floor.
 
     Args:
         table: What a run logged, a row for each step.
@@ -36,11 +37,11 @@ def draw_curves(table: "DataFrame", panels: dict[str, list[str]]) -> Figure:
         return Figure()
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = -(-len(panels) // columns)
-    size = WIDTH if columns > 1 else 7.2, 5.0 if rows == 1 else 3.8 * rows
+    size = PANELS_WIDTH if columns > 1 else 7.2, 5.0 if rows == 1 else 3.8 * rows
     figure, grid = new_figure(*size, rows, columns, squeeze=False)
     for axes, (label, names) in zip(grid.flat, panels.items(), strict=False):
         for place, name in enumerate(names):
-            _draw_curve(axes, table[name].dropna(), name, colours()[place % len(colours())])
+            _plot_curve(axes, table[name].dropna(), name, colours()[place % len(colours())])
         if label == "accuracy" and any("d_loss" in name for name in table):
             axes.axhline(0.5, color="black", linewidth=1, linestyle=":", label="undecided D")
         _scale(axes, table[names].stack().dropna(), label)
@@ -62,14 +63,14 @@ def _scale(axes: Any, values: "Series", label: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
 
 
-def _draw_curve(axes: Any, values: "Series", name: str, colour: str) -> None:
-    """Draws a curve under its printed name; one of many points pale, beside a smoothed line."""
+def _plot_curve(axes: Any, values: "Series", name: str, colour: str) -> None:
+    """Plots a curve under its printed name; one of many points pale, beside a smoothed line."""
     stage, quantity = split_name(name)
-    if stage == "floor":  # a line, however few its points are
-        real = {"color": "black", "linestyle": "--", "linewidth": 1, "label": STAGES[stage]}
+    if stage == "floor":  # a line, even with one point
+        real = {"color": "black", "linestyle": "--", "linewidth": 1, "label": STAGE_TITLES[stage]}
         axes.axhline(values.iloc[-1], **real)
         return
-    label = f"{NAMES.get(quantity, quantity)}, {STAGES[stage]}"
+    label = f"{QUANTITY_NAMES.get(quantity, quantity)}, {STAGE_TITLES[stage]}"
     style: dict[str, Any] = {"color": colour, "marker": "o" if len(values) < 30 else ""}
     if len(values) >= SMOOTHED:
         axes.plot(values.index, values, **style, linewidth=1, alpha=0.3, zorder=1.5)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from figures.pictures import mosaic, new_figure, styled, text_width
 
-FEWEST = 30  # examples of a calibration: fewer do not fill its bins
+MIN_CALIBRATION_EXAMPLES = 30  # examples of a calibration: fewer do not fill its bins
 BINS = 15  # as in Guo et al. 2017, and torchmetrics' default
 
 
@@ -24,12 +24,14 @@ class Mistakes(NamedTuple):
 
 
 def percent(part: float | Tensor, whole: float | Tensor) -> str:
-    """Formats a share with its counts, such as `96.67 % (29 of 30)`; "-" if there are none."""
+    """Formats a fraction with its counts, such as `96.67 % (29 of 30)`; "-" if there are none."""
     part, whole = int(part), int(whole)
     return f"{100 * part / whole:.2f} % ({part:,} of {whole:,})" if whole else "-"
 
 
-def table(loss: float, counts: Tensor, error: float, names: Sequence[str], title: str) -> str:
+def classification_report(
+    loss: float, counts: Tensor, error: float, names: Sequence[str], title: str
+) -> str:
     """Formats loss, accuracies overall and by class, and calibration error as lines of text.
 
     Args:
@@ -46,20 +48,20 @@ def table(loss: float, counts: Tensor, error: float, names: Sequence[str], title
     width = max(len(name) for name, _ in rows)
     lines = [f"{title}, {examples:,} examples"]
     lines += [f"  {name:<{width}}  {value}" for name, value in rows]
-    if examples >= FEWEST:
+    if examples >= MIN_CALIBRATION_EXAMPLES:
         lines.append(f"  expected calibration error {error:.4f}, in {BINS} bins")
     return "\n".join(lines)
 
 
 @styled
-def draw_confusion(
+def plot_confusion(
     counts: Tensor,
     names: Sequence[str],
     title: str,
     rows: str = "true class",
     columns: str = "predicted class",
 ) -> Figure:
-    """Draws counts (K, K) and their shares of the row; the title ends with the diagonal's share.
+    """Plots counts (K, K) and fractions of the row; the title ends with the diagonal's fraction.
 
     Zeros are left out. More than ten classes have counts alone, and more than 20 colours.
     """
@@ -76,7 +78,11 @@ def draw_confusion(
         [text.format(count, share) if count else "" for count, share in zip(*row, strict=True)]
         for row in zip(counts.tolist(), shares.tolist(), strict=True)
     ]
-    bar = {"label": "share of the row", "ticks": [0, 0.1, 0.25, 0.5, 0.75, 1], "format": "{x:.0%}"}
+    bar = {
+        "label": "fraction of the row",
+        "ticks": [0, 0.1, 0.25, 0.5, 0.75, 1],
+        "format": "{x:.0%}",
+    }
     colours = {"cmap": "Blues", "norm": PowerNorm(0.5, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
     size = {"size": 13 if classes <= 6 else 10.5}
     labels = {"xticklabels": names, "yticklabels": names, "fmt": "", "annot_kws": size}
@@ -87,8 +93,8 @@ def draw_confusion(
     return figure
 
 
-def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> Figure:
-    """Draws the worst mistakes, each under `true -> predicted` and the latter's probability."""
+def plot_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> Figure:
+    """Plots the worst mistakes, each under `true -> predicted` and the latter's probability."""
     between = "\n" if max(map(len, names)) > 4 else " "  # two long names need two lines
     titles = [
         f"{names[true]}{between}\N{RIGHTWARDS ARROW} {names[predicted]}\np = {probability:.4f}"
@@ -101,8 +107,8 @@ def draw_mistakes(mistakes: Mistakes, names: Sequence[str], title: str) -> Figur
 
 
 @styled
-def draw_reliability(confidence: Tensor, hits: Tensor, error: float, title: str) -> Figure:
-    """Draws accuracy against confidence in each bin, and the number of examples in each bin.
+def plot_reliability(confidence: Tensor, hits: Tensor, error: float, title: str) -> Figure:
+    """Plots accuracy against confidence in each bin, and the number of examples in each bin.
 
     Guo et al. 2017, "On calibration of modern neural networks", figure 1.
 

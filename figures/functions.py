@@ -10,10 +10,10 @@ UNDECIDED = 0.05  # a surface that is nowhere farther from 0.5 separates nothing
 
 
 @styled
-def draw_surface(
+def plot_surface(
     axis: Tensor, surface: Tensor, points: Tensor, targets: Tensor, title: str = ""
 ) -> Figure:
-    """Draws probabilities (R, R) of class 1, their 0.5 line, and points (N, 2) of classes (N,)."""
+    """Plots probabilities (R, R) of class 1, their 0.5 line, and points (N, 2) of classes (N,)."""
     figure, axes = new_figure(7, 6)
     x, p = axis.numpy(), surface.numpy()
     heights = axes.pcolormesh(x, x, p, cmap="RdBu", vmin=0, vmax=1, shading="gouraud")
@@ -36,7 +36,7 @@ def draw_surface(
     return figure
 
 
-def errors_of(truth: Tensor, fit: Tensor) -> str:
+def describe_errors(truth: Tensor, fit: Tensor) -> str:
     """Returns the largest and the root mean square error of a fit, in words."""
     error = (fit - truth).double()
     rms = error.square().mean().sqrt()
@@ -44,10 +44,10 @@ def errors_of(truth: Tensor, fit: Tensor) -> str:
 
 
 @styled
-def draw_curve(
+def plot_curve(
     x: Tensor, truth: Tensor, fit: Tensor, inputs: Tensor, targets: Tensor, title: str = ""
 ) -> Figure:
-    """Draws truth and fit (N,) at x (N,), and the training data: inputs and targets (M, 1)."""
+    """Plots truth and fit (N,) at x (N,), and the training data: inputs and targets (M, 1)."""
     figure, axes = new_figure(9.6, 5.2)
     axes.plot(x, truth, color="black", linewidth=8, alpha=0.2, label="truth")
     blue, red = colours()[0], colours()[3]
@@ -56,13 +56,13 @@ def draw_curve(
     axes.plot(x, fit, color=red, linewidth=2, zorder=3, label="fit")
     figure.legend(loc="outside right upper")
     axes.set(xlabel="$x$", ylabel="$f(x)$")
-    axes.set_title(f"{title}\n{errors_of(truth, fit)}".strip())
+    axes.set_title(f"{title}\n{describe_errors(truth, fit)}".strip())
     return figure
 
 
 @styled
-def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor, title: str = "") -> Figure:
-    """Draws truth, fit and error (R, R) over a square; rows are the first variable."""
+def plot_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor, title: str = "") -> Figure:
+    """Plots truth, fit and error (R, R) over a square; rows are the first variable."""
     error = fit - truth
     low, high = min(truth.min(), fit.min()).item(), max(truth.max(), fit.max()).item()
     limit = error.abs().max().item() or 1.0
@@ -76,5 +76,5 @@ def draw_heat_maps(axis: Tensor, truth: Tensor, fit: Tensor, title: str = "") ->
         shading = {"shading": "nearest", "cmap": cmap, "vmin": bottom, "vmax": top}
         figure.colorbar(axes.pcolormesh(x, x, values.T.numpy(), **shading), ax=axes)
         axes.set(xlabel="$x_1$", ylabel="$x_2$", title=name, aspect="equal")
-    figure.suptitle(f"{title}\n{errors_of(truth, fit)}".strip())
+    figure.suptitle(f"{title}\n{describe_errors(truth, fit)}".strip())
     return figure

@@ -8,8 +8,8 @@ from matplotlib.patches import FancyBboxPatch
 
 from figures.style import styled
 
-ROW, BOX, WIDTH, GAP = 0.5, 0.34, 5.0, 0.3  # inches: a row, its box, a column, between columns
-LONGEST, COLUMNS = 16, 6  # rows of a column; columns, which are longer if these do not suffice
+ROW, BOX, COLUMN, GAP = 0.5, 0.34, 5.0, 0.3  # inches: a row, its box, a column, between columns
+MAX_ROWS, MAX_COLUMNS = 16, 6  # rows per column, and columns; with more layers columns are longer
 GREY = "#555555"
 
 
@@ -23,29 +23,29 @@ class Layer(NamedTuple):
 
 
 @styled
-def draw_networks(networks: dict[str, list[Layer]]) -> Figure:
-    """Draws each network as boxes from top to bottom, in several columns if there are many."""
+def plot_networks(networks: dict[str, list[Layer]]) -> Figure:
+    """Plots each network as boxes from top to bottom, in several columns if there are many."""
     columns: list[tuple[str, list[Layer]]] = []
     for name, layers in networks.items():
-        rows = -(-len(layers) // min(COLUMNS, -(-len(layers) // LONGEST)))
+        rows = -(-len(layers) // min(MAX_COLUMNS, -(-len(layers) // MAX_ROWS)))
         title = f"{name}: {sum(layer.parameters for layer in layers):,} parameters"
         for start in range(0, len(layers), rows):
             columns.append(("" if start else title, layers[start : start + rows]))
     longest = max(len(layers) for _, layers in columns)
-    width = len(columns) * (WIDTH + GAP) + GAP
+    width = len(columns) * (COLUMN + GAP) + GAP
     figure = Figure((width, ROW * (longest + 1.8)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(ROW * (longest + 0.2), -1.6 * ROW))
     axes.axis("off")
     for place, (title, layers) in enumerate(columns):
-        left = GAP + place * (WIDTH + GAP)
+        left = GAP + place * (COLUMN + GAP)
         axes.text(left, -1.1 * ROW, title, size=14, weight="bold", va="center")
         _write_cells(axes, left, -0.4 * ROW, ("layer", "output shape", "parameters"), color=GREY)
         for row, layer in enumerate(layers):
             y = (row + 0.5) * ROW
             colour = "white" if layer.is_input else "#cfe3f5" if layer.parameters else "#f2f2f2"
             corner = left, y - BOX / 2
-            axes.add_patch(FancyBboxPatch(corner, WIDTH, BOX, "round,pad=0", fc=colour, ec=GREY))
+            axes.add_patch(FancyBboxPatch(corner, COLUMN, BOX, "round,pad=0", fc=colour, ec=GREY))
             shape = " x ".join(map(str, layer.output_shape))
             count = f"{layer.parameters:,}" if layer.parameters else ""
             _write_cells(axes, left, y, (layer.kind, shape, count))
@@ -53,6 +53,6 @@ def draw_networks(networks: dict[str, list[Layer]]) -> Figure:
 
 
 def _write_cells(axes: Any, left: float, y: float, cells: Sequence[str], **style: Any) -> None:
-    places = ((0.12, "left"), (3.2, "center"), (WIDTH - 0.1, "right"))
+    places = ((0.12, "left"), (3.2, "center"), (COLUMN - 0.1, "right"))
     for (x, side), text in zip(places, cells, strict=True):
         axes.text(left + x, y, text, size=12, ha=side, va="center", **style)

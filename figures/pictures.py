@@ -1,4 +1,4 @@
-"""Pictures: where a run's pictures go, how they are logged, and parts that several share."""
+"""Pictures of a run: folders, writing, logging, and shared plotting functions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -72,7 +72,7 @@ def output_folder(path: Path, given: bool = True) -> Path:
 
 @contextmanager
 def warn_if_it_fails(name: str) -> Iterator[None]:
-    """Turns an error inside the block into a warning: no picture is worth the end of a training."""
+    """Turns an error inside the block into a warning, because a picture must not end a training."""
     try:
         yield
     except Exception as error:
@@ -84,7 +84,7 @@ def publish(
     trainer: Trainer,
     folder: Path,
     name: str,
-    draw: Callable[[], Figure],
+    plot: Callable[[], Figure],
     vector: bool = False,
 ) -> None:
     """Writes `<folder>/<name>.png` as `write_figure` does; sends it to the run's loggers.
@@ -92,7 +92,7 @@ def publish(
     A picture that cannot be drawn is a warning.
     """
     with warn_if_it_fails(f"{name}.png"):
-        write_figure(folder / f"{name}.png", draw(), vector)
+        write_figure(folder / f"{name}.png", plot(), vector)
         log_picture(trainer, name, folder / f"{name}.png")
 
 
@@ -102,7 +102,7 @@ def tensorboard(trainer: Trainer) -> SummaryWriter | None:
     return next((log.experiment for log in loggers), None) if trainer.is_global_zero else None
 
 
-def step_of(trainer: Trainer) -> int:
+def logging_step(trainer: Trainer) -> int:
     """Returns the step of what is logged now: in `test`, the step of the checkpoint."""
     steps = (getattr(log, "step", None) for log in trainer.loggers)
     return next((step for step in steps if step is not None), trainer.global_step)
@@ -115,7 +115,7 @@ def log_picture(trainer: Trainer, name: str, path: Path) -> None:
     """
     with Image.open(path) as file:
         image = file.convert("RGB")
-    step = step_of(trainer)
+    step = logging_step(trainer)
     if (writer := tensorboard(trainer)) is not None:
         writer.add_image(f"figures/{name}", np.asarray(image), step, dataformats="HWC")
     for logger in trainer.loggers:
@@ -159,7 +159,7 @@ def mosaic(
 ) -> Figure:
     """Draws images row by row in one figure, each below its title.
 
-    Images are as far apart as their titles need.
+    The distance between images fits their titles.
 
     Args:
         images: (N, H, W), or (N, C, H, W) with one or three channels.
@@ -213,7 +213,7 @@ def write_png(path: Path, picture: Tensor, rows: Sequence[str] = ()) -> None:
         rows: Names of its rows, each as high as the others, which are written to the left.
     """
     image = as_image(picture)
-    write(path, (beside(image, rows) if rows else image).save)
+    write(path, (name_rows(image, rows) if rows else image).save)
 
 
 def as_image(picture: Tensor) -> Image.Image:
@@ -237,7 +237,7 @@ def write_film(path: Path, frames: Sequence[Image.Image | Path], milliseconds: i
     )
 
 
-def beside(image: Image.Image, rows: Sequence[str]) -> Image.Image:
+def name_rows(image: Image.Image, rows: Sequence[str]) -> Image.Image:
     """Writes a name to the left of each row of a picture, in black on white."""
     font = ImageFont.load_default(LABEL_PX)
     margin = round(max(font.getlength(name) for name in rows)) + LABEL_PX

@@ -1,4 +1,4 @@
-"""Pictures of generative models in the plane: what they draw, and what moves it there."""
+"""Figures of generative models of points in the plane."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from figures.pictures import new_figure
 from figures.style import styled
 
 DATA, DRAWN = "#9a9a9a", "#d1495b"
-SIDE, ARROWS = 100, 18  # of the field's raster; arrows in each direction
+SIDE, QUIVERS = 100, 18  # of the field's raster; arrows in each direction
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
-LAST = 0.95  # of a velocity that is drawn: at 1 points have arrived
+LAST = 0.95  # last time of a plotted velocity, which is undefined at 1
 
 
 @styled
 @torch.no_grad()
-def draw_plane(
+def plot_plane(
     model: Any,
     data: Tensor,
     modes: Tensor,
@@ -27,10 +27,10 @@ def draw_plane(
     labels: Tensor | None,
     title: str,
 ) -> Figure:
-    """Draws points over the data, and behind them what the model offers to explain them.
+    """Plots points over the data, with a view of the model behind or beside them.
 
-    A discriminator: how real it finds each place. A flow: its velocity at five times. A generator
-    that drifts: where its points are sent. An encoder: the plane of its latents, beside.
+    Discriminator: P(real) at each point of the plane. Flow: velocity at five times. `Drift`:
+    directions of the points. Encoder: the plane of latents, beside.
 
     Args:
         model: A generative model of points, in eval mode.
@@ -38,13 +38,13 @@ def draw_plane(
         modes: The modes (N,) that they belong to.
         drawn: Points (M, 2) of the model.
         latents: Their latents (M, latent_dim).
-        labels: Their classes (M,), if it is told any.
+        labels: Their classes (M,) of a conditional model.
         title: Text above all.
     """
     if hasattr(model, "path"):
-        figure = _draw_flow(model, data, latents, labels)
+        figure = _plot_flow(model, data, latents, labels)
     elif hasattr(model, "encode"):
-        figure = _draw_codes(model, data, modes, drawn)
+        figure = _plot_codes(model, data, modes, drawn)
     else:
         figure, axes = new_figure(5.2, 5.2)
         _show(axes, data, drawn)
@@ -73,14 +73,14 @@ def arrows(places: Tensor, moves: Tensor) -> list[Any]:
     return [*places.T.cpu().numpy(), *moves.T.cpu().numpy()]
 
 
-def _draw_flow(model: Any, data: Tensor, latents: Tensor, labels: Tensor | None) -> Figure:
+def _plot_flow(model: Any, data: Tensor, latents: Tensor, labels: Tensor | None) -> Figure:
     figure, row = new_figure(3 * len(TIMES), 3.5, 1, len(TIMES))
     path = [*model.path(latents, labels)]
-    axis = torch.linspace(-1.5, 1.5, ARROWS, device=data.device)
+    axis = torch.linspace(-1.5, 1.5, QUIVERS, device=data.device)
     places = torch.cartesian_prod(axis, axis)
-    told = model.told(None, places)
+    class_vectors = model.class_vectors(None, places)
     for axes, time in zip(row, TIMES, strict=True):
-        moves = model.velocity(places, min(time, LAST), told)
+        moves = model.velocity(places, min(time, LAST), class_vectors)
         axes.quiver(*arrows(places, moves), color="#2a5674", width=0.004, zorder=2)
         axes.scatter(*(2 * data - 1).T.cpu().numpy(), s=3, color=DATA)
         points = path[round(time * (len(path) - 1))]
@@ -90,7 +90,7 @@ def _draw_flow(model: Any, data: Tensor, latents: Tensor, labels: Tensor | None)
     return figure
 
 
-def _draw_codes(model: Any, data: Tensor, modes: Tensor, drawn: Tensor) -> Figure:
+def _plot_codes(model: Any, data: Tensor, modes: Tensor, drawn: Tensor) -> Figure:
     figure, (left, right) = new_figure(10, 5.2, 1, 2)
     _show(left, data, drawn)
     codes = model.encode(data, modes)[0][:, :2].cpu().numpy()

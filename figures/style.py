@@ -26,13 +26,13 @@ def colours() -> list[str]:
     return style()["axes.prop_cycle"].by_key()["color"]
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
+def styled(plot: Callable[P, R]) -> Callable[P, R]:
     """Decorates a function that draws, so that it draws in this style."""
 
-    @wraps(draw)
+    @wraps(plot)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
         with rc_context(style()):
-            return draw(*args, **kwargs)
+            return plot(*args, **kwargs)
 
     return drawn
 

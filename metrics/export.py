@@ -1,4 +1,4 @@
-"""Makes a trained judge the one that scores: `python -m metrics.export RUN NAME`.
+"""Stores a trained judge for scoring: `python -m metrics.export RUN NAME`.
 
 RUN is a run of `configs/judge/NAME.yaml`, after `python cli.py test --ckpt_path RUN`.
 """
@@ -13,7 +13,7 @@ from metrics.judge import judge_of_checkpoint, save_judge
 from runtime.files import METRICS, read_json
 
 
-def export(run: Path, name: str) -> Path:
+def export_judge(run: Path, name: str) -> Path:
     """Writes `metrics/weights/<name>.npz`, and its recipe into `judges.json`.
 
     Args:
@@ -37,4 +37,4 @@ def export(run: Path, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    print(f"Wrote {auto_cli(export)}")
+    print(f"Wrote {auto_cli(export_judge)}")

@@ -120,7 +120,7 @@ def _kernel_within(features: Tensor) -> Tensor:
 
 
 def _kernel_groups(features: Tensor) -> list[Tensor]:
-    """Deals samples to ten groups. Not in turn, because the classes of samples may take turns."""
+    """Splits samples into ten groups; not every tenth sample, because classes may alternate."""
     places = torch.arange(len(features), device=features.device)
     groups = (places + places // KERNEL_GROUPS) % KERNEL_GROUPS
     return [features[groups == group] for group in range(KERNEL_GROUPS)]
@@ -131,28 +131,28 @@ def _kernel_groups(features: Tensor) -> list[Tensor]:
 
 
 def precision(samples: Samples, train: Samples, test: Samples) -> float:
-    """Computes the share of samples within a ball of a real image."""
-    return _mean(inside(samples.features, test.features, NEIGHBOURS).any(dim=1))
+    """Computes the fraction of samples within a ball of a real image."""
+    return _mean(in_balls(samples.features, test.features, NEIGHBOURS).any(dim=1))
 
 
 def recall(samples: Samples, train: Samples, test: Samples) -> float:
-    """Computes the share of real images within a ball of a sample."""
-    return _mean(inside(test.features, samples.features, NEIGHBOURS).any(dim=1))
+    """Computes the fraction of real images within a ball of a sample."""
+    return _mean(in_balls(test.features, samples.features, NEIGHBOURS).any(dim=1))
 
 
 def density(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the mean number of real balls around a sample, over k; 1 for equal sets."""
-    balls = inside(samples.features, test.features, DENSITY_NEIGHBOURS).sum(dim=1)
+    balls = in_balls(samples.features, test.features, DENSITY_NEIGHBOURS).sum(dim=1)
     return _mean(balls) / DENSITY_NEIGHBOURS
 
 
 def coverage(samples: Samples, train: Samples, test: Samples) -> float:
-    """Computes the share of real balls that hold a sample."""
-    return _mean(inside(samples.features, test.features, DENSITY_NEIGHBOURS).any(dim=0))
+    """Computes the fraction of real balls that contain a sample."""
+    return _mean(in_balls(samples.features, test.features, DENSITY_NEIGHBOURS).any(dim=0))
 
 
-def inside(points: Tensor, centres: Tensor, k: int) -> Tensor:
-    """Returns which balls hold which points, bool (N, M), of features (N, D) and (M, D).
+def in_balls(points: Tensor, centres: Tensor, k: int) -> Tensor:
+    """Returns which points are in which balls, bool (N, M), of features (N, D) and (M, D).
 
     Empty if a set is not larger than the most neighbours that a score needs.
     """
@@ -214,18 +214,18 @@ def farthest(samples: Samples, references: Samples, count: int) -> tuple[Tensor,
     return places, nearest[places]
 
 
-# Scores of the classes that the judge sees.
+# Scores of the classes that the judge predicts.
 
 
 def confusion(samples: Samples) -> Tensor:
-    """Counts (K, K) requested classes and classes that the judge sees."""
+    """Counts (K, K) requested and predicted classes."""
     assert samples.labels is not None
     cells = samples.labels * samples.num_classes + samples.predicted
     return cells.bincount(minlength=samples.num_classes**2).view(-1, samples.num_classes)
 
 
 def label_accuracy(samples: Samples, train: Samples, test: Samples) -> float:
-    """Computes the share of images in which the judge sees the requested class."""
+    """Computes the fraction of images for which the judge predicts the requested class."""
     counts = confusion(samples).double()
     return (counts.diagonal().sum() / counts.sum()).item()
 
@@ -237,7 +237,7 @@ def accuracy_by_class(samples: Samples, train: Samples, test: Samples) -> list[f
 
 
 def modes(samples: Samples, train: Samples, test: Samples) -> float:
-    """Counts the classes that the judge sees (Metz et al. 2017)."""
+    """Counts the predicted classes (Metz et al. 2017)."""
     return len(samples.predicted.unique())
 
 

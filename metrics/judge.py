@@ -85,10 +85,10 @@ def load_judge(name: str) -> JudgeNetwork:
     with np.load(WEIGHTS / f"{name}.npz", allow_pickle=False) as arrays:
         weights = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     shape = weights.pop("image_shape", torch.tensor(MNIST_SHAPE)).tolist()
-    return network_of(weights, shape).eval().requires_grad_(False)
+    return build_judge(weights, shape).eval().requires_grad_(False)
 
 
-def network_of(weights: Mapping[str, Tensor], image_shape: Sequence[int]) -> JudgeNetwork:
+def build_judge(weights: Mapping[str, Tensor], image_shape: Sequence[int]) -> JudgeNetwork:
     """Builds the network that has these weights; a KeyError or RuntimeError if they do not fit."""
     num_classes, num_features = weights["classes.weight"].shape
     network = JudgeNetwork(image_shape, num_classes, len(weights["trunk.0.weight"]), num_features)
@@ -107,7 +107,7 @@ def judge_of_checkpoint(checkpoint: Mapping[str, Any]) -> JudgeNetwork | None:
         weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if weights:
             try:
-                return network_of(weights, shape).eval().requires_grad_(False)
+                return build_judge(weights, shape).eval().requires_grad_(False)
             except (KeyError, RuntimeError, ValueError):
                 return None
     return None

@@ -10,7 +10,7 @@ from metrics.scores import Score
 
 Counts = dict[str, int]  # numbers of samples: generated, train, test
 FEW = 500  # with fewer real images than this, scores are uncertain
-ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+MARKS = {"higher": " ↑", "lower": " ↓", None: ""}
 EXPLANATION = (
     "↑ higher is better, ↓ lower is better. Real images: the score of real images in place of "
     "generated ones,\nwhich a perfect generator reaches."
@@ -58,7 +58,7 @@ class Report:
         groups: dict[str, list[str]] = {}
         for score in scores:
             cells = _cells(self.scores[score.name], self.floor.get(score.name))
-            lines.append(f"{score.name + ARROWS[score.better]:<18}{cells}  {score.note}".rstrip())
+            lines.append(f"{score.name + MARKS[score.better]:<18}{cells}  {score.note}".rstrip())
             counts = "{generated:,} generated, {train:,} training and {test:,} held-out images"
             groups.setdefault(counts.format(**self.counts[score.name]), []).append(score.name)
         (most, _), *others = sorted(groups.items(), key=lambda item: -len(item[1]))
@@ -72,7 +72,9 @@ def _cells(*values: float | None) -> str:
     return "".join(f"{'-' if value is None else format(value, '.4g'):>13}" for value in values)
 
 
-def evaluate(scores: Iterable[Score], generated: Samples, train: Samples, test: Samples) -> Report:
+def compute_report(
+    scores: Iterable[Score], generated: Samples, train: Samples, test: Samples
+) -> Report:
     """Computes scores of generated samples, and of the real images that each score names."""
     report = Report()
     for score in scores:

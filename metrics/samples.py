@@ -1,4 +1,4 @@
-"""The answers of a judge for a set of images, one row for each."""
+"""The judge's features and predicted classes of a set of images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,10 @@ from torchmetrics.utilities import dim_zero_cat
 
 @dataclass
 class Samples:
-    """A set of N images as a judge sees it, in the order of their numbers."""
+    """Features and classes of N images, in the order of their numbers."""
 
     features: Tensor  # the judge's (N, D)
-    predicted: Tensor  # the classes (N,) that the judge sees
+    predicted: Tensor  # the classes (N,) that the judge predicts
     num_classes: int  # that the judge knows
     labels: Tensor | None = None  # the classes (N,) that the images should show, if they have any
     images: Tensor | None = None  # uint8 (N, C, H, W), if they are kept
@@ -41,7 +41,7 @@ class Samples:
 
 
 class KeptSamples(Metric):
-    """Keeps what a judge saw, over batches and processes: 2.5 MB for 10,000 x 64 features.
+    """Collects the judge's outputs over batches and processes: 2.5 MB for 10,000 x 64 features.
 
     The images may arrive in any order and from any process, because each has a number. Every
     process must add a batch.

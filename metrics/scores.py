@@ -17,7 +17,7 @@ FINAL = ("validate", "test")
 ALWAYS = ("fit", *FINAL)
 NEIGHBOUR_SAMPLES, KERNEL_SAMPLES = 5000, 10_000  # their costs grow with the square
 # Other quantities that runs log, with their titles.
-OTHERS: dict[str, tuple[Direction, str]] = {
+OTHER_QUANTITIES: dict[str, tuple[Direction, str]] = {
     "loss": ("lower", "loss"),
     "d_loss": ("lower", "discriminator loss"),
     "g_loss": ("lower", "generator loss"),
@@ -35,14 +35,14 @@ class Score:
 
     Args:
         name: In the table, in `metrics.json` and, as `test/<name>`, in the log.
-        better: The direction of better scores; None: neither.
+        better: Whether higher or lower scores are better; None: neither.
         title: The name in figures, if it is not `name`.
         note: What it is in words, for tables; by default the title.
-        floor: The real images that are scored like generated ones, for comparison; None: none.
+        floor: Split of real images that is scored for comparison; None: none.
         stages: When it is computed. "fit" is for scores that are cheap and steady with few samples.
         needs_labels: Only a conditional generator has this score.
         needs_images: `Samples.images` are there.
-        most: Only so many samples of each set are compared, the first ones; None: all.
+        most: Compare only this number of samples of each set, the first ones; None: all.
         class_name: The name of the scores by class, if there are any.
     """
 
@@ -87,7 +87,7 @@ SCORES: tuple[Score, ...] = (
         needs_labels=True, class_name="frechet",
     ),
     Score(
-        "label_accuracy", "higher", note="share of images that show their class",
+        "label_accuracy", "higher", note="fraction of images that show their class",
         floor="test", stages=ALWAYS, needs_labels=True, class_name="accuracy",
     ),
     Score(
@@ -96,11 +96,11 @@ SCORES: tuple[Score, ...] = (
     ),
     Score("kid_error", note="standard error of kid", most=KERNEL_SAMPLES),
     Score(
-        "precision", "higher", note="share of generated images near real ones",
+        "precision", "higher", note="fraction of generated images near real ones",
         most=NEIGHBOUR_SAMPLES,
     ),
     Score(
-        "recall", "higher", note="share of real images near generated ones",
+        "recall", "higher", note="fraction of real images near generated ones",
         most=NEIGHBOUR_SAMPLES,
     ),
     Score("density", "higher", most=NEIGHBOUR_SAMPLES),
@@ -121,7 +121,7 @@ SCORES: tuple[Score, ...] = (
 def _find(name: str) -> tuple[Direction | None, str]:
     quantity = name.rpartition("/")[2]
     scores = ((s.better, s.title) for s in SCORES if s.name == quantity)
-    return next(scores, OTHERS.get(quantity, (None, quantity.replace("_", " "))))
+    return next(scores, OTHER_QUANTITIES.get(quantity, (None, quantity.replace("_", " "))))
 
 
 def direction(name: str) -> Direction | None:

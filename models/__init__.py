@@ -1,11 +1,23 @@
 """LightningModules, the networks they train, and their losses."""
 
-from models import gan
 from models.autoencoder import VariationalAutoencoder
 from models.classifier import Classifier
 from models.drift import Drift
 from models.flow import Flow
-from models.gan import *  # noqa: F403
+from models.gan import losses as losses  # so that the command line finds them by name
+from models.gan.conditional import ConditionalGAN
+from models.gan.conditional_discriminators import ACGANDiscriminator, ProjectionDiscriminator
+from models.gan.discriminator import NonSaturating, PlainDiscriminator
+from models.gan.gan import GAN
+from models.gan.instance_noise import InstanceNoise
+from models.gan.lecture import (
+    LectureGenerator,
+    LectureTrunk,
+    NormalizedSigmoidDiscriminator,
+    SoftmaxDiscriminator,
+)
+from models.gan.networks import ModernGenerator, ModernTrunk
+from models.gan.self_conditioned import SelfConditionedGAN
 from models.gates import GateLogistic, GateMLP
 from models.image_classifiers import ImageClassifier
 from models.iris import IrisMLP
@@ -25,8 +37,11 @@ from models.regressor import FunctionMLP
 from models.unet import UNet
 
 __all__ = [
+    "GAN",
     "VGG16",
+    "ACGANDiscriminator",
     "Classifier",
+    "ConditionalGAN",
     "ConvNet",
     "Drift",
     "FeedForward",
@@ -35,18 +50,28 @@ __all__ = [
     "GateLogistic",
     "GateMLP",
     "ImageClassifier",
+    "InstanceNoise",
     "IrisMLP",
     "LectureConvNet",
+    "LectureGenerator",
+    "LectureTrunk",
+    "ModernGenerator",
+    "ModernTrunk",
     "MuonWithAdam",
+    "NonSaturating",
+    "NormalizedSigmoidDiscriminator",
     "OneHiddenLayer",
+    "PlainDiscriminator",
     "PlaneGenerator",
     "PlaneTrunk",
     "PlaneVelocity",
     "Pretrained",
     "PretrainedClassifier",
+    "ProjectionDiscriminator",
     "ResNet9",
     "ResidualConvNet",
+    "SelfConditionedGAN",
+    "SoftmaxDiscriminator",
     "UNet",
     "VariationalAutoencoder",
 ]
-__all__ += gan.__all__

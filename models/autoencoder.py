@@ -1,14 +1,12 @@
-"""A variational autoencoder: images to a few numbers, and back."""
+"""A variational autoencoder: encodes images as a few numbers and decodes these."""
 
 from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
-from models.distributed import share_of
+from models.distributed import draw_local
 from models.gan.networks import (
     GeneratorCallable,
     ModernGenerator,
@@ -18,8 +16,7 @@ from models.gan.networks import (
 )
 from models.generative import Generative
 from models.layers import full_precision
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import OneNetwork
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat
 
 Parts = dict[str, Tensor]  # of a loss, scalars
@@ -28,22 +25,20 @@ Parts = dict[str, Tensor]  # of a loss, scalars
 class VariationalAutoencoder(OneNetwork, Generative):
     """An encoder to a normal distribution of latents, and a decoder back (Kingma and Welling 2014).
 
-    Trained to a high evidence lower bound: ELBO = E[log p(image | latent)] - KL(q || N(0, 1)), in
-    nats per image. The decoder alone draws images from normal latents.
+    Training maximizes the evidence lower bound, ELBO = E[log p(image | latent)] - KL(q || N(0, 1)),
+    in nats per image. The decoder alone generates images from normal latents.
 
     Args:
         image_shape: (C, H, W) of the data's images.
-        num_classes: Number of classes, which both networks are told; None: not told.
+        num_classes: Number of classes; both networks get the class vector. None: unconditional.
         encoder: From image_shape to the encoder up to its last layer.
         decoder: From (input_dim, image_shape) to the decoder.
-        conditional: Tell the class, if the data have any.
+        conditional: Give the class to the model, if the data have classes.
         latent_dim: Size of the latent.
         likelihood: Of a pixel: `bernoulli`, or `gaussian` with the standard deviation `sigma`.
         sigma: See `likelihood`.
         beta: Weight of the KL divergence in the loss (Burgess et al. 2018); 1: the ELBO's.
-        average: Moving average of the weights, to evaluate with.
-        optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run.
+        **training: As for `OneNetwork`.
     """
 
     def __init__(
@@ -57,12 +52,9 @@ class VariationalAutoencoder(OneNetwork, Generative):
         likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
         sigma: PositiveFloat = 0.1,
         beta: NonNegativeFloat = 1.0,
-        average: Averaging = Averaging(),
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        schedule: Schedule = Schedule(),
+        **training: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(**training)
         self.set_shapes(image_shape, latent_dim, num_classes if conditional else None)
         classes = self.num_classes or 0
         self.likelihood, self.sigma, self.beta = likelihood, sigma, beta
@@ -73,46 +65,43 @@ class VariationalAutoencoder(OneNetwork, Generative):
             "posterior": nn.Linear(features + classes, 2 * latent_dim),
             "decoder": decoder(latent_dim + classes, self.image_shape),
         }
-        self.train_network(nn.ModuleDict(parts), average, optimizer, schedule)
+        self.set_network(nn.ModuleDict(parts))
 
     @property
-    def sampler(self) -> nn.Module:
-        """The decoder to draw with: that of the moving average if there is one."""
-        decoder: nn.Module = cast(Any, self.evaluated)["decoder"]
+    def eval_network(self) -> nn.Module:
+        """The decoder to sample with: that of the moving average if there is one."""
+        decoder: nn.Module = cast(Any, super().eval_network)["decoder"]
         return decoder
-
-    @property
-    def _parts(self) -> Any:
-        return self.network if self.training else self.evaluated
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) -> mean and log variance of their latents, (B, latent_dim) each."""
-        features = self._parts["trunk"](images.to(self.dtype))
-        both = full_precision(self._parts["posterior"](self.with_classes(features, labels)))
+        network = cast(Any, self.active)
+        features = network["trunk"](images.to(self.dtype))
+        both = full_precision(network["posterior"](self.append_class_vectors(features, labels)))
         mean, log_variance = both.chunk(2, dim=1)
         return mean, log_variance
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
-        return self._decode(self.sampler, latents, labels)
+        return self._decode(self.eval_network, latents, labels)
 
     def _decode(self, decoder: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
-        images: Tensor = decoder(self.with_classes(latents.to(self.dtype), labels))
+        images: Tensor = decoder(self.append_class_vectors(latents.to(self.dtype), labels))
         return images.clamp(0, 1)
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W) -> what the decoder makes of their mean latents."""
+        """Images (B, C, H, W) -> their reconstructions, decoded from the mean latents."""
         return self(self.encode(images, labels)[0], labels)
 
     def elbo(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Returns log likelihoods (B,) and KL divergences (B, latent_dim), in nats."""
         mean, log_variance = self.encode(images, labels)
         latents = mean + (log_variance / 2).exp() * noise
-        decoded = self._decode(self._parts["decoder"], latents, labels)
+        decoded = self._decode(cast(Any, self.active)["decoder"], latents, labels)
         return self.log_likelihood(decoded, images), kl(mean, log_variance)
 
     def log_likelihood(self, decoded: Tensor, images: Tensor) -> Tensor:
-        """Log likelihoods (B,) of images under what was decoded, both (B, C, H, W)."""
+        """Log likelihoods (B,) of images given the decoded ones, both (B, C, H, W)."""
         with torch.autocast(images.device.type, enabled=False):
             decoded = full_precision(decoded).flatten(1)
             images = images.to(decoded.dtype).flatten(1)
@@ -124,7 +113,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        noise = share_of(torch.randn, len(images), self.latent_dim, device=images.device)
+        noise = draw_local(torch.randn, len(images), self.latent_dim, device=images.device)
         likelihoods, divergences = self.elbo(images, labels, noise)
         loss = self.beta * divergences.mean(dim=0).sum() - likelihoods.mean()
         self.log_means({"loss": loss.detach()} | _parts_of(likelihoods, divergences))

@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any, Self, cast
@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.distributed import gathered, own_of
+from models.distributed import all_gather_stacked, local_part
 from runtime.class_defaults import defaults_of_the_new_class
 from runtime.errors import UserError
 from runtime.trust import hyperparameters, only_trusted
@@ -58,7 +58,8 @@ class Module(LightningModule):
     `seed_everything` set (0 without it). A resumed run uses the checkpoint's seed.
     """
 
-    frame: Any = None  # `datamodules.Frame` of a loaded model's training data; None: not known
+    # `datamodules.InputSpec` of a loaded model's training data; None: not known
+    input_spec: Any = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,18 +92,17 @@ class Module(LightningModule):
         Args:
             checkpoint_path: The file.
             *args: As for Lightning.
-            trust: Import the classes that it names, whoever wrote it: see `runtime.trust`.
+            trust: Import the classes that it names, also of an unknown author: see `runtime.trust`.
             **kwargs: As for Lightning.
         """
-        checkpoint = torch.load(checkpoint_path, map_location="meta", weights_only=True)
-        saved, own = hyperparameters(checkpoint), [f"{cls.__module__}.{cls.__qualname__}"]
-        guard = nullcontext() if trust else only_trusted(saved, checkpoint_path, own)
+        guard: AbstractContextManager[None] = nullcontext()
+        if not trust:
+            checkpoint = torch.load(checkpoint_path, map_location="meta", weights_only=True)
+            own = [f"{cls.__module__}.{cls.__qualname__}"]
+            guard = only_trusted(hyperparameters(checkpoint), checkpoint_path, own)
         kwargs.setdefault("weights_only", True)
         with guard, defaults_of_the_new_class():
-            model = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
-        for name, value in saved.items():  # Lightning built callables, which have no plain form
-            model.hparams.setdefault(name, value)
-        return model
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def batch_generator(self, batch_idx: int) -> torch.Generator:
         """Returns a CPU generator for this training batch, the same on every rank and device."""
@@ -110,9 +110,10 @@ class Module(LightningModule):
         return torch.Generator().manual_seed(seed)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seeds dropout and augmentation, which use the global generators, alike on all ranks.
+        """Seeds the global generators, which dropout and augmentation use, equally on all ranks.
 
-        They draw for the global batch, and each rank takes its share: see `share_of`.
+        Random numbers are drawn for the global batch, and each rank takes its rows: see
+        `draw_local`.
         """
         seed = derive_seed(self.seed, self.current_epoch, batch_idx, 0)
         if self.device.type == "cpu":
@@ -121,26 +122,32 @@ class Module(LightningModule):
             torch.manual_seed(seed)
 
     def setup(self, stage: str) -> None:
-        """Forgets the batches of an earlier run, before a checkpoint is loaded."""
+        """Resets the sums of an earlier run, before a checkpoint is loaded."""
         self._sums = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the seed, and the sums of the batches that are not logged yet, of all processes."""
-        sums = {name: (gathered(total).cpu(), count) for name, (total, count) in self._sums.items()}
+        sums = {
+            name: (all_gather_stacked(total).cpu(), count)
+            for name, (total, count) in self._sums.items()
+        }
         checkpoint |= {"seed": self.seed, "sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             states = checkpoint.get("state_dict", {}), self.state_dict()
             here, there = ({name: value.shape for name, value in state.items()} for state in states)
-            if here == there:  # otherwise Lightning says so
+            if here == there:  # otherwise Lightning raises an error
                 self._check_optimizers(checkpoint.get("hyper_parameters", {}))
+        else:  # Lightning has built callables, which have no plain form
+            for name, value in hyperparameters(checkpoint).items():
+                self.hparams.setdefault(name, value)
         self.seed = checkpoint.get("seed", self.seed)
         for name, (totals, count) in checkpoint.get("sums", {}).items():
-            self._sums[name] = own_of(totals).to(self.device), count
+            self._sums[name] = local_part(totals).to(self.device), count
 
     def _check_optimizers(self, saved: dict[str, Any]) -> None:
-        """Refuses another optimizer than the run has, whose state, with its rates, is saved."""
+        """Refuses another optimizer than that of the run, whose state and rates are saved."""
         for name in [name for name in saved if name.endswith("optimizer")]:
             before, here = saved[name], self.hparams.get(name)
             if not (isinstance(before, dict) and isinstance(here, dict)):  # one has no plain form
@@ -176,9 +183,9 @@ class Module(LightningModule):
     def log_means(self, values: dict[str, Tensor]) -> None:
         """Logs the means of scalars over the batches after the last logging step.
 
-        To be called once a batch. `self.log` costs about 350 us per key and call. Here a batch
-        costs one addition per key, on the device, and only logging steps call Lightning. A key may
-        be absent from a batch.
+        Call it once a batch. `self.log` takes about 350 us per key and call. Here a batch takes one
+        addition per key, on the device, and only logging steps call Lightning. A key may be absent
+        from a batch.
         """
         self.losses = {name: value for name, value in values.items() if name.endswith("loss")}
         for name, value in values.items():
@@ -192,8 +199,8 @@ class Module(LightningModule):
     def log_means_of_examples(self, values: dict[str, Tensor], count: int) -> None:
         """Logs means over all examples of an evaluation, from those over a batch's `count`.
 
-        Lightning divides the number of examples by that of processes and drops the remainder, so
-        it gets a multiple.
+        Lightning divides the number of examples by the number of processes and drops the remainder,
+        so this passes a multiple.
         """
         self.log_dict(values, batch_size=count * self.trainer.world_size, sync_dist=True)
 

@@ -5,19 +5,16 @@ from typing import Any, Literal, NamedTuple, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
-from models.averaging import Averaging
 from models.base import NetworkCallable
 from models.layers import Initialization, full_precision, initialize_
 from models.networks import FeedForward, check_fit
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import OneNetwork
 from runtime.errors import UserError
-from runtime.ranges import Share
+from runtime.ranges import Fraction
 
 Batch = tuple[Tensor, Tensor]
 
@@ -80,21 +77,19 @@ CLASSIFIER_LOSSES: dict[str, ClassifierLoss] = {
 
 
 class Classifier(OneNetwork):
-    """A network from inputs to logits, trained to name the class.
+    """A network from inputs to logits of the classes.
 
     Args:
         input_shape: Shape of one example.
         num_classes: Number of classes.
         network: From (input_shape, num_outputs) to the network.
         loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities).
-        label_smoothing: Share of the target spread over all classes in training.
+        label_smoothing: Fraction of the target that is spread over all classes in training.
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
-        average: Moving average of the weights, to evaluate instead of them.
-        optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run.
+        **training: As for `OneNetwork`.
     """
 
-    one_logit = False  # for two classes: the network has one output, which speaks for class 1
+    one_logit = False  # for two classes: the network has one output, the logit of class 1
 
     def __init__(
         self,
@@ -102,14 +97,11 @@ class Classifier(OneNetwork):
         num_classes: int,
         network: NetworkCallable = FeedForward,
         loss: ClassifierLossName = "cross_entropy",
-        label_smoothing: Share = 0.0,
+        label_smoothing: Fraction = 0.0,
         initialization: Initialization = "torch",
-        average: Averaging = Averaging(),
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        schedule: Schedule = Schedule(),
+        **training: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(**training)
         if not num_classes:
             raise UserError(
                 f"{type(self).__name__} needs data with classes: choose such a data set, or the "
@@ -129,7 +121,7 @@ class Classifier(OneNetwork):
         built = network(self.input_shape, outputs)
         check_fit(built, self.input_shape, outputs)
         initialize_(built, initialization)
-        self.train_network(built, average, optimizer, schedule)
+        self.set_network(built)
         self.metrics = nn.ModuleDict()
         for stage in ("val", "test"):
             confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
@@ -141,15 +133,14 @@ class Classifier(OneNetwork):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) -> logits (B, C); in evaluation, of the averaged weights if any."""
-        network = self.network if self.training else self.evaluated
-        return network(inputs.to(self.dtype))
+        return self.active(inputs.to(self.dtype))
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) -> the probability of each class (B, C), in float32."""
         return self.as_probabilities(self(inputs).float())
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Changes the inputs (B, ...) of a training batch at random; a subclass says how."""
+        """Augments the inputs (B, ...) of a training batch; here it does nothing."""
         return inputs
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -178,7 +169,7 @@ class Classifier(OneNetwork):
         self.log_means_of_examples({f"{stage}/loss": result["loss"]}, len(batch[1]))
         for metric in self._metrics_of(stage):
             if batch_idx == 0:
-                metric.reset()  # forgets the last epoch, whose metrics callbacks may read until now
+                metric.reset()  # only now, because callbacks may read the last epoch's metrics
             metric.update(result["probabilities"], result["targets"])
         return result
 
@@ -189,7 +180,7 @@ class Classifier(OneNetwork):
         self._log_evaluation("test")
 
     def _log_evaluation(self, stage: str) -> None:
-        """Logs exact shares of counts over all processes, and the calibration error."""
+        """Logs accuracies from counts over all processes, and the calibration error."""
         confusion, calibration = self._metrics_of(stage)
         counts = confusion.compute().float()  # (true class, predicted class)
         hits, examples = counts.diagonal(), counts.sum(dim=1)
@@ -204,5 +195,5 @@ class Classifier(OneNetwork):
 
 
 def is_classifier(model: object) -> TypeGuard[Classifier]:
-    """Returns whether a model names classes: it has `probabilities(inputs)`, and says how many."""
+    """Returns whether a model has `probabilities(inputs)` and the attributes of a classifier."""
     return all(hasattr(model, name) for name in ("probabilities", "num_classes", "input_shape"))

@@ -1,4 +1,4 @@
-"""Processes that share a run: averages of gradients, shares of random numbers."""
+"""Distributed training: means of gradients, and each process's part of random numbers."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,19 +29,19 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
             gradient.copy_(mean.view_as(gradient))
 
 
-def share_of(
-    draw: Callable[..., Tensor], count: int, *shape: int, sets: int = 1, **kwargs: Any
+def draw_local(
+    draw: Callable[..., Tensor], count: int, *shape: int, joined: int = 1, **kwargs: Any
 ) -> Tensor:
-    """Draws random numbers for the global batch and returns this process's share of them.
+    """Draws random numbers for the global batch and returns this process's rows.
 
-    So a run does not depend on how many processes share it. All must have seeded their generators
-    alike: see `Module.on_train_batch_start`.
+    So a run does not depend on the number of processes. All must have seeded their generators
+    equally: see `Module.on_train_batch_start`.
 
     Args:
         draw: A function of a shape, such as `torch.rand`.
         count: Examples in this process's batch.
         *shape: Shape of the numbers of one example.
-        sets: Batches that are joined in this one, such as 2 for real and then generated images.
+        joined: Batches that are joined in this one, such as 2 for real and then generated images.
         **kwargs: For `draw`.
 
     Returns:
@@ -51,18 +51,18 @@ def share_of(
         return draw((count, *shape), **kwargs)
     size, rank = dist.get_world_size(), dist.get_rank()
     numbers = draw((count * size, *shape), **kwargs)
-    return numbers.view(sets, size, count // sets, *shape)[:, rank].reshape(count, *shape)
+    return numbers.view(joined, size, count // joined, *shape)[:, rank].reshape(count, *shape)
 
 
-def own_rows(batch: Tensor) -> tuple[int, slice]:
-    """Returns how many examples a batch has on all processes, and which of them are here."""
-    counts = gathered(torch.tensor(len(batch), device=batch.device)).tolist()
+def local_rows(batch: Tensor) -> tuple[int, slice]:
+    """Returns the size of the global batch, and the slice of it on this process."""
+    counts = all_gather_stacked(torch.tensor(len(batch), device=batch.device)).tolist()
     first = sum(counts[: dist.get_rank()]) if is_distributed() else 0
     return sum(counts), slice(first, first + len(batch))
 
 
-def gathered(value: Tensor) -> Tensor:
-    """Returns the values of all W processes, (W, *shape), on each of them."""
+def all_gather_stacked(value: Tensor) -> Tensor:
+    """Returns the values of all W processes, stacked: (W, *shape)."""
     if not is_distributed():
         return value[None]
     values = [torch.empty_like(value) for _ in range(dist.get_world_size())]
@@ -70,7 +70,7 @@ def gathered(value: Tensor) -> Tensor:
     return torch.stack(values)
 
 
-def own_of(values: Tensor) -> Tensor:
-    """Returns this process's part of `gathered` values; their mean if the processes are others."""
+def local_part(values: Tensor) -> Tensor:
+    """Returns this process's row of stacked values; their mean if the world size has changed."""
     size, rank = (dist.get_world_size(), dist.get_rank()) if is_distributed() else (1, 0)
     return values[rank] if len(values) == size else values.mean(dim=0)

@@ -2,26 +2,25 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
-from models.distributed import gathered
+from models.distributed import all_gather_stacked
 from models.gan.networks import GeneratorCallable, ModernGenerator
 from models.generative import Generative
 from models.layers import full_precision
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 
-FEWEST = 4  # real images of a class in a batch
-OTHERS = 64  # real images of all classes that guidance compares with
+MIN_REAL_IMAGES = 4  # real images of a class in a batch
+GUIDANCE_IMAGES = 64  # real images of all classes that guidance compares with
 WINDOW = 7  # pixels, height and width of a window
-LEAST = -80.0  # logarithm of a weight: less is no normal float32, and a hundred times as slow
+# Logarithm of a weight: less is no normal float32, and a hundred times as slow
+MIN_LOG_WEIGHT = -80.0
 
 
 class Drift(OneNetwork, Generative):
@@ -29,25 +28,24 @@ class Drift(OneNetwork, Generative):
     drifting").
 
     In each step every generated image x gets a direction V(x): towards the real images of its
-    class, weighted by how near they are, and away from the generated ones. The generator learns to
-    draw x + V(x) in place of x. Where generated images are distributed as real ones, V is 0.
+    class, weighted by their distance, and away from the generated ones. The generator learns to
+    generate x + V(x) instead of x. If generated images have the distribution of real ones, V is 0.
 
     Args:
         image_shape: (C, H, W) of the data's images.
-        num_classes: Number of classes; None: not told.
+        num_classes: Number of classes; None: unconditional.
         generator: From (input_dim, image_shape) to the generator.
-        conditional: Tell the class, if the data have any.
+        conditional: Give the class to the model, if the data have classes.
         latent_dim: Size of the noise that the generator turns into an image.
         generated: Images that are generated in a step, of all classes and processes together.
-        temperatures: How fast weights fall with distance, as shares of the mean distance.
-        scales: Compare whole images, shrunk by these factors; 1: as they are.
-        windows: Compare also so many windows of 7 x 7 pixels, at places that each step chooses
-            anew: where textures differ, whole images are all equally far from each other.
-        guidance: How far to go beyond what the class adds: real images of all classes repel, too,
-            as so many for each generated one (equations 15 and 16 of the paper); 0: none.
-        average: Moving average of the weights, to draw with.
-        optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run.
+        temperatures: How fast weights fall with distance, as fractions of the mean distance.
+        scales: Compare whole images, downsampled by these factors; 1: at full size.
+        windows: Number of windows of 7 x 7 pixels that are compared as well, at new random places
+            in each step. Whole images with different textures are all equally far from each other.
+        guidance: Strength of classifier-free guidance: real images of all classes repel as well,
+            with this weight for each generated image (equations 15 and 16 of the paper); 0: none.
+        average: Moving average of the weights, to sample with.
+        **training: As for `OneNetwork`.
     """
 
     def __init__(
@@ -63,15 +61,13 @@ class Drift(OneNetwork, Generative):
         windows: NonNegative = 0,
         guidance: NonNegativeFloat = 0.0,
         average: Averaging = Averaging(decay=0.999),
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        schedule: Schedule = Schedule(),
+        **training: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(average, **training)
         self.set_shapes(image_shape, latent_dim, num_classes if conditional else None)
         if guidance and self.num_classes is None:
             raise UserError(
-                "model.guidance needs data with classes, which the model is told: set it to 0"
+                "model.guidance needs data with classes and model.conditional true: set it to 0"
             )
         if len(self.image_shape) < 3 and (windows or max(scales, default=1) > 1):
             raise UserError(
@@ -81,33 +77,31 @@ class Drift(OneNetwork, Generative):
         self.generated, self.temperatures, self.scales = generated, temperatures, scales
         self.windows, self.guidance = windows, guidance
         network = generator(latent_dim + (self.num_classes or 0), self.image_shape)
-        self.train_network(network, average, optimizer, schedule)
-
-    sampler = OneNetwork.evaluated
+        self.set_network(network)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
-        return self.generate(self.sampler, latents, labels).clamp(0, 1)
+        return self.generate(self.eval_network, latents, labels).clamp(0, 1)
 
     def generate(self, network: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Draws images with a network: the one in training, or its average."""
-        return network(self.with_classes(latents.to(self.dtype), labels))
+        return network(self.append_class_vectors(latents.to(self.dtype), labels))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, real_labels = batch
-        share = max(1, self.generated // self.trainer.world_size)
+        count = max(1, self.generated // self.trainer.world_size)
         random = self.batch_generator(batch_idx)
-        latents, labels = self.draw_share(share, random)
+        latents, labels = self.local_latents(count, random)
         places = torch.rand(self.windows, 2, generator=random).tolist()
         fake = full_precision(self.generate(self.network, latents, labels))
-        classes = None if labels is None else (everybody(labels), everybody(real_labels))
+        classes = None if labels is None else (all_gather(labels), all_gather(real_labels))
         loss, size = fake.new_zeros(()), fake.new_zeros(())
         views = [(1.0, partial(shrunk, scale=scale)) for scale in self.scales]
         views += [(1 / self.windows, partial(window, place=place)) for place in places]
         for part, view in views:
             seen = view(fake)
-            found, moved = self.field(everybody(seen.detach()), everybody(view(images)), classes)
-            own = found[self.global_rank * share :][:share]
+            found, moved = self.field(all_gather(seen.detach()), all_gather(view(images)), classes)
+            own = found[self.global_rank * count :][:count]
             loss = loss + part * F.mse_loss(seen, seen.detach() + own)
             size = size + part * moved
         self.log_means({"loss": loss.detach(), "drift": size})
@@ -127,13 +121,13 @@ class Drift(OneNetwork, Generative):
             UserError: A class has too few real points.
         """
         if classes is None:
-            return drift(fakes, enough(reals), fakes, self.temperatures, itself=True)
-        others = reals[: OTHERS if self.guidance else 0]
+            return drift(fakes, require_enough_images(reals), fakes, self.temperatures, itself=True)
+        others = reals[: GUIDANCE_IMAGES if self.guidance else 0]
         found, length = torch.zeros_like(fakes), fakes.new_zeros(())
         for label in classes[0].unique():
             own = classes[0] == label
             points = fakes[own]
-            near = enough(reals[classes[1] == label], f" of class {int(label)}")
+            near = require_enough_images(reals[classes[1] == label], f" of class {int(label)}")
             repel = torch.cat([points, others])
             counts = repel.new_ones(len(repel))
             counts[len(points) :] = self.guidance * len(points) / max(1, len(others))
@@ -142,7 +136,7 @@ class Drift(OneNetwork, Generative):
         return found, length
 
     def directions(self, points: Tensor, reals: Tensor) -> Tensor:
-        """Returns where real points (M, ...) send generated ones (N, ...), of all classes."""
+        """Returns the directions of generated points (N, ...) for real points (M, ...)."""
         return self.field(points.flatten(1), reals.flatten(1), None)[0].view_as(points)
 
 
@@ -164,9 +158,9 @@ def drift(
         points: (N, D).
         attract: (P, D).
         repel: (Q, D).
-        temperatures: As shares of the mean distance. V of each is scaled to a mean square of 1.
-        counts: (Q,), as how many points each of `repel` counts; None: as one.
-        itself: The first of `repel` are the points, and none of them repels itself.
+        temperatures: As fractions of the mean distance. V of each is scaled to a mean square of 1.
+        counts: (Q,), the weight of each point of `repel`; None: 1.
+        itself: The first rows of `repel` are `points`, and no point repels itself.
     """
     counts = points.new_ones(len(repel)) if counts is None else counts
     logs = torch.cat([points.new_ones(len(attract)), counts]).log()
@@ -180,7 +174,7 @@ def drift(
     for temperature in temperatures:
         logits = -distances / temperature
         rows, columns = (logits + logs).log_softmax(dim=1), logits.log_softmax(dim=0) + logs
-        weights = ((rows + columns) / 2).clamp(min=LEAST).exp()
+        weights = ((rows + columns) / 2).clamp(min=MIN_LOG_WEIGHT).exp()
         weights = weights.nan_to_num()  # of a lone point and itself
         near, far = weights[:, : len(attract)], weights[:, len(attract) :]
         pull = [near * far.sum(dim=1, keepdim=True), -far * near.sum(dim=1, keepdim=True)]
@@ -191,18 +185,18 @@ def drift(
     return total, length
 
 
-def enough(reals: Tensor, which: str = "") -> Tensor:
-    """Returns the real points, or refuses a batch that has too few of them."""
-    if len(reals) < FEWEST:
+def require_enough_images(reals: Tensor, which: str = "") -> Tensor:
+    """Returns the real points; raises a UserError if there are too few."""
+    if len(reals) < MIN_REAL_IMAGES:
         raise UserError(
-            f"a batch has {len(reals)} images{which}, and Drift needs {FEWEST}: set "
+            f"a batch has {len(reals)} images{which}, and Drift needs {MIN_REAL_IMAGES}: set "
             "data.batch_size higher, to 64 times the number of classes for example"
         )
     return reals
 
 
 def shrunk(images: Tensor, scale: int) -> Tensor:
-    """Images (B, C, H, W) -> what is compared, (B, D)."""
+    """Downsamples and flattens images (B, C, H, W) -> (B, D)."""
     return (images if scale == 1 else F.avg_pool2d(images, scale, ceil_mode=True)).flatten(1)
 
 
@@ -214,6 +208,6 @@ def window(images: Tensor, place: Sequence[float]) -> Tensor:
     return F.pad(images, edges).flatten(1)
 
 
-def everybody(values: Tensor) -> Tensor:
-    """Returns the values (B, ...) of all processes, one after the other."""
-    return gathered(values.contiguous()).flatten(0, 1)
+def all_gather(values: Tensor) -> Tensor:
+    """Returns the values (B, ...) of all processes, concatenated in the order of ranks."""
+    return all_gather_stacked(values.contiguous()).flatten(0, 1)

@@ -3,23 +3,20 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
-from models.distributed import share_of
+from models.distributed import draw_local
 from models.generative import Generative
 from models.layers import full_precision
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import Averaging, OneNetwork
 from models.unet import UNet
 from runtime.errors import UserError
-from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat, Probability, Share
+from runtime.ranges import Fraction, NonNegativeFloat, Positive, PositiveFloat, Probability
 
-NEAREST = 0.05  # smallest 1 - t that the loss divides by
+MIN_LEFT = 0.05  # smallest 1 - t that the loss divides by
 FlowNetwork = Callable[[tuple[int, ...], int], nn.Module]  # of (image_shape, num_classes)
 
 
@@ -29,26 +26,26 @@ class Flow(OneNetwork, Generative):
     A point at time t is x_t = (1 - t) noise + t image, so it moves with image - noise (Lipman et
     al. 2023; Liu et al. 2023). The network gets x_t, t and the class and predicts the clean image,
     from which the velocity follows: (clean - x_t) / (1 - t) (Li and He 2025, "Back to basics").
-    To draw an image is to follow the velocity from t = 0 to 1.
+    Sampling follows the velocity from t = 0 to t = 1.
 
     Args:
         image_shape: (C, H, W) of the data's images.
-        num_classes: Number of classes; None: not told.
+        num_classes: Number of classes; None: unconditional.
         network: From (image_shape, num_classes or 0) to a network that is called with points
-            (B, C, H, W), times (B,) and one-hot classes (B, num_classes), all 0: not told.
-        conditional: Tell the class, if the data have any.
+            (B, C, H, W), times (B,) and class vectors (B, num_classes), which are 0 without a
+            class.
+        conditional: Give the class to the model, if the data have classes.
         steps: Steps of the solver from noise to image.
         solver: `euler`, one evaluation of the network a step, or `heun`, two but in the last.
-        guidance: How far to go beyond what the class adds (Ho and Salimans 2022); 0: not at all.
-        guided: Times between which guidance acts; amid noise it costs variety (Kynkäänniemi et al.
-            2024).
-        untold: Share of the training images whose class is not told, which guidance needs.
-        black: Values below it are drawn as 0, because a flow leaves a haze on a black background.
-        time_mean: Mean of the normal number whose sigmoid is a training image's time.
-        time_spread: Its standard deviation (Esser et al. 2024).
-        average: Moving average of the weights, to draw with.
-        optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run.
+        guidance: Weight w of classifier-free guidance (Ho and Salimans 2022); 0: none.
+        guidance_interval: First and last time at which guidance acts. At early times it reduces
+            variety (Kynkäänniemi et al. 2024).
+        class_dropout: Fraction of the training images without their class; guidance needs some.
+        black_threshold: Pixel values below it become 0, because a flow does not reach exact black.
+        time_mean: Mean of the logit-normal distribution of training times (Esser et al. 2024).
+        time_std: Its standard deviation.
+        average: Moving average of the weights, to sample with.
+        **training: As for `OneNetwork`.
     """
 
     steps: int
@@ -62,31 +59,28 @@ class Flow(OneNetwork, Generative):
         steps: Positive = 10,
         solver: Literal["euler", "heun"] = "heun",
         guidance: NonNegativeFloat = 0.0,
-        guided: tuple[Probability, Probability] = (0.0, 1.0),
-        untold: Share = 0.0,
-        black: Share = 0.0,
+        guidance_interval: tuple[Probability, Probability] = (0.0, 1.0),
+        class_dropout: Fraction = 0.0,
+        black_threshold: Fraction = 0.0,
         time_mean: float = 0.0,
-        time_spread: PositiveFloat = 1.0,
+        time_std: PositiveFloat = 1.0,
         average: Averaging = Averaging(decay=0.999),
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        schedule: Schedule = Schedule(),
+        **training: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(average, **training)
         size = prod(image_shape or ())
         self.set_shapes(image_shape, size, num_classes if conditional else None)
-        if guidance and not (self.num_classes and untold):
+        if guidance and not (self.num_classes and class_dropout):
             raise UserError(
-                "model.guidance needs data with classes, and model.untold above 0, such as 0.1, in "
-                "training: set it, or leave guidance at 0"
+                "model.guidance needs data with classes, and model.class_dropout above 0, such as "
+                "0.1, in training: set it, or leave guidance at 0"
             )
-        self.steps, self.solver, self.untold = steps, solver, untold
-        self.guidance, self.guided, self.black = guidance, guided, black
-        self.time_mean, self.time_spread = time_mean, time_spread
+        self.steps, self.solver, self.class_dropout = steps, solver, class_dropout
+        self.guidance, self.guidance_interval = guidance, guidance_interval
+        self.black_threshold = black_threshold
+        self.time_mean, self.time_std = time_mean, time_std
         trained = network(image_shape, self.num_classes or 0)
-        self.train_network(trained, average, optimizer, schedule)
-
-    sampler = OneNetwork.evaluated
+        self.set_network(trained)
 
     def loss(self, images: Tensor, labels: Tensor | None, noise: Tensor, times: Tensor) -> Tensor:
         """Mean squared error of the velocity at points between noise and images, both (B, ...).
@@ -94,20 +88,21 @@ class Flow(OneNetwork, Generative):
         The target's noise part cancels: what remains is the error of the clean image over 1 - t.
         """
         images, along = 2 * images - 1, times.view(-1, *[1] * (images.dim() - 1))
-        network = self.network if self.training else self.sampler
-        clean = network(torch.lerp(noise, images, along), times, self.told(labels, images))
-        return ((full_precision(clean) - images) / (1 - along).clamp(min=NEAREST)).square().mean()
+        clean = self.active(
+            torch.lerp(noise, images, along), times, self.class_vectors(labels, images)
+        )
+        return ((full_precision(clean) - images) / (1 - along).clamp(min=MIN_LEFT)).square().mean()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         count, device = len(images), images.device
-        noise = share_of(torch.randn, count, *self.image_shape, device=device)
-        times = share_of(torch.randn, count, device=device) * self.time_spread + self.time_mean
-        vectors = self.told(labels, images)
-        if self.untold:
-            hidden = share_of(torch.rand, count, device=device) < self.untold
-            vectors = vectors * ~hidden[:, None]
-        loss = self.loss(images, vectors, noise, times.sigmoid())
+        noise = draw_local(torch.randn, count, *self.image_shape, device=device)
+        times = draw_local(torch.randn, count, device=device) * self.time_std + self.time_mean
+        class_vectors = self.class_vectors(labels, images)
+        if self.class_dropout:
+            dropped = draw_local(torch.rand, count, device=device) < self.class_dropout
+            class_vectors = class_vectors * ~dropped[:, None]
+        loss = self.loss(images, class_vectors, noise, times.sigmoid())
         self.log_means({"loss": loss.detach()})
         return loss
 
@@ -118,28 +113,30 @@ class Flow(OneNetwork, Generative):
         loss = self.loss(images, labels, noise.view(images.shape), times)
         self.log_means_of_examples({"val/loss": loss}, len(images))
 
-    def velocity(self, points: Tensor, time: float, told: Tensor) -> Tensor:
-        """Returns the velocity of points (B, C, H, W) at a time, told the classes (B, K)."""
-        here, told = points.to(self.dtype), told.to(self.dtype)
+    def velocity(self, points: Tensor, time: float, class_vectors: Tensor) -> Tensor:
+        """Returns the velocity of points (B, C, H, W) at a time, given class vectors (B, K)."""
+        here, class_vectors = points.to(self.dtype), class_vectors.to(self.dtype)
         times = here.new_full(points.shape[:1], time)
-        clean = full_precision(self.sampler(here, times, told))
-        first, last = self.guided
+        clean = full_precision(self.eval_network(here, times, class_vectors))
+        first, last = self.guidance_interval
         if self.guidance and first <= time <= last:
-            untold = full_precision(self.sampler(here, times, torch.zeros_like(told)))
-            clean = clean + self.guidance * (clean - untold)
+            unconditional = full_precision(
+                self.eval_network(here, times, torch.zeros_like(class_vectors))
+            )
+            clean = clean + self.guidance * (clean - unconditional)
         return (clean - points) / (1 - time)
 
     def path(self, latents: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
         """Noise (B, latent_dim) -> itself and each step to images in [-1, 1], (B, C, H, W)."""
         points = full_precision(latents.to(self.dtype)).view(-1, *self.image_shape)
-        told = self.told(labels, points)
+        class_vectors = self.class_vectors(labels, points)
         yield points
         for step in range(self.steps):
             time, after = step / self.steps, (step + 1) / self.steps
-            first = self.velocity(points, time, told)
+            first = self.velocity(points, time, class_vectors)
             there = points + (after - time) * first
             if self.solver == "heun" and step + 1 < self.steps:  # at t = 1 there is no velocity
-                mean = (first + self.velocity(there, after, told)) / 2
+                mean = (first + self.velocity(there, after, class_vectors)) / 2
                 there = points + (after - time) * mean
             points = there
             yield points
@@ -148,4 +145,4 @@ class Flow(OneNetwork, Generative):
         """Noise (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
         (points,) = deque(self.path(latents, labels), maxlen=1)  # the last ones
         images = ((points + 1) / 2).clamp(0, 1)
-        return images.masked_fill(images < self.black, 0)
+        return images.masked_fill(images < self.black_threshold, 0)

@@ -1,4 +1,4 @@
-"""Logic gates: what one logistic unit can learn, and what takes a hidden layer."""
+"""Logic gates: models with one logistic unit, and with a hidden layer."""
 
 from typing import Any, Literal
 

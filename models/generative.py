@@ -1,4 +1,4 @@
-"""Models that draw images from noise: the contract that tools and callbacks rely on."""
+"""Base class of generative models: the interface that tools and callbacks use."""
 
 from typing import Literal, NamedTuple, TypeGuard
 
@@ -7,22 +7,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.base import Module, derive_seed
-from models.distributed import own_rows
+from models.distributed import local_rows
 from runtime.errors import UserError
 
 GRID_SIDE, GRID_COLUMNS = 5, 10  # of the sample grid: 5 x 5 images, or ten of each class
 
 
-class Draw(NamedTuple):
+class LatentBatch(NamedTuple):
     """Inputs of a generator for one batch of images."""
 
     latents: Tensor  # (B, latent_dim)
     labels: Tensor | None  # (B,); None for an unconditional model
-    places: Tensor  # (B,), the images' numbers among all that are drawn
+    indices: Tensor  # (B,), the images' numbers among all that are drawn
 
 
 class Generative(Module):
-    """A model that draws images from noise. Sample grids, scores and tools ask for nothing else.
+    """A model that generates images from latents. Sample grids, scores and tools need nothing else.
 
     A subclass calls `set_shapes` in `__init__` and writes `forward`. The base draws latents and
     labels, and makes the sample grid.
@@ -31,8 +31,8 @@ class Generative(Module):
     image_shape: tuple[int, ...]  # (C, H, W), or (2,) of points in the plane
     latent_dim: int  # numbers of one latent
     latent: Literal["gaussian", "uniform"] = "gaussian"  # uniform: on [0, 1)
-    num_classes: int | None = None  # None: it is not told a class
-    steps: int | None = None  # of a solver from latent to image; None: it draws at once
+    num_classes: int | None = None  # None: unconditional
+    steps: int | None = None  # of a solver from latent to image; None: one forward pass
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim), labels (B,) -> images (B, C, H, W) in [0, 1]."""
@@ -51,15 +51,15 @@ class Generative(Module):
         self.latent_dim = latent_dim
 
     @property
-    def sampler(self) -> nn.Module:
+    def eval_network(self) -> nn.Module:
         """The network to put into eval mode for sampling: a moving average if there is one."""
         return self
 
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor | None:
-        """Computes logits (B,) for "these images (B, C, H, W) are real"; None without a judge."""
+        """Computes D's logits (B,) for "these images (B, C, H, W) are real"; None without a D."""
         return None
 
-    def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def draw_latents(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draws on the CPU: latents (count, latent_dim) and, if conditional, labels (count,)."""
         draw = torch.rand if self.latent == "uniform" else torch.randn
         latents = draw(count, self.latent_dim, generator=random)
@@ -67,27 +67,28 @@ class Generative(Module):
             return latents, None
         return latents, torch.randint(self.num_classes, (count,), generator=random)
 
-    def draw_share(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draws for the global batch, and moves this rank's `count` of it to its device."""
-        latents, labels = self.draw(count * self.trainer.world_size, random)
-        share = slice(self.global_rank * count, (self.global_rank + 1) * count)
-        latents = latents[share].to(self.device, non_blocking=True)
+    def local_latents(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Draws latents of the global batch, and returns this rank's `count` rows on its device."""
+        latents, labels = self.draw_latents(count * self.trainer.world_size, random)
+        rows = slice(self.global_rank * count, (self.global_rank + 1) * count)
+        latents = latents[rows].to(self.device, non_blocking=True)
         if labels is not None:
-            labels = labels[share].to(self.device, non_blocking=True)
+            labels = labels[rows].to(self.device, non_blocking=True)
         return latents, labels
 
-    def with_classes(self, values: Tensor, labels: Tensor | None) -> Tensor:
-        """Adds the classes, as vectors, to values (B, N).
+    def append_class_vectors(self, values: Tensor, labels: Tensor | None) -> Tensor:
+        """Concatenates values (B, N) with class vectors.
 
-        They are about as long as the values, among which a plain one-hot vector would be lost.
+        These are scaled to about the norm of the values. A plain one-hot vector would have little
+        effect beside them.
         """
         if labels is None or self.num_classes is None:
             return values
         length: float = values.shape[1] ** 0.5
-        return torch.cat([values, length * self.told(labels, values)], dim=1)
+        return torch.cat([values, length * self.class_vectors(labels, values)], dim=1)
 
-    def told(self, labels: Tensor | None, like: Tensor) -> Tensor:
-        """Returns classes (B,), or mixtures of them (B, K), as vectors (B, K); None: zeros."""
+    def class_vectors(self, labels: Tensor | None, like: Tensor) -> Tensor:
+        """Returns labels (B,), or mixtures (B, K), as class vectors (B, K); zeros for None."""
         if labels is None or self.num_classes is None:
             return like.new_zeros(like.shape[0], self.num_classes or 0)
         if not labels.is_floating_point():
@@ -99,7 +100,7 @@ class Generative(Module):
 
         They are the same in each epoch, and do not depend on how many processes share a batch.
         """
-        total, own = own_rows(images)
+        total, own = local_rows(images)
         random = torch.Generator().manual_seed(derive_seed(0, batch_idx))
         latents = torch.randn(total, self.latent_dim, generator=random)[own].to(images)
         return latents, ((torch.arange(total) + 0.5) / total)[own].to(images)
@@ -117,15 +118,15 @@ class Generative(Module):
         """
         random = torch.Generator().manual_seed(self.seed)
         if self.num_classes is None:
-            return self.draw(GRID_SIDE**2, random)
-        latents, _ = self.draw(GRID_COLUMNS, random)
+            return self.draw_latents(GRID_SIDE**2, random)
+        latents, _ = self.draw_latents(GRID_COLUMNS, random)
         labels = torch.arange(self.num_classes).repeat_interleave(GRID_COLUMNS)
         return latents.repeat(self.num_classes, 1), labels
 
-    def predict_step(self, batch: Draw, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: LatentBatch, batch_idx: int) -> dict[str, Tensor]:
         """Images uint8 (B, C, H, W), positions, and P(real) (B,) and labels if there are any."""
         images = self(batch.latents, batch.labels)
-        found = {"images": to_pixels(images), "index": batch.places}
+        found = {"images": to_pixels(images), "index": batch.indices}
         if batch.labels is not None:
             found["labels"] = batch.labels
         logits = self.realness(images, batch.labels)
@@ -134,7 +135,8 @@ class Generative(Module):
 
 def is_generative(model: object) -> TypeGuard[Generative]:
     """Returns whether a model fulfils the contract of `Generative`."""
-    return all(hasattr(model, name) for name in ("image_shape", "latent_dim", "draw", "sampler"))
+    names = "image_shape", "latent_dim", "draw_latents", "eval_network"
+    return all(hasattr(model, name) for name in names)
 
 
 def to_pixels(images: Tensor) -> Tensor:

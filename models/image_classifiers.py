@@ -1,36 +1,38 @@
-"""A classifier of images, which augments its training images."""
+"""A classifier of images, and label-preserving augmentations for whole batches of images."""
 
-from functools import reduce
+import math
+from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.augmentation import Augmentation
 from models.base import NetworkCallable
 from models.classifier import Classifier
+from models.distributed import draw_local
 from models.networks import IMAGES, ResidualConvNet
-from runtime.ranges import NonNegative, NonNegativeFloat, Share
+from runtime.ranges import Fraction, NonNegative, NonNegativeFloat
 
 
 class ImageClassifier(Classifier):
-    """A classifier that moves and deforms its training images at random.
+    """A classifier with random geometric augmentation of its training images.
 
     Args:
         input_shape: (C, H, W) of the images.
         num_classes: Number of classes.
         network: From (input_shape, num_outputs) to the network.
         shift: Largest shift, in pixels.
-        rotation: Largest rotation, in degrees.
-        zoom: Largest relative change of height and of width.
-        shear: Largest slant, in columns per row.
+        rotation: Largest rotation about the center, in degrees.
+        zoom: Largest relative change of height and of width, independent of each other.
+        shear: Largest slant, in columns per row of distance from the center.
         flip: Mirror every other image, left to right; `auto`: follow `mirrors`.
         flip_in_evaluation: With `flip`, average the logits of each image and its mirror image.
-        shift_in_evaluation: Average the logits of each image and its copies that are moved by up to
-            so many pixels; 1: of nine, which takes nine times as long.
-        erase: Side in pixels of a square set to 0.
-        mirrors: The data set's answer to `flip: auto`: yes for clothes, no for digits.
+        shift_in_evaluation: Test-time augmentation: average the logits over all shifts by up to
+            this number of pixels; 1: nine shifts, which takes nine times as long.
+        erase: Side in pixels of a square set to 0, anywhere.
+        mirrors: The value for `flip: auto`, set by the data: true for clothes, false for digits.
         **classifier: As for `Classifier`.
     """
 
@@ -41,7 +43,7 @@ class ImageClassifier(Classifier):
         network: NetworkCallable = ResidualConvNet,
         shift: NonNegativeFloat = 0.0,
         rotation: NonNegativeFloat = 0.0,
-        zoom: Share = 0.0,
+        zoom: Fraction = 0.0,
         shear: NonNegativeFloat = 0.0,
         flip: bool | Literal["auto"] = False,
         flip_in_evaluation: bool = False,
@@ -67,7 +69,7 @@ class ImageClassifier(Classifier):
         return reduce(torch.add, map(super().forward, views)) / len(views)
 
     def _moved(self, images: Tensor) -> list[Tensor]:
-        """Returns images (B, C, H, W) at all shifts, with zeros where nothing moves in."""
+        """Returns images (B, C, H, W) at all shifts, padded with zeros."""
         largest = self.shift_in_evaluation
         if not largest:
             return [images]
@@ -77,3 +79,76 @@ class ImageClassifier(Classifier):
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self.augmentation(inputs)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Moves and deforms images at random; each amount is uniform in both directions.
+
+    Random numbers come from torch's global generator of the images' device, for the global batch.
+    For the amounts see `ImageClassifier`.
+    """
+
+    shift: float = 0.0
+    rotation: float = 0.0
+    zoom: float = 0.0
+    shear: float = 0.0
+    flip: bool = False
+    erase: int = 0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        if self.shift or self.rotation or self.zoom or self.shear or self.flip:
+            images = transform(images, self.draw_matrices(images))
+        return erase(images, self.erase) if self.erase else images
+
+    def draw_matrices(self, images: Tensor) -> Tensor:
+        """Draws random matrices (B, 2, 3) for `transform`."""
+        count, device = len(images), images.device
+        random = draw_local(_rand_by_number, count, 6, device=device).T * 2 - 1
+        angle = random[0] * math.radians(self.rotation)
+        cos, sin, shear = angle.cos(), angle.sin(), random[1] * self.shear
+        across, down = 1 + random[2] * self.zoom, 1 + random[3] * self.zoom
+        if self.flip:
+            across = across * torch.where(
+                draw_local(torch.rand, count, device=device) < 0.5, -1.0, 1.0
+            )
+        x, y = random[4] * self.shift, random[5] * self.shift
+        rows = [
+            torch.stack([cos * across, (cos * shear - sin) * down, x], dim=1),
+            torch.stack([sin * across, (sin * shear + cos) * down, y], dim=1),
+        ]
+        return torch.stack(rows, dim=1)
+
+
+def _rand_by_number(shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Draws (N, 6), all of the first number first, as the first version of this project did."""
+    return torch.rand(shape[::-1], device=device).T
+
+
+def transform(images: Tensor, matrices: Tensor) -> Tensor:
+    """Resamples images (B, C, H, W), bilinearly, with zeros beyond the edges.
+
+    The matrices (B, 2, 3) map each pixel of the result to its origin in the image, both in pixels
+    right of and below the center.
+    """
+    height, width = images.shape[2:]
+    with torch.autocast(images.device.type, enabled=False):  # bf16 cannot tell pixels apart
+        half = torch.tensor([width / 2, height / 2], device=images.device)
+        scale = torch.cat([half, half.new_ones(1)])
+        matrices = matrices * scale / half.view(2, 1)  # pixels -> [-1, 1]
+        grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+
+
+def erase(images: Tensor, size: int) -> Tensor:
+    """Sets a square anywhere in each image (B, C, H, W) to 0: DeVries and Taylor 2017, cutout."""
+    height, width = images.shape[2:]
+    count, device = len(images), images.device
+    top = draw_local(partial(torch.randint, height), count, 1, device=device) - size // 2
+    left = draw_local(partial(torch.randint, width), count, 1, device=device) - size // 2
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    in_rows = (rows >= top) & (rows < top + size)  # (B, H)
+    in_columns = (columns >= left) & (columns < left + size)  # (B, W)
+    inside = in_rows[:, :, None] & in_columns[:, None, :]
+    return images.masked_fill(inside[:, None], 0.0)

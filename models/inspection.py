@@ -11,10 +11,10 @@ from torchvision.transforms.functional import gaussian_blur
 
 from runtime.errors import UserError
 
-READABLE = 5  # least side of a filter whose picture shows a shape
+MIN_FILTER_SIDE = 5  # least side of a filter whose picture shows a shape
 
 
-def maximize(
+def maximize_units(
     network: nn.Module,
     layer_name: str,
     input_shape: Sequence[int],
@@ -46,7 +46,7 @@ def maximize(
             not depend on exact positions (Mordvintsev et al. 2015, "Inceptionism").
         blur: Standard deviation in pixels of a Gaussian that smooths the image after each step
             (Yosinski et al. 2015, "Understanding neural networks through deep visualization").
-        l2: Share by which the input shrinks towards 0 at each step: L2 decay.
+        l2: L2 decay: fraction by which the input shrinks towards 0 at each step.
         seed: Seed of the noise and the jitter.
         bounds: The valid range of inputs, kept at every step.
         most: Only the layer's first units, at most this many.
@@ -118,7 +118,7 @@ def first_layer_filters(network: nn.Module, input_shape: Sequence[int]) -> Tenso
             found = layer.weight.unflatten(1, tuple(input_shape))
         if found is not None:
             filters = found.detach().float().mean(dim=1)
-            return filters if min(filters.shape[1:]) >= READABLE else None
+            return filters if min(filters.shape[1:]) >= MIN_FILTER_SIDE else None
     return None
 
 
@@ -131,7 +131,7 @@ def occlusion_map(
     stride: int,
     fill: float,
 ) -> Tensor:
-    """Computes the probability of the true class while a grey square covers each place in turn.
+    """Computes the probability of the true class with a grey square at each position.
 
     Zeiler and Fergus 2013, "Visualizing and understanding convolutional networks", section 4.2.
 

@@ -1,4 +1,4 @@
-"""A classifier of Iris flowers that varies its training flowers as their species vary."""
+"""A classifier of iris flowers, with within-class noise as augmentation."""
 
 import math
 from typing import Any

@@ -86,18 +86,18 @@ class _GradientInChannelsLast(torch.autograd.Function):
 
 
 class MinibatchStd(nn.Module):
-    """Adds a channel: how much a few images of a batch differ (Karras et al. 2018, section 3).
+    """Adds a channel: the standard deviation over groups of images (Karras et al. 2018, 3).
 
-    So a discriminator sees that generated images are too much alike. Groups consist of images that
-    follow each other in a process's own batch.
+    So a discriminator detects generated images that are too similar. Groups consist of consecutive
+    images in a process's own batch.
     """
 
     GROUP = 4
-    sets = 1  # see `in_sets`
+    joined = 1  # see `joined_batches`
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C + 1, H, W)."""
-        count = len(features) // self.sets
+        count = len(features) // self.joined
         group = next(g for g in range(self.GROUP, 0, -1) if count % g == 0)
         groups = full_precision(features).unflatten(0, (len(features) // group, group))
         centered = groups - groups.mean(dim=1, keepdim=True)  # `var` takes three times as long here
@@ -108,20 +108,20 @@ class MinibatchStd(nn.Module):
 
 
 @contextmanager
-def in_sets(network: nn.Module, sets: int) -> Iterator[None]:
-    """Tells the layers of a network that a batch consists of so many joined batches.
+def joined_batches(network: nn.Module, joined: int) -> Iterator[None]:
+    """Tells the layers of a network how many batches are joined in one.
 
-    Layers with an attribute `sets` never compare images of two of these batches, and draw random
+    Layers with an attribute `joined` never compare images of two of these batches, and draw random
     numbers for each of them.
     """
-    layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "sets")]
+    layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "joined")]
     for layer in layers:
-        layer.sets = sets
+        layer.joined = joined
     try:
         yield
     finally:
         for layer in layers:
-            layer.sets = 1
+            layer.joined = 1
 
 
 def full_precision(values: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def spectral_normalize_(network: nn.Module) -> None:
 
 
 def use_channels_last_(network: nn.Module) -> None:
-    """Stores a network's weights channels last, a layout that its images then take over."""
+    """Stores a network's weights in channels-last layout, which its feature maps then also have."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -1,4 +1,4 @@
-"""Muon: an optimizer that steps equally far in every direction of a weight matrix."""
+"""Muon: an optimizer with orthogonalized steps for weight matrices."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,13 +16,13 @@ class MuonWithAdam(Optimizer):
     layers").
 
     Momentum U S V' of a matrix becomes U V', so that rare directions are learned as fast as
-    frequent ones. A convolution's weights (out, in, h, w) are a matrix (out, in h w). What is a
-    vector, biases and the weights of norms, is stepped by Adam.
+    frequent ones. A convolution's weights (out, in, h, w) are a matrix (out, in h w). Vectors, such
+    as biases and the weights of norms, are optimized by Adam.
 
     Args:
         params: Parameters.
         lr: Learning rate of matrices.
-        momentum: Share of the old momentum that a step keeps.
+        momentum: Fraction of the old momentum that a step keeps.
         vector_lr: Learning rate of vectors.
         betas: Adam's two averages, for vectors.
         weight_decay: Matrices shrink by lr times this in a step (Loshchilov and Hutter 2019).
@@ -107,10 +107,10 @@ class MuonWithAdam(Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Returns U V' for each matrix U S V' (N, rows, columns), but for a factor of .7 to 1.2.
+    """Returns U V' for each matrix U S V' (N, rows, columns), up to a factor of 0.7 to 1.2.
 
-    Newton-Schulz iterations x <- (a + b x x' + c (x x')^2) x. Because all factors commute, they are
-    collected for the smaller of both sides, and the matrix itself is multiplied but twice.
+    Newton-Schulz iterations x <- (a + b x x' + c (x x')^2) x. All factors commute, so they are
+    multiplied with each other first, at the size of the shorter side.
     """
     a, b, c = COEFFICIENTS
     found = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)

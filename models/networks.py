@@ -16,7 +16,7 @@ from models.base import eval_mode
 from models.fast_layers import Dropout, Linear, MaxPool2d
 from models.layers import use_channels_last_
 from runtime.errors import UserError
-from runtime.ranges import NonNegative, Positive, PositiveFloat, Share
+from runtime.ranges import Fraction, NonNegative, Positive, PositiveFloat
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -55,16 +55,16 @@ class Shapes(NamedTuple):
             )
 
 
-LARGEST = 1 << 20
-ANY = range(1, LARGEST)
+MAX_SIZE = 1 << 20
+ANY = range(1, MAX_SIZE)
 VECTORS = Shapes("lists of numbers", (ANY,))
 IMAGES = Shapes("images (C, H, W)", (ANY, ANY, ANY))
 LECTURE_IMAGES = Shapes("1 x 28 x 28 images, as on the slides", ((1,), (28,), (28,)))
 
 
 def images_from(side: int) -> Shapes:
-    """Returns the shapes of images of any channels with at least so many pixels a side."""
-    sides = range(side, LARGEST)
+    """Returns the shapes of images with any channels and at least this many pixels a side."""
+    sides = range(side, MAX_SIZE)
     return Shapes(f"images of {side} x {side} pixels or more", (ANY, sides, sides))
 
 
@@ -104,7 +104,7 @@ class FeedForward(nn.Sequential):
         num_outputs: Units of the last layer, which has no activation.
         hidden: Units of each hidden layer; one number: of the only one; 0: no hidden layer.
         activation: Of the hidden layers, see `activation_layer`.
-        dropout: Share of the units of each hidden layer that a training step sets to 0.
+        dropout: Probability with which a unit of a hidden layer is set to 0 in training.
         batch_norm: Normalize each hidden layer before its activation.
     """
 
@@ -114,7 +114,7 @@ class FeedForward(nn.Sequential):
         num_outputs: int,
         hidden: NonNegative | Sequence[NonNegative] = 128,
         activation: str = "sigmoid",
-        dropout: Share = 0.0,
+        dropout: Fraction = 0.0,
         batch_norm: bool = False,
     ) -> None:
         units = ([hidden] if hidden else []) if isinstance(hidden, int) else hidden
@@ -236,7 +236,7 @@ class ResidualConvNet(nn.Sequential):
         input_shape: (C, H, W), at least 8 x 8 pixels.
         num_outputs: Number of outputs.
         width: Channels of the first layer; later layers have three and six times as many.
-        dropout: Share of the features that a training step sets to 0 before the last layer.
+        dropout: Fraction of the features that a training step sets to 0 before the last layer.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class ResidualConvNet(nn.Sequential):
         input_shape: tuple[int, ...],
         num_outputs: int,
         width: Positive = 32,
-        dropout: Share = 0.0,
+        dropout: Fraction = 0.0,
     ) -> None:
         images_from(8).check(input_shape, "model.network: ResidualConvNet", "use FeedForward")
         middle, last = 3 * width, 6 * width
@@ -263,7 +263,7 @@ class ResidualConvNet(nn.Sequential):
 
 
 class ResNet9(nn.Sequential):
-    """A residual network that begins at full size, for fabrics and other fine parts.
+    """A residual network whose first layers have full resolution, for textures.
 
     After Page 2018, "How to train your ResNet": images (B, C, H, W) -> logits (B, num_outputs)
     through eight convolutions and a dense layer.
@@ -272,7 +272,7 @@ class ResNet9(nn.Sequential):
         input_shape: (C, H, W), at least 8 x 8 pixels.
         num_outputs: Number of outputs.
         width: Channels of the first layer. They double with each halving of height and width.
-        dropout: Share of the features that a training step sets to 0 before the last layer.
+        dropout: Fraction of the features that a training step sets to 0 before the last layer.
     """
 
     def __init__(
@@ -280,7 +280,7 @@ class ResNet9(nn.Sequential):
         input_shape: tuple[int, ...],
         num_outputs: int,
         width: Positive = 24,
-        dropout: Share = 0.0,
+        dropout: Fraction = 0.0,
     ) -> None:
         images_from(8).check(input_shape, "model.network: ResNet9", "use FeedForward")
         half, quarter, eighth = 2 * width, 4 * width, 8 * width
@@ -314,7 +314,7 @@ class VGG16(nn.Sequential):
         width: Factor on all channels and on `hidden`; 0.25 takes a sixteenth of the work.
         hidden: Units of the two hidden dense layers.
         batch_norm: Normalize after each convolution, without which it hardly starts to learn.
-        dropout: Share of the hidden dense units that a training step sets to 0.
+        dropout: Probability with which a hidden dense unit is set to 0 in training.
     """
 
     def __init__(
@@ -324,7 +324,7 @@ class VGG16(nn.Sequential):
         width: PositiveFloat = 1.0,
         hidden: Positive = 4096,
         batch_norm: bool = True,
-        dropout: Share = 0.5,
+        dropout: Fraction = 0.5,
     ) -> None:
         IMAGES.check(input_shape, "model.network: VGG16", "use FeedForward")
         current, *sides = input_shape

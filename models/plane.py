@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from models.networks import FeedForward, Shapes
-from models.unet import sines
+from models.unet import time_embedding
 from runtime.ranges import Positive
 
-NEAR = 4.0  # how much larger layers see the plane, so that they can tell close points apart
-POINTS = Shapes("points in the plane", ((2,),))
+SCALE = 4.0  # factor on coordinates, so that layers can separate close points
+PLANE_POINTS = Shapes("points in the plane", ((2,),))
 REMEDY = "choose --data Points, or a network of images"
 
 
@@ -24,11 +24,11 @@ class PlaneGenerator(FeedForward):
     def __init__(
         self, input_dim: int, image_shape: tuple[int, ...], hidden: Positive = 128
     ) -> None:
-        POINTS.check(image_shape, "model: PlaneGenerator", REMEDY)
+        PLANE_POINTS.check(image_shape, "model: PlaneGenerator", REMEDY)
         super().__init__((input_dim,), 2, (hidden, hidden), "relu")
 
     def forward(self, features: Tensor) -> Tensor:
-        return 0.5 + super().forward(features) / NEAR
+        return 0.5 + super().forward(features) / SCALE
 
 
 class PlaneTrunk(nn.Sequential):
@@ -40,11 +40,11 @@ class PlaneTrunk(nn.Sequential):
     """
 
     def __init__(self, image_shape: tuple[int, ...], hidden: Positive = 128) -> None:
-        POINTS.check(image_shape, "model: PlaneTrunk", REMEDY)
+        PLANE_POINTS.check(image_shape, "model: PlaneTrunk", REMEDY)
         super().__init__(*FeedForward((2,), hidden, (hidden,), "relu"), nn.ReLU())
 
     def forward(self, points: Tensor) -> Tensor:
-        return super().forward(NEAR * (2 * points - 1))
+        return super().forward(SCALE * (2 * points - 1))
 
 
 class PlaneVelocity(nn.Module):
@@ -52,7 +52,7 @@ class PlaneVelocity(nn.Module):
 
     Args:
         image_shape: (2,).
-        num_classes: Number of classes; 0: it is not told a class.
+        num_classes: Number of classes; 0: unconditional.
         hidden: Units of each of three hidden layers.
     """
 
@@ -60,11 +60,13 @@ class PlaneVelocity(nn.Module):
         self, image_shape: tuple[int, ...], num_classes: int, hidden: Positive = 128
     ) -> None:
         super().__init__()
-        POINTS.check(image_shape, "model: PlaneVelocity", REMEDY)
-        told = sines(torch.zeros(1)).shape[1] + num_classes
-        self.layers = FeedForward((2 + told,), 2, [hidden] * 3, "relu")
+        PLANE_POINTS.check(image_shape, "model: PlaneVelocity", REMEDY)
+        dim = time_embedding(torch.zeros(1)).shape[1] + num_classes
+        self.layers = FeedForward((2 + dim,), 2, [hidden] * 3, "relu")
 
     def forward(self, points: Tensor, times: Tensor, classes: Tensor) -> Tensor:
-        """Returns clean points, written as the step that leads there: 0 at the end."""
-        moves = self.layers(torch.cat([NEAR * points, sines(times).to(points), classes], dim=1))
+        """Returns the clean points, as points plus a step that is 0 at t = 1."""
+        moves = self.layers(
+            torch.cat([SCALE * points, time_embedding(times).to(points), classes], dim=1)
+        )
         return points + (1 - times[:, None]) * moves

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from models.base import NetworkCallable
 from models.image_classifiers import ImageClassifier
-from models.schedule import build_optimizer
+from models.training import build_optimizer
 from runtime.errors import UserError
 from runtime.ranges import Positive, Probability
 

@@ -1,6 +1,6 @@
 """Regression: one hidden layer that approximates a function."""
 
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -8,11 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torchmetrics import MaxMetric
 
-from models.averaging import Averaging
 from models.base import NetworkCallable
 from models.networks import OneHiddenLayer, check_fit
-from models.one_network import OneNetwork
-from models.schedule import Schedule
+from models.training import OneNetwork
 from runtime.errors import UserError
 
 
@@ -27,8 +25,8 @@ class FunctionMLP(OneNetwork):
         input_shape: (m,), the number of variables.
         network: From (input_shape, num_outputs) to the network, whose activation is phi.
         optimizer: From parameters to an optimizer.
-        schedule: The learning rate over the run.
         num_classes: None, because data with classes are for a classifier.
+        **training: As for `OneNetwork`.
     """
 
     def __init__(
@@ -36,11 +34,10 @@ class FunctionMLP(OneNetwork):
         input_shape: tuple[int, ...] = (1,),
         network: NetworkCallable = OneHiddenLayer,
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.01),
-        schedule: Schedule = Schedule(),
         num_classes: int | None = None,
+        **training: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(optimizer=optimizer, **training)
         if num_classes is not None:
             raise UserError(
                 f"FunctionMLP learns the values of a function, and the data have {num_classes} "
@@ -49,13 +46,13 @@ class FunctionMLP(OneNetwork):
         self.input_shape = tuple(input_shape)
         built = network(self.input_shape, 1)
         check_fit(built, self.input_shape, 1)
-        self.train_network(built, Averaging(), optimizer, schedule)
+        self.set_network(built)
         self.example_input_array = torch.zeros(2, *input_shape)
         self.sup_error = nn.ModuleDict({"val": MaxMetric(), "test": MaxMetric()})
 
     def forward(self, points: Tensor) -> Tensor:
         """Points (B, m) -> values (B, 1)."""
-        return self.network(points.to(self.dtype))
+        return self.active(points.to(self.dtype))
 
     def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Computes a batch's mean squared error, and returns its targets and predictions (B, 1)."""

@@ -1,4 +1,4 @@
-"""Sampling: images for given latents, and the latents of many images as a function of a seed."""
+"""Sampling: images for given latents, and seeded latents of many images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 
 from models.base import derive_seed, eval_mode
-from models.generative import Draw, Generative
+from models.generative import Generative, LatentBatch
 
 
 @torch.no_grad()
-def sample(
+def generate(
     model: Generative, latents: Tensor, labels: Tensor | None = None, batch_size: int = 500
 ) -> Tensor:
     """Draws images (N, C, H, W) in [0, 1] for latents (N, latent_dim), in eval mode."""
-    with eval_mode(model.sampler):
+    with eval_mode(model.eval_network):
         parts = [slice(i, i + batch_size) for i in range(0, len(latents), batch_size)]
         batches = [model(latents[p], None if labels is None else labels[p]) for p in parts]
     return torch.cat(batches).float()
 
 
-class Draws:
-    """Latents and labels of many images, block by block, as a function of seed and place.
+class LatentBatches:
+    """Latents and labels of many images, block by block, as a function of seed and index.
 
     Image number i does not depend on how many images are drawn or on which process draws it.
     Labels cycle through the classes that are given, so each of them is drawn equally often.
@@ -31,8 +31,8 @@ class Draws:
         count: Number of images over all processes together.
         seed: Seed of the latents.
         classes: The classes to draw, in turn; None: all.
-        first: The place of the first image, a multiple of `BLOCK`.
-        rank: This process among `world_size`, which share the blocks or, if these are few, images.
+        first: The index of the first image, a multiple of `BLOCK`.
+        rank: This process of `world_size`. Processes share the blocks, or rows of a few blocks.
         world_size: The number of processes.
     """
 
@@ -60,16 +60,16 @@ class Draws:
         self.classes = None if known is None else torch.as_tensor(turns).cpu()
 
     def __len__(self) -> int:
-        return sum(len(self._places(start)) > 0 for start in self.starts)
+        return sum(len(self._indices(start)) > 0 for start in self.starts)
 
-    def _places(self, start: int) -> Tensor:
+    def _indices(self, start: int) -> Tensor:
         return torch.arange(start, min(start + self.BLOCK, self.end))[self.rows]
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[LatentBatch]:
         for start in self.starts:
             random = torch.Generator().manual_seed(derive_seed(self.seed, start // self.BLOCK))
-            latents, _ = self.model.draw(self.BLOCK, random)
-            places = self._places(start)
-            labels = None if self.classes is None else self.classes[places % len(self.classes)]
-            if len(places):
-                yield Draw(latents[places - start], labels, places)
+            latents, _ = self.model.draw_latents(self.BLOCK, random)
+            indices = self._indices(start)
+            labels = None if self.classes is None else self.classes[indices % len(self.classes)]
+            if len(indices):
+                yield LatentBatch(latents[indices - start], labels, indices)

@@ -20,29 +20,28 @@ from torch.nn.functional import one_hot
 from torchvision.transforms.functional import to_pil_image
 
 from callbacks.function_fit import probability_surface
-from callbacks.results import class_names
-from commands import lightning_run
-from commands.loading import RUNS, load
-from commands.runs import logged_by
+from commands.fit import lightning_run
 from commands.terminal import without_irrelevant_messages
-from datamodules.frame import Frame, to_frame
 from datamodules.gates import GATES, Gates
-from figures.functions import draw_surface
+from datamodules.input_spec import InputSpec, class_names, match_spec
+from figures.functions import plot_surface
 from models.base import Module
 from models.classifier import is_classifier
 from models.gates import GateLogistic, GateMLP
 from models.generative import is_generative, to_pixels
-from models.sampling import Draws, sample
+from models.sampling import LatentBatches, generate
 from pages.live import add_training, stop_all
+from results import RUNS, Run, find_runs
+from results.tables import names_of
 from runtime.errors import UserError, printable
 from runtime.files import ROOT
 from runtime.ranges import Port
 
-HOST = "127.0.0.1"  # nobody else on the network can see the page
-NAMES = (HOST, "localhost")
+HOST = "127.0.0.1"  # not reachable from other machines
+HOST_NAMES = (HOST, "localhost")
 MOST_BYTES, MOST_PIXELS = 4_000_000, 4_000_000  # of a request; of a picture in it
-MOST = 40  # runs that are looked at, the newest
-SIDE, BRUSH = 280, 12  # pixels of the canvas, ten times those of a digit; half a stroke's width
+MAX_MODELS = 40  # newest runs that are loaded
+CANVAS, BRUSH = 280, 12  # pixels of the canvas, ten times those of a digit; half a stroke's width
 SYMBOLS = {  # of a gate's parameters, by their number
     3: ["w₁", "w₂", "b"],
     9: ["u₁₁", "u₁₂", "u₂₁", "u₂₂", "c₁", "c₂", "w₁", "w₂", "b"],
@@ -51,8 +50,9 @@ FORMULAS = {
     3: "P(1) = σ(w₁ x₁ + w₂ x₂ + b)",
     9: "h₁ = φ(u₁₁ x₁ + u₁₂ x₂ + c₁), h₂ = φ(u₂₁ x₁ + u₂₂ x₂ + c₂), P(1) = σ(w₁ h₁ + w₂ h₂ + b)",
 }
-LIMIT = 20.0  # of a weight's slider
-SMALL: dict[str, tuple[str, dict[str, Any]]] = {  # config and options, to train where there is none
+SLIDER_LIMIT = 20.0  # of a weight's slider
+# Config and options, to train where there is none
+SMALL_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "classifier": ("mnist_cnn.yaml", {"data.dataset": "digits", "trainer.max_epochs": 5}),
     "generator": ("cgan.yaml", {"data.dataset": "digits", "trainer.max_steps": 200}),
     "gate": ("gates.yaml", {}),
@@ -80,68 +80,65 @@ def demo(runs: list[Path] | None = None, port: Port = 7860, trust: bool = False)
         runs: Run folders, or folders of them. By default `runs`, where small models are trained if
             there are none.
         port: Port of this machine, which no other machine can reach.
-        trust: Import the classes that checkpoints name, whoever wrote them.
+        trust: Import the classes that checkpoints name, also if their authors are unknown.
     """
     if find_spec("gradio") is None:
         raise UserError('demo needs Gradio: pip install -e ".[demo]"')
-    found = find([RUNS] if runs is None else runs, trust)
+    found = load_models([RUNS] if runs is None else runs, trust)
     if runs is None:
-        for kind in (kind for kind in SMALL if not found[kind]):
-            found[kind][f"small {kind}"] = train(kind)
+        for kind in (kind for kind in SMALL_MODELS if not found[kind]):
+            found[kind][f"small {kind}"] = train_small_model(kind)
     with tempfile.TemporaryDirectory(prefix="ladder-demo-") as folder:  # pictures of the page
         os.environ.update(OFFLINE, GRADIO_TEMP_DIR=folder)
         with without_irrelevant_messages():
             try:
-                serve(build(found), port)
+                serve(build_page(found), port)
             finally:
                 stop_all()
 
 
-def find(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
+def load_models(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
     """Loads the newest models of each kind in and below folders; prints why a run is left out.
 
     Generators begin with the one whose samples had the lowest Frechet distance in its training.
     """
-    times: dict[Path, float] = {}
     for folder in folders:
         if not folder.is_dir() and folder != RUNS:
             raise UserError(f"--runs {folder}: there is no such folder")
-        for path in folder.glob("**/checkpoints/[!.]*.ckpt"):
-            run = path.parent.parent
-            times[run] = max(times.get(run, 0.0), path.lstat().st_mtime)
-    found: dict[str, Models] = {kind: {} for kind in SMALL}
-    newest = sorted(times, key=times.__getitem__, reverse=True)[:MOST]
+    times = {run: time_of(run) for run in find_runs(folders)}
+    newest = sorted(filter(times.get, times), key=times.__getitem__, reverse=True)[:MAX_MODELS]
+    names = names_of(newest)
+    found: dict[str, Models] = {kind: {} for kind in SMALL_MODELS}
     for run in sorted(newest, key=distance_of):
         try:
             with warnings.catch_warnings(action="ignore"):  # the reason is printed below
-                model = load(run, trust)
+                model = Run(run, trust=trust).model()
         except Exception as error:  # files that others made can fail in any way
             reason = " ".join(str(error).split()) or type(error).__name__
             print(printable(f"{run} is left out: {reason}"))
             continue
         if kind := kind_of(model):
-            found[kind][name_of(run, found[kind])] = model
+            found[kind][names[run]] = model
     return found
 
 
-def name_of(run: Path, taken: Models) -> str:
-    """Returns the end of a run's path, its last two parts or as many as no other model has."""
-    parts = run.absolute().parts
-    names = (Path(*parts[-k:]).as_posix() for k in range(2, len(parts) + 1))
-    return next((name for name in names if name not in taken), str(run))
+def time_of(run: Path) -> float:
+    """Returns when a run has saved its newest checkpoint; 0 if it has none."""
+    saved = run.glob("checkpoints/[!.]*.ckpt")
+    return max((path.lstat().st_mtime for path in saved), default=0.0)
 
 
 def distance_of(run: Path) -> float:
     """Returns the lowest Frechet distance that a run has logged; infinite if it has none."""
     try:
-        lowest = float(logged_by(run)["val/frechet"].min())
+        lowest = float(Run(run).curves()["val/frechet"].min())
     except Exception:  # files that others made can fail in any way
         return math.inf
     return lowest if math.isfinite(lowest) else math.inf
 
 
 def kind_of(model: Any) -> str:
-    """Returns the kind of a model, which decides its tab; empty if none shows it."""
+    """Returns the kind of a model, which selects its tab; empty if there is no tab for it."""
     if is_generative(model):
         return "generator" if len(model.image_shape) == 3 else ""
     if not is_classifier(model) or len(model.input_shape) == 3:
@@ -150,29 +147,29 @@ def kind_of(model: Any) -> str:
     return "gate" if is_gate and len(weights_of(model)) in SYMBOLS else ""
 
 
-def train(kind: str) -> Module:
+def train_small_model(kind: str) -> Module:
     """Trains a small model of a kind, unless this was done before, and loads it."""
     folder = RUNS / f"demo-{kind}"
     if not any(folder.glob("**/checkpoints/*.ckpt")):
         print(f"There is no {kind} in {RUNS}: training a small one first.")
-        config, options = SMALL[kind]
+        config, options = SMALL_MODELS[kind]
         place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
         lightning_run.train(ROOT / "configs" / config, {**options, **place})
-    return load(folder)
+    return Run.find(folder).model()
 
 
 def own_page_only(app: Any, port: int) -> Any:
     """Wraps an app of starlette, which then refuses requests of other pages, and large ones."""
     from starlette.responses import Response
 
-    own = (None, *(f"http://{name}:{port}".encode() for name in NAMES))
+    own = (None, *(f"http://{name}:{port}".encode() for name in HOST_NAMES))
 
     async def checked(scope: Any, receive: Any, send: Any) -> None:
         headers, answer = dict(scope.get("headers", ())), app
         if headers.get(b"origin") not in own:
             answer = Response(status_code=403)
         elif b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > MOST_BYTES:
-            answer = Response(status_code=413)  # also to a length that is not said, as no page does
+            answer = Response(status_code=413)  # also if the length is not given, which pages give
         await answer(scope, receive, send)
 
     return checked
@@ -190,12 +187,12 @@ def serve(page: Any, port: int) -> None:
         return Response(status_code=400)
 
     # Otherwise a foreign page in the same browser could reach this one under its own host name.
-    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=NAMES)
+    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=HOST_NAMES)
     app: dict[str, Any] = {
         "middleware": [own_names, Middleware(own_page_only, port=port)],
-        "exception_handlers": {ClientDisconnect: forget},  # a page is closed amid an upload
+        "exception_handlers": {ClientDisconnect: forget},  # a page was closed during an upload
     }
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow's error comes at twice as many
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow raises an error at twice this number
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
     try:
         page.queue(default_concurrency_limit=1, max_size=20).launch(
@@ -212,7 +209,7 @@ def serve(page: Any, port: int) -> None:
     page.block_thread()
 
 
-def build(found: dict[str, Models]) -> Any:
+def build_page(found: dict[str, Models]) -> Any:
     """Builds the page."""
     import gradio as gr
 
@@ -237,49 +234,51 @@ def build(found: dict[str, Models]) -> Any:
 
 
 def add_classifiers(page: Any, models: Models) -> None:
-    """Adds a canvas, and beside it what a classifier of images says."""
+    """Adds a canvas, and beside it the probabilities of an image classifier."""
     import gradio as gr
 
     names = [*models]
     # With a background, the canvas can be drawn on at once, without a click on its brush.
-    white = Image.new("RGB", (SIDE, SIDE), "white")
+    white = Image.new("RGB", (CANVAS, CANVAS), "white")
     paper: Any = {"background": white, "layers": [], "composite": None}
     with gr.Row():
-        with gr.Column(scale=0, min_width=SIDE + 100):
+        with gr.Column(scale=0, min_width=CANVAS + 100):
             canvas = gr.Sketchpad(
                 paper, brush=gr.Brush(BRUSH, ["#000000"], color_mode="fixed"), layers=False,
-                sources=[], transforms=[], canvas_size=(SIDE, SIDE), fixed_canvas=True,
+                sources=[], transforms=[], canvas_size=(CANVAS, CANVAS), fixed_canvas=True,
                 image_mode="RGBA", label="Draw here", buttons=[], elem_id="canvas",
             )  # fmt: skip
         with gr.Column():
             chosen = gr.Dropdown(names, value=names[0], label="Classifier, the newest first")
             with gr.Row():
                 answer = gr.Label(num_top_classes=10, label="Probability", elem_id="answer")
-                seen = gr.Image(label="The network gets", height=SIDE, buttons=[], elem_id="seen")
-    show = partial(classify, models), [chosen, canvas], [answer, seen]
+                seen = gr.Image(label="The network gets", height=CANVAS, buttons=[], elem_id="seen")
+    show = partial(classify_drawing, models), [chosen, canvas], [answer, seen]
     gr.on([chosen.input, canvas.input], *show, **LATEST)
     canvas.clear(lambda: paper, None, canvas).then(*show, **LATEST)
 
 
 @torch.no_grad()
-def classify(models: Models, name: str, drawing: Any) -> tuple[dict[str, float] | None, Any]:
+def classify_drawing(
+    models: Models, name: str, drawing: Any
+) -> tuple[dict[str, float] | None, Any]:
     """Returns the probability of each class for a drawing, and the image that the network gets.
 
     The drawing becomes black ink on paper, which is brought to the form of the training images.
     """
     model: Any = models[name]
     layers = drawing["layers"] if drawing else []  # RGBA (H, W, 4)
-    ink = np.max([np.zeros((SIDE, SIDE)), *(layer[:, :, 3] / 255 for layer in layers)], axis=0)
+    ink = np.max([np.zeros((CANVAS, CANVAS)), *(layer[:, :, 3] / 255 for layer in layers)], axis=0)
     if not ink.any():
         return None, None
-    frame = model.frame or Frame(model.input_shape, 255.0)
-    pixels, _ = to_frame(Image.fromarray((255 * (1 - ink)).astype(np.uint8)), frame)
-    probabilities = model.probabilities(pixels[None].float() / frame.scale)[0].tolist()
-    names = class_names(frame, model.num_classes)
+    spec = model.input_spec or InputSpec(model.input_shape, 255.0)
+    pixels, _ = match_spec(Image.fromarray((255 * (1 - ink)).astype(np.uint8)), spec)
+    probabilities = model.probabilities(pixels[None].float() / spec.scale)[0].tolist()
+    names = class_names(spec, model.num_classes)
     return dict(zip(names, probabilities, strict=True)), enlarged(pixels)
 
 
-def enlarged(image: Tensor, side: int = SIDE) -> Image.Image:
+def enlarged(image: Tensor, side: int = CANVAS) -> Image.Image:
     """Enlarges an image (C, H, W) without smoothing, so that its pixels can be seen."""
     large = to_pil_image(image)
     scale = max(1, side // max(large.size))
@@ -306,7 +305,7 @@ def add_generators(page: Any, models: Models) -> None:
         model: Any = models[name]
         if model.num_classes is None:
             return [gr.update(visible=False)] * 3
-        names = class_names(model.frame, model.num_classes)
+        names = class_names(model.input_spec, model.num_classes)
         ends = [gr.update(choices=names, value=names[k], visible=True) for k in (0, -1)]
         return [*ends, gr.update(visible=True)]
 
@@ -321,18 +320,18 @@ def add_generators(page: Any, models: Models) -> None:
 def steer(
     models: Models, name: str, first: int | None, second: int | None, share: float, seed: int
 ) -> tuple[Any, str]:
-    """Draws the image of a seed at a share of the way from a class to another.
+    """Draws the image of a seed for an interpolation between two classes.
 
     At 0 it is the first image that `sample` draws of this class and seed.
     """
     model: Any = models[name]
-    latents = next(iter(Draws(model, 1, int(seed)))).latents
+    latents = next(iter(LatentBatches(model, 1, int(seed)))).latents
     mixture = labels = None
     if model.num_classes is not None:
         ends = one_hot(torch.tensor([first or 0, second or 0]), model.num_classes).float()
         mixture = torch.lerp(ends[:1], ends[1:], share)
-        labels = mixture.argmax(dim=1)  # a discriminator knows whole classes only
-    images = sample(model, latents, mixture)
+        labels = mixture.argmax(dim=1)  # a discriminator takes no mixtures
+    images = generate(model, latents, mixture)
     logits = model.realness(images, labels)
     text = "" if logits is None else f"### P(real) = {float(logits.sigmoid()):.2f}"
     return enlarged(to_pixels(images[0]), 336), text
@@ -353,7 +352,7 @@ def add_gates(page: Any, models: Models) -> None:
                 with gr.Row():
                     for place in range(3 * row, 3 * row + 3):
                         look: dict[str, Any] = {"buttons": [], "elem_id": f"weight-{place}"}
-                        sliders.append(gr.Slider(-LIMIT, LIMIT, 0, step=0.1, **look))
+                        sliders.append(gr.Slider(-SLIDER_LIMIT, SLIDER_LIMIT, 0, step=0.1, **look))
         with gr.Column(min_width=380):
             surface = gr.Image(show_label=False, height=400, buttons=[], elem_id="surface")
             table = gr.Markdown(elem_id="table")
@@ -366,7 +365,7 @@ def add_gates(page: Any, models: Models) -> None:
         return [FORMULAS[len(weights)], gate_of(models[name]), *shown, *hidden]
 
     inputs: list[Any] = [chosen, gate, *sliders]
-    show = partial(draw_gate, models), inputs, [surface, table]
+    show = partial(plot_gate, models), inputs, [surface, table]
     start = gr.on([page.load, chosen.input], choose, chosen, [formula, gate, *sliders], **LATEST)
     start.then(*show, **LATEST)
     gr.on([part.input for part in inputs[1:]], *show, **LATEST)
@@ -394,18 +393,18 @@ def truth_table(model: Any, gate: Any) -> list[tuple[int, ...]]:
 
 
 def gate_of(model: Module) -> str:
-    """Returns the gate that a network computes, or comes nearest to."""
+    """Returns the gate whose truth table the network matches best."""
     return max(GATES, key=lambda gate: sum(row[2] == row[3] for row in truth_table(model, gate)))
 
 
-def draw_gate(models: Models, name: str, gate: Any, *weights: float) -> tuple[Any, str]:
-    """Draws the decision surface of a network with other weights, and writes the truth table."""
+def plot_gate(models: Models, name: str, gate: Any, *weights: float) -> tuple[Any, str]:
+    """Plots the decision surface of a network with other weights, and writes the truth table."""
     moved: Any = deepcopy(models[name])
     values = torch.tensor(weights[: len(weights_of(moved))], dtype=torch.float32)
     nn.utils.vector_to_parameters(values, moved.parameters())
     points, targets = Gates(gate).load_splits().test
     axis = torch.linspace(-0.5, 1.5, 101)
-    figure = draw_surface(axis, probability_surface(moved, axis), points, targets, gate.upper())
+    figure = plot_surface(axis, probability_surface(moved, axis), points, targets, gate.upper())
     file = BytesIO()
     figure.savefig(file, format="png")
     rows = truth_table(moved, gate)

@@ -17,22 +17,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.results import class_names
+from datamodules.input_spec import class_names
 from models.gan.networks import WithInput
 from models.generative import is_generative
 from models.layers import UpsampleConv2d
 from runtime.errors import UserError
 
-LIMIT = 3_000_000  # bytes of the file
-LARGE = 2**16  # weights of a matrix that may have fewer than 16 bits each
+PAGE_BYTES = 3_000_000  # bytes of the file
+LARGE_MATRIX = 2**16  # weights of a matrix that may have fewer than 16 bits each
 FINENESS = 0, *range(48, 10, -2)  # levels in a row's standard deviation, see `encode`; 0: float16
-TOLERANCE = 1e-2  # largest root mean square difference from PyTorch of an image in [0, 1]
+PAGE_TOLERANCE = 1e-2  # largest root mean square difference from PyTorch of an image in [0, 1]
 LATENTS = 16  # for each class, to compare with
 ELSEWHERE = "export it with --format onnx"
-ACTIVATIONS: dict[Any, str] = {
+ACTIVATION_STEPS: dict[Any, str] = {
     nn.ReLU: "relu", nn.LeakyReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid", nn.SiLU: "silu",
 }  # fmt: skip
-FUNCTIONS: dict[str, Any] = {
+STEP_FUNCTIONS: dict[str, Any] = {
     "linear": F.linear, "convolve": F.conv2d, "up": F.conv_transpose2d, "relu": F.leaky_relu,
     "tanh": torch.tanh, "sigmoid": torch.sigmoid, "silu": F.silu, "reshape": lambda values: values,
 }  # fmt: skip
@@ -72,18 +72,18 @@ def save_page(model: Any, title: str, path: Path) -> float:
     about, steps = describe(model)
     for fineness in FINENESS:
         content = write_page(title, about, steps, fineness)
-        if len(content) <= LIMIT:
+        if len(content) <= PAGE_BYTES:
             path.write_bytes(content)
-            return compare(model, *read_page(path.read_bytes()))
+            return compare_with_model(model, *read_page(path.read_bytes()))
     count = sum(value.numel() for step in steps for value in step.tensors.values())
     raise UserError(
-        f"{count / 1e6:.1f} million weights do not fit into {LIMIT / 1e6:.0f} MB: train a narrower "
-        f"network (ModernGenerator has a width), or {ELSEWHERE}"
+        f"{count / 1e6:.1f} million weights do not fit into {PAGE_BYTES / 1e6:.0f} MB: train a "
+        f"narrower network (ModernGenerator has a width), or {ELSEWHERE}"
     )
 
 
 def describe(model: Any) -> tuple[dict[str, Any], list[Step]]:
-    """Returns what a page needs to know about a model's inputs, and the steps to its images."""
+    """Returns the description of a model's inputs for a page, and the steps to its images."""
     kind = type(model).__name__
     if not is_generative(model):
         raise UserError(f"a page draws images, and {kind} does not: {ELSEWHERE}")
@@ -98,13 +98,13 @@ def describe(model: Any) -> tuple[dict[str, Any], list[Step]]:
         steps = [Step("cluster", (inputs.shape[1],), {"limits": clusters.limits})]
     elif inputs.shape[1] != latents.shape[1] + (classes or 0):
         raise UserError(f"a page has no inputs like those of {kind}: {ELSEWHERE}")
-    more, images = walk(model.sampler, inputs[:1])
+    more, images = trace_steps(model.eval_network, inputs[:1])
     if tuple(images.shape[1:]) != tuple(model.image_shape):
         raise UserError(f"a page needs the network that returns {kind}'s images: {ELSEWHERE}")
     about = {
         "latent": model.latent,
         "latent_dim": model.latent_dim,
-        "classes": None if classes is None else class_names(model.frame, classes),
+        "classes": None if classes is None else class_names(model.input_spec, classes),
         "class_length": 0.0 if classes is None else float(inputs[0, -classes:].max()),
         "image_shape": [*model.image_shape],
     }
@@ -113,7 +113,7 @@ def describe(model: Any) -> tuple[dict[str, Any], list[Step]]:
 
 def examples(model: Any) -> tuple[Tensor, Tensor | None]:
     """Returns some latents for each class, and their labels if there are any."""
-    latents, _ = model.draw(LATENTS, torch.Generator().manual_seed(0))
+    latents, _ = model.draw_latents(LATENTS, torch.Generator().manual_seed(0))
     if model.num_classes is None:
         return latents, None
     labels = torch.arange(model.num_classes).repeat_interleave(LATENTS)
@@ -121,40 +121,42 @@ def examples(model: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def inputs_of_sampler(model: Any, latents: Tensor, labels: Tensor | None) -> Tensor:
-    """Returns what the network gets that draws the images."""
+    """Returns the inputs of the network that generates the images."""
     seen: list[Tensor] = []
-    hook = model.sampler.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[:1]))
+    hook = model.eval_network.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[:1]))
     model(latents[:1], None if labels is None else labels[:1])
     hook.remove()
     if not seen:
-        raise UserError(f"{type(model).__name__} does not draw with its `sampler`: {ELSEWHERE}")
+        raise UserError(
+            f"{type(model).__name__} does not draw with its `eval_network`: {ELSEWHERE}"
+        )
     return seen[0]
 
 
-def walk(layer: Any, values: Tensor) -> tuple[list[Step], Tensor]:
+def trace_steps(layer: Any, values: Tensor) -> tuple[list[Step], Tensor]:
     """Returns the steps of a layer and of those inside, and its outputs for values (1, ...)."""
     if isinstance(layer, WithInput):
-        steps, outputs = walk(nn.Sequential(*layer), values)
+        steps, outputs = trace_steps(nn.Sequential(*layer), values)
         outputs = torch.cat([outputs, values], dim=1)
         shapes = tuple(values.shape[1:]), tuple(outputs.shape[1:])
         return [Step("keep", shapes[0]), *steps, Step("join", shapes[1])], outputs
     if type(layer).forward is nn.Sequential.forward:
         steps = []
         for part in layer:
-            more, values = walk(part, values)
+            more, values = trace_steps(part, values)
             steps += more
         return steps, values
     outputs = layer(values)
     if isinstance(layer, nn.Linear) and values.dim() != 2:
         raise UserError(f"a page needs features (B, N) for {layer}: put a Flatten() before it")
-    return [step_of(layer, tuple(outputs.shape[1:]))], outputs
+    return [step_of_layer(layer, tuple(outputs.shape[1:]))], outputs
 
 
-def step_of(layer: Any, shape: Shape) -> Step:
+def step_of_layer(layer: Any, shape: Shape) -> Step:
     """Returns the step of a layer without others inside that has outputs of a shape."""
     if isinstance(layer, nn.Identity | nn.Dropout | nn.Flatten | nn.Unflatten):
         return Step("reshape", shape)
-    for kind, name in ACTIVATIONS.items():
+    for kind, name in ACTIVATION_STEPS.items():
         if isinstance(layer, kind):
             slope = {"negative_slope": getattr(layer, "negative_slope", 0.0)}
             return Step(name, shape, {}, slope if name == "relu" else {})
@@ -202,9 +204,9 @@ def write_page(title: str, about: dict[str, Any], steps: list[Step], fineness: i
     for kind, shape, tensors, settings in steps:
         places = {}
         for name, value in tensors.items():
-            fine = fineness if value.dim() > 1 and value.numel() >= LARGE else 0
+            fine = fineness if value.dim() > 1 and value.numel() >= LARGE_MATRIX else 0
             places[name] = {"at": len(block), "shape": [*value.shape], "scaled": fine > 0}
-            block += encode(value, fine)
+            block += encode_tensor(value, fine)
         described.append({"kind": kind, "shape": shape, "tensors": places, **settings})
     packer = zlib.compressobj(9, strategy=zlib.Z_HUFFMAN_ONLY)
     weights = base64.b64encode(packer.compress(block) + packer.flush()).decode()
@@ -214,11 +216,11 @@ def write_page(title: str, about: dict[str, Any], steps: list[Step], fineness: i
     return re.sub("%(title|model)%", lambda found: parts[found[1]], template).encode()
 
 
-def encode(value: Tensor, fineness: int) -> bytes:
+def encode_tensor(value: Tensor, fineness: int) -> bytes:
     """Returns a vector in 32 bits, and a matrix in 16, or in 8 after a scale for each row.
 
-    With so many levels in a row's standard deviation, most weights are near 0 and few need all of
-    the 8 bits, so they become shorter when they are packed.
+    `fineness` is the number of levels per standard deviation of a row. Most weights are near 0 and
+    few need all 8 bits, so compression shortens them.
     """
     if value.dim() == 1:
         return value.numpy().astype("<f4").tobytes()
@@ -239,12 +241,14 @@ def read_page(content: bytes) -> tuple[dict[str, Any], list[Step]]:
     block = zlib.decompress(base64.b64decode(about.pop("weights")))
     steps = []
     for step in about.pop("steps"):
-        tensors = {name: decode(block, **place) for name, place in step.pop("tensors").items()}
+        tensors = {
+            name: decode_tensor(block, **place) for name, place in step.pop("tensors").items()
+        }
         steps.append(Step(step.pop("kind"), tuple(step.pop("shape")), tensors, step))
     return about, steps
 
 
-def decode(block: bytes, at: int, shape: list[int], scaled: bool) -> Tensor:
+def decode_tensor(block: bytes, at: int, shape: list[int], scaled: bool) -> Tensor:
     """Returns a tensor that `encode` wrote."""
     rows, count = shape[0], int(np.prod(shape))
     kind = "<f4" if len(shape) == 1 else "<f2"
@@ -266,8 +270,8 @@ def compute(about: dict[str, Any], steps: list[Step], latents: Tensor, labels: A
     for kind, shape, tensors, settings in steps:
         if kind == "cluster":
             cluster = (values[:, -1:] >= tensors["limits"]).sum(dim=1)
-            told = F.one_hot(cluster, len(tensors["limits"]) + 1)
-            values = torch.cat([values[:, :-1], told], dim=1)
+            class_vectors = F.one_hot(cluster, len(tensors["limits"]) + 1)
+            values = torch.cat([values[:, :-1], class_vectors], dim=1)
         elif kind == "keep":
             kept.append(values)
         elif kind == "join":
@@ -276,12 +280,12 @@ def compute(about: dict[str, Any], steps: list[Step], latents: Tensor, labels: A
             channels = -1, *[1] * (len(shape) - 1)
             values = values * tensors["scale"].view(channels) + tensors["bias"].view(channels)
         else:
-            values = FUNCTIONS[kind](values, **tensors, **settings)
+            values = STEP_FUNCTIONS[kind](values, **tensors, **settings)
         values = values.reshape(-1, *shape)
     return values.clamp(0, 1)
 
 
-def compare(model: Any, about: dict[str, Any], steps: list[Step]) -> float:
+def compare_with_model(model: Any, about: dict[str, Any], steps: list[Step]) -> float:
     """Returns the largest difference of what a page draws from what a model draws.
 
     Raises:
@@ -293,9 +297,9 @@ def compare(model: Any, about: dict[str, Any], steps: list[Step]) -> float:
         given = latents[part : part + 256], None if labels is None else labels[part : part + 256]
         differences = compute(about, steps, *given) - model(*given).clamp(0, 1)
         error = float(differences.square().flatten(1).mean(dim=1).sqrt().max())
-        if not error <= TOLERANCE:  # also if it is not a number
+        if not error <= PAGE_TOLERANCE:  # also if it is not a number
             raise UserError(
-                f"an image differs from PyTorch's by {error:.4f}, and {TOLERANCE} is allowed "
+                f"an image differs from PyTorch's by {error:.4f}, and {PAGE_TOLERANCE} is allowed "
                 f"(root mean square of its pixels): {ELSEWHERE}"
             )
         largest = max(largest, float(differences.abs().max()))

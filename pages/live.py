@@ -1,4 +1,4 @@
-"""Training in front of the eyes: a small network learns in the plane, and is drawn meanwhile."""
+"""Live training: a small network learns in the plane and is plotted during training."""
 
 import base64
 import threading
@@ -20,7 +20,7 @@ from datamodules import Gates, Points
 from models import GAN, Classifier, FeedForward, Flow, PlaneGenerator, PlaneTrunk, PlaneVelocity
 from models.base import eval_mode
 from models.classifier import is_classifier
-from models.sampling import sample
+from models.sampling import generate
 
 TASKS: dict[str, Callable[[], Any]] = {  # names, and their data
     "XOR": partial(Gates, "xor"),
@@ -33,18 +33,19 @@ LEGENDS = {
     "flow": "Blue points are data, red ones are drawn.",
     "classifier": "Points are blue or red by class, and the plane by the class that it names.",
 }
-ACTIVATIONS = ["relu", "tanh", "sigmoid"]
+CHOICES = ["relu", "tanh", "sigmoid"]
 RATES = [0.001, 0.003, 0.01, 0.03, 0.1]
-PAUSE = 0.1  # seconds between two pictures
-FASTEST, FORGOTTEN = 0.01, 10.0  # least seconds of a step; seconds until an unseen training rests
-FIRST_EDGE, EDGE = -0.25, 1.25  # of the plane that is drawn
-RASTER, SIDE = 80, 400  # places along an edge at which a network is asked; pixels of it
+REDRAW_SECONDS = 0.1  # seconds between two pictures
+# Least seconds per step; seconds until a hidden page pauses
+MIN_STEP_SECONDS, IDLE_SECONDS = 0.01, 10.0
+PLANE_LOW, PLANE_HIGH = -0.25, 1.25  # of the plane that is drawn
+GRID_POINTS, PIXELS = 80, 400  # points of the grid along each side, and pixels of a side
 SHOWN = 400  # points
 COLOURS = ["#1f4e79", "#b3261e"]  # of class 0 and 1; of data and of what is drawn
 
 
 class Live(Callback):
-    """A training that starts, pauses, goes on by one step, and keeps its newest picture.
+    """A training that can be started, paused and stepped, with its newest picture.
 
     Args:
         task: One of `TASKS`.
@@ -56,24 +57,24 @@ class Live(Callback):
     def __init__(self, task: str, hidden: int, rate: float, activation: str) -> None:
         self.data = TASKS[task]()
         self.data.setup()
-        self.model = build(task, hidden, rate, activation)
+        self.model = build_model(task, hidden, rate, activation)
         self.go, self.one_step, self.ended = threading.Event(), False, False
         self.thread = threading.Thread(target=self._train, daemon=True)
         self.legend = LEGENDS.get(task.partition(",")[0], LEGENDS["classifier"])
         self.progress = "step 0"
-        self.picture = draw(self.model, self.data)
+        self.picture = plot_live(self.model, self.data)
         self._drawn = self._began = self.seen = 0.0  # times
-        BEGUN.add(self)
+        RUNNING.add(self)
 
     def start(self) -> None:
-        """Starts, or goes on, until nobody looks any more."""
+        """Starts or continues, until the page is no longer shown."""
         self.seen = time.monotonic()
         self.go.set()
         if not (self.thread.is_alive() or self.ended):
             self.thread.start()
 
     def step(self) -> None:
-        """Goes on by one step."""
+        """Trains one step."""
         self.one_step = True
         self.start()
 
@@ -100,30 +101,30 @@ class Live(Callback):
             trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if one_step := self.one_step or time.monotonic() - self.seen > FORGOTTEN:
+        if one_step := self.one_step or time.monotonic() - self.seen > IDLE_SECONDS:
             self.go.clear()
-        if time.monotonic() - self._drawn > PAUSE or not self.go.is_set():
-            self.picture = draw(self.model, self.data)
+        if time.monotonic() - self._drawn > REDRAW_SECONDS or not self.go.is_set():
+            self.picture = plot_live(self.model, self.data)
             losses = [f"{k} {v:.3f}" for k, v in trainer.callback_metrics.items() if "loss" in k]
             self.progress = ", ".join([f"step {trainer.global_step}", *losses])
             self._drawn = time.monotonic()
         if one_step:
             self.one_step = False  # now, because the page waits for it and then for nothing else
-        time.sleep(max(0.0, FASTEST - (time.monotonic() - self._began)))
+        time.sleep(max(0.0, MIN_STEP_SECONDS - (time.monotonic() - self._began)))
 
 
-BEGUN: "WeakSet[Live]" = WeakSet()
+RUNNING: "WeakSet[Live]" = WeakSet()
 
 
 def stop_all() -> None:
     """Ends all trainings, and waits for their ends: a thread must not outlive the interpreter."""
-    for live in [*BEGUN]:
+    for live in [*RUNNING]:
         live.stop()
         if live.thread.is_alive():
             live.thread.join()
 
 
-def build(task: str, hidden: int, rate: float, activation: str) -> Any:
+def build_model(task: str, hidden: int, rate: float, activation: str) -> Any:
     """Builds the model of a task."""
     adam = partial(torch.optim.Adam, lr=rate)
     if task.startswith("GAN"):
@@ -141,29 +142,29 @@ def build(task: str, hidden: int, rate: float, activation: str) -> Any:
 
 
 @torch.no_grad()
-def draw(model: Any, data: Any) -> Image.Image:
-    """Draws what a network answers at each place of the plane, the data, and points of its own."""
-    axis = torch.linspace(FIRST_EDGE, EDGE, RASTER)
+def plot_live(model: Any, data: Any) -> Image.Image:
+    """Plots the network's output over the plane, the data, and generated points."""
+    axis = torch.linspace(PLANE_LOW, PLANE_HIGH, GRID_POINTS)
     places = torch.cartesian_prod(axis, axis)
     points, classes = data.splits.train.inputs[:SHOWN], data.splits.train.targets[:SHOWN]
     with eval_mode(model):
-        field = answers(model, places)
+        field = plane_values(model, places)
         groups = [points[classes == k] for k in (0, 1)]
         if not is_classifier(model):
-            latents, labels = model.draw(SHOWN, torch.Generator().manual_seed(0))
-            groups = [points, sample(model, latents, labels)]
-    values = field.view(RASTER, RASTER).T.flip(0).numpy()
+            latents, labels = model.draw_latents(SHOWN, torch.Generator().manual_seed(0))
+            groups = [points, generate(model, latents, labels)]
+    values = field.view(GRID_POINTS, GRID_POINTS).T.flip(0).numpy()
     colours = 255 * (0.35 + 0.65 * colormaps["RdBu_r"](values)[..., :3])
-    picture = Image.fromarray(colours.clip(0, 255).astype(np.uint8)).resize((SIDE, SIDE))
+    picture = Image.fromarray(colours.clip(0, 255).astype(np.uint8)).resize((PIXELS, PIXELS))
     pen, size = ImageDraw.Draw(picture), max(2, 6 - len(points) // 60)
     for group, colour in zip(groups, COLOURS, strict=True):
-        for x, y in ((group - FIRST_EDGE) * SIDE / (EDGE - FIRST_EDGE)).tolist():
-            box = (x - size, SIDE - y - size, x + size, SIDE - y + size)
+        for x, y in ((group - PLANE_LOW) * PIXELS / (PLANE_HIGH - PLANE_LOW)).tolist():
+            box = (x - size, PIXELS - y - size, x + size, PIXELS - y + size)
             pen.ellipse(box, fill=colour, outline="white")
     return picture
 
 
-def answers(model: Any, places: Tensor) -> Tensor:
+def plane_values(model: Any, places: Tensor) -> Tensor:
     """Returns numbers in [0, 1] (N,): P(class 1), P(real) by D, or one half of a flow."""
     if is_classifier(model):
         return model.probabilities(places)[:, 1]
@@ -181,17 +182,17 @@ def add_training(page: Any) -> None:
             task = gr.Radio(names, value=names[0], label="Task", elem_id="task")
             hidden = gr.Slider(1, 64, 16, step=1, label="Hidden units", elem_id="hidden")
             rate = gr.Radio(RATES, value=RATES[2], label="Learning rate")
-            activation = gr.Radio(ACTIVATIONS, value="tanh", label="Activation of a classifier")
+            activation = gr.Radio(CHOICES, value="tanh", label="Activation of a classifier")
             with gr.Row():
                 start = gr.Button("Start", variant="primary", min_width=80)
                 pause, step, reset = (
                     gr.Button(name, min_width=80) for name in ("Pause", "Step", "Reset")
                 )
-        with gr.Column(min_width=SIDE):
+        with gr.Column(min_width=PIXELS):
             picture = gr.HTML(elem_id="plane")
             text = gr.Markdown(elem_id="progress")
     kept = gr.State(None, time_to_live=3600, delete_callback=lambda live: live and live.stop())
-    timer = gr.Timer(PAUSE, active=False)
+    timer = gr.Timer(REDRAW_SECONDS, active=False)
     settings: list[Any] = [task, hidden, rate, activation]
     shown = [picture, text]
 
@@ -225,10 +226,10 @@ def add_training(page: Any) -> None:
 
 
 def show(live: Live) -> tuple[str, str]:
-    """Returns the newest picture as HTML, and what is said below it."""
+    """Returns the newest picture as HTML, and the text below it."""
     live.seen, buffer = time.monotonic(), BytesIO()
     live.picture.save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
     text = f"{live.legend}\n\n### {live.progress}"
-    style = f"width: 100%; max-width: {SIDE}px"
+    style = f"width: 100%; max-width: {PIXELS}px"
     return f'<img alt="the plane" style="{style}" src="data:image/png;base64,{data}">', text

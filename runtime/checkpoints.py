@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, verified, saved at set times, and found by name."""
+"""Checkpoints: written whole or not at all, verified, and found by name."""
 
 import difflib
 import math
@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning import Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning_utilities import apply_to_collection
 
-from runtime import files, lightning_fixes
+from runtime import files
 from runtime.errors import RunFailedError, UserError, require_printable
-from runtime.ranges import NonNegative, ranged
 
 RESUMABLE = ("optimizer_states", "loops", "epoch", "global_step")  # what `fit` needs
-Kept: Any = ranged("Kept", int, (">=", -1), ("!=", 0))  # checkpoints; -1: all
 DOS_FOLDER = 0x10  # attribute of a record of a zip archive, which torch then reads as empty
 
-_sound: set[tuple[str, int, int]] = set()  # files that this process has verified
+_sound: dict[tuple[str, int, int], dict[str, Any]] = {}  # verified files, without their weights
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -52,9 +50,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             for folder in path.parents[1:5]:  # up to the one that has the folder of all runs
-                files.flush(folder)
+                files.fsync(folder)
         if (log := path.parent.parent / "metrics.csv").exists():
-            files.flush(log)  # it has the rows before the checkpoint, which nobody logs again
+            files.fsync(log)  # a resumed run does not log the rows before the checkpoint again
         files.write(path, lambda partial: _save(checkpoint, partial))
 
     def load_checkpoint(
@@ -90,7 +88,23 @@ def link(name: Path, target: Path) -> None:
         files.write(name, lambda copy: shutil.copyfile(target, copy))
     else:
         partial.replace(name)
-        files.flush(name.parent)
+        files.fsync(name.parent)
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """Returns what a checkpoint says, verified, with tensors that have no values (`meta`).
+
+    Raises:
+        BadCheckpointError: As `problem_of` says.
+    """
+    if problem := problem_of(path):
+        raise BadCheckpointError(f"{path}: {problem}")
+    return _sound[_state_of(path)]
+
+
+def _state_of(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path.resolve()), stat.st_mtime_ns, stat.st_size
 
 
 def problem_of(path: Path) -> str:
@@ -100,8 +114,7 @@ def problem_of(path: Path) -> str:
     itself checks none), the entries of a checkpoint, and whether all weights are finite.
     """
     try:
-        stat = path.stat()
-        key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+        key = _state_of(path)
         if key in _sound:
             return ""
         if damage := _damage_of(path):
@@ -117,7 +130,7 @@ def problem_of(path: Path) -> str:
         return "a file of torch, but no checkpoint: it has no state_dict of a LightningModule"
     if bad := _not_finite(weights):
         return f"its weights {bad} contain NaN or infinity"
-    _sound.add(key)
+    _sound[key] = apply_to_collection(content, torch.Tensor, lambda tensor: tensor.to("meta"))
     return ""
 
 
@@ -173,132 +186,6 @@ def is_over(trainer: Trainer) -> bool:
     )
 
 
-class EpochCheckpoint(ModelCheckpoint):
-    """Saves at the end of each epoch and of the run, and keeps the last few.
-
-    Args:
-        keep_last: How many checkpoints to keep, by default two, in case one is damaged; -1 keeps
-            all. `last.ckpt` is a link to the newest.
-        min_steps: If an epoch is shorter than this, save only every few epochs.
-        every_n_steps: Also save every so many steps within an epoch; 0 does not.
-    """
-
-    def __init__(
-        self,
-        keep_last: Kept = 2,
-        min_steps: NonNegative = 200,
-        every_n_steps: NonNegative = 0,
-    ) -> None:
-        super().__init__(
-            filename="epoch={epoch:03d}-step={step:07d}",
-            auto_insert_metric_name=False,
-            monitor="step",  # the highest step is the newest checkpoint
-            mode="max",
-            save_top_k=keep_last,
-            save_on_train_epoch_end=True,  # otherwise at validations, which may be rarer
-            enable_version_counter=False,  # a resumed run writes the same names again
-        )
-        self.min_steps, self.every_n_steps = min_steps, every_n_steps
-        self._stepped = False  # an optimizer, in this batch
-        self._waits = False  # for the validation after this batch
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Removes older checkpoints that the run has saved and no longer knows.
-
-        They are left if it was killed between a save and the removal of the one before. A run in
-        another folder knows none, and leaves all.
-        """
-        super().on_train_start(trainer, pl_module)
-        if not trainer.is_global_zero:  # another rank would read what this one removes
-            return
-        known = {Path(path) for path in self.best_k_models}
-        for folder in {path.parent for path in known}:
-            for path in {*folder.glob("epoch=*.ckpt")} - known:
-                if _named_step(path) < trainer.global_step and self._has_saved(path):
-                    trainer.strategy.remove_checkpoint(path)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Knows its files again if the same folder is named otherwise."""
-        here = str(self.dirpath)
-        if Path(state_dict.get("dirpath", here)).resolve() == Path(here).resolve():
-            state_dict = state_dict | {"dirpath": self.dirpath}
-        super().load_state_dict(state_dict)
-
-    def _has_saved(self, path: Path) -> bool:
-        """Returns whether this callback, and no other, wrote a file: then it names itself."""
-        if problem_of(path):
-            return False
-        content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-        own = content.get("callbacks", {}).get(self.state_key, {})
-        return str(path) in own.get("best_k_models", ())
-
-    def on_before_optimizer_step(self, *_: Any) -> None:
-        self._stepped = True
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Saves within an epoch, if that is wanted.
-
-        Gradients that still accumulate are in no checkpoint. After the last batch of an epoch
-        Lightning would resume without validation and without the epoch's end, and before a
-        validation within it, behind that.
-        """
-        stepped, self._stepped = self._stepped, False
-        if not self.every_n_steps or not stepped or trainer.is_last_batch:
-            return
-        if trainer.global_step % self.every_n_steps == 0 and not is_over(trainer):
-            self._waits = lightning_fixes.validates_next(trainer)
-            if not self._waits:
-                super().on_train_epoch_end(trainer, pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._waits:
-            self._waits = False
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if epoch_is_due(trainer, self.min_steps):
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        """Saves and links a checkpoint, before Lightning removes an older one."""
-        super()._save_checkpoint(trainer, filepath)
-        if trainer.is_global_zero:
-            link(Path(filepath).with_name("last.ckpt"), Path(filepath))
-        trainer.strategy.barrier()
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """Keeps the weights with the lowest `val/frechet` as `best.ckpt`, if samples are scored."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            filename="best",
-            monitor="val/frechet",
-            mode="min",
-            save_weights_only=True,
-            enable_version_counter=False,
-        )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Knows its file again in a folder that was moved or is named otherwise."""
-        here = str(Path(str(self.dirpath), "best.ckpt"))
-        if (score := state_dict["best_model_score"]) is not None and Path(here).exists():
-            known = {"best_model_path": here, "kth_best_model_path": here, "dirpath": self.dirpath}
-            state_dict = state_dict | known | {"best_k_models": {here: score}}
-        super().load_state_dict(state_dict)
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing. Lightning would collect all metrics after each batch."""
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.monitor in trainer.callback_metrics:
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.monitor in trainer.callback_metrics:
-            super().on_validation_end(trainer, pl_module)
-
-
 # -- finding one ----------------------------------------------------------------------------------
 
 
@@ -308,8 +195,8 @@ def resolve(
     """Finds the checkpoint that `--ckpt_path` or another option means.
 
     Args:
-        wanted: A file; a folder, for the newest in or below it; `last` or `best`, for the newest or
-            the best below `runs`; or `RUN/best`.
+        wanted: A file; a folder, also one in `runs`, for the newest in or below it; `last` or
+            `best`, for the newest or the best below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
         resume: The run will go on, for which weights alone are not enough.
         option: The name of the option, for messages.
@@ -322,8 +209,8 @@ def resolve(
             f"no best.ckpt below {folder}. GANs whose samples are scored in training keep one; "
             "'last' is the newest checkpoint."
         )
-    elif wanted == "last" or path.is_dir():
-        folder = runs if wanted == "last" else path
+    elif wanted == "last" or path.is_dir() or (runs / path).is_dir():
+        folder = runs if wanted == "last" else path if path.is_dir() else runs / path
         found = newest(folder, resume)
         problem = f"no checkpoint below {folder}. Train first, or name a file."
     elif path.is_file() or path.is_symlink():
@@ -352,8 +239,8 @@ def resolve(
 def newest(folder: Path, resume: bool = False) -> Path | None:
     """Returns the newest sound checkpoint in or below a folder; None if there is none.
 
-    The dates of files decide only between runs, because a clock may have jumped. Within a run it is
-    the one of the highest step, whoever saved it.
+    Dates of files decide only between runs, because a clock may have jumped. Within a run, the
+    checkpoint with the highest step is the newest.
 
     Args:
         folder: A run's folder or one above.
@@ -375,35 +262,46 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
             elif not (resume and _missing_to_resume(path)):
                 return path
     for path in found:
-        with files.named(path):
+        with files.file_errors(path):
             path.read_bytes()  # raises if the disk refuses, which is not the same as none
     return None
 
 
 def _rank(path: Path) -> tuple[bool, float, bool, str]:
     """Ranks by the step. `best.ckpt` comes last, because it is not what the run ended with."""
-    try:
-        step: float = step_of(path) or 0
-    except Exception:  # damaged
-        step = _named_step(path)
-    return path.name != "best.ckpt", step, path.name == "last.ckpt", path.name
+    step = 0.0
+    if is_of_the_end := path.name != "best.ckpt":
+        try:
+            step = saved_step(path) or 0.0
+        except Exception:  # damaged, and perhaps the newest
+            step = math.inf
+    return is_of_the_end, step, path.name == "last.ckpt", path.name
+
+
+def _missing_to_resume(path: Path) -> str:
+    with files.file_errors(path):
+        return ", ".join(key for key in RESUMABLE if key not in contents(path))
+
+
+def saved_step(path: str | Path | None) -> int | None:
+    """Returns the step at which a checkpoint was saved; None if it does not say.
+
+    The names of most files have it, so that they need not be opened.
+    """
+    if path is None or not Path(path).is_file():
+        return None
+    if (named := _named_step(Path(path))) < math.inf:
+        return int(named)
+    return torch.load(path, map_location="meta", weights_only=True, mmap=True).get("global_step")
 
 
 def _named_step(path: Path) -> float:
-    """Returns the step in a file's name; infinity if it has none, as it may be the newest."""
+    """Returns the step in a file's name; infinity if it has none."""
     named = re.search(r"step=(\d+)", path.resolve().name)
     return int(named[1]) if named else math.inf
 
 
-def _missing_to_resume(path: Path) -> str:
-    with files.named(path):
-        content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    return ", ".join(key for key in RESUMABLE if key not in content)
-
-
-def step_of(path: str | Path | None) -> int | None:
-    """Returns the step at which a checkpoint was saved; None if it does not say."""
-    if path is None or not Path(path).is_file():
-        return None
-    content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    return content.get("global_step")
+def run_folder_of(checkpoint: Path) -> Path | None:
+    """Returns the run folder that contains a checkpoint, or None if the checkpoint is elsewhere."""
+    folder = checkpoint.parent
+    return folder.parent if folder.name == "checkpoints" else None

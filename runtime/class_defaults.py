@@ -14,7 +14,7 @@ def defaults_of_the_new_class() -> Iterator[None]:
 
     When a class path changes, jsonargparse keeps all values of the previous class that the new one
     accepts, its defaults included: with `network: VGG16`, `dropout` would be the 0.0 of
-    `ResidualConvNet` and not VGG's 0.5. Inside the block it keeps the values that somebody chose.
+    `ResidualConvNet` and not VGG's 0.5. Inside the block it keeps only values that the user chose.
     """
     name = "discard_init_args_on_class_path_change"
     own = vars(_typehints)[name]

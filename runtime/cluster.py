@@ -1,4 +1,4 @@
-"""Checks of what SLURM started that Lightning does not make: an error, not a hang."""
+"""Checks of the SLURM launch that Lightning lacks, so that mistakes do not hang."""
 
 import os
 from typing import Any
@@ -36,7 +36,7 @@ def is_restarted_by_torchrun() -> bool:
     return TorchElasticEnvironment.detect() and _number("TORCHELASTIC_MAX_RESTARTS", 0) > 0
 
 
-def shape_of_torchrun(devices: Any) -> dict[str, Any]:
+def torchrun_devices(devices: Any) -> dict[str, Any]:
     """Returns the Trainer's devices, if they are not given, and nodes; empty without torchrun.
 
     After the loss of a node it starts the others again, so the nodes are those of the moment.
@@ -72,7 +72,7 @@ def check_launch() -> None:
         )
 
 
-def check_shape(trainer: Trainer) -> None:
+def check_processes(trainer: Trainer) -> None:
     """Refuses a trainer whose processes are not those that were started, or that starts alone.
 
     Raises:
@@ -98,7 +98,7 @@ def check_shape(trainer: Trainer) -> None:
 
 
 def check_strategy(trainer: Trainer, model: LightningModule) -> None:
-    """Refuses strategies that cannot do what is asked."""
+    """Refuses strategies that cannot train the model."""
     # FSDP requires one call of the model's `forward` per step, and DeepSpeed takes one optimizer.
     sharded = isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy)
     name = type(trainer.strategy).__name__.removesuffix("Strategy")
@@ -114,8 +114,8 @@ def check_strategy(trainer: Trainer, model: LightningModule) -> None:
         )
 
 
-def insist_on_data(data: Any) -> None:
-    """Turns `dataset: auto` into `mnist` in a job, which must fail rather than train on less."""
+def require_mnist_in_job(data: Any) -> None:
+    """Replaces `dataset: auto` by `mnist` in a job, which must not fall back to less data."""
     if in_job() and data.get("init_args", {}).get("dataset") == "auto":
         data.init_args.dataset = "mnist"
 

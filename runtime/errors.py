@@ -1,4 +1,4 @@
-"""Failures of a run that are nobody's mistake on the command line, and how ranks announce them.
+"""Errors of users and of runs, and their messages when several ranks fail.
 
 Imports nothing heavy, because `cli.py` needs it before everything else.
 """
@@ -26,7 +26,7 @@ STUCK_PROCESS = (
     "off. Checkpoints are kept: end its process, then `--ckpt_path last` goes on."
 )
 NOT_STARTED = "not all processes of this run have started within --trainer.rank_timeout."
-# What gloo, NCCL and the store say if they no longer reach a process, and nothing else of theirs.
+# Messages of gloo, NCCL and the store if they no longer reach a process.
 _LOST = re.compile(
     r"gloo/transport/.*(closed by peer|reset by peer|broken pipe|timed out|no route)"
     r"|timeout caused pair closure|timed out after \S+ (seconds waiting for clients|while trying)"
@@ -34,7 +34,7 @@ _LOST = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-# What a terminal obeys, and what ends or turns a line. Names in other scripts need joiners.
+# Control characters of terminals and line ends. Zero-width joiners are allowed in names.
 _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -48,6 +48,13 @@ class UserError(Exception):
 
 class RunFailedError(RuntimeError):
     """A run that cannot go on: `main` prints the reason in one line and exits with 1."""
+
+
+def user_error_in(error: BaseException | None) -> UserError | None:
+    """Returns the user's mistake that an error wraps, such as one of jsonargparse; None: none."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def did_you_mean(near: Iterable[str]) -> str:
@@ -72,8 +79,8 @@ def is_lost_process(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
 
 
-def why_lost(error: BaseException) -> str:
-    """Returns which ranks are stuck or have ended; empty if all are here, but wait for another."""
+def describe_lost_ranks(error: BaseException) -> str:
+    """Says which ranks are stuck or have ended; empty if all are alive."""
     dist: Any = sys.modules.get("torch.distributed")
     if not dist.is_initialized():
         return NOT_STARTED
@@ -86,11 +93,11 @@ def why_lost(error: BaseException) -> str:
 
 
 def _roll_call(store: Any, dist: Any, error: BaseException) -> list[int] | None:
-    """Returns the ranks that do not say that they are here; None if no rank has timed out."""
+    """Returns the ranks that do not answer; None if no rank has timed out."""
     if "timed out" in str(error).lower():
         store.set("timed out", "")
     store.set(f"here: {dist.get_rank()}", "")
-    if not store.check(["timed out"]):  # a rank that leaves after a timeout says so first
+    if not store.check(["timed out"]):  # a rank that ends after a timeout sets this first
         return None
     missing, limit = [*range(dist.get_world_size())], time.monotonic() + PATIENCE / 2
     while len(missing) > 1 and time.monotonic() < limit:
@@ -100,7 +107,7 @@ def _roll_call(store: Any, dist: Any, error: BaseException) -> list[int] | None:
 
 
 def _ask_store(question: Callable[[Any], Any], silent: Any, gone: Any) -> Any:
-    """Returns what the store of all ranks answers, unless its process is stuck or has ended."""
+    """Queries the store of all ranks, unless its process is stuck or has ended."""
     import torch.distributed as dist
 
     answers = [gone]
@@ -115,10 +122,10 @@ def _ask_store(question: Callable[[Any], Any], silent: Any, gone: Any) -> Any:
     return silent if thread.is_alive() else answers[-1]
 
 
-def announce(error: BaseException | str) -> None:
+def print_error(error: BaseException | str) -> None:
     """Prints an error in one line. Ranks with the same error print it once.
 
-    Each rank that has lost another one says so, because the one that would print may be lost.
+    Each rank that has lost another one prints it, because rank zero may be the lost one.
     """
     text = printable(" ".join(str(error).split()))
     if text == LOST_PROCESS or _is_first_with(text):
@@ -128,17 +135,17 @@ def announce(error: BaseException | str) -> None:
         time.sleep(GRACE)  # the other ranks ask its store, and warn at length if that is gone
 
 
-def end_at_once(code: int) -> None:
-    """Lets a rank that has failed end without tidying up, when nothing else is left to do.
+def exit_without_cleanup(code: int) -> None:
+    """Ends a failed rank at exit without cleanup.
 
     Otherwise gloo waits for operations with other ranks, which may wait for the end of this one.
     """
     dist: Any = sys.modules.get("torch.distributed")
     if dist and dist.is_available() and dist.is_initialized():
-        atexit.register(_end_at_once, code)
+        atexit.register(_exit_without_cleanup, code)
 
 
-def _end_at_once(code: int) -> None:
+def _exit_without_cleanup(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -151,7 +158,7 @@ def _is_first_with(text: str) -> bool:
     return _ask_store(lambda store: store.add(f"error: {text}", 1) == 1, silent=True, gone=True)
 
 
-def explain(error: OSError) -> str:
+def explain_disk_error(error: OSError) -> str:
     """Returns what a disk refused, and the remedy; empty for errors that have other reasons."""
     if error.errno not in (*FULL, *LOST) or error.filename is None:
         return ""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all. Imports nothing heavy."""
+"""Atomic files. Imports nothing heavy."""
 
 import errno
 import json
@@ -26,19 +26,19 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     """
     partial = partial_name(path)
     try:
-        with named(path):
+        with file_errors(path):
             create(partial)
             save(partial)
-            flush(partial)
+            fsync(partial)
             partial.replace(path)
-            flush(path.parent)
+            fsync(path.parent)
     finally:
         with suppress(OSError):  # for example on a disk that has become read-only
             partial.unlink(missing_ok=True)
 
 
-def flush(path: Path) -> None:
-    """Waits until a file's content or a folder's names are on the disk. Windows skips folders."""
+def fsync(path: Path) -> None:
+    """Calls fsync for a file's content or a folder's names. Windows skips folders."""
     is_folder = path.is_dir()
     try:
         descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
@@ -52,7 +52,7 @@ def flush(path: Path) -> None:
 
 
 def partial_name(path: Path) -> Path:
-    """Returns a name for a file until it is complete, which nobody can have taken before."""
+    """Returns an unpredictable name for a file until it is complete."""
     return path.with_name(f".{secrets.token_hex(8)}.{path.stem}.partial{path.suffix}")
 
 
@@ -62,7 +62,7 @@ def create(path: Path) -> None:
     os.close(os.open(path, flags, 0o666))
 
 
-def links_out(folder: Path) -> Iterator[Path]:
+def external_links(folder: Path) -> Iterator[Path]:
     """Yields the symbolic links in and below a folder that lead out of it, broken ones too."""
     root = os.path.realpath(folder)
     for inside, folders, names in os.walk(folder):
@@ -72,14 +72,14 @@ def links_out(folder: Path) -> Iterator[Path]:
 
 
 def check_links(folder: Path, remedy: str = "add --trust true") -> None:
-    """Refuses a folder of somebody else from which links lead out, because tools write into it."""
-    for path in links_out(folder):
+    """Refuses a folder with links that lead out of it, because tools write into it."""
+    for path in external_links(folder):
         found = printable(f"{path} is a link to {os.path.realpath(path)}, outside {folder}")
         raise UserError(f"{found}: copy the file there, or {remedy}")
 
 
-def sweep(folder: Path, seconds: float = 0.0) -> None:
-    """Removes incomplete files, older than so many seconds, that killed processes left."""
+def remove_partial_files(folder: Path, seconds: float = 0.0) -> None:
+    """Removes partial files of killed processes that are older than `seconds`."""
     for path in folder.glob(".*.partial*"):
         with suppress(OSError):  # another process may be faster
             if not path.is_dir() and abs(time.time() - path.lstat().st_mtime) >= seconds:
@@ -87,8 +87,8 @@ def sweep(folder: Path, seconds: float = 0.0) -> None:
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Gives the file's name to errors that lack it, such as those of a write to a full disk."""
+def file_errors(path: Path) -> Iterator[None]:
+    """Adds the file's name to OSErrors without one, such as those of a write to a full disk."""
     try:
         yield
     except OSError as error:
@@ -120,7 +120,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def whole_lines(path: Path) -> str:
+def complete_lines(path: Path) -> str:
     """Returns the text without lines that a kill, a full disk or a power cut has damaged."""
     lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
     return "".join(line for line in lines if line.endswith("\n") and "\0" not in line)

@@ -46,10 +46,10 @@ def _setup_data(loop: Any) -> None:
 
 
 def _load_state_dict(loop: Any, *args: Any) -> None:
-    """Restores the progress of a run, which may have ended anywhere.
+    """Restores the progress of a run that may have ended within an epoch.
 
-    Lightning takes an epoch that `max_steps` cut short for processed, so a run with more steps
-    would never see the rest of it. It also counts an epoch that is over twice.
+    Lightning counts an epoch that `max_steps` ended early as processed, so a run with more steps
+    would never train on the rest of it. It also counts a finished epoch twice.
     """
     type(loop).load_state_dict(loop, *args)
     epochs, batches = loop.epoch_progress, loop.epoch_loop.batch_progress
@@ -106,9 +106,9 @@ def train_on(trainer: Trainer, batch: Any, batch_idx: int) -> None:
 
 
 def _advance(loop: Any, *args: Any) -> None:
-    """Trains on one batch, after counting the steps that loggers get anew.
+    """Trains on one batch, after a recount of the steps for loggers.
 
-    Lightning counts one too many after it resumed from the end of an epoch.
+    Lightning counts one step too many after it resumed from the end of an epoch.
     """
     automatic = loop.trainer.lightning_module.automatic_optimization
     steps = loop.global_step if automatic else loop.batch_progress.total.completed
@@ -135,13 +135,13 @@ def _log_metrics(connector: Any, *args: Any, **kwargs: Any) -> None:
     loop._batches_that_stepped -= more
 
 
-def limit_waiting(trainer: Trainer, limit: timedelta) -> None:
+def set_rank_timeout(trainer: Trainer, limit: timedelta) -> None:
     """Limits how long a rank waits for others. A limit that the strategy was given stays."""
     if getattr(trainer.strategy, "_timeout", None) == default_pg_timeout:
         vars(trainer.strategy)["_timeout"] = limit
 
 
-def leave_signals_alone(trainer: Trainer) -> None:
+def disable_signal_handlers(trainer: Trainer) -> None:
     """Keeps Lightning from handling stop signals. The caller handles them instead.
 
     Its handlers talk to the other ranks, which deadlocks when they receive the signal milliseconds

@@ -15,7 +15,7 @@ from runtime import files
 
 
 class RunCSVLogger(CSVLogger):
-    """Writes `metrics.csv`. Continues a file, and has each step once after a crash.
+    """Writes `metrics.csv`. Continues an existing file; after a crash no step is there twice.
 
     Lightning's deletes the file of an earlier process, and empties it to add a column.
 
@@ -53,14 +53,14 @@ class RunCSVLogger(CSVLogger):
         if columns != self._columns:
             _write(self.path, columns, _read(self.path)[1])
             self._columns = columns
-        with files.named(self.path), self.path.open("a", newline="") as file:
+        with files.file_errors(self.path), self.path.open("a", newline="") as file:
             csv.DictWriter(file, columns, lineterminator="\n").writerows(self._rows)
         self._rows = []
 
     def forget_after(self, step: float = float("inf")) -> list[str]:
         """Removes the rows of later steps and what a crash has left of rows; returns columns.
 
-        A file that is no log is set aside, so that the run goes on.
+        A file that is no log is renamed, so that the run can continue.
         """
         try:
             columns, rows = _read(self.path)
@@ -68,7 +68,7 @@ class RunCSVLogger(CSVLogger):
         except (KeyError, ValueError, csv.Error):
             self._set_aside()
             return []
-        damaged = columns and files.whole_lines(self.path) != self.path.read_text()
+        damaged = columns and files.complete_lines(self.path) != self.path.read_text()
         if damaged or len(kept) < len(rows):
             _write(self.path, columns, kept)
         return columns
@@ -85,7 +85,7 @@ class RunCSVLogger(CSVLogger):
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Returns the header and the complete rows."""
-    header, *rows = [*csv.reader(files.whole_lines(path).splitlines())] or [[]]
+    header, *rows = [*csv.reader(files.complete_lines(path).splitlines())] or [[]]
     return header, [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
 
 
@@ -121,7 +121,7 @@ class RunTensorBoardLogger(TensorBoardLogger):
     @contextmanager
     def _named(self) -> Iterator[None]:
         """Names the folder. Lightning takes the disk's error for a value that is no number."""
-        with files.named(Path(self.log_dir)):
+        with files.file_errors(Path(self.log_dir)):
             try:
                 yield
             except ValueError as error:

@@ -1,4 +1,4 @@
-"""Pre-emption: a run that is told to stop saves itself and resumes bit-exactly."""
+"""Pre-emption: a run saves a checkpoint on a stop signal and resumes bit-exactly."""
 
 import shlex
 import sys
@@ -15,8 +15,7 @@ from torch.optim import Optimizer
 
 from runtime import lightning_fixes, signals
 from runtime.checkpoints import is_over
-
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: "try the same again later"
+from runtime.signals import SAVED_EXIT_CODE
 
 
 class Preemption(Checkpoint):
@@ -26,8 +25,8 @@ class Preemption(Checkpoint):
     `Checkpoint`, so that Lightning calls it after every callback that changes state.
 
     Args:
-        max_time: Stop after this long, in the formats of `Trainer(max_time=...)`. Lightning's
-            own timer ends the epoch it falls in, so that a resumed run never sees the rest of it.
+        max_time: Time limit, in the formats of `Trainer(max_time=...)`. Lightning's own timer ends
+            the current epoch, so a resumed run would never train on the rest of it.
         command: Start of the command that continues the run.
     """
 
@@ -45,7 +44,7 @@ class Preemption(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._take_signals()
-        lightning_fixes.leave_signals_alone(trainer)
+        lightning_fixes.disable_signal_handlers(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._take_signals()  # again, because a plain Trainer has installed its own
@@ -73,16 +72,16 @@ class Preemption(Checkpoint):
             return
         if lightning_fixes.validates_next(trainer):
             return
-        if self._agreement.reached(self._told()):
+        if self._agreement.agree_to_stop(self._should_stop()):
             lightning_fixes.log_batch(trainer)
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # A run that is over saves itself.
-        if not is_over(trainer) and self._agreement.reached(self._told(), wait=True):
+        if not is_over(trainer) and self._agreement.agree_to_stop(self._should_stop(), wait=True):
             self._stop(trainer)
 
-    def _told(self) -> bool:
+    def _should_stop(self) -> bool:
         remaining = self._timer.time_remaining()
         return signals.stop_requested() or (remaining is not None and remaining <= 0)
 
@@ -94,20 +93,20 @@ class Preemption(Checkpoint):
                 "Told to stop, but without a logger there is no run folder to save to."
             )
         path = Path(folder) / "checkpoints" / "last.ckpt"
-        trainer.save_checkpoint(path, weights_only=False)  # not given, Lightning says so
+        trainer.save_checkpoint(path, weights_only=False)  # explicit, to avoid Lightning's warning
         rank_zero_info(f"Told to stop after step {trainer.global_step}; saved {path}.")
         rank_zero_info(f"Continue: {self._command} --ckpt_path {shlex.quote(folder)}")
         # Lightning's launcher kills all ranks when one of those it started exits with an error.
-        sys.exit(TRY_AGAIN if trainer.is_global_zero else 0)
+        sys.exit(SAVED_EXIT_CODE if trainer.is_global_zero else 0)
 
 
 class Agreement:
-    """Agreement of all ranks, after the same batch, on whether any of them was told to stop.
+    """Lets all ranks stop after the same batch if any of them has to stop.
 
-    The answer to a question is awaited one question later, when it has long arrived. No rank
-    waits for another longer than gradients make it, and a GPU's queue is never drained, because
-    the ranks talk over the CPU. The cost of a question grows with the number of ranks, so many
-    ranks ask less often.
+    Each call starts an asynchronous all-reduce over the CPU and reads the result of the previous
+    one, which has already arrived. So no rank waits longer than for gradients, and a GPU's queue is
+    not drained. The cost of an all-reduce grows with the number of ranks, so many ranks start one
+    less often.
     """
 
     def __init__(self, world_size: int) -> None:
@@ -119,19 +118,19 @@ class Agreement:
             self._group = dist.new_group(backend="gloo", timeout=store.timeout)
         self._question: tuple[dist.Work, torch.Tensor] | None = None
 
-    def reached(self, told: bool, wait: bool = False) -> bool:
+    def agree_to_stop(self, stop: bool, wait: bool = False) -> bool:
         """Returns whether the ranks agreed to stop. All ranks must call it after the same batches.
 
-        With `wait`, awaits the answer to this very question.
+        With `wait`, waits for the result of this call instead of reading the previous one.
         """
         if self._group is None:
-            return told
+            return stop
         self._calls += 1
         if not wait and self._calls % self.every:
             return False
         if self._answer():
             return True
-        flag = torch.tensor(int(told))
+        flag = torch.tensor(int(stop))
         work = dist.all_reduce(flag, group=self._group, async_op=True)
         assert work is not None
         self._question = (work, flag)

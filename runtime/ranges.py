@@ -1,6 +1,6 @@
-"""Types of numbers with a range, which the command line checks. Their values are plain numbers.
+"""Number types with a range, which the command line checks. Their values are plain numbers.
 
-`def __init__(self, width: Positive = 64, dropout: Share = 0.0)` declares two. Each is made by
+`def __init__(self, width: Positive = 64, dropout: Fraction = 0.0)` declares two. Each is made by
 jsonargparse, except that a parsed value is a plain `int` or `float` and not an instance of the
 type, so that `weights_only=True` loads every checkpoint.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Port = int
     PositiveFloat = float
     NonNegativeFloat = float
-    Share = float
+    Fraction = float
     Probability = float
 else:
     Positive = ranged("PositiveInt", int, (">", 0))
@@ -35,5 +35,5 @@ else:
     Port = ranged("Port", int, (">=", 1), ("<=", 65535))
     PositiveFloat = ranged("PositiveFloat", float, (">", 0))
     NonNegativeFloat = ranged("NonNegativeFloat", float, (">=", 0))
-    Share = ranged("Share", float, (">=", 0), ("<", 1))  # 1 would leave nothing
+    Fraction = ranged("Fraction", float, (">=", 0), ("<", 1))  # 1 would leave nothing
     Probability = ranged("ClosedUnitInterval", float, (">=", 0), ("<=", 1))

@@ -1,4 +1,4 @@
-"""Training on a batch a second time, from the same state: to find wrong bits, and to rehearse."""
+"""Repeated training steps from the same state, to detect silent data corruption."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
@@ -19,15 +18,15 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by
 
 
 class Rehearsal(Callback):
-    """Trains on the first batch once more before it counts, if more than two ranks use DDP.
+    """Trains on the first batch once more before it counts, for runs of more than two ranks in DDP.
 
-    DDP arranges the gradients anew after its first average, and their place decides how a sum of
-    more than two is rounded. So the first step of a resumed run would not be that of the whole run.
+    DDP rearranges its gradient buckets after the first all-reduce, which changes the rounding of
+    sums over more than two ranks. So the first step of a resumed run would differ from that of an
+    uninterrupted run.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        averages = isinstance(trainer.strategy, DDPStrategy) and pl_module.automatic_optimization
-        self._due = averages and trainer.world_size > 2
+        self._due = pl_module.automatic_optimization  # DDP does not average for a manual one
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -35,15 +34,15 @@ class Rehearsal(Callback):
         ends_window = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if self._due and (ends_window or trainer.is_last_batch):
             self._due = False
-            with undone(trainer, pl_module):
+            with rolled_back(trainer, pl_module):
                 lightning_fixes.train_on(trainer, batch, batch_idx)
 
 
 class Corruption(Callback):
-    """Ends a run in which a bit is wrong: one batch in `every` is trained on twice and compared.
+    """Ends a run with silent data corruption: every `every`-th step is repeated and compared.
 
-    Both times end with the same bits, nothing changes between two steps, and weights and optimizer
-    states are the same on all ranks.
+    It checks that both results have the same bits, that nothing changes between two steps, and that
+    weights and optimizer states are equal on all ranks.
     """
 
     def __init__(self, every: int) -> None:
@@ -57,7 +56,7 @@ class Corruption(Callback):
     ) -> None:
         if self._sums:
             self._sums.append(sums_of_bits(trainer, pl_module)[1])
-            with undone(trainer, pl_module):
+            with rolled_back(trainer, pl_module):
                 lightning_fixes.train_on(trainer, batch, batch_idx)
                 self._sums.append(sums_of_bits(trainer, pl_module)[1])
 
@@ -68,7 +67,7 @@ class Corruption(Callback):
             names, sums = sums_of_bits(trainer, pl_module)
             if checked:
                 shared = len(names) - len([*pl_module.buffers()])
-                check(trainer, names, torch.stack([*checked, sums]), shared)
+                compare_bits(trainer, names, torch.stack([*checked, sums]), shared)
             self._sums = [] if self._batches % self.every else [sums]
 
 
@@ -87,7 +86,7 @@ def sums_of_bits(trainer: Trainer, model: LightningModule) -> tuple[list[str], T
 
 
 @contextmanager
-def undone(trainer: Trainer, model: LightningModule) -> Iterator[None]:
+def rolled_back(trainer: Trainer, model: LightningModule) -> Iterator[None]:
     """Undoes what training on a batch does: to the model, optimizers, counters and generators."""
     loops: Any = trainer.fit_loop.epoch_loop
     automatic, manual = loops.automatic_optimization, loops.manual_optimization
@@ -118,7 +117,7 @@ def undone(trainer: Trainer, model: LightningModule) -> Iterator[None]:
         tensor.grad = grad
 
 
-def check(trainer: Trainer, names: list[str], sums: Tensor, shared: int) -> None:
+def compare_bits(trainer: Trainer, names: list[str], sums: Tensor, shared: int) -> None:
     """Compares sums (4, T): after a step, before the next one, and after it and its repetition.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A run's folder, `runs/<experiment>/<version>/`: its name, its loggers and its lock."""
+"""A run's folder, `runs/<experiment>/<version>/`: its name, config, loggers and lock."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system
 
 
 class RunFolder(Callback):
-    """Gives a run its folder and its loggers, and keeps other processes from training it.
+    """Gives a run its folder, config and loggers, and keeps other processes from training it.
 
     The ranks agree on the folder, so it is made once they can talk to each other.
 
@@ -32,10 +32,14 @@ class RunFolder(Callback):
         runs: The folder of all runs.
         experiment: The name of this run's experiment, usually that of its config file.
         resumed: The folder of the run that this one continues, if any. Its logs are continued.
+        config: The text of `config.yaml`, which trains such a run; empty: no file.
     """
 
-    def __init__(self, runs: Path, experiment: str, resumed: Path | None = None) -> None:
+    def __init__(
+        self, runs: Path, experiment: str, resumed: Path | None = None, config: str = ""
+    ) -> None:
         self.runs, self.experiment, self.resumed = runs, experiment, resumed
+        self.config = config
         self.loggers: list[Logger] = []
         self._lock: FileLock | None = None  # released when the process ends, however it ends
         self._unused: Path | None = None  # a folder of this run, before its first training batch
@@ -52,6 +56,8 @@ class RunFolder(Callback):
         if stage == "fit":
             self.loggers.append(RunTensorBoardLogger(folder))
         trainer.loggers = [*self.loggers, *given]
+        if stage == "fit" and self.resumed is None:
+            self._write_config(trainer)
 
     def _agreed(self, trainer: Trainer, stage: str) -> Path | None:
         """Opens the folder on rank zero, and returns it on all ranks.
@@ -73,18 +79,28 @@ class RunFolder(Callback):
         """Logs at the checkpoint's step, which is known by now. Lightning's is zero."""
         for logger in self.loggers:
             if isinstance(logger, RunCSVLogger):
-                logger.step = checkpoints.step_of(trainer.ckpt_path)
+                logger.step = checkpoints.saved_step(trainer.ckpt_path)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
             self.on_test_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forgets metrics of steps that the run repeats, because it was killed after them."""
+        """Forgets metrics of steps that the run repeats, because it was killed after them.
+
+        A run that goes on writes its config only now, when nothing can refuse its checkpoint.
+        """
         self._unused = None
+        if self.resumed is not None:
+            self._write_config(trainer)
         for logger in self.loggers:
             if isinstance(logger, RunCSVLogger) and trainer.is_global_zero:
                 logger.forget_after(trainer.global_step)
+
+    def _write_config(self, trainer: Trainer) -> None:
+        if self.config and trainer.is_global_zero:
+            path = Path(self.loggers[0].log_dir or "") / "config.yaml"
+            files.write(path, lambda file: file.write_text(self.config))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._lock is not None:
@@ -130,7 +146,7 @@ class RunFolder(Callback):
                 ) from error
             rank_zero_warn(f"{folder} cannot be locked, so do not train this run twice at once.")
         for name in WRITTEN:
-            files.sweep(folder / name)
+            files.remove_partial_files(folder / name)
         return folder
 
     def _create(self) -> Path:
@@ -159,9 +175,3 @@ class RunFolder(Callback):
         folders = (self.runs / self.experiment).glob("version_*")
         numbers = [folder.name.removeprefix("version_") for folder in folders]
         return f"version_{max((int(n) for n in numbers if n.isdecimal()), default=-1) + 1}"
-
-
-def run_folder_of(checkpoint: Path) -> Path | None:
-    """Returns the run folder that contains a checkpoint, or None if the checkpoint is elsewhere."""
-    folder = checkpoint.parent
-    return folder.parent if folder.name == "checkpoints" else None

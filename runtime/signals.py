@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop. They are noted on arrival and acted on after a batch.
+"""Stop signals. The handlers only record them; the run stops after the current batch.
 
 Imports nothing heavy, so that `cli.py` can install the handlers before it imports Lightning. That
 takes seconds, in which a signal would otherwise kill the process.
@@ -11,6 +11,8 @@ from types import FrameType
 # Pre-emption sends the first, --signal the second, which Windows does not have.
 STOP_SIGNALS = (signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 AGAIN = b"\nStops after this batch. Ctrl-C again ends at once, without saving.\n"
+
+SAVED_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: exit code of a run that saved after a stop signal
 
 _received: list[int] = []
 
@@ -37,7 +39,7 @@ def install(*others: signal.Signals) -> None:
 def install_interrupt() -> None:
     """Takes the first Ctrl-C as a stop signal; the second ends the process at once.
 
-    A process that was started in the background of a shell goes on ignoring it.
+    A background process of a shell continues to ignore it.
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _note_interrupt)

@@ -1,10 +1,13 @@
 """Lightning's Trainer with this project's defaults."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, Literal
 
 from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
@@ -13,8 +16,8 @@ from runtime.checkpoints import AtomicCheckpointIO
 from runtime.cpu import (
     bf16_slowdown,
     choose_precision,
+    flush_denormals,
     keep_freed_memory,
-    take_subnormal_numbers_as_zero,
 )
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, PositiveFloat
@@ -26,6 +29,16 @@ HALF = ("bf16-mixed", "bf16-true")
 REFUSALS = (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException)
 
 
+UNPROFILED = nullcontext()
+
+
+class NoProfiler(PassThroughProfiler):
+    """Measures nothing. Lightning's own does neither, but enters a new context for each hook."""
+
+    def profile(self, action_name: str) -> Any:
+        return UNPROFILED
+
+
 class LadderTrainer(Trainer):
     """A Trainer that chooses its precision, writes checkpoints atomically and corrects Lightning.
 
@@ -35,7 +48,7 @@ class LadderTrainer(Trainer):
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.
         rank_timeout: Seconds that a process waits for another one before the run fails. A strategy
             that is given as a class keeps its own `timeout`.
-        check_every: Repeat one step in so many, and end the run if a bit is wrong; 0: never. See
+        check_every: Repeat every N-th step, and end the run if a bit differs; 0: never. See
             `runtime.repetition`.
         pictures: Draw pictures into the run's folder and send them to its loggers.
     """
@@ -63,23 +76,29 @@ class LadderTrainer(Trainer):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
         given = kwargs.get("callbacks") or []
-        callbacks = [*(given if isinstance(given, list) else [given]), Rehearsal()]
+        callbacks = [*(given if isinstance(given, list) else [given])]
         callbacks += [Corruption(check_every)] if check_every else []
+        self.prints_summary = kwargs.get("enable_model_summary") is not False
         kwargs |= {"precision": precision, "plugins": plugins, "callbacks": callbacks}
-        kwargs |= cluster.shape_of_torchrun(kwargs.get("devices", "auto"))
+        kwargs |= {"enable_model_summary": False}  # see callbacks.Figures
+        if not kwargs.get("barebones"):  # which refuses any
+            kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
+        kwargs |= cluster.torchrun_devices(kwargs.get("devices", "auto"))
         try:
             super().__init__(*args, **kwargs)
-            cluster.check_shape(self)
+            cluster.check_processes(self)
         except REFUSALS as error:
             raise UserError(f"trainer: {error}") from error
+        if isinstance(self.strategy, DDPStrategy) and self.world_size > 2:
+            vars(self)["callbacks"].insert(0, Rehearsal())
         lightning_fixes.correct(self)
-        lightning_fixes.limit_waiting(self, timedelta(seconds=rank_timeout))
+        lightning_fixes.set_rank_timeout(self, timedelta(seconds=rank_timeout))
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
-            take_subnormal_numbers_as_zero()
+            flush_denormals()
 
     def __deepcopy__(self, memo: Any) -> "LadderTrainer":
-        """Stays itself where a model is copied that knows it, as callbacks of averages do."""
+        """Returns itself, because a copy of a model must not copy the trainer."""
         return self
 
     def fit(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Builds what a run folder or checkpoint describes, without running the code of who made it.
+"""Builds the objects of a run folder or checkpoint without running code of its author.
 
 A checkpoint and a run's `config.yaml` name the classes of a model, its data and its callbacks.
 Python runs a module when it is imported, and jsonargparse also reads a string as YAML or opens it
@@ -28,13 +28,13 @@ from runtime.errors import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 ROOMS = ("callbacks", "datamodules", "metrics", "models")  # whose classes a run may name
-CODE = (*ROOMS, "commands", "figures", "pages", "runtime")  # which these may import
+CODE = (*ROOMS, "commands", "figures", "pages", "results", "runtime")  # which these may import
 LIBRARIES = ("lightning.fabric", "lightning.pytorch", "torch.nn", "torch.optim", "torchmetrics")
 KINDS = (nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Strategy)  # of libraries
 CLASS_KEYS = ("class_path", "_class_path")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # the only one that Lightning writes
 PLACES = ("dirpath", "filename", "exclude_batches_path")  # where Lightning's callbacks write
-LARGEST, DEEPEST = 100_000, 100  # values, and levels of them: more would take hours to build
+MAX_VALUES, MAX_LEVELS = 100_000, 100  # values, and levels of them: more would take hours to build
 
 
 def hyperparameters(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,10 +74,10 @@ def leaves(values: Any) -> Iterator[tuple[str, Any]]:
         key, value, level = waiting.pop()
         if isinstance(value, Mapping | list | tuple | set | frozenset):
             count += len(value)
-            if count > LARGEST or level > DEEPEST:
+            if count > MAX_VALUES or level > MAX_LEVELS:
                 raise UserError(
-                    f"a config or checkpoint stands for more than {LARGEST:,} values, or more than "
-                    f"{DEEPEST} levels of them: give another"
+                    f"a config or checkpoint stands for more than {MAX_VALUES:,} values, or "
+                    f"more than {MAX_LEVELS} levels of them: give another"
                 )
             pairs = value.items() if isinstance(value, Mapping) else ((key, v) for v in value)
             waiting += [(str(name), part, level + 1) for name, part in pairs]
@@ -88,7 +88,7 @@ def leaves(values: Any) -> Iterator[tuple[str, Any]]:
 def imported(name: str) -> Any:
     """Returns what an import path names in the modules that are imported already; None: nothing.
 
-    It runs no code, not even that of a module which imports its parts when somebody wants them.
+    It runs no code, not even that of a module with lazy imports.
     """
     parts = str(name).split(".")
     for end in range(len(parts) - 1, 0, -1):
@@ -119,7 +119,7 @@ def trusted_class(name: Any) -> type | None:
 
 @contextmanager
 def only_trusted(values: Any, source: str | Path, own: Iterable[Any] = ()) -> Iterator[None]:
-    """Lets values of somebody else be built inside the block from trusted classes only.
+    """Allows only trusted classes for objects that are built from `values` inside the block.
 
     Args:
         values: As for `refusal`.
@@ -136,7 +136,7 @@ def only_trusted(values: Any, source: str | Path, own: Iterable[Any] = ()) -> It
     guard.refused = refusal(values, guard.own)
     try:
         if not guard.refused:
-            with guard.doors():
+            with guard.patches():
                 yield
     finally:
         if guard.refused:
@@ -147,7 +147,7 @@ def only_trusted(values: Any, source: str | Path, own: Iterable[Any] = ()) -> It
 
 
 class _Guard(MetaPathFinder):
-    """Stands where a name becomes an object, a string becomes values, or a module is imported."""
+    """Intercepts the lookup of names, the parsing of strings and the import of modules."""
 
     def __init__(self, texts: set[str], own: set[str]) -> None:
         self.texts, self.own = texts, own
@@ -155,12 +155,12 @@ class _Guard(MetaPathFinder):
         self._imports_own = False
 
     @contextmanager
-    def doors(self) -> Iterator[None]:
+    def patches(self) -> Iterator[None]:
         with ExitStack() as stack:
             for module in (_actions, _typehints, _util):
-                stack.enter_context(_replaced(module, "import_object", self._import))
-                stack.enter_context(_replaced(module, "load_value", self._load))
-            stack.enter_context(_replaced(_paths.Path, "__init__", self._open))
+                stack.enter_context(_patched(module, "import_object", self._import))
+                stack.enter_context(_patched(module, "load_value", self._load))
+            stack.enter_context(_patched(_paths.Path, "__init__", self._open))
             sys.meta_path.insert(0, self)
             stack.callback(sys.meta_path.remove, self)
             yield
@@ -197,8 +197,8 @@ class _Guard(MetaPathFinder):
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, door: Callable[..., Any]) -> Iterator[None]:
-    """Lets a function pass through a door, which gets the function and its arguments."""
+def _patched(owner: Any, name: str, door: Callable[..., Any]) -> Iterator[None]:
+    """Replaces a function by a wrapper, which gets the function and its arguments."""
     real = vars(owner)[name]
     setattr(owner, name, lambda *args, **kwargs: door(real, *args, **kwargs))
     try:

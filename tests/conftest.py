@@ -3,19 +3,51 @@
 import hashlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from runtime import signals
+from tests import OPTIONAL
+from tests.commands.runs import cgan, classifier, gan, iris  # noqa: F401  # fixtures of all tests
 
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)  # the networks of tests are small: threads would mostly wait
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts its background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # children inherit no handler
+
+
+MARKS = {"extras", "browser", "slurm"}  # of tests that see the optional libraries
+libraries: dict[str, Any] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Shows the optional libraries to a test that has a mark, and hides them again."""
+    shown = OPTIONAL if MARKS & {mark.name for mark in item.iter_markers()} else ()
+    for name in shown:
+        del sys.modules[name]
+    sys.modules.update(libraries if shown else {})
+    result = yield
+    libraries.update({name: sys.modules[name] for name in shown if name in sys.modules})
+    sys.modules.update(dict.fromkeys(shown))
+    return result
+
+
+def pytest_collection_modifyitems(items):
+    """Starts files with slow tests first, so that no process waits for another at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def skip(reason: str) -> NoReturn:
+    """Skips a test for want of a tool. In a CI, which installs it, the test fails instead."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
 
 
 def restored() -> Iterator[None]:
@@ -44,7 +76,7 @@ restore_module = pytest.fixture(restored, autouse=True, scope="module", name="re
 
 
 @pytest.fixture
-def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_root(monkeypatch):
     """The test runs in the project's folder, where `configs/` is."""
     monkeypatch.chdir(ROOT)
     return ROOT
@@ -64,5 +96,5 @@ def weights_hash_of(path: Path) -> str:
 
 
 @pytest.fixture
-def weights_hash() -> Callable[[Path], str]:
+def weights_hash():
     return weights_hash_of

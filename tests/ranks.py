@@ -40,7 +40,7 @@ def _run(work: Callable[[], object], ranks: int, rank: int, port: int, folder: P
         "LOCAL_WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "test",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
-    rank_zero_only.rank = rank  # type: ignore[attr-defined]  # The parent set it at import.
+    rank_zero_only.rank = rank  # The parent set it at import.
     torch.set_num_threads(1)
     work()
 

@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import errno
+import gc
 import logging
 import os
 import re
@@ -8,15 +9,16 @@ import subprocess
 import sys
 import warnings
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch.distributed as dist
 
 import cli
-from commands import COMMANDS, help_texts, lightning_run
-from commands.errors import explained
-from commands.ladder_cli import LadderCLI
+import commands
+from commands import COMMANDS
+from commands.errors import explain_error
+from commands.fit import help_texts, lightning_run
+from commands.fit.ladder_cli import LadderCLI
 from runtime.run_folder import RunFolder
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
@@ -46,9 +48,9 @@ def fresh(script: str, *args: str) -> "subprocess.CompletedProcess[str]":
 def parsed(*args: str) -> LadderCLI:
     """The command line after parsing, before anything is built."""
     command = LadderCLI.__new__(LadderCLI)
-    command.before_instantiate_classes = command.instantiate_classes = lambda: None  # type: ignore
-    command._run_subcommand = lambda subcommand: None  # type: ignore[method-assign]
-    command.__init__([*args])  # type: ignore[misc]
+    command.before_instantiate_classes = command.instantiate_classes = lambda: None
+    command._run_subcommand = lambda subcommand: None
+    command.__init__([*args])
     return command
 
 
@@ -67,7 +69,7 @@ HEAVY = "print([name for name in ('torch', 'lightning', 'pandas', 'yaml') if nam
         (["test", "-h"], 0, "usage: python cli.py test RUN"),
     ],
 )
-def test_light_commands_import_nothing_heavy(args: list[str], code: int, expected: str) -> None:
+def test_light_commands_import_nothing_heavy(args, code, expected):
     script = f"import atexit; atexit.register(lambda: {HEAVY}); {LIGHT} cli.main()"
     done = fresh(script, *args)
     assert done.returncode == code, done.stderr
@@ -77,14 +79,16 @@ def test_light_commands_import_nothing_heavy(args: list[str], code: int, expecte
         assert [name for name in COMMANDS if name not in done.stdout + done.stderr] == []
 
 
-def test_ctrl_c_ends_a_tool_with_one_line() -> None:
+def test_ctrl_c_ends_a_tool_with_one_line():
     press = "import signal; signal.signal(2, signal.default_int_handler); signal.raise_signal(2)"
-    done = fresh(f"{LIGHT} cli.commands.find = lambda name: exec({press!r}); cli.main()", "sample")
+    done = fresh(
+        f"{LIGHT} cli.commands.find_command = lambda name: exec({press!r}); cli.main()", "sample"
+    )
     assert done.returncode == 130
     assert done.stderr == "\nStopped by Ctrl-C.\n"
 
 
-def test_without_the_environment_it_says_what_activates_it() -> None:
+def test_without_the_environment_it_says_what_activates_it():
     done = fresh(
         "import sys; sys.modules['torch'] = None; import cli; cli.main(['fit', '--trust'])"
     )
@@ -93,7 +97,7 @@ def test_without_the_environment_it_says_what_activates_it() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_the_short_help_names_options_that_exist(in_root: Path) -> None:
+def test_the_short_help_names_options_that_exist(in_root):
     command = parsed("fit", "--config=configs/cgan.yaml", "--data=Images")
     known = {*command._subcommand_parsers["fit"].get_defaults().keys()}
     known |= {f"data.{name}" for name in command.config.fit.data.init_args.as_dict()}
@@ -111,9 +115,7 @@ def test_the_short_help_names_options_that_exist(in_root: Path) -> None:
         ("--data.help=Iris", "--data.split_seed"),
     ],
 )
-def test_help_of_a_class_lists_its_options(
-    option: str, expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_of_a_class_lists_its_options(option, expected, capsys):
     with pytest.raises(SystemExit) as stopped:
         run("fit", option)
     assert stopped.value.code == 0
@@ -123,30 +125,26 @@ def test_help_of_a_class_lists_its_options(
     assert "--trainer" not in printed
 
 
-def test_the_whole_help_lists_the_trainers_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_help_lists_the_trainers_options(capsys):
     with pytest.raises(SystemExit):
         run("fit", "--help", "all")
     assert "--trainer.gradient_clip_val" in capsys.readouterr().out
 
 
-def test_a_config_of_the_project_is_found_from_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_config_of_the_project_is_found_from_elsewhere(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     line = fails(capsys, "fit", "--config=configs/iris.yaml")
     assert f"no such file in {tmp_path}. It is in {ROOT}: go there first" in line
 
 
-def test_a_call_from_python_restores_all_filters(in_root: Path) -> None:
+def test_a_call_from_python_restores_all_filters(in_root):
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     before = [*warnings.filters], [*logger.filters]
     run("fit", "--config=configs/gates.yaml", "--trainer.fast_dev_run=1")
     assert ([*warnings.filters], [*logger.filters]) == before
 
 
-def test_a_batch_size_that_cannot_be_is_said_before_the_summary(
-    in_root: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_batch_size_that_cannot_be_is_said_before_the_summary(in_root, capsys, caplog):
     line = fails(capsys, "fit", "--config=configs/iris.yaml", "--data.batch_size=200")
     assert "batch_size 200 is larger than the 120 training examples" in line
     assert "parameters" not in caplog.text
@@ -163,19 +161,43 @@ def test_a_batch_size_that_cannot_be_is_said_before_the_summary(
         (["--trainer.fast_dev_run=1"], ["DummyLogger"], False),
     ],
 )  # fmt: skip
-def test_a_users_logger_stands_beside_those_of_the_run_folder(
-    flags: list[str], loggers: list[str], folder: bool, in_root: Path
-) -> None:
+def test_a_users_logger_stands_beside_those_of_the_run_folder(flags, loggers, folder, in_root):
     command = parsed("fit", "--config=configs/gates.yaml", *flags)
     LadderCLI.instantiate_classes(command)
     assert [type(logger).__name__ for logger in command.trainer.loggers] == loggers
-    callbacks = command.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    callbacks = command.trainer.callbacks  # set by a connector
     assert any(isinstance(callback, RunFolder) for callback in callbacks) == folder
 
 
-def test_a_run_without_checkpoints_promises_none(
-    in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    ("config", "own"), [("iris", {"Evaluation"}), ("points/gan", {"SampleGrid", "Quality"})]
+)
+def test_a_run_has_a_callback_for_each_subject_of_its_model(config, own, in_root):
+    """Lightning calls each of them at every hook of a step."""
+    command = parsed("fit", f"--config=configs/{config}.yaml")
+    LadderCLI.instantiate_classes(command)
+    callbacks = command.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    assert {type(callback).__name__ for callback in callbacks} == own | {
+        "RunFolder", "StepMonitor", "Figures", "Progress", "Preemption", "EpochCheckpoint"
+    }  # fmt: skip
+    assert len(callbacks) <= 8
+
+
+def collection():
+    """Prints how garbage collection is set."""
+    print(gc.isenabled(), gc.get_freeze_count() > 100_000)
+
+
+@pytest.mark.parametrize("own_process", [True, False])
+def test_no_collection_looks_through_what_a_process_has_imported(own_process, capsys):
+    try:
+        commands.run([f"{__name__}.collection"], own_process)
+    finally:
+        gc.unfreeze()
+    assert capsys.readouterr().out == f"True {own_process}\n"
+
+
+def test_a_run_without_checkpoints_promises_none(in_root, tmp_path, capsys):
     run(
         "fit", "--config=configs/gates.yaml", "--trainer.enable_checkpointing=false",
         "--trainer.max_epochs=1", f"--trainer.default_root_dir={tmp_path}",
@@ -185,7 +207,7 @@ def test_a_run_without_checkpoints_promises_none(
 
 
 @pytest.mark.slow
-def test_training_takes_subnormal_numbers_as_zero(tmp_path: Path) -> None:
+def test_training_takes_subnormal_numbers_as_zero(tmp_path):
     (tmp_path / "spy.py").write_text(
         "import torch\nfrom lightning import Callback\n"
         "class Spy(Callback):\n"
@@ -206,10 +228,7 @@ def test_training_takes_subnormal_numbers_as_zero(tmp_path: Path) -> None:
 IRIS = ["--config=configs/iris.yaml", "--trainer.max_epochs=1"]
 
 
-def test_a_full_disk_is_one_line(
-    in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+def test_a_full_disk_is_one_line(in_root, tmp_path, capsys, monkeypatch):
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -221,24 +240,22 @@ def test_a_full_disk_is_one_line(
     assert ".ckpt: No space left on device (" in line
 
 
-def test_errors_of_others_are_one_line_and_those_of_the_program_keep_their_traceback() -> None:
+def test_errors_of_others_are_one_line_and_those_of_the_program_keep_their_traceback():
     full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
-    assert explained(full)[0] == 1
-    assert explained(full)[1].startswith("/data/x: No space left on device (")
+    assert explain_error(full)[0] == 1
+    assert explain_error(full)[1].startswith("/data/x: No space left on device (")
     memory = RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate")
     for error in (memory, MemoryError()):
-        assert explained(error)[0] == 1
-        assert explained(error)[1].startswith("out of memory: set a smaller --data.batch_size")
+        assert explain_error(error)[0] == 1
+        assert explain_error(error)[1].startswith("out of memory: set a smaller --data.batch_size")
     for mistake in (RuntimeError("a mistake in a model"), ValueError("another"), KeyError("x")):
-        assert explained(mistake)[1] == ""
+        assert explain_error(mistake)[1] == ""
 
 
 @pytest.mark.parametrize(
     ("end", "stays"), [(None, False), (SystemExit(75), False), (RuntimeError("a rank died"), True)]
 )
-def test_leaves_the_other_ranks_before_the_interpreter_shuts_down(
-    end: BaseException | None, stays: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leaves_the_other_ranks_before_the_interpreter_shuts_down(end, stays, monkeypatch):
     """Otherwise a thread of gloo aborts some of the processes (pytorch/pytorch#179291)."""
 
     def command(args: list[str]) -> None:
@@ -246,7 +263,7 @@ def test_leaves_the_other_ranks_before_the_interpreter_shuts_down(
         if end is not None:
             raise end
 
-    monkeypatch.setattr("commands.ladder_cli.LadderCLI", command)
+    monkeypatch.setattr("commands.fit.ladder_cli.LadderCLI", command)
     with pytest.raises(type(end)) if end else nullcontext():
         lightning_run.run_lightning(["fit"], own_process=True)
     assert dist.is_initialized() == stays

@@ -25,7 +25,7 @@ def offline(path: Path, folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(tmp_path_factory):
     """A user's own images."""
     return write_classes(tmp_path_factory.mktemp("photos"))
 
@@ -33,9 +33,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "path", EXPERIMENTS, ids=lambda path: path.relative_to(ROOT / "configs").as_posix()
 )
-def test_every_config_trains_and_validates(
-    path: Path, in_root: Path, tmp_path: Path, photos: Path
-) -> None:
+def test_every_config_trains_and_validates(path, in_root, tmp_path, photos):
     quick = ["--trainer.fast_dev_run=1", "--quality.samples=100"]
     root = f"--trainer.default_root_dir={tmp_path}"
     run("fit", f"--config={path}", *offline(path, photos), *quick, root)
@@ -43,7 +41,7 @@ def test_every_config_trains_and_validates(
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
-def test_every_overlay_composes_with_an_experiment(path: Path, in_root: Path) -> None:
+def test_every_overlay_composes_with_an_experiment(path, in_root):
     """Parsed only: some ask for devices that are not here."""
     command = parsed("fit", "--config=configs/cgan.yaml", f"--config={path}")
     given = yaml.safe_load(path.read_text())["trainer"]
@@ -53,7 +51,7 @@ def test_every_overlay_composes_with_an_experiment(path: Path, in_root: Path) ->
     assert {key: parsed_values[key] for key in given} == given
 
 
-def test_a_network_that_replaces_the_default_has_its_own_defaults(in_root: Path) -> None:
+def test_a_network_that_replaces_the_default_has_its_own_defaults(in_root):
     flags = ["--model=ImageClassifier", "--model.network=VGG16", "--data=Images"]
     network = parsed("fit", *flags).config.fit.model.init_args.network
     assert network.init_args.dropout == 0.5  # the default's is 0.0

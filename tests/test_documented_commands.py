@@ -7,7 +7,6 @@ import tomllib
 from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from inspect import signature
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -55,7 +54,7 @@ COMMANDS = sorted({*options_of_tables(), *(line for text in TEXTS for line in co
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory):
     """A folder with runs of a GAN, a classifier and iris, configs, images and scans."""
     folder = tmp_path_factory.mktemp("work")
     for name in ("configs", "slurm", "tests", "benchmarks", "cli.py"):
@@ -77,18 +76,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def in_runs(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_runs(runs, monkeypatch):
     monkeypatch.chdir(runs)
 
 
-def test_many_commands_were_found() -> None:
+def test_many_commands_were_found():
     assert len(COMMANDS) > 60
     for command in ("fit", "test", "sample", "maximize", "predict", "export", "compare", "sweep"):
         assert any(line.startswith(f"python cli.py {command}") for line in COMMANDS), command
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_documented_command_works(line: str) -> None:
+def test_a_documented_command_works(line):
     assert not any(character in line for character in "<>|;&"), "not one command"
     words = shlex.split(line)
     if line.startswith("python cli.py "):

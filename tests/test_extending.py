@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ QUICK = {
     "network": DIGITS,
     "graph": DIGITS,
     "generative model": [*DIGITS, *SCORED],
-    "head": GAN,
+    "discriminator": GAN,
     "loss": GAN,
     "score": GAN,
     "data set": [],
@@ -43,9 +42,7 @@ EXAMPLES = {
 
 
 @pytest.fixture(autouse=True)
-def _my_file(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def _my_file(request, tmp_path, monkeypatch):
     """Writes the example's files outside the project, and lets Python find them."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     kind = parameters.get("kind", "command")
@@ -61,7 +58,7 @@ def options(line: list[str], tmp_path: Path) -> list[str]:
     return [str(tmp_path / part) if part == "my.yaml" else part for part in line]
 
 
-def test_all_examples_are_short() -> None:
+def test_all_examples_are_short():
     assert EXAMPLES.keys() == QUICK.keys() | {"command"}
     assert TEXT.count("```python") == len(EXAMPLES)
     for kind, example in EXAMPLES.items():
@@ -69,9 +66,10 @@ def test_all_examples_are_short() -> None:
 
 
 @pytest.mark.parametrize("kind", QUICK)
-def test_an_example_works_from_a_config_and_from_flags(kind: str, tmp_path: Path) -> None:
+def test_an_example_works_from_a_config_and_from_flags(kind, tmp_path):
     from_file, from_flags = (options(line, tmp_path) for line in EXAMPLES[kind].lines)
-    quick = [*QUICK[kind], "--trainer.max_steps=2", "--trainer.limit_val_batches=1",
+    pictures = f"--trainer.pictures={kind in ('callback', 'generative model')}".lower()
+    quick = [*QUICK[kind], "--trainer.max_steps=2", "--trainer.limit_val_batches=1", pictures,
              "--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path}/runs"
              ]  # fmt: skip
     cli.main([*from_file, *quick])
@@ -93,20 +91,9 @@ def test_an_example_works_from_a_config_and_from_flags(kind: str, tmp_path: Path
         cli.main(["sample", str(folder), "--count=4", "--trust=true"])
 
 
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small run."""
-    root = tmp_path_factory.mktemp("runs")
-    cli.main(["fit", "--model=IrisMLP", "--data=Iris", "--trainer.max_steps=3",
-              "--trainer.log_every_n_steps=1", f"--trainer.default_root_dir={root}"])  # fmt: skip
-    return root / "irismlp" / "version_0"
-
-
-def test_a_command_is_a_function_at_an_import_path(
-    run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_command_is_a_function_at_an_import_path(iris, capsys):
     use, ask_for_help = EXAMPLES["command"].lines
-    table = cli.main([str(run_folder) if part == "RUN" else part for part in use])
+    table = cli.main([str(iris) if part == "RUN" else part for part in use])
     printed = capsys.readouterr().out
     assert len(re.findall(r"example \d+: \w+, probability 0\.\d{4}\n", printed)) == 3
     assert table.probability.is_monotonic_increasing
@@ -126,7 +113,5 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("path", MISTAKES)
-def test_a_wrong_path_of_a_command_is_one_line(
-    path: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_path_of_a_command_is_one_line(path, capsys):
     assert MISTAKES[path] in fails(capsys, path)

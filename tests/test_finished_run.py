@@ -3,7 +3,6 @@
 import csv
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from tests.test_cli import TINY_GAN, run
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory):
     """The folder of a small run."""
     root = tmp_path_factory.mktemp("runs")
     run("fit", *TINY_GAN, *DIGITS, "--trainer.max_steps=8", "--trainer.log_every_n_steps=2",
@@ -25,7 +24,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "tiny" / "version_0"
 
 
-def test_a_run_folder_says_everything(finished: Path) -> None:
+def test_a_run_folder_says_everything(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"config.yaml", "metrics.csv", "checkpoints", "figures"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
@@ -41,7 +40,7 @@ def test_a_run_folder_says_everything(finished: Path) -> None:
     assert yaml.safe_load((finished / "config.yaml").read_text())["trainer"]["max_steps"] == 8
 
 
-def test_checkpoints_hold_both_networks_and_plain_values(finished: Path) -> None:
+def test_checkpoints_hold_both_networks_and_plain_values(finished):
     checkpoint = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 8
     networks = {name.split(".")[0] for name in checkpoint["state_dict"]}
@@ -50,9 +49,7 @@ def test_checkpoints_hold_both_networks_and_plain_values(finished: Path) -> None
     assert checkpoint["datamodule_hyper_parameters"]["dataset_found"] == "digits"
 
 
-def test_the_last_checkpoint_is_used_with_nothing_but_the_run(
-    finished: Path, tmp_path: Path
-) -> None:
+def test_the_last_checkpoint_is_used_with_nothing_but_the_run(finished, tmp_path):
     before = (finished / "config.yaml").read_text()
     run("validate", f"--ckpt_path={finished}")
     run("test", f"--ckpt_path={finished}")
@@ -62,19 +59,19 @@ def test_the_last_checkpoint_is_used_with_nothing_but_the_run(
     assert rows[-1]["test/d_loss"]
 
 
-def test_a_numbered_checkpoint_is_used_by_its_name(finished: Path, tmp_path: Path) -> None:
+def test_a_numbered_checkpoint_is_used_by_its_name(finished, tmp_path):
     """The name has equals signs, as options have."""
     numbered = finished / "checkpoints" / "epoch=001-step=0000008.ckpt"
     for option in ([str(numbered)], ["--ckpt_path", str(numbered)], [f"--ckpt_path={numbered}"]):
         run("sample", *option, "--count=10", f"--out={tmp_path}")
 
 
-def test_pictures_have_a_place_for_each_sample(finished: Path) -> None:
+def test_pictures_have_a_place_for_each_sample(finished):
     with Image.open(finished / "figures" / "samples.png") as picture:
         assert picture.size == (2 * (5 * 30 + 2), 2 * (5 * 30 + 2))
 
 
-def test_tensorboard_has_scalars_and_images(finished: Path) -> None:
+def test_tensorboard_has_scalars_and_images(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(finished), size_guidance={"images": 0}).Reload()
@@ -83,9 +80,7 @@ def test_tensorboard_has_scalars_and_images(finished: Path) -> None:
     assert [scalar.step for scalar in events.Scalars("train/d_loss")] == [2, 4, 6, 8]
 
 
-def test_of_several_runs_the_newest_is_chosen_and_said(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_several_runs_the_newest_is_chosen_and_said(finished, tmp_path, capsys):
     runs = tmp_path / "tiny"
     shutil.copytree(finished, runs / "version_0")
     run("sample", f"--ckpt_path={runs}", "--count=10")

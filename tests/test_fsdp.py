@@ -11,7 +11,7 @@ from tests.models.gans import sgd
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_fsdp_trains_a_classifier_as_one_device_does() -> None:
+def test_fsdp_trains_a_classifier_as_one_device_does():
     losses = []
     for strategy in ("auto", "fsdp"):
         torch.manual_seed(0)

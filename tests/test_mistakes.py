@@ -56,7 +56,7 @@ TABLE = [*rows(FOLDER / "mistakes.txt")]
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workplace(tmp_path_factory):
     """A user's folder, with trained runs and a file that is no config."""
     folder = tmp_path_factory.mktemp("workplace")
     (folder / "configs").symlink_to(ROOT / "configs")
@@ -74,9 +74,7 @@ def listing(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[row.command for row in TABLE])
-def test_a_mistake_is_answered_with_its_line(
-    row: Row, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_answered_with_its_line(row, workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     for name, text in row.files.items():
         Path(name).write_text(text)

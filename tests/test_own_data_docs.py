@@ -23,9 +23,7 @@ SHORTER = {
 @pytest.mark.slow
 @pytest.mark.extras
 @pytest.mark.filterwarnings("ignore:fit crop cuts off")  # of the oblong shapes
-def test_the_walk_from_a_folder_to_a_file_for_other_programs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_walk_from_a_folder_to_a_file_for_other_programs(tmp_path, monkeypatch):
     for name in ("configs", "docs", "cli.py"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
@@ -43,17 +41,15 @@ def test_the_walk_from_a_folder_to_a_file_for_other_programs(
 
 def draw_shapes(folder: Path) -> None:
     spec = importlib.util.spec_from_file_location("shapes", ROOT / "docs/shapes.py")
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.main(folder, count=40)
 
 
-def test_its_table_names_options_that_exist() -> None:
-    from datamodules import ImageFolder
+def test_its_table_names_options_that_exist():
+    from datamodules.own_images import ImageFolder, OwnImages
 
     options = re.findall(r"\| `--data\.(\w+) ", TEXT)
     assert len(options) > 5
-    known = ImageFolder.__init__.__annotations__
+    known = {*ImageFolder.__init__.__annotations__, *OwnImages.__init__.__annotations__}
     assert [option for option in options if option not in known] == []

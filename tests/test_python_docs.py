@@ -1,28 +1,26 @@
 """The examples of docs/python.md, executed in their order."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib import pyplot
 
 import ladder
-from tests.commands.runs import cgan  # noqa: F401
 from tests.conftest import ROOT
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
 
 
-def test_every_function_has_an_example_of_at_most_five_lines() -> None:
+def test_every_function_has_an_example_of_at_most_five_lines():
     text = "".join(EXAMPLES)
-    functions = ["train", "load", "draw", "plot", "classify", "score", "curves", "layers"]
+    functions = ["train", "load", "sample_images", "plot", "classify", "score", "curves", "layers"]
     assert [name for name in functions if f"ladder.{name}(" not in text] == []
     assert all(callable(getattr(ladder, name)) for name in functions)
     assert max(example.count("\n") for example in EXAMPLES) <= 5
 
 
-def test_the_example_of_the_readme_runs(cgan: Path) -> None:  # noqa: F811
+def test_the_example_of_the_readme_runs(cgan):
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     found: dict[str, Any] = {}
     exec(example.replace('"runs/cgan"', repr(str(cgan))), found)
@@ -31,7 +29,7 @@ def test_the_example_of_the_readme_runs(cgan: Path) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
-def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_run(tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")

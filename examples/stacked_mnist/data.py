@@ -8,7 +8,7 @@ import torch
 from datamodules.base import Split, Splits
 from datamodules.images import ImageDataset, Images
 from datamodules.sources import IMAGE_SHAPE
-from runtime.ranges import Count, Positive, PositiveFloat, Seed, Share
+from runtime.ranges import Count, Fraction, Positive, PositiveFloat, Seed
 
 CHANNELS = 3
 MODES = 10**CHANNELS
@@ -19,7 +19,7 @@ class StackedImages(Images):
     """Stacks of three images of `Images`, and their modes (B,), int64 in 0..999.
 
     A stack is an image (3, H, W), float32 in `[0, 255 / scale]`. Mode 100 a + 10 b + c has an image
-    of class a in red, b in green and c in blue. The task is to reach all modes without being told
+    of class a in red, b in green and c in blue. The task is to cover all modes without knowing
     them (Metz et al. 2017; Lin et al. 2018, PacGAN), so models see no classes. The stacks of a
     split contain images of that split alone. They depend on `split_seed`, not on the run's seed.
 
@@ -30,7 +30,7 @@ class StackedImages(Images):
         dataset: See `Images`, as for all arguments up to `scale`.
         data_dir: The folder that contains `MNIST/raw` and so on.
         batch_size: Stacks per batch, summed over all processes.
-        val_fraction: Share of the training images, of which validation stacks are made.
+        val_fraction: Fraction of the training images, of which validation stacks are made.
         split_seed: Decides which images are cut, and which images make a stack.
         scale: Divisor of the pixels 0..255.
         num_train: Training stacks, 2,352 bytes each. The first ones are the same for any number.
@@ -45,7 +45,7 @@ class StackedImages(Images):
         dataset: ImageDataset = "auto",
         data_dir: str = "data",
         batch_size: Positive = 128,
-        val_fraction: Share = 1 / 12,
+        val_fraction: Fraction = 1 / 12,
         split_seed: Seed = 0,
         scale: PositiveFloat = 255.0,
         num_train: Count = 60_000,

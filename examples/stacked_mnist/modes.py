@@ -6,11 +6,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.results import say
+from callbacks.results import rank_zero_print
 from examples.stacked_mnist.data import MODES, StackedImages
 from metrics.judge import JudgeNetwork, load_judge
 from models.generative import is_generative, to_pixels
-from models.sampling import Draws, sample
+from models.sampling import LatentBatches, generate
 
 
 class ModeCoverage(NamedTuple):
@@ -38,19 +38,19 @@ class CountModes(Callback):
         if not (isinstance(data, StackedImages) and is_generative(pl_module) and data.splits):
             return
         judge = load_judge(data.channel_judge or "mnist").to(pl_module.device)
-        draws = Draws(
+        draws = LatentBatches(
             pl_module, self.samples, rank=trainer.global_rank, world_size=trainer.world_size
         )
         counts = torch.zeros(MODES, dtype=torch.int64, device=pl_module.device)
         for draw in draws:
-            images = sample(pl_module, draw.latents.to(pl_module.device))
+            images = generate(pl_module, draw.latents.to(pl_module.device))
             counts += count_modes(judge, to_pixels(images))
         counts = trainer.strategy.reduce(counts, reduce_op="sum")
         test = count_modes(judge, data.splits.test.inputs)
         real = coverage(count_modes(judge, data.splits.train.inputs[: self.samples]), test)
         found = coverage(counts, test)
         pl_module.log_dict({"test/modes": float(found.modes), "test/modes_kl": found.kl})
-        say(
+        rank_zero_print(
             trainer,
             f"Modes of {self.samples:,} stacks: {found.modes} of {MODES:,} (real images "
             f"{real.modes}), modes_kl {found.kl:.3f} (real images {real.kl:.3f})",

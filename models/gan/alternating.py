@@ -1,4 +1,4 @@
-"""Manual optimization of several networks, with what Lightning then leaves to the model."""
+"""Manual optimization of several networks, with the parts that Lightning then omits."""
 
 from typing import Any
 
@@ -10,35 +10,25 @@ from torch.optim import Optimizer
 
 from models.base import Module
 from models.distributed import average_gradients
-from models.schedule import Schedule, build_optimizer
+from models.training import Schedule, build_optimizer
 
 
 class AlternatingOptimization(Module):
     """Trains each network with its own optimizer. One batch is one step.
 
     In manual optimization Lightning neither clips nor accumulates gradients nor steps schedules,
-    and it counts the steps of every optimizer. This class does all four for each network.
-
-    Args:
-        factories: Attribute name of each network -> from its parameters to an optimizer. The order
-            is that of `self.optimizers()`.
-        schedule: Of all learning rates.
-        gradient_clip_val: Largest gradient norm of each network; None: no limit.
-        accumulate_grad_batches: Batches whose gradients make one update.
+    and it counts the steps of every optimizer. This class does all four for each network. A
+    subclass sets the attributes.
     """
 
-    def __init__(
-        self,
-        factories: dict[str, OptimizerCallable],
-        schedule: Schedule,
-        gradient_clip_val: float | None,
-        accumulate_grad_batches: int,
-    ) -> None:
+    factories: dict[str, OptimizerCallable]  # by the networks' names, as `self.optimizers()` are
+    schedule: Schedule  # of all learning rates
+    gradient_clip_val: float | None  # largest gradient norm of each network; None: no limit
+    accumulate_grad_batches: int  # whose gradients make one update
+
+    def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.factories, self.schedule = factories, schedule
-        self.gradient_clip_val = gradient_clip_val
-        self.accumulate_grad_batches = accumulate_grad_batches
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if not self.schedule.is_constant:
@@ -66,7 +56,7 @@ class AlternatingOptimization(Module):
         return (batch_idx + 1) % self.accumulate_grad_batches == 0 or self.trainer.is_last_batch
 
     def add_gradients(self, loss: Tensor) -> None:
-        """Adds the gradients of one batch of an update to those of the network in turn."""
+        """Adds the gradients of one batch to those of the network that is updated now."""
         self.manual_backward(loss / self.accumulate_grad_batches)
 
     def update_network(self, optimizer: LightningOptimizer) -> None:

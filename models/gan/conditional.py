@@ -1,27 +1,27 @@
-"""A GAN that is told which class to draw: what conditioning adds to `GAN`, and nothing else."""
+"""A class-conditional GAN: only what conditioning adds to `GAN`."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.gan.discriminator import HeadCallable
+from models.gan.conditional_discriminators import ProjectionDiscriminator
+from models.gan.discriminator import DiscriminatorCallable
 from models.gan.gan import GAN
-from models.gan.heads import ProjectionHead
 from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
 from runtime.errors import UserError
 from runtime.ranges import NonNegative
 
 
 class ConditionalGAN(GAN):
-    """The generator gets the class beside its noise, and must draw that class.
+    """The generator gets a class vector beside the latents, and generates that class.
 
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes.
         generator: From (input_dim, image_shape) to the generator.
-        head: From (trunk, num_features, num_classes) to the discriminator with its losses.
-        pretrain_epochs: Epochs in which only D learns; the fakes are the untrained generator's.
+        discriminator: From (trunk, num_features, num_classes) to the discriminator with its losses.
+        pretrain_epochs: Epochs in which only D learns, with fakes of the untrained generator.
         **gan: As for `GAN`.
     """
 
@@ -30,7 +30,7 @@ class ConditionalGAN(GAN):
         image_shape: ImageShape,
         num_classes: int,
         generator: GeneratorCallable = ModernGenerator,
-        head: HeadCallable = ProjectionHead,
+        discriminator: DiscriminatorCallable = ProjectionDiscriminator,
         pretrain_epochs: NonNegative = 0,
         **gan: Any,
     ) -> None:
@@ -41,7 +41,9 @@ class ConditionalGAN(GAN):
         super().__init__(
             image_shape,
             generator=lambda latent_dim, shape: generator(latent_dim + num_classes, shape),
-            head=lambda trunk, num_features, _: head(trunk, num_features, num_classes),
+            discriminator=lambda trunk, num_features, _: discriminator(
+                trunk, num_features, num_classes
+            ),
             **gan,
         )
         self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
@@ -49,7 +51,7 @@ class ConditionalGAN(GAN):
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Labels are classes (B,), or a mixture of classes (B, num_classes) for each image."""
         assert labels is not None
-        return torch.cat([latents, self.told(labels, latents)], dim=1)
+        return torch.cat([latents, self.class_vectors(labels, latents)], dim=1)
 
     def generator_is_due(self, batch_idx: int) -> bool:
         return self.current_epoch >= self.pretrain_epochs and super().generator_is_due(batch_idx)
@@ -57,10 +59,10 @@ class ConditionalGAN(GAN):
     @property
     def generator_updates(self) -> int:
         pretraining = self.pretrain_epochs * int(self.trainer.num_training_batches)
-        return (self.global_step - pretraining) // self.round
+        return (self.global_step - pretraining) // self.batches_per_generator_update
 
     def on_train_epoch_end(self) -> None:
-        """Prints what the slide prints, on held-out images, when pre-training ends."""
+        """Prints D's loss and accuracy on held-out images at the end of pre-training.""" ""
         metrics = self.trainer.callback_metrics
         if self.current_epoch + 1 == self.pretrain_epochs and "val/d_loss" in metrics:
             loss, accuracy = (metrics[f"val/d_{name}"] for name in ("loss", "accuracy"))

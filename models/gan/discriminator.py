@@ -1,7 +1,7 @@
-"""Discriminators: a trunk of features, one of these heads on top of it, and the losses with it.
+"""Discriminators: a trunk that computes features, output layers, and the losses of both networks.
 
-A head is called as `head(trunk, num_features, num_classes)`, where `num_classes` may be None. A new
-head is one class, here or in any other file, used by its import path.
+One is built as `discriminator(trunk, num_features, num_classes)`, where `num_classes` may be None.
+A new one is one class, here or in any other file, used by its import path.
 """
 
 from abc import ABC, abstractmethod
@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import full_precision, in_sets
+from models.layers import full_precision, joined_batches
 from runtime.errors import UserError
-from runtime.ranges import Share
+from runtime.ranges import Fraction
 
 Stats = dict[str, Tensor]  # scalars that are logged
 Examples = tuple[Tensor, Tensor | None]  # images (B, C, H, W), labels (B,) or None
 
 
 class AdversarialLoss(ABC):
-    """The two sides of one game. All arguments are logits (B,), all results scalars.
+    """The losses of both players. All arguments are logits (B,), all results scalars.
 
     Logits above `threshold` mean "real".
     """
@@ -51,7 +51,7 @@ class NonSaturating(AdversarialLoss):
         label_smoothing: 1 minus the target of real images (one-sided, Salimans et al. 2016, 3.4).
     """
 
-    def __init__(self, label_smoothing: Share = 0.0) -> None:
+    def __init__(self, label_smoothing: Fraction = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ class NonSaturating(AdversarialLoss):
         return F.softplus(-real).mean()
 
 
-class Head(nn.Module, ABC):
-    """A discriminator with its losses.
+class Discriminator(nn.Module, ABC):
+    """A trunk with output layers, and the losses of discriminator and generator.
 
     Args:
         trunk: From images (B, C, H, W) to features (B, num_features).
@@ -85,18 +85,18 @@ class Head(nn.Module, ABC):
         if self.takes_classes != (num_classes is not None):
             model = "ConditionalGAN or SelfConditionedGAN" if self.takes_classes else "GAN"
             raise UserError(
-                f"model.head: {type(self).__name__} is for model.class_path {model}: choose that "
-                "model or another head"
+                f"model.discriminator: {type(self).__name__} is for model.class_path {model}: "
+                "choose that model or another discriminator"
             )
         self.trunk = trunk
 
     @abstractmethod
     def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
-        """Computes the loss on as many real as fake images, and D's accuracy on each."""
+        """Computes D's loss on equally many real and fake images, and its accuracy on each."""
 
     @abstractmethod
     def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
-        """Computes the generator's loss on its images, and how many of them D takes for real.
+        """Computes the generator's loss, and the fraction of its images that D classifies as real.
 
         The real images are for losses that compare pairs.
         """
@@ -110,10 +110,10 @@ class Head(nn.Module, ABC):
         """Computes loss and accuracy on real images alone, as the slides print them."""
 
 
-HeadCallable = Callable[[nn.Module, int, int | None], Head]
+DiscriminatorCallable = Callable[[nn.Module, int, int | None], Discriminator]
 
 
-class PlainHead(Head):
+class PlainDiscriminator(Discriminator):
     """One logit: real or not (Goodfellow et al. 2014), with any adversarial loss.
 
     A subclass may add logits of classes, whose cross-entropy then counts `class_weight`.
@@ -138,15 +138,18 @@ class PlainHead(Head):
         return full_precision(self.realness(self.trunk(images)).squeeze(1)), None
 
     def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
-        with in_sets(self, 2):
+        with joined_batches(self, 2):
             realness, classes = self(*join(real, fake))
         real_logits, fake_logits = realness.chunk(2)
         limit, loss = self.loss.threshold, self.loss.discriminator(real_logits, fake_logits)
-        stats = {"acc_real": share(real_logits > limit), "acc_fake": share(fake_logits < limit)}
+        stats = {
+            "acc_real": accuracy(real_logits > limit),
+            "acc_fake": accuracy(fake_logits < limit),
+        }
         if classes is not None and real[1] is not None:
-            real_classes = classes.chunk(2)[0]  # D need not recognize what a bad fake shows
+            real_classes = classes.chunk(2)[0]  # D is not trained on the classes of fakes
             loss = loss + self.class_weight * F.cross_entropy(real_classes, real[1])
-            stats["acc_class"] = share(real_classes.argmax(dim=1) == real[1])
+            stats["acc_class"] = accuracy(real_classes.argmax(dim=1) == real[1])
         return loss, stats
 
     def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
@@ -155,7 +158,7 @@ class PlainHead(Head):
         loss = self.loss.generator(logits, *pair)
         if classes is not None and fake[1] is not None:
             loss = loss + self.class_weight * F.cross_entropy(classes, fake[1])
-        return loss, {"acc_generator": share(logits > self.loss.threshold)}
+        return loss, {"acc_generator": accuracy(logits > self.loss.threshold)}
 
     def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return self(images, labels)[0] - self.loss.threshold
@@ -166,15 +169,15 @@ class PlainHead(Head):
         if classes is not None and labels is not None:
             loss = loss + self.class_weight * F.cross_entropy(classes, labels)
             hits = hits & (classes.argmax(dim=1) == labels)
-        return loss, share(hits)
+        return loss, accuracy(hits)
 
 
 def join(real: Examples, fake: Examples) -> Examples:
-    """Returns real and then generated images as one batch, which takes less time than two."""
+    """Concatenates real and generated images, because one batch takes less time than two."""
     labels = None if real[1] is None or fake[1] is None else torch.cat([real[1], fake[1]])
     return torch.cat([real[0], fake[0]]), labels
 
 
-def share(hits: Tensor) -> Tensor:
-    """Returns the share of True in a batch (B,) of booleans."""
+def accuracy(hits: Tensor) -> Tensor:
+    """Returns the fraction of True in a batch (B,) of booleans."""
     return hits.float().mean()

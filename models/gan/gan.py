@@ -8,10 +8,9 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from models.averaging import Averaging
 from models.base import eval_mode
 from models.gan.alternating import AlternatingOptimization
-from models.gan.discriminator import Examples, HeadCallable, PlainHead, Stats
+from models.gan.discriminator import DiscriminatorCallable, Examples, PlainDiscriminator, Stats
 from models.gan.networks import (
     GeneratorCallable,
     ImageShape,
@@ -23,7 +22,7 @@ from models.gan.networks import (
 from models.gan.penalties import Penalties
 from models.generative import Generative
 from models.layers import Initialization, initialize_, spectral_normalize_
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat
 
@@ -35,14 +34,15 @@ class GAN(AlternatingOptimization, Generative):
         image_shape: (C, H, W) of the data's images.
         generator: From (input_dim, image_shape) to the generator.
         trunk: From image_shape to the discriminator up to its last layer.
-        head: From (trunk, num_features, num_classes) to the discriminator with its losses.
+        discriminator: From (trunk, num_features, num_classes) to the discriminator with its losses.
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         latent_dim: Size of the noise that the generator turns into an image.
         latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
         discriminator_steps: Discriminator updates, each on one batch, per generator update.
         fakes_in_eval_mode: Generate D's fakes in eval mode, as the slides' `generate.predict` does.
-        average: Moving average of the generator's weights, to sample from.
-        view: Changes all that the discriminator sees in training, such as `View`; None: nothing.
+        average: Moving average of the generator's weights, to sample with.
+        augment: Augments all images that D gets in training, such as `InstanceNoise`; None: no
+            augmentation.
         spectral_norm: Divide D's weights by their largest singular value.
         penalties: Gradient penalties of the discriminator.
         schedule: Learning rates of both networks.
@@ -59,14 +59,14 @@ class GAN(AlternatingOptimization, Generative):
         image_shape: ImageShape,
         generator: GeneratorCallable = ModernGenerator,
         trunk: TrunkCallable = ModernTrunk,
-        head: HeadCallable = PlainHead,
+        discriminator: DiscriminatorCallable = PlainDiscriminator,
         initialization: Initialization = "torch",
         latent_dim: Positive = 100,
         latent: Literal["uniform", "gaussian"] = "gaussian",
         discriminator_steps: Positive = 1,
         fakes_in_eval_mode: bool = False,
         average: Averaging = Averaging(),
-        view: Callable[[], nn.Module] | None = None,
+        augment: Callable[[], nn.Module] | None = None,
         spectral_norm: bool = False,
         penalties: Penalties = Penalties(),
         schedule: Schedule = Schedule(),
@@ -75,44 +75,43 @@ class GAN(AlternatingOptimization, Generative):
         generator_optimizer: OptimizerCallable = torch.optim.Adam,
         discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
     ) -> None:
-        super().__init__(
-            {"discriminator": discriminator_optimizer, "generator": generator_optimizer},
-            schedule,
-            gradient_clip_val,
-            accumulate_grad_batches,
-        )
+        super().__init__()
         self.save_hyperparameters()
         self.set_shapes(image_shape, latent_dim)
+        factories = {"discriminator": discriminator_optimizer, "generator": generator_optimizer}
+        self.factories, self.schedule = factories, schedule
+        self.gradient_clip_val = gradient_clip_val
+        self.accumulate_grad_batches = accumulate_grad_batches
         self.latent, self.discriminator_steps = latent, discriminator_steps
         self.fakes_in_eval_mode = fakes_in_eval_mode
-        self.penalties, self.view = penalties, view() if view else None
+        self.penalties, self.augment = penalties, augment() if augment else None
 
         self.generator = generator(latent_dim, image_shape)
         initialize_(self.generator, initialization)
         features = trunk(image_shape)
-        self.discriminator = head(features, count_features(features, image_shape), None)
+        self.discriminator = discriminator(features, count_features(features, image_shape), None)
         initialize_(self.discriminator, initialization)
         if spectral_norm:
             spectral_normalize_(self.discriminator)
-        self.ema = average.of(self.generator)
+        self.ema = average.build(self.generator)
 
-    @property  # type: ignore[misc]  # asked for once a subclass has set `num_classes`
+    @property  # type: ignore[misc]  # because a subclass sets `num_classes` later
     def example_input_array(self) -> tuple[Tensor, ...]:
         """Latents (2, latent_dim) and, if conditional, labels (2,)."""
         return tuple(part[:2] for part in self.sample_grid() if part is not None)
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Returns what the generator gets: latents (B, latent_dim) and, if conditional, classes."""
+        """Returns the generator's input: latents (B, latent_dim), and class vectors if any."""
         return latents
 
     def condition(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
-        """Returns the classes (B,) that the discriminator is told for images (B, C, H, W)."""
+        """Returns the classes (B,) on which the discriminator is conditioned."""
         return labels
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         d_optimizer, g_optimizer = cast(Any, self.optimizers())
         random, update = self.batch_generator(batch_idx), self.is_due(batch_idx)
-        real = self.seen(batch[0]), self.condition(*batch)
+        real = self.augmented(batch[0]), self.condition(*batch)
 
         fake = self.fakes_for_discriminator(len(batch[0]), random)
         with d_optimizer.toggle_model(sync_grad=False):
@@ -136,47 +135,47 @@ class GAN(AlternatingOptimization, Generative):
     @torch.no_grad()
     def fakes_for_discriminator(self, count: int, random: torch.Generator) -> Examples:
         """Generates images (count, C, H, W) without gradients, with their labels."""
-        latents, labels = self.draw_share(count, random)
+        latents, labels = self.local_latents(count, random)
         with eval_mode(self.generator) if self.fakes_in_eval_mode else nullcontext():
             fake = self.generator(self.generator_input(latents, labels))
-        return self.seen(fake), labels
+        return self.augmented(fake), labels
 
     def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
-        """Computes D's loss with its penalties, and what is logged of it."""
+        """Computes D's loss with its penalties, and the values to log."""
         loss, stats = self.discriminator.discriminator_loss(real, fake)
-        loss = loss + self.penalties.of(self._real_logits, real, fake, self.global_step)
+        loss = loss + self.penalties.total(self._real_logits, real, fake, self.global_step)
         return loss, stats | {"d_loss": loss.detach()}
 
     def generator_loss(self, real: Examples, random: torch.Generator) -> tuple[Tensor, Stats]:
-        """Computes G's loss on as many new images as there are real ones, and what is logged."""
-        latents, labels = self.draw_share(len(real[0]), random)
+        """Computes G's loss on as many new images as there are real ones, and the values to log."""
+        latents, labels = self.local_latents(len(real[0]), random)
         fake = self.generator(self.generator_input(latents, labels))
-        loss, stats = self.discriminator.generator_loss((self.seen(fake), labels), real)
+        loss, stats = self.discriminator.generator_loss((self.augmented(fake), labels), real)
         return loss, stats | {"g_loss": loss.detach()}
 
-    def seen(self, images: Tensor) -> Tensor:
-        """Returns what the discriminator sees of images (B, C, H, W)."""
-        return images if self.view is None else self.view(images, self.global_step)
+    def augmented(self, images: Tensor) -> Tensor:
+        """Returns images (B, C, H, W) as the discriminator gets them."""
+        return images if self.augment is None else self.augment(images, self.global_step)
 
     def generator_is_due(self, batch_idx: int) -> bool:
-        """Returns whether this batch ends a round of `discriminator_steps` updates."""
+        """Returns whether the generator is updated after this batch."""
         window = self.accumulate_grad_batches  # which starts again with each epoch
         done = self.global_step + 1 if window == 1 else batch_idx + 1
-        return done % self.round == 0
+        return done % self.batches_per_generator_update == 0
 
     @property
     def generator_updates(self) -> int:
         """Updates of the generator before this batch."""
-        return self.global_step // self.round
+        return self.global_step // self.batches_per_generator_update
 
     @property
-    def round(self) -> int:
-        """Batches of a round: as many updates of D as G waits for."""
+    def batches_per_generator_update(self) -> int:
+        """Batches between two updates of the generator."""
         return self.discriminator_steps * self.accumulate_grad_batches
 
     def on_train_start(self) -> None:
         window, batches = self.accumulate_grad_batches, self.trainer.num_training_batches
-        if window > 1 and self.round > batches:
+        if window > 1 and self.batches_per_generator_update > batches:
             raise UserError(
                 f"model.discriminator_steps x accumulate_grad_batches is more than the {batches} "
                 "batches of an epoch, so the generator would never learn: lower one of them, "
@@ -184,13 +183,13 @@ class GAN(AlternatingOptimization, Generative):
             )
 
     @property
-    def sampler(self) -> nn.Module:
+    def eval_network(self) -> nn.Module:
         """The network to sample from: the moving average if there is one."""
         return self.generator if self.ema is None else self.ema.network
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim) -> images (B, C, H, W) in [0, 1]."""
-        return self.sampler(self.generator_input(latents.to(self.dtype), labels))
+        return self.eval_network(self.generator_input(latents.to(self.dtype), labels))
 
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Computes the discriminator's logits (B,) for "these images (B, C, H, W) are real"."""

@@ -1,18 +1,18 @@
-"""The slides' two GANs: their networks, and the head with 11 outputs of the conditional one."""
+"""The slides' two GANs: their networks, and the conditional discriminator with 11 outputs."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.fast_layers import Dropout, MaxPool2d
-from models.gan.discriminator import Examples, Head, Stats, join, share
+from models.gan.discriminator import Discriminator, Examples, Stats, accuracy, join
 from models.gan.networks import ImageShape
 from models.layers import (
     Flatten,
     Unflatten,
     UpsampleConv2d,
     full_precision,
-    in_sets,
+    joined_batches,
     use_channels_last_,
 )
 from models.networks import LECTURE_IMAGES, activation_layer
@@ -69,7 +69,7 @@ class LectureTrunk(nn.Sequential):
         use_channels_last_(self)
 
 
-class SoftmaxHead(Head):
+class SoftmaxDiscriminator(Discriminator):
     """The lecture's 11 outputs for ten classes: 0 is "fake", k + 1 is class k."""
 
     def __init__(self, trunk: nn.Module, num_features: int, num_classes: int | None) -> None:
@@ -90,7 +90,7 @@ class SoftmaxHead(Head):
 
     def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
         assert real[1] is not None
-        with in_sets(self, 2):
+        with joined_batches(self, 2):
             logits = self(join(real, fake)[0])
         target = torch.cat([real[1] + 1, torch.full_like(real[1], FAKE)])
         acc_real, acc_fake = (logits.argmax(dim=1) == target).float().chunk(2)
@@ -108,10 +108,10 @@ class SoftmaxHead(Head):
     def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         assert labels is not None
         logits, target = self(images), labels + 1
-        return self.cross_entropy(logits, target), share(logits.argmax(dim=1) == target)
+        return self.cross_entropy(logits, target), accuracy(logits.argmax(dim=1) == target)
 
 
-class NormalizedSigmoidHead(SoftmaxHead):
+class NormalizedSigmoidDiscriminator(SoftmaxDiscriminator):
     """The same outputs, as sigmoids divided by their sum, exactly as on the slides."""
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from models.gan.discriminator import AdversarialLoss, NonSaturating
 
 
 class Minimax(NonSaturating):
-    """The same game with the generator's loss of its theory, log(1 - D(G(z))) (section 3).
+    """Goodfellow et al. 2014 with the generator's original loss, log(1 - D(G(z))) (section 3).
 
-    Where D is certain, its gradient vanishes.
+    Its gradient vanishes if D is certain.
     """
 
     def generator(self, fake: Tensor) -> Tensor:
@@ -32,5 +32,5 @@ class Relativistic(AdversarialLoss):
         return F.softplus(real - fake).mean()
 
     def evaluation(self, real: Tensor) -> Tensor:
-        """As if each image met one whose logit is 0."""
+        """Pairs each image with a logit of 0."""
         return F.softplus(-real).mean()

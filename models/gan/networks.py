@@ -41,14 +41,14 @@ class ModernGenerator(nn.Sequential):
         input_dim: Number of features.
         image_shape: (C, H, W).
         width: Channels at half the height and width.
-        hidden: Units of each dense layer between the features and the first small images. Without
-            one, an image's class and style can only be added, not combined.
-        skip: The features also go around the hidden layers, on beside their output.
-        transposed: Double the size by a transposed 4 x 4 convolution, not by upsampling and a 5 x 5
-            convolution: a training step of `configs/cgan.yaml` takes a tenth less time. Without
-            `detail`, only the first time.
+        hidden: Units of each dense layer between the features and the first feature maps. Without
+            one, class and style of an image can only be added, not combined.
+        skip: Concatenate the features with the output of the hidden layers.
+        transposed: Upsample with a transposed 4 x 4 convolution, not with nearest upsampling and a
+            5 x 5 convolution: a training step of `configs/cgan.yaml` takes 10 % less time. Without
+            `detail`, only in the first of the two upsampling layers.
         detail: Channels of one more layer at full height and width; 0: none. With it, a 3 x 3
-            convolution follows each doubling, for edges and fabrics.
+            convolution follows each upsampling, for edges and textures.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class ModernGenerator(nn.Sequential):
 
 
 class WithInput(nn.Sequential):
-    """Layers (B, N) -> (B, M) whose input goes on beside their output: (B, N) -> (B, M + N)."""
+    """Concatenates the output of layers (B, N) -> (B, M) with their input: (B, N) -> (B, M + N)."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return torch.cat([super().forward(inputs), inputs], dim=1)
@@ -115,7 +115,7 @@ class ModernTrunk(nn.Sequential):
         image_shape: (C, H, W).
         width: Channels of the first strided layer.
         detail: Channels of a 3 x 3 convolution at full height and width, before it; 0: none.
-        minibatch_std: Tell the last convolution how much images of a batch differ.
+        minibatch_std: Add a channel with the standard deviation over the batch (`MinibatchStd`).
     """
 
     def __init__(

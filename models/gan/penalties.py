@@ -1,4 +1,4 @@
-"""Gradient penalties: how steep the discriminator may be."""
+"""Gradient penalties of the discriminator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +20,16 @@ class Penalties:
     Args:
         r1: Weight gamma of R1, on real images.
         r2: Weight gamma of R2, R1 on generated images.
-        every: Batches from one R1 and R2 to the next; they are multiplied by this.
+        every: Compute R1 and R2 only every so many batches, with their weight times this number.
     """
 
     r1: NonNegativeFloat = 0.0
     r2: NonNegativeFloat = 0.0
     every: Positive = 8
 
-    def of(self, realness: Realness, real: Examples, fake: Examples, step: int) -> Tensor | float:
+    def total(
+        self, realness: Realness, real: Examples, fake: Examples, step: int
+    ) -> Tensor | float:
         """Computes the sum of the penalties that are due in a step."""
         found: Tensor | float = 0.0
         if step % self.every:

@@ -1,4 +1,4 @@
-"""A GAN whose two networks know an image's cluster, and the clusters of images."""
+"""A GAN that is conditioned on clusters of the training images, and the clustering."""
 
 import math
 import warnings
@@ -9,34 +9,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.gan.discriminator import HeadCallable
+from models.gan.conditional_discriminators import ProjectionDiscriminator
+from models.gan.discriminator import DiscriminatorCallable
 from models.gan.gan import GAN
-from models.gan.heads import ProjectionHead
 from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
 from runtime.errors import UserError
 from runtime.ranges import Positive
 
-SIDE = 28  # images are shrunk towards this side before their edges are described
+DESCRIBED_SIDE = 28  # images are shrunk towards this side before their edges are described
 CELL = 4  # pixels
 DIRECTIONS = 8
 CENTRES, IMAGES_PER_CENTRE = 2000, 8
-NEIGHBOURS = 5
+CENTRE_NEIGHBOURS = 5
 
 
 class SelfConditionedGAN(GAN):
     """A conditional GAN that finds its classes itself: clusters of the training images.
 
-    A continuous latent draws images between separate shapes, such as digits, because a generator is
-    continuous. Here the last number of the latent decides a cluster, and the generator gets the
-    cluster instead of the number (in the spirit of Liu et al. 2020, "Diverse image generation via
-    self-conditioned GANs", who cluster the discriminator's features). Labels are not used. To draw
-    images with it is to draw images with `GAN`.
+    A generator is continuous, so it also generates images between separate shapes, such as digits.
+    Here the last number of the latent selects a cluster, and the generator gets the cluster instead
+    of the number (similar to Liu et al. 2020, "Diverse image generation via self-conditioned GANs",
+    who cluster the discriminator's features). Labels are not used, and sampling is that of `GAN`.
 
     Args:
         image_shape: (C, H, W) of the data's images.
         clusters: Number of clusters.
         generator: From (input_dim, image_shape) to the generator.
-        head: From (trunk, num_features, clusters) to the discriminator with its losses.
+        discriminator: From (trunk, num_features, clusters) to the discriminator with its losses.
         **gan: As for `GAN`.
     """
 
@@ -45,13 +44,15 @@ class SelfConditionedGAN(GAN):
         image_shape: ImageShape,
         clusters: Positive = 20,
         generator: GeneratorCallable = ModernGenerator,
-        head: HeadCallable = ProjectionHead,
+        discriminator: DiscriminatorCallable = ProjectionDiscriminator,
         **gan: Any,
     ) -> None:
         super().__init__(
             image_shape,
             generator=lambda latent_dim, shape: generator(latent_dim - 1 + clusters, shape),
-            head=lambda trunk, num_features, _: head(trunk, num_features, clusters),
+            discriminator=lambda trunk, num_features, _: discriminator(
+                trunk, num_features, clusters
+            ),
             **gan,
         )
         self.clusters = Clusters(clusters, image_shape, self.latent == "uniform")
@@ -64,7 +65,7 @@ class SelfConditionedGAN(GAN):
                 buffer.copy_(cast(Any, self.trainer.strategy).broadcast(buffer))
 
     def _training_images(self) -> Tensor:
-        """Returns descriptions of one epoch's images, in an order that no world size changes."""
+        """Returns descriptions of one epoch's images, in an order independent of the world size."""
         descriptions = []
         for batch in copy(cast(Any, self.trainer.train_dataloader)):
             images, _ = self.trainer.strategy.batch_to_device(batch, dataloader_idx=0)
@@ -78,20 +79,20 @@ class SelfConditionedGAN(GAN):
         """Replaces the last number of the latents (B, latent_dim) by its cluster, as a vector."""
         return torch.cat([latents[:, :-1], self.clusters.one_hot(latents[:, -1])], dim=1)
 
-    def draw_share(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        latents, _ = super().draw_share(count, random)
+    def local_latents(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        latents, _ = super().local_latents(count, random)
         return latents, self.clusters.of_noise(latents[:, -1])
 
 
 class Clusters(nn.Module):
-    """K clusters of the training images, which need not be round.
+    """K clusters of the training images, of any shape.
 
     An image is described by the directions of its edges. k-means finds many small clusters of
     these descriptions, and spectral clustering joins neighbouring ones until K are left (landmarks
     as in Chen and Cai 2011, "Large scale spectral clustering with landmark-based representation").
 
-    One number of the latent decides the cluster of an image that is generated. Each cluster gets a
-    range of that number, as probable as the cluster is frequent among the training images.
+    One number of the latent selects the cluster of a generated image. Each cluster has a range of
+    that number, whose probability is the cluster's frequency among the training images.
 
     Args:
         count: Number of clusters K.
@@ -101,12 +102,12 @@ class Clusters(nn.Module):
 
     centres: Tensor  # (M, D), descriptions; some may be repeated
     cluster_of_centre: Tensor  # (M,)
-    limits: Tensor  # (K - 1,), where one range ends and the next begins
+    limits: Tensor  # (K - 1,), the boundaries between the ranges
 
     def __init__(self, count: int, image_shape: ImageShape, uniform: bool) -> None:
         super().__init__()
         self.count, self.uniform = count, uniform
-        self.factor = max(1, min(image_shape[1:]) // SIDE)
+        self.factor = max(1, min(image_shape[1:]) // DESCRIBED_SIDE)
         size = self.describe(torch.zeros(1, *image_shape)).shape[1]
         self.register_buffer("centres", torch.zeros(max(CENTRES, 4 * count), size))
         self.register_buffer("cluster_of_centre", torch.zeros(len(self.centres), dtype=torch.long))
@@ -150,7 +151,7 @@ class Clusters(nn.Module):
             return torch.arange(self.count, device=centres.device)
         from sklearn.cluster import SpectralClustering
 
-        neighbours = min(NEIGHBOURS, len(centres) - 1)
+        neighbours = min(CENTRE_NEIGHBOURS, len(centres) - 1)
         spectral = SpectralClustering(
             self.count, affinity="nearest_neighbors", n_neighbors=neighbours, random_state=seed
         )

@@ -46,7 +46,7 @@ class FakeLaunch:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeLaunch:
+def fake(monkeypatch):
     launch = FakeLaunch()
     monkeypatch.setattr(reproduce, "launch", launch)
     return launch
@@ -59,9 +59,7 @@ def run(folder: Path, *args: str) -> tuple[int, pd.DataFrame]:
     return int(ended.value.code or 0), pd.read_csv(out) if out.exists() else pd.DataFrame()
 
 
-def test_seeds_are_recorded_and_summarized(
-    fake: FakeLaunch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_seeds_are_recorded_and_summarized(fake, tmp_path, capsys):
     code, found = run(tmp_path, "cgan", "--seeds", "0", "2")
     assert code == 0
     assert found["seed"].tolist() == [0, 2]
@@ -72,22 +70,18 @@ def test_seeds_are_recorded_and_summarized(
     assert row.split() == ["frechet", "2", "1.414", "2", "1", "3", "0.5"]
 
 
-def test_a_copy_without_git_has_runs_without_a_commit(
-    fake: FakeLaunch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_without_git_has_runs_without_a_commit(fake, tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "commit", lambda: "")
     assert run(tmp_path, "cgan", "--seeds", "0", "1")[0] == 0
 
 
-def test_a_repeated_run_takes_the_place_of_the_first(fake: FakeLaunch, tmp_path: Path) -> None:
+def test_a_repeated_run_takes_the_place_of_the_first(fake, tmp_path):
     run(tmp_path, "cgan", "--seeds", "4", "1")
     _, found = run(tmp_path, "cgan", "--seeds", "1")
     assert sorted(found["seed"]) == [1, 4]
 
 
-def test_other_options_are_another_experiment(
-    fake: FakeLaunch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_options_are_another_experiment(fake, tmp_path, capsys):
     run(tmp_path, "cgan", "--seeds", "0")
     _, found = run(tmp_path, "cgan", "--seeds", "1", "--", "--trainer.max_steps", "9")
     assert len(found) == 2
@@ -107,14 +101,8 @@ def test_other_options_are_another_experiment(
     ],
 )
 def test_validation_runs_are_published_and_make_no_record(
-    options: list[str],
-    file: str,
-    row: bool,
-    fake: FakeLaunch,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    options, file, row, fake, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(reproduce, "PUBLISHED", tmp_path / "quality.csv")
     monkeypatch.setattr(reproduce, "TRIALS", tmp_path / "trials.csv")
     with pytest.raises(SystemExit):
@@ -125,7 +113,7 @@ def test_validation_runs_are_published_and_make_no_record(
     assert ("Row of docs/records.md" in capsys.readouterr().out) == row
 
 
-def test_a_failed_run_is_recorded_with_its_reason(fake: FakeLaunch, tmp_path: Path) -> None:
+def test_a_failed_run_is_recorded_with_its_reason(fake, tmp_path):
     fake.codes["fit", "seed_0"] = 1
     code, found = run(tmp_path, "cgan", "--seeds", "0", "1")
     assert code == 1
@@ -133,9 +121,7 @@ def test_a_failed_run_is_recorded_with_its_reason(fake: FakeLaunch, tmp_path: Pa
 
 
 @pytest.mark.parametrize("code", [None, 2])
-def test_a_mistake_is_one_line(
-    code: int | None, fake: FakeLaunch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_one_line(code, fake, tmp_path, capsys):
     if code:
         fake.codes["fit", "seed_0"] = code
     found, runs = run(tmp_path, "cgan" if code else "cgann", "--seeds", "0")
@@ -146,14 +132,14 @@ def test_a_mistake_is_one_line(
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_every_part_has_a_config_and_never_falls_back(name: str) -> None:
+def test_every_part_has_a_config_and_never_falls_back(name):
     part = PARTS[name]
     data = yaml.safe_load((ROOT / part.config).read_text())["data"]["init_args"]
     options = dict(zip(part.options, part.options[1:], strict=False))
     assert options.get("--data.dataset", data.get("dataset", "auto")) != "auto"
 
 
-def test_the_published_runs_are_those_of_the_parts() -> None:
+def test_the_published_runs_are_those_of_the_parts():
     """Means of the README's first row, from the file that has every run."""
     runs = pd.read_csv(ROOT / "docs/quality.csv")
     cgan = runs[(runs["part"] == "cgan") & (runs["split"] == "test")]
@@ -163,7 +149,7 @@ def test_the_published_runs_are_those_of_the_parts() -> None:
     assert (runs[runs["part"].str.startswith("tricks-")].groupby("part").size() == 5).all()
 
 
-def test_a_run_adds_a_line_to_the_published_file_and_changes_none(tmp_path: Path) -> None:
+def test_a_run_adds_a_line_to_the_published_file_and_changes_none(tmp_path):
     file = tmp_path / "quality.csv"
     known = (ROOT / "docs/quality.csv").read_text()
     file.write_text(known)
@@ -173,7 +159,7 @@ def test_a_run_adds_a_line_to_the_published_file_and_changes_none(tmp_path: Path
     assert ",0.333333," in added
 
 
-def test_the_records_are_those_of_the_runs() -> None:
+def test_the_records_are_those_of_the_runs():
     """Each row of docs/records.md is what all test runs of its part and commits give."""
     runs = pd.read_csv(ROOT / "docs/quality.csv")
     runs = runs[runs["split"] == "test"]

@@ -1,18 +1,16 @@
-"""The contenders of the speed comparison, and a pace that the parent sets."""
+"""The contenders of the speed comparison, and one round of everything."""
 
 import subprocess
-import sys
-from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from benchmarks import systems
+from benchmarks import reproduce, systems
 from benchmarks.__main__ import measure, parser
 from benchmarks.systems import SYSTEMS, Setting, contenders_of, torchvision_mnist
-from benchmarks.worker import Worker
 from datamodules.sources import FILES
 from tests.conftest import ROOT
 from tests.datamodules.conftest import write_idx
@@ -21,37 +19,29 @@ KERAS = ROOT / ".venv-bench/bin/python"
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
+def setting(tmp_path):
     return Setting(1, tmp_path, tmp_path, keras=tmp_path / "no python")
 
 
-def test_without_keras_the_others_are_compared(setting: Setting) -> None:
+def test_without_keras_the_others_are_compared(setting):
     assert [*contenders_of(setting, "cgan", softmax=False)] == ["plain PyTorch", "Ladder"]
     assert [*contenders_of(setting, "cnn", softmax=False)] == ["Ladder", "Ladder, bf16"]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_names_files_that_exist(name: str) -> None:
+def test_a_system_names_files_that_exist(name):
     assert (ROOT / f"configs/lecture/{SYSTEMS[name].config}.yaml").is_file()
     assert (ROOT / "benchmarks" / SYSTEMS[name].keras).is_file()
 
 
-def test_the_peer_of_the_data_path_has_the_same_images() -> None:
+def test_the_peer_of_the_data_path_has_the_same_images():
     pixels = torch.randint(256, (4, 1, 28, 28), dtype=torch.uint8)
     image, label = torchvision_mnist(pixels, torch.arange(4))[2]
     assert torch.equal(image, pixels[2] / 255)
     assert label == 2
 
 
-@pytest.mark.slow
-def test_a_fit_takes_the_steps_that_are_asked_for(setting: Setting, tmp_path: Path) -> None:
-    command = setting.fit("lecture/iris", "--trainer.max_epochs", "100", callback="Paced")
-    worker = Worker("iris", command, tmp_path)
-    assert 0 < worker.run(30) < 0.5
-    worker.close()
-
-
-def test_help_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_needs_nothing(capsys):
     with pytest.raises(SystemExit) as stopped:
         parser().parse_args(["--help"])
     assert stopped.value.code == 0
@@ -59,7 +49,7 @@ def test_help_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(tmp_path_factory):
     """A folder with noise in MNIST's files."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
@@ -70,53 +60,53 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make(*args: str) -> str:
-    """Runs one of the Makefile's targets in this environment, and returns what it prints."""
-    ready = ["-o", ".venv/ready", "-o", ".venv-bench/ready"]
-    command = ["make", f"BIN={Path(sys.executable).parent}", *ready, *args]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def test_the_targets_of_the_makefile_start_them():
+    given = ["BENCH=--rounds 1 -- --x 2", "PART=cgan", "bench", "bench-gpu", "reproduce-quality"]
+    done = subprocess.run(["make", "-n", *given], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-3:] == [
+        ".venv/bin/python -m benchmarks --rounds 1 -- --x 2",
+        ".venv/bin/python -m benchmarks --gpu --rounds 1 -- --x 2",
+        ".venv/bin/python -m benchmarks.reproduce cgan --rounds 1 -- --x 2",
+    ]
+
+
+def test_the_gpu_form_has_no_keras(data_dir, tmp_path, monkeypatch):
+    gpu = {"is_available": True, "get_device_name": "A GPU", "get_device_capability": (8, 0)}
+    for name, value in gpu.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    worker = Mock(hello={}, peak_mb=1.0, **{"run_warm.return_value": 0.5})
+    monkeypatch.setattr(systems, "Worker", lambda *given: worker)
+    options = ["--gpu", "--rounds", "1", "--data-dir", str(data_dir), "--out", str(tmp_path)]
+    table = measure(parser().parse_args(options)).read_text()
+    assert "**Keras** not run: it is compared on the CPU alone" in table
+    rows = [line.split(" | ")[1] for line in table.splitlines() if "conditional GAN, batch" in line]
+    assert rows == ["plain PyTorch", "Ladder"]
 
 
 @pytest.mark.slow
-def test_make_bench_compares_everything(data_dir: Path, tmp_path: Path) -> None:
-    printed = make("bench", f"BENCH=--rounds 1 --data-dir {data_dir} --out {tmp_path}")
-    (result,) = tmp_path.glob("*.md")
-    table = result.read_text()
+def test_everything_is_compared(data_dir, tmp_path, monkeypatch, capsys):
+    short = {name: system._replace(steps=2, epochs=1) for name, system in SYSTEMS.items()}
+    monkeypatch.setattr(systems, "SYSTEMS", short)
+    options = ["--rounds", "1", "--data-dir", str(data_dir), "--out", str(tmp_path)]
+    table = measure(parser().parse_args(options)).read_text()
     assert table.count("\n## ") == 3
     assert table.count("| Ladder |") == len(SYSTEMS) + 1  # and the data path
     assert table.count("| plain PyTorch |") == 1
     if not KERAS.exists():
-        assert f"Keras is not run: {KERAS} is missing" in printed
+        assert f"Keras is not run: {KERAS} is missing" in capsys.readouterr().out
         pytest.skip(f"all but Keras: {KERAS.relative_to(ROOT)} is missing (`make bench`)")
     assert table.count("| Keras |") == len(SYSTEMS)
     assert table.count(" epochs |") == 2  # whole runs
 
 
 @pytest.mark.slow
-def test_the_gpu_form_runs_also_on_a_cpu(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in {
-        "is_available": True, "get_device_name": "A GPU", "get_device_capability": (8, 0)
-    }.items():  # fmt: skip
-        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)  # of this process alone
-    monkeypatch.setattr(systems, "SYSTEMS", {"cgan": SYSTEMS["cgan"]})
-    options = ["--gpu", "--rounds", "1", "--data-dir", str(data_dir), "--out", str(tmp_path)]
-    table = measure(parser().parse_args(options)).read_text()
-    assert "**Keras** not run: it is compared on the CPU alone" in table
-    assert [line.split(" | ")[1] for line in table.splitlines() if "batch 100" in line] == [
-        "plain PyTorch", "Ladder",
-    ]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_make_reproduce_quality_trains_and_scores(data_dir: Path, tmp_path: Path) -> None:
+def test_reproduce_quality_trains_and_scores(data_dir, tmp_path, capsys):
     places = f"--data-dir {data_dir} --out {tmp_path / 'quality.csv'} --runs {tmp_path / 'runs'}"
-    short = f"BENCH=--seeds 3 --split val {places} -- --trainer.max_steps 2"
-    printed = make("reproduce-quality", "PART=mnist-dense", short)
-    assert "seed 3: done" in printed
+    short = f"mnist-dense --seeds 3 --split val {places} -- --trainer.max_steps 2"
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main(short.split())
+    assert not ended.value.code
+    assert "seed 3: done" in capsys.readouterr().out
     (run,) = pd.read_csv(tmp_path / "quality.csv").to_dict("records")
     assert (run["steps"], run["split"], run["status"]) == (2, "val", "done")
     assert 0 < run["accuracy"] < 0.3

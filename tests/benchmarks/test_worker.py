@@ -1,7 +1,6 @@
 """Contenders in their own processes."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,7 @@ for _ in Line().steps(version="1"):
 """
 
 
-def test_a_worker_answers_until_it_is_closed(tmp_path: Path) -> None:
+def test_a_worker_answers_until_it_is_closed(tmp_path):
     worker = Worker("an echo, twice", [sys.executable, "-c", ECHO], tmp_path)
     assert worker.hello == {"version": "1"}
     assert worker.run(4) == worker.run(1) == 0.5
@@ -34,7 +33,7 @@ def test_a_worker_answers_until_it_is_closed(tmp_path: Path) -> None:
     assert "nor is this" in (tmp_path / "an-echo-twice.log").read_text()
 
 
-def test_a_served_step_is_timed(tmp_path: Path) -> None:
+def test_a_served_step_is_timed(tmp_path):
     worker = Worker("sleep", [sys.executable, "-c", SLEEP], tmp_path)
     assert worker.hello == {"version": "1"}
     assert 0.02 <= worker.run(3) < 0.2
@@ -42,12 +41,12 @@ def test_a_served_step_is_timed(tmp_path: Path) -> None:
     assert worker.process.returncode == 0
 
 
-def test_a_worker_that_ends_says_why(tmp_path: Path) -> None:
+def test_a_worker_that_ends_says_why(tmp_path):
     with pytest.raises(WorkerError, match="broken ended with 1(.|\n)*ValueError: too bad"):
         Worker("broken", [sys.executable, "-c", "raise ValueError('too bad')"], tmp_path)
 
 
-def test_peak_memory_is_read_where_the_system_tells(tmp_path: Path) -> None:
+def test_peak_memory_is_read_where_the_system_tells(tmp_path):
     status = tmp_path / "status"
     status.write_text("Name:\tpython\nVmHWM:\t  2048 kB\n")
     assert peak_memory_mb(status) == 2.0

@@ -11,11 +11,11 @@ from PIL import Image
 
 from datamodules import Images, Iris
 from datamodules.base import InMemoryDataModule, Split, Splits
-from figures.pictures import beside
+from figures.pictures import name_rows
 from models.classifier import Classifier
 from models.networks import FeedForward
 
-NAMES_PX = beside(Image.new("L", (0, 9)), ["0"]).width  # what names of one digit add to a grid
+NAMES_PX = name_rows(Image.new("L", (0, 9)), ["0"]).width  # what names of one digit add to a grid
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 64, 64), (3, 16, 24)]
 
 

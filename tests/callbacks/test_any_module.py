@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor
 
-from callbacks import DEFAULT_CALLBACKS, Progress, Quality, SampleGrid, Summary
+from callbacks import DEFAULT_CALLBACKS, Evaluation, Progress
 from runtime.files import read_json
 from runtime.loggers import RunCSVLogger
 from runtime.trainer import LadderTrainer
@@ -25,13 +25,13 @@ class Boring(BoringModel):
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         self.log("val_loss", self.loss(self.layer(batch)))
 
-    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+    def test_step(self, batch, batch_idx):
         self.log("test/loss", self.loss(self.layer(batch)))
 
 
 def run_of(folder: Path, **options: Any) -> Any:
     callbacks = [make() for make in DEFAULT_CALLBACKS]
-    callbacks += [Progress(), SampleGrid(), Quality(), Summary()]
+    callbacks += [Evaluation(), Progress()]
     run = trainer(
         folder, *callbacks, kind=LadderTrainer, enable_progress_bar=True, num_sanity_val_steps=0,
         logger=RunCSVLogger(folder / "run"), log_every_n_steps=None, **options,
@@ -40,9 +40,7 @@ def run_of(folder: Path, **options: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*precision")
-def test_any_module_trains_and_shows_its_losses(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_any_module_trains_and_shows_its_losses(tmp_path, capsys):
     run, model = run_of(tmp_path, max_steps=20), Boring()
     run.fit(model)
     printed = capsys.readouterr().out

@@ -8,8 +8,8 @@ import pytest
 import torch
 from lightning import LightningDataModule
 
-from callbacks import data_figures
-from callbacks.data_figures import DataFigures, draw_head, draw_pairs
+from callbacks import Figures, data_figures
+from callbacks.data_figures import plot_head, plot_pairs
 from datamodules import Gates, Iris
 from tests.callbacks.runs import SHAPES, Pictures, Small, digits, pictures, trainer
 
@@ -23,13 +23,11 @@ def start(folder: Path, data: LightningDataModule) -> set[str]:
     run = trainer(folder)
     data.setup("fit")
     run.datamodule = data
-    DataFigures().on_fit_start(run, Small())
-    return pictures(folder)
+    Figures().on_fit_start(run, Small())
+    return pictures(folder) - {"network.png"}
 
 
-def test_an_image_of_each_class_is_shown_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_of_each_class_is_shown_once(tmp_path, monkeypatch):
     drawn: list[Any] = []
     mosaic = data_figures.mosaic
     monkeypatch.setattr(
@@ -37,7 +35,6 @@ def test_an_image_of_each_class_is_shown_once(
     )
     data = digits()
     assert start(tmp_path, data) == {"data_examples.png"}
-    assert data.splits is not None
     ((images, titles, columns),) = drawn
     assert titles == [*"0123456789"]
     firsts = [data.splits.train.targets.tolist().index(digit) for digit in range(10)]
@@ -46,35 +43,33 @@ def test_an_image_of_each_class_is_shown_once(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_images_of_any_shape_are_shown(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+def test_images_of_any_shape_are_shown(tmp_path, shape):
     assert start(tmp_path, Pictures(shape)) == {"data_examples.png"}
 
 
-def test_a_table_is_shown_as_head_and_pairs_and_gates_as_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_is_shown_as_head_and_pairs_and_gates_as_nothing(tmp_path, monkeypatch):
     assert not start(tmp_path / "gates", Gates())
     monkeypatch.setattr(Iris, "table", lambda _: TABLE)
     assert start(tmp_path / "table", Iris()) == {"data_head.png", "data_pairs.png"}
 
 
-def test_a_resumed_run_does_not_show_them_again(tmp_path: Path) -> None:
+def test_a_resumed_run_does_not_show_them_again(tmp_path):
     run = trainer(tmp_path)
     run.datamodule, run.ckpt_path = digits(), "last.ckpt"
-    DataFigures().on_fit_start(run, Small())
+    Figures().on_fit_start(run, Small())
     assert not pictures(tmp_path)
 
 
-def test_the_head_has_the_first_rows() -> None:
-    (drawn,) = draw_head(TABLE, rows=2).axes[0].tables
+def test_the_head_has_the_first_rows():
+    (drawn,) = plot_head(TABLE, rows=2).axes[0].tables
     cells = {place: cell.get_text().get_text() for place, cell in drawn.get_celld().items()}
     assert [cells[0, c] for c in range(4)] == ["", "height", "width", "kind"]
     assert [cells[2, c] for c in range(4)] == ["1", "2.0", "0.3", "a"]
     assert (3, 0) not in cells
 
 
-def test_pairs_put_each_column_against_each_other() -> None:
-    figure = draw_pairs(TABLE)
+def test_pairs_put_each_column_against_each_other():
+    figure = plot_pairs(TABLE)
     grid = figure.axes[:4]  # row by row; the axes of densities follow
     points = grid[1].collections[0].get_offsets()
     assert points.tolist() == TABLE[["width", "height"]].values.tolist()

@@ -15,7 +15,6 @@ from models import FunctionMLP, GateMLP
 from runtime.files import read_json
 from tests import ranks
 from tests.callbacks.runs import Small, digits, pictures, probabilities, trainer
-from tests.models.gans import small
 
 
 def recorded(folder: Path, stage: str = "test") -> Any:
@@ -31,7 +30,7 @@ def examples(count: int, classes: int = 4) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("size", [3, 16, 200])
-def test_the_worst_mistakes_are_the_worst(size: int) -> None:
+def test_the_worst_mistakes_are_the_worst(size):
     images, targets, p = examples(103)
     metric = WorstMistakes(num_mistakes=6)
     for batch in zip(images.split(size), targets.split(size), p.split(size), strict=True):
@@ -47,7 +46,7 @@ def test_the_worst_mistakes_are_the_worst(size: int) -> None:
     assert sum(map(len, metric.scores)) == 6  # no more are kept
 
 
-def test_hits_are_no_mistakes() -> None:
+def test_hits_are_no_mistakes():
     metric = WorstMistakes()
     p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     metric.update(torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 1]), p)
@@ -55,9 +54,7 @@ def test_hits_are_no_mistakes() -> None:
     assert (found.targets, found.predictions) == ([1], [0])
 
 
-def test_a_test_run_counts_every_image_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_test_run_counts_every_image_once(tmp_path, capsys):
     """Also if probabilities of 1.0 are wrong and those just below are right."""
     model, data = Small(), digits()
     with torch.no_grad():
@@ -65,7 +62,6 @@ def test_a_test_run_counts_every_image_once(
     confidence, predicted = probabilities(model, data)[1].max(dim=1)
     assert 9 < (confidence == 1).sum() < 351
     targets = torch.where(confidence == 1, (predicted + 1) % 10, predicted)
-    assert data.splits is not None
     data.splits = data.splits._replace(test=data.splits.test._replace(targets=targets))
     run = trainer(tmp_path, Evaluation())
     run.test(model, datamodule=data, verbose=False)
@@ -85,12 +81,10 @@ def test_a_test_run_counts_every_image_once(
     assert pictures(tmp_path) == names
 
 
-def test_a_fit_ends_with_its_last_validation_and_not_with_a_sanity_check(tmp_path: Path) -> None:
+def test_a_fit_ends_with_its_last_validation_and_not_with_a_sanity_check(tmp_path):
     options = {"max_epochs": 2, "num_sanity_val_steps": 2, "limit_train_batches": 1}
     data = digits()
     trainer(tmp_path / "a", Evaluation(), **options).fit(Small(), datamodule=data)
-    assert data.splits is not None
-    assert data.splits.val is not None
     assert recorded(tmp_path / "a", "val")["examples"] == len(data.splits.val.targets)
     run = trainer(tmp_path / "b", Evaluation(), num_sanity_val_steps=2, max_steps=1)
     run.fit(Small(), datamodule=data)  # ends within its epoch
@@ -99,20 +93,15 @@ def test_a_fit_ends_with_its_last_validation_and_not_with_a_sanity_check(tmp_pat
 
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
 @pytest.mark.parametrize("content", ["[1]", "{"])
-def test_scores_replace_a_damaged_file_with_a_warning(content: str, tmp_path: Path) -> None:
+def test_scores_replace_a_damaged_file_with_a_warning(content, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.json").write_text(content)
-    with pytest.warns(UserWarning, match="metrics.json: .* It is written anew"):
+    with pytest.warns(UserWarning, match="metrics.json: .* It is overwritten"):
         trainer(tmp_path, Evaluation()).test(GateMLP(), datamodule=Gates("xor"), verbose=False)
     assert recorded(tmp_path)["examples"] == 4
 
 
-@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # of two runs of a test
-def test_a_generator_has_no_table_and_a_regressor_one_of_errors(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    trainer(tmp_path, Evaluation()).validate(small(), datamodule=digits(), verbose=False)
-    assert "Validation" not in capsys.readouterr().out
+def test_a_regressor_has_a_table_of_errors(tmp_path, capsys):
     run = trainer(tmp_path, Evaluation())
     run.test(FunctionMLP(), datamodule=Functions(num_eval=64), verbose=False)
     scores = {k: v.item() for k, v in run.callback_metrics.items()}
@@ -134,16 +123,14 @@ def test_a_generator_has_no_table_and_a_regressor_one_of_errors(
         (lambda: Small((4,), 3), Iris, {"reliability_test.png"}),  # 30 flowers, no images
     ],
 )
-def test_figures_that_say_nothing_are_left_out(
-    kind: Any, data: Any, drawn: set[str], tmp_path: Path
-) -> None:
+def test_figures_that_say_nothing_are_left_out(kind, data, drawn, tmp_path):
     trainer(tmp_path, Evaluation()).test(kind(), datamodule=data(), verbose=False)
     assert pictures(tmp_path) == {"confusion_test.png"} | drawn
 
 
 @pytest.mark.ddp
 @pytest.mark.slow
-def test_two_ranks_count_as_one_does(tmp_path: Path) -> None:
+def test_two_ranks_count_as_one_does(tmp_path):
     def test(devices: int) -> None:
         strategy = "ddp" if devices > 1 else "auto"
         run = trainer(tmp_path / str(devices), Evaluation(), devices=devices, strategy=strategy)

@@ -10,12 +10,12 @@ from tests.callbacks.runs import Pictures
 
 
 @pytest.mark.parametrize(
-    ("fell_back", "wanted", "steps"),
+    ("used_fallback", "wanted", "steps"),
     [(True, 5, 3), (True, -1, 3), (True, 2, 2), (False, 5, 5), (False, -1, -1)],
 )
-def test_a_run_that_falls_back_is_shorter(fell_back: bool, wanted: int, steps: int) -> None:
+def test_a_run_that_falls_back_is_shorter(used_fallback, wanted, steps):
     data, loop = Pictures(), SimpleNamespace(max_steps=wanted)
-    data.fell_back = fell_back
+    data.used_fallback = used_fallback
     trainer: Any = SimpleNamespace(datamodule=data, fit_loop=SimpleNamespace(epoch_loop=loop))
-    FallbackSteps(3).on_fit_start(trainer, None)  # type: ignore[arg-type]
+    FallbackSteps(3).on_fit_start(trainer, None)
     assert loop.max_steps == steps

@@ -29,20 +29,20 @@ def fit(root: Path, *args: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory):
     """A short run of a judge, with averaged weights."""
     network = ["--model.network=metrics.judge.JudgeNetwork", "--model.network.width=2"]
     flags = ["--model=ImageClassifier", *network, "--model.average.decay=0.9", *STRIPES, *FEW]
     return fit(tmp_path_factory.mktemp("judge"), *flags)
 
 
-def test_a_judge_of_this_project_is_found_by_its_name() -> None:
+def test_a_judge_of_this_project_is_found_by_its_name():
     judge = find_judge("digits")
     assert judge.as_dict() == {"name": "digits", "sha256": recipes()["digits"]["sha256"]}
     assert (judge.class_names, judge.identity) == (None, None)
 
 
-def test_a_run_its_folder_and_its_checkpoint_are_the_same_judge(run: Path) -> None:
+def test_a_run_its_folder_and_its_checkpoint_are_the_same_judge(run):
     last = run / "checkpoints" / "last.ckpt"
     judge, other = find_judge(str(run)), find_judge(str(last))
     assert judge.as_dict() == {"name": str(last), "sha256": sha256(last)} == other.as_dict()
@@ -57,7 +57,7 @@ def test_a_run_its_folder_and_its_checkpoint_are_the_same_judge(run: Path) -> No
     assert not torch.equal(network.state_dict()[name], saved[f"network.{name}"])
 
 
-def test_weights_that_are_not_averaged_are_found_too(run: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_averaged_are_found_too(run, tmp_path):
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     weights = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("ema.")}
     torch.save(checkpoint | {"state_dict": weights}, tmp_path / "plain.ckpt")
@@ -66,7 +66,7 @@ def test_weights_that_are_not_averaged_are_found_too(run: Path, tmp_path: Path) 
     assert torch.equal(found, weights[f"network.{name}"])
 
 
-def test_what_is_no_judge_is_refused_with_the_remedy(run: Path, tmp_path: Path) -> None:
+def test_what_is_no_judge_is_refused_with_the_remedy(run, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.ckpt").write_text("hello")
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
@@ -85,13 +85,11 @@ def test_what_is_no_judge_is_refused_with_the_remedy(run: Path, tmp_path: Path) 
 
 
 def judge_of(data: Pictures, **options: Any) -> FoundJudge:
-    assert data.image_shape is not None
-    assert data.num_classes is not None
     names = {"class_names": data.class_names, "identity": data.identity()}
     return FoundJudge(JudgeNetwork(data.image_shape, data.num_classes), "j", "", **names | options)
 
 
-def test_a_judge_of_other_images_or_classes_is_refused(recwarn: pytest.WarningsRecorder) -> None:
+def test_a_judge_of_other_images_or_classes_is_refused(recwarn):
     data = Pictures((3, 16, 16), 4)
     judge = judge_of(data)
     check_judge(judge, data)
@@ -107,7 +105,7 @@ def test_a_judge_of_other_images_or_classes_is_refused(recwarn: pytest.WarningsR
             check_judge(judge, other)
 
 
-def test_a_judge_that_knows_other_training_images_is_a_warning() -> None:
+def test_a_judge_that_knows_other_training_images_is_a_warning():
     data = Images("digits", split_seed=1)
     data.setup()
     identity = data.identity() | {"split_seed": 0}
@@ -116,7 +114,7 @@ def test_a_judge_that_knows_other_training_images_is_a_warning() -> None:
         check_judge(judge, data)
 
 
-def test_a_gan_of_own_data_is_scored_by_the_run_of_its_judge(run: Path, tmp_path: Path) -> None:
+def test_a_gan_of_own_data_is_scored_by_the_run_of_its_judge(run, tmp_path):
     gan = ["--model=ConditionalGAN", "--model.generator.width=2", "--model.trunk.width=2"]
     folder = fit(tmp_path, *gan, *STRIPES, *FEW, f"--quality.judge={run}")
     root = f"--trainer.default_root_dir={tmp_path}"
@@ -136,8 +134,8 @@ class Tiny(Pictures):
 
 
 def test_a_handful_of_images_is_scored_as_far_as_possible_and_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, capsys, monkeypatch
+):
     data = Tiny((1, 28, 28))
     data.setup()
     monkeypatch.setattr("callbacks.quality.find_judge", lambda wanted: judge_of(data))

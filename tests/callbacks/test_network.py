@@ -1,6 +1,5 @@
 """A new run tells its networks, and a network that cannot be drawn does not end it."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,19 +7,20 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.utilities.model_summary import summarize
 
-from callbacks.network import NetworkFigure, layers_of, table
+from callbacks import Figures
+from callbacks.network import layers_of, summary_table
 from models import GAN, ConditionalGAN, IrisMLP
-from models.averaging import Averaging
 from models.gan.lecture import LectureGenerator, LectureTrunk
+from models.training import Averaging
 from tests.callbacks.runs import pictures, trainer
 from tests.models.gans import small
 
 LECTURE = {"generator": LectureGenerator, "trunk": LectureTrunk}
 
 
-def test_the_summary_of_a_gan_has_its_three_networks() -> None:
+def test_the_summary_of_a_gan_has_its_three_networks():
     model = small(average=Averaging(0.9))
-    lines = [line.split() for line in table(summarize(model)).splitlines()]
+    lines = [line.split() for line in summary_table(summarize(model)).splitlines()]
     counts = {
         name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
     }
@@ -31,27 +31,27 @@ def test_the_summary_of_a_gan_has_its_three_networks() -> None:
     assert " ".join(lines[3]) == f"{total:,} parameters, {counts['ema']:,} of them not trained"
 
 
-def test_a_new_run_draws_its_networks_once(tmp_path: Path) -> None:
+def test_a_new_run_draws_its_networks_once(tmp_path):
     run = trainer(tmp_path)
-    NetworkFigure().on_fit_start(run, IrisMLP())
+    Figures().on_fit_start(run, IrisMLP())
     assert pictures(tmp_path) == {"network.png"}
     assert (tmp_path / "run" / "figures" / "network.svg").is_file()
     again = trainer(tmp_path / "again")
     again.ckpt_path = "last.ckpt"
-    NetworkFigure().on_fit_start(again, IrisMLP())
+    Figures().on_fit_start(again, IrisMLP())
     assert not pictures(tmp_path / "again")
 
 
-def test_a_generator_of_other_inputs_is_a_warning(tmp_path: Path) -> None:
+def test_a_generator_of_other_inputs_is_a_warning(tmp_path):
     class Other(GAN):
         def forward(self, *_: Any, **__: Any) -> Any:
             raise TypeError("it needs a text")
 
     with pytest.warns(UserWarning, match="network.png was not drawn: TypeError: it needs a text"):
-        NetworkFigure().on_fit_start(trainer(tmp_path), Other((1, 28, 28)))
+        Figures().on_fit_start(trainer(tmp_path), Other((1, 28, 28)))
 
 
-def test_the_layers_of_the_slides_iris_network() -> None:
+def test_the_layers_of_the_slides_iris_network():
     (layers,) = layers_of(IrisMLP(average=Averaging(0.9))).values()
     assert [layer[:3] for layer in layers if layer.kind != "Flatten"] == [
         ("input", (4,), 0),
@@ -61,7 +61,7 @@ def test_the_layers_of_the_slides_iris_network() -> None:
     ]
 
 
-def test_all_parameters_of_a_gan_are_listed_once_and_nothing_changes() -> None:
+def test_all_parameters_of_a_gan_are_listed_once_and_nothing_changes():
     model = ConditionalGAN((1, 28, 28), 10, average=Averaging(0.9), spectral_norm=True)
     model.discriminator.eval()  # frozen, say
     modes = [module.training for module in model.modules()]
@@ -74,7 +74,7 @@ def test_all_parameters_of_a_gan_are_listed_once_and_nothing_changes() -> None:
     assert [module.training for module in model.modules()] == modes
 
 
-def test_noise_and_class_are_as_long_as_what_the_generator_gets() -> None:
+def test_noise_and_class_are_as_long_as_what_the_generator_gets():
     found = layers_of(ConditionalGAN((1, 28, 28), 10, latent_dim=128, **LECTURE))
     assert [layer[:2] for layer in found["generator"][:4]] == [
         ("noise", (128,)), ("class", (10,)), ("Linear", (1024,)), ("Tanh", (1024,)),
@@ -83,5 +83,5 @@ def test_noise_and_class_are_as_long_as_what_the_generator_gets() -> None:
     assert not any(layer.kind == "class" for layer in layers_of(GAN((1, 28, 28)))["generator"])
 
 
-def test_a_model_without_an_example_has_no_list() -> None:
+def test_a_model_without_an_example_has_no_list():
     assert layers_of(BoringModel()) == {}

@@ -10,8 +10,8 @@ import pytest
 import torch
 from lightning import Trainer
 
-from callbacks import Curves, Progress
-from callbacks.progress import watch
+from callbacks import Progress, StepMonitor
+from callbacks.progress import track
 from tests.callbacks.runs import Small, digits
 from tests.models.gans import small
 
@@ -34,7 +34,7 @@ def run(
     trainer = Trainer(
         **(options | {"limit_val_batches": 0} | kwargs),
         default_root_dir=folder,
-        callbacks=[Progress(), Curves()],
+        callbacks=[Progress(), StepMonitor()],
         enable_checkpointing=False,
         enable_model_summary=False,
     )
@@ -48,9 +48,7 @@ def steps(text: str) -> list[tuple[int, int]]:
     return [(int(step), int(total)) for step, total in found]
 
 
-def test_a_log_file_gets_ten_lines_over_all_epochs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_file_gets_ten_lines_over_all_epochs(tmp_path, monkeypatch):
     text = run(tmp_path, monkeypatch, io.StringIO(), max_epochs=4)
     assert "\r" not in text
     lines = text.splitlines()
@@ -63,9 +61,7 @@ def test_a_log_file_gets_ten_lines_over_all_epochs(
     assert lines[9].startswith("Step 80 of 80 (100%)")
 
 
-def test_a_long_run_gets_a_line_after_every_fifty_batches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_run_gets_a_line_after_every_fifty_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("callbacks.progress.STEPS_PER_LINE", 5)
     found = steps(run(tmp_path, monkeypatch, io.StringIO(), max_steps=52))
     assert [step for step, _ in found] == [*range(5, 51, 5), 52]
@@ -82,15 +78,13 @@ CASES: dict[str, tuple[dict[str, Any], list[int], int]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_steps_are_batches(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_batches(case, tmp_path, monkeypatch):
     options, expected, total = CASES[case]
     found = steps(run(tmp_path, monkeypatch, io.StringIO(), **options))
     assert found == [(step, total) for step in expected]
 
 
-def test_a_gan_counts_batches_and_goes_on_counting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gan_counts_batches_and_goes_on_counting(tmp_path, monkeypatch):
     text = run(tmp_path, monkeypatch, io.StringIO(), small(), max_steps=10)
     assert steps(text) == [(step, 10) for step in range(1, 11)]
     options: dict[str, Any] = {"max_steps": 20, "ckpt_path": tmp_path / "last.ckpt"}
@@ -98,9 +92,7 @@ def test_a_gan_counts_batches_and_goes_on_counting(
     assert [step for step, _ in steps(text)] == [12, 14, 16, 18, 20]
 
 
-def test_a_run_without_end_shows_steps_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_without_end_shows_steps_alone(tmp_path, monkeypatch):
     class StopsAtFour(Small):
         def on_train_batch_end(self, *_: Any) -> None:
             self.trainer.should_stop = self.global_step == 4
@@ -148,10 +140,7 @@ class Slow(Small):
         ),
     ],
 )
-def test_a_run_says_how_long_it_takes(
-    seconds: float, said: str | None, terminal: bool, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+def test_a_run_says_how_long_it_takes(seconds, said, terminal, tmp_path, monkeypatch):
     model, out = Slow(), Terminal() if terminal else io.StringIO()
     model.clock = Clock(monkeypatch, seconds)
     lines = run(tmp_path, monkeypatch, out, model, max_epochs=4).replace("\r", "\n").splitlines()
@@ -160,9 +149,7 @@ def test_a_run_says_how_long_it_takes(
     )
 
 
-def test_a_run_that_goes_on_says_how_long_the_rest_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_goes_on_says_how_long_the_rest_takes(tmp_path, monkeypatch):
     run(tmp_path, monkeypatch, io.StringIO(), max_epochs=2)
     model, out = Slow(), io.StringIO()
     model.clock = Clock(monkeypatch, 10.0)
@@ -172,9 +159,7 @@ def test_a_run_that_goes_on_says_how_long_the_rest_takes(
 
 
 @pytest.mark.parametrize("kind", [Small, small])
-def test_a_terminal_gets_one_line_of_eighty_columns_with_losses(
-    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_gets_one_line_of_eighty_columns_with_losses(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(Progress, "on_train_end", lambda *_: None)  # Lightning prints before it.
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda _: (80, 24))
     text = run(tmp_path, monkeypatch, Terminal(), kind(), max_epochs=3)
@@ -185,22 +170,20 @@ def test_a_terminal_gets_one_line_of_eighty_columns_with_losses(
     assert all(len(part) <= 80 for part in text.rstrip().split("\r"))
 
 
-def test_losses_of_any_module_come_first() -> None:
+def test_losses_of_any_module_come_first():
     found = {"train_loss": torch.tensor(0.12345), "val_loss": torch.tensor(3.0)}
     trainer: Any = SimpleNamespace(callback_metrics=found, progress_bar_metrics={"speed": 12345.6})
     bar: Any = Progress()
     assert bar.get_metrics(trainer, None) == {"train_loss": "0.123", "speed": "12,300"}
 
 
-def test_other_ranks_print_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_ranks_print_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "is_global_zero", False)
     for out in (io.StringIO(), Terminal()):
         assert run(tmp_path, monkeypatch, out, max_steps=3) == ""
 
 
-def test_long_work_and_validation_show_a_bar_in_a_terminal_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_long_work_and_validation_show_a_bar_in_a_terminal_only(monkeypatch):
     for out, bar in ((io.StringIO(), True), (Terminal(), True), (Terminal(), False)):
         monkeypatch.setattr("sys.stdout", out)
         monkeypatch.setattr("sys.stderr", out)
@@ -208,7 +191,7 @@ def test_long_work_and_validation_show_a_bar_in_a_terminal_only(
         trainer = Trainer(
             accelerator="cpu", logger=False, callbacks=callbacks, enable_progress_bar=bar
         )
-        assert [*watch(trainer, range(3), "Scores")] == [0, 1, 2]
+        assert [*track(trainer, range(3), "Scores")] == [0, 1, 2]
         trainer.validate(Small(), datamodule=digits(), verbose=False)
         shown = bar and out.isatty()
         assert ("Scores: " in out.getvalue()) == ("Validation" in out.getvalue()) == shown

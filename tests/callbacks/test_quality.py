@@ -10,14 +10,14 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks.judges import FoundJudge
-from callbacks.quality import Quality, draw_worst
+from callbacks.quality import Quality, plot_worst
 from datamodules.base import InMemoryDataModule, Splits
 from metrics import SCORES
 from metrics.judge import JudgeNetwork, recipes
 from metrics.samples import Samples
-from models import GAN, ConditionalGAN
+from models import ConditionalGAN
 from models.generative import to_pixels
-from models.sampling import Draws, sample
+from models.sampling import LatentBatches, generate
 from runtime.errors import UserError
 from tests.callbacks.runs import digits, trainer
 from tests.metrics.brightness import Brightness
@@ -25,7 +25,7 @@ from tests.models.gans import KINDS, small
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_end_of_a_short_run_logs_scores(kind: type[GAN], tmp_path: Path) -> None:
+def test_the_end_of_a_short_run_logs_scores(kind, tmp_path):
     run = trainer(tmp_path, Quality(samples=64, min_steps=1000), limit_train_batches=2)
     run.fit(small(kind), datamodule=digits())
     conditional = kind is ConditionalGAN
@@ -37,15 +37,13 @@ def test_the_end_of_a_short_run_logs_scores(kind: type[GAN], tmp_path: Path) -> 
     assert found["val/frechet"] > 1  # the generator is untrained
 
 
-def test_one_image_is_no_distribution_so_two_are_scored(tmp_path: Path) -> None:
+def test_one_image_is_no_distribution_so_two_are_scored(tmp_path):
     run = trainer(tmp_path, Quality(samples=1, min_steps=1), limit_train_batches=1)
     run.fit(small(), datamodule=digits())
     assert run.callback_metrics["val/frechet"].isfinite()
 
 
-def test_every_second_epoch_and_the_last_are_scored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_second_epoch_and_the_last_are_scored(tmp_path, monkeypatch):
     epochs: list[int] = []
 
     def score(self: Quality, trainer: Any, *args: Any) -> Any:
@@ -59,7 +57,7 @@ def test_every_second_epoch_and_the_last_are_scored(
     assert epochs == [2, 4, 5]
 
 
-def test_scoring_changes_nothing_of_the_training(tmp_path: Path) -> None:
+def test_scoring_changes_nothing_of_the_training(tmp_path):
     weights = []
     for name, callbacks in {"scored": [Quality(samples=64, min_steps=1)], "not": []}.items():
         model = small()
@@ -73,9 +71,7 @@ def scored(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "run" / "metrics.json").read_text())["test"]
 
 
-def test_test_prints_the_table_and_writes_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_test_prints_the_table_and_writes_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("metrics.gan_train.STEPS", 2)
     run = trainer(tmp_path, Quality(final_samples=150))
     run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
@@ -95,11 +91,8 @@ def test_test_prints_the_table_and_writes_it(
     assert figures == {"asked_test.png", "worst_test.png"}
 
 
-def test_real_images_in_place_of_generated_ones_score_as_real_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_images_in_place_of_generated_ones_score_as_real_images(tmp_path, monkeypatch):
     data = digits()
-    assert data.splits is not None
     images, labels = (tensor[:360] for tensor in data.splits.train)
 
     def replay(*args: Any) -> Any:
@@ -114,11 +107,8 @@ def test_real_images_in_place_of_generated_ones_score_as_real_images(
     assert found["scores"]["label_accuracy"] > 0.99
 
 
-def test_an_image_is_scored_with_the_class_it_was_drawn_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_is_scored_with_the_class_it_was_drawn_for(tmp_path, monkeypatch):
     data, model = digits(), small(ConditionalGAN)
-    assert data.splits is not None
     images, labels = data.splits.train
     known = torch.stack([images[labels == k][0] for k in range(10)]) / 255
     monkeypatch.setattr(model, "forward", lambda latents, labels: known[labels])
@@ -127,12 +117,9 @@ def test_an_image_is_scored_with_the_class_it_was_drawn_for(
     assert scored(tmp_path)["scores"]["label_accuracy"] == 1.0
 
 
-def test_validate_compares_with_the_validation_images(tmp_path: Path) -> None:
+def test_validate_compares_with_the_validation_images(tmp_path):
     data, quality = digits(), Quality(final_samples=360)
     trainer(tmp_path, quality).validate(small(), datamodule=data, verbose=False)
-    assert data.splits is not None
-    assert data.splits.val is not None
-    assert quality._real is not None
     assert torch.equal(quality._real[1].images, data.splits.val.inputs)
 
 
@@ -143,12 +130,11 @@ class SortedDigits(InMemoryDataModule):
 
     def load_splits(self) -> Splits:
         found = digits().splits
-        assert found is not None
         train, test = (s.take(s.targets.argsort(stable=True)) for s in (found.train, found.test))
         return Splits(train, test, test)
 
 
-def test_few_samples_have_all_classes_though_the_data_are_in_their_order(tmp_path: Path) -> None:
+def test_few_samples_have_all_classes_though_the_data_are_in_their_order(tmp_path):
     run = trainer(tmp_path, Quality(final_samples=100, gan_train=False))
     run.test(small(ConditionalGAN), datamodule=SortedDigits(64, 255.0), verbose=False)
     found = scored(tmp_path)
@@ -160,9 +146,7 @@ def test_few_samples_have_all_classes_though_the_data_are_in_their_order(tmp_pat
     assert (tmp_path / "run" / "figures" / "worst_test.png").exists()
 
 
-def test_a_judge_that_does_not_know_the_real_images_is_named_first(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_judge_that_does_not_know_the_real_images_is_named_first(tmp_path, capsys, monkeypatch):
     torch.manual_seed(0)
     judge = FoundJudge(JudgeNetwork((1, 28, 28), 10, width=2), "mine", "")
     monkeypatch.setattr("callbacks.quality.find_judge", lambda name: judge)
@@ -173,9 +157,7 @@ def test_a_judge_that_does_not_know_the_real_images_is_named_first(
     assert lines[1].startswith("Quality of generated images")
 
 
-def test_no_judge_is_said_once_and_nothing_is_scored(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_judge_is_said_once_and_nothing_is_scored(tmp_path, caplog):
     data = digits()
     data.judge = None
     run = trainer(tmp_path, Quality(samples=64, min_steps=1), max_epochs=2, limit_train_batches=1)
@@ -185,7 +167,7 @@ def test_no_judge_is_said_once_and_nothing_is_scored(
     assert "val/frechet" not in run.callback_metrics
 
 
-def test_an_extra_score_is_logged_and_recorded(tmp_path: Path) -> None:
+def test_an_extra_score_is_logged_and_recorded(tmp_path):
     quality = Quality(samples=64, min_steps=1, extra_scores=Brightness())
     run = trainer(tmp_path, quality, limit_train_batches=2)
     run.fit(small(), datamodule=digits())
@@ -200,13 +182,13 @@ def test_an_extra_score_is_logged_and_recorded(tmp_path: Path) -> None:
     assert "gan_train" not in found["scores"]
 
 
-def test_two_scores_of_one_name_are_refused() -> None:
+def test_two_scores_of_one_name_are_refused():
     with pytest.raises(UserError, match="a score 'brightness' already: rename"):
         Quality(extra_scores=[Brightness(), Brightness()])
 
 
 @pytest.mark.parametrize("given", ["{}", "[{}]"])
-def test_extra_scores_are_given_by_import_path(given: str) -> None:
+def test_extra_scores_are_given_by_import_path(given):
     path = "tests.metrics.brightness.Brightness"
     parser = LightningArgumentParser()
     parser.add_lightning_class_args(Quality, "quality")
@@ -216,14 +198,16 @@ def test_extra_scores_are_given_by_import_path(given: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_image_does_not_depend_on_how_many_are_drawn(kind: type[GAN]) -> None:
+def test_an_image_does_not_depend_on_how_many_are_drawn(kind):
     model = small(kind).eval()
 
     def draw(count: int, world_size: int = 1) -> torch.Tensor:
-        shares = [Draws(model, count, 3, rank=r, world_size=world_size) for r in range(world_size)]
+        shares = [
+            LatentBatches(model, count, 3, rank=r, world_size=world_size) for r in range(world_size)
+        ]
         drawn = [draw for share in shares for draw in share]
-        order = torch.cat([d.places for d in drawn]).argsort()
-        return torch.cat([sample(model, d.latents, d.labels) for d in drawn])[order]
+        order = torch.cat([d.indices for d in drawn]).argsort()
+        return torch.cat([generate(model, d.latents, d.labels) for d in drawn])[order]
 
     many = draw(1100)
     assert torch.equal(to_pixels(draw(7)), to_pixels(many[:7]))
@@ -233,19 +217,18 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(kind: type[GAN]) -> None
     assert not torch.equal(many[:500], many[500:1000])  # each block has latents of its own
 
 
-def test_classes_take_turns() -> None:
+def test_classes_take_turns():
     model = small(ConditionalGAN)
-    (draw,) = Draws(model, 6, classes=[3, 1, 4])
-    assert draw.labels is not None
+    (draw,) = LatentBatches(model, 6, classes=[3, 1, 4])
     assert draw.labels.tolist() == [3, 1, 4, 3, 1, 4]
 
 
 @pytest.mark.parametrize("labels", [None, torch.tensor([0, 1])])
-def test_the_worst_images_stand_above_real_ones(labels: torch.Tensor | None) -> None:
+def test_the_worst_images_stand_above_real_ones(labels):
     images = torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8)
     worst = Samples(torch.zeros(2, 4), torch.tensor([1, 1]), 2, labels, images)
     nearest = Samples(torch.zeros(2, 4), torch.tensor([0, 1]), 2, None, images)
-    figure = draw_worst(worst, nearest, ["cat", "dog"])
+    figure = plot_worst(worst, nearest, ["cat", "dog"])
     titles = [text.get_text() for axes in figure.axes for text in axes.texts]
     above = ["seen as dog"] * 2 if labels is None else ["cat, seen as dog", "dog"]
     assert titles == [*above, "real cat", "real dog"]

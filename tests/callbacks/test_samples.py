@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
-from callbacks import Curves, NetworkFigure, SampleGrid
+from callbacks import Figures, SampleGrid, StepMonitor
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
-from models.averaging import Averaging
+from models.training import Averaging
 from runtime.loggers import RunCSVLogger
 from tests.callbacks.runs import NAMES_PX, SHAPES, trainer
 from tests.models.gans import DROPOUT, fit, same, small, state
@@ -22,9 +22,9 @@ def loggers(folder: Path) -> list[Any]:
     return [TensorBoardLogger(folder, name="", version="run"), RunCSVLogger(folder / "run")]
 
 
-def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:
+def test_watching_a_run_changes_none_of_its_bits(tmp_path):
     alone, watched = (small(**DROPOUT, average=Averaging(0.5)) for _ in range(2))
-    watchers = [SampleGrid(min_steps=1), Curves(), NetworkFigure()]
+    watchers = [SampleGrid(min_steps=1), StepMonitor(), Figures()]
     options = {"max_steps": 3, "limit_train_batches": 2, "log_every_n_steps": 1}
     fit(alone, **options)
     fit(watched, *watchers, logger=loggers(tmp_path), **options)
@@ -33,9 +33,7 @@ def test_watching_a_run_changes_none_of_its_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("steps", "every", "grids"), [(4, None, 5), (45, None, 24), (8, 3, 4)])
-def test_a_run_of_any_length_draws_about_twenty_grids(
-    steps: int, every: int | None, grids: int, tmp_path: Path
-) -> None:
+def test_a_run_of_any_length_draws_about_twenty_grids(steps, every, grids, tmp_path):
     fit(small(), SampleGrid(every), max_steps=steps, logger=loggers(tmp_path))
     names = sorted(path.name for path in (tmp_path / "run" / "figures").glob("samples_*.png"))
     assert len(names) == grids
@@ -43,9 +41,7 @@ def test_a_run_of_any_length_draws_about_twenty_grids(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_grid_has_a_row_for_each_class_of_images_of_any_shape(
-    shape: tuple[int, int, int], tmp_path: Path
-) -> None:
+def test_a_grid_has_a_row_for_each_class_of_images_of_any_shape(shape, tmp_path):
     model = small(ConditionalGAN, image_shape=shape)
     SampleGrid()._draw(trainer(tmp_path, logger=loggers(tmp_path)), model)
     scale = max(1, round(56 / shape[1]))
@@ -57,7 +53,7 @@ def test_a_grid_has_a_row_for_each_class_of_images_of_any_shape(
         assert picture.mode == {1: "L", 3: "RGB"}[shape[0]]
 
 
-def test_scores_of_an_undecided_discriminator_are_a_half() -> None:
+def test_scores_of_an_undecided_discriminator_are_a_half():
     model = small()
     for parameter in model.discriminator.realness.parameters():
         torch.nn.init.zeros_(parameter)

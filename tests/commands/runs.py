@@ -21,24 +21,24 @@ def train(root: Path, model: str, *args: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cgan(tmp_path_factory):
     steps = ["--samples.min_steps=0", "--trainer.log_every_n_steps=1"]
     return train(tmp_path_factory.mktemp("runs"), "ConditionalGAN", *WIDTH_2, *steps)
 
 
 @pytest.fixture(scope="session")
-def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def gan(tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs"), "GAN", *WIDTH_2)
 
 
 @pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def classifier(tmp_path_factory):
     flags = [*NETWORK, "--model.average.decay=0.5", "--trainer.log_every_n_steps=1"]
     return train(tmp_path_factory.mktemp("runs"), "ImageClassifier", *flags)
 
 
 @pytest.fixture(scope="session")
-def iris(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def iris(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     cli.main(["fit", "--model=IrisMLP", "--data=Iris", "--trainer.max_steps=3", *QUIET,
               "--trainer.log_every_n_steps=1", f"--trainer.default_root_dir={root}"])  # fmt: skip

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import pytest
 
-from commands import COMMANDS, LIGHTNING, arguments, find
+from commands import COMMANDS, LIGHTNING, arguments, find_command
 from runtime.errors import UserError
-from runtime.ranges import Positive, Share
+from runtime.ranges import Fraction, Positive
 
 
 def tool(
@@ -19,7 +19,7 @@ def tool(
     format: list[Literal["onnx", "torch"]] = ["onnx"],  # noqa: B006
     gif: bool = False,
     steps: Positive | None = None,
-    share: Share | None = None,
+    share: Fraction | None = None,
     rate: int | float | None = None,
     way: Literal["up", "down"] | Literal["left"] | None = None,
 ) -> dict[str, Any]:
@@ -38,19 +38,19 @@ def call(line: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("line", ["runs/a", "--ckpt_path runs/a", "--ckpt_path=runs/a",
                                   "--run runs/a --count 3"])  # fmt: skip
-def test_the_run_comes_first_or_as_an_option(line: str) -> None:
+def test_the_run_comes_first_or_as_an_option(line):
     assert call(line)["run"] == Path("runs/a")
     assert call(line)["count"] == 3
 
 
-def test_a_list_is_written_as_words_or_with_commas() -> None:
+def test_a_list_is_written_as_words_or_with_commas():
     for line in ("r --classes 3 1 4", "r --classes 3,1,4", "r --classes [3,1,4]"):
         assert call(line)["classes"] == ["3", "1", "4"]
     assert call("r --numbers 3 1 4 --gif")["numbers"] == [3, 1, 4]
     assert call("r --numbers -1 2")["numbers"] == [-1, 2]
 
 
-def test_a_repeated_option_of_a_list_adds_to_it() -> None:
+def test_a_repeated_option_of_a_list_adds_to_it():
     assert call("r --format onnx --format torch")["format"] == ["onnx", "torch"]
     assert call("r --files a,b.png c.png")["files"] == [Path("a,b.png"), Path("c.png")]
     assert call('r --files=["a.png","b.png"]')["files"] == [Path("a.png"), Path("b.png")]
@@ -58,20 +58,18 @@ def test_a_repeated_option_of_a_list_adds_to_it() -> None:
 
 @pytest.mark.parametrize(("line", "value"), [("r --gif", True), ("r --gif --count 4", True),
                                              ("r --gif false", False), ("r", False)])  # fmt: skip
-def test_a_switch_alone_means_true(line: str, value: bool) -> None:
+def test_a_switch_alone_means_true(line, value):
     assert call(line)["gif"] is value
 
 
-def test_options_of_others_are_passed_on_as_they_are() -> None:
+def test_options_of_others_are_passed_on_as_they_are():
     line = ["--seeds", "4", "--config", "a.yaml", "--trainer.max_steps=5", "-c", "b.yaml"]
     assert arguments.call(sweep, "sweep", line) == (4, line[2:])
     line = ["--config", "a.yaml", "--seeds=2", "--model.lr", "-3"]
     assert arguments.call(sweep, "sweep", line) == (2, ["--config", "a.yaml", "--model.lr", "-3"])
 
 
-def test_options_of_others_leave_the_help_to_the_command(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_options_of_others_leave_the_help_to_the_command(capsys):
     with pytest.raises(SystemExit) as stopped:
         arguments.call(sweep, "sweep", ["--config", "a.yaml", "--help"])
     assert stopped.value.code == 0
@@ -97,17 +95,17 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("line", MISTAKES)
-def test_a_mistake_is_one_line(line: str) -> None:
+def test_a_mistake_is_one_line(line):
     with pytest.raises(UserError) as raised:
         call(line)
     assert str(raised.value) == MISTAKES[line]
 
 
-def test_a_function_may_have_no_parameters_but_none_without_a_type() -> None:
+def test_a_function_may_have_no_parameters_but_none_without_a_type():
     def hello() -> str:
         return "hello"
 
-    def untyped(run: Path, width=3) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def untyped(run: Path, width=3) -> None:  # noqa: ANN001
         pass
 
     assert arguments.call(hello, "mine.hello", []) == "hello"
@@ -117,7 +115,7 @@ def test_a_function_may_have_no_parameters_but_none_without_a_type() -> None:
         arguments.call(untyped, "mine.untyped", ["runs/a"])
 
 
-def test_help_lists_the_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_parameters(capsys):
     with pytest.raises(SystemExit) as stopped:
         call("--help")
     assert stopped.value.code == 0
@@ -134,8 +132,8 @@ def test_help_lists_the_parameters(capsys: pytest.CaptureFixture[str]) -> None:
         if COMMANDS[name][0] != LIGHTNING
     ],
 )
-def test_every_command_is_a_documented_function(name: str) -> None:
-    function = find(name)
+def test_every_command_is_a_documented_function(name):
+    function = find_command(name)
     assert function.__doc__
     hints = arguments.get_type_hints(function)
     assert hints.keys() - {"return"} <= {*arguments.signature(function).parameters}
@@ -151,13 +149,11 @@ def test_every_command_is_a_documented_function(name: str) -> None:
         ("configs/cgan.yaml", "", "mine", "mine"),
     ],
 )
-def test_an_experiment_has_its_configs_name(
-    file: str, model: str, given: str | None, expected: str
-) -> None:
+def test_an_experiment_has_its_configs_name(file, model, given, expected):
     assert arguments.experiment_name([Path(file)], model, given) == expected
 
 
 @pytest.mark.parametrize(("file", "given"), [("a.yaml", "b\x1b[2J"), ("a\nb.yaml", None)])
-def test_an_experiment_with_control_characters_is_refused(file: str, given: str | None) -> None:
+def test_an_experiment_with_control_characters_is_refused(file, given):
     with pytest.raises(UserError, match=r"\\(x1b|n).* has control characters in its name"):
         arguments.experiment_name([Path(file)], "", given)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from commands.compare import compare
-from commands.runs import ARROWS, MOST, Run, draw, read_runs, table
+from results.tables import ARROWS, MAX_RUNS_IN_PICTURE, Row, plot_runs, read_runs, table
 from runtime.errors import printable
 from tests.test_cli import fails, run
 
@@ -35,13 +35,11 @@ def logged(folder: Path, text: str) -> Path:
     return folder
 
 
-def read(*folders: Path) -> list[Run]:
+def read(*folders: Path) -> list[Row]:
     return read_runs(folders, STAGES)
 
 
-def test_scores_are_rows_and_runs_are_columns(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_scores_are_rows_and_runs_are_columns(tmp_path, capsys):
     runs = [results(tmp_path / str(i), value, seed=i) for i, value in enumerate([0.5, 2.0])]
     run("compare", *map(str, runs), "--out", str(tmp_path / "out"))
     printed = capsys.readouterr().out.replace(" (", "(")
@@ -59,14 +57,14 @@ def test_scores_are_rows_and_runs_are_columns(
     assert [line["seed_everything"] for line in lines] == ["0", "1"]
 
 
-def test_runs_of_different_settings_have_no_mean(tmp_path: Path) -> None:
+def test_runs_of_different_settings_have_no_mean(tmp_path):
     """A setting that only one of them has counts as well."""
     first = results(tmp_path / "a", 0.5)
     for second in (results(tmp_path / "b", 2.0, extra=1), results(tmp_path / "c", 2.0, width=9)):
         assert [*table(read(first, second)).columns] == ["a", second.name]
 
 
-def test_a_folder_means_all_runs_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_means_all_runs_below_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("iris/version_10", "iris/version_9", "gates/version_0"):
         results(tmp_path / "runs" / name, 1.0, width=len(name))
@@ -75,7 +73,7 @@ def test_a_folder_means_all_runs_below_it(tmp_path: Path, monkeypatch: pytest.Mo
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_a_list_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_of_runs(tmp_path, capsys):
     results(tmp_path / "gan", 0.25, width=3)
     logged(tmp_path / "iris", "step,train/loss,val/loss,val/accuracy\n50,1,0.5,0.75\n")
     run("compare", str(tmp_path), "--list")
@@ -85,14 +83,14 @@ def test_a_list_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not (tmp_path / "comparison.csv").exists()
 
 
-def test_runs_are_named_by_what_differs_in_their_paths(tmp_path: Path) -> None:
+def test_runs_are_named_by_what_differs_in_their_paths(tmp_path):
     paths = [tmp_path / name for name in ("x/gan/v0", "x/cgan/v0", "x/cgan/v1")]
     folders = [results(path, 1.0) for path in paths]
     assert [found.name for found in read(*folders)] == ["gan", "cgan/v0", "cgan/v1"]
     assert [found.name for found in read(folders[0])] == ["v0"]
 
 
-def test_without_metrics_json_the_last_logged_values_count(tmp_path: Path) -> None:
+def test_without_metrics_json_the_last_logged_values_count(tmp_path):
     text = "step,train/d_loss,val/d_loss,val/frechet\n1,9,5,\n2,9,4,0.3\n3,9,,\n4,9,7"
     folder = logged(tmp_path / "a", text)  # whose last row is not complete
     [found] = read(folder)
@@ -100,7 +98,7 @@ def test_without_metrics_json_the_last_logged_values_count(tmp_path: Path) -> No
     assert read_runs([folder], ["test"])[0].scores == {}
 
 
-def test_metrics_json_takes_precedence_stage_by_stage(tmp_path: Path) -> None:
+def test_metrics_json_takes_precedence_stage_by_stage(tmp_path):
     folder = results(tmp_path / "a", 0.5)
     (folder / "metrics.csv").write_text("val/frechet,test/frechet\n0.7,0.6\n")
     [found] = read(folder)
@@ -109,7 +107,7 @@ def test_metrics_json_takes_precedence_stage_by_stage(tmp_path: Path) -> None:
     assert found.floors == {"test/frechet": 0.1}
 
 
-def test_only_settings_that_differ_are_shown_in_words(tmp_path: Path) -> None:
+def test_only_settings_that_differ_are_shown_in_words(tmp_path):
     def optimizer(name: str, lr: float) -> dict[str, Any]:
         init = {"lr": lr, "betas": [0.5, 0.9]}
         return {"g": {"class_path": f"torch.optim.{name}", "init_args": init}, "d": {"lr": lr}}
@@ -125,9 +123,7 @@ def test_only_settings_that_differ_are_shown_in_words(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_table_fits_the_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_fits_the_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     for i in range(9):
         results(tmp_path / f"a_long_name_{i}", 0.5, width=str(i) * 80)
@@ -137,9 +133,7 @@ def test_a_table_fits_the_terminal(
     assert sum("test/frechet" in line for line in lines) > 2
 
 
-def test_runs_without_results_are_named_and_skipped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_runs_without_results_are_named_and_skipped(tmp_path, capsys):
     done, empty = results(tmp_path / "a", 0.5), logged(tmp_path / "b", "")
     assert [*compare([done, empty]).columns] == ["a"]  # one run has no mean and no picture
     assert not (tmp_path / "comparison.png").exists()
@@ -170,10 +164,7 @@ BROKEN = [  # a file of a run, and what somebody else has written into it
 
 @pytest.mark.parametrize("options", [[], ["--list"]], ids=["table", "list"])
 @pytest.mark.parametrize(("name", "content"), BROKEN, ids=range(len(BROKEN)))
-def test_a_broken_run_is_a_line_and_the_others_are_shown(
-    name: str, content: str | bytes, options: list[str], tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+def test_a_broken_run_is_a_line_and_the_others_are_shown(name, content, options, tmp_path, capsys):
     broken = results(tmp_path / "broken", 0.5) / name
     broken.write_bytes(content if isinstance(content, bytes) else content.encode())
     results(tmp_path / "gan", 0.25)
@@ -186,16 +177,14 @@ def test_a_broken_run_is_a_line_and_the_others_are_shown(
 
 
 @pytest.mark.parametrize("text", ["", "val/loss\n0.5\n", "\0\0\n", 3_000_000 * "1"])
-def test_a_log_without_a_step_is_a_run_without_steps(
-    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_without_a_step_is_a_run_without_steps(text, tmp_path, capsys):
     (results(tmp_path / "gan", 0.25) / "metrics.csv").write_text(text)
     run("compare", str(tmp_path), "--list")
     row = capsys.readouterr().out.splitlines()[1]
     assert row.split() == ["gan", "GAN", "-", "-", "test/frechet", "0.25"]
 
 
-def test_a_setting_that_only_one_run_has_is_shown(tmp_path: Path) -> None:
+def test_a_setting_that_only_one_run_has_is_shown(tmp_path):
     """The arguments of a class that others do not have are shown only if they differ."""
     views: list[Any] = [{"class_path": "x.View", "init_args": {"scale": k, "d": 1}} for k in (2, 3)]
     runs = [results(tmp_path / "a", 0.5, view=None, old=None), results(tmp_path / "b", 0.5, dim=4)]
@@ -209,7 +198,7 @@ def test_a_setting_that_only_one_run_has_is_shown(tmp_path: Path) -> None:
     assert rows.keys().isdisjoint(["d", "old"])
 
 
-def test_a_list_of_many_runs_is_quick(tmp_path: Path) -> None:
+def test_a_list_of_many_runs_is_quick(tmp_path):
     """Counts calls, because seconds depend on the machine."""
     text = "".join(f"{step},0.5,0.5\n" for step in range(100))
     network: dict[str, Any] = {
@@ -228,21 +217,17 @@ def calls_of(function: Callable[[], object]) -> int:
     return sum(entry.callcount for entry in profile.getstats())
 
 
-def test_the_picture_leaves_out_what_nobody_could_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for k in range(MOST + 1):
+def test_the_picture_leaves_out_what_nobody_could_read(tmp_path, capsys):
+    for k in range(MAX_RUNS_IN_PICTURE + 1):
         results(tmp_path / f"{k}", k)
     compare([tmp_path])
-    assert f"No picture of more than {MOST} runs" in capsys.readouterr().out
+    assert f"No picture of more than {MAX_RUNS_IN_PICTURE} runs" in capsys.readouterr().out
     assert (tmp_path / "comparison.csv").is_file()
     assert not (tmp_path / "comparison.png").exists()
 
 
 @pytest.mark.parametrize("options", [[], ["--list"]])
-def test_names_of_others_command_no_terminal(
-    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_of_others_command_no_terminal(options, tmp_path, capsys):
     results(tmp_path / "a\x1b[2J", 0.5)
     results(
         tmp_path / "b$\\frac$", 0.25, **{"class_path": "\x1b]0;owned\x07", "\x1b[31m": "\x1b[1m"}
@@ -261,9 +246,7 @@ def test_names_of_others_command_no_terminal(
         assert all(printable(line) == line for line in file.read_text().splitlines())
 
 
-def test_mistakes_are_one_line(
-    tmp_path: Path, in_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_are_one_line(tmp_path, in_root, capsys):
     assert "there is no run in" in fails(capsys, "compare", str(tmp_path))
     assert "there is no folder nothing." in fails(capsys, "compare", "nothing")
     empty = str(logged(tmp_path / "b", ""))
@@ -272,13 +255,12 @@ def test_mistakes_are_one_line(
     assert line.startswith("error: --out README.md: cannot be written to (File exists).")
 
 
-def test_the_picture_has_scores_that_two_runs_share(tmp_path: Path) -> None:
+def test_the_picture_has_scores_that_two_runs_share(tmp_path):
     text = "step,val/loss,val/accuracy,val/accuracy_class_0\n1,{},0.5,0.5\n"
     logs = [logged(tmp_path / name, text.format(loss)) for name, loss in (("a", 1), ("b", 3))]
     runs = read(*logs, results(tmp_path / "gan", 0.3))
-    assert draw(runs[1:]) is None
-    figure = draw(runs)
-    assert figure is not None
+    assert plot_runs(runs[1:]) is None
+    figure = plot_runs(runs)
     loss, accuracy = figure.axes
     assert loss.get_title() == f"val: loss {ARROWS['lower']}"
     assert accuracy.get_title() == f"val: accuracy {ARROWS['higher']}"

@@ -1,10 +1,9 @@
 """Config files that somebody else wrote are read as plain values, or refused in one line."""
 
-from pathlib import Path
-
 import pytest
 
 from commands import config_files
+from runtime import yaml_files
 from runtime.errors import UserError
 
 
@@ -36,32 +35,30 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED.items(), ids=range(len(REFUSED)))
-def test_a_config_that_is_not_safe_to_walk_is_one_line(
-    text: str, reason: str, tmp_path: Path
-) -> None:
+def test_a_config_that_is_not_safe_to_walk_is_one_line(text, reason, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(text)
     with pytest.raises(UserError) as refused:
-        config_files.read(file)
+        yaml_files.read(file)
     line = str(refused.value)
     assert line.startswith(str(file))
     assert len(line.splitlines()) == 1
     assert reason in line
 
 
-def test_a_config_that_is_no_text_or_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+def test_a_config_that_is_no_text_or_cannot_be_read_is_one_line(tmp_path):
     file = tmp_path / "config.yaml"
     for content in (bytes(range(256)), "a: 1".encode("utf-16")):
         file.write_bytes(content)
         with pytest.raises(UserError, match="not a YAML file in UTF-8"):
-            config_files.read(file)
+            yaml_files.read(file)
     with pytest.raises(UserError, match=r"none.yaml: cannot be read \(No such file"):
-        config_files.read(tmp_path / "none.yaml")
+        yaml_files.read(tmp_path / "none.yaml")
 
 
-def test_aliases_and_merged_keys_are_read(tmp_path: Path) -> None:
+def test_aliases_and_merged_keys_are_read(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("a: &a {x: 1, y: [2]}\nb: {<<: *a, x: 3}\ntrainer: {max_time: 00:01:00:00}")
-    config_files.check([file])  # `x` is in `b` once
-    found = config_files.read(file)
+    config_files.check_configs([file])  # `x` is in `b` once
+    found = yaml_files.read(file)
     assert found["b"] == {"x": 3, "y": [2]}

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from commands.export import _write, export, program_of
-from datamodules.frame import Frame
+from datamodules.input_spec import InputSpec
 from models import (
     GAN,
     ConditionalGAN,
@@ -24,15 +24,16 @@ from models import (
     LectureConvNet,
     PlaneVelocity,
 )
-from models.averaging import Averaging
 from models.generative import is_generative
+from models.training import Averaging
+from results import Run
 from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, convnet, dense, iris
 from tests.models.gans import DROPOUT, LECTURE, small
 
 NAMES = tuple(f"class {k}" for k in range(10))
 PROJECT = {"callbacks", "cli", "commands", "datamodules", "figures", "metrics", "models", "pages",
-           "runtime"}  # fmt: skip
+           "results", "runtime"}  # fmt: skip
 RUN = """
 import sys
 
@@ -59,16 +60,17 @@ def shaken(model: Any, scale: float = 255.0) -> Any:
         if tensor.is_floating_point():
             tensor += 0.03 * torch.rand_like(tensor)  # variances stay positive
     shape = model.image_shape if is_generative(model) else model.input_shape
-    model.frame = Frame(shape, scale, NAMES[: getattr(model, "num_classes", 0)] or None)
+    model.input_spec = InputSpec(shape, scale, NAMES[: getattr(model, "num_classes", 0)] or None)
     return model.eval()
 
 
 @pytest.fixture
-def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def exported(tmp_path, monkeypatch):
     """A function that exports a model into a new folder."""
 
     def exporting(model: Any, *formats: Any) -> Path:
-        monkeypatch.setattr("commands.export.load", lambda run, trust: model)
+        monkeypatch.setattr(Run, "find", lambda run, trust: Run(run))
+        monkeypatch.setattr(Run, "model", lambda run: model)
         export(tmp_path, formats, tmp_path / "out")
         return tmp_path / "out"
 
@@ -86,7 +88,7 @@ MODELS: dict[str, Any] = {
     "function": FunctionMLP,
     "gan": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
     "lecture-gan": partial(small, **LECTURE | DROPOUT, latent="uniform"),
-    "flow": partial(Flow, (1, 8, 8), 3, steps=2, guidance=0.5, untold=0.1),
+    "flow": partial(Flow, (1, 8, 8), 3, steps=2, guidance=0.5, class_dropout=0.1),
     "points": partial(Flow, (2,), network=PlaneVelocity, steps=2),
     "conditional": partial(small, ConditionalGAN, spectral_norm=True),
 }
@@ -105,7 +107,7 @@ def compare(found: dict[str, np.ndarray], program: Any) -> None:
 
 @pytest.mark.extras
 @pytest.mark.parametrize("kind", MODELS)
-def test_an_onnx_file_computes_the_same(kind: str, exported: Any) -> None:
+def test_an_onnx_file_computes_the_same(kind, exported):
     import onnxruntime
 
     model = shaken(MODELS[kind]())
@@ -117,7 +119,7 @@ def test_an_onnx_file_computes_the_same(kind: str, exported: Any) -> None:
 
 
 @pytest.mark.extras
-def test_an_onnx_file_runs_without_torch_and_this_project(exported: Any) -> None:
+def test_an_onnx_file_runs_without_torch_and_this_project(exported):
     model = shaken(MODELS["conditional"]())
     program, out = program_of(model), exported(model, "onnx")
     np.savez(out / "inputs.npz", **given(program))
@@ -129,7 +131,7 @@ def test_an_onnx_file_runs_without_torch_and_this_project(exported: Any) -> None
 
 
 @pytest.mark.extras
-def test_an_onnx_file_says_what_it_is(exported: Any) -> None:
+def test_an_onnx_file_says_what_it_is(exported):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(exported(shaken(iris([8])), "onnx") / "classifier.onnx")
@@ -142,7 +144,7 @@ def test_an_onnx_file_says_what_it_is(exported: Any) -> None:
 
 @pytest.mark.extras
 @pytest.mark.parametrize("label", [10, -1])
-def test_a_label_beyond_the_classes_is_refused(label: int, exported: Any) -> None:
+def test_a_label_beyond_the_classes_is_refused(label, exported):
     import onnxruntime
 
     out = exported(shaken(small(ConditionalGAN)), "onnx", "torch")
@@ -155,7 +157,7 @@ def test_a_label_beyond_the_classes_is_refused(label: int, exported: Any) -> Non
         program(latents=latents, labels=torch.tensor([0, label]))
 
 
-def test_a_classifier_takes_pixels_divides_them_and_answers_with_its_average(exported: Any) -> None:
+def test_a_classifier_takes_pixels_divides_them_and_answers_with_its_average(exported):
     model = shaken(convnet(average=Averaging(0.9)), scale=100.0)
     out = exported(model, "torch")
     extra = {"class_names": "", "scale": "", "model": ""}
@@ -171,16 +173,16 @@ def test_a_classifier_takes_pixels_divides_them_and_answers_with_its_average(exp
     assert (extra["scale"], extra["model"]) == ("100.0", "models.image_classifiers.ImageClassifier")
 
 
-def test_floats_are_taken_as_in_training_if_no_scale_is_known(exported: Any) -> None:
+def test_floats_are_taken_as_in_training_if_no_scale_is_known(exported):
     model = shaken(dense((4,)))
-    model.frame = None
+    model.input_spec = None
     program = torch.export.load(exported(model, "torch") / "classifier.pt2").module()
     images = torch.rand(2, *SHAPE)
     torch.testing.assert_close(program(inputs=images)["logits"], model(images))
 
 
 @pytest.mark.extras
-def test_safetensors_keep_all_weights_and_the_settings(exported: Any) -> None:
+def test_safetensors_keep_all_weights_and_the_settings(exported):
     from safetensors import safe_open
 
     model = shaken(small(ConditionalGAN, average=Averaging(0.9), latent_dim=7))
@@ -192,7 +194,7 @@ def test_safetensors_keep_all_weights_and_the_settings(exported: Any) -> None:
     assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
 
 
-def test_files_compute_in_float32_also_where_others_do_not(exported: Any) -> None:
+def test_files_compute_in_float32_also_where_others_do_not(exported):
     with torch.autocast("cpu", torch.bfloat16):
         out = exported(shaken(dense((4,))), "torch")
     assert "bfloat16" not in str(torch.export.load(out / "classifier.pt2").graph)
@@ -207,8 +209,8 @@ def test_files_compute_in_float32_also_where_others_do_not(exported: Any) -> Non
     ],
 )
 def test_a_file_that_computes_something_else_is_not_kept(
-    change: Any, problem: str, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    change, problem, exported, tmp_path, monkeypatch
+):
     whole = torch.export.load
 
     class Changed:
@@ -224,16 +226,14 @@ def test_a_file_that_computes_something_else_is_not_kept(
     assert files(tmp_path / "out") == set()
 
 
-def test_a_diverged_model_is_refused(exported: Any) -> None:
+def test_a_diverged_model_is_refused(exported):
     model = shaken(GateMLP())
     nn.init.constant_(next(model.parameters()), float("nan"))
     with pytest.raises(UserError, match="not finite numbers"):
         exported(model, "torch")
 
 
-def test_a_model_of_another_kind_and_a_missing_library_are_refused(
-    exported: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_of_another_kind_and_a_missing_library_are_refused(exported, monkeypatch):
     with pytest.raises(UserError, match="generative models, not Linear"):
         exported(nn.Linear(2, 2), "torch")
     monkeypatch.setattr("commands.export.find_spec", lambda name: None)
@@ -241,7 +241,7 @@ def test_a_model_of_another_kind_and_a_missing_library_are_refused(
         exported(GateMLP(), "onnx")
 
 
-def test_the_cause_of_an_exporters_error_is_one_line(tmp_path: Path) -> None:
+def test_the_cause_of_an_exporters_error_is_one_line(tmp_path):
     def fail(path: Path) -> float:
         raise RuntimeError("a long report") from ValueError("no operator\nfor svd")
 

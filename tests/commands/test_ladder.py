@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,10 @@ from tests.test_cli import fails
 
 
 @pytest.fixture(scope="module")
-def images() -> np.ndarray:
+def images():
     """Training images uint8 (5, 28, 28)."""
     data = Images("digits")
     data.setup()
-    assert data.splits is not None
     return data.splits.train.inputs[:5, 0].numpy()
 
 
@@ -40,23 +38,22 @@ def state_of_the_process() -> list[Any]:
     return [handlers, numbers, subnormal, dict(os.environ), torch.is_grad_enabled()]
 
 
-def test_a_trained_model_is_loaded_as_the_commands_use_it(classifier: Path) -> None:
+def test_a_trained_model_is_loaded_as_the_commands_use_it(classifier):
     before = state_of_the_process()
     model = ladder.load(classifier)
     assert state_of_the_process() == before
     assert isinstance(model, ImageClassifier)
-    assert model.ema is not None
     assert not model.training
-    assert model.frame == Images("digits").frame()._replace(
-        background=0.0, extent=20 / 28, centre=model.frame.centre
+    assert model.input_spec == Images("digits").input_spec()._replace(
+        background=0.0, extent=20 / 28, centre=model.input_spec.centre
     )
     alone = ladder.load(str(classifier / "checkpoints" / "last.ckpt"))
     assert torch.equal(model(torch.ones(1, 1, 28, 28)), alone(torch.ones(1, 1, 28, 28)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_samples_of_a_gan_are_plotted(channels: int) -> None:
-    images, labels, _ = ladder.draw(small(image_shape=(channels, 16, 16)), count=6)
+def test_samples_of_a_gan_are_plotted(channels):
+    images, labels, _ = ladder.sample_images(small(image_shape=(channels, 16, 16)), count=6)
     assert images.shape == ((6, 16, 16) if channels == 1 else (6, 16, 16, 3))
     assert labels is None
     figure = ladder.plot(images, "abcdef")
@@ -64,7 +61,7 @@ def test_samples_of_a_gan_are_plotted(channels: int) -> None:
     assert not ladder.plot(images).axes[0].texts
 
 
-def test_images_are_classified_in_every_layout(classifier: Path, images: np.ndarray) -> None:
+def test_images_are_classified_in_every_layout(classifier, images):
     model = ladder.load(classifier)
     expected = ladder.classify(model, images)
     assert expected["index"].tolist() == [*"01234"]
@@ -75,7 +72,7 @@ def test_images_are_classified_in_every_layout(classifier: Path, images: np.ndar
         np.testing.assert_allclose(found.p_3, expected.p_3, rtol=1e-5)
 
 
-def test_colour_images_are_classified_in_both_layouts() -> None:
+def test_colour_images_are_classified_in_both_layouts():
     torch.manual_seed(0)
     model = ImageClassifier((3, 16, 16), 4, partial(FeedForward, hidden=0))
     colours = np.random.default_rng(0).integers(256, size=(2, 16, 16, 3), dtype=np.uint8)
@@ -86,7 +83,7 @@ def test_colour_images_are_classified_in_both_layouts() -> None:
 ALL_BATCHES = {"trainer.limit_val_batches": 1.0}  # these runs' configs allow none
 
 
-def test_scores_of_a_classifier_are_its_metrics(classifier: Path) -> None:
+def test_scores_of_a_classifier_are_its_metrics(classifier):
     before = state_of_the_process()
     found = ladder.score(classifier, options=ALL_BATCHES)
     assert state_of_the_process() == before
@@ -98,7 +95,7 @@ def test_scores_of_a_classifier_are_its_metrics(classifier: Path) -> None:
 
 
 @pytest.mark.slow
-def test_scores_of_a_gan_have_floors(cgan: Path) -> None:
+def test_scores_of_a_gan_have_floors(cgan):
     found = ladder.score(cgan, options=ALL_BATCHES | {"quality.final_samples": 150})
     recorded = read_json(cgan / METRICS)["val"]
     assert {"frechet", "label_accuracy", "d_loss"} <= {*found.index}
@@ -108,7 +105,7 @@ def test_scores_of_a_gan_have_floors(cgan: Path) -> None:
     assert found.floor.isna()["d_loss"]
 
 
-def test_curves_have_one_row_for_each_step(tmp_path: Path) -> None:
+def test_curves_have_one_row_for_each_step(tmp_path):
     text = (
         "epoch,step,train/loss,val/loss,test/loss\n0,0,3,,\n0,1,2,,\n0,1,,2.5,\n1,2,1,,\n1,9,,,4\n"
     )
@@ -131,14 +128,15 @@ LOGS = [
 
 
 @pytest.mark.parametrize("content", [*LOGS, 2_000_000 * b"," + b"\n"], ids=range(len(LOGS) + 1))
-def test_curves_of_a_broken_log_are_one_line(content: bytes, tmp_path: Path) -> None:
+def test_curves_of_a_broken_log_are_one_line(content, tmp_path):
     (tmp_path / "metrics.csv").write_bytes(content)
     with pytest.raises(UserError, match=f"^{tmp_path}.*metrics.csv"):
         ladder.curves(tmp_path)
 
 
-def test_a_broken_picture_is_one_line(tmp_path: Path) -> None:
+def test_a_broken_picture_is_one_line(tmp_path):
     (tmp_path / "figures").mkdir()
+    (tmp_path / "metrics.csv").touch()
     (tmp_path / "figures/gone.png").symlink_to("nowhere")
     for content in (b"", bytes(range(256)), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
         (tmp_path / "figures/curves.png").write_bytes(content)
@@ -146,7 +144,7 @@ def test_a_broken_picture_is_one_line(tmp_path: Path) -> None:
             ladder.figure(tmp_path, "curves")
 
 
-def test_figure_opens_the_newest_picture_of_a_name(cgan: Path, classifier: Path) -> None:
+def test_figure_opens_the_newest_picture_of_a_name(cgan, classifier):
     for seed in (0, 1):
         ladder.sample(cgan, 20, between=["3", "8"], seed=seed)
     newest = max(cgan.glob("samples*/between_3_8.png"), key=lambda path: path.stat().st_mtime)
@@ -158,7 +156,7 @@ def test_figure_opens_the_newest_picture_of_a_name(cgan: Path, classifier: Path)
         ladder.figure(classifier, "curve")
 
 
-def test_a_plot_has_the_wanted_columns_and_width() -> None:
+def test_a_plot_has_the_wanted_columns_and_width():
     images = np.ones((4, 8, 8), np.uint8)
     wide, narrow = (ladder.plot(images, columns=n, width=2).get_size_inches() for n in (4, 2))
     assert wide[0] == pytest.approx(2 * narrow[0])
@@ -167,8 +165,8 @@ def test_a_plot_has_the_wanted_columns_and_width() -> None:
 
 @pytest.mark.parametrize("is_quiet", [False, True])
 def test_training_returns_the_folder_and_leaves_the_process_alone(
-    is_quiet: bool, in_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+    is_quiet, in_root, tmp_path, caplog
+):
     loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -192,9 +190,7 @@ def test_training_returns_the_folder_and_leaves_the_process_alone(
     assert state_of_the_process() == before
 
 
-def test_mistakes_are_explained_in_one_line(
-    classifier: Path, images: np.ndarray, tmp_path: Path
-) -> None:
+def test_mistakes_are_explained_in_one_line(classifier, images, tmp_path):
     model = ladder.load(classifier)
     (tmp_path / "run").mkdir()
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
@@ -206,13 +202,13 @@ def test_mistakes_are_explained_in_one_line(
         "names the class no_module.Model": lambda: ladder.load(tmp_path / "foreign.ckpt"),
         "which cannot be imported": lambda: ladder.load(tmp_path / "foreign.ckpt", trust=True),
         "os.getcwd, which is no": lambda: ladder.load(tmp_path / "function.ckpt", trust=True),
-        "draws images from a generator": lambda: ladder.draw(model),
+        "draws images from a generator": lambda: ladder.sample_images(model),
         "but this model is FunctionMLP": lambda: ladder.classify(FunctionMLP(), images),
         "this IrisMLP have shape": lambda: ladder.classify(IrisMLP(), images),
         "the model takes (1, 28, 28)": lambda: ladder.classify(model, images[:, :20]),
         "torch.float64 from 0 to 255": lambda: ladder.classify(model, images.astype(float)),
         "are torch.int64": lambda: ladder.classify(model, images.astype(int)),
-        "no split 'train'": lambda: ladder.score(classifier, "train"),  # type: ignore[arg-type]
+        "no split 'train'": lambda: ladder.score(classifier, "train"),
         "no checkpoint below": lambda: ladder.curves(tmp_path / "run"),
     }.items():
         with pytest.raises(UserError) as refused:
@@ -221,19 +217,18 @@ def test_mistakes_are_explained_in_one_line(
         assert "\n" not in str(refused.value)
 
 
-LATER = {  # what a later version may have written, and what the line names
+LATER = {  # what another version may have written, and what the line names
     "of_later": ({"of_later": 1}, "does not know 'of_later'"),
     "nested": ({"network": {"class_path": "ResidualConvNet", "init_args": {"of_later": 1}}},
                "does not know 'of_later'"),
+    "group": ({"average": {"decay": 0.9, "half_life": 0.0}}, "does not know 'half_life'"),
     "class": ({"network": {"class_path": "models.convnets.OfLater"}}, "OfLater"),
     "value": ({"label_smoothing": "of_later"}, "of_later"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LATER)
-def test_hyperparameters_of_a_later_version_are_one_line(
-    name: str, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_hyperparameters_of_a_later_version_are_one_line(name, classifier, tmp_path, capsys):
     values, expected = LATER[name]
     content = torch.load(classifier / "checkpoints/last.ckpt", weights_only=True)
     content["hyper_parameters"] |= values
@@ -246,7 +241,7 @@ def test_hyperparameters_of_a_later_version_are_one_line(
 
 
 @pytest.fixture
-def beside(cgan: Path, classifier: Path, tmp_path: Path) -> Path:
+def beside(cgan, classifier, tmp_path):
     """A folder with checkpoints and a link to an empty folder outside."""
     (tmp_path / "beside").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -263,16 +258,14 @@ def beside(cgan: Path, classifier: Path, tmp_path: Path) -> Path:
         (ladder.maximize, "classifier.ckpt", "figures", {"steps": 1, "occlusion": 0}),
     ],
 )
-def test_a_default_folder_that_is_a_link_is_refused(
-    tool: Any, checkpoint: str, folder: str, options: dict[str, Any], beside: Path
-) -> None:
+def test_a_default_folder_that_is_a_link_is_refused(tool, checkpoint, folder, options, beside):
     (beside / folder).symlink_to("../elsewhere")
     with pytest.raises(UserError, match=f"{folder} is a link.* --out"):
         tool(beside / checkpoint, **options)
     assert not any((beside / "../elsewhere").iterdir())
 
 
-def test_planted_links_are_not_followed(beside: Path) -> None:
+def test_planted_links_are_not_followed(beside):
     (beside / "samples").mkdir()
     names = (".writable", "samples.npz", ".samples.partial.npz", ".grid.partial.png")
     for name in names:

@@ -2,13 +2,12 @@
 
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from commands.ladder_cli import load_initial_weights
+from commands.fit.ladder_cli import load_initial_weights
 from models import IrisMLP
 from models.networks import FeedForward
 from runtime.errors import UserError
@@ -16,7 +15,7 @@ from tests.commands.runs import QUIET
 from tests.test_cli import fails, parsed, run
 
 
-def test_a_runs_config_is_the_base_and_flags_apply_on_top(iris: Path) -> None:
+def test_a_runs_config_is_the_base_and_flags_apply_on_top(iris):
     command = parsed("fit", "--ckpt_path", str(iris), "--model.label_smoothing=0.25")
     saved = yaml.safe_load((iris / "config.yaml").read_text())
     options = command.config.fit
@@ -28,7 +27,7 @@ def test_a_runs_config_is_the_base_and_flags_apply_on_top(iris: Path) -> None:
     assert parsed("test", str(iris)).config.test.ckpt_path == options.ckpt_path
 
 
-def test_runs_may_be_in_the_users_home(iris: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_may_be_in_the_users_home(iris, monkeypatch):
     runs = iris.parents[1]
     monkeypatch.setenv("HOME", str(runs.parent))
     command = parsed(
@@ -39,7 +38,7 @@ def test_runs_may_be_in_the_users_home(iris: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("words", [["test"], ["fit", "--ckpt_path"], ["fit", "--init_from"]])
-def test_an_overlay_completes_a_runs_config(words: list[str], iris: Path, tmp_path: Path) -> None:
+def test_an_overlay_completes_a_runs_config(words, iris, tmp_path):
     overlay = tmp_path / "trainer" / "short.yaml"
     overlay.parent.mkdir()
     overlay.write_text("trainer: {max_steps: 7}\n")
@@ -50,9 +49,7 @@ def test_an_overlay_completes_a_runs_config(words: list[str], iris: Path, tmp_pa
     assert command.experiment == "irismlp"
 
 
-def test_a_hostile_run_is_refused_before_anything_is_imported(
-    iris: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hostile_run_is_refused_before_anything_is_imported(iris, tmp_path, monkeypatch, capsys):
     (tmp_path / "hostile.py").write_text("raise SystemExit('was run')")
     monkeypatch.syspath_prepend(tmp_path)
     copy = shutil.copytree(iris, tmp_path / "runs" / "run", symlinks=True)
@@ -65,16 +62,14 @@ def test_a_hostile_run_is_refused_before_anything_is_imported(
     assert "hostile" not in sys.modules
 
 
-def test_a_run_whose_config_is_no_yaml_is_one_line(
-    iris: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_whose_config_is_no_yaml_is_one_line(iris, tmp_path, capsys):
     copy = shutil.copytree(iris, tmp_path / "run", symlinks=True)
     for broken in (b"a: [1\n", b"\xff\xfe"):
         (copy / "config.yaml").write_bytes(broken)
         assert f"error: {copy / 'config.yaml'}:" in fails(capsys, "test", str(copy))
 
 
-def test_a_config_with_its_own_callbacks_says_whose_it_replaces(tmp_path: Path) -> None:
+def test_a_config_with_its_own_callbacks_says_whose_it_replaces(tmp_path):
     for name in "ab":
         stop = {"class_path": "EarlyStopping", "init_args": {"monitor": f"train/{name}"}}
         text = yaml.safe_dump({"trainer": {"callbacks": [stop]}})
@@ -84,7 +79,7 @@ def test_a_config_with_its_own_callbacks_says_whose_it_replaces(tmp_path: Path) 
         parsed("fit", "--model=IrisMLP", "--data=Iris", *files)
 
 
-def test_initial_weights_are_those_of_the_same_name_and_shape(tmp_path: Path) -> None:
+def test_initial_weights_are_those_of_the_same_name_and_shape(tmp_path):
     torch.manual_seed(0)
     trained, new = IrisMLP(), IrisMLP(num_classes=5)
     torch.save({"state_dict": trained.state_dict()}, tmp_path / "a.ckpt")
@@ -95,12 +90,10 @@ def test_initial_weights_are_those_of_the_same_name_and_shape(tmp_path: Path) ->
         same = before[name] if name in last else trained.state_dict()[name]
         assert torch.equal(weights, same), name
     with pytest.raises(UserError, match="no weights have the name and shape"):
-        load_initial_weights(FeedForward((7,), 2, hidden=0), tmp_path / "a.ckpt")  # type: ignore
+        load_initial_weights(FeedForward((7,), 2, hidden=0), tmp_path / "a.ckpt")
 
 
-def test_a_new_run_from_a_runs_weights(
-    iris: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_new_run_from_a_runs_weights(iris, tmp_path, capsys):
     options = ["--trainer.max_steps=1", f"--trainer.default_root_dir={tmp_path}"]
     run("fit", f"--init_from={iris}", *options)
     assert (tmp_path / "irismlp" / "version_0" / "checkpoints" / "last.ckpt").exists()
@@ -108,9 +101,7 @@ def test_a_new_run_from_a_runs_weights(
     assert "--init_from starts a new run and --ckpt_path continues one" in line
 
 
-def test_the_last_lines_say_where_the_run_is_and_what_comes_next(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_last_lines_say_where_the_run_is_and_what_comes_next(tmp_path, caplog):
     run("fit", "--model=IrisMLP", "--data=Iris", "--trainer.max_steps=2", *QUIET,
         f"--trainer.default_root_dir={tmp_path / 'my runs'}")  # fmt: skip
     folder = tmp_path / "my runs" / "irismlp" / "version_0"

@@ -1,6 +1,5 @@
 """`maximize` draws what a trained network has learned."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,25 +7,27 @@ import torch
 
 import ladder
 from commands import maximize as command
-from commands.maximize import draw_maximized, draw_occlusion
+from commands.maximize import plot_maximized, plot_occlusion
 from models import inspection
 from runtime.errors import UserError
 from tests.callbacks.runs import probabilities
 
 
-def test_it_draws_the_class_scores_and_occlusion_maps(classifier: Path, tmp_path: Path) -> None:
+def test_it_draws_the_class_scores_and_occlusion_maps(classifier, tmp_path):
     written = ladder.maximize(classifier, steps=2, occlusion=2, out=tmp_path)
     assert {path.name for path in written} >= {"maximize_class_scores.png", "occlusion.png"}
     assert all(path.is_file() for path in written)
 
 
 def test_averaged_weights_of_a_named_layer_are_drawn_without_data(
-    classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    classifier, tmp_path, monkeypatch
+):
     seen: list[Any] = []
-    whole = inspection.maximize
+    whole = inspection.maximize_units
     monkeypatch.setattr(
-        inspection, "maximize", lambda *args, **kwargs: seen.append(args) or whole(*args, **kwargs)
+        inspection,
+        "maximize_units",
+        lambda *args, **kwargs: seen.append(args) or whole(*args, **kwargs),
     )
     model = ladder.load(classifier)
     layer = next(n for n, m in model.network.named_modules() if isinstance(m, torch.nn.Conv2d))
@@ -37,17 +38,17 @@ def test_averaged_weights_of_a_named_layer_are_drawn_without_data(
     assert any(not torch.equal(found[k], v) for k, v in model.network.state_dict().items())
 
 
-def test_what_is_no_classifier_of_images_is_refused(iris: Path, gan: Path) -> None:
+def test_what_is_no_classifier_of_images_is_refused(iris, gan):
     for run, kind in ((iris, "IrisMLP"), (gan, "GAN")):
         with pytest.raises(UserError, match=f"this run's model is {kind}$"):
             ladder.maximize(run)
 
 
-def test_titles_name_units_and_colours_span_0_to_1() -> None:
+def test_titles_name_units_and_colours_span_0_to_1():
     images = torch.rand(2, 1, 8, 8)
-    axes = draw_maximized(images, torch.tensor([1.5, -2.0]), ["cat", "dog"], "5").axes[0]
+    axes = plot_maximized(images, torch.tensor([1.5, -2.0]), ["cat", "dog"], "5").axes[0]
     assert [text.get_text() for text in axes.texts] == ["cat\n1.5", "dog\n-2"]
-    figure = draw_occlusion(images, torch.rand(2, 3, 3), ["cat: 0.9", "dog: 0.8"], 4, 2)
+    figure = plot_occlusion(images, torch.rand(2, 3, 3), ["cat: 0.9", "dog: 0.8"], 4, 2)
     shown = figure.axes[2].images[0]
     assert shown.get_extent() == [0.5, 6.5, 6.5, 0.5]  # middles at 1.5, 3.5 and 5.5 of 0 to 7
     assert figure.axes[2].get_xlim() == figure.axes[0].get_xlim() == (-0.5, 7.5)
@@ -56,11 +57,11 @@ def test_titles_name_units_and_colours_span_0_to_1() -> None:
 
 
 def test_the_least_certain_of_the_images_that_are_right_are_occluded(
-    classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    classifier, tmp_path, monkeypatch
+):
     seen: list[Any] = []
     monkeypatch.setattr(
-        command, "draw_occlusion", lambda *args: seen.append(args) or draw_occlusion(*args)
+        command, "plot_occlusion", lambda *args: seen.append(args) or plot_occlusion(*args)
     )
     ladder.maximize(classifier, steps=1, occlusion=3, out=tmp_path)
     ((_, _, titles, *_),) = seen

@@ -12,8 +12,8 @@ from PIL import Image
 
 import cli
 import ladder
-from commands.predict import draw_files
-from datamodules import Functions, Gates, Images, InMemoryDataModule, Iris, Points
+from commands.predict import plot_files
+from datamodules import Functions, Gates, Images, Iris, Points
 from runtime.errors import UserError, printable
 from tests.commands.runs import QUIET
 from tests.datamodules.pictures import write_classes, write_images
@@ -21,13 +21,12 @@ from tests.test_cli import fails
 
 
 @pytest.fixture
-def scans(tmp_path: Path) -> Path:
+def scans(tmp_path):
     """A folder with a training image, a scan of it, and two files that are no images."""
     folder = tmp_path / "my scans"
     folder.mkdir()
     data = Images("digits")
     data.setup()
-    assert data.splits is not None
     digit = Image.fromarray(data.splits.train.inputs[0, 0].numpy())
     digit.save(folder / "a.png")
     large = 220 - np.asarray(digit.resize((140, 140))).astype(int) // 2
@@ -37,9 +36,7 @@ def scans(tmp_path: Path) -> Path:
     return folder
 
 
-def test_files_and_folders_are_classified(
-    classifier: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_and_folders_are_classified(classifier, scans, tmp_path, capsys):
     out = tmp_path / "out"
     table = ladder.predict(classifier, [scans / "a.png", scans], out=out)
     names = [scans / "a.png", scans / "b.jpg"]
@@ -53,7 +50,6 @@ def test_files_and_folders_are_classified(
     np.testing.assert_allclose(written.p_3, table.p_3, rtol=1e-5)
     model, data = ladder.load(classifier), Images("digits")
     data.setup()
-    assert data.splits is not None
     with torch.no_grad():
         expected = model(data.splits.train.inputs[:1] / 255).softmax(dim=1)[0]
     found = torch.tensor(table.iloc[0].tolist()[2:], dtype=torch.float32)
@@ -61,9 +57,7 @@ def test_files_and_folders_are_classified(
     assert table.predicted[0] == str(int(expected.argmax()))
 
 
-def test_names_break_no_line(
-    classifier: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_break_no_line(classifier, scans, tmp_path, capsys):
     """Class names of a checkpoint and file names, in a table, a picture and the terminal."""
     names = ("0\ncurl evil", "1\x1b[2J", *(f"{k}$\\frac$" for k in range(2, 10)))
     content = torch.load(classifier / "checkpoints/last.ckpt", weights_only=True)
@@ -83,21 +77,18 @@ def test_names_break_no_line(
     assert (tmp_path / "predictions_files.png").is_file()
 
 
-def test_a_checkpoint_alone_is_enough_for_files(
-    classifier: Path, scans: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_alone_is_enough_for_files(classifier, scans, tmp_path):
     moved = Path(shutil.copy(classifier / "checkpoints" / "last.ckpt", tmp_path / "moved.ckpt"))
     tables = [ladder.predict(run, [scans / "a.png"], out=tmp_path) for run in (moved, classifier)]
     assert tables[0].equals(tables[1])
 
 
-def test_the_test_split_is_predicted(classifier: Path) -> None:
+def test_the_test_split_is_predicted(classifier):
     table = ladder.predict(classifier)
     assert list(table)[:3] == ["index", "truth", "predicted"]
     assert len(table) == len(pd.read_csv(classifier / "predictions.csv")) == 360
     data = Images("digits")
     data.setup()
-    assert data.splits is not None
     assert table.truth.astype(int).tolist() == data.splits.test.targets.tolist()
     shares = table.filter(like="p_")
     assert shares.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-3)
@@ -106,7 +97,7 @@ def test_the_test_split_is_predicted(classifier: Path) -> None:
 
 
 @pytest.fixture
-def photos_run(tmp_path: Path) -> tuple[Path, Path]:
+def photos_run(tmp_path):
     """A folder of photographs of two classes, and a classifier of them."""
     photos = write_classes(tmp_path / "photos")
     cli.main(["fit", "--model=ImageClassifier", "--model.network=FeedForward", "--data=ImageFolder",
@@ -116,7 +107,7 @@ def photos_run(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("command", ["test", "predict"])
-def test_changed_images_are_said(command: str, photos_run: tuple[Path, Path]) -> None:
+def test_changed_images_are_said(command, photos_run):
     photos, run = photos_run
     write_images(photos / "cat", 3, seed=1)
     with pytest.warns(UserWarning, match=f"The images of {photos} have changed since"):
@@ -132,10 +123,7 @@ def test_changed_images_are_said(command: str, photos_run: tuple[Path, Path]) ->
         ("eel", "only the run: none; only the data: eel"),
     ],
 )
-def test_other_classes_are_refused(
-    command: str, name: str, others: str, photos_run: tuple[Path, Path],
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+def test_other_classes_are_refused(command, name, others, photos_run, capsys):
     photos, run = photos_run
     if name == "hound":
         (photos / "dog").rename(photos / name)
@@ -145,9 +133,7 @@ def test_other_classes_are_refused(
     assert re.search(rf"photos has other classes than this run \({others}\): rename", line)
 
 
-def test_the_data_may_be_in_another_folder(
-    photos_run: tuple[Path, Path], iris: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_data_may_be_in_another_folder(photos_run, iris, capsys):
     photos, run = photos_run
     table = ladder.predict(run)
     moved = photos.rename(photos.with_name("moved"))
@@ -158,11 +144,10 @@ def test_the_data_may_be_in_another_folder(
     assert line == "error: --data_dir: Iris reads no files: leave it out"
 
 
-def test_small_inputs_stand_beside_the_answers(iris: Path, tmp_path: Path) -> None:
+def test_small_inputs_stand_beside_the_answers(iris, tmp_path):
     table = ladder.predict(iris, out=tmp_path)
     raw = Iris(standardize=False)
     raw.setup()
-    assert raw.splits is not None
     measured = table[list(Iris.feature_names)].to_numpy()
     np.testing.assert_allclose(measured, raw.splits.test.inputs, atol=1e-5)
     assert set(table.truth) == {*Iris.class_names}
@@ -176,22 +161,17 @@ def test_small_inputs_stand_beside_the_answers(iris: Path, tmp_path: Path) -> No
         ("Classifier", Points(labelled=True), ["x1", "x2"]),
     ],
 )
-def test_values_and_gates_are_predicted(
-    model: str, data: InMemoryDataModule, columns: list[str], tmp_path: Path
-) -> None:
+def test_values_and_gates_are_predicted(model, data, columns, tmp_path):
     labelled = ["--data.labelled=true"] if isinstance(data, Points) else []
     cli.main(["fit", f"--model={model}", f"--data={type(data).__name__}", *labelled, *QUIET,
               "--trainer.max_steps=2", f"--trainer.default_root_dir={tmp_path}"])  # fmt: skip
     table = ladder.predict(tmp_path / model.lower() / "version_0")
     assert list(table)[: 3 + len(columns)] == ["index", *columns, "truth", "predicted"]
     data.setup()
-    assert data.splits is not None
     np.testing.assert_allclose(table[columns], data.splits.test.inputs, rtol=1e-5)
 
 
-def test_a_refused_predict_leaves_nothing(
-    classifier: Path, iris: Path, scans: Path, tmp_path: Path
-) -> None:
+def test_a_refused_predict_leaves_nothing(classifier, iris, scans, tmp_path):
     out, empty = tmp_path / "out", tmp_path / "empty"
     empty.mkdir()
     for run, files, expected in (
@@ -205,8 +185,8 @@ def test_a_refused_predict_leaves_nothing(
     assert not out.exists()
 
 
-def test_the_figure_names_files_and_classes() -> None:
+def test_the_figure_names_files_and_classes():
     table = pd.DataFrame({"file": ["a/very-long-folder/file.png"], "predicted": ["cat"],
                           "p_cat": [0.75], "p_dog": [0.25]})  # fmt: skip
-    figure = draw_files(torch.zeros(1, 3, 8, 12, dtype=torch.uint8), table)
+    figure = plot_files(torch.zeros(1, 3, 8, 12, dtype=torch.uint8), table)
     assert [text.get_text() for text in figure.axes[0].texts] == ["file.png\ncat 75.0 %"]

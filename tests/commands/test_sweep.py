@@ -14,8 +14,8 @@ import pytest
 from matplotlib.image import imread
 
 from commands import sweep as command
-from commands.sweep import TRY_AGAIN, direction_of
-from runtime.preemption import TRY_AGAIN as EXIT_CODE_OF_FIT
+from commands.sweep import SAVED_EXIT_CODE, direction_of
+from runtime.preemption import SAVED_EXIT_CODE as EXIT_CODE_OF_FIT
 from tests.conftest import ROOT
 from tests.test_cli import fails, parsed, run
 
@@ -58,14 +58,14 @@ class Sweep:
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+def sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "CLI", FAKE)
-    monkeypatch.setattr(command, "PAUSE", 0.05)
+    monkeypatch.setattr(command, "POLL_SECONDS", 0.05)
     return Sweep(tmp_path)
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> Path:
+def space(tmp_path):
     pytest.importorskip("optuna")
     file = tmp_path / "space.yaml"
     file.write_text("x: {low: -2, high: 2.0}\nlayers: [[1], [2, 2]]\nname: [a, b]\n")
@@ -79,7 +79,7 @@ def flags(space: Path, trials: int, *others: str) -> list[str]:
     return [f"--space={space}", f"--trials={trials}", *others]
 
 
-def test_seeds_and_their_table(sweep: Sweep, capsys: Output) -> None:
+def test_seeds_and_their_table(sweep, capsys):
     sweep.run("--seeds=2")
     assert "seed_1 done\n" in capsys.readouterr().out
     sweep.run("--seeds", "3")
@@ -92,9 +92,7 @@ def test_seeds_and_their_table(sweep: Sweep, capsys: Output) -> None:
         assert [row["val/loss"] for row in csv.DictReader(file)] == ["0.0", "1.0", "4.0"]
 
 
-def test_without_validation_the_table_is_of_training(
-    sweep: Sweep, tmp_path: Path, capsys: Output
-) -> None:
+def test_without_validation_the_table_is_of_training(sweep, tmp_path, capsys):
     root = f"--trainer.default_root_dir={tmp_path}/runs"
     run("sweep", f"--config={sweep.config}", "--seeds=1", root, "--metric=test/loss")
     printed = capsys.readouterr().out
@@ -103,7 +101,7 @@ def test_without_validation_the_table_is_of_training(
     assert (tmp_path / "runs/some-sweep/seed_0/version_0/config.yaml").is_file()
 
 
-def test_a_failed_run_ends_nothing_and_is_tried_again(sweep: Sweep, capsys: Output) -> None:
+def test_a_failed_run_ends_nothing_and_is_tried_again(sweep, capsys):
     for tries in (1, 2):
         with pytest.raises(SystemExit) as ended:
             sweep.run("--seeds=3", "--fails_if_x=1")
@@ -126,12 +124,12 @@ def stopped(sweep: Sweep, signum: signal.Signals, first: str, *options: str) -> 
         time.sleep(0.02)
     os.killpg(process.pid, signum) if signum is signal.SIGINT else process.send_signal(signum)
     printed = process.communicate(timeout=40)[0]
-    assert process.returncode == TRY_AGAIN == EXIT_CODE_OF_FIT, printed
+    assert process.returncode == SAVED_EXIT_CODE == EXIT_CODE_OF_FIT, printed
     return printed
 
 
 @pytest.mark.parametrize("options", [[], ["--init_from", "run"], ["--init_from=run"]])
-def test_a_stopped_sweep_goes_on(options: list[str], sweep: Sweep) -> None:
+def test_a_stopped_sweep_goes_on(options, sweep):
     """In a terminal, Ctrl-C goes to the whole process group."""
     assert "seed_0 stopped" in stopped(sweep, signal.SIGINT, "seed_0", "--seeds=2", *options)
     assert not (sweep.out / "seed_1").exists()
@@ -142,14 +140,14 @@ def test_a_stopped_sweep_goes_on(options: list[str], sweep: Sweep) -> None:
 
 
 @extras
-def test_a_stopped_search_continues_its_trial(sweep: Sweep, space: Path) -> None:
+def test_a_stopped_search_continues_its_trial(sweep, space):
     stopped(sweep, signal.SIGTERM, "trial_0", *flags(space, 2))
     sweep.run(*flags(space, 2, "--seconds=2"))
     assert sweep.calls("trial_0") == ["", str(sweep.out / "trial_0")]
     assert [trial["state"] for trial in sweep.trials()] == ["complete"] * 2
 
 
-def test_jobs_train_at_once(sweep: Sweep, capsys: Output) -> None:
+def test_jobs_train_at_once(sweep, capsys):
     sweep.run("--seeds=3", "--jobs=2", "--seconds=1")
     printed = capsys.readouterr().out
     assert [len(sweep.calls(f"seed_{i}")) for i in range(3)] == [1] * 3
@@ -159,20 +157,20 @@ def test_jobs_train_at_once(sweep: Sweep, capsys: Output) -> None:
     assert abs(started[1] - started[0]) < 0.9 < started[2] - min(started)
 
 
-def test_a_failed_run_among_jobs_is_tried_once(sweep: Sweep) -> None:
+def test_a_failed_run_among_jobs_is_tried_once(sweep):
     with pytest.raises(SystemExit) as ended:
         sweep.run("--seeds=4", "--jobs=2", "--fails_if_x=1")
     assert ended.value.code == 1
     assert [len(sweep.calls(f"seed_{i}")) for i in range(4)] == [1] * 4
 
 
-def test_a_mistake_among_jobs_is_one_line(sweep: Sweep, capsys: Output) -> None:
+def test_a_mistake_among_jobs_is_one_line(sweep, capsys):
     line = fails(capsys, *sweep.args("--seeds=4", "--jobs=2", "--refused=true"))
     assert "no option '--refused'" in line
     assert not sweep.out.exists()
 
 
-def test_stopped_jobs_go_on(sweep: Sweep) -> None:
+def test_stopped_jobs_go_on(sweep):
     printed = stopped(sweep, signal.SIGTERM, "seed_1", "--seeds=3", "--jobs=2")
     assert {"seed_0 stopped", "seed_1 stopped"} <= {
         line.split(".")[0] for line in printed.splitlines()
@@ -185,10 +183,7 @@ def test_stopped_jobs_go_on(sweep: Sweep) -> None:
     ("visible", "devices", "expected"),
     [(None, 2, {"0", "1"}), ("3,5", 2, {"3", "5"}), (None, 1, {"0"}), (None, 0, {None})],
 )
-def test_each_job_has_its_gpu_and_its_cores(
-    visible: str | None, devices: int, expected: set[str | None], sweep: Sweep,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+def test_each_job_has_its_gpu_and_its_cores(visible, devices, expected, sweep, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
     monkeypatch.setattr(command, "allowed_cores", lambda: 7)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -202,7 +197,7 @@ def test_each_job_has_its_gpu_and_its_cores(
 
 
 @extras
-def test_jobs_share_a_search(sweep: Sweep, space: Path) -> None:
+def test_jobs_share_a_search(sweep, space):
     sweep.run(*flags(space, 5, "--seconds=0.3", "--jobs=3"))
     trials = sweep.trials()
     assert [trial["state"] for trial in trials] == ["complete"] * 5
@@ -210,7 +205,7 @@ def test_jobs_share_a_search(sweep: Sweep, space: Path) -> None:
     assert [len(sweep.calls(f"trial_{i}")) for i in range(5)] == [1] * 5
 
 
-def test_two_processes_train_no_run_twice(sweep: Sweep) -> None:
+def test_two_processes_train_no_run_twice(sweep):
     processes = [sweep.start("--seeds=4", "--seconds=0.3") for _ in range(2)]
     printed = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], printed
@@ -222,16 +217,13 @@ def test_two_processes_train_no_run_twice(sweep: Sweep) -> None:
     ("first", "options"),
     [("seed_0", ["--seeds=1"]), pytest.param("trial_0", ["--trials=1"], marks=extras)],
 )
-def test_a_process_says_which_runs_another_one_trains(
-    first: str, options: list[str], sweep: Sweep, tmp_path: Path, capsys: Output
-) -> None:
+def test_a_process_says_which_runs_another_one_trains(first, options, sweep, tmp_path, capsys):
     if first == "trial_0":
         pytest.importorskip("optuna")
         (tmp_path / "space.yaml").write_text("x: [1, 2]\n")
         options = [*options, f"--space={tmp_path / 'space.yaml'}"]
     stopped(sweep, signal.SIGTERM, first, *options)
-    claimed = command.claim(sweep.out / first)
-    assert claimed is not None
+    claimed = command.lock_run(sweep.out / first)
     with claimed:
         sweep.run(*options, "--seconds=2")
     line = f"Another process trains {first}. The last to end prints the whole table.\n"
@@ -239,7 +231,7 @@ def test_a_process_says_which_runs_another_one_trains(
 
 
 @extras
-def test_two_processes_share_a_search(sweep: Sweep, space: Path) -> None:
+def test_two_processes_share_a_search(sweep, space):
     options = flags(space, 5, "--seconds=0.3")  # too few for the pruner
     processes = [sweep.start(*options) for _ in range(2)]
     printed = [process.communicate(timeout=120)[0] for process in processes]
@@ -261,23 +253,19 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("options", MISTAKES)
-def test_mistakes_are_one_line_and_leave_nothing(
-    options: str, sweep: Sweep, capsys: Output
-) -> None:
+def test_mistakes_are_one_line_and_leave_nothing(options, sweep, capsys):
     assert MISTAKES[options] in fails(capsys, *sweep.args(*options.split()))
     assert not sweep.out.exists()
 
 
-def test_a_file_is_no_folder_for_a_sweep(sweep: Sweep, capsys: Output) -> None:
+def test_a_file_is_no_folder_for_a_sweep(sweep, capsys):
     sweep.out.touch()
     line = fails(capsys, *sweep.args("--seeds=2"))
     assert line.startswith(f"error: --out {sweep.out}: cannot be written to (File exists).")
 
 
 @pytest.mark.parametrize("link", ["seed_0", "seed_0/log.txt"])
-def test_a_link_out_of_a_sweep_is_refused(
-    link: str, sweep: Sweep, tmp_path: Path, capsys: Output
-) -> None:
+def test_a_link_out_of_a_sweep_is_refused(link, sweep, tmp_path, capsys):
     (sweep.out / link).parent.mkdir(parents=True)
     (sweep.out / link).symlink_to(tmp_path / "elsewhere")
     line = fails(capsys, *sweep.args("--seeds=1"))
@@ -285,11 +273,11 @@ def test_a_link_out_of_a_sweep_is_refused(
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_config_is_needed(capsys: Output) -> None:
+def test_a_config_is_needed(capsys):
     assert fails(capsys, "sweep", "--seeds=2").startswith("error: missing: --config.")
 
 
-def test_a_mistake_removes_nothing_that_was_there(sweep: Sweep, capsys: Output) -> None:
+def test_a_mistake_removes_nothing_that_was_there(sweep, capsys):
     sweep.out.mkdir()
     (sweep.out / "thesis.tex").touch()
     fails(capsys, *sweep.args("--seeds=1", "--y=1"))
@@ -299,7 +287,7 @@ def test_a_mistake_removes_nothing_that_was_there(sweep: Sweep, capsys: Output) 
 @pytest.mark.parametrize(
     "text", ['{"fit": ["--conf', "[1]", "5", "null", "{}", "\0\0", '{"fit": 5}']
 )
-def test_damaged_settings_are_refused_and_kept(text: str, sweep: Sweep, capsys: Output) -> None:
+def test_damaged_settings_are_refused_and_kept(text, sweep, capsys):
     sweep.out.mkdir()
     (sweep.out / "sweep.json").write_text(text)
     assert "give another folder with --out" in fails(capsys, *sweep.args("--seeds=1"))
@@ -308,7 +296,7 @@ def test_damaged_settings_are_refused_and_kept(text: str, sweep: Sweep, capsys: 
 
 
 @extras
-def test_a_folder_belongs_to_one_sweep(sweep: Sweep, space: Path, capsys: Output) -> None:
+def test_a_folder_belongs_to_one_sweep(sweep, space, capsys):
     sweep.run(*flags(space, 1, "--x=2"))
     for options in (flags(space, 1, "--x=3"), flags(space, 1), ["--seeds=1", "--x=2"]):
         assert "is a sweep of other settings" in fails(capsys, *sweep.args(*options))
@@ -317,18 +305,14 @@ def test_a_folder_belongs_to_one_sweep(sweep: Sweep, space: Path, capsys: Output
     assert len(sweep.calls("trial_0")) == 1
 
 
-def test_a_missing_optuna_is_one_line(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
+def test_a_missing_optuna_is_one_line(sweep, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     line = fails(capsys, *sweep.args("--space=x.yaml"))
     assert line == 'error: --space needs Optuna: pip install -e ".[sweep]"'
 
 
 @extras
-def test_a_search_that_is_continued_is_the_same(
-    sweep: Sweep, space: Path, tmp_path: Path, capsys: Output
-) -> None:
+def test_a_search_that_is_continued_is_the_same(sweep, space, tmp_path, capsys):
     """12 trials: TPE chooses the first ten at random."""
     sweep.run(*flags(space, 3))
     sweep.run(*flags(space, 12))
@@ -349,7 +333,7 @@ def test_a_search_that_is_continued_is_the_same(
 
 
 @extras
-def test_a_failing_trial_is_recorded(sweep: Sweep, space: Path, capsys: Output) -> None:
+def test_a_failing_trial_is_recorded(sweep, space, capsys):
     space.write_text("x: [1, 2]\n")
     sweep.run(*flags(space, 6, "--fails_if_x=2"))
     assert {(t["x"], t["state"]) for t in sweep.trials()} == {("1", "complete"), ("2", "fail")}
@@ -358,7 +342,7 @@ def test_a_failing_trial_is_recorded(sweep: Sweep, space: Path, capsys: Output) 
 
 
 @extras
-def test_a_trial_that_is_worse_than_the_median_is_stopped(sweep: Sweep, space: Path) -> None:
+def test_a_trial_that_is_worse_than_the_median_is_stopped(sweep, space):
     space.write_text("x: {low: 1, high: 1}\n")
     sweep.run(*flags(space, 5, "--seconds=0.5"))
 
@@ -376,9 +360,7 @@ def test_a_trial_that_is_worse_than_the_median_is_stopped(sweep: Sweep, space: P
 
 @extras
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_an_objective_that_is_not_logged_ends_the_search(
-    jobs: int, sweep: Sweep, space: Path, capsys: Output, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_an_objective_that_is_not_logged_ends_the_search(jobs, sweep, space, capsys, recwarn):
     options = flags(space, 5, "--metric=val/accuracy", f"--jobs={jobs}", "--seconds=0.2")
     line = fails(capsys, *sweep.args(*options))
     assert line.startswith(
@@ -393,7 +375,7 @@ def test_an_objective_that_is_not_logged_ends_the_search(
 
 
 @extras
-def test_a_wrong_objective_begins_nothing(sweep: Sweep, space: Path, capsys: Output) -> None:
+def test_a_wrong_objective_begins_nothing(sweep, space, capsys):
     args = sweep.args(f"--space={space}")
     assert "must not see the test set" in fails(capsys, *args, "--objective=test/loss")
     assert "give --direction" in fails(capsys, *args, "--objective=val/memorization")
@@ -413,14 +395,14 @@ SPACES = {
 
 @extras
 @pytest.mark.parametrize("text", SPACES)
-def test_mistakes_in_a_space(text: str, sweep: Sweep, space: Path, capsys: Output) -> None:
+def test_mistakes_in_a_space(text, sweep, space, capsys):
     space.write_text(text)
     assert SPACES[text] in fails(capsys, *sweep.args(*flags(space, 3)))
     assert not sweep.out.exists()
 
 
 @extras
-def test_the_objective_says_the_direction() -> None:
+def test_the_objective_says_the_direction():
     assert direction_of("val/label_accuracy", None) == "maximize"
     assert direction_of("val/frechet", None) == direction_of("train/d_loss", None) == "minimize"
     assert direction_of("val/mine", "maximize") == "maximize"
@@ -428,9 +410,7 @@ def test_the_objective_says_the_direction() -> None:
 
 @extras
 @pytest.mark.slow
-def test_a_search_of_a_real_config_and_its_best_command(
-    tmp_path: Path, in_root: Path, capsys: Output
-) -> None:
+def test_a_search_of_a_real_config_and_its_best_command(tmp_path, in_root, capsys):
     out, space = tmp_path / "out", tmp_path / "space.yaml"
     space.write_text("model.optimizer.lr: {low: 0.01, high: 0.1}\n")
     search = [f"--space={space}", "--trials=2", f"--out={out}"]

@@ -8,9 +8,7 @@ from commands import terminal
 
 
 @pytest.mark.parametrize(("error", "shown"), [(OSError(5, "refused"), 0), (ValueError("bug"), 1)])
-def test_a_thread_is_silent_about_the_disk_alone(
-    error: Exception, shown: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_is_silent_about_the_disk_alone(error, shown, monkeypatch):
     seen: list[object] = []
     monkeypatch.setattr(threading, "excepthook", seen.append)
 
@@ -25,5 +23,5 @@ def test_a_thread_is_silent_about_the_disk_alone(
     assert threading.excepthook == seen.append
 
 
-def test_a_warning_is_one_line_and_commands_no_terminal() -> None:
+def test_a_warning_is_one_line_and_commands_no_terminal():
     assert terminal._one_line("a\nclass \x1b[2J") == "warning: a class \\x1b[2J\n"

@@ -1,7 +1,6 @@
 """Writes tiny data sets, and keeps tests from the network, the user's cache and earlier seeds."""
 
 import gzip
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def write_idx(path: Path, values: np.ndarray) -> Path:
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def tiny(monkeypatch):
     """Returns a writer of tiny data sets, and makes every data set expect 60 + 20 examples."""
     monkeypatch.setattr(sources, "COUNTS", (60, 20))
     fashion = replace(sources.DATASETS["fashion"], system_folder="/nonexistent/fashion-mnist")
@@ -45,7 +44,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def _offline(monkeypatch):
     def refuse(url: str) -> None:
         raise OSError("tests are offline")
 
@@ -54,6 +53,6 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(tmp_path):
     """Ten images of each of two classes."""
     return write_classes(tmp_path / "photos")

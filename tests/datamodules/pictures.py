@@ -43,5 +43,4 @@ def rows(split: Split) -> set[bytes]:
 
 
 def parts(data: InMemoryDataModule) -> list[set[bytes]]:
-    assert data.splits is not None
     return [rows(split) for split in data.splits if split]

@@ -1,5 +1,6 @@
 """The contract that every data set declares, excerpts, identities and new data sets."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,14 @@ IDENTITIES: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("data", "expected"), IDENTITIES)
-def test_an_identity_is_what_decides_the_examples(
-    data: InMemoryDataModule, expected: dict[str, Any]
-) -> None:
+def test_an_identity_is_what_decides_the_examples(data, expected):
     data.setup()
     assert data.identity() == data.state_dict()["identity"] == expected
     assert list(data.identity()) == list(expected)  # not a byte of a checkpoint changes
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's, of arguments that a program gives
-def test_a_data_set_from_the_command_line_has_the_same_identity() -> None:
+def test_a_data_set_from_the_command_line_has_the_same_identity():
     made = LightningCLI(
         BoringModel,
         InMemoryDataModule,
@@ -58,7 +57,7 @@ CONTRACT: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
         Gates("xnor"),
         {"input_shape": (2,), "image_shape": None, "num_classes": 2, "title": "XNOR"},
     ),
-    (Gates(), {"feature_names": ("x1", "x2"), "judge": None, "fell_back": False}),
+    (Gates(), {"feature_names": ("x1", "x2"), "judge": None, "used_fallback": False}),
     (Functions("x1", 3), {"input_shape": (3,), "num_classes": None, "title": "x1"}),
     (Functions("x1", 3), {"feature_names": ("x1", "x2", "x3"), "scale": 1.0}),
     (Iris(), {"input_shape": (4,), "num_classes": 3, "mirrors": False, "unit": "cm"}),
@@ -67,16 +66,26 @@ CONTRACT: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("data", "expected"), CONTRACT)
-def test_the_contract_is_known_before_any_data_is_read_and_holds(
-    data: InMemoryDataModule, expected: dict[str, Any]
-) -> None:
+def test_the_contract_is_known_before_any_data_is_read_and_holds(data, expected):
     assert {name: getattr(data, name) for name in expected} == expected
     data.setup()
-    assert data.splits is not None
     assert data.splits.train.inputs.shape[1:] == data.input_shape
     names, columns = data.class_names, data.feature_names
     assert names is None or len(names) == data.num_classes
     assert columns is None or (len(columns),) == data.input_shape
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_each_process_gets_its_share_of_a_batch(split):
+    data, shares = Images("digits", batch_size=10), list[torch.Tensor]()
+    whole = next(iter(getattr(data, f"{split}_dataloader")()))[0]
+    for rank in range(2):
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(
+            strategy=strategy, global_rank=rank, world_size=2, current_epoch=0, overfit_batches=0
+        )
+        shares.append(next(iter(getattr(data, f"{split}_dataloader")()))[0])
+    assert torch.equal(torch.cat(shares), whole)
 
 
 class Undeclared(InMemoryDataModule):
@@ -87,7 +96,7 @@ class Undeclared(InMemoryDataModule):
         return Splits(split, None, split)
 
 
-def test_a_shape_is_read_from_the_examples_and_a_wrong_declaration_is_refused() -> None:
+def test_a_shape_is_read_from_the_examples_and_a_wrong_declaration_is_refused():
     assert Undeclared(batch_size=1).input_shape == (2, 3)
     data = Undeclared(batch_size=1)
     data.image_shape = (1, 2, 3)
@@ -95,7 +104,7 @@ def test_a_shape_is_read_from_the_examples_and_a_wrong_declaration_is_refused() 
         data.setup()
 
 
-def test_a_data_set_is_used_again_after_a_resumed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_is_used_again_after_a_resumed_run(monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "7")
     data = Gates("xor")
     data.load_state_dict(data.state_dict() | {"seed": 3})
@@ -104,23 +113,23 @@ def test_a_data_set_is_used_again_after_a_resumed_run(monkeypatch: pytest.Monkey
     assert data.seed == 7
 
 
-def test_an_excerpt_stands_for_a_split_in_the_order_of_its_classes() -> None:
+def test_an_excerpt_stands_for_a_split_in_the_order_of_its_classes():
     split = Split(torch.arange(3000), torch.arange(3000) // 1000)
-    found = Undeclared(batch_size=1).excerpt(split, 300)
+    found = Undeclared(batch_size=1).subset(split, 300)
     shares = found.targets.bincount() / 300
     assert torch.allclose(shares, torch.full((3,), 1 / 3), atol=0.1)
     assert torch.equal(found.inputs // 1000, found.targets)
     assert len(found.inputs.unique()) == 300
-    assert torch.equal(Undeclared(batch_size=2).excerpt(split, 300).inputs, found.inputs)
-    whole = Undeclared(batch_size=1).excerpt(split, 9999)
+    assert torch.equal(Undeclared(batch_size=2).subset(split, 300).inputs, found.inputs)
+    whole = Undeclared(batch_size=1).subset(split, 9999)
     assert torch.equal(whole.inputs.sort().values, split.inputs)
     assert len(whole.targets[:300].unique()) == 3
     # Data that are in random order already: their beginning
-    assert torch.equal(Images("digits").excerpt(split, 20).inputs, torch.arange(20))
+    assert torch.equal(Images("digits").subset(split, 20).inputs, torch.arange(20))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_cut_has_the_rows_of_scikit_learn_in_their_order(seed: int) -> None:
+def test_a_cut_has_the_rows_of_scikit_learn_in_their_order(seed):
     random = np.random.default_rng(seed)
     classes = random.permutation(np.repeat(range(7), random.integers(20, 200, 7)))
     n = len(classes)
@@ -129,12 +138,11 @@ def test_a_cut_has_the_rows_of_scikit_learn_in_their_order(seed: int) -> None:
     theirs = train_test_split(
         range(n), test_size=round(0.3 * n), random_state=seed, stratify=classes
     )
-    assert cut is not None
     assert [kept.inputs.tolist(), cut.inputs.tolist()] == [sorted(rows) for rows in theirs]
     assert torch.equal(kept.targets, whole.targets[kept.inputs])
 
 
-def test_the_data_set_of_the_documentation_is_loaded_identified_and_batched() -> None:
+def test_the_data_set_of_the_documentation_is_loaded_identified_and_batched():
     example: dict[str, Any] = {}
     exec(EXAMPLES["data set"].python, example)
     data = example["Bands"](num_train=120)

@@ -4,12 +4,12 @@ import pytest
 import sklearn.datasets
 import torch
 
-from datamodules.digits import in_mnist_frame, load_digits
+from datamodules.digits import as_mnist_digits, load_digits
 
 MNIST_BRIGHTNESS = 0.1307  # mean of its training pixels
 
 
-def test_digits_are_in_range_and_split_evenly() -> None:
+def test_digits_are_in_range_and_split_evenly():
     train, test = load_digits()
     assert train.inputs.shape == (1437, 1, 28, 28)
     assert test.inputs.shape == (360, 1, 28, 28)
@@ -21,7 +21,7 @@ def test_digits_are_in_range_and_split_evenly() -> None:
     assert len(both.unique(dim=0)) == 1797  # disjoint: every digit once
 
 
-def test_digits_are_framed_as_mnist_frames_its_digits() -> None:
+def test_digits_are_framed_as_mnist_frames_its_digits():
     train, _ = load_digits()
     images = train.inputs.float() / 255
     assert images.mean().item() == pytest.approx(MNIST_BRIGHTNESS, rel=0.05)
@@ -34,11 +34,11 @@ def test_digits_are_framed_as_mnist_frames_its_digits() -> None:
         assert (centre - 13.5).abs().max() <= 0.51  # moved by whole pixels
 
 
-def test_digits_are_those_of_scikit_learn_stratified() -> None:
+def test_digits_are_those_of_scikit_learn_stratified():
     train, test = load_digits()
     digits = sklearn.datasets.load_digits()
     shares = test.targets.bincount() - 0.2 * torch.from_numpy(digits.target).bincount()
     assert shares.abs().max() < 1
     small = torch.from_numpy(digits.images[:1, None]).float() / 16
-    first = (in_mnist_frame(small) * 255).round().byte()
+    first = (as_mnist_digits(small) * 255).round().byte()
     assert any((split.inputs == first).all(dim=(1, 2, 3)).any() for split in (train, test))

@@ -7,16 +7,15 @@ import pytest
 import torch
 
 from datamodules import Functions, Splits
-from datamodules.expressions import evaluate
+from datamodules.functions import evaluate
 from runtime.errors import UserError
 
 X = np.array([-2.0, -0.5, 0.0, 1.5])
 
 
 def splits(*args: object, **kwargs: object) -> Splits:
-    data = Functions(*args, **kwargs)  # type: ignore[arg-type]
+    data = Functions(*args, **kwargs)
     data.setup()
-    assert data.splits is not None
     return data.splits
 
 
@@ -36,7 +35,7 @@ def splits(*args: object, **kwargs: object) -> Splits:
         ("9**9**9**9", [np.inf] * 4),
     ],
 )
-def test_formulas_have_their_values(formula: str, expected: object) -> None:
+def test_formulas_have_their_values(formula, expected):
     np.testing.assert_allclose(evaluate(formula, {"x": X}), expected)
 
 
@@ -61,7 +60,7 @@ def test_formulas_have_their_values(formula: str, expected: object) -> None:
         ("-" * 100_000 + "x", "cannot be evaluated"),
     ],
 )
-def test_anything_else_is_refused_in_one_line(formula: str, part: str) -> None:
+def test_anything_else_is_refused_in_one_line(formula, part):
     with pytest.raises(UserError, match=part) as caught:
         evaluate(formula, {"x": X})
     assert "--data.function" in str(caught.value)
@@ -69,9 +68,8 @@ def test_anything_else_is_refused_in_one_line(formula: str, part: str) -> None:
     assert len(str(caught.value)) < 450
 
 
-def test_points_and_values_of_one_variable() -> None:
+def test_points_and_values_of_one_variable():
     train, val, test = splits("sin(x)", num_train=200, num_eval=11)
-    assert val is not None
     assert train.inputs.shape == train.targets.shape == (200, 1)
     for split in (train, val, test):
         assert split.inputs.dtype == split.targets.dtype == torch.float32
@@ -81,9 +79,8 @@ def test_points_and_values_of_one_variable() -> None:
     torch.testing.assert_close(val.inputs[:, 0], (test.inputs[1:, 0] + test.inputs[:-1, 0]) / 2)
 
 
-def test_points_and_values_of_two_variables() -> None:
+def test_points_and_values_of_two_variables():
     train, val, test = splits("x1 - 2 * x2", dimensions=2, num_train=11, num_eval=26)
-    assert val is not None
     assert train.inputs.shape == (9, 2)
     assert test.inputs.shape == (25, 2)
     assert val.inputs.shape == (16, 2)
@@ -92,14 +89,14 @@ def test_points_and_values_of_two_variables() -> None:
 
 
 @pytest.mark.parametrize(("num", "dimensions", "found"), [(7, 1, 7), (125, 3, 125), (124, 3, 64)])
-def test_a_grid_holds_at_most_so_many_points(num: int, dimensions: int, found: int) -> None:
+def test_a_grid_holds_at_most_so_many_points(num, dimensions, found):
     train = splits("x1", dimensions, num).train
     assert train.inputs.shape == (found, dimensions)
     assert train.inputs.unique(dim=0).shape[0] == found
     assert train.inputs.max().item() == pytest.approx(math.pi)
 
 
-def test_a_function_without_values_is_refused_with_a_remedy() -> None:
+def test_a_function_without_values_is_refused_with_a_remedy():
     with pytest.raises(UserError, match=r"log\(x\).*no finite value at \(-"):
         splits("log(x)")
     with pytest.raises(UserError, match=r"'x' is not part .*names are pi, e, x1, x2, sin"):

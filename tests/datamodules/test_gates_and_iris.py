@@ -21,23 +21,21 @@ TRUTH: dict[str, Callable[[bool, bool], bool]] = {
 
 def splits(data: InMemoryDataModule) -> Splits:
     data.setup()
-    assert data.splits is not None
     return data.splits
 
 
 @pytest.mark.parametrize("gate", TRUTH)
-def test_the_four_points_follow_the_truth_table(gate: str) -> None:
-    train, val, test = splits(Gates(gate))  # type: ignore[arg-type]
+def test_the_four_points_follow_the_truth_table(gate):
+    train, val, test = splits(Gates(gate))
     points, targets = test
     assert points.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert (points.dtype, targets.dtype) == (torch.float32, torch.int64)
     assert targets.tolist() == [TRUTH[gate](bool(a), bool(b)) for a, b in points.tolist()]
-    assert val is not None
     assert all(torch.equal(split.inputs, points) for split in (train, val))
     assert all(torch.equal(split.targets, targets) for split in (train, val))
 
 
-def test_the_split_is_the_lectures() -> None:
+def test_the_split_is_the_lectures():
     flowers, species = load_iris(return_X_y=True)
     one_hot = np.eye(3)[species]
     train_x, test_x, train_y, test_y = train_test_split(
@@ -55,7 +53,7 @@ def test_the_split_is_the_lectures() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.25])
-def test_statistics_come_from_the_training_flowers_alone(fraction: float) -> None:
+def test_statistics_come_from_the_training_flowers_alone(fraction):
     cm = splits(Iris(standardize=False, val_fraction=fraction))
     data = Iris(val_fraction=fraction)
     scaled = splits(data)
@@ -67,7 +65,7 @@ def test_statistics_come_from_the_training_flowers_alone(fraction: float) -> Non
     assert scaled.test.inputs.mean(0).abs().max() > 0.01
 
 
-def test_the_table_has_all_flowers_and_the_names_of_scikit_learn() -> None:
+def test_the_table_has_all_flowers_and_the_names_of_scikit_learn():
     iris = load_iris()
     assert list(Iris.class_names) == iris.target_names.tolist()
     known = [name.removesuffix(" (cm)").replace(" ", "_") for name in iris.feature_names]

@@ -43,7 +43,7 @@ def pixel(image: Image.Image, x: int = 0, y: int = 0) -> Any:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_format_is_found_and_read(suffix: str, tmp_path: Path) -> None:
+def test_every_format_is_found_and_read(suffix, tmp_path):
     path = saved(tmp_path / f"a{suffix.upper()}", Image.new("RGB", (5, 4), RED))
     (tmp_path / ".ladder").mkdir()
     for name in (".ladder/a.png", ".b.png", "c.txt"):
@@ -54,9 +54,7 @@ def test_every_format_is_found_and_read(suffix: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(pixel(image), RED, atol=3)  # JPEG and WebP lose a little
 
 
-def test_a_hidden_folder_may_vanish_during_the_search(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hidden_folder_may_vanish_during_the_search(tmp_path, monkeypatch):
     """Another run writes its images into a temporary folder in `.ladder`, and removes it."""
     path = saved(tmp_path / "a.png", Image.new("RGB", (5, 4)))
     (tmp_path / ".ladder" / "gone").mkdir(parents=True)
@@ -86,7 +84,7 @@ SOURCES: dict[str, tuple[Image.Image, dict[str, Any], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_mode_becomes_colour_on_white(kind: str, tmp_path: Path) -> None:
+def test_every_mode_becomes_colour_on_white(kind, tmp_path):
     source, options, expected = SOURCES[kind]
     path = saved(tmp_path / ("a.tiff" if source.mode == "I" else "a.png"), source, **options)
     image = read_image(path)
@@ -96,9 +94,7 @@ def test_every_mode_becomes_colour_on_white(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (5, 3)), (6, (3, 0))])
-def test_a_turned_photograph_is_upright(
-    orientation: int, corner: tuple[int, int], tmp_path: Path
-) -> None:
+def test_a_turned_photograph_is_upright(orientation, corner, tmp_path):
     source = Image.new("L", (6, 4))
     source.putpixel((0, 0), 255)
     exif = Image.Exif()
@@ -108,7 +104,7 @@ def test_a_turned_photograph_is_upright(
     assert pixel(image, *corner) == (255, 255, 255)
 
 
-def test_files_that_cannot_be_read_are_named_with_the_reason(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_named_with_the_reason(tmp_path):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
     whole = saved(tmp_path / "a.jpg", noise)
     cut, text = tmp_path / "cut.jpg", tmp_path / "text.png"
@@ -144,16 +140,14 @@ SMALL_FILES = {
 
 
 @pytest.mark.parametrize("kind", SMALL_FILES)
-def test_a_small_file_of_too_many_pixels_is_refused_before_it_is_decoded(
-    kind: str, tmp_path: Path
-) -> None:
+def test_a_small_file_of_too_many_pixels_is_refused_before_it_is_decoded(kind, tmp_path):
     data, message = SMALL_FILES[kind]
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(UnreadableImageError, match=message):
         read_image(tmp_path / "a.png")
 
 
-def test_a_jpeg_above_the_limit_is_decoded_at_half_its_size(tmp_path: Path) -> None:
+def test_a_jpeg_above_the_limit_is_decoded_at_half_its_size(tmp_path):
     photo = Image.linear_gradient("L").resize((80, 60))
     path = saved(tmp_path / "a.jpg", photo, quality=95)
     half = read_image(path, max_pixels=1200)
@@ -165,9 +159,7 @@ def test_a_jpeg_above_the_limit_is_decoded_at_half_its_size(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("max_pixels", [36, 36 * 8])
-def test_two_images_of_the_largest_size_are_decoded_at_a_time(
-    max_pixels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_images_of_the_largest_size_are_decoded_at_a_time(max_pixels, tmp_path, monkeypatch):
     """Eight at a time would take eight times the memory."""
     files = [saved(tmp_path / f"{i}.png", Image.new("RGB", (6, 6))) for i in range(4)]
     counts, busy = [0], [0]
@@ -184,11 +176,11 @@ def test_two_images_of_the_largest_size_are_decoded_at_a_time(
     assert (max(counts) <= 2) == (max_pixels == 36)
 
 
-def test_crop_pad_and_stretch_of_a_wide_image() -> None:
+def test_crop_pad_and_stretch_of_a_wide_image():
     """A white square between black sides, 3 : 1."""
     wide = Image.new("L", (90, 30))
     wide.paste(255, (30, 0, 60, 30))
-    crop, pad, stretch = (to_tensor(wide, (1, 9, 9), fit)[0] for fit in ("crop", "pad", "stretch"))  # type: ignore[arg-type]
+    crop, pad, stretch = (to_tensor(wide, (1, 9, 9), fit)[0] for fit in ("crop", "pad", "stretch"))
     assert (crop[:, 2:-2] > 250).all()  # the middle
     assert (pad[[0, 1, -2, -1]] == 255).all()  # white edges above and below
     assert pad[4, 0] == 0
@@ -197,16 +189,14 @@ def test_crop_pad_and_stretch_of_a_wide_image() -> None:
 
 
 @pytest.mark.parametrize("size", [(1000, 10), (10, 1000)])
-def test_a_thin_image_is_padded_to_a_line(size: tuple[int, int]) -> None:
+def test_a_thin_image_is_padded_to_a_line(size):
     padded = to_tensor(Image.new("L", size), (1, 9, 9), "pad")[0]
     lines = padded if size[0] > size[1] else padded.T
     assert lines.tolist() == [[255] * 9] * 4 + [[0] * 9] + [[255] * 9] * 4
 
 
 @pytest.mark.parametrize("size", [(30_000, 1), (1, 30_000)])
-def test_a_thin_image_is_not_enlarged_to_pad_it(
-    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thin_image_is_not_enlarged_to_pad_it(size, monkeypatch):
     """One of 1 x 1,000,000 pixels would take 55 GB."""
     resize, sizes = Image.Image.resize, []
 
@@ -220,14 +210,14 @@ def test_a_thin_image_is_not_enlarged_to_pad_it(
     assert max(width * height for width, height in sizes) <= 81
 
 
-def test_shrinking_averages_instead_of_picking_pixels() -> None:
+def test_shrinking_averages_instead_of_picking_pixels():
     board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
     small = to_tensor(board, (1, 8, 8)).float()
     assert small.sub(127.5).abs().max() < 3
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 6), (3, 4, 6), (3, 8, 2)])
-def test_channels_and_sides_are_those_wanted(shape: tuple[int, int, int]) -> None:
+def test_channels_and_sides_are_those_wanted(shape):
     for mode in ("L", "RGB"):
         tensor = to_tensor(Image.fromarray(GRADIENT).convert(mode), shape)
         assert (tuple(tensor.shape), tensor.dtype) == (shape, torch.uint8)

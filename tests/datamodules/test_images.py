@@ -1,7 +1,6 @@
 """The choice of an image data set, its splits and its pixels."""
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,18 @@ def set_up(data: Images) -> Images:
     return data
 
 
-def test_auto_is_mnist_where_it_is_found(tmp_path: Path, tiny: Callable[..., None]) -> None:
+def test_auto_is_mnist_where_it_is_found(tmp_path, tiny):
     tiny(tmp_path / "MNIST" / "raw", suffix=".gz")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         data = set_up(Images("auto", str(tmp_path), val_fraction=0.5))
     assert data.dataset_found == data.hparams["dataset_found"] == data.judge == "mnist"
-    assert not data.fell_back
+    assert not data.used_fallback
 
 
 def test_auto_without_a_named_folder_falls_back_to_digits_loudly_and_on_the_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     with pytest.warns(UserWarning, match="MNIST WAS NOT FOUND") as caught:
         data = set_up(Images("auto"))
@@ -42,20 +41,15 @@ def test_auto_without_a_named_folder_falls_back_to_digits_loudly_and_on_the_reco
     assert data.hparams_initial["dataset_found"] == "digits"  # for loggers
     assert data.hparams["dataset"] == "auto"
     assert data.identity()["dataset"] == data.judge == "digits"
-    assert data.fell_back
+    assert data.used_fallback
 
 
 @pytest.mark.filterwarnings("ignore:MNIST WAS NOT FOUND")
 @pytest.mark.parametrize("dataset", ["auto", "digits"])
 @pytest.mark.parametrize(("wanted", "batch_size"), [(10240, 1280), (1280, 1280), (64, 64)])
 def test_a_batch_for_mnist_is_halved_until_the_small_digits_fill_it(
-    dataset: Any,
-    wanted: int,
-    batch_size: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    dataset, wanted, batch_size, tmp_path, monkeypatch, caplog
+):
     monkeypatch.chdir(tmp_path)
     with caplog.at_level("INFO"):
         data = set_up(Images(dataset, batch_size=wanted))
@@ -67,7 +61,7 @@ def test_a_batch_for_mnist_is_halved_until_the_small_digits_fill_it(
 
 
 @pytest.mark.parametrize("dataset", ["auto", "mnist"])
-def test_a_named_folder_without_the_data_is_an_error(tmp_path: Path, dataset: Any) -> None:
+def test_a_named_folder_without_the_data_is_an_error(tmp_path, dataset):
     missing = Images(dataset, str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="no folder .*nowhere: set --data.data_dir .*MNIST/raw"):
         set_up(missing)
@@ -77,9 +71,7 @@ def test_a_named_folder_without_the_data_is_an_error(tmp_path: Path, dataset: An
     assert set_up(Images("digits", str(tmp_path / "nowhere"))).dataset_found == "digits"
 
 
-def test_the_network_is_asked_only_for_what_is_missing(
-    tmp_path: Path, tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_network_is_asked_only_for_what_is_missing(tmp_path, tiny, monkeypatch):
     asked: list[str] = []
     monkeypatch.setattr(images, "download", lambda key, folder: asked.append(key) or "no")
     tiny(tmp_path / "MNIST" / "raw")
@@ -93,9 +85,7 @@ JUDGES = {"auto": None, "mnist": "mnist", "fashion": "fashion", "digits": "digit
 
 
 @pytest.mark.parametrize(("key", "judge"), JUDGES.items())
-def test_what_a_data_set_declares_is_known_before_any_data_is_read(
-    key: Any, judge: str | None
-) -> None:
+def test_what_a_data_set_declares_is_known_before_any_data_is_read(key, judge):
     data = Images(key)
     assert (data.input_shape, data.num_classes, data.judge) == ((1, 28, 28), 10, judge)
     assert data.mirrors == (key == "fashion")
@@ -103,27 +93,22 @@ def test_what_a_data_set_declares_is_known_before_any_data_is_read(
     assert judge is None or load_judge(judge).num_classes == 10
 
 
-def test_validation_is_cut_from_the_training_digits_alone() -> None:
+def test_validation_is_cut_from_the_training_digits_alone():
     train, test = load_digits()
     data = set_up(Images("digits", split_seed=1))
-    assert data.splits is not None
     expected = *cut_validation(train, 1 / 12, 1), test
     for found, split in zip(data.splits, expected, strict=True):
-        assert found is not None
-        assert split is not None
         assert torch.equal(found.inputs, split.inputs)
     assert data.val_dataloader()
     assert Images("digits", val_fraction=0).val_dataloader() == []
 
 
-def test_the_seed_of_the_run_decides_the_order_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_of_the_run_decides_the_order_alone(monkeypatch):
     data = set_up(Images("digits"))
-    assert data.splits is not None
     before, first = data.splits.train.inputs.clone(), next(iter(data.train_dataloader()))[0]
     monkeypatch.setenv("PL_GLOBAL_SEED", "7")
     torch.manual_seed(7)
     other = set_up(Images("digits"))
-    assert other.splits is not None
     assert torch.equal(other.splits.train.inputs, before)
     again = [next(iter(images.train_dataloader()))[0] for images in (data, other)]
     assert torch.equal(*again)
@@ -131,6 +116,6 @@ def test_the_seed_of_the_run_decides_the_order_alone(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("fraction", [0.003, 0.999, 1.5, -0.1])
-def test_a_fraction_that_empties_a_class_is_refused(fraction: float) -> None:
+def test_a_fraction_that_empties_a_class_is_refused(fraction):
     with pytest.raises(UserError, match="val_fraction "):
         Images("digits", val_fraction=fraction).setup()

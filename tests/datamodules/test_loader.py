@@ -25,7 +25,7 @@ def batches(of: BatchLoader) -> list[list[int]]:
     return seen
 
 
-def test_training_sees_whole_batches_of_different_examples_in_an_order_of_seed_and_epoch() -> None:
+def test_training_sees_whole_batches_of_different_examples_in_an_order_of_seed_and_epoch():
     first = batches(loader())
     assert [len(batch) for batch in first] == [4] * 5
     assert len(set(sum(first, []))) == 20
@@ -41,7 +41,7 @@ def test_training_sees_whole_batches_of_different_examples_in_an_order_of_seed_a
 @pytest.mark.parametrize("world_size", [2, 4])
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("n", [16, 17, 23])
-def test_ranks_share_the_batches_of_one_process(world_size: int, shuffle: bool, n: int) -> None:
+def test_ranks_share_the_batches_of_one_process(world_size, shuffle, n):
     alone = batches(loader(n, 8, shuffle=shuffle))
     ranks = [
         batches(loader(n, 8, shuffle=shuffle, rank=rank, world_size=world_size))
@@ -60,14 +60,19 @@ def test_ranks_share_the_batches_of_one_process(world_size: int, shuffle: bool, 
         assert sum(joined, []) == list(range(n))
 
 
-def test_evaluation_keeps_the_last_partial_batch() -> None:
+def test_evaluation_keeps_the_last_partial_batch():
     assert batches(loader(10, 4, shuffle=False)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert batches(loader(3, 4, shuffle=False)) == [[0, 1, 2]]
+    assert batches(loader(2, 1, shuffle=False)) == [[0], [1]]
 
 
-def test_a_remainder_smaller_than_the_ranks_joins_the_batch_before() -> None:
-    shares = [batches(loader(9, 4, shuffle=False, rank=r, world_size=2)) for r in (0, 1)]
-    assert shares == [[[0, 1], [4, 5]], [[2, 3], [6, 7, 8]]]
+def test_a_remainder_smaller_than_the_ranks_joins_the_batch_before():
+    def shares(n):
+        return [batches(loader(n, 4, shuffle=False, rank=r, world_size=2)) for r in (0, 1)]
+
+    assert shares(2) == [[[0]], [[1]]]
+    assert shares(9) == [[[0, 1], [4, 5]], [[2, 3], [6, 7, 8]]]
+    assert shares(10) == [[[0, 1], [4, 5], [8]], [[2, 3], [6, 7], [9]]]
 
 
 @pytest.mark.parametrize(
@@ -79,12 +84,12 @@ def test_a_remainder_smaller_than_the_ranks_joins_the_batch_before() -> None:
         ({"n": 1, "batch_size": 4, "world_size": 2, "shuffle": False}, "1 examples .* 2 proc"),
     ],
 )
-def test_impossible_batches_are_refused(kwargs: dict[str, Any], message: str) -> None:
+def test_impossible_batches_are_refused(kwargs, message):
     with pytest.raises(UserError, match=message):
         loader(**kwargs)
 
 
-def test_the_order_is_made_at_the_first_next_after_set_epoch() -> None:
+def test_the_order_is_made_at_the_first_next_after_set_epoch():
     late, reference = loader(), loader()
     iterator = iter(late)
     late.set_epoch(3)
@@ -92,7 +97,7 @@ def test_the_order_is_made_at_the_first_next_after_set_epoch() -> None:
     assert next(iterator)[0].tolist() == batches(reference)[0]
 
 
-def test_state_resumes_with_the_remaining_batches_and_the_own_seed() -> None:
+def test_state_resumes_with_the_remaining_batches_and_the_own_seed():
     whole = loader()
     whole.set_epoch(2)
     everything = batches(whole)
@@ -113,8 +118,9 @@ def test_state_resumes_with_the_remaining_batches_and_the_own_seed() -> None:
     assert len(batches(resumed)) == 5
 
 
-def test_a_position_does_not_survive_another_batch_size() -> None:
+def test_a_position_does_not_survive_another_batch_size():
     whole = loader()
+    loader(batch_size=5).load_state_dict(whole.state_dict())  # before the first batch
     next(iter(whole))
     with pytest.raises(UserError, match="--data.batch_size 4"):
         loader(batch_size=5).load_state_dict(whole.state_dict())
@@ -193,9 +199,7 @@ def step_of(checkpoint: Path) -> int:
 @pytest.mark.parametrize("limit", [None, 3])
 @pytest.mark.parametrize("budget", [{"max_epochs": 3}, {"max_steps": 8}])
 @pytest.mark.filterwarnings("ignore")
-def test_a_resumed_trainer_sees_exactly_the_remaining_batches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, budget: dict[str, int]
-) -> None:
+def test_a_resumed_trainer_sees_exactly_the_remaining_batches(tmp_path, monkeypatch, limit, budget):
     monkeypatch.setenv("PL_GLOBAL_SEED", "3")
     trainer_args = {"limit_train_batches": limit, **budget}
     whole = fit(Numbers(), callbacks=[SaveEverywhere(tmp_path)], **trainer_args)
@@ -211,9 +215,7 @@ def test_a_resumed_trainer_sees_exactly_the_remaining_batches(
 
 @pytest.mark.parametrize("budget", [{"max_epochs": 3}, {"max_steps": 14}])
 @pytest.mark.filterwarnings("ignore")
-def test_a_twice_resumed_trainer_sees_exactly_the_remaining_batches(
-    tmp_path: Path, budget: dict[str, int]
-) -> None:
+def test_a_twice_resumed_trainer_sees_exactly_the_remaining_batches(tmp_path, budget):
     first, second = tmp_path / "first", tmp_path / "second"
     whole = fit(Numbers(), callbacks=[SaveEverywhere(first)], **budget)
     for name in ("epoch5.ckpt", "val5.ckpt", "batch3.ckpt"):
@@ -226,7 +228,7 @@ def test_a_twice_resumed_trainer_sees_exactly_the_remaining_batches(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_training_does_not_resume_on_other_data(tmp_path: Path) -> None:
+def test_training_does_not_resume_on_other_data(tmp_path):
     fit(Numbers(), callbacks=[SaveEverywhere(tmp_path)], max_steps=1)
     with pytest.raises(UserError, match="data.offset 0, this run has 1"):
         fit(Numbers(offset=1), tmp_path / "batch1.ckpt", max_steps=2)
@@ -234,13 +236,13 @@ def test_training_does_not_resume_on_other_data(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error:You requested to overfit")
 @pytest.mark.filterwarnings("ignore:The.*dataloader")
-def test_overfit_batches_repeats_one_batch() -> None:
+def test_overfit_batches_repeats_one_batch():
     assert [batch for _, batch in fit(Numbers(), overfit_batches=1, max_epochs=3)] == [
         [0, 1, 2, 3]
     ] * 3
 
 
-def test_a_datamodule_works_without_a_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_datamodule_works_without_a_trainer(monkeypatch):
     data = Numbers()
     assert sum(len(inputs) for inputs, _ in data.test_dataloader()) == 22
     assert sum(len(inputs) for inputs, _ in data.predict_dataloader()) == 22

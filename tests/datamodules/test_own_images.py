@@ -17,19 +17,37 @@ from PIL import Image
 
 from datamodules import ImageArrays, ImageFolder, image_files
 from datamodules.base import Split, cut_validation
-from datamodules.frame import to_frame
 from datamodules.image_files import read_image, to_tensor
+from datamodules.input_spec import match_spec
 from datamodules.own_images import duplicate_groups
 from runtime.errors import UserError
 from tests.datamodules.pictures import loaded, parts, write_classes, write_images
 from tests.datamodules.test_image_files import copied, photographs
 
 
-def test_images_are_decoded_in_order_with_the_label_of_their_folder(photos: Path) -> None:
+def sizes(data: Any) -> list[int]:
+    return [len(split.targets) for split in data.splits if split]
+
+
+def said(caught: list[warnings.WarningMessage], message: str) -> bool:
+    """Returns whether one warning was given, and begins so; none is False, others are errors."""
+    assert all(str(warning.message).startswith(message) for warning in caught)
+    assert len(caught) < 2
+    return bool(caught)
+
+
+def into(folder: str, photos: Path) -> Path:
+    """Moves all images into a folder below theirs, such as `train`."""
+    inner = photos.rename(photos.with_name("inner"))
+    photos.mkdir()
+    inner.rename(photos / folder)
+    return photos
+
+
+def test_images_are_decoded_in_order_with_the_label_of_their_folder(photos):
     data = loaded(photos, val_fraction=0.0, test_fraction=0.1)
     assert (data.image_shape, data.num_classes) == ((3, 8, 8), 2)
     assert (data.class_names, data.title) == (("cat", "dog"), "photos")
-    assert data.splits is not None
     known = {}
     for k, name in enumerate(("cat", "dog")):
         for file in (photos / name).iterdir():
@@ -40,11 +58,10 @@ def test_images_are_decoded_in_order_with_the_label_of_their_folder(photos: Path
     assert not known
 
 
-def test_splits_are_stratified_seeded_and_apart(photos: Path) -> None:
+def test_splits_are_stratified_seeded_and_apart(photos):
     data, again, other = loaded(photos), loaded(photos), loaded(photos, split_seed=1)
-    assert data.splits is not None
-    sizes = [split.targets.bincount().tolist() for split in data.splits if split]
-    assert sizes == [[7, 7], [2, 2], [1, 1]]
+    counts = [split.targets.bincount().tolist() for split in data.splits]
+    assert counts == [[7, 7], [2, 2], [1, 1]]
     assert len(set.union(*parts(data))) == 20
     assert parts(again) == parts(data)
     assert parts(other) != parts(data)
@@ -54,31 +71,28 @@ def test_splits_are_stratified_seeded_and_apart(photos: Path) -> None:
     ("train", "test", "val"),
     [("train", "test", "validation"), ("train", "test", None), ("Training", "Testing", "VAL")],
 )
-def test_given_splits_stay(train: str, test: str, val: str | None, tmp_path: Path) -> None:
+def test_given_splits_stay(train, test, val, tmp_path):
     for name in (train, test, *([val] if val else [])):
         write_classes(tmp_path / name, count=5)
     data = loaded(tmp_path)
-    assert data.splits is not None
-    sizes = [len(split.targets) for split in data.splits if split]
-    assert sizes == ([10, 10, 10] if val else [8, 2, 10])
+    assert sizes(data) == ([10, 10, 10] if val else [8, 2, 10])
     expected = set.union(*parts(loaded(tmp_path / test, test_fraction=0.2)))
     assert expected == parts(data)[2]
 
 
-def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+def test_a_class_may_be_called_train(tmp_path):
     assert ImageFolder(str(write_classes(tmp_path, ("car", "train")))).num_classes == 2
 
 
-def test_images_without_classes(tmp_path: Path) -> None:
+def test_images_without_classes(tmp_path):
     write_images(tmp_path, 8)
     write_images(tmp_path / "more", 2)
     data = loaded(tmp_path, labels="none")
     assert (data.num_classes, data.class_names) == (None, None)
-    assert data.splits is not None
-    assert [len(split.targets) for split in data.splits if split] == [7, 2, 1]
+    assert sizes(data) == [7, 2, 1]
 
 
-def test_a_moved_folder_is_the_same_data_and_another_file_is_not(photos: Path) -> None:
+def test_a_moved_folder_is_the_same_data_and_another_file_is_not(photos):
     identity = loaded(photos).identity()
     moved = photos.rename(photos.with_name("moved"))
     assert loaded(moved).identity() == identity
@@ -96,9 +110,7 @@ def more_images_elsewhere(photos: Path) -> Path:
 
 
 def given_test_images(photos: Path) -> Path:
-    inner = photos.rename(photos.with_name("inner"))
-    write_classes(photos / "test")
-    inner.rename(photos / "train")
+    write_classes(into("train", photos) / "test")
     return photos
 
 
@@ -112,41 +124,36 @@ def given_test_images(photos: Path) -> Path:
         (given_test_images, {}, False),
     ],
 )
-def test_test_images_that_may_have_been_learned_are_said(
-    change: Callable[[Path], Path], options: dict[str, Any], is_said: bool, photos: Path
-) -> None:
+def test_test_images_that_may_have_been_learned_are_said(change, options, is_said, photos):
     state = loaded(photos).state_dict()
     data = loaded(change(photos), **options)
     with warnings.catch_warnings(record=True) as caught:
         data.check_test_split(state)
-    message = f"The images of {photos} have changed since the training"
-    assert [str(warning.message).startswith(message) for warning in caught] == [True] * is_said
+    assert said(caught, f"The images of {photos} have changed since the training") == is_said
 
 
-def test_a_path_object_is_kept_as_text(photos: Path) -> None:
+def test_a_path_object_is_kept_as_text(photos):
     """A checkpoint with another object than plain values cannot be loaded."""
-    data = ImageFolder(photos)  # type: ignore[arg-type]
+    data = ImageFolder(photos)
     assert data.hparams["path"] == str(photos)
 
 
 def wide(folder: Path, width: int, count: int) -> None:
+    folder.mkdir(exist_ok=True)
     for i in range(count):
         random = np.random.default_rng([width, i, *folder.name.encode()])
         pixels = random.integers(0, 256, (20, width, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"wide{i}.png")
 
 
-def test_a_crop_that_loses_a_third_of_images_is_said_with_their_share(tmp_path: Path) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        wide(tmp_path / name, 29, count=10)  # loses 31 %
-    wide(tmp_path / "cat", 30, count=5)
+def test_a_crop_that_loses_a_third_of_images_is_said_with_their_share(tmp_path):
+    for name, width, count in (("cat", 29, 10), ("dog", 29, 10), ("cat", 30, 5)):  # 29 loses 31 %
+        wide(tmp_path / name, width, count)
     message = r"a third or more of 5 of 20 images \(25%\), such as .*cat/wide0.png"
     for _ in range(2):  # the second time from the cache
         with pytest.warns(UserWarning, match=message):
             loaded(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         loaded(tmp_path, fit="pad")
         loaded(tmp_path, size=(8, 12))
     for size in ((12, 5), (6, 18)):  # all are too wide, or too high
@@ -154,33 +161,29 @@ def test_a_crop_that_loses_a_third_of_images_is_said_with_their_share(tmp_path: 
             loaded(tmp_path, size=size)
 
 
-def test_white_edges_of_pad_are_no_background(tmp_path: Path) -> None:
+def test_white_edges_of_pad_are_no_background(tmp_path):
     for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
         wide(tmp_path / name, 40, count=10)
     data = loaded(tmp_path, channels=1, fit="pad")
     for image in map(read_image, data.files):
-        pixels, note = to_frame(image, data.frame())
+        pixels, note = match_spec(image, data.input_spec())
         assert torch.equal(pixels, to_tensor(image, (1, 8, 8), "pad"))
         assert note == ""
 
 
 @pytest.mark.parametrize(("highest", "is_said"), [(255, True), (4095, True), (65535, False)])
-def test_images_that_use_few_of_16_bits_are_said(
-    highest: int, is_said: bool, tmp_path: Path
-) -> None:
+def test_images_that_use_few_of_16_bits_are_said(highest, is_said, tmp_path):
     random = np.random.default_rng(0)
     for path in (tmp_path / name / f"{i}.tiff" for name in ("cat", "dog") for i in range(10)):
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(random.integers(0, highest + 1, (8, 8), np.uint16)).save(path)
     with warnings.catch_warnings(record=True) as caught, suppress(UserError):
         loaded(tmp_path, channels=1)  # Black images are equal, so they cannot be cut.
-    message = f"100% of the training images in {tmp_path} are nearly black"
-    assert [str(warning.message).startswith(message) for warning in caught] == [True] * is_said
+    assert said(caught, f"100% of the training images in {tmp_path} are nearly black") == is_said
 
 
 @pytest.fixture
-def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def decodings(monkeypatch):
     """The files that were decoded."""
     found: list[Path] = []
 
@@ -192,9 +195,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return found
 
 
-def test_the_second_run_decodes_nothing_unless_something_has_changed(
-    photos: Path, decodings: list[Path]
-) -> None:
+def test_the_second_run_decodes_nothing_unless_something_has_changed(photos, decodings):
     first = parts(loaded(photos))
     moved = photos.rename(photos.with_name("moved"))
     assert parts(loaded(moved)) == first
@@ -208,9 +209,7 @@ def test_the_second_run_decodes_nothing_unless_something_has_changed(
     assert len(decodings) == 100
 
 
-def test_a_class_name_commands_no_terminal(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_class_name_commands_no_terminal(tmp_path, caplog):
     (write_classes(tmp_path, ("cat\n\x1b[2J", "dog")) / "\x1b[2J.txt").touch()
     caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
     data = loaded(tmp_path)
@@ -247,9 +246,7 @@ CACHES: dict[str, Callable[[Path, bytes], object]] = {
 
 
 @pytest.mark.parametrize("damage", CACHES)
-def test_a_damaged_cache_is_said_and_replaced(
-    damage: str, photos: Path, decodings: list[Path]
-) -> None:
+def test_a_damaged_cache_is_said_and_replaced(damage, photos, decodings):
     first = loaded(photos)
     (entry,) = (photos / ".ladder").iterdir()
     whole = entry.read_bytes()
@@ -263,7 +260,7 @@ def test_a_damaged_cache_is_said_and_replaced(
     assert list((photos / ".ladder").iterdir()) == [entry]
 
 
-def test_the_cache_of_other_images_is_replaced(photos: Path) -> None:
+def test_the_cache_of_other_images_is_replaced(photos):
     """For example one that was renamed, by hand or by a program that keeps folders alike."""
     first = parts(loaded(photos))
     (entry,) = (photos / ".ladder").iterdir()
@@ -274,7 +271,7 @@ def test_the_cache_of_other_images_is_replaced(photos: Path) -> None:
         assert parts(loaded(photos)) == first
 
 
-def test_a_folder_that_cannot_be_written_and_several_runs_at_once(photos: Path) -> None:
+def test_a_folder_that_cannot_be_written_and_several_runs_at_once(photos):
     (photos / ".ladder").write_text("in the way")
     first = parts(loaded(photos))
     (photos / ".ladder").unlink()
@@ -288,7 +285,7 @@ def test_a_folder_that_cannot_be_written_and_several_runs_at_once(photos: Path) 
     assert len(list((photos / ".ladder").iterdir())) == 1
 
 
-def test_unreadable_images_are_named_or_left_out(photos: Path) -> None:
+def test_unreadable_images_are_named_or_left_out(photos):
     for i in range(5):
         (photos / "dog" / f"{i}.png").write_bytes(b"no image")
     message = r"5 image\(s\) cannot be read: .*dog/0.png \(not an image .*dog/2.png .*\) and 2 more"
@@ -299,7 +296,7 @@ def test_unreadable_images_are_named_or_left_out(photos: Path) -> None:
     assert sum(map(len, parts(data))) == 15
 
 
-def test_a_file_of_too_many_pixels_is_named_with_its_size_or_left_out(photos: Path) -> None:
+def test_a_file_of_too_many_pixels_is_named_with_its_size_or_left_out(photos):
     Image.new("P", (60, 50)).save(photos / "dog/0.png")
     message = r"1 image.s. .*dog/0.png \(60 x 50 pixels, max_pixels is 2,999: shrink it\)"
     with pytest.raises(UserError, match=message):
@@ -318,7 +315,7 @@ def double(folder: Path, times: int = 1) -> None:
 
 
 @pytest.mark.parametrize("copies", [1, 3])
-def test_equal_images_stay_in_one_split(copies: int, photos: Path) -> None:
+def test_equal_images_stay_in_one_split(copies, photos):
     before = parts(loaded(photos))
     double(photos, copies)
     n = copies + 1
@@ -326,13 +323,12 @@ def test_equal_images_stay_in_one_split(copies: int, photos: Path) -> None:
     with pytest.warns(UserWarning, match=message):
         data = loaded(photos)
     assert parts(data) == before  # each image once in these sets
-    assert data.splits is not None
     counts = [split.targets.bincount().tolist() for split in data.splits if split]
     assert counts == [[7 * n, 7 * n], [2 * n, 2 * n], [n, n]]
     assert parts(loaded(photos, split_seed=1)) != before
 
 
-def test_equal_images_of_two_classes_stay_in_one_split(photos: Path) -> None:
+def test_equal_images_of_two_classes_stay_in_one_split(photos):
     for i in range(4):
         shutil.copy(photos / f"cat/{i}.png", photos / f"dog/cat{i}.png")
     for seed in range(5):
@@ -341,7 +337,7 @@ def test_equal_images_of_two_classes_stay_in_one_split(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("near", [False, True])
-def test_equal_images_are_one_group_and_copies_are_if_wanted(near: bool) -> None:
+def test_equal_images_are_one_group_and_copies_are_if_wanted(near):
     originals = photographs(60)
     images = [*originals, *originals[:20], *map(copied, originals[20:])]
     groups = duplicate_groups(torch.stack([to_tensor(i, (3, 32, 32)) for i in images]), near)
@@ -354,57 +350,45 @@ def test_equal_images_are_one_group_and_copies_are_if_wanted(near: bool) -> None
 
 
 @pytest.mark.parametrize("near", [False, True])
-def test_copies_of_an_image_stay_in_one_split_if_wanted(near: bool, tmp_path: Path) -> None:
+def test_copies_of_an_image_stay_in_one_split_if_wanted(near, tmp_path):
     for i, image in enumerate(photographs(20)):
         folder = tmp_path / ("cat", "dog")[i % 2]
         folder.mkdir(exist_ok=True)
         image.save(folder / f"{i:02}.png")
         copied(image).save(folder / f"{i:02}.jpg")
     data = loaded(tmp_path, size=32, near_duplicates=near, test_fraction=0.3)
-    assert data.splits is not None
-    originals = [torch.stack([to_tensor(i, (3, 32, 32)) for i in photographs(20)]).flatten(1)]
-    sides = []
-    for split in data.splits:
-        assert split is not None
-        distances = torch.cdist(split.inputs.flatten(1).float(), originals[0].float())
-        sides.append({*distances.argmin(dim=1).tolist()})
-    assert (sum(map(len, sides)) <= 22) == near
+    originals = torch.stack([to_tensor(i, (3, 32, 32)) for i in photographs(20)]).flatten(1).float()
+    places = (torch.cdist(s.inputs.flatten(1).float(), originals).argmin(1) for s in data.splits)
+    assert (sum(len(found.unique()) for found in places) <= 22) == near
     assert data.identity()["near_duplicates"] == near
 
 
-def test_images_of_given_splits_that_also_occur_in_training_are_said(
-    photos: Path,
-) -> None:
-    inner = photos.rename(photos.with_name("inner"))
+def test_images_of_given_splits_that_also_occur_in_training_are_said(photos):
+    into("train", photos)
     for name in ("train", "val", "test"):
         write_classes(photos / name, count=6)
-    shutil.copytree(inner, photos / "train", dirs_exist_ok=True)
     for i in range(3):
         shutil.copy(photos / f"train/cat/{i}.png", photos / f"test/cat/{i}.png")
     shutil.copy(photos / "train/dog/0.png", photos / "val/cat/0.png")
     message = "4 images in .* equal another one; .* 4 of the 24 .* equal a training image: in given"
     with pytest.warns(UserWarning, match=message):
         data = loaded(photos)
-    assert data.splits is not None
-    assert [len(split.targets) for split in data.splits if split] == [20, 12, 12]
+    assert sizes(data) == [20, 12, 12]
 
 
-def test_images_that_differ_are_cut_as_the_classes_alone_would_be(tmp_path: Path) -> None:
+def test_images_that_differ_are_cut_as_the_classes_alone_would_be(tmp_path):
     """The splits of folders without duplicates are those of earlier versions, bit by bit."""
     pixels = torch.from_numpy(COLOUR.transpose(0, 3, 1, 2).copy())
     train, test = cut_validation(Split(pixels, torch.from_numpy(LABELS)), 0.2, 3, "test_fraction")
     train, val = cut_validation(train, 0.25, 3)
     path = archive(tmp_path, images=COLOUR, labels=LABELS)
     found = read(path, test_fraction=0.2, val_fraction=0.25, split_seed=3).splits
-    assert found is not None
     for expected, split in zip((train, val, test), found, strict=True):
-        assert expected is not None
-        assert split is not None
         assert torch.equal(expected.inputs, split.inputs)
         assert torch.equal(expected.targets, split.targets)
 
 
-def test_equal_images_cut_in_another_way_are_other_data(photos: Path) -> None:
+def test_equal_images_cut_in_another_way_are_other_data(photos):
     """A model of before may have learned images that are test images now."""
     double(photos)
     data = loaded(photos)
@@ -417,7 +401,7 @@ def test_equal_images_cut_in_another_way_are_other_data(photos: Path) -> None:
         data.check_test_split(state)
 
 
-def test_files_that_are_left_out_are_said(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_that_are_left_out_are_said(photos, caplog):
     with caplog.at_level("INFO"):
         loaded(photos)
         assert "left out" not in caplog.text
@@ -433,7 +417,7 @@ def damage(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*cannot be read")
-def test_classes_without_training_images_are_said(photos: Path, tmp_path: Path) -> None:
+def test_classes_without_training_images_are_said(photos, tmp_path):
     write_images(photos / "eel")
     damage(photos / "dog")
     with pytest.warns(UserWarning, match="1 of the 3 classes of .*photos have no training .*: dog"):
@@ -444,34 +428,21 @@ def test_classes_without_training_images_are_said(photos: Path, tmp_path: Path) 
 
 
 def damaged_test(photos: Path) -> None:
-    inner = photos.rename(photos.with_name("inner"))
-    damage(write_classes(photos / "test"))
-    inner.rename(photos / "train")
+    damage(write_classes(into("train", photos) / "test"))
 
 
 def other_classes(photos: Path) -> None:
-    inner = photos.rename(photos.with_name("inner"))
-    write_classes(photos / "test", ("cat", "dgo"))
-    inner.rename(photos / "train")
+    write_classes(into("train", photos) / "test", ("cat", "dgo"))
 
 
 def twice_validation(photos: Path) -> None:
-    for name in ("train", "val", "valid"):
-        shutil.copytree(photos, photos.with_name("new") / name)
-    shutil.rmtree(photos)
-    photos.with_name("new").rename(photos)
-
-
-def too_deep(photos: Path) -> None:
-    inner = photos.rename(photos.with_name("inner"))
-    photos.mkdir()
-    inner.rename(photos / "archive")
+    into("train", photos)
+    for name in ("val", "valid"):
+        shutil.copytree(photos / "train", photos / name)
 
 
 def beside_train(photos: Path) -> None:
-    inner = photos.rename(photos.with_name("inner"))
-    write_images(photos / "new")
-    inner.rename(photos / "Train")
+    write_images(into("Train", photos) / "new")
 
 
 def beside_splits(photos: Path, given: str) -> None:
@@ -495,7 +466,8 @@ FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "classes": (other_classes, {}, "test and .*train have different classes, such as 'dgo'"),
     "two val": (twice_validation, {}, "has two folders for one split, val and valid: "),
     "too deep": (
-        too_deep, {}, "photos/archive has no images but folders of images: .*path .*one sub-fold",
+        partial(into, "archive"), {},
+        "photos/archive has no images but folders of images: .*path .*one sub-fold",
     ),
     "beside train": (
         beside_train, {}, "photos/Train has no images but folders of images: .*or train/ and",
@@ -518,7 +490,7 @@ FOLDER_MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 @pytest.mark.filterwarnings("ignore:.*cannot be read")  # where these are skipped
 @pytest.mark.parametrize("mistake", FOLDER_MISTAKES)
-def test_mistakes_in_a_folder_are_named_with_a_remedy(mistake: str, photos: Path) -> None:
+def test_mistakes_in_a_folder_are_named_with_a_remedy(mistake, photos):
     change, options, message = FOLDER_MISTAKES[mistake]
     if change:
         change(photos)
@@ -543,16 +515,12 @@ def read(path: str, **options: Any) -> ImageArrays:
     return data
 
 
-def test_colour_images_have_their_channels_first_and_their_content_as_identity(
-    tmp_path: Path,
-) -> None:
+def test_colour_images_have_their_channels_first_and_their_content_as_identity(tmp_path):
     data = read(archive(tmp_path, images=COLOUR, labels=LABELS))
     assert (data.image_shape, data.num_classes, data.class_names) == ((3, 4, 6), 4, None)
-    assert data.splits is not None
     assert [len(split.targets) for split in data.splits if split] == [32, 4, 4]
     known = {image.tobytes(): k for image, k in zip(COLOUR, LABELS, strict=True)}
     for split in data.splits:
-        assert split is not None
         for image, k in zip(split.inputs, split.targets.tolist(), strict=True):
             assert known.pop(image.permute(1, 2, 0).contiguous().numpy().tobytes()) == k
     moved = (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
@@ -563,20 +531,19 @@ def test_colour_images_have_their_channels_first_and_their_content_as_identity(
     assert relabelled.identity() != data.identity()
 
 
-def test_given_arrays_stay_and_labels_may_be_a_column(tmp_path: Path) -> None:
+def test_given_arrays_stay_and_labels_may_be_a_column(tmp_path):
     """As in the files of MedMNIST."""
     arrays = {f"{name}_images": np.roll(GREY, i, 2) for i, name in enumerate(("train", "test"))}
     labels = {"train_labels": LABELS[:, None], "test_labels": LABELS.astype(np.uint8)}
     data = read(archive(tmp_path, **arrays, **labels), val_fraction=0)
     assert (data.image_shape, data.num_classes) == ((1, 4, 6), 4)
-    assert data.splits is not None
     assert data.splits.val is None
     assert torch.equal(data.splits.test.inputs[:, 0], torch.from_numpy(arrays["test_images"]))
     for split in (data.splits.train, data.splits.test):
         assert split.targets.tolist() == LABELS.tolist()
 
 
-def test_images_without_labels_have_no_classes_and_numbers_of_classes_stay(tmp_path: Path) -> None:
+def test_images_without_labels_have_no_classes_and_numbers_of_classes_stay(tmp_path):
     data = read(archive(tmp_path, images=GREY))
     assert (data.num_classes, data.input_shape) == (None, (1, 4, 6))
     assert sum(map(len, parts(data))) == 40
@@ -584,7 +551,6 @@ def test_images_without_labels_have_no_classes_and_numbers_of_classes_stay(tmp_p
     with pytest.warns(UserWarning, match="2 of the 4 classes .*: 0, 2"):
         data = read(archive(tmp_path, images=GREY[1::2], labels=LABELS[1::2], scores=np.ones(20)))
     assert data.num_classes == 4
-    assert data.splits is not None
     assert data.splits.train.targets.unique().tolist() == [1, 3]
 
 
@@ -620,7 +586,7 @@ ARRAY_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("mistake", ARRAY_MISTAKES)
-def test_mistakes_in_arrays_are_named_with_a_remedy(mistake: str, tmp_path: Path) -> None:
+def test_mistakes_in_arrays_are_named_with_a_remedy(mistake, tmp_path):
     arrays, message = ARRAY_MISTAKES[mistake]
     path = archive(tmp_path, **arrays)
     with pytest.raises(UserError, match=message) as caught:
@@ -629,7 +595,7 @@ def test_mistakes_in_arrays_are_named_with_a_remedy(mistake: str, tmp_path: Path
     assert path in str(caught.value) or mistake == "shapes"
 
 
-def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_no_arrays_are_refused(tmp_path):
     cut = Path(archive(tmp_path, images=GREY))
     cut.write_bytes(cut.read_bytes()[:500])
     np.save(tmp_path / "x.npy", GREY)
@@ -638,9 +604,7 @@ def test_files_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
             ImageArrays(str(path))
 
 
-def test_a_small_file_of_huge_arrays_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_file_of_huge_arrays_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "mine.npz"
     with zipfile.ZipFile(path, "w") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (2**50, 4, 6)}

@@ -28,12 +28,12 @@ def test_modes_that_are_missing_are_counted():
     data = Points("ring")
     data.setup()
     points, modes = data.splits.train
-    assert data.found(points)[:2] == (8, 8)
-    assert data.found(points)[2] > 0.99
-    assert data.found(points[modes < 3])[:2] == (3, 8)
+    assert data.mode_coverage(points)[:2] == (8, 8)
+    assert data.mode_coverage(points)[2] > 0.99
+    assert data.mode_coverage(points[modes < 3])[:2] == (3, 8)
     half = torch.cat([points[modes == 0], torch.full((int((modes == 0).sum()), 2), 0.5)])
-    assert data.found(half) == (1, 8, pytest.approx(0.5, abs=0.01))
-    assert Points("moons").found(points) is None
+    assert data.mode_coverage(half) == (1, 8, pytest.approx(0.5, abs=0.01))
+    assert Points("moons").mode_coverage(points) is None
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_a_spiral_is_equally_dense():
 def test_a_mode_counts_from_a_fifth_of_its_points():
     whole = torch.cat([centre.expand(100, 2) for centre in centres("ring")])
     for few, expected in ((30, 8), (10, 7)):
-        assert Points("ring").found(whole[: 700 + few])[0] == expected
+        assert Points("ring").mode_coverage(whole[: 700 + few])[0] == expected

@@ -3,7 +3,6 @@
 import gzip
 import time
 import tracemalloc
-from collections.abc import Callable
 from dataclasses import replace
 from email.message import Message
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 import torchvision.datasets
 
 from datamodules import sources
-from datamodules.sources import DATASETS, FILES, IdxDataset, load_idx_dataset, read_idx
+from datamodules.sources import DATASETS, FILES, load_idx_dataset, read_idx
 from runtime.errors import UserError
 from tests.datamodules.conftest import idx_bytes
 
@@ -33,7 +32,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_file_is_named_in_one_line(tmp_path: Path, case: str) -> None:
+def test_a_broken_file_is_named_in_one_line(tmp_path, case):
     name, data, message = BROKEN[case]
     path = tmp_path / name
     path.write_bytes(data)
@@ -43,7 +42,7 @@ def test_a_broken_file_is_named_in_one_line(tmp_path: Path, case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_more_of_a_file_is_unpacked_than_it_should_have(tmp_path: Path) -> None:
+def test_no_more_of_a_file_is_unpacked_than_it_should_have(tmp_path):
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(WHOLE + bytes(2**24)))
     tracemalloc.start()
@@ -55,9 +54,7 @@ def test_no_more_of_a_file_is_unpacked_than_it_should_have(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("key", DATASETS)
-def test_every_data_set_loads_from_a_folder_that_cannot_be_written(
-    tmp_path: Path, tiny: Callable[..., None], key: str, suffix: str
-) -> None:
+def test_every_data_set_loads_from_a_folder_that_cannot_be_written(tmp_path, tiny, key, suffix):
     raw = tmp_path / DATASETS[key].name / "raw"
     tiny(raw, suffix)
     raw.chmod(0o500)
@@ -69,9 +66,7 @@ def test_every_data_set_loads_from_a_folder_that_cannot_be_written(
     assert (train.inputs[:, 0, 0, 27] == 255).all()
 
 
-def test_unpacked_is_read_before_gz_before_the_system_folder(
-    tmp_path: Path, tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unpacked_is_read_before_gz_before_the_system_folder(tmp_path, tiny, monkeypatch):
     raw, system = tmp_path / "data" / "FashionMNIST" / "raw", tmp_path / "system"
     spec = replace(DATASETS["fashion"], system_folder=str(system))
     monkeypatch.setitem(DATASETS, "fashion", spec)
@@ -81,9 +76,7 @@ def test_unpacked_is_read_before_gz_before_the_system_folder(
         assert train.inputs[0, 0, 5, 5] == pixel
 
 
-def test_nothing_found_names_places_and_remedies_in_one_line(
-    tmp_path: Path, tiny: Callable[..., None]
-) -> None:
+def test_nothing_found_names_places_and_remedies_in_one_line(tmp_path, tiny):
     tiny(tmp_path / "FashionMNIST" / "raw")
     (tmp_path / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(UserError) as caught:
@@ -97,12 +90,12 @@ def test_nothing_found_names_places_and_remedies_in_one_line(
     assert "\n" not in message
 
 
-def test_offline_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+def test_offline_is_said_and_leaves_nothing(tmp_path):
     assert sources.download("mnist", tmp_path / "data") == "tests are offline"
     assert not (tmp_path / "data").exists()
 
 
-def test_a_server_that_answers_at_all_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_answers_at_all_can_be_reached(monkeypatch):
     monkeypatch.setattr(sources, "urlopen", Mock(side_effect=URLError("no route to host")))
     with pytest.raises(URLError, match="no route to host"):
         connect("http://localhost")
@@ -111,7 +104,7 @@ def test_a_server_that_answers_at_all_can_be_reached(monkeypatch: pytest.MonkeyP
     connect("http://localhost")
 
 
-def test_a_download_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_hangs_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "CONNECT_SECONDS", 0.1)
     monkeypatch.setattr(sources, "_connect", lambda url: time.sleep(60))
     start = time.monotonic()
@@ -119,9 +112,7 @@ def test_a_download_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     assert time.monotonic() - start < 30
 
 
-def test_a_download_is_found_and_a_failure_is_one_line(
-    tmp_path: Path, tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_is_found_and_a_failure_is_one_line(tmp_path, tiny, monkeypatch):
     class Fake(torchvision.datasets.MNIST):
         def __init__(self, root: Path, download: bool) -> None:
             if root == tmp_path / "broken":
@@ -136,6 +127,13 @@ def test_a_download_is_found_and_a_failure_is_one_line(
 
 
 @pytest.mark.parametrize("spec", DATASETS.values(), ids=DATASETS)
-def test_the_files_are_those_that_torchvision_downloads(spec: IdxDataset) -> None:
+def test_the_files_are_those_that_torchvision_downloads(spec):
     resources = getattr(torchvision.datasets, spec.name).resources
     assert tuple(name.removesuffix(".gz") for name, _ in resources) == FILES
+
+
+def test_what_is_known_of_the_data_sets():
+    assert sources.COUNTS == (60_000, 10_000)  # training and test images
+    assert {key: spec.mirrors for key, spec in DATASETS.items()} == {
+        "mnist": False, "fashion": True,
+    }  # fmt: skip

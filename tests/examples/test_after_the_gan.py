@@ -1,9 +1,5 @@
 """The comparison of models that draw images counts what they cost, and draws them side by side."""
 
-from pathlib import Path
-
-import pytest
-
 import cli
 import ladder
 from examples import after_the_gan as example
@@ -14,16 +10,14 @@ from tests.models.gans import small
 SMALL_FLOW = ["--model.network=UNet", "--model.network.widths=[4,8]", "--model.steps=3"]
 
 
-def test_a_flow_costs_evaluations_and_is_scored_by_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flow_costs_evaluations_and_is_scored_by_them(tmp_path, monkeypatch):
     place = f"--trainer.default_root_dir={tmp_path}"
     cli.main(["fit", "--model=Flow", *SMALL_FLOW, *DIGITS, *QUIET, "--trainer.max_steps=2", place])
     run = str(tmp_path / "flow" / "version_0")
     model = ladder.load(run)
     facts = example.facts(run, model)
     assert facts["evaluations"] == 5  # of Heun, two a step but one in the last
-    assert facts["weights"] == sum(values.numel() for values in model.sampler.parameters())
+    assert facts["weights"] == sum(values.numel() for values in model.eval_network.parameters())
     assert facts["frechet"] is None  # it was not tested
     monkeypatch.setattr(example, "SOLVERS", [("euler", 1), ("heun", 2)])
     monkeypatch.setattr(example, "SCORED", 100)
@@ -34,7 +28,7 @@ def test_a_flow_costs_evaluations_and_is_scored_by_them(
     assert [axes.get_title() for axes in panels] == [*example.DRAWN.values()]
 
 
-def test_a_row_has_ten_samples_of_each_model_of_its_class() -> None:
+def test_a_row_has_ten_samples_of_each_model_of_its_class():
     model = small(ConditionalGAN)
     picture = example.side_by_side([model, model])
     one = 10 * 29 + 1

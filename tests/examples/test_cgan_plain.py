@@ -1,6 +1,5 @@
 """The page of plain PyTorch has the losses of `configs/lecture/cgan.yaml`."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ COUNT = 4
 
 
 @pytest.fixture(scope="module")
-def pair() -> tuple[ConditionalGAN, nn.Module, nn.Module]:
+def pair():
     """The model of the config, and the page's networks with its weights, in float64."""
     config = yaml.safe_load((ROOT / "configs" / "lecture" / "cgan.yaml").read_text())["model"]
     config["init_args"] |= {"image_shape": [1, 28, 28], "num_classes": 10}
@@ -34,7 +33,7 @@ def pair() -> tuple[ConditionalGAN, nn.Module, nn.Module]:
     return model, *plain
 
 
-def test_both_losses_and_their_gradients_are_the_configs(pair: Any) -> None:
+def test_both_losses_and_their_gradients_are_the_configs(pair):
     model, generate, discriminate = pair
     torch.manual_seed(0)
     images, digits = torch.rand(COUNT, 1, 28, 28).double(), torch.tensor([3, 1, 4, 1])
@@ -63,7 +62,7 @@ def compare(ours: torch.Tensor, theirs: torch.Tensor, mine: nn.Module, its: nn.M
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
 
 
-def test_the_optimizer_and_the_settings_are_the_configs(pair: Any) -> None:
+def test_the_optimizer_and_the_settings_are_the_configs(pair):
     model, generate, _ = pair
     (expected,) = model.factories["generator"](model.generator.parameters()).param_groups
     (found,) = cgan_plain.make_optimizer(generate).param_groups
@@ -71,7 +70,7 @@ def test_the_optimizer_and_the_settings_are_the_configs(pair: Any) -> None:
     assert (model.latent_dim, model.latent, model.pretrain_epochs) == (100, "uniform", 5)
 
 
-def test_the_page_trains_and_draws_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_trains_and_draws_a_grid(tmp_path, monkeypatch):
     monkeypatch.setattr(cgan_plain, "BATCH_SIZE", 2)
     images = torch.randint(256, (2, 28, 28), dtype=torch.uint8)
     generate = cgan_plain.train(images, torch.tensor([1, 2]), 1, 1, tmp_path)

@@ -8,7 +8,7 @@ from examples.iris_cross_validation import IrisFold, network_accuracy, sklearn_a
 from tests.conftest import ROOT
 
 
-def test_one_fold_of_each_method_is_scored_on_the_same_flowers() -> None:
+def test_one_fold_of_each_method_is_scored_on_the_same_flowers():
     config = yaml.safe_load((ROOT / "configs/iris.yaml").read_text())
     config["trainer"]["max_epochs"] = 10
     assert network_accuracy(config, repeat=0, fold=0) > 0.8
@@ -18,7 +18,7 @@ def test_one_fold_of_each_method_is_scored_on_the_same_flowers() -> None:
     assert abs(share * 30 - round(share * 30)) < 1e-9
 
 
-def test_folds_partition_the_flowers_by_species() -> None:
+def test_folds_partition_the_flowers_by_species():
     species = np.repeat(range(3), 50)
     tested = [IrisFold(0, fold).rows(species)[1] for fold in range(5)]
     assert all(np.bincount(species[rows]).tolist() == [10, 10, 10] for rows in tested)

@@ -1,7 +1,5 @@
 """Stacked images: their modes, their balance, their images, and a run of a few steps."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -13,7 +11,7 @@ from tests.test_cli import run
 
 
 @pytest.fixture(autouse=True)
-def _few_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_stacks(monkeypatch):
     monkeypatch.setattr("examples.stacked_mnist.data.NUM_EVAL", 1000)
 
 
@@ -22,7 +20,6 @@ CONFIG = "--config=examples/stacked_mnist/config.yaml"
 
 def splits_of(data: Images) -> Splits:
     data.setup()
-    assert data.splits is not None
     return data.splits
 
 
@@ -39,7 +36,7 @@ def numbered(copies: int = 1) -> Split:
 
 
 @pytest.mark.parametrize("balanced", [True, False])
-def test_a_mode_names_the_classes_of_red_green_and_blue(balanced: bool) -> None:
+def test_a_mode_names_the_classes_of_red_green_and_blue(balanced):
     images, modes = make_stacks(numbered(), 2000, (0, 0), balanced)
     assert (images.shape, images.dtype) == ((2000, 3, 2, 2), torch.uint8)
     red, green, blue = images[:, :, 1, 0].long().T
@@ -50,7 +47,7 @@ def test_a_mode_names_the_classes_of_red_green_and_blue(balanced: bool) -> None:
     assert balanced or torch.equal(few.targets, modes[:1000])
 
 
-def test_a_perfect_sampler_reaches_all_modes_and_the_divergence_of_chance() -> None:
+def test_a_perfect_sampler_reaches_all_modes_and_the_divergence_of_chance():
     """It is chi-squared with 999 degrees of freedom, over 52,000: 0.0192, deviation 0.0009."""
     drawn = make_stacks(numbered(), 26_000, (0, 0)).targets.bincount(minlength=1000)
     real = make_stacks(numbered(), 5000, (0, 2), balanced=True).targets.bincount(minlength=1000)
@@ -59,14 +56,13 @@ def test_a_perfect_sampler_reaches_all_modes_and_the_divergence_of_chance() -> N
     assert found.kl == pytest.approx(999 / 52_000, abs=0.004)
 
 
-def test_a_judge_of_grey_images_sees_the_modes_of_stacks_of_one_split_each() -> None:
+def test_a_judge_of_grey_images_sees_the_modes_of_stacks_of_one_split_each():
     data = StackedImages("digits", num_train=500)
     stacked, grey = splits_of(data), splits_of(Images("digits"))
     assert (data.judge, data.channel_judge, data.num_classes) == (None, "digits", None)
     parts = [channels(split) for split in stacked if split]
     assert [len(split.targets) for split in stacked if split] == [500, 1000, 1000]
     for part, split in zip(parts, grey, strict=True):
-        assert split is not None
         assert part <= channels(split)
     assert parts[0].isdisjoint(parts[1] | parts[2])
     counts = count_modes(load_judge("digits"), stacked.train.inputs)
@@ -75,9 +71,7 @@ def test_a_judge_of_grey_images_sees_the_modes_of_stacks_of_one_split_each() -> 
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_config_trains_and_counts_modes(
-    in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_config_trains_and_counts_modes(in_root, tmp_path, capsys):
     few = ["--data.dataset=digits", "--data.num_train=100", "--data.batch_size=8"]
     root = f"--trainer.default_root_dir={tmp_path}"
     quiet = ["--trainer.limit_val_batches=0", "--trainer.max_steps=2"]

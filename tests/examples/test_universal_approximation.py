@@ -12,7 +12,7 @@ from examples.universal_approximation import (
 )
 
 
-def test_levenberg_marquardt_solves_a_linear_problem_at_once() -> None:
+def test_levenberg_marquardt_solves_a_linear_problem_at_once():
     torch.manual_seed(0)
     points = torch.randn(40, 2, dtype=torch.float64)
     values = points @ torch.tensor([[2.0], [-3.0]], dtype=torch.float64) + 0.5
@@ -27,7 +27,7 @@ def split(function: str, count: int) -> tuple[Tensor, Tensor]:
     return data.splits.train, data.splits.test
 
 
-def test_approximation_leaves_the_global_generator_alone() -> None:
+def test_approximation_leaves_the_global_generator_alone():
     train, test = split("sin(x)", 64)
     state = torch.get_rng_state()
     first = approximation_error(3, train, test, steps=5)
@@ -38,7 +38,7 @@ def test_approximation_leaves_the_global_generator_alone() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("function", ["abs(x)", "x * sin(3 * x)"])
-def test_error_falls_with_the_number_of_units(function: str) -> None:
+def test_error_falls_with_the_number_of_units(function):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small matrices, which more threads only slow down
     train, test = split(function, 512)
@@ -50,7 +50,7 @@ def test_error_falls_with_the_number_of_units(function: str) -> None:
     assert errors[-1] < errors[0] / 30
 
 
-def test_errors_against_width_are_joined_at_their_medians() -> None:
+def test_errors_against_width_are_joined_at_their_medians():
     axes = draw_error_against_width([4, 2, 2, 2], [0.1, 0.9, 0.3, 0.5]).axes[0]
     points, line = axes.lines
     assert len(points.get_xdata()) == 4

@@ -1,6 +1,5 @@
 """Marks the tests of this folder, and makes the runs to which they compare."""
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def uninterrupted(tmp_path_factory):
     """Returns the root of a run without faults, by kind, options and processes."""
 
     @cache

@@ -12,7 +12,6 @@ import pickle
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,118 +21,8 @@ SECTOR = 512  # bytes that a disk writes whole or not at all
 ALL_ORDERS = 3  # operations in a folder, up to which all orders of all subsets are tried
 IGNORED = ("events.", "hparams.", ".lock")  # starts of names: TensorBoard's, and empty
 
-Tree = dict[str, bytes | Path | None]  # of a folder: data of a file, target of a link; None: folder
-
-
-class Operation(NamedTuple):
-    """What happened to a node, which is a file, a link or a folder."""
-
-    kind: str  # name, gone, move, data, sync, mark or begin: what was before is on the disk
-    folder: int = 0
-    name: str = ""
-    node: int = -1
-    value: Any = None
-
-
-# -- recording ------------------------------------------------------------------------------------
-
-
-class Recorder:
-    """Writes each operation below a folder of this process to a log; the folder itself is node 0.
-
-    It looks at the whole folder before and after each call of the system that changes names or
-    flushes, so it also sees what compiled libraries write.
-    """
-
-    def __init__(self, root: Path, log: Path, saving: "Saving") -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        self.root, self.log, self.saving = str(root), log.open("wb"), saving
-        self.nodes = {os.stat(root).st_ino: 0}
-        self.names = {self.root: 0}
-        self.data: dict[int, bytes] = {}
-        self.count = 0
-
-    def install(self) -> None:
-        self.look()
-        for node in self.nodes.values():
-            self.write("sync", 0, "", node)
-        self.write("begin")
-        for name in ("symlink", "link", "mkdir", "unlink", "remove", "rmdir", "truncate"):
-            self._wrap(os, name, lambda *_: self.look())
-        self._wrap(os, "fsync", self._flushed)
-        for name in ("rename", "replace"):
-            self._wrap(os, name, self._moved)
-        self._wrap(*self.saving[:2], self._saved)
-
-    def _wrap(self, owner: Any, name: str, then: Callable[..., object]) -> None:
-        real = getattr(owner, name)
-
-        def called(*args: Any, **kwargs: Any) -> Any:
-            self.look()
-            result = real(*args, **kwargs)
-            then(*args)
-            return result
-
-        setattr(owner, name, called)
-
-    def write(self, *operation: Any) -> None:
-        pickle.dump(Operation(*operation), self.log)
-        self.log.flush()
-
-    def look(self) -> None:
-        """Records new names, new data and names that are gone."""
-        found: set[str] = {self.root}
-        for folder, folders, files in os.walk(self.root):
-            for name in (*folders, *files):
-                if not name.startswith(IGNORED):
-                    found.add(path := f"{folder}/{name}")
-                    self._look_at(path)
-        for path in [path for path in self.names if path not in found]:
-            self.write("gone", *self._place(path))
-            self._forget(path)
-
-    def _look_at(self, path: str) -> None:
-        number = os.lstat(path).st_ino
-        if (node := self.nodes.get(number, -1)) < 0 or self.names.get(path) != node:
-            if node < 0:
-                self.count += 1
-                node = self.nodes[number] = self.count
-            self._forget(path)
-            self.names[path] = node
-            folder, link = os.path.isdir(path), os.path.islink(path)
-            value = os.readlink(path) if link else "folder" if folder else "file"
-            self.write("name", *self._place(path), node, Path(value) if link else value)
-        if os.path.isfile(path) and not os.path.islink(path):
-            data = Path(path).read_bytes()
-            if data != self.data.get(node, b""):
-                self.data[node] = data
-                self.write("data", 0, "", node, data)
-
-    def _place(self, path: str) -> tuple[int, str]:
-        folder, name = os.path.split(path)
-        return self.names.get(folder, -1), name
-
-    def _forget(self, path: str) -> None:
-        node = self.names.pop(path, None)
-        if node not in self.names.values():  # the system may give its number to another
-            self.nodes = {number: known for number, known in self.nodes.items() if known != node}
-
-    def _flushed(self, descriptor: int) -> None:
-        if (node := self.nodes.get(os.fstat(descriptor).st_ino)) is not None:
-            self.write("sync", 0, "", node)
-
-    def _moved(self, source: Any, target: Any) -> None:
-        old, new = (os.path.abspath(os.fspath(path)) for path in (source, target))
-        if old in self.names:
-            node = self.names.pop(old)
-            self._forget(new)
-            self.names[new] = node
-            self.write("move", *self._place(old), node, self._place(new))
-        self.look()
-
-    def _saved(self, *args: Any) -> None:
-        if count := self.saving[2](*args):
-            self.write("mark", 0, "", -1, count)
+Content = bytes | Path | None  # of a file, a link's target; None: a folder
+Tree = dict[str, Content]
 
 
 def step_in(_: Any, checkpoint: dict[str, Any], *__: Any) -> int:
@@ -147,68 +36,136 @@ CHECKPOINT: Saving = (AtomicCheckpointIO, "save_checkpoint", step_in)
 
 
 def record(root: Path, log: Path, saving: Saving = CHECKPOINT) -> None:
-    """Records from now on what this process does below a folder."""
-    Recorder(root, log, saving).install()
+    """Records from now on what this process does below a folder.
+
+    It looks at the whole folder before and after each call of the system that changes names or
+    flushes, so it also sees what compiled libraries write.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    stream, known = log.open("wb"), dict[bytes, bytes]()
+    pickler = pickle.Pickler(stream)  # writes an object once, and refers to it after that
+
+    def write(kind: str, value: Any) -> None:
+        pickler.dump((kind, value))
+        stream.flush()
+
+    def look() -> dict[str, tuple[int, Content]]:
+        """Returns the inode and the content of each path."""
+        found = {}
+        for folder, folders, files in os.walk(root):
+            for path in (Path(folder, name) for name in (*folders, *files)):
+                if not path.name.startswith(IGNORED):
+                    found[str(path.relative_to(root))] = (path.lstat().st_ino, content_of(path))
+        return found
+
+    def content_of(path: Path) -> Content:
+        if path.is_symlink():
+            return Path(os.readlink(path))
+        return None if path.is_dir() else known.setdefault(data := path.read_bytes(), data)
+
+    def wrap(owner: Any, name: str, then: Callable[..., object] = lambda *_: None) -> None:
+        real = getattr(owner, name)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            write("look", look())
+            result = real(*args, **kwargs)
+            write("look", look())
+            then(*args)
+            return result
+
+        setattr(owner, name, called)
+
+    write("begin", (root.stat().st_ino, look()))
+    for name in ("symlink", "link", "mkdir", "unlink", "remove", "rmdir", "truncate"):
+        wrap(os, name)
+    for name in ("rename", "replace"):
+        wrap(os, name)
+    wrap(os, "fsync", lambda descriptor: write("sync", os.fstat(descriptor).st_ino))
+    wrap(*saving[:2], lambda *args: write("mark", saving[2](*args)))
 
 
-def read(log: Path) -> list[Operation]:
-    """Reads a log."""
-    operations = []
-    with log.open("rb") as file:
-        while True:
-            try:
-                operations.append(pickle.load(file))
-            except EOFError:
-                return operations
-
-
-# -- replaying ------------------------------------------------------------------------------------
-
-
-@dataclass
 class Disk:
-    """What certainly is on a disk, and what may be.
+    """What certainly is on a disk, and what may be. A node is a file, a link or the folder 0.
 
     Attributes:
         names: Of each folder, the names that are certainly in it, and their nodes.
         pending: Of each folder, changes of names since it was flushed: name and node, None: gone.
         data: Of each file, what is certainly in it.
         newer: Of each file, its content, if that is not flushed.
-        kinds: Of each node, `file`, `folder` or a link's target.
         saved: The count of the last saving that is complete.
     """
 
-    names: dict[int, dict[str, int]] = field(default_factory=lambda: {0: {}})
-    pending: dict[int, list[dict[str, int | None]]] = field(default_factory=lambda: {0: []})
-    data: dict[int, bytes] = field(default_factory=dict)
-    newer: dict[int, bytes] = field(default_factory=dict)
-    kinds: dict[int, Any] = field(default_factory=lambda: {0: "folder"})
-    saved: int = 0
+    def __init__(self) -> None:
+        self.names: dict[int, dict[str, int]] = {0: {}}
+        self.pending: dict[int, list[dict[str, int | None]]] = {0: []}
+        self.data: dict[int, bytes] = {}
+        self.newer: dict[int, bytes] = {}
+        self.saved = 0
+        self.others: dict[int, Path | None] = {0: None}  # nodes that are links or folders
+        self.seen: dict[tuple[int, str], int] = {}  # nodes by folder and name, as last looked at
+        self.nodes: dict[int, int] = {}  # by inode, while it is in use
+        self.count = 0
 
-    def apply(self, operation: Operation) -> None:
-        kind, folder, name, node, value = operation
-        if kind == "name":
-            self.pending[folder].append({name: node})
-            self.kinds[node] = value
-            self.data.setdefault(node, b"")
-            self.names.setdefault(node, {})
-            self.pending.setdefault(node, [])
-        elif kind == "gone":
-            self.pending[folder].append({name: None})
-        elif kind == "move" and value[0] == folder:
-            self.pending[folder].append({name: None, value[1]: node})
-        elif kind == "move":
-            self.pending[folder].append({name: None})
-            self.pending[value[0]].append({value[1]: node})
-        elif kind == "data":
-            self.newer[node] = value
-        elif kind == "sync" and self.kinds[node] == "folder":
+    def apply(self, kind: str, value: Any) -> None:
+        if kind == "begin":  # what was before is on the disk
+            root, value = value
+            self.nodes[root] = 0
+        if kind in ("begin", "look"):
+            self._look(value)
+        elif kind == "sync" and value in self.nodes:
+            self._flush(self.nodes[value])
+        elif kind == "mark":
+            self.saved = value or self.saved
+        if kind == "begin":
+            for node in self.nodes.values():
+                self._flush(node)
+
+    def _flush(self, node: int) -> None:
+        if node in self.pending:
             self.names[node] = self._names_after(node, self.pending[node])
             self.pending[node] = []
-        elif kind == "sync" and node in self.newer:
+        elif node in self.newer:
             self.data[node] = self.newer.pop(node)
-        elif kind == "mark":
-            self.saved = value
+
+    def _look(self, found: dict[str, tuple[int, Content]]) -> None:
+        """Adds changes of names and data since the last look."""
+        inodes = {inode for inode, _ in found.values()}
+        self.nodes = {k: node for k, node in self.nodes.items() if k in inodes or node == 0}
+        places: dict[str, int] = {"": 0}
+        now: dict[tuple[int, str], int] = {}
+        for path, (inode, content) in found.items():  # a folder comes before what is in it
+            node = places[path] = self._node(inode, content)
+            now[places[path.rpartition("/")[0]], path.rpartition("/")[2]] = node
+        left = {place: node for place, node in self.seen.items() if place not in now}
+        for (folder, name), node in now.items():
+            if self.seen.get((folder, name)) != node:
+                change: dict[str, int | None] = {name: node}
+                for place in [place for place in left if left[place] == node]:  # it was renamed
+                    del left[place]
+                    if place[0] == folder:  # at once
+                        change = {place[1]: None, name: node}
+                    else:
+                        self.pending[place[0]].append({place[1]: None})
+                self.pending[folder].append(change)
+        for folder, name in left:
+            self.pending[folder].append({name: None})
+        self.seen = now
+
+    def _node(self, inode: int, content: Content) -> int:
+        """Returns the node of an inode, a new one if it was not in use, with this content."""
+        if inode not in self.nodes:
+            self.count += 1
+            node = self.nodes[inode] = self.count
+            if isinstance(content, bytes):
+                self.data[node] = b""
+            else:
+                self.others[node] = content
+            if content is None:
+                self.names[node], self.pending[node] = {}, []
+        node = self.nodes[inode]
+        if isinstance(content, bytes) and content != self.newer.get(node, self.data[node]):
+            self.newer[node] = content
+        return node
 
     def _names_after(self, folder: int, changes: Any) -> dict[str, int]:
         names = self.names[folder] | {k: v for change in changes for k, v in change.items()}
@@ -264,12 +221,9 @@ class Disk:
 
         def add(folder: int, path: str) -> None:
             for name, node in names[folder].items():
-                kind, place = self.kinds[node], f"{path}{name}"
-                tree[place] = None if kind == "folder" else kind
-                if kind == "folder":
-                    add(node, f"{place}/")
-                elif kind == "file":
-                    tree[place] = data[node]
+                tree[path + name] = data[node] if node in data else self.others[node]
+                if node in names:
+                    add(node, f"{path}{name}/")
 
         add(0, "")
         return tree
@@ -282,27 +236,34 @@ class Cut(NamedTuple):
     saved: int  # the count of the last saving that had been complete
 
 
+def replay(log: Path) -> Iterator[Disk]:
+    """Yields the disk after each recorded event that may have changed it."""
+    disk, last = Disk(), None
+    with log.open("rb") as file:
+        unpickler = pickle.Unpickler(file)
+        while True:
+            try:
+                event = unpickler.load()
+            except EOFError:
+                return
+            if event != last:
+                disk.apply(*event)
+                yield disk
+            last = event
+
+
 def cuts(log: Path, limit: int, seed: int = 0) -> list[Cut]:
     """Returns different states, at most so many for each moment of a recorded process."""
-    disk, chance = Disk(), random.Random(seed)
-    found: dict[Any, Cut] = {}
-    operations = read(log)
-    begin = [operation.kind for operation in operations].index("begin")
-    for number, operation in enumerate(operations):
-        disk.apply(operation)
-        for tree in disk.states(chance, limit) if number >= begin else ():
+    chance, found = random.Random(seed), dict[Any, Cut]()
+    for disk in replay(log):
+        for tree in disk.states(chance, limit):
             found.setdefault((frozenset(tree.items()), disk.saved), Cut(tree, disk.saved))
     return [*found.values()]
 
 
 def flushed_in(log: Path) -> set[bytes]:
     """Returns the contents of files that were on the disk at some time."""
-    disk, found = Disk(), set[bytes]()
-    for operation in read(log):
-        disk.apply(operation)
-        if operation.kind == "sync":
-            found.add(disk.data.get(operation.node, b""))
-    return found
+    return {data for disk in replay(log) for data in disk.data.values()}
 
 
 class Store:

@@ -20,15 +20,13 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.cli import OptimizerCallable
 
-from callbacks import FiniteLoss
+from callbacks import EpochCheckpoint, StepMonitor
 from models import ImageClassifier
-from models.averaging import Averaging
 from models.gan.penalties import Penalties
 from models.networks import FeedForward
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from runtime import signals
-from runtime.checkpoints import EpochCheckpoint
-from runtime.preemption import TRY_AGAIN, Preemption
+from runtime.preemption import SAVED_EXIT_CODE, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 from tests import ranks
@@ -119,7 +117,7 @@ def fit(kind: Callable[[], Any], part: Part, root: Path) -> None:
         max_steps=part.stop if part.way == "max_steps" else -1,
         enable_progress_bar=False, enable_model_summary=False,
         callbacks=[
-            RunFolder(root, "elastic", resumed), FiniteLoss(), Record(root, part),
+            RunFolder(root, "elastic", resumed), StepMonitor(), Record(root, part),
             EpochCheckpoint(min_steps=0), Preemption(limit),
         ],
     )  # fmt: skip
@@ -140,7 +138,7 @@ class Run:
         started = ranks.start(part.processes, lambda: fit(kind, part, self.root), self.root)
         codes = ranks.end(started, 150)
         told = part.way not in ("", "max_steps") and self.checkpoint["global_step"] < STEPS
-        expected = [TRY_AGAIN if told else 0] + [0] * (part.processes - 1)
+        expected = [SAVED_EXIT_CODE if told else 0] + [0] * (part.processes - 1)
         assert codes == expected, (part, codes, (self.root / "0.log").read_text()[-3000:])
         files = [self.root / f"rows.{rank}" for rank in range(part.processes)]
         for shares in zip(*(file.read_text().splitlines() for file in files), strict=True):
@@ -201,7 +199,7 @@ def difference(one: Any, other: Any) -> float:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], Any]], Run]:
+def whole(tmp_path_factory):
     """The run of each kind in one process, without a stop."""
     runs: dict[Callable[[], Any], Run] = {}
 
@@ -216,9 +214,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], An
 
 @pytest.mark.ddp
 @pytest.mark.parametrize("seed", range(rounds(full=20, short=3)))
-def test_a_run_goes_on_with_another_number_of_processes(
-    seed: int, tmp_path: Path, whole: Callable[[Callable[[], Any]], Run]
-) -> None:
+def test_a_run_goes_on_with_another_number_of_processes(seed, tmp_path, whole):
     kind, parts, run = KINDS[seed % len(KINDS)], draw(seed), Run(tmp_path)
     print(kind.__name__, *parts)
     for part in parts:

@@ -1,9 +1,11 @@
-"""A run that is killed again and again ends as one that was never killed.
+"""A run that is killed, stopped or refused again and again ends as one that was not.
 
-Each chain is one run, killed at a moment of each kind in turn and resumed after it.
+Each chain or sequence is one run, which meets a fault at a moment of each kind in turn and is
+resumed after it.
 """
 
 import csv
+import errno
 import os
 import random
 import signal
@@ -19,12 +21,14 @@ import torch
 
 from callbacks import quality, samples
 from callbacks.evaluation import Evaluation
+from models.base import Module
 from runtime import checkpoints
-from runtime.checkpoints import AtomicCheckpointIO
+from runtime.checkpoints import AtomicCheckpointIO, newest, problem_of
 from runtime.errors import LOST_PROCESS
+from runtime.preemption import SAVED_EXIT_CODE
 from tests import ranks
 from tests.faults import runs
-from tests.faults.runs import Fault, at_batch, before, kill, on_write, rounds
+from tests.faults.runs import Fault, at_batch, before, kill, on_write, raising, rounds
 
 
 def at_rename(part: str, count: int, after: bool = False) -> None:
@@ -41,7 +45,7 @@ def at_rename(part: str, count: int, after: bool = False) -> None:
             kill()
         return result
 
-    Path.replace = replace  # type: ignore[method-assign, assignment]
+    Path.replace = replace
 
 
 def tear(name: str, count: int = 1, share: float = 0.5) -> None:
@@ -78,7 +82,7 @@ def within_checkpoint(count: int) -> None:
 MOMENTS: dict[str, dict[str, Callable[[int], None]]] = {
     "both": {
         "training": lambda n: at_batch(3 * n, kill),
-        "validation": lambda n: before(Evaluation, "on_validation_batch_end", n),
+        "validation": lambda n: before(Module, "on_validation_batch_end", n),
         "half a checkpoint": within_checkpoint,
         "before a checkpoint's rename": lambda n: at_rename("epoch=", n),
         "after a checkpoint's rename": lambda n: at_rename("epoch=", n, after=True),
@@ -92,9 +96,9 @@ MOMENTS: dict[str, dict[str, Callable[[int], None]]] = {
         "rewriting metrics.csv": lambda n: before(csv.DictWriter, "writeheader", 2),
     },
     "GAN": {
-        "samples": lambda n: before(samples, "sample", n),
+        "samples": lambda n: before(samples, "generate", n),
         "a picture": lambda n: at_rename("samples.png", n),
-        "quality scores": lambda n: before(quality, "evaluate", n),
+        "quality scores": lambda n: before(quality, "compute_report", n),
         "half a picture": lambda n: tear(".png", n),
     },
     "classifier": {
@@ -105,13 +109,10 @@ MOMENTS: dict[str, dict[str, Callable[[int], None]]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "processes"), [("GAN", 2), ("classifier", 1)])
-def test_killed_at_any_moment(
-    kind: str, processes: int, tmp_path: Path, uninterrupted: Callable[..., Path]
-) -> None:
+def test_killed_at_any_moment(tmp_path, uninterrupted):
     """Half of the kills come from outside at random, the others at chosen moments."""
-    whole, chance, left = uninterrupted(kind, processes=processes), random.Random(0), list[str]()
-    moments = MOMENTS["both"] | MOMENTS[kind]
+    whole, chance, left = uninterrupted("GAN", processes=2), random.Random(0), list[str]()
+    moments = MOMENTS["both"] | MOMENTS["GAN"]
     for chain in range(rounds(full=10, short=1)):
         root = tmp_path / str(chain)
         for link in range(rounds(full=10, short=4)):
@@ -119,11 +120,10 @@ def test_killed_at_any_moment(
             if link % 2:
                 left = left or chance.sample([*moments], len(moments))
                 fault, delay = partial(moments[left.pop()], chance.randint(1, 3)), runs.PATIENCE
-            started = runs.start(root, kind, fault=fault, processes=processes)
-            if not killed(started, delay):
+            if not killed(runs.start(root, "GAN", fault=fault, processes=2), delay):
                 break  # it had ended before
             runs.check_whole(root)
-        runs.finish(runs.start(root, kind, processes=processes), root)
+        runs.finish(runs.start(root, "GAN", processes=2), root)
         runs.check_equal(root, whole)
 
 
@@ -154,8 +154,8 @@ def errors(root: Path) -> list[str]:
 @pytest.mark.ddp
 @pytest.mark.parametrize(("kind", "victim"), [("GAN", 0), ("classifier", 1)])
 def test_a_killed_rank_ends_the_other_and_the_run_goes_on_to_the_bit(
-    kind: str, victim: int, tmp_path: Path, uninterrupted: Callable[..., Path]
-) -> None:
+    kind, victim, tmp_path, uninterrupted
+):
     chance = random.Random(victim)
     for number in range(rounds(full=10, short=1)):
         root, step = tmp_path / str(number), chance.randrange(5, runs.STEPS - 2)
@@ -171,7 +171,7 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on_to_the_bit(
 
 
 @pytest.mark.ddp
-def test_a_mistake_that_rank_zero_alone_sees_ends_both(tmp_path: Path) -> None:
+def test_a_mistake_that_rank_zero_alone_sees_ends_both(tmp_path):
     place = f"--trainer.default_root_dir={tmp_path}/0.log/runs"
     assert ranks.end(runs.start(tmp_path, "classifier", place, processes=2), 120) == [2, 2]
     (error,) = set(errors(tmp_path))
@@ -179,7 +179,7 @@ def test_a_mistake_that_rank_zero_alone_sees_ends_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.ddp
-def test_a_defect_on_one_rank_shows_where_it_is(tmp_path: Path) -> None:
+def test_a_defect_on_one_rank_shows_where_it_is(tmp_path):
     def defect() -> None:
         raise RuntimeError("a defect of the user's own")
 
@@ -189,3 +189,69 @@ def test_a_defect_on_one_rank_shows_where_it_is(tmp_path: Path) -> None:
     assert errors(tmp_path) == [LOST_PROCESS]
     assert "a defect of the user's own" in logs_of(tmp_path)[1]
     assert "Traceback" in logs_of(tmp_path)[1]
+
+
+# -- faults of all kinds, one after another -------------------------------------------------------
+
+KIND = "classifier"
+EPOCHS = "--trainer.max_epochs=16"  # of four batches
+
+
+def told(signum: int) -> Fault:
+    return lambda: os.kill(os.getpid(), signum)
+
+
+IN_THE_RUN: dict[str, Callable[[int], object]] = {
+    **{f"killed: {name}": moment for name, moment in (MOMENTS["both"] | MOMENTS[KIND]).items()},
+    "killed: in a step": lambda n: before(Module, "on_train_batch_start", 2 * n, kill),
+    "SIGTERM": lambda n: at_batch(2 * n, told(signal.SIGTERM)),
+    "SIGUSR1": lambda n: at_batch(2 * n, told(signal.SIGUSR1)),
+    "Ctrl-C": lambda n: at_batch(2 * n, told(signal.SIGINT)),
+    "full disk: checkpoint": lambda n: before(torch, "save", n, raising(errno.ENOSPC)),
+    "EIO: checkpoint": lambda n: before(torch, "save", n, raising(errno.EIO)),
+    "EIO: metrics.csv": lambda n: on_write("metrics.csv", raising(errno.EIO), n),
+    "EDQUOT: config.yaml": lambda n: on_write("config", raising(errno.EDQUOT)),
+    "out of memory": lambda n: before(
+        Evaluation, "on_validation_batch_end", n, lambda: torch.empty(10**15)
+    ),
+}
+
+
+def damage(root: Path, count: int, change: Callable[[Path, int], object]) -> None:
+    """Damages the newest checkpoint of a run that has an older one."""
+    found = newest(root)
+    others = [p for p in root.glob("run/*/checkpoints/epoch=*") if not problem_of(p)]
+    if found is not None and len(others) > 1:
+        change(found.resolve(), found.stat().st_size * count // 4)
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+BETWEEN_RUNS: dict[str, Callable[[Path, int], object]] = {
+    "half a checkpoint": lambda root, n: damage(root, n, os.truncate),
+    "a wrong bit in a checkpoint": lambda root, n: damage(root, n, flip),
+}
+
+
+@pytest.mark.parametrize("seed", range(rounds(full=200, short=5)))
+def test_random_faults_lose_nothing(seed, tmp_path, uninterrupted):
+    """Ten faults in turn, and the run to its end. If it fails, the sequence is shown."""
+    chance = random.Random(seed)
+    names = [*IN_THE_RUN, *BETWEEN_RUNS]
+    steps = [(chance.choice(names), chance.randint(1, 3)) for _ in range(10)]
+    print(*steps, sep="\n")
+    for name, count in steps:
+        if name in BETWEEN_RUNS:
+            BETWEEN_RUNS[name](tmp_path, count)
+            continue
+        fault = partial(IN_THE_RUN[name], count)
+        (code,) = ranks.end(runs.start(tmp_path, KIND, EPOCHS, fault=fault), runs.PATIENCE)
+        log = (tmp_path / "0.log").read_text()
+        assert code in (0, 1, SAVED_EXIT_CODE, -signal.SIGKILL), (name, code, log[-3000:])
+        assert "Traceback" not in log, name
+    runs.finish(runs.start(tmp_path, KIND, EPOCHS), tmp_path)
+    runs.check_equal(tmp_path, uninterrupted(KIND, EPOCHS), spare=1)

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from commands import sweep
-from commands.runs import logged_by
 from datamodules.image_files import decode
+from results import Run
 from runtime import checkpoints
 from runtime.errors import UserError
 from runtime.loggers import RunCSVLogger
@@ -54,9 +54,7 @@ def quick_load() -> Callable[..., Any]:
     ("kind", "kept", "least"),
     [("GAN", 2, rounds(full=10_000, short=150)), ("classifier", 1, rounds(full=1000, short=70))],
 )
-def test_a_run_after_a_power_cut(
-    kind: str, kept: int, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_after_a_power_cut(kind, kept, least, tmp_path, monkeypatch):
     root, whole, log = tmp_path / "root", tmp_path / "whole", tmp_path / "log"
     keep, store = f"--checkpoint.keep_last={kept}", Store(tmp_path / "store")
     fault = partial(power.record, root, log)
@@ -96,14 +94,14 @@ def check_whole(tree: Tree, flushed: set[bytes]) -> None:
 def check_run(cut: Cut, root: Path, rows: Rows) -> None:
     """Checks the checkpoint from which a run goes on, and the rows before it."""
     found = newest(root)
-    step = checkpoints.step_of(found) or 0
+    step = checkpoints.saved_step(found) or 0
     assert step >= cut.saved, f"the checkpoint of step {cut.saved} is lost: {sorted(cut.tree)}"
     if found is None:
         return
     assert (root / RUN / "config.yaml").exists()
     if (last := found.with_name("last.ckpt")).is_symlink():
         assert last.exists(), f"last.ckpt leads nowhere: {sorted(cut.tree)}"
-    check_rows(logged_by(root / RUN).to_dict("records"), rows)  # tools change nothing
+    check_rows(Run(root / RUN).curves().to_dict("records"), rows)  # tools change nothing
     RunCSVLogger(root / RUN).forget_after(step)
     ours = rows_of(root / RUN / "metrics.csv")
     check_rows(ours, rows)
@@ -135,7 +133,7 @@ def numbers(row: dict[str, Any]) -> dict[str, float]:
 # -- tools ----------------------------------------------------------------------------------------
 
 
-def test_samples_after_a_power_cut(tmp_path: Path, uninterrupted: Callable[..., Path]) -> None:
+def test_samples_after_a_power_cut(tmp_path, uninterrupted):
     root, log, store = tmp_path / "root", tmp_path / "log", Store(tmp_path / "store")
     left = tmp_path / "left"
     run, flushed = str(runs.folder_of(uninterrupted("GAN"))), set[bytes]()
@@ -154,7 +152,7 @@ def test_samples_after_a_power_cut(tmp_path: Path, uninterrupted: Callable[..., 
                     assert len(arrays["images"]) == 4
 
 
-def test_the_image_cache_after_a_power_cut(tmp_path: Path) -> None:
+def test_the_image_cache_after_a_power_cut(tmp_path):
     root, log, store = tmp_path / "root", tmp_path / "log", Store(tmp_path / "store")
     root.mkdir()
     images = [root / f"{i}.png" for i in range(4)]
@@ -184,7 +182,7 @@ def test_the_image_cache_after_a_power_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.extras
-def test_a_search_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_after_a_power_cut(tmp_path, monkeypatch):
     optuna = pytest.importorskip("optuna")
     root, log, store = tmp_path / "root", tmp_path / "log", Store(tmp_path / "store")
     config, space = tmp_path / "some.yaml", tmp_path / "space.yaml"
@@ -192,7 +190,7 @@ def test_a_search_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     space.write_text(SPACE)
 
     def prepare() -> None:
-        sweep.CLI, sweep.PAUSE = FAKE, 0.05
+        sweep.CLI, sweep.POLL_SECONDS = FAKE, 0.05
         power.record(root, log, (optuna.Study, "tell", lambda _, trial, *__: trial.number + 1))
 
     args = ["sweep", f"--config={config}", f"--space={space}", f"--trials={TRIALS}"]
@@ -218,7 +216,7 @@ def test_a_search_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         same = [row["x"] == value for row, value in zip(expected, values, strict=True)]
         assert same.count(False) <= 1, values  # chosen again, because not all was on the disk
 
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(sweep, "train_in_process", train)
     monkeypatch.setattr(sweep, "report_search", report)
     flushed = power.flushed_in(log)
     cuts = power.cuts(log, rounds(full=40, short=2))[:: rounds(full=1, short=3)]

@@ -76,18 +76,11 @@ class Run:
         return text
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of the run without a fault."""
-    root = tmp_path_factory.mktemp("whole")
-    runs.finish(runs.start(root, "classifier", *until(EPOCHS), processes=2), root)
-    return root
-
-
 @pytest.mark.ddp
 @pytest.mark.parametrize("signum", SIGNALS[: rounds(full=2, short=1)], ids=lambda s: s.name)
-def test_a_run_heals_itself(signum: signal.Signals, whole: Path, tmp_path: Path) -> None:
+def test_a_run_heals_itself(signum, uninterrupted, tmp_path):
     chance = random.Random(int(signum))
+    whole = uninterrupted("classifier", *until(EPOCHS), processes=2)
     for number in range(rounds(full=10, short=1)):
         run = Run(tmp_path / str(number), 2, EPOCHS, "--trainer.rank_timeout=4")
         run.wait_for_more()

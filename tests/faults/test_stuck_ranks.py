@@ -11,16 +11,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from callbacks.evaluation import Evaluation
+from callbacks import EpochCheckpoint
 from models.base import Module
-from runtime.checkpoints import EpochCheckpoint
 from runtime.preemption import Agreement
 from tests import ranks
 from tests.faults import runs
@@ -44,7 +43,7 @@ def freeze() -> None:
 
 MOMENTS: dict[str, Callable[[], None]] = {
     "a step": lambda: before(Module, "on_train_batch_start", 6, freeze),
-    "a validation": lambda: before(Evaluation, "on_validation_batch_end", 2, freeze),
+    "a validation": lambda: before(Module, "on_validation_batch_end", 2, freeze),
     "a save": lambda: before(EpochCheckpoint, "_save_checkpoint", 2, freeze),
     "a vote": lambda: before(Agreement, "_answer", 9, freeze),
 }
@@ -67,9 +66,7 @@ def check_line(line: str, missing: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "where", "moment"), ALL if FULL else SOME)
-def test_the_others_end_and_name_a_rank_that_is_stuck(
-    kind: str, where: tuple[int, int], moment: str, tmp_path: Path, uninterrupted: Uninterrupted
-) -> None:
+def test_the_others_end_and_name_a_rank_that_is_stuck(kind, where, moment, tmp_path, uninterrupted):
     processes, victim = where
     started = runs.start(
         tmp_path, kind, *OPTIONS, fault=MOMENTS[moment], processes=processes, rank=victim
@@ -97,14 +94,11 @@ def wait_until_frozen(process: ranks.ForkProcess) -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 4] if FULL else [2])
-def test_a_slow_rank_is_not_taken_for_stuck(
-    processes: int, tmp_path: Path, uninterrupted: Uninterrupted
-) -> None:
+def test_a_slow_rank_is_not_taken_for_stuck(processes, tmp_path, uninterrupted):
     """It gets a tenth of the time, in slices."""
     started = runs.start(tmp_path, "classifier", *OPTIONS, processes=processes)
     runs.wait_for(lambda: [*tmp_path.glob("run/*/checkpoints/last.ckpt")])  # it has started
     pid = started[1].pid
-    assert pid is not None
     while started[1].is_alive():
         for signum, share in ((signal.SIGSTOP, 0.9), (signal.SIGCONT, 0.1)):
             os.kill(pid, signum)  # it is our child: until it is joined, its number is not another's
@@ -117,7 +111,7 @@ def test_a_slow_rank_is_not_taken_for_stuck(
 
 
 @pytest.fixture
-def network() -> Iterator[None]:
+def network():
     """Moves this thread and the processes that it starts into a network of their own."""
     with open("/proc/thread-self/ns/net") as before:
         if ctypes.CDLL(None).unshare(CLONE_NEWNET) or not shutil.which("ip"):
@@ -139,9 +133,7 @@ def cut(seconds: float) -> None:
 
 @pytest.mark.skipif(not FULL, reason="one of many rounds")
 @pytest.mark.parametrize("processes", [2, 4])
-def test_ranks_that_are_cut_off_end(
-    processes: int, tmp_path: Path, uninterrupted: Uninterrupted, network: None
-) -> None:
+def test_ranks_that_are_cut_off_end(processes, tmp_path, uninterrupted, network):
     fault = partial(at_batch, 6, partial(loopback, "down"))
     started = runs.start(tmp_path, "GAN", *OPTIONS, fault=fault, processes=processes)
     assert ranks.end(started, runs.PATIENCE) == [1] * processes
@@ -156,9 +148,7 @@ def test_ranks_that_are_cut_off_end(
 
 
 @pytest.mark.parametrize("processes", [2, 4] if FULL else [2])
-def test_a_delay_of_the_network_changes_nothing(
-    processes: int, tmp_path: Path, uninterrupted: Uninterrupted, network: None
-) -> None:
+def test_a_delay_of_the_network_changes_nothing(processes, tmp_path, uninterrupted, network):
     fault = partial(at_batch, 6, partial(cut, LIMIT / 4))
     started = runs.start(tmp_path, "classifier", *OPTIONS, fault=fault, processes=processes)
     runs.finish(started, tmp_path)

@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from callbacks.curves import panels_of
-from figures.curves import draw_curves
+from callbacks.figures import panels_of
+from figures.curves import plot_curves
 
 
 def curves(text: str) -> Any:
     table = pd.read_csv(StringIO(text)).groupby("step").last()
-    return draw_curves(table, panels_of([*table])).axes
+    return plot_curves(table, panels_of([*table])).axes
 
 
 def lines(axes: Any) -> dict[str, tuple[float, ...]]:
@@ -21,7 +21,7 @@ def lines(axes: Any) -> dict[str, tuple[float, ...]]:
     return {line.get_label(): tuple(line.get_ydata()) for line in named}
 
 
-def test_curves_have_the_names_that_are_printed() -> None:
+def test_curves_have_the_names_that_are_printed():
     text = "step,train/d_loss,train/acc_real,val/d_loss\n1,0.5,0.9,\n3,0.25,1.0,0.3\n"
     losses, shares = curves(text)
     assert lines(losses) == {"d_loss, training": (0.5, 0.25), "d_loss, validation": (0.3,)}
@@ -29,7 +29,7 @@ def test_curves_have_the_names_that_are_printed() -> None:
     assert all(line.get_marker() == "o" for line in losses.lines)  # a single point is visible
 
 
-def test_a_score_has_a_panel_with_its_direction_and_the_line_of_real_images() -> None:
+def test_a_score_has_a_panel_with_its_direction_and_the_line_of_real_images():
     text = "step,train/loss,val/frechet,floor/frechet\n1,1,,\n9,,3.0,0.5\n"
     loss, frechet = curves(text)
     assert lines(frechet) == {"frechet, validation": (3.0,), "real images": (0.5, 0.5)}
@@ -37,13 +37,13 @@ def test_a_score_has_a_panel_with_its_direction_and_the_line_of_real_images() ->
     assert frechet.get_ylabel() == "Frechet distance\n(lower is better)"
 
 
-def test_steps_are_those_of_file_names_and_have_whole_ticks() -> None:
+def test_steps_are_those_of_file_names_and_have_whole_ticks():
     (axes,) = curves("step,train/loss\n1,3.0\n6,2.0\n10,1.0\n")
     assert axes.lines[0].get_xdata().tolist() == [1, 6, 10]
     assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
-def test_a_zigzag_is_pale_beside_its_smoothed_line() -> None:
+def test_a_zigzag_is_pale_beside_its_smoothed_line():
     rows = [f"{step},{step % 2}" for step in range(100)]
     (axes,) = curves("\n".join(["step,train/loss", *rows, ""]))
     zigzag, smooth = axes.lines
@@ -55,5 +55,5 @@ def test_a_zigzag_is_pale_beside_its_smoothed_line() -> None:
 
 
 @pytest.mark.parametrize(("last", "scale"), [(0.001, "log"), (0.5, "linear"), (-1.0, "linear")])
-def test_a_loss_that_falls_over_decades_has_a_log_axis(last: float, scale: str) -> None:
+def test_a_loss_that_falls_over_decades_has_a_log_axis(last, scale):
     assert curves(f"step,train/loss\n0,1.0\n9,{last}\n")[0].get_yscale() == scale

@@ -7,24 +7,24 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from figures.evaluation import (
     BINS,
     Mistakes,
-    draw_confusion,
-    draw_mistakes,
-    draw_reliability,
+    classification_report,
     percent,
-    table,
+    plot_confusion,
+    plot_mistakes,
+    plot_reliability,
 )
 
 
-def test_shares_are_given_with_their_counts() -> None:
+def test_shares_are_given_with_their_counts():
     assert percent(29, 30) == "96.67 % (29 of 30)"
     assert percent(torch.tensor(1500), torch.tensor(2000)) == "75.00 % (1,500 of 2,000)"
     assert percent(0, 0) == "-"
 
 
 @pytest.mark.parametrize("examples", [29, 30])
-def test_few_examples_have_no_calibration_error(examples: int) -> None:
+def test_few_examples_have_no_calibration_error(examples):
     counts = torch.tensor([[examples - 1, 1], [0, 0]])
-    lines = table(0.5, counts, 0.2, ["0", "cat"], "Test").splitlines()
+    lines = classification_report(0.5, counts, 0.2, ["0", "cat"], "Test").splitlines()
     assert lines[0] == f"Test, {examples} examples"
     assert [line.split() for line in lines[1:2]] == [["loss", "0.5000"]]
     assert lines[3].startswith("  class 0 ")
@@ -32,18 +32,18 @@ def test_few_examples_have_no_calibration_error(examples: int) -> None:
     assert ("calibration error 0.2000" in lines[-1]) is (examples == 30)
 
 
-def test_a_reliability_diagram_has_the_accuracy_of_each_bin() -> None:
+def test_a_reliability_diagram_has_the_accuracy_of_each_bin():
     """One is in the last bin, and an edge in the bin above it, as in torchmetrics."""
     confidence, hits = torch.tensor([0.4, 0.41, 0.9, 0.95, 1.0]), torch.tensor([0, 1, 1, 0, 1])
-    figure = draw_reliability(confidence, hits, 0.01, "Test")
+    figure = plot_reliability(confidence, hits, 0.01, "Test")
     upper, lower = figure.axes
     shares = {round(bar.get_x() * BINS): bar.get_height() for bar in upper.containers[0]}
     assert {place: share for place, share in shares.items() if share} == {6: 0.5, 13: 1.0, 14: 0.5}
     assert [bar.get_height() for bar in lower.containers[0]][-2:] == [1, 2]
 
 
-def test_the_heat_map_has_counts_and_colours_by_row() -> None:
-    figure = draw_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
+def test_the_heat_map_has_counts_and_colours_by_row():
+    figure = plot_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
     axes = figure.axes[0]
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["3\n75.0%", "1\n25.0%", "", "1\n100.0%"]  # a zero is left out
@@ -53,9 +53,9 @@ def test_the_heat_map_has_counts_and_colours_by_row() -> None:
 
 
 @pytest.mark.parametrize(("classes", "text"), [(2, "3\n100.0%"), (12, "3"), (30, None)])
-def test_a_matrix_of_any_size_fits_a_slide(classes: int, text: str | None) -> None:
+def test_a_matrix_of_any_size_fits_a_slide(classes, text):
     names = [f"class {k}" for k in range(classes)]
-    figure = draw_confusion(3 * torch.eye(classes, dtype=torch.int64), names, "A title " * 9)
+    figure = plot_confusion(3 * torch.eye(classes, dtype=torch.int64), names, "A title " * 9)
     width, height = figure.get_size_inches()
     assert height * figure.dpi <= 720
     assert width > height
@@ -63,18 +63,18 @@ def test_a_matrix_of_any_size_fits_a_slide(classes: int, text: str | None) -> No
     assert texts == ({text} if text else set())
 
 
-def test_mistakes_are_titled_true_then_predicted() -> None:
+def test_mistakes_are_titled_true_then_predicted():
     mistakes = Mistakes(torch.rand(1, 1, 4, 4), [1], [0], [0.75])
-    (text,) = draw_mistakes(mistakes, ["cat", "dog"], "Test").axes[0].texts
+    (text,) = plot_mistakes(mistakes, ["cat", "dog"], "Test").axes[0].texts
     assert text.get_text() == "dog \N{RIGHTWARDS ARROW} cat\np = 0.7500"
 
 
 @pytest.mark.parametrize(
     "names", [["0", "1"], ["circle", "square"], ["handwriting", "photographs"]]
 )
-def test_titles_of_mistakes_are_apart(names: list[str]) -> None:
+def test_titles_of_mistakes_are_apart(names):
     mistakes = Mistakes(torch.rand(24, 1, 28, 28), [1] * 24, [0] * 24, [0.75] * 24)
-    figure = draw_mistakes(mistakes, names, "Test")
+    figure = plot_mistakes(mistakes, names, "Test")
     FigureCanvasAgg(figure).draw()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     rows = [b for b in boxes if b.y0 == boxes[0].y0]

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
-from figures.pictures import beside, figures_folder, mosaic, publish, run_folder, tile, write_png
+from figures.pictures import figures_folder, mosaic, name_rows, publish, run_folder, tile, write_png
 from tests.callbacks.runs import SHAPES, trainer
 
 Shape = tuple[int, int, int]
@@ -25,7 +25,7 @@ def colours(shape: Shape, count: int = 6) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_mosaic_shows_every_image_in_its_place(shape: Shape) -> None:
+def test_a_mosaic_shows_every_image_in_its_place(shape):
     images = colours(shape)
     axes = mosaic(images, ["title"] * 6, columns=4).axes[0]
     array = torch.from_numpy(axes.images[0].get_array().filled(float("nan")))
@@ -39,14 +39,14 @@ def test_a_mosaic_shows_every_image_in_its_place(shape: Shape) -> None:
     assert (x // width, y // height) == (1, 1)
 
 
-def test_a_signed_mosaic_is_symmetric_around_zero() -> None:
+def test_a_signed_mosaic_is_symmetric_around_zero():
     figure = mosaic(torch.tensor([-3.0, 1.0]).view(2, 1, 1).expand(2, 5, 5), signed=True)
     assert figure.axes[0].images[0].get_clim() == (-3, 3)
     assert len(figure.axes) == 2  # With a colour bar.
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_tiled_picture_keeps_its_colours(shape: Shape, tmp_path: Path) -> None:
+def test_a_tiled_picture_keeps_its_colours(shape, tmp_path):
     images = colours(shape, count=3)
     write_png(tmp_path / "a.png", tile(images, columns=2, scale=1))
     with Image.open(tmp_path / "a.png") as picture:
@@ -58,16 +58,14 @@ def test_a_tiled_picture_keeps_its_colours(shape: Shape, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("side", "scale"), [(16, 4), (28, 2), (64, 1)])
-def test_small_images_are_enlarged_and_the_frame_is_lighter_than_noise(
-    side: int, scale: int
-) -> None:
+def test_small_images_are_enlarged_and_the_frame_is_lighter_than_noise(side, scale):
     picture = tile(torch.full((1, 1, side, side), 0.5), columns=1, padding=0)
     assert picture.shape[1] == scale * side
     assert tile(torch.full((2, 1, 4, 4), 0.5), columns=1)[0, 0, 0] > 0.7
 
 
-def test_names_stand_beside_their_rows() -> None:
-    page = beside(Image.new("L", (50, 200), 128), ["0", "cat"])
+def test_names_stand_beside_their_rows():
+    page = name_rows(Image.new("L", (50, 200), 128), ["0", "cat"])
     assert page.height == 200
     dark = (np.asarray(page)[:, : page.width - 50] < 128).sum(axis=1)
     assert dark[:100].sum() < dark[100:].sum()  # "cat" has more ink than "0"
@@ -75,7 +73,7 @@ def test_names_stand_beside_their_rows() -> None:
     assert 40 < rows[0] < 50 < rows[rows < 100][-1] < 62  # around the middle of its row
 
 
-def test_pictures_can_be_switched_off_and_results_stay(tmp_path: Path) -> None:
+def test_pictures_can_be_switched_off_and_results_stay(tmp_path):
     run = trainer(tmp_path)
     assert figures_folder(run) == tmp_path / "run" / "figures"
     run.pictures = False
@@ -100,19 +98,17 @@ def fail() -> Figure:
     ("draw", "reason"),
     [(Full, "OSError: no space left"), (fail, "ZeroDivisionError: division by zero")],
 )
-def test_a_picture_that_fails_is_a_warning_and_the_old_one_stays(
-    draw: Any, reason: str, tmp_path: Path
-) -> None:
+def test_a_picture_that_fails_is_a_warning_and_the_old_one_stays(draw, reason, tmp_path):
     (tmp_path / "a.png").write_bytes(b"the old one")
     with pytest.warns(UserWarning, match=f"a.png was not drawn: {reason}"):
         publish(trainer(tmp_path), tmp_path, "a", draw)
     assert (tmp_path / "a.png").read_bytes() == b"the old one"
 
 
-def test_a_picture_is_sent_to_tensorboard(tmp_path: Path) -> None:
+def test_a_picture_is_sent_to_tensorboard(tmp_path):
     sent: list[Any] = []
     logger = TensorBoardLogger(tmp_path, "", "run")
-    logger._experiment = SimpleNamespace(add_image=lambda *args, **_: sent.append(args))  # type: ignore
+    logger._experiment = SimpleNamespace(add_image=lambda *args, **_: sent.append(args))
     run = trainer(tmp_path, logger=logger)
     publish(run, tmp_path, "a", lambda: Figure((1, 2)), vector=True)
     ((name, pixels, step),) = sent

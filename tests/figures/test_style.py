@@ -1,6 +1,5 @@
 """Files of figures."""
 
-from pathlib import Path
 from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
@@ -8,7 +7,7 @@ from matplotlib.figure import Figure
 from figures.style import write_figure
 
 
-def test_a_figure_of_lines_is_also_an_svg_whose_text_stays_text(tmp_path: Path) -> None:
+def test_a_figure_of_lines_is_also_an_svg_whose_text_stays_text(tmp_path):
     figure = Figure()
     figure.subplots().set(xlabel="petal length in cm")
     for name in ("a.png", "b.png"):

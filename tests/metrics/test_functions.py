@@ -23,16 +23,20 @@ def cloud(count: int, seed: int = 0, size: int = 4, scale: float = 1.0) -> Tenso
 
 
 @pytest.fixture(params=[7, 512])
-def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def chunk(request, monkeypatch):
     monkeypatch.setattr(functions, "CHUNK", request.param)
 
 
 chunks = pytest.mark.usefixtures("chunk")
 
 
-def test_each_score_has_a_function_and_says_what_is_better() -> None:
+def test_each_score_has_a_function_and_says_what_is_better():
     assert {score.name for score in SCORES} == set(functions.__all__)
     assert [s.name for s in SCORES if s.better is None] == ["kid_error", "memorization"]
+    lower = ["frechet", "intra_frechet", "kid", "modes_kl"]
+    assert [s.name for s in SCORES if s.better == "lower"] == lower
+    assert [s.name for s in SCORES if "fit" in s.stages] == ["frechet", "label_accuracy", "modes"]
+    assert [s.name for s in SCORES if "validate" not in s.stages] == ["gan_train"]
     assert [direction(name) for name in ("val/frechet", "recall", "train/d_loss", "x")] == [
         "lower", "higher", "lower", None,
     ]  # fmt: skip
@@ -46,13 +50,13 @@ def matrix(*rows: list[float]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def test_a_covariance_is_unbiased() -> None:
+def test_a_covariance_is_unbiased():
     mean, covariance = fit_gaussian(matrix([0, 1], [2, 5]))
     assert mean.tolist() == [1, 3]
     assert covariance.tolist() == [[2, 4], [4, 8]]
 
 
-def test_frechet_of_two_gaussians_whose_covariances_do_not_commute() -> None:
+def test_frechet_of_two_gaussians_whose_covariances_do_not_commute():
     """For 2 x 2, tr (C1 C2)^(1/2) = (tr C1 C2 + 2 det(C1 C2)^(1/2))^(1/2): Cayley-Hamilton."""
     first = matrix([1, 2])[0], matrix([2, 1], [1, 3])
     second = matrix([4, -2])[0], matrix([5, -1], [-1, 1])
@@ -62,14 +66,14 @@ def test_frechet_of_two_gaussians_whose_covariances_do_not_commute() -> None:
 
 
 @pytest.mark.parametrize(("second", "expected"), [([9.0, 0.0], 1.0), ([0.0, 9.0], 13.0)])
-def test_frechet_of_covariances_without_an_inverse(second: list[float], expected: float) -> None:
+def test_frechet_of_covariances_without_an_inverse(second, expected):
     """Deviations 2 and 3 along one axis: (3 - 2)^2; along two: 2^2 + 3^2."""
     zero = torch.zeros(2, dtype=torch.float64)
     found = frechet_distance(zero, matrix([4, 0])[0].diag(), zero, matrix(second)[0].diag())
     assert found == pytest.approx(expected, rel=1e-13)
 
 
-def test_rounding_in_directions_without_variance_is_no_variance() -> None:
+def test_rounding_in_directions_without_variance_is_no_variance():
     """Against the unit Gaussian, deviation r along one skew axis of 8: (r - 1)^2 + 7."""
     axis, zero = cloud(8)[:, 0], torch.zeros(8, dtype=torch.float64)
     found = frechet_distance(zero, torch.outer(axis, axis), zero, torch.eye(8).double())
@@ -77,7 +81,7 @@ def test_rounding_in_directions_without_variance_is_no_variance() -> None:
 
 
 @pytest.mark.parametrize("rank", [1, 8])
-def test_frechet_of_equal_sets_and_of_a_shift(rank: int) -> None:
+def test_frechet_of_equal_sets_and_of_a_shift(rank):
     """A root of eigenvalues would leave some 1e-8 for each dimension without variance."""
     features, shift = cloud(200, size=rank) @ cloud(rank, 1, 8), torch.arange(8.0).double()
     assert 0 <= functions.frechet(of(features), NONE, of(features)) < 1e-12
@@ -85,7 +89,7 @@ def test_frechet_of_equal_sets_and_of_a_shift(rank: int) -> None:
     assert found == pytest.approx(140, rel=1e-11)
 
 
-def test_frechet_of_each_class_and_of_too_few_samples() -> None:
+def test_frechet_of_each_class_and_of_too_few_samples():
     """Class k is shifted by k along each of 4 axes; class 2 has one sample."""
     features, labels = cloud(41), torch.tensor([0] * 20 + [1] * 20 + [2])
     pair = of(features, labels), of(features + labels[:, None], labels)
@@ -99,7 +103,7 @@ def test_frechet_of_each_class_and_of_too_few_samples() -> None:
     assert functions.intra_frechet(kept[0], NONE, kept[1]) == pytest.approx(2, abs=1e-11)
 
 
-def test_a_diverged_network_is_no_crash() -> None:
+def test_a_diverged_network_is_no_crash():
     broken = fit_gaussian(cloud(9).log())
     assert math.isnan(frechet_distance(*broken, *fit_gaussian(cloud(9))))
 
@@ -120,14 +124,14 @@ def naive_kernel(x: Tensor, y: Tensor) -> float:
 
 
 @chunks
-def test_kernel_distance_is_that_of_all_pairs_of_different_samples() -> None:
+def test_kernel_distance_is_that_of_all_pairs_of_different_samples():
     first, second = cloud(23, size=6), 0.5 + cloud(17, 1, 6)
     expected = pytest.approx(naive_kernel(first, second), rel=1e-11)
     assert kernel_distance(first, second) == expected
     assert functions.kid(of(first), NONE, of(second)) == expected
 
 
-def test_kernel_error_is_that_of_the_mean_of_ten_groups() -> None:
+def test_kernel_error_is_that_of_the_mean_of_ten_groups():
     """Classes that take turns are spread over the groups."""
     features = [cloud(60), 0.5 + cloud(50, 1)]
     dealt = [(torch.arange(len(x)) + torch.arange(len(x)) // 10) % 10 for x in features]
@@ -167,7 +171,7 @@ def neighbours(generated: Tensor, real: Tensor) -> list[float]:
 
 
 @chunks
-def test_scores_of_neighbours_are_their_definitions() -> None:
+def test_scores_of_neighbours_are_their_definitions():
     generated, real = cloud(30, 1, scale=0.8) + 0.8, cloud(40)
     expected = naive_neighbours(generated, real)
     assert min(expected) > 0
@@ -175,7 +179,7 @@ def test_scores_of_neighbours_are_their_definitions() -> None:
     assert neighbours(generated, real) == pytest.approx(expected, rel=1e-12)
 
 
-def test_scores_of_neighbours_by_hand() -> None:
+def test_scores_of_neighbours_by_hand():
     """A set lies within itself, and each ball of 5 neighbours holds its centre too: 6 / 5."""
     one = cloud(40)
     assert neighbours(one, one) == [1, 1, pytest.approx(6 / 5, abs=0.02), 1]
@@ -186,7 +190,7 @@ def test_scores_of_neighbours_by_hand() -> None:
 
 
 @chunks
-def test_memorization_of_copies_of_shifts_and_of_training_images() -> None:
+def test_memorization_of_copies_of_shifts_and_of_training_images():
     """At 0, 1, ..., 9. The nearest other is at 1; the nearest test sample but the own at 0.75.
 
     For 0, which has none at its left, it is at 1.25.
@@ -203,7 +207,7 @@ def test_memorization_of_copies_of_shifts_and_of_training_images() -> None:
         assert math.isnan(functions.memorization(few, few, of(cloud(3))))
 
 
-def test_memorization_of_fresh_samples_is_1_for_unequal_references() -> None:
+def test_memorization_of_fresh_samples_is_1_for_unequal_references():
     """Of ten times as many references the nearest would be at 10^(-1/4) = 0.56 the distance."""
     ratios = [
         functions.memorization(*(of(cloud(n, 3 * i + j)) for j, n in enumerate((500, 1000, 100))))
@@ -213,7 +217,7 @@ def test_memorization_of_fresh_samples_is_1_for_unequal_references() -> None:
 
 
 @chunks
-def test_the_farthest_samples_and_their_nearest_references() -> None:
+def test_the_farthest_samples_and_their_nearest_references():
     samples = of(matrix([0, 7, 1.2, -3, 9]).T)  # 0, 3.5, 0.2, 3 and 1.5 away
     places, nearest = farthest(samples, of(matrix([0, 1, 10.5]).T), 2)
     assert (places.tolist(), nearest.tolist()) == ([1, 3], [2, 0])
@@ -225,7 +229,7 @@ def seen(predicted: list[int], labels: list[int] | None = None) -> Samples:
     return of(torch.zeros(len(predicted), 1), asked, torch.tensor(predicted, dtype=torch.int64))
 
 
-def test_label_accuracy_by_hand() -> None:
+def test_label_accuracy_by_hand():
     samples = seen([0, 0, 0, 1, 1, 0], labels=[0, 0, 0, 0, 1, 1])
     assert functions.label_accuracy(samples, NONE, NONE) == 4 / 6
     found = functions.accuracy_by_class(samples, NONE, NONE)
@@ -234,7 +238,7 @@ def test_label_accuracy_by_hand() -> None:
     assert functions.confusion(samples).tolist() == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
 
 
-def test_modes_and_their_divergence_by_hand() -> None:
+def test_modes_and_their_divergence_by_hand():
     def both(samples: Samples, test: Samples) -> tuple[float, float]:
         return functions.modes(samples, NONE, test), functions.modes_kl(samples, NONE, test)
 
@@ -245,13 +249,12 @@ def test_modes_and_their_divergence_by_hand() -> None:
     assert both(seen([]), seen([0])) == (0, pytest.approx(math.nan, nan_ok=True))
 
 
-def test_gan_train_learns_from_samples_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gan_train_learns_from_samples_alone(monkeypatch):
     """Labels of another class teach that class. The run's random numbers stay as they are."""
     monkeypatch.setattr("metrics.gan_train.STEPS", 30)
     state = torch.get_rng_state()
     samples, wrong, (_, train, test) = draw(120, 0), draw(120, 0), sets()
     for part in (wrong, train):  # what the training images show does not count
-        assert part.labels is not None
         part.labels = (part.labels + 1) % CLASSES
     found = functions.gan_train(samples, train, test)
     assert found == functions.gan_train(samples, train, test) > 0.9
@@ -261,7 +264,7 @@ def test_gan_train_learns_from_samples_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_gan_train_depends_on_its_own_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gan_train_depends_on_its_own_seed_alone(monkeypatch):
     monkeypatch.setattr("metrics.gan_train.STEPS", 2)  # its accuracy is that of its first weights
     samples, (_, train, test) = draw(120, 0), sets()
     found = functions.gan_train(samples, train, test, seed=3)
@@ -284,7 +287,7 @@ class OnApple(torch.Tensor):
         raise TypeError("the MPS framework doesn't support float64")
 
 
-def test_scores_of_an_apple_gpu_are_computed_on_the_cpu() -> None:
+def test_scores_of_an_apple_gpu_are_computed_on_the_cpu():
     random = torch.Generator().manual_seed(0)
     features, labels = torch.randn(40, 3, generator=random), torch.arange(40) % 4
     images = torch.zeros(40, 1, 2, 2, dtype=torch.uint8)
@@ -299,7 +302,7 @@ def test_scores_of_an_apple_gpu_are_computed_on_the_cpu() -> None:
 
 
 @pytest.mark.parametrize("count", [200, 250])
-def test_gan_train_takes_each_image_once_before_any_twice(count: int) -> None:
+def test_gan_train_takes_each_image_once_before_any_twice(count):
     torch.manual_seed(0)
     batches = [*gan_train_module._batches(count, 4)]
     assert all(len(batch) == 100 for batch in batches)
@@ -308,7 +311,7 @@ def test_gan_train_takes_each_image_once_before_any_twice(count: int) -> None:
     assert not torch.equal(batches[0], batches[2])
 
 
-def test_gan_train_lowers_its_rate_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gan_train_lowers_its_rate_to_nothing(monkeypatch):
     monkeypatch.setattr("metrics.gan_train.STEPS", 10)
     rates: list[float] = []
     real = torch.optim.AdamW.step

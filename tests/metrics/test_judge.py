@@ -8,7 +8,7 @@ import torch
 
 from datamodules.digits import load_digits
 from metrics import judge
-from metrics.export import export
+from metrics.export import export_judge
 from metrics.judge import JudgeNetwork, judge_of_checkpoint, load_judge, recipes, save_judge, sha256
 from runtime.files import write_json
 
@@ -16,21 +16,21 @@ NAMES = sorted(path.stem for path in judge.WEIGHTS.glob("*.npz"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_judge_is_small_and_as_recorded(name: str) -> None:
+def test_a_judge_is_small_and_as_recorded(name):
     path = judge.WEIGHTS / f"{name}.npz"
     assert path.stat().st_size < 1e6
     assert recipes()[name]["sha256"] == sha256(path)
     assert (Path(__file__).parents[2] / recipes()[name]["recipe"]).is_file()
 
 
-def test_the_judge_of_digits_knows_them() -> None:
+def test_the_judge_of_digits_knows_them():
     images, labels = load_digits()[1]
     _, seen = load_judge("digits").judge(images)
     assert (seen == labels).double().mean() > 0.99
 
 
 @pytest.fixture
-def own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_weights(tmp_path, monkeypatch):
     """An empty folder instead of `metrics/weights/`."""
     monkeypatch.setattr(judge, "WEIGHTS", tmp_path)
     monkeypatch.setattr(judge, "RECIPES", tmp_path / "judges.json")
@@ -41,9 +41,7 @@ def own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("shape", "num_classes", "sizes"),
     [((1, 28, 28), 10, {}), ((3, 3, 7), 4, {"width": 2, "num_features": 5})],
 )
-def test_what_is_saved_is_what_is_loaded(
-    own_weights: Path, shape: tuple[int, int, int], num_classes: int, sizes: dict[str, int]
-) -> None:
+def test_what_is_saved_is_what_is_loaded(own_weights, shape, num_classes, sizes):
     saved = JudgeNetwork(shape, num_classes, **sizes)
     save_judge(saved, "mine", {"recipe": "none"})
     images = torch.randint(256, (4, *shape), dtype=torch.uint8)
@@ -61,7 +59,7 @@ def test_what_is_saved_is_what_is_loaded(
     assert sorted(path.name for path in own_weights.iterdir()) == ["judges.json", "mine.npz"]
 
 
-def test_weights_and_their_order_are_those_of_the_plain_layers() -> None:
+def test_weights_and_their_order_are_those_of_the_plain_layers():
     """The shipped files, and seeds, stay valid as long as names, order and values are these."""
     torch.manual_seed(0)
     state = JudgeNetwork((1, 28, 28), 10, width=2, num_features=3).state_dict()
@@ -76,7 +74,7 @@ def test_weights_and_their_order_are_those_of_the_plain_layers() -> None:
         assert [*state, "image_shape"] == arrays.files
 
 
-def test_images_of_another_shape_are_refused_in_one_line() -> None:
+def test_images_of_another_shape_are_refused_in_one_line():
     network = JudgeNetwork((3, 8, 8), 2)
     with pytest.raises(ValueError, match=r"shape \(3, 8, 8\) .* \(1, 8, 8\): train a judge"):
         network.judge(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
@@ -84,12 +82,12 @@ def test_images_of_another_shape_are_refused_in_one_line() -> None:
         JudgeNetwork((1, 2, 9), 2)
 
 
-def test_a_name_without_weights_is_refused() -> None:
+def test_a_name_without_weights_is_refused():
     with pytest.raises(ValueError, match="no judge 'yours': use one of digits, fashion, mnist"):
         load_judge("yours")
 
 
-def test_a_tested_run_is_exported(own_weights: Path) -> None:
+def test_a_tested_run_is_exported(own_weights):
     """The averaged weights count; the run's hyperparameters name the shape of its images."""
     network, run = JudgeNetwork((3, 8, 8), 4, width=2), own_weights / "run"
     (run / "checkpoints").mkdir(parents=True)
@@ -99,15 +97,15 @@ def test_a_tested_run_is_exported(own_weights: Path) -> None:
     state = checkpoint | {"state_dict": weights}
     torch.save(state, run / "checkpoints" / "last.ckpt")
     write_json(run / "metrics.json", {"test": {"scores": {"accuracy": 0.9}, "examples": 40}})
-    export(run, "mine")
+    export_judge(run, "mine")
     images = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
     torch.testing.assert_close(load_judge("mine").judge(images)[0], network.eval().judge(images)[0])
     found = recipes()["mine"]
     assert (found["test_accuracy"], found["seed"], found["steps"]) == (0.9, 5, 7)
     assert torch.__version__.startswith(found["torch"] or "none")
-    export(run, "other")
+    export_judge(run, "other")
     assert set(recipes()) == {"mine", "other"}
     assert not any(part.training for part in judge_of_checkpoint(state).modules())
     torch.save(checkpoint | {"state_dict": {}}, run / "checkpoints" / "last.ckpt")
     with pytest.raises(SystemExit, match=r"is not a tested run of configs/judge/mine\.yaml"):
-        export(run, "mine")
+        export_judge(run, "mine")

@@ -2,12 +2,11 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 
 from metrics import Score, functions
-from metrics.report import Report, evaluate
+from metrics.report import compute_report
 from metrics.samples import Samples
 from runtime.files import write_json
 from tests.metrics.samples import CLASSES, LIGHT, draw, sets
@@ -16,11 +15,11 @@ NAMES = ["a", "b", "c"]
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
-    return evaluate(LIGHT, *sets())
+def report():
+    return compute_report(LIGHT, *sets())
 
 
-def test_real_images_are_scored_in_place_of_generated_ones(report: Report) -> None:
+def test_real_images_are_scored_in_place_of_generated_ones(report):
     generated, train, test = sets()
     for score in LIGHT:
         function = getattr(functions, score.name)
@@ -38,13 +37,13 @@ def test_real_images_are_scored_in_place_of_generated_ones(report: Report) -> No
         assert found == samples.pairs()[1].bincount().tolist()
 
 
-def test_a_score_may_compare_the_first_samples_only() -> None:
+def test_a_score_may_compare_the_first_samples_only():
     class First(Score):
         def compute(self, samples: Samples, train: Samples, test: Samples) -> float:
             return float(samples.features.sum() + test.features.sum())
 
     generated, train, test = sets()
-    report = evaluate([First("first", floor=None, most=320)], generated, train, test)
+    report = compute_report([First("first", floor=None, most=320)], generated, train, test)
     expected = generated.features.sum() + test.features[:320].sum()
     assert report.scores == {"first": pytest.approx(expected.item())}
     assert report.floor == {}
@@ -52,7 +51,16 @@ def test_a_score_may_compare_the_first_samples_only() -> None:
     assert report.table([First("first")], NAMES).splitlines()[1].split()[2] == "-"
 
 
-def test_the_table_shows_each_score_and_class(report: Report) -> None:
+def test_without_a_floor_the_classes_have_none_either():
+    (score,) = (score for score in LIGHT if score.class_name == "accuracy")
+    bare = Score(score.name, score.better, floor=None, class_name=score.class_name)
+    report = compute_report([bare], *sets())
+    assert report.floor == {}
+    assert all(map(math.isnan, report.class_floor["accuracy"]))
+    assert len(report.class_floor["accuracy"]) == CLASSES
+
+
+def test_the_table_shows_each_score_and_class(report):
     lines = report.table(LIGHT, NAMES).splitlines()
     assert lines[0].split() == ["score", "generated", "real", "images"]
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
@@ -68,17 +76,17 @@ def test_the_table_shows_each_score_and_class(report: Report) -> None:
     assert rows["c"][4:] == [str(count) for count in report.class_counts[2].values()]
 
 
-def test_an_unconditional_model_has_no_scores_by_class() -> None:
+def test_an_unconditional_model_has_no_scores_by_class():
     scores = [score for score in LIGHT if not score.needs_labels]
-    report = evaluate(scores, *sets(labelled=False))
+    report = compute_report(scores, *sets(labelled=False))
     assert report.class_scores == report.class_floor == {}
     assert report.class_counts == []
     assert "\nclass" not in report.table(scores, NAMES)
 
 
-def test_without_samples_scores_are_nan_and_json_null(tmp_path: Path) -> None:
+def test_without_samples_scores_are_nan_and_json_null(tmp_path):
     empty, one = draw(0, 0), draw(1, 0)
-    report = evaluate(LIGHT, one, empty, empty)
+    report = compute_report(LIGHT, one, empty, empty)
     for name, value in report.scores.items():
         assert math.isnan(value) == (name not in ("modes", "label_accuracy")), name
     write_json(tmp_path / "metrics.json", report.as_dict())
@@ -87,7 +95,7 @@ def test_without_samples_scores_are_nan_and_json_null(tmp_path: Path) -> None:
     assert "nan: too few images" in report.table(LIGHT, NAMES)
 
 
-def test_few_real_images_are_said_to_be_few(report: Report) -> None:
+def test_few_real_images_are_said_to_be_few(report):
     assert "Uncertain, because fewer than 500" in report.summary(LIGHT)
     generated, train, _ = sets()
-    assert "Uncertain" not in evaluate(LIGHT, generated, train, draw(500, 2)).summary(LIGHT)
+    assert "Uncertain" not in compute_report(LIGHT, generated, train, draw(500, 2)).summary(LIGHT)

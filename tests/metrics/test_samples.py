@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from metrics.report import evaluate
+from metrics.report import compute_report
 from metrics.samples import KeptSamples
 from tests import ranks
 from tests.metrics.samples import CLASSES, FEATURES, LIGHT, SHAPE, draw, keep, sets
 
 
-def test_samples_are_ordered_by_number_and_reset() -> None:
+def test_samples_are_ordered_by_number_and_reset():
     samples, kept = draw(100, 0), KeptSamples(CLASSES, labels=True, images=True)
     for _ in range(2):
         keep(kept, samples, torch.randperm(100), batch=9)
@@ -27,7 +27,7 @@ def test_samples_are_ordered_by_number_and_reset() -> None:
     assert kept.compute().features.shape == (1, FEATURES)
 
 
-def test_only_what_is_wanted_is_kept_and_must_be_given() -> None:
+def test_only_what_is_wanted_is_kept_and_must_be_given():
     kept = KeptSamples(CLASSES)
     keep(kept, draw(10, 0), torch.arange(10))
     assert kept.compute().labels is None
@@ -51,20 +51,19 @@ def share(folder: Path) -> None:
         kept = KeptSamples(CLASSES, labels=True, images=True)
         keep(kept, samples, own)
         found.append(kept.compute())
-    report = asdict(evaluate(LIGHT, *found))
-    assert found[0].images is not None
+    report = asdict(compute_report(LIGHT, *found))
     torch.save((report, found[0].images, found[1].features), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.mark.ddp
-def test_two_processes_keep_what_one_keeps(tmp_path: Path) -> None:
+def test_two_processes_keep_what_one_keeps(tmp_path):
     processes = ranks.start(2, lambda: share(tmp_path), tmp_path)
     assert ranks.end(processes, 120) == [0, 0], (tmp_path / "0.log").read_text()[-3000:]
     generated, train, test = sets()
     for rank in range(2):
         report, images, features = torch.load(tmp_path / f"{rank}.pt")
-        assert report == asdict(evaluate(LIGHT, generated, train, test))
+        assert report == asdict(compute_report(LIGHT, generated, train, test))
         assert images.shape == (300, *SHAPE)
         assert torch.equal(images, generated.pairs()[0])
         assert torch.equal(features, train.features)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from models.augmentation import Augmentation, erase, transform
+from models.image_classifiers import Augmentation, ImageClassifier, erase, transform
 
 IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
@@ -17,7 +17,7 @@ def matrices(*rows: list[list[float]]) -> Tensor:
 
 
 @pytest.mark.parametrize("option", ["shift", "rotation", "zoom", "shear", "flip", "erase"])
-def test_each_option_alone_changes_images(option: str) -> None:
+def test_each_option_alone_changes_images(option):
     images = torch.rand(8, 1, 12, 12)
     torch.manual_seed(0)
     size = {"rotation": 20, "zoom": 0.2, "shear": 0.2}.get(option, 2)
@@ -25,7 +25,7 @@ def test_each_option_alone_changes_images(option: str) -> None:
     assert torch.equal(Augmentation()(images), images)
 
 
-def test_whole_pixels_shift_exactly_and_zeros_come_in() -> None:
+def test_whole_pixels_shift_exactly_and_zeros_come_in():
     images = torch.rand(1, 1, 28, 20)
     shifted = transform(images, matrices([[1.0, 0.0, 3.0], [0.0, 1.0, -2.0]]))
     # each pixel comes from 3 columns to its right and 2 rows above it
@@ -34,15 +34,15 @@ def test_whole_pixels_shift_exactly_and_zeros_come_in() -> None:
     assert shifted[..., 17:].abs().max() < 1e-5
 
 
-def test_a_quarter_turn_is_rot90() -> None:
+def test_a_quarter_turn_is_rot90():
     images = torch.rand(1, 2, 28, 28)
     cos, sin = math.cos(math.pi / 2), math.sin(math.pi / 2)
     turned = transform(images, matrices([[cos, -sin, 0.0], [sin, cos, 0.0]]))
     assert_close(turned, images.rot90(1, (2, 3)), atol=1e-4, rtol=0)
 
 
-def test_matrices_stay_in_their_ranges_and_use_them() -> None:
-    drawn = Augmentation(shift=2, rotation=30, zoom=0.1).draw(torch.zeros(4000, 1, 28, 28))
+def test_matrices_stay_in_their_ranges_and_use_them():
+    drawn = Augmentation(shift=2, rotation=30, zoom=0.1).draw_matrices(torch.zeros(4000, 1, 28, 28))
     linear, shift = drawn[:, :, :2], drawn[:, :, 2]
     assert 1.95 < shift.abs().max() <= 2
     assert shift.mean(dim=0).abs().max() < 0.1
@@ -54,15 +54,17 @@ def test_matrices_stay_in_their_ranges_and_use_them() -> None:
     assert lengths.std(dim=1).max() > 0.1  # each for itself
 
 
-def test_each_number_is_drawn_for_itself() -> None:
-    drawn = Augmentation(shift=2, rotation=30, shear=0.3).draw(torch.zeros(4000, 1, 28, 28))
+def test_each_number_is_drawn_for_itself():
+    drawn = Augmentation(shift=2, rotation=30, shear=0.3).draw_matrices(
+        torch.zeros(4000, 1, 28, 28)
+    )
     turn = drawn[:, :, 0]  # cosine and sine of the angle
     angle, shear = torch.atan2(turn[:, 1], turn[:, 0]), (turn * drawn[:, :, 1]).sum(dim=1)
     numbers = torch.stack([angle, shear, *drawn[:, :, 2].T])
     assert_close(numbers.corrcoef(), torch.eye(4), atol=0.08, rtol=0)  # 5 standard deviations
 
 
-def test_flip_mirrors_about_half_of_the_images() -> None:
+def test_flip_mirrors_about_half_of_the_images():
     images = torch.rand(1, 1, 28, 28).expand(400, -1, -1, -1)
     flipped = Augmentation(flip=True)(images)
     is_mirror = (flipped - images.flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-4
@@ -71,7 +73,7 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
     assert 150 < is_mirror.sum() < 250
 
 
-def test_erased_square_is_zero_and_the_rest_untouched() -> None:
+def test_erased_square_is_zero_and_the_rest_untouched():
     images = torch.ones(500, 1, 28, 28)
     erased = erase(images, 6)
     gone = (erased == 0).sum(dim=(1, 2, 3))
@@ -80,8 +82,14 @@ def test_erased_square_is_zero_and_the_rest_untouched() -> None:
     assert ((erased == 0) | (erased == 1)).all()
 
 
-def test_bf16_autocast_does_not_blur_the_grid() -> None:
+def test_bf16_autocast_does_not_blur_the_grid():
     images = torch.rand(1, 1, 28, 28)
     with torch.autocast("cpu", torch.bfloat16):
         same = transform(images, matrices(IDENTITY))
     assert_close(same, images)
+
+
+def test_a_classifier_hands_each_option_on():
+    options: dict = {"shift": 1.0, "rotation": 2.0, "zoom": 0.3, "shear": 0.4, "erase": 5}
+    model = ImageClassifier((1, 28, 28), 2, flip=True, **options)
+    assert model.augmentation == Augmentation(flip=True, **options)

@@ -9,8 +9,8 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from models import VariationalAutoencoder
 from models.autoencoder import kl
-from models.averaging import Averaging
-from models.sampling import sample
+from models.sampling import generate
+from models.training import Averaging
 from tests.models.closed_form import assert_same, seeded, step
 
 
@@ -80,8 +80,8 @@ def test_samples_in_training_are_of_the_average():
     for weights in model.network["decoder"].parameters():
         torch.nn.init.zeros_(weights)
     latents = torch.randn(2, 4)
-    assert torch.equal(sample(model.train(), latents), sample(model.eval(), latents))
-    assert not torch.equal(sample(model, latents), torch.full((2, 1, 16, 16), 0.5))
+    assert torch.equal(generate(model.train(), latents), generate(model.eval(), latents))
+    assert not torch.equal(generate(model, latents), torch.full((2, 1, 16, 16), 0.5))
 
 
 def test_images_are_within_their_range():

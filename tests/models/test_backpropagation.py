@@ -35,7 +35,7 @@ def finite_difference_gradient(model: IrisMLP, inputs: Tensor, targets: Tensor) 
     return gradient
 
 
-def test_a_trained_step_is_minus_eta_times_the_slope_of_the_loss() -> None:
+def test_a_trained_step_is_minus_eta_times_the_slope_of_the_loss():
     torch.manual_seed(0)
     data = Iris(batch_size=120)
     model = iris((5, 4), "tanh", optimizer=lambda p: torch.optim.SGD(p, lr=ETA)).double()

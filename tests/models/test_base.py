@@ -1,6 +1,5 @@
 """Seeds and logging."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,13 +16,13 @@ from tests.models.classifiers import trainer
 from tests.models.gans import DROPOUT, fit, small
 
 
-def test_seeds_depend_on_every_number_and_their_order() -> None:
+def test_seeds_depend_on_every_number_and_their_order():
     seeds = {derive_seed(*n) for n in ((0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0), (0, 0, 0))}
     assert len(seeds) == 5
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_each_batch_of_each_epoch_has_its_own_noise() -> None:
+def test_each_batch_of_each_epoch_has_its_own_noise():
     model, seen = small(), set()
     for epoch, batch in ((0, 0), (0, 1), (1, 0)):
         model._trainer = SimpleNamespace(current_epoch=epoch)
@@ -31,14 +30,14 @@ def test_each_batch_of_each_epoch_has_its_own_noise() -> None:
     assert len(seen) == 3
 
 
-def test_eval_mode_restores_the_mode_of_each_layer() -> None:
+def test_eval_mode_restores_the_mode_of_each_layer():
     network = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
     with eval_mode(network):
         assert not any(part.training for part in network.modules())
     assert [part.training for part in network.modules()] == [True, True, False]
 
 
-def test_the_seed_is_that_of_seed_everything_and_a_checkpoints_when_resuming() -> None:
+def test_the_seed_is_that_of_seed_everything_and_a_checkpoints_when_resuming():
     seed_everything(7, verbose=False)
     model = small()
     assert model.seed == 7
@@ -50,7 +49,7 @@ def test_the_seed_is_that_of_seed_everything_and_a_checkpoints_when_resuming() -
     assert resumed.seed == 7
 
 
-def test_dropout_differs_by_batch_and_not_by_what_was_drawn_before() -> None:
+def test_dropout_differs_by_batch_and_not_by_what_was_drawn_before():
     draws: list[float] = []
 
     class Draw(Callback):
@@ -64,7 +63,7 @@ def test_dropout_differs_by_batch_and_not_by_what_was_drawn_before() -> None:
     assert draws[0] != draws[1]
 
 
-def test_means_are_over_the_batches_since_the_last_logging_step() -> None:
+def test_means_are_over_the_batches_since_the_last_logging_step():
     logged: list[dict[str, float]] = []
 
     class Logged(Callback):
@@ -89,7 +88,7 @@ def test_means_are_over_the_batches_since_the_last_logging_step() -> None:
     assert logged[3]["train/x"] == 3.5
 
 
-def test_means_go_on_after_a_stop_between_two_logging_steps(tmp_path: Path) -> None:
+def test_means_go_on_after_a_stop_between_two_logging_steps(tmp_path):
     """Also with another number of processes, each of which has summed up its own share."""
     path = tmp_path / "3.ckpt"
 
@@ -106,3 +105,12 @@ def test_means_go_on_after_a_stop_between_two_logging_steps(tmp_path: Path) -> N
     resumed = trainer(**options)
     resumed.fit(IrisMLP(), datamodule=Iris(), ckpt_path=path, weights_only=True)
     assert resumed.callback_metrics["train/loss"] == pytest.approx(whole["train/loss"])
+
+
+def test_a_mean_over_examples_counts_those_of_all_processes():
+    """Lightning divides the number by that of processes."""
+    model, logged = small(), list[Any]()
+    model._trainer = SimpleNamespace(world_size=3)
+    model.log_dict = lambda values, **options: logged.append(options)
+    model.log_means_of_examples({"val/loss": torch.tensor(1.0)}, 5)
+    assert logged == [{"batch_size": 15, "sync_dist": True}]

@@ -3,17 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
 from lightning import Callback
 from torch import Tensor
 
 from models import ConditionalGAN
-from models.averaging import Averaging, MovingAverage
+from models.training import Averaging, MovingAverage
 from tests.models.gans import SHAPE, fit, same, small, state
 
 
-def test_the_class_enters_one_hot_beside_the_noise() -> None:
+def test_the_class_enters_one_hot_beside_the_noise():
     model = small(ConditionalGAN, num_classes=3)
     latents = torch.randn(2, 4)
     inputs = model.generator_input(latents, torch.tensor([2, 0]))
@@ -34,7 +33,7 @@ class Epochs(Callback):
         self.generators.append([p.detach().clone() for p in pl_module.generator.parameters()])
 
 
-def test_pretraining_leaves_the_generator_untrained(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pretraining_leaves_the_generator_untrained(capsys):
     model = small(ConditionalGAN, pretrain_epochs=2)
     untrained = [p.detach().clone() for p in model.generator.parameters()]
     epochs = Epochs(lambda: capsys.readouterr().out)
@@ -44,9 +43,7 @@ def test_pretraining_leaves_the_generator_untrained(capsys: pytest.CaptureFixtur
     assert "Pre-trained" not in capsys.readouterr().out
 
 
-def test_the_average_counts_the_updates_of_the_generator_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_average_counts_the_updates_of_the_generator_alone(monkeypatch):
     """Otherwise it would keep the untrained generator for long after pre-training."""
     steps: list[int] = []
     monkeypatch.setattr(MovingAverage, "update", lambda *args: steps.append(args[2]))
@@ -55,7 +52,7 @@ def test_the_average_counts_the_updates_of_the_generator_alone(
     assert steps == [0, 1, 2, 3]
 
 
-def test_the_class_changes_what_is_drawn() -> None:
+def test_the_class_changes_what_is_drawn():
     model = small(ConditionalGAN, average=Averaging(0.5))
     before = state(model)
     fit(model, max_steps=3)
@@ -69,7 +66,7 @@ def test_the_class_changes_what_is_drawn() -> None:
     assert torch.isfinite(mixed).all()
 
 
-def test_both_networks_know_as_many_classes_as_the_data() -> None:
+def test_both_networks_know_as_many_classes_as_the_data():
     model = small(ConditionalGAN, num_classes=3)
     head, (first, *_) = model.discriminator, model.generator.parameters()
     assert head.classes.out_features == len(head.embedding.weight) == 3

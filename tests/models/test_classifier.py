@@ -1,7 +1,6 @@
 """The step that all classifiers share, its losses and what it logs; its runs."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from torch.testing import assert_close
 
 from datamodules import Gates, Images, Iris
 from models import GateLogistic, ImageClassifier, IrisMLP
-from models.averaging import Averaging
 from models.classifier import CLASSIFIER_LOSSES
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
 from tests.models.classifiers import convnet, dense, fit, iris, trainer
@@ -29,7 +27,7 @@ EVERY = [
 
 
 @pytest.mark.parametrize(("model", "data", "options"), EVERY)
-def test_three_lines_of_python_train_every_classifier(model: Any, data: Any, options: dict) -> None:
+def test_three_lines_of_python_train_every_classifier(model, data, options):
     network = model()
     before = [p.clone() for p in network.parameters()]
     trainer(max_steps=2).fit(network, data(**options))
@@ -52,7 +50,7 @@ def evaluated(batch_size: int) -> tuple[dict[str, float], Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("batch_size", [30, 7, 1])
-def test_logged_values_are_those_of_all_examples_at_once(batch_size: int) -> None:
+def test_logged_values_are_those_of_all_examples_at_once(batch_size):
     logged, probabilities, targets = evaluated(batch_size)
     hits = probabilities.argmax(dim=1) == targets
     assert 0 < hits.sum() < 30  # else most of what follows is empty
@@ -64,7 +62,7 @@ def test_logged_values_are_those_of_all_examples_at_once(batch_size: int) -> Non
         assert logged[f"test/accuracy_class_{k}"] == pytest.approx(share, abs=1e-7)
 
 
-def test_a_class_that_does_not_occur_has_no_accuracy() -> None:
+def test_a_class_that_does_not_occur_has_no_accuracy():
     class OneClass(Iris):
         def load_splits(self) -> Any:
             splits = super().load_splits()
@@ -76,7 +74,7 @@ def test_a_class_that_does_not_occur_has_no_accuracy() -> None:
     assert logged["test/accuracy"] == logged["test/accuracy_class_2"]
 
 
-def test_predictions_are_probabilities_in_the_order_of_the_data() -> None:
+def test_predictions_are_probabilities_in_the_order_of_the_data():
     data, model = Iris(batch_size=7), IrisMLP()
     batches = trainer().predict(model, datamodule=data)
     assert all(set(batch) == {"targets", "probabilities"} for batch in batches)
@@ -89,7 +87,7 @@ def test_predictions_are_probabilities_in_the_order_of_the_data() -> None:
 # -- training ------------------------------------------------------------------------------------
 
 
-def test_labels_are_smoothed_and_images_augmented_in_training_alone() -> None:
+def test_labels_are_smoothed_and_images_augmented_in_training_alone():
     class Shrinking(IrisMLP):
         def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
             return inputs / 2
@@ -102,7 +100,7 @@ def test_labels_are_smoothed_and_images_augmented_in_training_alone() -> None:
     assert_close(evaluation, cross_entropy(model.network(batch[0]), batch[1]))
 
 
-def test_glorot_is_keras_start() -> None:
+def test_glorot_is_keras_start():
     model = iris((400,), initialization="glorot")
     for layer in (part for part in model.network if isinstance(part, nn.Linear)):
         bound = math.sqrt(6 / (layer.in_features + layer.out_features))
@@ -110,7 +108,7 @@ def test_glorot_is_keras_start() -> None:
         assert not layer.bias.any()
 
 
-def test_normal_is_the_start_of_the_slide_on_backpropagation() -> None:
+def test_normal_is_the_start_of_the_slide_on_backpropagation():
     """Weights and biases have mean 0 and variance 1, within five standard errors."""
     model = iris((400,), initialization="normal")
     layers = [part for part in model.network if isinstance(part, nn.Linear)]
@@ -121,7 +119,7 @@ def test_normal_is_the_start_of_the_slide_on_backpropagation() -> None:
     assert layers[0].bias.std() > 0.5
 
 
-def test_learning_rate_rises_then_follows_its_schedule() -> None:
+def test_learning_rate_rises_then_follows_its_schedule():
     rates: list[float] = []
 
     class Rates(Callback):
@@ -137,12 +135,12 @@ def test_learning_rate_rises_then_follows_its_schedule() -> None:
     assert rates == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_schedule_needs_to_know_its_end() -> None:
+def test_a_schedule_needs_to_know_its_end():
     with pytest.raises(UserError, match="set --trainer.max_epochs"):
         fit(IrisMLP(schedule=Schedule("cosine")), Iris(), max_epochs=-1)
 
 
-def test_the_average_follows_each_step_and_is_what_is_evaluated() -> None:
+def test_the_average_follows_each_step_and_is_what_is_evaluated():
     torch.manual_seed(0)
     model = IrisMLP(average=Averaging(0.5), optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
     expected = [p.detach().clone() for p in model.network.parameters()]
@@ -181,7 +179,7 @@ def keras_losses(p: Tensor, onehot: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
-def test_loss_is_keras_formula_on_probabilities(name: str, smoothing: float) -> None:
+def test_loss_is_keras_formula_on_probabilities(name, smoothing):
     onehot = torch.eye(3, dtype=torch.float64)[TARGET]
     onehot = onehot * (1 - smoothing) + smoothing / 3
     p = LOGITS.sigmoid() if name == "bce" else LOGITS.exp() / LOGITS.exp().sum(1, keepdim=True)
@@ -189,7 +187,7 @@ def test_loss_is_keras_formula_on_probabilities(name: str, smoothing: float) -> 
     assert_close(found, keras_losses(p, onehot)[name])
 
 
-def test_probabilities_of_each_class_against_all_others_are_normalized_sigmoids() -> None:
+def test_probabilities_of_each_class_against_all_others_are_normalized_sigmoids():
     logits = torch.randn(5, 3)
     sigmoids = 1 / (1 + (-logits).exp())
     found = CLASSIFIER_LOSSES["bce"].probabilities(logits)
@@ -197,7 +195,7 @@ def test_probabilities_of_each_class_against_all_others_are_normalized_sigmoids(
 
 
 @pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
-def test_one_logit_is_the_logit_of_class_1(name: str) -> None:
+def test_one_logit_is_the_logit_of_class_1(name):
     logits, target = torch.tensor([[2.0], [-1.0]]), torch.tensor([1, 0])
     probabilities = CLASSIFIER_LOSSES[name].probabilities(logits)
     right = torch.tensor([1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-1))])
@@ -208,7 +206,7 @@ def test_one_logit_is_the_logit_of_class_1(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
-def test_large_logits_give_finite_losses_and_gradients(name: str) -> None:
+def test_large_logits_give_finite_losses_and_gradients(name):
     logits = torch.tensor([[500.0, -500.0, 0.0]], requires_grad=True)
     loss = CLASSIFIER_LOSSES[name].loss(logits, torch.tensor([1]), 0.0)
     loss.backward()
@@ -247,9 +245,7 @@ def run(seed: int, path: Path, *callbacks: Callback, ckpt_path: Path | None = No
 
 
 @pytest.mark.parametrize("stop_at", [4, 6, 9])
-def test_resume_is_bit_exact_within_and_between_epochs(
-    tmp_path: Path, weights_hash: Callable[[Path], str], stop_at: int
-) -> None:
+def test_resume_is_bit_exact_within_and_between_epochs(tmp_path, weights_hash, stop_at):
     whole, part, resumed = (tmp_path / f"{name}.ckpt" for name in ("whole", "part", "resumed"))
     run(0, whole, SaveAt(stop_at, part))
     assert weights_hash(part) != weights_hash(whole)
@@ -257,7 +253,7 @@ def test_resume_is_bit_exact_within_and_between_epochs(
     assert weights_hash(resumed) == weights_hash(whole)
 
 
-def test_checkpoint_loads_without_the_command_line(tmp_path: Path) -> None:
+def test_checkpoint_loads_without_the_command_line(tmp_path):
     model = dense([5], "tanh", shift=1.0)
     made = fit(model, Images(dataset="digits"), max_steps=1)
     made.save_checkpoint(tmp_path / "model.ckpt")

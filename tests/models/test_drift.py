@@ -8,7 +8,7 @@ import torch
 from models import Drift
 from models.drift import drift, window
 from models.gan.networks import ModernGenerator
-from models.sampling import sample
+from models.sampling import generate
 from runtime.errors import UserError
 from tests.models.closed_form import assert_same, seeded, step
 from tests.models.gans import fit
@@ -121,9 +121,9 @@ def test_a_training_step_moves_images_along_the_field():
 def test_samples_are_of_the_average():
     model = Drift((1, 8, 8), 2, Generator, latent_dim=3).eval()
     latents, labels = model.sample_grid()
-    before = sample(model, latents, labels)
+    before = generate(model, latents, labels)
     torch.nn.init.constant_(model.network[0].weight, 9.0)
-    assert torch.equal(sample(model, latents, labels), before)
+    assert torch.equal(generate(model, latents, labels), before)
 
 
 def test_each_class_drifts_for_itself():
@@ -160,7 +160,7 @@ def test_a_point_that_counts_twice_repels_as_two():
 def test_guidance_needs_classes():
     with pytest.raises(UserError, match="model.guidance needs data with classes"):
         Drift((1, 28, 28), guidance=0.1)
-    with pytest.raises(UserError, match="which the model is told: set it to 0"):
+    with pytest.raises(UserError, match="model.conditional true: set it to 0"):
         Drift((1, 28, 28), 10, conditional=False, guidance=0.1)
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from models import Flow
-from models.averaging import Averaging
 from models.base import derive_seed
 from models.plane import PlaneVelocity
+from models.training import Averaging
 from runtime.errors import UserError
 from tests.models.closed_form import assert_same, seeded, step
 from tests.models.gans import fit
@@ -65,7 +65,7 @@ class Told(nn.Module):
 @pytest.mark.parametrize("mean", [-0.4, 3.5], ids=["amid noise", "nearly clean"])
 def test_a_training_step_is_the_error_of_the_velocity(mean):
     """On the line from noise to image; where it ends, the error counts 1 / 0.05 at most."""
-    options = {"time_mean": mean, "time_spread": 0.7, "untold": 0.3}
+    options = {"time_mean": mean, "time_std": 0.7, "class_dropout": 0.3}
     model = flow(Told(), 3, **options).double().train()
     images, labels = torch.rand(40, 2).double(), torch.arange(40) % 3
     found = step(model, images, labels)
@@ -133,7 +133,7 @@ def test_drawing_keeps_no_earlier_steps():
         steps.append(weakref.ref(inputs[0]))
         kept.append(sum(step() is not None for step in steps))
 
-    model.sampler.register_forward_pre_hook(count)
+    model.eval_network.register_forward_pre_hook(count)
     with torch.no_grad():
         model(torch.randn(3, 2))
     assert len(kept) == 6
@@ -150,20 +150,23 @@ def test_guidance_goes_beyond_what_the_class_adds():
             return classes @ self.weight + 0.5
 
     plain, guided = (
-        Flow((2,), 2, lambda s, k: Class(), steps=1, guidance=g, untold=0.1).eval() for g in (0, 2)
+        Flow((2,), 2, lambda s, k: Class(), steps=1, guidance=g, class_dropout=0.1).eval()
+        for g in (0, 2)
     )
     latents, labels = torch.zeros(2, 2), torch.tensor([0, 1])
     assert torch.equal([*plain.path(latents, labels)][-1], torch.eye(2) + 0.5)
     assert torch.equal([*guided.path(latents, labels)][-1], 3 * torch.eye(2) + 0.5)
-    guided.guided = (0.1, 1.0)  # its only step is at time 0
+    guided.guidance_interval = (0.1, 1.0)  # its only step is at time 0
     assert torch.equal([*guided.path(latents, labels)][-1], torch.eye(2) + 0.5)
 
 
 @pytest.mark.parametrize(
-    ("options", "untold", "mean", "spread"),
-    [({}, 0, 0, 1), ({"untold": 0.3, "time_mean": -1.0, "time_spread": 2.0}, 0.3, -1, 2)],
+    ("options", "class_dropout", "mean", "spread"),
+    [({}, 0, 0, 1), ({"class_dropout": 0.3, "time_mean": -1.0, "time_std": 2.0}, 0.3, -1, 2)],
 )
-def test_training_tells_the_class_and_draws_times_as_its_options_say(options, untold, mean, spread):
+def test_training_tells_the_class_and_draws_times_as_its_options_say(
+    options, class_dropout, mean, spread
+):
     class Seen(nn.Module):
         def __init__(self):
             super().__init__()
@@ -177,7 +180,7 @@ def test_training_tells_the_class_and_draws_times_as_its_options_say(options, un
     model = Flow((1, 28, 28), 10, lambda s, k: network, average=Averaging(), **options)
     fit(model, batch_size=1000, max_steps=1)
     told = network.classes.sum(dim=1)
-    assert (told == 0).float().mean().item() == pytest.approx(untold, abs=0.05)
+    assert (told == 0).float().mean().item() == pytest.approx(class_dropout, abs=0.05)
     assert told.max() == network.classes.max() == 1
     assert network.times.logit().mean().item() == pytest.approx(mean, abs=0.2)
     assert network.times.logit().std().item() == pytest.approx(spread, rel=0.1)
@@ -185,17 +188,19 @@ def test_training_tells_the_class_and_draws_times_as_its_options_say(options, un
 
 def test_a_model_without_classes_is_told_nothing():
     for labels in (None, torch.tensor([1, 0])):
-        assert flow(Best()).told(labels, torch.zeros(2, 2)).shape == (2, 0)
+        assert flow(Best()).class_vectors(labels, torch.zeros(2, 2)).shape == (2, 0)
 
 
 def test_a_haze_on_black_is_left_out():
-    images = flow(Linear(0.0), steps=1, black=0.1)(torch.tensor([[-0.82, -0.78], [-2.0, 2.0]]))
+    images = flow(Linear(0.0), steps=1, black_threshold=0.1)(
+        torch.tensor([[-0.82, -0.78], [-2.0, 2.0]])
+    )
     torch.testing.assert_close(images, torch.tensor([[0.0, 0.11], [0.0, 1.0]]))
 
 
 def test_guidance_without_classes_is_refused():
     with pytest.raises(UserError, match="guidance needs data with classes"):
-        Flow((1, 8, 8), None, guidance=1.0, untold=0.1)
+        Flow((1, 8, 8), None, guidance=1.0, class_dropout=0.1)
 
 
 def test_the_network_of_the_plane_returns_a_point_that_is_clean_already():

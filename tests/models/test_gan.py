@@ -1,6 +1,5 @@
 """Invariants of adversarial training, and one step worked out by hand."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,15 +11,14 @@ from torch import Tensor, nn
 
 from datamodules import Images
 from models import GAN, ConditionalGAN
-from models.averaging import Averaging
 from models.gan import penalties as penalties_module
-from models.gan.heads import AuxiliaryHead
+from models.gan.conditional_discriminators import ACGANDiscriminator
 from models.gan.penalties import Penalties
-from models.schedule import Schedule
+from models.training import Averaging, Schedule
 from tests.models.gans import DROPOUT, KINDS, SHAPE, fit, same, sgd, small, state
 
 
-def test_both_networks_start_as_told() -> None:
+def test_both_networks_start_as_told():
     model = small(initialization="glorot")
     for network in (model.generator, model.discriminator):
         layers = [part for part in network.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
@@ -65,7 +63,7 @@ class Steps(Callback):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", [{}, {"penalties": Penalties(r1=1.0, every=1)}])
-def test_each_step_moves_one_network_and_leaves_the_other(kind: type[GAN], options: dict) -> None:
+def test_each_step_moves_one_network_and_leaves_the_other(kind, options):
     steps = Steps()
     fit(small(kind, **options), steps, max_steps=3)
     assert steps.changed == [(True, False), (False, True)] * 3
@@ -78,7 +76,7 @@ LINEAR: dict[str, Any] = {  # a linear generator against a linear discriminator
 }
 
 
-def test_one_step_is_the_update_computed_by_hand() -> None:
+def test_one_step_is_the_update_computed_by_hand():
     rate = 0.01
     model = small(**LINEAR, generator_optimizer=sgd(rate), discriminator_optimizer=sgd(rate))
     (g, _), d = model.generator, model.discriminator.realness
@@ -113,7 +111,7 @@ def test_one_step_is_the_update_computed_by_hand() -> None:
     [({}, 6), ({"discriminator_steps": 2}, 3), ({"accumulate_grad_batches": 3}, 2),
      ({"accumulate_grad_batches": 3, "discriminator_steps": 2}, 1)],
 )  # fmt: skip
-def test_global_step_counts_batches(options: dict, generator_steps: int) -> None:
+def test_global_step_counts_batches(options, generator_steps):
     steps = Steps()
     trainer = fit(small(**options), steps, max_steps=6, limit_train_batches=6)
     assert trainer.global_step == 6
@@ -121,17 +119,17 @@ def test_global_step_counts_batches(options: dict, generator_steps: int) -> None
     assert sum(generator for _, generator in steps.changed) == generator_steps
 
 
-def test_a_rest_of_an_epoch_updates_the_discriminator_alone() -> None:
+def test_a_rest_of_an_epoch_updates_the_discriminator_alone():
     steps = Steps()
     fit(small(accumulate_grad_batches=3), steps, max_steps=5, limit_train_batches=5)
     assert steps.changed == [(True, False), (False, True), (True, False)]
 
 
-def test_accumulated_batches_are_one_large_batch() -> None:
+def test_accumulated_batches_are_one_large_batch():
     """Without batch norm, two batches of 8 make the update of their 16 images, and one average."""
 
     class Same(GAN):
-        def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
+        def draw_latents(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
             return torch.ones(count, 4), None  # the same noise however it is cut
 
     weights = []
@@ -145,7 +143,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
         torch.testing.assert_close(one, accumulated, rtol=1e-9, atol=1e-12)
 
 
-def test_gradients_are_clipped_one_network_at_a_time() -> None:
+def test_gradients_are_clipped_one_network_at_a_time():
     model = small(
         gradient_clip_val=1e-3, generator_optimizer=sgd(1.0), discriminator_optimizer=sgd(1.0)
     )
@@ -163,9 +161,7 @@ def test_gradients_are_clipped_one_network_at_a_time() -> None:
         (0.5, [1, 1, 1, 0.5]),
     ],
 )
-def test_learning_rates_of_both_networks_depend_on_the_step_alone(
-    hold: float, expected: list[float]
-) -> None:
+def test_learning_rates_of_both_networks_depend_on_the_step_alone(hold, expected):
     class Rates(Callback):
         def __init__(self) -> None:
             self.seen: list[list[float]] = []
@@ -182,7 +178,7 @@ def test_learning_rates_of_both_networks_depend_on_the_step_alone(
 
 
 @pytest.mark.parametrize("in_eval_mode", [True, False])
-def test_fakes_in_eval_mode_leave_batch_norm_alone(in_eval_mode: bool) -> None:
+def test_fakes_in_eval_mode_leave_batch_norm_alone(in_eval_mode):
     model = small(fakes_in_eval_mode=in_eval_mode, discriminator_steps=4)  # D's turn alone, 3 times
     before = state(model.generator)
     fit(model, max_steps=3)
@@ -190,17 +186,17 @@ def test_fakes_in_eval_mode_leave_batch_norm_alone(in_eval_mode: bool) -> None:
     assert model.generator.training
 
 
-def test_samples_come_from_the_moving_average_in_eval_mode() -> None:
+def test_samples_come_from_the_moving_average_in_eval_mode():
     model = small(average=Averaging(0.9))
     fit(model, max_steps=2)
-    assert model.sampler is model.ema.network
+    assert model.eval_network is model.ema.network
     latents = torch.randn(5, 4)
     torch.testing.assert_close(model(latents)[:2], model(latents[:2]))  # no batch statistics
     assert not same(state(model.generator), state(model.ema.network))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_runs_with_one_seed_are_bit_identical(kind: type[GAN]) -> None:
+def test_two_runs_with_one_seed_are_bit_identical(kind):
     first, second, other = (small(kind, **DROPOUT, average=Averaging(0.9)) for _ in range(3))
     other.seed = 1
     for model in (first, second, other):
@@ -209,7 +205,7 @@ def test_two_runs_with_one_seed_are_bit_identical(kind: type[GAN]) -> None:
     assert not same(state(first), state(other))
 
 
-def test_validation_evaluates_held_out_real_images() -> None:
+def test_validation_evaluates_held_out_real_images():
     model = small()
     with torch.no_grad():
         model.discriminator.realness.weight.zero_()
@@ -220,9 +216,10 @@ def test_validation_evaluates_held_out_real_images() -> None:
     assert metrics["val/d_loss"] == pytest.approx(torch.nn.functional.softplus(torch.tensor(-1.0)))
 
 
-def test_hyperparameters_are_plain_values_and_rebuild_the_model(tmp_path: Path) -> None:
+def test_hyperparameters_are_plain_values_and_rebuild_the_model(tmp_path):
     model = small(
-        ConditionalGAN, head=AuxiliaryHead, generator_optimizer=sgd(), penalties=Penalties(r1=0.3),
+        ConditionalGAN, discriminator=ACGANDiscriminator, generator_optimizer=sgd(),
+        penalties=Penalties(r1=0.3),
         schedule=Schedule("cosine", hold=0.5),
     )  # fmt: skip
     assert not any(callable(value) for value in model.hparams.values())
@@ -230,12 +227,12 @@ def test_hyperparameters_are_plain_values_and_rebuild_the_model(tmp_path: Path) 
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     again = ConditionalGAN.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     assert same(state(model), state(again))
-    assert isinstance(again.discriminator, AuxiliaryHead)
+    assert isinstance(again.discriminator, ACGANDiscriminator)
     assert again.latent_dim == 4
     assert (again.penalties, again.schedule) == (Penalties(r1=0.3), Schedule("cosine", 0.5))
 
 
-def test_rounds_and_penalties_go_on_over_short_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_and_penalties_go_on_over_short_epochs(monkeypatch):
     """Two batches an epoch: the generator learns after every third, R1 comes every fourth."""
     model = small(discriminator_steps=3, penalties=Penalties(r1=1.0, every=4))
     penalties: list[int] = []
@@ -269,7 +266,7 @@ def train_in_half(scale: float | None, steps: int = 4) -> Any:
     return model, None if scale is None else scaler.get_scale()
 
 
-def test_a_loss_scale_does_not_change_the_updates() -> None:
+def test_a_loss_scale_does_not_change_the_updates():
     """Within half precision's 2^-11 of each of some 30 operations a step, or 1.5 percent."""
     (full, _), (half, end_scale) = train_in_half(None), train_in_half(2.0**10)
     assert end_scale == 2.0**10  # nothing overflowed
@@ -282,16 +279,16 @@ def test_a_loss_scale_does_not_change_the_updates() -> None:
         assert (after_half - after).norm() <= 0.06 * (after - before).norm(), network
 
 
-def test_each_turn_gets_its_images_as_they_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_turn_gets_its_images_as_they_are_seen(monkeypatch):
     """Penalties are of real and of generated images; both turns go through the view."""
 
     class Dark(nn.Module):
         def forward(self, images: Tensor, step: int) -> Tensor:
             return images / 1000
 
-    model, seen = small(view=Dark, penalties=Penalties(r1=1.0)), list[Any]()
+    model, seen = small(augment=Dark, penalties=Penalties(r1=1.0)), list[Any]()
     model._trainer = SimpleNamespace(world_size=1, global_rank=0, global_step=0)
-    monkeypatch.setattr(Penalties, "of", lambda self, _, *parts: seen.append(parts) or 0.0)
+    monkeypatch.setattr(Penalties, "total", lambda self, _, *parts: seen.append(parts) or 0.0)
     random, real = torch.Generator().manual_seed(0), (torch.rand(4, *SHAPE), None)
     fake = model.fakes_for_discriminator(4, random)
     assert not fake[0].requires_grad

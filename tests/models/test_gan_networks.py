@@ -10,16 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import GAN, ConditionalGAN
-from models.gan.lecture import LectureGenerator, LectureTrunk, SoftmaxHead
+from models.gan.lecture import LectureGenerator, LectureTrunk, SoftmaxDiscriminator
 from models.gan.networks import (
-    ImageShape,
     ModernGenerator,
     ModernTrunk,
     count_features,
 )
 from models.layers import initialize_
 from models.plane import PlaneGenerator, PlaneTrunk, PlaneVelocity
-from models.unet import sines
+from models.unet import time_embedding
 from runtime.errors import UserError
 from tests.models.gans import LECTURE, LECTURE_CGAN, SHAPE
 
@@ -28,7 +27,7 @@ def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def test_lecture_gan_has_the_parameters_of_the_slides() -> None:
+def test_lecture_gan_has_the_parameters_of_the_slides():
     model = GAN(SHAPE, **LECTURE, latent_dim=100)
     generator = (
         (100 * 1024 + 1024)  # Dense(1024) on 100 features
@@ -48,15 +47,17 @@ def test_lecture_gan_has_the_parameters_of_the_slides() -> None:
     assert count(model.discriminator) == discriminator == 3_485_441
 
 
-def test_the_lectures_layers_are_as_keras_makes_them() -> None:
+def test_the_lectures_layers_are_as_keras_makes_them():
     (norm,) = (part for part in LectureGenerator(4, SHAPE) if isinstance(part, nn.BatchNorm1d))
     assert (norm.eps, norm.momentum) == (1e-3, 0.01)
     (dropout,) = (part for part in LectureTrunk(SHAPE, 2) if isinstance(part, nn.Dropout))
     assert dropout.p == 0.5
 
 
-def test_lecture_cgan_has_the_parameters_of_the_slides() -> None:
-    model = ConditionalGAN(SHAPE, 10, head=SoftmaxHead, **LECTURE_CGAN, latent_dim=100)
+def test_lecture_cgan_has_the_parameters_of_the_slides():
+    model = ConditionalGAN(
+        SHAPE, 10, discriminator=SoftmaxDiscriminator, **LECTURE_CGAN, latent_dim=100
+    )
     discriminator = (
         (5 * 5 * 1 * 128 + 128)
         + (5 * 5 * 128 * 256 + 256)
@@ -67,27 +68,27 @@ def test_lecture_cgan_has_the_parameters_of_the_slides() -> None:
     assert count(model.discriminator) == discriminator == 7_388_683
 
 
-def test_drawn_points_start_around_the_middle_of_the_plane() -> None:
+def test_drawn_points_start_around_the_middle_of_the_plane():
     generator = PlaneGenerator(4, (2,))
     points = generator(torch.randn(2000, 4))
     torch.testing.assert_close(points.mean(dim=0), torch.tensor([0.5, 0.5]), atol=0.1, rtol=0)
 
 
-def test_networks_of_the_plane_see_it_four_times_as_large() -> None:
+def test_networks_of_the_plane_see_it_four_times_as_large():
     generator, trunk, velocity = PlaneGenerator(3, (2,)), PlaneTrunk((2,)), PlaneVelocity((2,), 2)
     features, points, times = torch.randn(5, 3), torch.rand(5, 2), torch.rand(5)
     layers = nn.Sequential(*generator)
     torch.testing.assert_close(generator(features), 0.5 + layers(features) / 4)
     torch.testing.assert_close(trunk(points), nn.Sequential(*trunk)(8 * points - 4))
     classes = torch.eye(2)[torch.arange(5) % 2]
-    known = torch.cat([4 * points, sines(times), classes], dim=1)
+    known = torch.cat([4 * points, time_embedding(times), classes], dim=1)
     expected = points + (1 - times[:, None]) * velocity.layers(known)
     torch.testing.assert_close(velocity(points, times, classes), expected)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (3, 16, 64), (1, 64, 64), (3, 32, 32), (3, 20, 36)])
 @pytest.mark.parametrize("detail", [0, 3])
-def test_modern_networks_take_images_of_any_allowed_shape(shape: ImageShape, detail: int) -> None:
+def test_modern_networks_take_images_of_any_allowed_shape(shape, detail):
     images = ModernGenerator(7, shape, width=2, detail=detail)(torch.randn(3, 7))
     assert images.shape == (3, *shape)
     assert 0 <= images.min() < images.max() <= 1
@@ -97,7 +98,7 @@ def test_modern_networks_take_images_of_any_allowed_shape(shape: ImageShape, det
     assert trunk(images).shape == (3, features)
 
 
-def test_the_modern_generator_is_its_layers_written_out() -> None:
+def test_the_modern_generator_is_its_layers_written_out():
     model = ModernGenerator(3, (1, 16, 20), width=2, hidden=(5,)).double().eval()
     with_weights: Any = [part for part in model if [*part.parameters()]]
     hidden, norm_1, dense, norm_2, up, norm_3, out = with_weights
@@ -119,7 +120,7 @@ def test_the_modern_generator_is_its_layers_written_out() -> None:
     torch.testing.assert_close(model(features), expected)
 
 
-def test_the_modern_trunk_is_its_layers_written_out() -> None:
+def test_the_modern_trunk_is_its_layers_written_out():
     model, images = ModernTrunk((1, 16, 20), width=2).double(), torch.rand(4, 1, 16, 20).double()
     expected = images
     for layer in (part for part in model if isinstance(part, nn.Conv2d)):
@@ -128,7 +129,7 @@ def test_the_modern_trunk_is_its_layers_written_out() -> None:
     torch.testing.assert_close(model(images), expected.flatten(1))
 
 
-def test_features_may_also_go_around_the_hidden_layers() -> None:
+def test_features_may_also_go_around_the_hidden_layers():
     generator = ModernGenerator(6, SHAPE, width=2, hidden=(16, 8), skip=True).eval()
     layers, last = generator[0], generator[1]
     nn.init.zeros_(layers[0].weight)  # so the hidden layers say nothing
@@ -137,7 +138,7 @@ def test_features_may_also_go_around_the_hidden_layers() -> None:
     assert torch.allclose(last(layers(features)), around + last(layers(torch.zeros(1, 6))))
 
 
-def test_a_transposed_convolution_doubles_the_size_and_starts_as_glorot_says() -> None:
+def test_a_transposed_convolution_doubles_the_size_and_starts_as_glorot_says():
     plain, transposed = (ModernGenerator(6, SHAPE, width=2, transposed=t) for t in (False, True))
     assert plain(torch.randn(2, 6)).shape == transposed(torch.randn(2, 6)).shape == (2, *SHAPE)
     (layer,) = (part for part in transposed if isinstance(part, nn.ConvTranspose2d))
@@ -148,12 +149,12 @@ def test_a_transposed_convolution_doubles_the_size_and_starts_as_glorot_says() -
 
 @pytest.mark.parametrize("shape", [(2, 28, 28), (1, 30, 28), (1, 12, 28), (1, 28, 68)])
 @pytest.mark.parametrize("network", [partial(ModernGenerator, 7), ModernTrunk])
-def test_modern_networks_refuse_other_shapes_in_one_line(network: Any, shape: ImageShape) -> None:
+def test_modern_networks_refuse_other_shapes_in_one_line(network, shape):
     with pytest.raises(UserError, match="multiples of 4 from 16 to 64") as caught:
         network(shape)
     assert "\n" not in str(caught.value)
 
 
-def test_a_trunk_must_end_in_features() -> None:
+def test_a_trunk_must_end_in_features():
     with pytest.raises(UserError, match=r"returns shape \(1, 1, 28, 28\)"):
         count_features(nn.Identity(), SHAPE)

@@ -27,21 +27,21 @@ def train(model: Any, gate: str, steps: int = 80) -> float:
 
 
 @pytest.mark.parametrize("gate", ["or", "and"])
-def test_logistic_regression_learns_or_and_and(gate: str) -> None:
+def test_logistic_regression_learns_or_and_and(gate):
     seed_everything(0, verbose=False)
     model = GateLogistic()
     assert count_parameters(model.network) == 3
     assert train(model, gate) == 1.0
 
 
-def test_a_gate_learns_by_binary_cross_entropy() -> None:
+def test_a_gate_learns_by_binary_cross_entropy():
     model, targets = GateLogistic(), torch.tensor(TRUTH["and"])
     expected = F.binary_cross_entropy_with_logits(model(POINTS)[:, 0], targets.float())
     torch.testing.assert_close(model.step((POINTS, targets))["loss"], expected)
 
 
 @pytest.mark.parametrize("gate", ["xor", "xnor"])
-def test_no_logistic_unit_gets_more_than_three_of_four(gate: str) -> None:
+def test_no_logistic_unit_gets_more_than_three_of_four(gate):
     seed_everything(0, verbose=False)
     assert train(GateLogistic(), gate) <= 0.75
     # Nor do any weights: w . x + b above 0 at two opposite corners sums to w1 + w2 + 2 b > 0, and
@@ -54,13 +54,13 @@ def test_no_logistic_unit_gets_more_than_three_of_four(gate: str) -> None:
 
 @pytest.mark.parametrize("gate", ["xor", "xnor"])
 @pytest.mark.parametrize("seed", range(3))
-def test_two_hidden_units_learn_xor(gate: str, seed: int) -> None:
+def test_two_hidden_units_learn_xor(gate, seed):
     seed_everything(seed, verbose=False)
     assert train(GateMLP(), gate) == 1.0
 
 
 @pytest.mark.parametrize("gate", ["xor", "xnor"])
-def test_weights_by_hand_compute_the_gate(gate: Any) -> None:
+def test_weights_by_hand_compute_the_gate(gate):
     model = GateMLP.by_hand(gate)
     assert accuracy(model, gate) == 1.0
     probabilities = model.probabilities(POINTS)[:, 1]

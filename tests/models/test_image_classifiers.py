@@ -8,7 +8,7 @@ from runtime.errors import UserError
 from tests.models.classifiers import convnet, dense
 
 
-def test_augmentation_arguments_reach_the_training_images() -> None:
+def test_augmentation_arguments_reach_the_training_images():
     images, targets = torch.rand(8, 1, 28, 28), torch.zeros(8, dtype=torch.long)
     assert torch.equal(dense().augment(images, targets), images)
     assert not torch.equal(dense(shift=2.0).augment(images, targets), images)
@@ -17,17 +17,17 @@ def test_augmentation_arguments_reach_the_training_images() -> None:
 
 
 @pytest.mark.parametrize(("mirrors", "flips"), [(True, True), (False, False)])
-def test_flip_auto_follows_the_data(mirrors: bool, flips: bool) -> None:
+def test_flip_auto_follows_the_data(mirrors, flips):
     assert convnet(flip="auto", mirrors=mirrors).augmentation.flip is flips
     assert convnet(flip=True, mirrors=False).augmentation.flip
 
 
-def test_inputs_that_are_no_images_are_refused() -> None:
+def test_inputs_that_are_no_images_are_refused():
     with pytest.raises(UserError, match=r"the data have shape \(4,\)"):
         ImageClassifier((4,), 3)
 
 
-def test_flip_in_evaluation_makes_the_logits_those_of_the_mirror_image() -> None:
+def test_flip_in_evaluation_makes_the_logits_those_of_the_mirror_image():
     images = torch.rand(4, 1, 28, 28)
     for flip in (True, False):  # nothing is averaged where nothing was mirrored in training
         model = convnet(flip=flip, flip_in_evaluation=True).eval()
@@ -35,7 +35,7 @@ def test_flip_in_evaluation_makes_the_logits_those_of_the_mirror_image() -> None
         assert same is flip
 
 
-def test_shift_in_evaluation_averages_the_logits_of_nine_moved_images() -> None:
+def test_shift_in_evaluation_averages_the_logits_of_nine_moved_images():
     model = convnet(shift_in_evaluation=1).eval()
     images = torch.rand(2, 1, 28, 28)
     wide = torch.zeros(2, 1, 30, 30)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.inspection import first_layer_filters, maximize, occlusion_map
+from models.inspection import first_layer_filters, maximize_units, occlusion_map
 from runtime.errors import UserError
 
 SHAPE = (1, 8, 8)
@@ -35,9 +35,9 @@ def start(seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("layer", ["0", "1", "5"])
-def test_an_image_excites_its_unit_more_than_noise_and_other_images_do(layer: str) -> None:
+def test_an_image_excites_its_unit_more_than_noise_and_other_images_do(layer):
     network = convnet().eval()
-    images, found = maximize(network, layer, SHAPE, steps=30, lr=0.1, **PLAIN)
+    images, found = maximize_units(network, layer, SHAPE, steps=30, lr=0.1, **PLAIN)
     with torch.no_grad():
         outputs = network[: int(layer)](torch.cat([images, start()]))
         reached = network[int(layer)](outputs).flatten(2).mean(2) if layer != "5" else None
@@ -49,29 +49,29 @@ def test_an_image_excites_its_unit_more_than_noise_and_other_images_do(layer: st
     assert (found > others.max(dim=0).values).all()
 
 
-def test_under_decay_the_best_input_points_along_the_weights() -> None:
+def test_under_decay_the_best_input_points_along_the_weights():
     """x = (1 - l2) (x + lr g), with g the weights at root mean square 1, where it stays."""
     network = linear()
     options = PLAIN | {"l2": 0.1, "lr": 0.1 / 40}
-    found, _ = maximize(network, "1", SHAPE, steps=300, bounds=(-20.0, 20.0), **options)
+    found, _ = maximize_units(network, "1", SHAPE, steps=300, bounds=(-20.0, 20.0), **options)
     weights = network[1].weight.detach()
     unit_rms = weights / weights.square().mean(dim=1, keepdim=True).sqrt()
     torch.testing.assert_close(found.flatten(1), 0.9 / 0.1 * 0.1 * unit_rms, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 3.0)])
-def test_within_bounds_the_best_input_is_a_corner_of_the_box(bounds: tuple[float, float]) -> None:
+def test_within_bounds_the_best_input_is_a_corner_of_the_box(bounds):
     network = linear()
-    found, _ = maximize(network, "1", SHAPE, 3000, bounds=bounds, most=2, **PLAIN)
+    found, _ = maximize_units(network, "1", SHAPE, 3000, bounds=bounds, most=2, **PLAIN)
     corner = torch.where(network[1].weight[:2] > 0, bounds[1], bounds[0])
     assert torch.equal(found.flatten(1), corner)
 
 
-def test_jitter_moves_the_image_before_a_step_and_back_after_it() -> None:
+def test_jitter_moves_the_image_before_a_step_and_back_after_it():
     network = linear(1)
     bounds = (-1.0, 2.0)  # wide enough for one step
     options = PLAIN | {"jitter": 1, "lr": 0.01}
-    (found,), _ = maximize(network, "1", SHAPE, steps=1, bounds=bounds, **options)
+    (found,), _ = maximize_units(network, "1", SHAPE, steps=1, bounds=bounds, **options)
     weights = network[1].weight.detach().view(SHAPE)
     step = found - (start()[0] * 3 - 1)
     inside = (found > -1) & (found < 2)
@@ -84,20 +84,20 @@ def test_jitter_moves_the_image_before_a_step_and_back_after_it() -> None:
     assert sum(torch.allclose(step[inside], one[inside], atol=1e-5) for one in shifted) == 1
 
 
-def test_the_seed_decides_and_units_do_not_depend_on_each_other() -> None:
+def test_the_seed_decides_and_units_do_not_depend_on_each_other():
     network = convnet()
     before = torch.get_rng_state()
-    images, _ = maximize(network, "5", SHAPE, steps=5)
-    assert torch.equal(images, maximize(network, "5", SHAPE, steps=5)[0])
-    assert not torch.allclose(images, maximize(network, "5", SHAPE, steps=5, seed=1)[0])
-    torch.testing.assert_close(images[:3], maximize(network, "5", SHAPE, steps=5, most=3)[0])
+    images, _ = maximize_units(network, "5", SHAPE, steps=5)
+    assert torch.equal(images, maximize_units(network, "5", SHAPE, steps=5)[0])
+    assert not torch.allclose(images, maximize_units(network, "5", SHAPE, steps=5, seed=1)[0])
+    torch.testing.assert_close(images[:3], maximize_units(network, "5", SHAPE, steps=5, most=3)[0])
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_the_network_is_left_as_it_was() -> None:
+def test_the_network_is_left_as_it_was():
     network = convnet().train()
     values = [value.clone() for value in network.state_dict().values()]
-    maximize(network, "5", SHAPE, steps=2)
+    maximize_units(network, "5", SHAPE, steps=2)
     assert all(
         torch.equal(a, b) for a, b in zip(values, network.state_dict().values(), strict=True)
     )
@@ -106,15 +106,15 @@ def test_the_network_is_left_as_it_was() -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_an_unknown_layer_is_refused_with_the_names_of_all() -> None:
+def test_an_unknown_layer_is_refused_with_the_names_of_all():
     network = nn.Sequential()
     network.add_module("first", nn.Flatten())
     network.add_module("score", nn.Linear(64, 3))
     with pytest.raises(UserError, match=r"one of first \(Flatten\), score \(Linear\)$"):
-        maximize(network, "frist", SHAPE)
+        maximize_units(network, "frist", SHAPE)
 
 
-def test_first_filters_are_pictures_if_they_can_be_read() -> None:
+def test_first_filters_are_pictures_if_they_can_be_read():
     network = convnet(5)
     torch.testing.assert_close(first_layer_filters(network, SHAPE), network[0].weight[:, 0])
     assert first_layer_filters(convnet(), SHAPE) is None  # 3 x 3
@@ -132,7 +132,7 @@ class Corner(nn.Module):
         return torch.stack([score, torch.zeros_like(score)], dim=1).softmax(dim=1)
 
 
-def test_only_the_corner_matters_to_one_who_looks_there() -> None:
+def test_only_the_corner_matters_to_one_who_looks_there():
     images = torch.rand(3, 1, 8, 9, generator=torch.Generator().manual_seed(0))
     targets = torch.tensor([0, 1, 0])
     network = Corner()

@@ -11,7 +11,7 @@ from models.iris import within_class_noise
 from tests.models.classifiers import count_parameters, fit, trainer
 
 
-def test_the_default_is_the_slides_network() -> None:
+def test_the_default_is_the_slides_network():
     model = IrisMLP()
     dense = [layer for layer in model.network if isinstance(layer, nn.Linear)]
     assert [count_parameters(layer) for layer in dense] == [640, 387]  # 5 * 128, 129 * 3
@@ -19,7 +19,7 @@ def test_the_default_is_the_slides_network() -> None:
     assert isinstance(model.network[2], nn.Sigmoid)
 
 
-def test_noise_has_the_pooled_covariance_within_classes() -> None:
+def test_noise_has_the_pooled_covariance_within_classes():
     torch.manual_seed(0)
     scales = torch.tensor([[1.0, 0.0], [2.0, 0.5]])  # inputs are correlated
     targets = torch.arange(3).repeat_interleave(200)
@@ -30,19 +30,19 @@ def test_noise_has_the_pooled_covariance_within_classes() -> None:
     assert noise.mean(dim=0).abs().max() < 0.05
 
 
-def test_an_example_is_compared_with_others_of_its_class() -> None:
+def test_an_example_is_compared_with_others_of_its_class():
     inputs = torch.randn(200, 4)
     noise = within_class_noise(inputs, torch.arange(200) // 2)
     assert noise.abs().amax(dim=1).min() > 0  # with the other of two, never with itself
 
 
-def test_noise_of_a_class_is_given_to_examples_of_any() -> None:
+def test_noise_of_a_class_is_given_to_examples_of_any():
     targets = torch.arange(40) % 2
     noise = within_class_noise(torch.randn(40, 4) * targets[:, None], targets)
     assert noise[targets == 0].abs().max() > 0  # whose own examples are equal
 
 
-def test_variation_is_a_factor_of_the_noise() -> None:
+def test_variation_is_a_factor_of_the_noise():
     inputs, targets = torch.randn(30, 4), torch.arange(30) % 3
     torch.manual_seed(1)
     moved = IrisMLP(variation=0.25).augment(inputs, targets) - inputs
@@ -52,13 +52,13 @@ def test_variation_is_a_factor_of_the_noise() -> None:
     assert torch.equal(IrisMLP().augment(inputs, targets), inputs)
 
 
-def test_an_example_alone_of_its_class_gives_no_noise() -> None:
+def test_an_example_alone_of_its_class_gives_no_noise():
     noise = within_class_noise(torch.randn(3, 4), torch.tensor([0, 1, 2]))
     assert torch.equal(noise, torch.zeros(3, 4))
 
 
 @pytest.mark.slow
-def test_it_learns_the_lectures_split() -> None:
+def test_it_learns_the_lectures_split():
     seed_everything(0, verbose=False)
     model, data = IrisMLP(initialization="glorot"), Iris(batch_size=1, standardize=False)
     fit(model, data, max_epochs=30)

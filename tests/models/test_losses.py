@@ -11,7 +11,7 @@ from models.gan.losses import Minimax, Relativistic
 REAL, FAKE = torch.tensor([2.0, -1.0]), torch.tensor([-3.0, 0.5])
 
 
-def test_discriminator_loss_is_cross_entropy_over_both_halves() -> None:
+def test_discriminator_loss_is_cross_entropy_over_both_halves():
     real, fake = torch.tensor([0.3, -2.0, 40.0]), torch.tensor([-1.0, 0.0, 3.0])
     logits = torch.cat([real, fake])
     for smoothing in (0.0, 0.1):
@@ -20,7 +20,7 @@ def test_discriminator_loss_is_cross_entropy_over_both_halves() -> None:
         torch.testing.assert_close(NonSaturating(smoothing).discriminator(real, fake), expected)
 
 
-def test_an_undecided_discriminator_costs_log_two() -> None:
+def test_an_undecided_discriminator_costs_log_two():
     zeros = torch.zeros(4)
     log_two = torch.tensor(math.log(2))
     torch.testing.assert_close(NonSaturating().discriminator(zeros, zeros), log_two)
@@ -36,13 +36,13 @@ def softplus(value: float) -> float:
     return math.log1p(math.exp(value))
 
 
-def test_minimax_is_the_value_of_the_game() -> None:
+def test_minimax_is_the_value_of_the_game():
     """D and G share log(1 - D(G(z))), with opposite signs."""
     expected = mean(-softplus(-3.0), -softplus(0.5))
     torch.testing.assert_close(Minimax().generator(FAKE), expected)
 
 
-def test_relativistic_compares_pairs_and_ignores_what_both_share() -> None:
+def test_relativistic_compares_pairs_and_ignores_what_both_share():
     loss = Relativistic()
     expected = mean(softplus(-5.0), softplus(1.5))
     torch.testing.assert_close(loss.discriminator(REAL, FAKE), expected)

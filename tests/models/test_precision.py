@@ -10,7 +10,7 @@ from lightning import Callback, Trainer
 from datamodules import Functions, Gates, Iris, Points
 from models import (
     GAN,
-    AuxiliaryHead,
+    ACGANDiscriminator,
     Classifier,
     ConditionalGAN,
     ConvNet,
@@ -19,20 +19,20 @@ from models import (
     FunctionMLP,
     GateMLP,
     ImageClassifier,
+    InstanceNoise,
     IrisMLP,
     ModernGenerator,
     ModernTrunk,
     PlaneVelocity,
-    ProjectionHead,
+    ProjectionDiscriminator,
     SelfConditionedGAN,
     UNet,
     VariationalAutoencoder,
-    View,
 )
-from models.averaging import Averaging
 from models.gan.penalties import Penalties
 from models.generative import is_generative
-from models.sampling import sample
+from models.sampling import generate
+from models.training import Averaging
 from tests.datasets import Stripes
 from tests.models.classifiers import fit
 
@@ -42,22 +42,22 @@ NETWORKS: dict[str, Any] = {
     "generator": partial(ModernGenerator, width=2),
     "trunk": partial(ModernTrunk, width=2, minibatch_std=True),
     "penalties": Penalties(r1=0.1, every=1),
-    "view": View,
+    "augment": InstanceNoise,
 }
 U_NET = partial(UNet, widths=(4, 4), blocks=(1, 1))
 MODELS = {
     "gan": lambda: GAN(SHAPE, **NETWORKS, **WIDE),
     "cgan": lambda: ConditionalGAN(
-        SHAPE, 4, head=partial(ProjectionHead, nearness=2), **NETWORKS, **WIDE
+        SHAPE, 4, discriminator=partial(ProjectionDiscriminator, nearness=2), **NETWORKS, **WIDE
     ),
     "auxiliary": lambda: ConditionalGAN(
-        SHAPE, 4, head=AuxiliaryHead, spectral_norm=True, **NETWORKS, **WIDE
+        SHAPE, 4, discriminator=ACGANDiscriminator, spectral_norm=True, **NETWORKS, **WIDE
     ),
     "clusters": lambda: SelfConditionedGAN(SHAPE, 3, **NETWORKS, **WIDE),
     "vae": lambda: VariationalAutoencoder(
         SHAPE, 4, NETWORKS["trunk"], NETWORKS["generator"], **WIDE
     ),
-    "flow": lambda: Flow(SHAPE, 4, U_NET, steps=2, guidance=1.0, untold=0.5),
+    "flow": lambda: Flow(SHAPE, 4, U_NET, steps=2, guidance=1.0, class_dropout=0.5),
     "drift": lambda: Drift(
         SHAPE, 4, NETWORKS["generator"], generated=8, scales=(1, 2), windows=1, guidance=0.1,
         **WIDE,
@@ -85,7 +85,7 @@ class Draw(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         if is_generative(pl_module):
             latents, labels = pl_module.sample_grid()
-            images = sample(pl_module, latents, labels)
+            images = generate(pl_module, latents, labels)
             assert images.dtype == torch.float32
             assert images.isfinite().all()
             realness = pl_module.realness(images, labels)
@@ -94,7 +94,7 @@ class Draw(Callback):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_trains_and_draws_in_each_precision(name: str, precision: Any) -> None:
+def test_a_model_trains_and_draws_in_each_precision(name, precision):
     model = MODELS[name]()
     data = DATA.get(name.split()[0], partial(Stripes, 1, 16, num_train=64, num_eval=32))()
     before = [values.clone() for values in model.parameters()]

@@ -15,7 +15,7 @@ from torchvision.models import resnet18
 
 from datamodules import Images
 from models import FeedForward, Pretrained, PretrainedClassifier, pretrained
-from models.averaging import Averaging
+from models.training import Averaging
 from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
 from tests.models.classifiers import trainer

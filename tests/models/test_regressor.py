@@ -12,7 +12,7 @@ from models.networks import OneHiddenLayer
 from tests.models.classifiers import count_parameters, trainer
 
 
-def test_it_is_the_theorems_sum_and_a_constant() -> None:
+def test_it_is_the_theorems_sum_and_a_constant():
     model = FunctionMLP((3,), partial(OneHiddenLayer, hidden_units=7)).double()
     assert count_parameters(model.network) == 7 * 3 + 7 + 7 + 1
     w, b, v, c = model.network.parameters()
@@ -21,7 +21,7 @@ def test_it_is_the_theorems_sum_and_a_constant() -> None:
     torch.testing.assert_close(model(x)[:, 0], expected)
 
 
-def test_units_start_to_turn_all_over_the_interval() -> None:
+def test_units_start_to_turn_all_over_the_interval():
     torch.manual_seed(0)
     layer = OneHiddenLayer((1,), 1, 4000)[1].requires_grad_(False)
     turns = -layer.bias / layer.weight[:, 0]
@@ -33,7 +33,7 @@ def test_units_start_to_turn_all_over_the_interval() -> None:
     assert slopes.mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_slopes_are_shared_by_the_variables() -> None:
+def test_slopes_are_shared_by_the_variables():
     """As many units cover a square: their widths reach down to 1 / 4000^(1/2) of it."""
     layer = OneHiddenLayer((2,), 1, 4000)[1].requires_grad_(False)
     slopes = layer.weight.norm(dim=1).log() / math.log(4000)
@@ -42,7 +42,7 @@ def test_slopes_are_shared_by_the_variables() -> None:
     assert (layer.weight[:, 0].abs() / layer.weight.norm(dim=1)).std() > 0.2  # in all directions
 
 
-def test_logged_errors_are_those_of_all_points_at_once() -> None:
+def test_logged_errors_are_those_of_all_points_at_once():
     torch.manual_seed(0)
     model, data = FunctionMLP(), Functions(num_eval=101, batch_size=7)
     (logged,) = trainer().test(model, datamodule=data, verbose=False)
@@ -52,7 +52,7 @@ def test_logged_errors_are_those_of_all_points_at_once() -> None:
     assert logged["test/loss"] == pytest.approx(errors.square().mean().item(), rel=1e-5)
 
 
-def test_mixed_precision_does_not_blur_the_function() -> None:
+def test_mixed_precision_does_not_blur_the_function():
     model, points = FunctionMLP(), torch.randn(5, 1)
     batch = points, points.sin()
     expected = model.step(batch)["predictions"]

@@ -1,15 +1,14 @@
 """The learning rate over a run, in closed form."""
 
 import math
-from typing import Any
 
 import pytest
 
-from models.schedule import Schedule
+from models.training import Schedule
 
 
 @pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
-def test_a_rate_rises_stays_and_falls(shape: Any) -> None:
+def test_a_rate_rises_stays_and_falls(shape):
     """Of 100 steps, 10 rise, 30 stay, and over 60 it falls."""
     schedule = Schedule(shape, hold=0.3, warmup=0.1)
     found = [schedule.factor(step, 100) for step in range(101)]
@@ -23,12 +22,12 @@ def test_a_rate_rises_stays_and_falls(shape: Any) -> None:
     assert found[40:] == pytest.approx([falls[shape](step / 60) for step in range(61)])
 
 
-def test_a_rate_may_be_held_until_the_end() -> None:
+def test_a_rate_may_be_held_until_the_end():
     schedule = Schedule("cosine", hold=0.5, warmup=0.5)
     assert [schedule.factor(step, 10) for step in range(5, 10)] == [1.0] * 5
 
 
-def test_only_a_rate_that_never_changes_is_constant() -> None:
+def test_only_a_rate_that_never_changes_is_constant():
     assert Schedule().is_constant
     assert not Schedule(warmup=0.1).is_constant
     assert not Schedule("linear").is_constant

@@ -26,14 +26,14 @@ def self_conditioned(**options: Any) -> SelfConditionedGAN:
     return small(SelfConditionedGAN, **({"clusters": 6} | options))
 
 
-def test_labels_are_not_used() -> None:
+def test_labels_are_not_used():
     ours, other = self_conditioned(), self_conditioned()
     fit(ours)
     fit(other, OtherLabels())
     assert same(state(ours), state(other))
 
 
-def test_a_new_run_finds_clusters_and_a_continued_one_keeps_them() -> None:
+def test_a_new_run_finds_clusters_and_a_continued_one_keeps_them():
     model = self_conditioned()
     fit(model)
     learned = model.clusters.centres.clone()
@@ -62,32 +62,32 @@ def groups() -> torch.Tensor:
 
 
 @pytest.fixture(params=[False, True], ids=["normal", "uniform"])
-def clusters(request: pytest.FixtureRequest) -> Clusters:
+def clusters(request):
     found = Clusters(2, SHAPE, uniform=request.param)
     found.learn(found.describe(groups()), seed=0)
     return found
 
 
-def test_each_group_is_a_cluster(clusters: Clusters) -> None:
+def test_each_group_is_a_cluster(clusters):
     numbers = clusters.of_images(groups())
     assert len(numbers[:300].unique()) == len(numbers[300:].unique()) == 1
     assert numbers[0] != numbers[-1]
 
 
-def test_the_nearest_centre_is_found_in_full_precision(clusters: Clusters) -> None:
+def test_the_nearest_centre_is_found_in_full_precision(clusters):
     clusters.cluster_of_centre = torch.arange(len(clusters.centres))
     expected = torch.cdist(clusters.describe(groups()), clusters.centres[:400]).argmin(dim=1)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(clusters.of_images(groups()), expected)
 
 
-def test_neither_brightness_nor_contrast_counts(clusters: Clusters) -> None:
+def test_neither_brightness_nor_contrast_counts(clusters):
     images = groups()
     same_edges = clusters.describe(0.5 * images + 0.2)
     torch.testing.assert_close(same_edges, clusters.describe(images), atol=0.01, rtol=0)
 
 
-def test_a_cluster_need_not_be_round() -> None:
+def test_a_cluster_need_not_be_round():
     """Bars at all angles but for two gaps: k-means would cut across them, neighbours do not."""
     random = torch.Generator().manual_seed(0)
     share = torch.rand(600, generator=random)
@@ -103,7 +103,7 @@ def test_a_cluster_need_not_be_round() -> None:
     assert numbers[0] != numbers[-1]
 
 
-def test_a_cluster_is_drawn_as_often_as_it_occurs(clusters: Clusters) -> None:
+def test_a_cluster_is_drawn_as_often_as_it_occurs(clusters):
     random = torch.Generator().manual_seed(1)
     draw = torch.rand if clusters.uniform else torch.randn
     drawn = clusters.of_noise(draw(40_000, generator=random))
@@ -112,7 +112,7 @@ def test_a_cluster_is_drawn_as_often_as_it_occurs(clusters: Clusters) -> None:
     assert share == pytest.approx(0.75, abs=0.01)  # 4.6 standard deviations
 
 
-def test_ranges_end_where_the_shares_of_the_clusters_do() -> None:
+def test_ranges_end_where_the_shares_of_the_clusters_do():
     found = [Clusters(4, SHAPE, uniform) for uniform in (True, False)]
     for clusters in found:
         clusters.limits.copy_(clusters._limits(torch.tensor([10, 50, 20, 20])))
@@ -123,7 +123,7 @@ def test_ranges_end_where_the_shares_of_the_clusters_do() -> None:
     assert found[0].of_noise(numbers).tolist() == [0, 1, 1, 2, 3]
 
 
-def test_both_networks_are_told_the_cluster_of_the_last_number() -> None:
+def test_both_networks_are_told_the_cluster_of_the_last_number():
     model: Any = self_conditioned()
     latents = torch.randn(50, 4)
     clusters = model.clusters.of_noise(latents[:, 3])
@@ -131,18 +131,18 @@ def test_both_networks_are_told_the_cluster_of_the_last_number() -> None:
     expected = torch.cat([latents[:, :3], torch.eye(6)[clusters]], dim=1)
     assert torch.equal(model.generator_input(latents, None), expected)
     model._trainer = SimpleNamespace(world_size=1, global_rank=0)
-    latents, told = model.draw_share(50, torch.Generator().manual_seed(0))
+    latents, told = model.local_latents(50, torch.Generator().manual_seed(0))
     assert torch.equal(told, model.clusters.of_noise(latents[:, 3]))
 
 
-def test_large_images_are_described_at_the_size_of_small_ones() -> None:
+def test_large_images_are_described_at_the_size_of_small_ones():
     images = groups()[:5]
     large = images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     found = Clusters(2, (1, 56, 56), uniform=False).describe(large)
     torch.testing.assert_close(found, Clusters(2, SHAPE, uniform=False).describe(images))
 
 
-def test_as_many_images_as_clusters_are_enough() -> None:
+def test_as_many_images_as_clusters_are_enough():
     images = torch.rand(5, *SHAPE)
     found = Clusters(5, SHAPE, uniform=False)
     found.learn(found.describe(images), seed=0)
@@ -152,7 +152,7 @@ def test_as_many_images_as_clusters_are_enough() -> None:
 @pytest.mark.parametrize(
     ("count", "images"), [(8, torch.rand(5, 392)), (2, torch.ones(9, 392))], ids=["few", "equal"]
 )
-def test_fewer_images_than_clusters_are_refused(count: int, images: torch.Tensor) -> None:
+def test_fewer_images_than_clusters_are_refused(count, images):
     message = rf"model\.clusters is {count}, and there are \d different training images"
     with pytest.raises(UserError, match=message):
         Clusters(count, SHAPE, uniform=False).learn(images, seed=0)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from models import UNet
-from models.unet import FREQUENCIES, sines
+from models.unet import FREQUENCIES, time_embedding
 from runtime.errors import UserError
 
 
@@ -15,12 +15,13 @@ def embedding(times: torch.Tensor) -> torch.Tensor:
     return torch.cat([(times[:, None] * rates).sin(), (times[:, None] * rates).cos()], dim=1)
 
 
-def test_a_time_is_told_by_its_sines_and_cosines() -> None:
-    found = sines(torch.tensor([0.0, 0.25]))
+def test_a_time_is_told_by_its_sines_and_cosines():
+    found = time_embedding(torch.tensor([0.0, 0.25]))
     assert torch.equal(found[0], torch.tensor([0.0, 1.0]).repeat_interleave(FREQUENCIES))
     times = torch.linspace(0, 1, 7, dtype=torch.float64)
-    torch.testing.assert_close(sines(times), embedding(times))
-    assert sines(times.bfloat16()).dtype == torch.float32  # half precision has three digits only
+    torch.testing.assert_close(time_embedding(times), embedding(times))
+    # Half precision has three digits only
+    assert time_embedding(times.bfloat16()).dtype == torch.float32
 
 
 def written_out(network: UNet, points: torch.Tensor, times: torch.Tensor, classes: torch.Tensor):
@@ -70,7 +71,7 @@ def network(shape: tuple[int, ...] = (3, 8, 12), classes: int = 2) -> UNet:
     return made
 
 
-def test_the_network_is_its_layers_written_out() -> None:
+def test_the_network_is_its_layers_written_out():
     model = network()
     points, times = torch.randn(5, 3, 8, 12).double(), torch.rand(5).double()
     classes = torch.rand(5, 2).double()
@@ -79,7 +80,7 @@ def test_the_network_is_its_layers_written_out() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_details_go_around_the_coarse_half() -> None:
+def test_details_go_around_the_coarse_half():
     """Without what comes back from it, the input still decides the output."""
     model, points = network(), torch.randn(2, 3, 8, 12).double()
     for values in model.enlarge.parameters():
@@ -88,13 +89,13 @@ def test_details_go_around_the_coarse_half() -> None:
     assert (one - other).abs().max() > 0.01
 
 
-def test_a_new_block_returns_its_input() -> None:
+def test_a_new_block_returns_its_input():
     images, told = torch.randn(2, 4, 4, 4), torch.randn(2, 16)
     block = UNet((1, 8, 8), 0, (4, 6), (1, 1)).down[0]
     assert torch.equal(block(images, told), images)
 
 
-def test_a_pixel_depends_on_its_surroundings_alone() -> None:
+def test_a_pixel_depends_on_its_surroundings_alone():
     """There is no attention, so the work grows with the number of pixels only."""
     points = torch.randn(1, 3, 4, 160).double().requires_grad_()
     clean = network((3, 4, 160))(points, torch.zeros(1).double(), torch.zeros(1, 2).double())
@@ -103,7 +104,7 @@ def test_a_pixel_depends_on_its_surroundings_alone() -> None:
     assert gradient[..., 80:].abs().max() == 0
 
 
-def test_the_network_returns_a_point_that_is_clean_already() -> None:
+def test_the_network_returns_a_point_that_is_clean_already():
     points = torch.randn(3, 1, 8, 8)
     clean = UNet((1, 8, 8), 2, (4, 8), (1, 1))(
         points, torch.tensor([1.0, 1.0, 0.5]), torch.zeros(3, 2)
@@ -112,7 +113,7 @@ def test_the_network_returns_a_point_that_is_clean_already() -> None:
     assert not torch.allclose(clean[2], points[2])
 
 
-def test_the_network_has_the_weights_of_its_layers() -> None:
+def test_the_network_has_the_weights_of_its_layers():
     def convolution(inputs: int, outputs: int, side: int) -> int:
         return inputs * outputs * side**2 + outputs
 
@@ -126,6 +127,6 @@ def test_the_network_has_the_weights_of_its_layers() -> None:
     assert sum(values.numel() for values in UNet((1, 28, 28), 10).parameters()) == expected
 
 
-def test_images_that_patches_do_not_divide_are_refused() -> None:
+def test_images_that_patches_do_not_divide_are_refused():
     with pytest.raises(UserError, match="multiples of 4"):
         UNet((1, 30, 30), 10)

@@ -1,7 +1,6 @@
 """The notebook of the models after the GAN runs from top to bottom, and shows what it says."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ RUNS, PICTURES, CPU_SECONDS = 7, 11, 180
 
 
 @pytest.mark.slow
-def test_it_runs_and_shows_what_its_text_says(tmp_path: Path) -> None:
+def test_it_runs_and_shows_what_its_text_says(tmp_path):
     notebook, seconds = execute("after_the_gan.ipynb", tmp_path)
     assert [out.text for out in outputs_of(notebook, "stream") if out.name == "stderr"] == []
     assert len([*tmp_path.glob("runs/**/version_0")]) == RUNS

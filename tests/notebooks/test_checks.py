@@ -46,7 +46,7 @@ def fails(result: check.Check, words: str) -> None:
         (lambda x: x[:2].sigmoid(), "has shape (2,), and it should have shape (6,)"),
     ],
 )
-def test_sigma(answer: Callable[[Tensor], Tensor], words: str) -> None:
+def test_sigma(answer, words):
     fails(check.sigma(answer), words)
     assert check.sigma(torch.sigmoid)
 
@@ -63,7 +63,7 @@ def test_sigma(answer: Callable[[Tensor], Tensor], words: str) -> None:
         (((10, 10, ...), NAND), "no answer yet"),
     ],
 )
-def test_gates(answers: tuple[Any, Any], words: str) -> None:
+def test_gates(answers, words):
     fails(check.gates(*answers), words)
     assert check.gates(AND, torch.tensor(NAND))
 
@@ -83,7 +83,7 @@ WEIGHTS, BIASES = [[10, 10], [-10, -10]], [-5, 15]
         ((WEIGHTS, BIASES, [10, 10], [1, 2]), "it should be one number"),
     ],
 )
-def test_xor(answers: tuple[Any, ...], words: str) -> None:
+def test_xor(answers, words):
     fails(check.xor(*answers), words)
     assert check.xor(WEIGHTS, BIASES, [10, 10], -15)
     assert check.xor([[20, 20], [20, 20]], [-10, -30], [20, -20], -10)  # OR and not AND
@@ -108,7 +108,7 @@ def divided(exponentials: Tensor) -> Tensor:
         (lambda y: y, "you get 2.000, 1.000, 0.000"),
     ],
 )
-def test_softmax(answer: Callable[[Tensor], Tensor], words: str) -> None:
+def test_softmax(answer, words):
     fails(check.softmax(answer), words)
     assert check.softmax(lambda y: divided((y - y.amax(dim=1, keepdim=True)).exp()))
 
@@ -130,7 +130,7 @@ def test_softmax(answer: Callable[[Tensor], Tensor], words: str) -> None:
         (3, "your loss is 3.0000. For one flower it is -log p"),
     ],
 )
-def test_cross_entropy(answer: Any, words: str) -> None:
+def test_cross_entropy(answer, words):
     fails(check.cross_entropy(answer, PROBABILITIES, SPECIES), words)
     assert check.cross_entropy(0.8256, PROBABILITIES, SPECIES)
 
@@ -171,7 +171,6 @@ def without_leaf(loss: Callable[[Tensor], Tensor], weights: Tensor) -> None:
 
 def adding_up(loss: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
     loss(weights.requires_grad_()).backward()
-    assert weights.grad is not None
     return weights.grad
 
 
@@ -191,7 +190,7 @@ def adding_up(loss: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
         ((differences(), lambda *given: ...), "`by_autograd` has no answer yet"),
     ],
 )
-def test_gradient(answers: tuple[Any, Any], words: str) -> None:
+def test_gradient(answers, words):
     fails(check.gradient(*answers, loss), words)
     assert check.gradient(differences(), autograd, loss)
 
@@ -230,7 +229,7 @@ def loop(*order: str) -> Callable[..., list[float]]:
         (lambda *given: None, "does it end with `return`"),
     ],
 )
-def test_training(train: Callable[..., Any], words: str) -> None:
+def test_training(train, words):
     data = Functions("sin(x)")
     data.setup()
     fails(check.training(train, data.splits.train), words)
@@ -282,7 +281,7 @@ def in_place(values: Tensor, p: float, training: bool) -> Tensor:
         (lambda values, p, training: values, "all values are dropped or none is"),
     ],
 )
-def test_dropout(dropout: Any, words: str) -> None:
+def test_dropout(dropout, words):
     fails(check.dropout(dropout), words)
     assert check.dropout(F.dropout)
 
@@ -314,7 +313,7 @@ def parameters(c: int, d: int, k: int) -> int:
         ((side, lambda c, d, k: 28 * 28), "has 320 parameters, and you get 784"),
     ],
 )  # fmt: skip
-def test_convolution(answers: tuple[Any, Any], words: str) -> None:
+def test_convolution(answers, words):
     fails(check.convolution(*answers), words)
     assert check.convolution(side, parameters)
 
@@ -343,7 +342,7 @@ def lasting(t: Tensor) -> Tensor:
         ((lasting, -0.01, ...), "`new_slope` has no answer yet"),
     ],
 )
-def test_generator_loss(answers: tuple[Any, ...], words: str) -> None:
+def test_generator_loss(answers, words):
     fails(check.generator_loss(*answers), words)
     assert check.generator_loss(lasting, -0.01, -0.99)
 
@@ -383,7 +382,7 @@ def of_squares(labels: Tensor, num_groups: int) -> Tensor:
         ((number, "c"), '`collapsed` should be "A", "B" or "C"'),
     ],
 )
-def test_collapse(answers: tuple[Any, Any], words: str) -> None:
+def test_collapse(answers, words):
     fails(check.collapse(*answers), words)
     assert check.collapse(number, "C")
 
@@ -419,12 +418,12 @@ def draw(gan: Any, label: int, count: int) -> Tensor:
           gan(torch.rand(count, 2), torch.full((count,), label))), "`torch.randn`"),
     ],
 )  # fmt: skip
-def test_condition(answers: tuple[Any, Any], words: str) -> None:
+def test_condition(answers, words):
     fails(check.condition(*answers), words)
     assert check.condition(joined, draw)
 
 
-def test_an_error_in_an_answer_becomes_one_line_and_no_check_changes_random_numbers() -> None:
+def test_an_error_in_an_answer_becomes_one_line_and_no_check_changes_random_numbers():
     before = torch.get_rng_state()
 
     def stops(x: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 import ast
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -32,7 +30,7 @@ AS_DELIVERED = [  # how the message of each check begins
 
 
 @pytest.fixture
-def in_project(in_root: Path) -> Iterator[None]:
+def in_project(in_root):
     """Runs without a screen, and restores the loggers that the notebooks make quiet."""
     plt.switch_backend("Agg")
     loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
@@ -59,14 +57,14 @@ def run_cells(name: str) -> tuple[dict[str, Check], dict[str, Any]]:
     return results, variables
 
 
-def test_the_two_notebooks_differ_only_in_the_answers() -> None:
+def test_the_two_notebooks_differ_only_in_the_answers():
     tasks, solutions = cells_of("exercises.ipynb"), cells_of("solutions.ipynb")
     assert [cell.id for cell in tasks] == [cell.id for cell in solutions]
     differ = [one.id for one, two in zip(tasks, solutions, strict=True) if one != two]
     assert differ == [f"{name}-answer" for name in CHECKS]
 
 
-def test_each_exercise_has_a_text_an_answer_and_a_check() -> None:
+def test_each_exercise_has_a_text_an_answer_and_a_check():
     cells = cells_of("exercises.ipynb")
     for part in ("text", "answer", "check"):
         found = [cell.id for cell in cells if cell.id.endswith(f"-{part}")]
@@ -76,7 +74,7 @@ def test_each_exercise_has_a_text_an_answer_and_a_check() -> None:
 
 
 @pytest.mark.usefixtures("in_project")
-def test_as_delivered_each_check_fails_and_says_why() -> None:
+def test_as_delivered_each_check_fails_and_says_why():
     results, _ = run_cells("exercises.ipynb")
     assert [*results] == CHECKS
     for check, words in zip(results.values(), AS_DELIVERED, strict=True):
@@ -85,7 +83,7 @@ def test_as_delivered_each_check_fails_and_says_why() -> None:
 
 
 @pytest.mark.usefixtures("in_project")
-def test_the_solutions_pass_all_checks() -> None:
+def test_the_solutions_pass_all_checks():
     results, variables = run_cells("solutions.ipynb")
     assert [*results] == CHECKS
     assert [check for check in results.values() if not check] == []
@@ -98,7 +96,7 @@ def test_the_solutions_pass_all_checks() -> None:
 
 
 @pytest.mark.slow
-def test_jupyter_runs_both(tmp_path: Path) -> None:
+def test_jupyter_runs_both(tmp_path):
     for name, word in (("exercises.ipynb", "Not yet: "), ("solutions.ipynb", "Right: ")):
         notebook, seconds = execute(name, tmp_path / name)
         cells = [cell for cell in code_of(notebook) if cell.id.endswith("-check")]

@@ -7,7 +7,6 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def is_clean(notebook: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", [*NAMES, "exercises.ipynb", "solutions.ipynb"])
-def test_it_is_valid_and_has_no_outputs(name: str) -> None:
+def test_it_is_valid_and_has_no_outputs(name):
     notebook = read((FOLDER / name).read_text())
     nbformat.validate(notebook)
     assert is_clean(notebook)
@@ -52,7 +51,7 @@ def test_it_is_valid_and_has_no_outputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_names_no_path_of_a_machine_and_only_files_of_the_project(name: str) -> None:
+def test_it_names_no_path_of_a_machine_and_only_files_of_the_project(name):
     text = (FOLDER / name).read_text()
     assert re.findall(r"""["'( ](?:/|~/|[A-Z]:\\)[a-z]""", text) == []
     files = re.findall(r"configs/[\w/]+\.yaml|docs/[\w-]+\.md", text)
@@ -82,7 +81,7 @@ def execute(name: str, folder: Path) -> tuple[Any, float]:
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any, float]]:
+def executed(tmp_path_factory):
     """The folder of the lecture's notebook, the notebook, and its CPU seconds."""
     folder = tmp_path_factory.mktemp("project")
     yield folder, *execute("lecture.ipynb", folder)
@@ -106,7 +105,7 @@ def text_of(notebook: Any) -> str:
 
 
 @pytest.mark.slow
-def test_it_runs_from_top_to_bottom(executed: tuple[Path, Any, float]) -> None:
+def test_it_runs_from_top_to_bottom(executed):
     folder, notebook, seconds = executed
     assert [out.text for out in outputs_of(notebook, "stream") if out.name == "stderr"] == []
     text = text_of(notebook)
@@ -121,7 +120,7 @@ def test_it_runs_from_top_to_bottom(executed: tuple[Path, Any, float]) -> None:
 
 
 @pytest.mark.slow
-def test_it_shows_what_its_text_says(executed: tuple[Path, Any, float]) -> None:
+def test_it_shows_what_its_text_says(executed):
     text = text_of(executed[1])
     assert float(re.findall(r"largest difference: (\S+)", text)[0]) < 1e-8
     accuracies = [float(share) for share in re.findall(r"accuracy +([\d.]+) %", text)]
@@ -145,7 +144,7 @@ InteractiveShell.instance().run_cell(sys.argv[1]).raise_error()
 
 
 @pytest.mark.parametrize("address", ["", "https://example.org/ladder"])
-def test_on_colab_it_installs_the_project(address: str, tmp_path: Path) -> None:
+def test_on_colab_it_installs_the_project(address, tmp_path):
     (setup,) = [cell.source for cell in read(NOTEBOOK.read_text()).cells if cell.id == "setup"]
     given = setup.replace('PROJECT = ""', f'PROJECT = "{address}"')
     for name, then in {"git": "mkdir ladder", "pip": "true"}.items():
@@ -174,7 +173,7 @@ def git(*args: str, cwd: Path, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_commit_clears_outputs_and_the_working_file_keeps_them(tmp_path: Path) -> None:
+def test_a_commit_clears_outputs_and_the_working_file_keeps_them(tmp_path):
     git("init", "--quiet", cwd=tmp_path)
     git("config", "core.hooksPath", str(HOOKS), cwd=tmp_path)
     clean = NOTEBOOK.read_text()
@@ -197,7 +196,7 @@ def test_a_commit_clears_outputs_and_the_working_file_keeps_them(tmp_path: Path)
     assert git("status", "--porcelain", cwd=tmp_path) == ""
 
 
-def test_a_commit_of_a_damaged_notebook_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_commit_of_a_damaged_notebook_is_refused_in_one_line(tmp_path):
     git("init", "--quiet", cwd=tmp_path)
     git("config", "core.hooksPath", str(HOOKS), cwd=tmp_path)
     (tmp_path / "lecture.ipynb").write_text("{")

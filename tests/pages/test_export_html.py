@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from datamodules.frame import Frame
+from datamodules.input_spec import InputSpec
 from models import GAN, ConditionalGAN, Drift, Flow, SelfConditionedGAN, VariationalAutoencoder
-from models.averaging import Averaging
 from models.gan.networks import ModernGenerator
 from models.plane import PlaneGenerator, PlaneTrunk
+from models.training import Averaging
 from pages import export_html
 from pages.export_html import compute, examples, read_page, save_page
 from runtime.errors import UserError
@@ -50,26 +50,26 @@ MODELS: dict[str, Any] = {
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Path:
+def page(tmp_path):
     return tmp_path / "generator.html"
 
 
 @torch.no_grad()
 def contrasting(model: Any) -> Any:
     """Draws weights and batch statistics, so that images have all shades."""
-    for tensor in model.eval().sampler.state_dict().values():
+    for tensor in model.eval().eval_network.state_dict().values():
         if tensor.dim() > 1:
             tensor.copy_(2 * torch.randn_like(tensor) / tensor[0].numel() ** 0.5)
         elif tensor.is_floating_point():
             tensor += 0.3 * torch.rand_like(tensor)
-    model.frame = Frame(model.image_shape, 255.0, NAMES[: model.num_classes or 0] or None)
+    model.input_spec = InputSpec(model.image_shape, 255.0, NAMES[: model.num_classes or 0] or None)
     return model
 
 
 @torch.no_grad()
 def difference(model: Any, page: Path) -> float:
     """Of images that the page's steps draw from latents that the export did not try."""
-    latents, labels = model.draw(40, torch.Generator().manual_seed(1))
+    latents, labels = model.draw_latents(40, torch.Generator().manual_seed(1))
     found = compute(*read_page(page.read_bytes()), latents, labels)
     wanted = model(latents, labels).clamp(0, 1)
     assert found.shape == wanted.shape
@@ -78,24 +78,20 @@ def difference(model: Any, page: Path) -> float:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_the_steps_of_a_page_draw_what_pytorch_draws(
-    kind: str, page: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_steps_of_a_page_draw_what_pytorch_draws(kind, page, monkeypatch):
     torch.manual_seed(0)
     model = contrasting(MODELS[kind]())
     if kind == "lecture":  # its 6.7 million weights make 18 MB
-        monkeypatch.setattr(export_html, "LIMIT", 2e7)
+        monkeypatch.setattr(export_html, "PAGE_BYTES", 2e7)
     assert save_page(model, "a run", page) < 1e-2
     assert difference(model, page) < 1e-2
-    assert page.stat().st_size < export_html.LIMIT
+    assert page.stat().st_size < export_html.PAGE_BYTES
 
 
-def test_a_page_without_room_has_8_bits_or_fewer_in_large_matrices(
-    page: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_without_room_has_8_bits_or_fewer_in_large_matrices(page, monkeypatch):
     model = contrasting(small(ConditionalGAN, generator=partial(ModernGenerator, width=64)))
     save_page(model, "a run", page)
-    monkeypatch.setattr(export_html, "LIMIT", limit := page.stat().st_size * 0.5)
+    monkeypatch.setattr(export_html, "PAGE_BYTES", limit := page.stat().st_size * 0.5)
     save_page(model, "a run", page)
     assert page.stat().st_size < limit
     assert 3e-4 < difference(model, page) < 5e-2
@@ -109,10 +105,10 @@ def model_of(text: str) -> Any:
     return json.loads(text.split('<script id="model" type="application/json">')[1].split("</")[0])
 
 
-def test_names_cannot_leave_their_places(page: Path) -> None:
+def test_names_cannot_leave_their_places(page):
     names = "</script><script>alert(1)</script>", "%title%", "\u2028<!--"
     model = contrasting(small(ConditionalGAN, num_classes=3))
-    model.frame = Frame(SHAPE, 255.0, names)
+    model.input_spec = InputSpec(SHAPE, 255.0, names)
     save_page(model, "<b>%model%</b>", page)
     text = page.read_text()
     assert model_of(text)["classes"] == [*names]
@@ -120,7 +116,7 @@ def test_names_cannot_leave_their_places(page: Path) -> None:
     assert len(re.findall("<script", text)) == 2
 
 
-def test_a_page_loads_nothing(page: Path) -> None:
+def test_a_page_loads_nothing(page):
     save_page(contrasting(small()), "a run", page)
     text = page.read_text()
     assert "default-src 'none'" in text
@@ -155,35 +151,30 @@ def grouped(input_dim: int, shape: tuple[int, ...]) -> nn.Module:
         (partial(small, **LECTURE | DROPOUT), r"6\.\d million weights do not fit into 3 MB"),
     ],
 )
-def test_what_a_page_cannot_draw_is_refused(model: Any, problem: str, page: Path) -> None:
+def test_what_a_page_cannot_draw_is_refused(model, problem, page):
     with pytest.raises(UserError, match=f"{problem}.*--format onnx"):
         save_page(contrasting(model()), "a run", page)
     assert not page.exists()
 
 
-def test_a_page_that_draws_something_else_is_not_kept(
-    cgan: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    encode = export_html.encode
-    monkeypatch.setattr(export_html, "encode", lambda value, fine: encode(value.flip(0), fine))
+def test_a_page_that_draws_something_else_is_not_kept(cgan, tmp_path, monkeypatch, capsys):
+    encode = export_html.encode_tensor
+    monkeypatch.setattr(
+        export_html, "encode_tensor", lambda value, fine: encode(value.flip(0), fine)
+    )
     line = fails(capsys, "export", str(cgan), "--format=html", f"--out={tmp_path}")
     assert re.search("an image differs from PyTorch's by .*, and 0.01 is allowed", line)
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_run_is_exported_by_the_command(cgan: Path, tmp_path: Path) -> None:
+def test_a_run_is_exported_by_the_command(cgan, tmp_path):
     run("export", str(cgan), "--format=html", f"--out={tmp_path}")
     text = (tmp_path / "generator.html").read_text()
     assert "<title>conditionalgan</title>" in text
     assert len(model_of(text)["classes"]) == 10
 
 
-def test_a_classifier_is_refused_in_one_line(
-    classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_classifier_is_refused_in_one_line(classifier, tmp_path, capsys):
     line = fails(capsys, "export", str(classifier), "--format=html", f"--out={tmp_path}")
     assert line == (
         "error: classifier.html is not written: a page draws images, and ImageClassifier does not: "
@@ -192,8 +183,7 @@ def test_a_classifier_is_refused_in_one_line(
     assert not [*tmp_path.iterdir()]
 
 
-def test_examples_have_every_class() -> None:
+def test_examples_have_every_class():
     latents, labels = examples(small(ConditionalGAN))
-    assert labels is not None
     assert labels.bincount().tolist() == [16] * 10
     assert torch.equal(latents[:16], latents[16:32])

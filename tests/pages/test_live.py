@@ -2,21 +2,21 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
 from pages import live
-from pages.live import TASKS, Live, draw
+from pages.live import TASKS, Live, plot_live
 
 Begin = Callable[..., Live]
 
 
 @pytest.fixture
-def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
-    monkeypatch.setattr(live, "FASTEST", 0.0)
+def begin(monkeypatch):
+    monkeypatch.setattr(live, "MIN_STEP_SECONDS", 0.0)
     yield lambda task, hidden=8, rate=0.03: Live(task, hidden, rate, "tanh")
     live.stop_all()
 
@@ -39,7 +39,7 @@ def take_step(training: Live) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_step_is_one_and_changes_the_picture(task: str, begin: Begin) -> None:
+def test_a_step_is_one_and_changes_the_picture(task, begin):
     training = begin(task)
     first = np.asarray(training.picture)
     take_step(training)
@@ -50,18 +50,16 @@ def test_a_step_is_one_and_changes_the_picture(task: str, begin: Begin) -> None:
     assert (np.asarray(training.picture) != first).any()
 
 
-def test_a_step_ends_when_its_picture_is_there(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_ends_when_its_picture_is_there(begin, monkeypatch):
     training = begin("XOR")
-    slow = lambda *given: time.sleep(0.3) or draw(*given)  # noqa: E731
-    monkeypatch.setattr(live, "draw", slow)
+    slow = lambda *given: time.sleep(0.3) or plot_live(*given)  # noqa: E731
+    monkeypatch.setattr(live, "plot_live", slow)
     training.step()
     wait(lambda: not training.one_step)
     assert training.progress.startswith("step 1, ")
 
 
-def test_it_pauses_goes_on_and_ends(begin: Begin) -> None:
+def test_it_pauses_goes_on_and_ends(begin):
     training = begin("two moons")
     training.start()
     wait(lambda: steps(training) > 5)
@@ -79,15 +77,15 @@ def test_it_pauses_goes_on_and_ends(begin: Begin) -> None:
     assert not training.thread.is_alive()
 
 
-def test_it_rests_when_nobody_looks(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "FORGOTTEN", 0.3)
+def test_it_rests_when_nobody_looks(begin, monkeypatch):
+    monkeypatch.setattr(live, "IDLE_SECONDS", 0.3)
     training = begin("two moons")
     training.start()
     wait(lambda: not training.go.is_set())
     assert steps(training) > 1
 
 
-def test_all_end_before_the_program(begin: Begin) -> None:
+def test_all_end_before_the_program(begin):
     running, paused, idle = begin("XOR"), begin("two moons"), begin("GAN, ring")
     running.start()
     take_step(paused)
@@ -96,7 +94,7 @@ def test_all_end_before_the_program(begin: Begin) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_weights_that_are_no_numbers_are_drawn(task: str, begin: Begin) -> None:
+def test_weights_that_are_no_numbers_are_drawn(task, begin):
     training = begin(task)
     for weight in training.model.state_dict().values():  # and of its average
         if weight.is_floating_point():
@@ -105,37 +103,37 @@ def test_weights_that_are_no_numbers_are_drawn(task: str, begin: Begin) -> None:
     assert training.thread.is_alive()
 
 
-def test_a_training_that_fails_has_ended(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_fails_has_ended(begin, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda *_: None)
     training = begin("XOR")
-    monkeypatch.setattr(live, "draw", None)
+    monkeypatch.setattr(live, "plot_live", None)
     training.step()
     training.thread.join(60)
     assert training.ended  # so that the page does not wait for it
     training.start()  # does nothing
 
 
-def test_one_that_never_started_ends(begin: Begin) -> None:
+def test_one_that_never_started_ends(begin):
     training = begin("XOR")
     training.stop()
     training.start()
     assert not training.thread.is_alive()
 
 
-def test_xor_is_learned_and_the_picture_shows_it(begin: Begin) -> None:
+def test_xor_is_learned_and_the_picture_shows_it(begin):
     training = begin("XOR")
     training.start()
     wait(lambda: steps(training) > 600)
     training.go.clear()
     take_step(training)
     picture = np.asarray(training.picture).astype(int)
-    place = live.SIDE * (0.25 / 1.5)
-    near, far = round(place) + 20, round(live.SIDE - place) - 20  # beside the four points
+    place = live.PIXELS * (0.25 / 1.5)
+    near, far = round(place) + 20, round(live.PIXELS - place) - 20  # beside the four points
     redder = [[picture[y, x, 0] > picture[y, x, 2] for x in (near, far)] for y in (near, far)]
     assert redder == [[True, False], [False, True]]  # rows from above: (0, 1) and (1, 1) first
 
 
-def test_the_page_gets_the_newest_picture(begin: Begin) -> None:
+def test_the_page_gets_the_newest_picture(begin):
     training = begin("GAN, ring")
     html, text = live.show(training)
     assert html.startswith('<img alt="the plane"')

@@ -31,7 +31,7 @@ def parsed(*chosen: str) -> dict[str, Any]:
     return parser.parse_args(args).model.network.init_args.as_dict()
 
 
-def test_a_class_that_replaces_another_starts_from_its_own_defaults() -> None:
+def test_a_class_that_replaces_another_starts_from_its_own_defaults():
     width = "--model.network.width=7"
     before = parsed(width)
     with defaults_of_the_new_class():

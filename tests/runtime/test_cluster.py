@@ -18,7 +18,7 @@ from tests.models.gans import small
 
 
 @pytest.fixture
-def job(monkeypatch: pytest.MonkeyPatch) -> Any:
+def job(monkeypatch):
     """Sets the variables of a task that srun started, except those that are None."""
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # a Trainer sets it, for the whole process
 
@@ -45,14 +45,14 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"NTASKS": 3, "NTASKS_PER_NODE": None}, "--ntasks=3.*--ntasks-per-node"),
     ],
 )
-def test_a_wrong_launch_is_refused(variables: dict[str, Any], expected: str, job: Any) -> None:
+def test_a_wrong_launch_is_refused(variables, expected, job):
     job(**variables)
     with pytest.raises(UserError, match=expected):
         LadderTrainer(accelerator="cpu", devices=1, logger=False)
 
 
 @pytest.mark.parametrize(("devices", "num_nodes"), [(2, 1), (1, 2), (4, 1), (1, 4)])
-def test_another_shape_than_slurms_is_refused(devices: int, num_nodes: int, job: Any) -> None:
+def test_another_shape_than_slurms_is_refused(devices, num_nodes, job):
     job(NTASKS=4, NNODES=2)
     with pytest.raises(UserError, match="(devices|num_nodes)=.* does not match"):
         LadderTrainer(
@@ -69,9 +69,7 @@ def test_another_shape_than_slurms_is_refused(devices: int, num_nodes: int, job:
         ({"NTASKS": None, "STEP_ID": None, "NNODES": 2}, 1, "num_nodes is 2, .* is alone"),
     ],
 )
-def test_fewer_tasks_than_devices_are_refused(
-    variables: dict[str, Any], devices: int, expected: str, job: Any
-) -> None:
+def test_fewer_tasks_than_devices_are_refused(variables, devices, expected, job):
     job(**{"NTASKS_PER_NODE": None} | variables)
     nodes = variables.get("NNODES", 1)
     with pytest.raises(UserError, match=expected):
@@ -88,9 +86,7 @@ def test_fewer_tasks_than_devices_are_refused(
         ({}, [LightningEnvironment()]),
     ],
 )
-def test_lightning_starts_the_processes_that_slurm_does_not(
-    variables: dict[str, Any], plugins: list[Any], job: Any
-) -> None:
+def test_lightning_starts_the_processes_that_slurm_does_not(variables, plugins, job):
     job(**{"NTASKS_PER_NODE": None} | variables)
     trainer = LadderTrainer(
         accelerator="cpu", devices=2, strategy="ddp", plugins=plugins, logger=False
@@ -105,7 +101,7 @@ def test_lightning_starts_the_processes_that_slurm_does_not(
         {"NTASKS": 4, "NNODES": 2, "PROCID": 3, "LOCALID": 1, "NODEID": 1},
     ],
 )
-def test_the_right_shape_is_accepted(variables: dict[str, Any], job: Any) -> None:
+def test_the_right_shape_is_accepted(variables, job):
     job(**variables)
     trainer = LadderTrainer(accelerator="cpu", devices=2, num_nodes=2, strategy="ddp", logger=False)
     assert trainer.world_size == 4
@@ -120,12 +116,12 @@ def test_the_right_shape_is_accepted(variables: dict[str, Any], job: Any) -> Non
         {"JOB_NAME": "interactive", "NTASKS": 8, "STEP_NUM_TASKS": 1},  # a shell in an allocation
     ],
 )
-def test_one_process_is_accepted(variables: dict[str, Any], job: Any) -> None:
+def test_one_process_is_accepted(variables, job):
     job(**variables)
     assert LadderTrainer(accelerator="cpu", devices=1, logger=False).world_size == 1
 
 
-def test_a_jobs_second_srun_is_another_run(job: Any) -> None:
+def test_a_jobs_second_srun_is_another_run(job):
     job()
     assert cluster.run_name() == "job_12"
     job(STEP_ID=1)
@@ -140,18 +136,16 @@ def test_a_jobs_second_srun_is_another_run(job: Any) -> None:
     ("in_job", "asked", "expected"),
     [(True, "auto", "mnist"), (True, "digits", "digits"), (False, "auto", "auto")],
 )
-def test_a_job_never_falls_back_to_other_data(
-    in_job: bool, asked: str, expected: str, job: Any
-) -> None:
+def test_a_job_never_falls_back_to_other_data(in_job, asked, expected, job):
     if in_job:
         job()
     data = Namespace(class_path="Images", init_args=Namespace(dataset=asked))
-    cluster.insist_on_data(data)
+    cluster.require_mnist_in_job(data)
     assert data.init_args.dataset == expected
-    cluster.insist_on_data(Namespace(class_path="Iris", init_args=Namespace(batch_size=1)))
+    cluster.require_mnist_in_job(Namespace(class_path="Iris", init_args=Namespace(batch_size=1)))
 
 
-def test_fsdp_is_refused_for_what_it_cannot_do() -> None:
+def test_fsdp_is_refused_for_what_it_cannot_do():
     def check(strategy: Any, model: Any, *callbacks: Any) -> None:
         trainer: Any = SimpleNamespace(strategy=strategy, callbacks=callbacks)
         cluster.check_strategy(trainer, model)
@@ -165,13 +159,13 @@ def test_fsdp_is_refused_for_what_it_cannot_do() -> None:
     check(DDPStrategy(), IrisMLP(), Corruption(1000))
 
 
-def test_other_nodes_are_not_waited_for_in_vain() -> None:
+def test_other_nodes_are_not_waited_for_in_vain():
     with pytest.raises(UserError, match="num_nodes is 2, but this process is alone"):
         LadderTrainer(accelerator="cpu", devices=1, num_nodes=2, strategy="ddp", logger=False)
 
 
 @pytest.fixture
-def torchrun(monkeypatch: pytest.MonkeyPatch) -> Any:
+def torchrun(monkeypatch):
     """Sets the variables of a process that torchrun started."""
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # a Trainer sets it, for the whole process
 
@@ -187,19 +181,19 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> Any:
     return set_variables
 
 
-def test_a_trainer_has_the_processes_that_torchrun_started(torchrun: Any) -> None:
+def test_a_trainer_has_the_processes_that_torchrun_started(torchrun):
     torchrun(ranks=4, nodes=2)
     trainer = LadderTrainer(accelerator="cpu", num_nodes=3, logger=False)  # one node was lost
     assert (trainer.num_devices, trainer.num_nodes, trainer.world_size) == (4, 2, 8)
 
 
-def test_other_devices_than_torchruns_are_refused(torchrun: Any) -> None:
+def test_other_devices_than_torchruns_are_refused(torchrun):
     torchrun(ranks=4)
     with pytest.raises(UserError, match="2 [*] 1.*does not match"):
         LadderTrainer(accelerator="cpu", devices=2, logger=False)
 
 
-def test_restarts_that_would_call_processes_of_the_past_are_refused(torchrun: Any) -> None:
+def test_restarts_that_would_call_processes_of_the_past_are_refused(torchrun):
     torchrun(TORCHELASTIC_MAX_RESTARTS=9, TORCHELASTIC_USE_AGENT_STORE="True")
     with pytest.raises(UserError, match="export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
         LadderTrainer(accelerator="cpu", logger=False)

@@ -4,7 +4,6 @@ import os
 import resource
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from runtime import cpu
-from runtime.cpu import bf16_slowdown, choose_precision, cpu_flags, take_subnormal_numbers_as_zero
+from runtime.cpu import bf16_slowdown, choose_precision, cpu_flags, flush_denormals
 from runtime.trainer import LadderTrainer
 from tests.conftest import ROOT
 
@@ -35,7 +34,7 @@ print(page_faults(), *found, subnormal)
 
 
 @pytest.fixture(scope="module")
-def found() -> list[int]:
+def found():
     """Page faults of a process with a Trainer and before it, and subnormal numbers in it."""
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -43,17 +42,17 @@ def found() -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
-def test_a_trainer_uses_freed_memory_again(found: list[int]) -> None:
+def test_a_trainer_uses_freed_memory_again(found):
     pages = 5 * 4 * 10**7 // resource.getpagesize()
     assert found[0] < pages / 50
     assert found[1] > found[0]
 
 
-def test_a_trainer_takes_subnormal_numbers_as_zero_in_every_thread(found: list[int]) -> None:
+def test_a_trainer_takes_subnormal_numbers_as_zero_in_every_thread(found):
     assert found[2] == 0
 
 
-def test_weights_are_the_same_to_the_bit_where_moments_vanish() -> None:
+def test_weights_are_the_same_to_the_bit_where_moments_vanish():
     """Adam takes 10 steps with gradients and 2,000 without, so its moments end below 1e-38."""
 
     def train() -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,7 +65,7 @@ def test_weights_are_the_same_to_the_bit_where_moments_vanish() -> None:
         return weight.detach(), optimizer.state[weight]["exp_avg"]
 
     plain, subnormal = train()
-    take_subnormal_numbers_as_zero()
+    flush_denormals()
     flushed, zero = train()
     torch.set_flush_denormal(False)
     smallest = torch.finfo(torch.float32).tiny
@@ -75,7 +74,7 @@ def test_weights_are_the_same_to_the_bit_where_moments_vanish() -> None:
     assert torch.equal(plain, flushed)
 
 
-def test_waiting_threads_sleep_unless_the_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_threads_sleep_unless_the_user_decides(monkeypatch):
     for own, expected in ({}, cpu.SPINS), ({"OMP_WAIT_POLICY": "active"}, None), (
         {"GOMP_SPINCOUNT": "7"}, "7"
     ):  # fmt: skip
@@ -83,11 +82,11 @@ def test_waiting_threads_sleep_unless_the_user_decides(monkeypatch: pytest.Monke
             monkeypatch.delenv(name, raising=False)
         for name, value in own.items():
             monkeypatch.setenv(name, value)
-        cpu.let_waiting_threads_sleep()
+        cpu.limit_thread_spinning()
         assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
-def test_the_settings_of_threads_come_before_torch() -> None:
+def test_the_settings_of_threads_come_before_torch():
     script = "import sys; from runtime import cpu; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
@@ -102,9 +101,7 @@ CPUINFO = (
     ("flag", "expected"),
     [("avx512_bf16", "bf16-mixed"), ("amx_bf16", "bf16-mixed"), ("avx512vl", "32-true")],
 )
-def test_cpus_are_judged_by_their_flags(
-    flag: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cpus_are_judged_by_their_flags(flag, expected, tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text(CPUINFO.format(flag))
     flags = cpu_flags(tmp_path / "cpuinfo")
     assert flags == {"fpu", "avx512f", flag}
@@ -116,9 +113,7 @@ def test_cpus_are_judged_by_their_flags(
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16-mixed"), ((7, 5), "32-true")])
-def test_gpus_are_judged_by_compute_capability(
-    capability: tuple[int, int], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_are_judged_by_compute_capability(capability, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "card")
@@ -127,9 +122,7 @@ def test_gpus_are_judged_by_compute_capability(
     assert f"{capability[0]}.{capability[1]}" in reason
 
 
-def test_the_trainer_uses_the_choice_and_an_explicit_one_wins(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_trainer_uses_the_choice_and_an_explicit_one_wins(monkeypatch):
     monkeypatch.setattr(cpu, "cpu_flags", lambda: {"avx512_bf16"})
     assert LadderTrainer(accelerator="cpu", logger=False).precision == "bf16-mixed"
     explicit = LadderTrainer(accelerator="cpu", precision="32-true", logger=False)
@@ -144,13 +137,7 @@ def test_the_trainer_uses_the_choice_and_an_explicit_one_wins(
         ("32-true", set(), False),
     ],
 )
-def test_emulated_bf16_is_used_and_called_slow(
-    precision: Any,
-    flags: set[str],
-    said: bool,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_emulated_bf16_is_used_and_called_slow(precision, flags, said, monkeypatch, caplog):
     monkeypatch.setattr(cpu, "cpu_flags", lambda: flags)
     caplog.set_level("INFO")
     options: dict[str, Any] = {"logger": False, "barebones": True, "max_epochs": 0}
@@ -160,15 +147,13 @@ def test_emulated_bf16_is_used_and_called_slow(
     assert ("times as long as with --trainer.precision 32-true" in caplog.text) == said
 
 
-def test_the_slowdown_is_measured_and_leaves_the_random_state_alone() -> None:
+def test_the_slowdown_is_measured_and_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     assert 0.01 < bf16_slowdown() < 1000
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_allowed_cores_are_those_of_the_process_or_without_linux_all(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_allowed_cores_are_those_of_the_process_or_without_linux_all(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2, 1000})
     assert cpu.allowed_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")

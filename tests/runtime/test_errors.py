@@ -3,11 +3,10 @@
 import errno
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from runtime.errors import announce, explain, is_lost_process, printable
+from runtime.errors import explain_disk_error, is_lost_process, print_error, printable
 from tests.conftest import ROOT
 
 PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
@@ -26,11 +25,9 @@ BUFFER = "[/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81]"
         ("\u0915\u094d\u200d\u0937", "\u0915\u094d\u200d\u0937"),  # a Hindi letter with a joiner
     ],
 )
-def test_names_command_no_terminal(
-    name: str, shown: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_command_no_terminal(name, shown, capsys):
     assert printable(name) == shown
-    announce(f"{name} is no class")
+    print_error(f"{name} is no class")
     (line,) = capsys.readouterr().err.splitlines()
     assert printable(line) == line
 
@@ -55,14 +52,14 @@ def test_names_command_no_terminal(
         ("mat1 and mat2 shapes cannot be multiplied", False),
     ],
 )
-def test_only_a_lost_connection_between_processes_counts(message: str, lost: bool) -> None:
+def test_only_a_lost_connection_between_processes_counts(message, lost):
     assert is_lost_process(RuntimeError(message)) is lost
     assert not is_lost_process(ValueError(message))
 
 
-def test_a_full_disk_says_how_much_is_free_though_the_folder_is_gone(tmp_path: Path) -> None:
+def test_a_full_disk_says_how_much_is_free_though_the_folder_is_gone(tmp_path):
     path = tmp_path / "gone" / "run" / "last.ckpt"
-    text = explain(OSError(errno.ENOSPC, "", str(path)))
+    text = explain_disk_error(OSError(errno.ENOSPC, "", str(path)))
     assert text.startswith(f"{path}: No space left on device (")
     assert "MB are free). Make room, then repeat the command." in text
 
@@ -89,7 +86,7 @@ cli.main()
 
 
 @pytest.mark.parametrize("error", ["RunFailedError", "KeyError"])
-def test_a_rank_that_fails_does_not_wait_for_others(error: str) -> None:
+def test_a_rank_that_fails_does_not_wait_for_others(error):
     """Two of 53 kills of one rank of four left ranks that waited for each other in their end."""
     ended = subprocess.run(
         [sys.executable, "-c", FAILING_RANK.format(error=error)],

@@ -4,7 +4,6 @@ import os
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from runtime.errors import UserError
 
 
 def test_the_content_is_on_disk_before_the_file_gets_its_name_and_then_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     seen: list[tuple[bytes | str, bool]] = []
     path = tmp_path / "a.txt"
 
@@ -30,32 +29,30 @@ def test_the_content_is_on_disk_before_the_file_gets_its_name_and_then_the_name(
 
 
 @pytest.mark.parametrize(("function", "error"), [("open", 13), ("fsync", 22)])
-def test_a_system_that_flushes_no_folders_is_no_error(
-    function: str, error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_that_flushes_no_folders_is_no_error(function, error, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
 
     def refuse(*_: object) -> int:
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(os, function, refuse)
-    files.flush(tmp_path)
+    files.fsync(tmp_path)
     with pytest.raises(OSError, match=os.strerror(error)):
-        files.flush(tmp_path / "file")
+        files.fsync(tmp_path / "file")
 
 
-def test_incomplete_files_are_removed_once_they_are_old(tmp_path: Path) -> None:
+def test_incomplete_files_are_removed_once_they_are_old(tmp_path):
     old, young, whole = (tmp_path / name for name in (".a.partial", ".b.partial.ckpt", "c.ckpt"))
     for path in (old, young, whole):
         path.touch()
     os.utime(old, (0, 0))
-    files.sweep(tmp_path, 60.0)
+    files.remove_partial_files(tmp_path, 60.0)
     assert {*tmp_path.iterdir()} == {young, whole}
-    files.sweep(tmp_path)
+    files.remove_partial_files(tmp_path)
     assert {*tmp_path.iterdir()} == {whole}
 
 
-def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
     """Not one with an earlier version's name, nor one whose name was guessed."""
     folder, victim = tmp_path / "run", tmp_path / "victim"
     folder.mkdir()
@@ -73,7 +70,7 @@ def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("save", [partial(np.savez, a=1), partial(np.savez_compressed, a=1)])
-def test_a_file_has_its_suffix_and_the_usual_mode(save: Any, tmp_path: Path) -> None:
+def test_a_file_has_its_suffix_and_the_usual_mode(save, tmp_path):
     """numpy appends `.npz` to other names."""
     before = os.umask(0o027)
     try:
@@ -99,9 +96,7 @@ def test_a_file_has_its_suffix_and_the_usual_mode(save: Any, tmp_path: Path) -> 
         ("a", "/proc/self/root\x1b[2J", True),
     ],
 )
-def test_links_out_of_a_folder_are_refused(
-    link: str, target: str, leads_out: bool, tmp_path: Path
-) -> None:
+def test_links_out_of_a_folder_are_refused(link, target, leads_out, tmp_path):
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (tmp_path / "alias").symlink_to(run)
@@ -109,25 +104,25 @@ def test_links_out_of_a_folder_are_refused(
         (run / "inside").symlink_to("..")
     (run / link).symlink_to(target)
     for folder in (run, tmp_path / "alias"):
-        found = {path.relative_to(folder) for path in files.links_out(folder)}
+        found = {path.relative_to(folder) for path in files.external_links(folder)}
         assert (Path(link) in found) is leads_out
         refused = pytest.raises(UserError, match=r"^[ -~]+ add --trust true$")
         with refused if leads_out else nullcontext():
             files.check_links(folder)
 
 
-def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
+def test_damaged_lines_are_left_out(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"step,loss\n1,0.5\n2,\0\0\0\n3,0.25\n4,0.")
-    assert files.whole_lines(tmp_path / "a.csv") == "step,loss\n1,0.5\n3,0.25\n"
-    assert files.whole_lines(tmp_path / "b.csv") == ""
+    assert files.complete_lines(tmp_path / "a.csv") == "step,loss\n1,0.5\n3,0.25\n"
+    assert files.complete_lines(tmp_path / "b.csv") == ""
 
 
-def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_become_null(tmp_path):
     files.write_json(tmp_path / "a.json", {"a": [float("nan"), 1.0], 2: float("-inf")})
     assert files.read_json(tmp_path / "a.json") == {"a": [None, 1.0], "2": None}
 
 
-def test_no_file_is_empty_and_what_is_no_json_object_is_one_line(tmp_path: Path) -> None:
+def test_no_file_is_empty_and_what_is_no_json_object_is_one_line(tmp_path):
     assert files.read_json(tmp_path / "a.json") == files.read_json(tmp_path / "a" / "b.json") == {}
     for content in (b"{", b"[1]", b"null", b"", b"\0", b"\xff\xfe", 100_000 * b"[", b"1" * 5000):
         (tmp_path / "a.json").write_bytes(content)
@@ -135,7 +130,7 @@ def test_no_file_is_empty_and_what_is_no_json_object_is_one_line(tmp_path: Path)
             files.read_json(tmp_path / "a.json")
 
 
-def test_an_error_of_the_disk_names_the_file(tmp_path: Path) -> None:
+def test_an_error_of_the_disk_names_the_file(tmp_path):
     def full(_: Path) -> None:
         raise OSError(28, "No space left on device")
 

@@ -3,18 +3,18 @@
 import csv
 from copy import deepcopy
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules import Iris
 from models import IrisMLP
-from models.schedule import Schedule
+from models.training import Schedule
 from runtime import lightning_fixes as fixes
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder
@@ -39,7 +39,7 @@ class Scheduled(IrisMLP):
         self.batches.append(hash(batch[0].numpy().tobytes()))
 
 
-def test_a_loader_that_was_set_up_early_resumes_where_it_was(tmp_path: Path) -> None:
+def test_a_loader_that_was_set_up_early_resumes_where_it_was(tmp_path):
     class Save(Callback):
         def on_train_batch_end(self, trainer: Any, module: Any, *args: Any) -> None:
             if trainer.global_step == 4:
@@ -51,7 +51,7 @@ def test_a_loader_that_was_set_up_early_resumes_where_it_was(tmp_path: Path) -> 
     assert resumed.batches == whole.batches[4:]
 
 
-def test_a_run_that_max_steps_ended_goes_on_anywhere(tmp_path: Path) -> None:
+def test_a_run_that_max_steps_ended_goes_on_anywhere(tmp_path):
     path = tmp_path / "last.ckpt"
 
     class Save(Callback):
@@ -69,7 +69,7 @@ def test_a_run_that_max_steps_ended_goes_on_anywhere(tmp_path: Path) -> None:
     assert len(batches) == 12
 
 
-def test_a_run_resumed_at_an_epochs_end_numbers_its_logs_like_another(tmp_path: Path) -> None:
+def test_a_run_resumed_at_an_epochs_end_numbers_its_logs_like_another(tmp_path):
     class Save(Callback):
         def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
             if trainer.global_step == 4:
@@ -89,7 +89,7 @@ def test_a_run_resumed_at_an_epochs_end_numbers_its_logs_like_another(tmp_path: 
 
 
 @pytest.mark.parametrize(("kind", "steps"), [(Trainer, [2]), (LadderTrainer, [2, 3])])
-def test_a_run_that_ends_within_an_epoch_is_validated(kind: Any, steps: list[int]) -> None:
+def test_a_run_that_ends_within_an_epoch_is_validated(kind, steps):
     """So that its scores are those of its last weights. Lightning leaves them out."""
     validated = []
 
@@ -104,7 +104,7 @@ def test_a_run_that_ends_within_an_epoch_is_validated(kind: Any, steps: list[int
     assert validated == steps
 
 
-def test_a_run_that_early_stopping_ended_stays_ended(tmp_path: Path) -> None:
+def test_a_run_that_early_stopping_ended_stays_ended(tmp_path):
     stop = {"monitor": "val/loss", "min_delta": 10.0, "patience": 1}
     path, steps = tmp_path / "last.ckpt", []
     for start in (None, path):
@@ -120,16 +120,24 @@ def test_a_run_that_early_stopping_ended_stays_ended(tmp_path: Path) -> None:
     assert steps[0] == steps[1] < 9 * 2
 
 
-def test_a_model_is_copied_without_its_trainer() -> None:
+def test_a_model_is_copied_without_its_trainer():
     """As callbacks that average weights copy it: the trainer has locks and all data."""
     trainer = LadderTrainer(accelerator="cpu", logger=False)
     assert deepcopy(trainer) is trainer
 
 
+def test_a_hook_costs_no_profiler_unless_a_user_wants_one(tmp_path):
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": False}
+    profiler = LadderTrainer(**options).profiler  # a connector's
+    assert profiler.profile("a hook") is profiler.profile("another hook")
+    fit(LadderTrainer, IrisMLP(), profiler=SimpleProfiler(tmp_path, "times"), **options)
+    assert "IrisMLP.optimizer_step" in (tmp_path / "fit-times.txt").read_text()
+
+
 # -- pre-emption --------------------------------------------------------------------------------
 
 
-def test_the_batch_in_which_a_run_stops_is_logged(tmp_path: Path) -> None:
+def test_the_batch_in_which_a_run_stops_is_logged(tmp_path):
     with pytest.raises(SystemExit):
         fit(
             LadderTrainer, IrisMLP(), RunFolder(tmp_path, "iris"), Preemption({"seconds": 0}),
@@ -139,7 +147,7 @@ def test_the_batch_in_which_a_run_stops_is_logged(tmp_path: Path) -> None:
         assert [row["step"] for row in csv.DictReader(file) if row["train/loss"]] == ["1"]
 
 
-def test_lightning_neither_handles_signals_nor_asks_for_them() -> None:
+def test_lightning_neither_handles_signals_nor_asks_for_them():
     registered = []
 
     class Look(Callback):
@@ -154,7 +162,7 @@ def test_lightning_neither_handles_signals_nor_asks_for_them() -> None:
     assert with_it.fit_loop.epoch_loop._broadcast_sigterm_tensor is fixes._do_nothing
 
 
-def test_a_plain_trainer_keeps_its_signals() -> None:
+def test_a_plain_trainer_keeps_its_signals():
     trainer = fit(Trainer, IrisMLP(), Preemption())
     assert "register_signal_handlers" not in vars(trainer._signal_connector)
     assert "_broadcast_sigterm_tensor" not in vars(trainer.fit_loop.epoch_loop)
@@ -163,7 +171,7 @@ def test_a_plain_trainer_keeps_its_signals() -> None:
 @pytest.mark.parametrize(("strategy", "seconds"), [
     ("ddp", 9.0), (DDPStrategy(), 9.0), (DDPStrategy(timeout=timedelta(seconds=7)), 7.0),
 ])  # fmt: skip
-def test_a_strategy_keeps_its_own_limit_of_waiting(strategy: Any, seconds: float) -> None:
+def test_a_strategy_keeps_its_own_limit_of_waiting(strategy, seconds):
     trainer: Any = LadderTrainer(
         accelerator="cpu", devices=2, strategy=strategy, rank_timeout=9.0, logger=False
     )

@@ -25,7 +25,7 @@ def log(folder: Path, step: int, **metrics: float) -> None:
     own.save()
 
 
-def test_metrics_go_on_where_they_were(tmp_path: Path) -> None:
+def test_metrics_go_on_where_they_were(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Lightning's logger would warn that it deletes files
         for step, metrics in enumerate([{"a": 1.0}, {"b": 2.0}, {"a": 3.0}]):  # new processes
@@ -38,7 +38,7 @@ def test_metrics_go_on_where_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("half", ["0", "1", "1.", "11,", "1.0,1", "1.0,1,2.0"])
-def test_half_a_row_is_dropped(tmp_path: Path, half: str) -> None:
+def test_half_a_row_is_dropped(tmp_path, half):
     log(tmp_path, 0, a=1.0, z=2.0)
     path = tmp_path / "run" / "metrics.csv"
     whole = path.read_text()
@@ -48,7 +48,7 @@ def test_half_a_row_is_dropped(tmp_path: Path, half: str) -> None:
     assert path.read_text() == f"{whole}3.0,1,4.0\n"
 
 
-def test_half_a_header_is_dropped(tmp_path: Path) -> None:
+def test_half_a_header_is_dropped(tmp_path):
     path = tmp_path / "run" / "metrics.csv"
     path.parent.mkdir()
     path.write_text("a,st")
@@ -56,9 +56,7 @@ def test_half_a_header_is_dropped(tmp_path: Path) -> None:
     assert path.read_text() == "a,step\n1.0,0\n"
 
 
-def test_a_kill_while_a_column_is_added_loses_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_while_a_column_is_added_loses_no_row(tmp_path, monkeypatch):
     log(tmp_path, 0, a=1.0)
     path = tmp_path / "run" / "metrics.csv"
     whole = path.read_text()
@@ -73,7 +71,7 @@ def test_a_kill_while_a_column_is_added_loses_no_row(
     assert path.read_text() == whole
 
 
-def test_steps_that_are_repeated_are_forgotten(tmp_path: Path) -> None:
+def test_steps_that_are_repeated_are_forgotten(tmp_path):
     for step in range(5):
         log(tmp_path, step, a=float(step))
     logger(tmp_path).forget_after(2)
@@ -93,7 +91,7 @@ def test_steps_that_are_repeated_are_forgotten(tmp_path: Path) -> None:
     ],
     ids=["no step", "binary", "latin-1", "no number", "long"],
 )
-def test_a_broken_log_is_set_aside(broken: bytes, tmp_path: Path) -> None:
+def test_a_broken_log_is_set_aside(broken, tmp_path):
     for number in range(2):
         own = logger(tmp_path)
         own.path.write_bytes(broken)
@@ -106,7 +104,7 @@ def test_a_broken_log_is_set_aside(broken: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.extras
-def test_wandb_logs_offline_beside_the_run(tmp_path: Path, in_root: Path) -> None:
+def test_wandb_logs_offline_beside_the_run(tmp_path, in_root):
     import wandb
 
     place = [f"--trainer.default_root_dir={tmp_path}", f"--trainer.logger.save_dir={tmp_path}"]
@@ -118,16 +116,14 @@ def test_wandb_logs_offline_beside_the_run(tmp_path: Path, in_root: Path) -> Non
     assert (tmp_path / "gates" / "version_0" / "metrics.csv").is_file()
 
 
-def test_a_missing_package_is_named_before_anything_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], in_root: Path
-) -> None:
+def test_a_missing_package_is_named_before_anything_is_written(tmp_path, capsys, in_root):
     root = f"--trainer.default_root_dir={tmp_path}"
     line = fails(capsys, "fit", *GATES, "--trainer.logger=CometLogger", root)
     assert line.startswith("error: CometLogger: Requirement 'comet-ml")
     assert not list(tmp_path.iterdir())
 
 
-def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
+def test_tensorboard_gets_the_numbers(tmp_path):
     own = RunTensorBoardLogger(tmp_path / "run")
     own.log_metrics({"loss": 0.5}, 3)
     own.save()

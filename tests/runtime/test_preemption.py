@@ -15,21 +15,19 @@ import cli
 from datamodules import Images, Iris
 from models import IrisMLP
 from runtime import signals
-from runtime.preemption import TRY_AGAIN, Agreement, Preemption
+from runtime.preemption import SAVED_EXIT_CODE, Agreement, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 from tests.conftest import weights_hash_of
 from tests.models.gans import WIDTH_2, small
 
 
-def test_a_stopped_run_says_the_command_that_continues_it(
-    tmp_path: Path, in_root: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_stopped_run_says_the_command_that_continues_it(tmp_path, in_root, caplog):
     short = ["--trainer.max_steps=5", "--trainer.max_time=00:00:00:00"]
     place = f"--trainer.default_root_dir={tmp_path / 'my runs'}"
     with pytest.raises(SystemExit) as stopped:
         cli.main(["fit", "--config=configs/iris.yaml", *short, place])
-    assert stopped.value.code == TRY_AGAIN
+    assert stopped.value.code == SAVED_EXIT_CODE
     (line,) = (text for text in caplog.messages if text.startswith("Continue: "))
     _, script, *args = shlex.split(line.removeprefix("Continue: "))
     assert Path(script).name == "cli.py"
@@ -43,7 +41,7 @@ class FakeWork:
 
 
 @pytest.fixture
-def other_rank(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def other_rank(monkeypatch):
     """The answers of another rank to each question, in turn, and 0 after that."""
     answers: list[int] = []
 
@@ -57,37 +55,37 @@ def other_rank(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return answers
 
 
-def test_an_answer_is_used_one_question_later_by_both_ranks(other_rank: list[int]) -> None:
+def test_an_answer_is_used_one_question_later_by_both_ranks(other_rank):
     other_rank += [0, 1]
     agreement = Agreement(2)
-    assert [agreement.reached(False) for _ in range(4)] == [False, False, True, False]
-    assert not agreement.reached(True)
-    assert agreement.reached(False)
+    assert [agreement.agree_to_stop(False) for _ in range(4)] == [False, False, True, False]
+    assert not agreement.agree_to_stop(True)
+    assert agreement.agree_to_stop(False)
 
 
-def test_at_an_epochs_end_the_answer_is_awaited(other_rank: list[int]) -> None:
+def test_at_an_epochs_end_the_answer_is_awaited(other_rank):
     other_rank += [0, 1]
     agreement = Agreement(2)
-    assert not agreement.reached(False)
-    assert agreement.reached(False, wait=True)
+    assert not agreement.agree_to_stop(False)
+    assert agreement.agree_to_stop(False, wait=True)
 
 
-def test_an_older_answer_is_not_lost_at_an_epochs_end(other_rank: list[int]) -> None:
+def test_an_older_answer_is_not_lost_at_an_epochs_end(other_rank):
     other_rank += [1, 0]
     agreement = Agreement(2)
-    assert not agreement.reached(False)
-    assert agreement.reached(False, wait=True)
+    assert not agreement.agree_to_stop(False)
+    assert agreement.agree_to_stop(False, wait=True)
 
 
-def test_many_ranks_ask_less_often(other_rank: list[int]) -> None:
+def test_many_ranks_ask_less_often(other_rank):
     other_rank += [1]
     agreement = Agreement(128)  # asks every third time
-    assert [agreement.reached(False) for _ in range(7)] == [False] * 5 + [True, False]
+    assert [agreement.agree_to_stop(False) for _ in range(7)] == [False] * 5 + [True, False]
 
 
-def test_one_process_asks_nobody() -> None:
-    assert Agreement(1).reached(True)
-    assert not Agreement(1).reached(False)
+def test_one_process_asks_nobody():
+    assert Agreement(1).agree_to_stop(True)
+    assert not Agreement(1).agree_to_stop(False)
 
 
 class Look(Callback):
@@ -107,13 +105,13 @@ def fit(kind: type[Trainer], model: Any, data: Any, *callbacks: Callback, **kwar
 
 
 @pytest.mark.parametrize("kind", [LadderTrainer, Trainer])
-def test_signals_come_to_us_and_not_to_lightning(kind: type[Trainer], tmp_path: Path) -> None:
+def test_signals_come_to_us_and_not_to_lightning(kind, tmp_path):
     look = Look()
     fit(kind, IrisMLP(), Iris(), look, Preemption(), max_steps=2, default_root_dir=tmp_path)
     assert look.handlers == [signals._note, signals._note]
 
 
-def test_a_run_stops_only_after_gradients_were_applied(tmp_path: Path) -> None:
+def test_a_run_stops_only_after_gradients_were_applied(tmp_path):
     """Tests accumulation by the trainer and, in manual optimization, by the model."""
     stop = {"seconds": 0}
     for model, data, window in (
@@ -123,13 +121,13 @@ def test_a_run_stops_only_after_gradients_were_applied(tmp_path: Path) -> None:
         callbacks = RunFolder(tmp_path, type(model).__name__), Preemption(stop)
         with pytest.raises(SystemExit) as stopped:
             fit(LadderTrainer, model, data, *callbacks, max_epochs=1, **window)
-        assert stopped.value.code == TRY_AGAIN
+        assert stopped.value.code == SAVED_EXIT_CODE
         last = tmp_path / type(model).__name__ / "version_0" / "checkpoints" / "last.ckpt"
         loop = torch.load(last, weights_only=True)["loops"]["fit_loop"]
         assert loop["epoch_loop.batch_progress"]["total"]["processed"] == 3
 
 
-def test_a_run_does_not_stop_before_a_validation_of_its_step(tmp_path: Path) -> None:
+def test_a_run_does_not_stop_before_a_validation_of_its_step(tmp_path):
     """Lightning would go on behind it."""
 
     class Stop(Callback):
@@ -158,31 +156,27 @@ RUN = [
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+def whole(tmp_path_factory):
     """The hash of the weights of the run that is not stopped."""
     root = tmp_path_factory.mktemp("whole")
     cli.main([*RUN, f"--trainer.default_root_dir={root}"])
     return weights_hash_of(root / "conditionalgan/version_0/checkpoints/last.ckpt")
 
 
-def test_a_time_limit_saves_and_loses_no_batch(
-    tmp_path: Path, whole: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_time_limit_saves_and_loses_no_batch(tmp_path, whole, caplog):
     """Lightning's `max_time` ends the epoch it falls in, whose other batches are never seen."""
     last = "conditionalgan/version_0/checkpoints/last.ckpt"
     stopped = [*RUN, f"--trainer.default_root_dir={tmp_path}/stopped"]
     with pytest.raises(SystemExit) as limit:
         cli.main([*stopped, "--trainer.max_time=00:00:00:00"])
-    assert limit.value.code == TRY_AGAIN
+    assert limit.value.code == SAVED_EXIT_CODE
     assert "weights_only" not in caplog.text
     assert torch.load(tmp_path / "stopped" / last, weights_only=True)["global_step"] == 1
     cli.main([*stopped, "--ckpt_path=last", "--trainer.max_time=01:00:00:00"])
     assert weights_hash_of(tmp_path / "stopped" / last) == whole
 
 
-def test_a_requeued_job_goes_on_in_its_folder(
-    tmp_path: Path, whole: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_requeued_job_goes_on_in_its_folder(tmp_path, whole, monkeypatch):
     job = {"JOB_ID": 7, "NTASKS": 1, "NNODES": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
     for name, value in job.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))

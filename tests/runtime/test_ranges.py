@@ -7,13 +7,13 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from runtime.ranges import (
     Count,
+    Fraction,
     NonNegative,
     NonNegativeFloat,
     Positive,
     PositiveFloat,
     Probability,
     Seed,
-    Share,
     ranged,
 )
 
@@ -33,12 +33,12 @@ def parsed(kind: Any, value: str) -> Any:
         (Seed, ["0", "4294967295"], ["-1", "4294967296"]),
         (PositiveFloat, ["1e-9", "5"], ["0", "-1", "nan"]),
         (NonNegativeFloat, ["0"], ["-1e-9"]),
-        (Share, ["0", "0.999"], ["1", "inf"]),
+        (Fraction, ["0", "0.999"], ["1", "inf"]),
         (Probability, ["0", "1"], ["-0.1", "1.1"]),
         (ranged("Dozens", int, (">=", 12), ("<=", 144)), ["12", "144"], ["11", "145"]),
     ],
 )
-def test_ends_of_ranges(kind: Any, inside: list[str], outside: list[str]) -> None:
+def test_ends_of_ranges(kind, inside, outside):
     for text in inside:
         value = parsed(kind, text)
         assert value == float(text)
@@ -48,7 +48,7 @@ def test_ends_of_ranges(kind: Any, inside: list[str], outside: list[str]) -> Non
             parsed(kind, text)
 
 
-def test_numbers_in_collections_and_in_classes_are_plain_too() -> None:
+def test_numbers_in_collections_and_in_classes_are_plain_too():
     assert parsed(tuple[Positive, ...], "[1,2]") == (1, 2)
     values = parsed(list[NonNegative] | None, "[0,3]")
     assert [type(value) for value in values] == [int, int]

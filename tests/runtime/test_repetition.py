@@ -13,7 +13,7 @@ from torch import Tensor
 
 import cli
 from runtime.errors import RunFailedError
-from runtime.repetition import check
+from runtime.repetition import compare_bits
 from tests import ranks
 from tests.conftest import weights_hash_of
 from tests.faults.runs import MODELS, rows_of
@@ -83,9 +83,7 @@ FOUND = {
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("what", FOUND)
-def test_a_wrong_bit_ends_a_run(
-    kind: str, what: str, tmp_path: Path, in_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_bit_ends_a_run(kind, what, tmp_path, in_root, capsys):
     with pytest.raises(SystemExit) as stopped:
         fit(tmp_path, kind, "--trainer.check_every=4", *flags(what, 4))
     assert stopped.value.code == 1
@@ -103,9 +101,7 @@ def test_a_wrong_bit_ends_a_run(
         ("GAN", "gradient", 2, "on rank 1: {name} differs if the step is repeated"),
     ],
 )
-def test_a_wrong_bit_on_one_of_two_ranks_ends_both(
-    kind: str, what: str, every: int, found: str, tmp_path: Path
-) -> None:
+def test_a_wrong_bit_on_one_of_two_ranks_ends_both(kind, what, every, found, tmp_path):
     more = "--trainer.devices=2", "--trainer.strategy=ddp", f"--trainer.check_every={every}"
     started = ranks.start(2, lambda: fit(tmp_path, kind, *more, *flags(what, 2, 1)), tmp_path)
     codes = ranks.end(started, 120)
@@ -115,7 +111,7 @@ def test_a_wrong_bit_on_one_of_two_ranks_ends_both(
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_the_search_changes_nothing(kind: str, tmp_path: Path, in_root: Path) -> None:
+def test_the_search_changes_nothing(kind, tmp_path, in_root):
     for name, more in {
         "plain": [], "checked": ["--trainer.check_every=1"],
         "accumulating": [ACCUMULATING[kind]],
@@ -140,12 +136,12 @@ class CountedValidations(Callback):
         pl_module.validations += 1
 
 
-def test_a_validation_may_change_a_buffer(tmp_path: Path, in_root: Path) -> None:
+def test_a_validation_may_change_a_buffer(tmp_path, in_root):
     callback = f"--trainer.callbacks={__name__}.CountedValidations"
     fit(tmp_path, "classifier", "--trainer.check_every=1", callback)
 
 
-def test_of_three_ranks_the_odd_one_is_named() -> None:
+def test_of_three_ranks_the_odd_one_is_named():
     sums = torch.arange(8).expand(4, 8)
     others = sums.clone()
     others[:, [1, 7]] += 1  # a weight, and a buffer of the rank's own
@@ -155,14 +151,14 @@ def test_of_three_ranks_the_odd_one_is_named() -> None:
     )
     names = [f"tensor {i}" for i in range(8)]
     with pytest.raises(RunFailedError, match="at step 9 on rank 1: tensor 1 differs between ranks"):
-        check(trainer, names, sums, shared=7)
+        compare_bits(trainer, names, sums, shared=7)
     gathered[1, :, 1] -= 1
-    check(trainer, names, sums, shared=7)
+    compare_bits(trainer, names, sums, shared=7)
 
 
 @pytest.mark.ddp
 @pytest.mark.parametrize("more", [[], [ACCUMULATING["classifier"]]])
-def test_three_ranks_resume_to_the_bit(more: list[str], tmp_path: Path) -> None:
+def test_three_ranks_resume_to_the_bit(more, tmp_path):
     """Two sum to the same bits in any order."""
     options = [*more, "--trainer.devices=3", "--trainer.strategy=ddp", "--data.batch_size=48"]
     options += ["--checkpoint.min_steps=0", "--trainer.check_every=3"]

@@ -9,12 +9,13 @@ import pytest
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from callbacks import EpochCheckpoint
 from datamodules import Iris
 from models import IrisMLP
-from runtime.checkpoints import EpochCheckpoint
+from runtime.checkpoints import run_folder_of
 from runtime.errors import UserError
 from runtime.loggers import RunCSVLogger, RunTensorBoardLogger
-from runtime.run_folder import RunFolder, run_folder_of
+from runtime.run_folder import RunFolder
 from tests.test_cli import fails, run
 
 
@@ -22,14 +23,14 @@ def version(runs: Path) -> str:
     return RunFolder(runs, "gan")._version()
 
 
-def test_versions_count_on_and_leave_other_folders_alone(tmp_path: Path) -> None:
+def test_versions_count_on_and_leave_other_folders_alone(tmp_path):
     assert version(tmp_path) == "version_0"
     for name in ("version_0", "version_9", "version_x", "job_12"):
         (tmp_path / "gan" / name).mkdir(parents=True)
     assert version(tmp_path) == "version_10"
 
 
-def test_a_checkpoint_belongs_to_the_run_around_its_folder(tmp_path: Path) -> None:
+def test_a_checkpoint_belongs_to_the_run_around_its_folder(tmp_path):
     assert run_folder_of(tmp_path / "version_0/checkpoints/last.ckpt") == tmp_path / "version_0"
     assert run_folder_of(tmp_path / "somewhere" / "last.ckpt") is None
 
@@ -60,7 +61,7 @@ def fit(tmp_path: Path, logger: Any, folder: RunFolder) -> Trainer:
     return trainer
 
 
-def test_loggers_are_added_to_the_runs_own(tmp_path: Path) -> None:
+def test_loggers_are_added_to_the_runs_own(tmp_path):
     remote, other = Remote(), CSVLogger(tmp_path / "other", name="", version="mine")
     trainer = fit(tmp_path, [other, remote], RunFolder(tmp_path, "iris"))
     folder = tmp_path / "iris" / "version_0"
@@ -77,7 +78,7 @@ def test_loggers_are_added_to_the_runs_own(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_run_forgets_the_steps_that_it_repeats(tmp_path: Path) -> None:
+def test_a_run_forgets_the_steps_that_it_repeats(tmp_path):
     class Killed(RunFolder):
         def setup(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
             super().setup(trainer, *args, **kwargs)
@@ -90,7 +91,7 @@ def test_a_run_forgets_the_steps_that_it_repeats(tmp_path: Path) -> None:
     assert [row["step"] for row in rows if row["before"]] == ["0"]
 
 
-def test_a_second_stage_replaces_the_runs_loggers_and_no_other(tmp_path: Path) -> None:
+def test_a_second_stage_replaces_the_runs_loggers_and_no_other(tmp_path):
     remote = Remote()
     trainer = fit(tmp_path, remote, RunFolder(tmp_path, "iris"))
     trainer.validate(IrisMLP(), datamodule=Iris(val_fraction=0.2), verbose=False)
@@ -98,9 +99,7 @@ def test_a_second_stage_replaces_the_runs_loggers_and_no_other(tmp_path: Path) -
     assert trainer.loggers[1] is remote
 
 
-def test_two_runs_that_start_at_once_get_two_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_runs_that_start_at_once_get_two_folders(tmp_path, monkeypatch):
     def create_twice(self: RunFolder) -> str:
         """The other run creates its folder after this one has counted, and before it creates."""
         monkeypatch.undo()
@@ -113,13 +112,13 @@ def test_two_runs_that_start_at_once_get_two_folders(
     assert RunFolder(tmp_path, "gan")._create() == tmp_path / "gan" / "version_1"
 
 
-def test_a_folder_that_cannot_be_created_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_created_is_one_line(capsys):
     line = fails(capsys, "fit", "--config=configs/iris.yaml", "--trainer.default_root_dir=/proc/x")
     assert line.startswith("error: the run's folder in /proc/x/iris cannot be created (")
     assert line.endswith("set --trainer.default_root_dir")
 
 
-def test_a_run_without_pictures_draws_none(tmp_path: Path, in_root: Path) -> None:
+def test_a_run_without_pictures_draws_none(tmp_path, in_root):
     options = ["--trainer.max_steps=2", "--trainer.log_every_n_steps=1"]
     place = f"--trainer.default_root_dir={tmp_path}"
     run("fit", "--config=configs/iris.yaml", *options, place, "--trainer.pictures=false")
@@ -127,23 +126,23 @@ def test_a_run_without_pictures_draws_none(tmp_path: Path, in_root: Path) -> Non
     assert not [*tmp_path.rglob("figures")]
 
 
-def test_a_run_is_not_trained_twice_at_once(tmp_path: Path) -> None:
+def test_a_run_is_not_trained_twice_at_once(tmp_path):
     first, second = (RunFolder(tmp_path, "gan", tmp_path / "gan" / "version_0") for _ in range(2))
     folder = first._open("fit")
     with pytest.raises(UserError, match="version_0 is being trained by another process"):
         second._open("fit")
-    first.teardown(None, None, "fit")  # type: ignore[arg-type]
+    first.teardown(None, None, "fit")
     assert second._open("fit") == folder
 
 
-def test_a_failure_on_rank_zero_is_one_on_all_ranks(tmp_path: Path) -> None:
+def test_a_failure_on_rank_zero_is_one_on_all_ranks(tmp_path):
     strategy = SimpleNamespace(broadcast=lambda value: (tmp_path, "no such folder"))
     trainer: Any = SimpleNamespace(is_global_zero=False, strategy=strategy, loggers=[])
     with pytest.raises(UserError, match="no such folder"):
-        RunFolder(tmp_path, "iris").setup(trainer, None, "fit")  # type: ignore[arg-type]
+        RunFolder(tmp_path, "iris").setup(trainer, None, "fit")
 
 
-def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path):
     class Broken(IrisMLP):
         def on_fit_start(self) -> None:
             raise ZeroDivisionError

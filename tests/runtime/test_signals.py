@@ -5,11 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import cli
-from runtime.preemption import TRY_AGAIN
+from runtime.preemption import SAVED_EXIT_CODE
 from tests.conftest import ROOT
 
 RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every_n_steps=50",
@@ -17,9 +15,7 @@ RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every
        "--trainer.precision=32-true"]  # fmt: skip
 
 
-def test_ctrl_c_saves_and_the_run_goes_on_to_the_bit(
-    tmp_path: Path, in_root: Path, weights_hash: Callable[[Path], str]
-) -> None:
+def test_ctrl_c_saves_and_the_run_goes_on_to_the_bit(tmp_path, in_root, weights_hash):
     args = ["fit", *RUN, f"--trainer.default_root_dir={tmp_path}"]
     folder = tmp_path / "iris" / "version_0"
     last = "version_0/checkpoints/last.ckpt"
@@ -32,7 +28,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_bit(
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         text = process.communicate(timeout=120)[0]
-    assert process.returncode == TRY_AGAIN, text
+    assert process.returncode == SAVED_EXIT_CODE, text
     assert f"--ckpt_path {folder}" in text.split("Continue: ")[1]
     step = int(re.findall(r"Told to stop after step (\d+)", text)[0])
     more = f"--trainer.max_steps={step + 45}"
@@ -41,7 +37,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_bit(
     assert weights_hash(tmp_path / "iris" / last) == weights_hash(tmp_path / "whole" / last)
 
 
-def test_a_second_ctrl_c_ends_at_once() -> None:
+def test_a_second_ctrl_c_ends_at_once():
     script = (
         "import os, signal; from runtime import signals\n"
         "signals.install_interrupt(); os.kill(os.getpid(), signal.SIGINT)\n"
@@ -53,7 +49,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     assert done.stdout == ""
 
 
-def test_a_signal_after_the_save_changes_nothing() -> None:
+def test_a_signal_after_the_save_changes_nothing():
     """This holds even while the interpreter shuts down, when Python's own handlers are gone."""
     script = (
         "import os, sys, signal; from runtime import signals\n"
@@ -61,4 +57,4 @@ def test_a_signal_after_the_save_changes_nothing() -> None:
         "    def __del__(self): os.kill(os.getpid(), signal.SIGTERM)\n"
         "signals.install(); signals.ignore(); sys.late = Late(); sys.exit(75)"
     )
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == TRY_AGAIN
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == SAVED_EXIT_CODE

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 
 import cli
 from runtime import signals
-from runtime.preemption import TRY_AGAIN
+from runtime.preemption import SAVED_EXIT_CODE
 from tests import ranks
 from tests.models.gans import WIDTH_2
 
@@ -54,7 +53,6 @@ def stop(processes: list[ForkProcess], chance: random.Random) -> None:
     begin = time.monotonic()
     for moment, process in sorted(moments, key=lambda pair: pair[0]):
         time.sleep(max(0.0, begin + moment - time.monotonic()))
-        assert process.pid is not None
         os.kill(process.pid, chance.choice(signals.STOP_SIGNALS))
 
 
@@ -67,9 +65,7 @@ def validated(root: Path) -> set[int]:
 
 @pytest.mark.slow
 @pytest.mark.ddp
-def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(
-    tmp_path: Path, weights_hash: Callable[[Path], str]
-) -> None:
+def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(tmp_path, weights_hash):
     count = 2
     chance, stopped, whole = random.Random(1), tmp_path / "stopped", tmp_path / "whole"
     for _ in range(2):
@@ -82,7 +78,7 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(
         stop(processes, chance)
         codes = ranks.end(processes, 60)
         log = (stopped / "0.log").read_text()[-2000:]
-        assert codes == [TRY_AGAIN] + [0] * (count - 1), (codes, log)
+        assert codes == [SAVED_EXIT_CODE] + [0] * (count - 1), (codes, log)
     (last,) = stopped.glob("gan/*/checkpoints/last.ckpt")
     steps = torch.load(last, weights_only=True)["global_step"]
     processes = start(whole, count, f"--trainer.max_steps={steps}")

@@ -26,7 +26,7 @@ class X(nn.Linear): pass
 
 
 @pytest.fixture
-def made_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def made_by_another(tmp_path, monkeypatch):
     """A copy of a GAN's run, and a module `evil` in it that can be imported and leaves a mark."""
     folder = tmp_path / "cgan" / "version_0"
     shutil.copytree(ROOT / "tests" / "fixtures" / "cgan", folder, symlinks=True)
@@ -60,12 +60,8 @@ def poison_checkpoint(folder: Path, **hparams: Any) -> None:
     [(poison_config, "test"), (poison_network, "test"), (poison_checkpoint, "sample")],
 )
 def test_a_foreign_class_is_refused_and_not_imported(
-    poison: Any,
-    command: str,
-    made_by_another: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    poison, command, made_by_another, tmp_path, capsys
+):
     poison(made_by_another)
     line = fails(capsys, command, str(made_by_another))
     assert "names the class evil.X, which is not of this project" in line
@@ -74,10 +70,10 @@ def test_a_foreign_class_is_refused_and_not_imported(
     assert not (tmp_path / "ran").exists()
 
 
-def test_python_refuses_it_too(made_by_another: Path, tmp_path: Path) -> None:
+def test_python_refuses_it_too(made_by_another, tmp_path):
     last = made_by_another / "checkpoints" / "last.ckpt"
     head = {"class_path": "evil.X", "init_args": {}}
-    for hparams in ({"head": head}, {"_instantiator": "evil.X"}):
+    for hparams in ({"discriminator": head}, {"_instantiator": "evil.X"}):
         poison_checkpoint(made_by_another, **hparams)
         with pytest.raises(UserError, match="evil"):
             ConditionalGAN.load_from_checkpoint(last)
@@ -85,9 +81,7 @@ def test_python_refuses_it_too(made_by_another: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*not a checkpoint of plain values")
-def test_a_program_in_a_checkpoint_is_not_run(
-    made_by_another: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_program_in_a_checkpoint_is_not_run(made_by_another, tmp_path, capsys):
     class Program:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "ran",)
@@ -101,14 +95,14 @@ def test_a_program_in_a_checkpoint_is_not_run(
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_user_may_trust_it(made_by_another: Path, tmp_path: Path) -> None:
+def test_the_user_may_trust_it(made_by_another, tmp_path):
     poison_config(made_by_another)
     with pytest.raises(SystemExit):  # evil.X is no callback, which is found out by importing it
         run("test", str(made_by_another), "--trust=true")
     assert (tmp_path / "ran").exists()
 
 
-def test_classes_that_the_user_names_are_trusted() -> None:
+def test_classes_that_the_user_names_are_trusted():
     hparams = {"network": {"class_path": "my_file.Net"}}
     assert not trust.refusal(hparams, own=["my_file.Other"])
     with (
@@ -122,7 +116,7 @@ def test_classes_that_the_user_names_are_trusted() -> None:
     "path",
     ["models.GAN", "torch.nn.Linear", "torch.optim.Adam", "lightning.pytorch.callbacks.Timer"],
 )
-def test_classes_of_the_project_and_of_libraries_are_trusted(path: str) -> None:
+def test_classes_of_the_project_and_of_libraries_are_trusted(path):
     assert trust.trusted_class(path)
 
 
@@ -141,19 +135,17 @@ def test_classes_of_the_project_and_of_libraries_are_trusted(path: str) -> None:
         "evil",
     ],
 )
-def test_nothing_else_is(path: str) -> None:
+def test_nothing_else_is(path):
     assert trust.trusted_class(path) is None
 
 
-def test_a_module_is_trusted_by_where_it_lies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_is_trusted_by_where_it_lies(tmp_path, monkeypatch):
     """Not by a name such as `models`, which another project's module may have as well."""
     monkeypatch.setattr(trust, "PROJECT", tmp_path)  # the project lies elsewhere
     assert trust.trusted_class("models.GAN") is None
 
 
-def test_a_string_is_neither_parsed_nor_opened(tmp_path: Path) -> None:
+def test_a_string_is_neither_parsed_nor_opened(tmp_path):
     """Wherever it stands, and the user's own words are."""
     (tmp_path / "sub.yaml").write_text("class_path: torch.nn.Linear\n")
     texts = ["{class_path: torch.nn.Linear}", str(tmp_path / "sub.yaml")]
@@ -169,9 +161,7 @@ def test_a_string_is_neither_parsed_nor_opened(tmp_path: Path) -> None:
             parser.parse_object({"network": text})
 
 
-def test_no_module_is_imported_from_elsewhere(
-    made_by_another: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_module_is_imported_from_elsewhere(made_by_another, monkeypatch):
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     with trust.only_trusted({}, "run"):
         importlib.import_module("colorsys")  # of Python
@@ -184,7 +174,7 @@ def test_no_module_is_imported_from_elsewhere(
 
 
 @pytest.mark.parametrize("many", [[[0] * 1000] * 1000, "deep"])
-def test_values_are_counted_before_they_are_built(many: Any) -> None:
+def test_values_are_counted_before_they_are_built(many):
     if many == "deep":
         many = []
         for _ in range(3000):

@@ -62,7 +62,7 @@ def missing() -> str | None:
     if not os.access(HOSTS, os.W_OK):
         return f"needs to name two nodes in {HOSTS}: run it as root"
     os.environ["PATH"] += ":/usr/sbin"  # where Debian puts daemons, and a user has not looked
-    apt = ["apt-get", "-qq"]
+    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]  # another test may install
     install = [*apt, "install", "-y", "--no-install-recommends", *PACKAGES]
     for command in ([], install, [*apt, "update"], install):  # the lists may be absent or old
         if command and shutil.which("apt-get"):

@@ -21,8 +21,8 @@ GATES = "python cli.py fit --config configs/gates.yaml --trainer.accelerator cpu
     ],
 )
 def test_bad_allocations_are_refused_in_one_line(
-    options: list[str], command: str, expected: str, cluster: Cluster, runs: Path, tmp_path: Path
-) -> None:
+    options, command, expected, cluster, runs, tmp_path
+):
     output = tmp_path / "out"
     wrapped = command.replace("python", '"$PYTHON"') + ' --trainer.default_root_dir "$RUNS"'
     job = cluster.submit(*options, f"--output={output}", f"--wrap={wrapped}")
@@ -41,7 +41,7 @@ def array_of(cluster: Cluster, tmp_path: Path, tasks: int, *script: str) -> list
     return [(tmp_path / f"{task}.out").read_text() for task in range(tasks)]
 
 
-def test_two_seeds_and_their_table(cluster: Cluster, runs: Path, tmp_path: Path) -> None:
+def test_two_seeds_and_their_table(cluster, runs, tmp_path):
     flags = [*TINY, "--trainer.max_steps=41"]
     outputs = array_of(cluster, tmp_path, 2, "slurm/array.sbatch", *flags)
     tables = ([line.split() for line in text.splitlines() if line.strip()] for text in outputs)
@@ -53,9 +53,7 @@ def test_two_seeds_and_their_table(cluster: Cluster, runs: Path, tmp_path: Path)
     assert losses[2] == pytest.approx(sum(losses[:2]) / 2, rel=1e-3)
 
 
-def test_only_the_stopped_task_of_an_array_is_requeued(
-    cluster: Cluster, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_stopped_task_of_an_array_is_requeued(cluster, runs, tmp_path, monkeypatch):
     sweep, endless = tmp_path / "sweep.txt", " ".join(ENDLESS)
     sweep.write_text(f"--trainer.max_steps=2\n{endless}\n{endless}\n")
     monkeypatch.setenv("SWEEP", str(sweep))
@@ -82,7 +80,7 @@ def test_only_the_stopped_task_of_an_array_is_requeued(
     wait_for("the tasks to end", lambda: not cluster.run("squeue", "-h", "-j", job), 60)
 
 
-def test_workers_of_one_search(cluster: Cluster, runs: Path, tmp_path: Path) -> None:
+def test_workers_of_one_search(cluster, runs, tmp_path):
     pytest.importorskip("optuna", reason='needs Optuna: pip install -e ".[sweep]"')
     search = ["--space=configs/sweep/iris.yaml", "--objective=val/loss", "--trials=3"]
     flags = ["--data.val_fraction=0.2", "--trainer.max_epochs=2"]

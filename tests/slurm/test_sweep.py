@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 
-def test_a_task_without_a_line_in_the_sweep_is_an_error(tmp_path: Path) -> None:
+def test_a_task_without_a_line_in_the_sweep_is_an_error(tmp_path):
     sweep = tmp_path / "sweep.txt"
     sweep.write_text("--model.generator.width 8\n--model.generator.width 16\n")
     done = subprocess.run(
@@ -37,9 +37,7 @@ def start(script: str, *flags: str, code: int, tmp_path: Path, **job: str) -> tu
 
 
 @pytest.mark.parametrize(("code", "requeued"), [(0, False), (2, False), (75, True)])
-def test_a_worker_of_a_search_is_requeued_if_it_was_stopped(
-    code: int, requeued: bool, tmp_path: Path
-) -> None:
+def test_a_worker_of_a_search_is_requeued_if_it_was_stopped(code, requeued, tmp_path):
     space = ["--space", "my space.yaml"]
     returned, (started, *then) = start("sweep", *space, code=code, tmp_path=tmp_path, JOB_ID="7")
     assert returned == (0 if requeued else code)
@@ -58,15 +56,13 @@ def test_a_worker_of_a_search_is_requeued_if_it_was_stopped(
         ({"JOB_ID": "8", "ARRAY_JOB_ID": "7", "ARRAY_TASK_ID": "0"}, "8"),
     ],
 )
-def test_only_the_stopped_task_of_an_array_is_requeued(
-    script: str, job: dict[str, str], expected: str, tmp_path: Path
-) -> None:
+def test_only_the_stopped_task_of_an_array_is_requeued(script, job, expected, tmp_path):
     returned, lines = start(script, code=75, tmp_path=tmp_path, **job)
     assert (returned, lines[1:]) == (0, [f"requeue {expected}"])
 
 
 @pytest.mark.parametrize(("gpus", "refused"), [("2", True), ("1", False)])
-def test_a_gpu_without_a_task_is_refused(gpus: str, refused: bool, tmp_path: Path) -> None:
+def test_a_gpu_without_a_task_is_refused(gpus, refused, tmp_path):
     returned, (line,) = start("train", code=0, tmp_path=tmp_path, GPUS_ON_NODE=gpus)
     assert returned == (2 if refused else 0)
     if refused:

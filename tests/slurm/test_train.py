@@ -111,9 +111,7 @@ def lose_second_node(job: Job) -> None:
     job.cluster.run("scontrol", "update", "NodeName=ladder2", "State=RESUME")
 
 
-def test_interrupted_runs_go_on_to_the_bit(
-    cluster: Cluster, runs: Path, weights_hash: Callable[[Path], str]
-) -> None:
+def test_interrupted_runs_go_on_to_the_bit(cluster, runs, weights_hash):
     # SLURM may send it up to 60 s early (sbatch's manual), here 15 s after the start. A signal in
     # the first seconds would find no task, and would be lost.
     job = Job(cluster, runs, "--time=2 --signal=USR1@45", [*TINY, *ENDLESS])
@@ -136,7 +134,7 @@ def test_interrupted_runs_go_on_to_the_bit(
     assert weights_hash(job.last) == weights_hash(whole.last)
 
 
-def test_a_run_of_two_nodes_goes_on_with_one(cluster: Cluster, runs: Path) -> None:
+def test_a_run_of_two_nodes_goes_on_with_one(cluster, runs):
     two = Job(cluster, runs, "--time=5", [*DENSE, *ENDLESS])
     two.wait("an epoch", lambda: two.step() > 0)
     two.cancel()

@@ -3,10 +3,11 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from tests.conftest import skip
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
@@ -25,6 +26,7 @@ def install() -> str:
     if not shutil.which("apt-get") or (sudo and not shutil.which("sudo")):
         return "there is no apt-get that this user may call"
     get = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    get += ["-o", "DPkg::Lock::Timeout=120"]  # another test may install
     packages = [*get, "install", "-y", "--no-install-recommends", "chromium"]
     for command in (packages, [*get, "update"], packages):  # the lists may be absent or old
         done = subprocess.run(command, capture_output=True, text=True)
@@ -33,15 +35,26 @@ def install() -> str:
     return " ".join(done.stderr.split())[-200:]
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
+@pytest.fixture(scope="module")  # later, its event loop would disturb others
+def chromium():
     api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: make test-browser")
     allowed = os.environ.get("CI") == "true" or os.environ.get("LADDER_BROWSER") == "install"
     if not found() and not allowed:
         pytest.skip("needs a Chromium: apt-get install chromium, or set LADDER_BROWSER=install")
     if not found() and (problem := install()):
-        pytest.skip(f"needs a Chromium, which cannot be installed: {problem}")
+        skip(f"needs a Chromium, which cannot be installed: {problem}")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found(), args=[*OPTIONS])
         yield browser
         browser.close()
+
+
+def watched(page: Any) -> tuple[list[str], list[str]]:
+    """Returns lists that receive the addresses that a page asks for, and its errors."""
+    requests: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("websocket", lambda socket: requests.append(socket.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    return requests, errors

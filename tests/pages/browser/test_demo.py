@@ -8,7 +8,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ import pytest
 from tests.commands.runs import train
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
+from tests.pages.browser.conftest import watched
 from tests.test_cli import run
 
 pytestmark = pytest.mark.browser
@@ -33,7 +33,7 @@ WAIT = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(tmp_path_factory):
     """The address of a page with a classifier of digits, a GAN and gates by hand."""
     root: Path = tmp_path_factory.mktemp("runs")
     options = ["--data.dataset=digits", "--data.scale=255", "--trainer.pictures=false"]
@@ -59,20 +59,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         time.sleep(0.1)
     yield f"http://127.0.0.1:{port}"
     server.send_signal(signal.SIGINT)
-    assert server.wait(30) == 0
+    assert server.wait(120) == 0
     assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture
-def page(chromium: Any, address: str) -> Iterator[Any]:
+def page(chromium, address):
     """The page, opened. Afterwards, it asked nobody else and reported no error."""
     page = chromium.new_page(viewport={"width": 1280, "height": 800})
-    requests: list[str] = []
-    errors: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("websocket", lambda socket: requests.append(socket.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    requests, errors = watched(page)
     page.set_default_timeout(WAIT)
     page.goto(address)
     page.get_by_role("tab", name="Draw a digit").wait_for()
@@ -106,7 +101,7 @@ def source_of(page: Any, element: str) -> str:
     return str(picture.get_attribute("src"))
 
 
-def test_a_drawn_digit_is_recognized(page: Any) -> None:
+def test_a_drawn_digit_is_recognized(page):
     brush = page.locator("#canvas button[title=Brush]")
     brush.wait_for()
     page.wait_for_timeout(1000)  # the brush is chosen when the white background has been loaded
@@ -120,7 +115,7 @@ def test_a_drawn_digit_is_recognized(page: Any) -> None:
     page.locator("#answer h2").get_by_text("1", exact=True).wait_for()
 
 
-def test_a_class_changes_the_image(page: Any) -> None:
+def test_a_class_changes_the_image(page):
     page.get_by_role("tab", name="Steer a generator").click()
     page.get_by_text("P(real) = ").wait_for()
     before = source_of(page, "#sample")
@@ -133,7 +128,7 @@ def test_a_class_changes_the_image(page: Any) -> None:
     wait_for_another(page, "#sample", after)
 
 
-def test_a_slider_of_a_gate_moves_its_surface(page: Any) -> None:
+def test_a_slider_of_a_gate_moves_its_surface(page):
     page.get_by_role("tab", name="Move a gate").click()
     page.get_by_text("4 of 4 right").wait_for()
     before = source_of(page, "#surface")
@@ -143,7 +138,7 @@ def test_a_slider_of_a_gate_moves_its_surface(page: Any) -> None:
     wait_for_another(page, "#surface", before)
 
 
-def test_a_network_trains_in_front_of_the_eyes(page: Any) -> None:
+def test_a_network_trains_in_front_of_the_eyes(page):
     page.get_by_role("tab", name="Train a network").click()
     page.get_by_text("step 0", exact=True).wait_for()
     before = source_of(page, "#plane")
@@ -166,7 +161,7 @@ def test_a_network_trains_in_front_of_the_eyes(page: Any) -> None:
     page.get_by_text("step 0", exact=True).wait_for(state="detached")
 
 
-def test_a_drawing_whose_page_is_closed_while_it_is_sent_is_forgotten(address: str) -> None:
+def test_a_drawing_whose_page_is_closed_while_it_is_sent_is_forgotten(address):
     """The fixture checks at its end that the server printed no traceback."""
     place = urlsplit(address)
     with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
@@ -176,7 +171,7 @@ def test_a_drawing_whose_page_is_closed_while_it_is_sent_is_forgotten(address: s
         time.sleep(1)  # the server waits for the rest
 
 
-def test_other_names_of_the_machine_are_refused(address: str) -> None:
+def test_other_names_of_the_machine_are_refused(address):
     """Another page could give its own name this address, and read the answers."""
     request = urllib.request.Request(address, headers={"Host": "evil.example"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

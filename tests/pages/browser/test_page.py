@@ -1,18 +1,17 @@
 """The page of `export --format html`, opened from the disk without a network."""
 
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from datamodules.frame import Frame
+from datamodules.input_spec import InputSpec
 from models import ConditionalGAN, SelfConditionedGAN
 from pages import export_html
 from pages.export_html import compute, read_page, save_page
 from tests.models.gans import SHAPE, small
+from tests.pages.browser.conftest import watched
 from tests.pages.test_export_html import MODELS, contrasting
 
 pytestmark = pytest.mark.browser
@@ -28,16 +27,12 @@ PIXELS = "[...document.querySelector('#image').getContext('2d').getImageData(0, 
 
 
 @pytest.fixture
-def opened(chromium: Any, tmp_path: Path) -> Iterator[Any]:
+def opened(chromium, tmp_path):
     """A function that exports a model and opens its page, which asks for nothing but itself."""
     context = chromium.new_context()
     context.set_offline(True)
     page = context.new_page()
-    requests: list[str] = []
-    errors: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    requests, errors = watched(page)
     file = tmp_path / "generator.html"
 
     def opening(model: Any, size: tuple[int, int] = SIZES[0]) -> Any:
@@ -60,10 +55,10 @@ def drawn(page: Any, latents: torch.Tensor, labels: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["colours", "conditional", "detail", "clusters", "vae", "own"])
-def test_the_page_draws_what_pytorch_draws(kind: str, opened: Any) -> None:
+def test_the_page_draws_what_pytorch_draws(kind, opened):
     model = contrasting(MODELS[kind]())
     page = opened(model)
-    latents, labels = model.draw(12, torch.Generator().manual_seed(1))
+    latents, labels = model.draw_latents(12, torch.Generator().manual_seed(1))
     with torch.no_grad():
         wanted = model(latents, labels).clamp(0, 1).flatten(1)
     found = drawn(page, latents, None if labels is None else labels.tolist())
@@ -71,15 +66,14 @@ def test_the_page_draws_what_pytorch_draws(kind: str, opened: Any) -> None:
     assert wanted.std() > 0.1
 
 
-def test_the_page_reads_8_bits_and_mixes_classes(
-    opened: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(export_html, "LARGE", 50)
+def test_the_page_reads_8_bits_and_mixes_classes(opened, monkeypatch, tmp_path):
+    monkeypatch.setattr(export_html, "LARGE_MATRIX", 50)
     monkeypatch.setattr(export_html, "FINENESS", (32,))
-    monkeypatch.setattr(export_html, "TOLERANCE", 0.1)  # random weights amplify what is cut off
+    # Random weights amplify what is cut off
+    monkeypatch.setattr(export_html, "PAGE_TOLERANCE", 0.1)
     model = contrasting(MODELS["conditional"]())
     page = opened(model)
-    latents, labels = model.draw(12, torch.Generator().manual_seed(1))
+    latents, labels = model.draw_latents(12, torch.Generator().manual_seed(1))
     read = read_page((tmp_path / "generator.html").read_bytes())
     torch.testing.assert_close(
         drawn(page, latents, labels.tolist()), compute(*read, latents, labels).flatten(1)
@@ -92,7 +86,7 @@ def test_the_page_reads_8_bits_and_mixes_classes(
 
 def long_names() -> Any:
     model = contrasting(small(ConditionalGAN, num_classes=4))
-    model.frame = Frame(SHAPE, 255.0, CLASSES)
+    model.input_spec = InputSpec(SHAPE, 255.0, CLASSES)
     return model
 
 
@@ -104,7 +98,7 @@ def is_drawn(page: Any) -> bool:
     return len({*page.evaluate(PIXELS)}) > 20
 
 
-def test_a_class_another_style_and_a_walk_change_the_image(opened: Any) -> None:
+def test_a_class_another_style_and_a_walk_change_the_image(opened):
     page = opened(long_names())
     assert is_drawn(page)
     seen = [page.evaluate(PIXELS)]
@@ -136,7 +130,7 @@ def test_a_class_another_style_and_a_walk_change_the_image(opened: Any) -> None:
     changed()
 
 
-def test_a_page_without_classes_has_none(opened: Any) -> None:
+def test_a_page_without_classes_has_none(opened):
     page = opened(without_classes())
     assert not page.locator("#towards").is_visible()
     before = page.evaluate(PIXELS)
@@ -148,7 +142,7 @@ def test_a_page_without_classes_has_none(opened: Any) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("model", [long_names, without_classes, MODELS["colours"]])
-def test_nothing_overflows(model: Any, size: tuple[int, int], opened: Any) -> None:
+def test_nothing_overflows(model, size, opened):
     page = opened(contrasting(model()) if isinstance(model, partial) else model(), size)
     code = "[...document.querySelectorAll('*')].map((e) => e.getBoundingClientRect().right)"
     assert max(page.evaluate(code)) <= size[0]

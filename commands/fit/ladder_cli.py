@@ -1,6 +1,7 @@
-"""LightningCLI for fit, validate and test: run folders, checkpoints by name, last lines."""
+"""LightningCLI for fit, validate and test, with run folders and checkpoints found by name."""
 
 import io
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -15,32 +16,31 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from callbacks import DEFAULT_CALLBACKS, Progress, Summary
+from callbacks import DEFAULT_CALLBACKS, Evaluation, Progress
 from commands import arguments, config_files, errors
-from commands.loading import check_classes
-from commands.parser import (
+from commands.fit.parser import (
     CLASSES,
     SECTIONS,
-    WholeConfig,
     add_shared_options,
     keep_own_hyperparameters,
 )
 from datamodules.base import InMemoryDataModule
-from datamodules.frame import Frame
-from runtime import checkpoints, cluster, signals, trust
+from datamodules.input_spec import InputSpec
+from models.generative import is_generative
+from runtime import checkpoints, cluster, signals, trust, yaml_files
 from runtime.class_defaults import defaults_of_the_new_class
-from runtime.cpu import take_subnormal_numbers_as_zero
-from runtime.errors import UserError
-from runtime.files import check_links, named
+from runtime.cpu import flush_denormals
+from runtime.errors import UserError, user_error_in
+from runtime.files import check_links, file_errors
 from runtime.preemption import Preemption
-from runtime.run_folder import RunFolder, run_folder_of
+from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 
 STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option is not another
 
 
 @contextmanager
-def shorter_help() -> Iterator[None]:
+def hide_subclasses_in_help() -> Iterator[None]:
     """Leaves out the classes that an option may name, which are every module of torch."""
     text = io.StringIO()
     try:
@@ -59,8 +59,7 @@ class LadderCLI(LightningCLI):
             LightningModule,
             trainer_class=LadderTrainer,
             trainer_defaults={"default_root_dir": "runs"},
-            save_config_callback=WholeConfig,
-            save_config_kwargs={"save_to_log_dir": False},
+            save_config_callback=None,  # see RunFolder
             seed_everything_default=0,
             parser_kwargs=STRICT | {name: STRICT for name in self.subcommands()},
             subclass_mode_model=True,
@@ -102,16 +101,16 @@ class LadderCLI(LightningCLI):
             args = [args[0], "--ckpt_path", *args[1:]]  # `test RUN`
         args, self._guard = with_config_of_run(args)
         self.files = config_files.given_files(args)
-        config_files.check(self.files)
+        config_files.check_configs(self.files)
         config_files.warn_of_replaced_callbacks(self.files)
         if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
-            with self._guard(), defaults_of_the_new_class(), shorter_help():
+            with self._guard(), defaults_of_the_new_class(), hide_subclasses_in_help():
                 return self.parser.parse_args(args)
         except ArgumentError as error:
             own = self._subcommand_parsers[args[0]].get_defaults().keys()
-            raise UserError(errors.of_parser(str(error), args, own, CLASSES)) from None
+            raise UserError(errors.explain_parser_error(str(error), args, own, CLASSES)) from None
 
     @property
     def options(self) -> Namespace:
@@ -148,7 +147,7 @@ class LadderCLI(LightningCLI):
             wanted = checkpoints.newest(folder, resume=True)  # None at its first start
         if wanted is not None:
             self.checkpoint = checkpoints.resolve(wanted, folder, command == "fit")
-            step = checkpoints.step_of(self.checkpoint) or 0
+            step = checkpoints.saved_step(self.checkpoint) or 0
             run = self._folder_of_checkpoint or self.checkpoint
             if by_user and self._folder_of_checkpoint and not self.options.trust:
                 check_links(run)  # before anything is written there
@@ -166,14 +165,12 @@ class LadderCLI(LightningCLI):
     # --- The parts of a run ---
 
     def before_instantiate_classes(self) -> None:
-        """Arranges the process: subnormal numbers and signals."""
-        take_subnormal_numbers_as_zero()  # a model may start torch's threads, before its trainer
+        """Sets up the process: subnormal numbers and signals."""
+        flush_denormals()  # a model may start torch's threads, before its trainer
         if not self._saves:
             signals.restore()  # a signal may end it at once
-        if self.subcommand != "fit" or self.options.trainer.logger is False:
-            self.save_config_callback = None
         if self.subcommand == "fit":
-            cluster.insist_on_data(self.options.data)
+            cluster.require_mnist_in_job(self.options.data)
 
     def instantiate_classes(self) -> None:
         try:
@@ -181,7 +178,7 @@ class LadderCLI(LightningCLI):
                 super().instantiate_classes()
             keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
-            cause = errors.user_error_in(error)
+            cause = user_error_in(error)
             if missing := re.search(r"(\w+)':\s+(Requirement .*)", str(error)):  # of a logger
                 cause = UserError(f"{missing[1]}: {missing[2]}")
             raise (cause or error) from None
@@ -191,12 +188,13 @@ class LadderCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
-            chosen.insert(0, RunFolder(self.runs, self.experiment, self._folder_of_checkpoint))
+            text = self._text_of_config() if self.subcommand == "fit" else ""
+            folder = RunFolder(self.runs, self.experiment, self._folder_of_checkpoint, text)
+            chosen.insert(0, folder)
         if config.logger in (None, True):
             kwargs["logger"] = bool(config.fast_dev_run)  # RunFolder adds them
         if self._saves:
             kwargs["max_time"] = None  # see Preemption
-        kwargs["enable_model_summary"] = False  # see Summary
         return super().instantiate_trainer(callbacks=chosen, **kwargs)
 
     def _callbacks(self, config: Namespace) -> list[Callback]:
@@ -205,16 +203,21 @@ class LadderCLI(LightningCLI):
         given = config.callbacks or []
         chosen = [*(given if isinstance(given, list) else [given])]
         chosen += [make() for make in DEFAULT_CALLBACKS]
-        chosen += [options.samples, options.quality]
+        generative = is_generative(self.model)
+        chosen += [options.samples, options.quality] if generative else [Evaluation()]
         if config.enable_progress_bar is not False:
             chosen.append(Progress())
-        if config.enable_model_summary is not False:
-            chosen.append(Summary())
         if self._saves:
             chosen.append(Preemption(config.max_time, f"python cli.py fit{self._trusting}"))
         if self._keeps_checkpoints:
-            chosen += [options.checkpoint, checkpoints.BestCheckpoint()]
+            chosen.append(options.checkpoint)
         return chosen
+
+    def _text_of_config(self) -> str:
+        """Returns the config that trains such a run, and does not continue this one."""
+        config = self.options.clone()
+        config.ckpt_path = None
+        return self._parser(self.subcommand).dump(config, skip_none=False)
 
     @property
     def _saves(self) -> bool:
@@ -227,7 +230,7 @@ class LadderCLI(LightningCLI):
 
     @property
     def _folder_of_checkpoint(self) -> Path | None:
-        return run_folder_of(self.checkpoint) if self.checkpoint else None
+        return checkpoints.run_folder_of(self.checkpoint) if self.checkpoint else None
 
     # --- Before and after a command ---
 
@@ -241,8 +244,7 @@ class LadderCLI(LightningCLI):
         """Refuses data whose classes the model does not know."""
         data, path = self.datamodule, self.checkpoint
         if isinstance(data, InMemoryDataModule) and path and path.is_file():  # not sharded
-            content = torch.load(path, "cpu", weights_only=True, mmap=True)
-            check_classes(Frame.of_checkpoint(content), data)
+            data.check_classes(InputSpec.of_checkpoint(checkpoints.contents(path)))
 
     before_validate = before_test
 
@@ -288,7 +290,8 @@ def with_config_of_run(
     Returns:
         The arguments, and what makes the block in which these may be parsed and built.
     """
-    given = dict(config_files.values(args))
+    pairs = config_files.values(args)
+    given = dict(pairs)
     option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
     overlays = config_files.given_files(args)
     whole = [file for file in overlays if not arguments.is_overlay(file)]
@@ -296,20 +299,20 @@ def with_config_of_run(
         return args, nullcontext
     runs = Path(given.get("--trainer.default_root_dir", "runs")).expanduser()
     checkpoint = checkpoints.resolve(given[option], runs, option=option)
-    folder = run_folder_of(checkpoint) or checkpoint
+    folder = checkpoints.run_folder_of(checkpoint) or checkpoint
     config = folder / "config.yaml"
     if not config.is_file():
         return args, nullcontext
-    with named(config):
+    with file_errors(config):
         config.read_bytes()  # raises if the disk refuses, which is no mistake of the user
+    beside = os.path.relpath(folder / "../..")  # not where the config says
+    args = [args[0], "--config", str(config), f"--trainer.default_root_dir={beside}", *args[1:]]
     if given.get("--trust", "false").lower() == "true":
-        return [args[0], "--config", str(config), *args[1:]], nullcontext
-    config_files.check(overlays)
-    words = [value for _, value in config_files.values(args)]  # of the user alone
-    words += [value for _, value in trust.leaves([config_files.read(file) for file in overlays])]
-    beside = f"--trainer.default_root_dir={folder.parent.parent}"  # not where the config says
-    args = [args[0], "--config", str(config), beside, *args[1:]]
-    return args, partial(trust.only_trusted, config_files.read(config), config, words)
+        return args, nullcontext
+    config_files.check_configs(overlays)
+    words = [value for _, value in pairs]  # of the user alone
+    words += [value for _, value in trust.leaves([yaml_files.read(file) for file in overlays])]
+    return args, partial(trust.only_trusted, yaml_files.read(config), config, words)
 
 
 def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:

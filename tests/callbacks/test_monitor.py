@@ -1,20 +1,79 @@
-"""A run whose loss becomes NaN ends there, and its good checkpoints stay."""
+"""The interval of a run's logs, its speed, and its end at a loss that is not finite."""
 
-from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
 
 import cli
-from callbacks import FiniteLoss
+from callbacks import Figures, StepMonitor
+from callbacks.monitor import count_examples
+from datamodules import Iris
+from models import IrisMLP
 from models.base import Module
 from runtime.checkpoints import problem_of
 from runtime.errors import RunFailedError
+from runtime.loggers import RunCSVLogger
+from runtime.trainer import LadderTrainer
 from tests import ranks
+from tests.callbacks.runs import Small, digits, pictures, trainer
 from tests.commands.runs import DIGITS
 from tests.models.classifiers import trainer as make_trainer
+
+
+class StopError(Exception):
+    """Ends a run after its first batch."""
+
+
+class Stop(Callback):
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        raise StopError(trainer.log_every_n_steps)
+
+
+@pytest.mark.parametrize(
+    ("options", "every"),
+    [
+        ({"max_epochs": 1}, 1),  # 7 steps
+        ({"max_steps": 100, "max_epochs": -1}, 2),
+        ({"max_epochs": 400}, 50),  # 2,800 steps
+        ({"max_epochs": 400, "log_every_n_steps": 7}, 7),
+        ({"max_epochs": -1, "max_time": "00:00:00:01"}, 50),
+    ],
+)
+def test_a_run_logs_at_least_fifty_points(options, every, tmp_path):
+    options = {"log_every_n_steps": None, **options}
+    run = trainer(tmp_path, StepMonitor(), Stop(), kind=LadderTrainer, **options)
+    with pytest.raises(StopError) as stopped:
+        run.fit(IrisMLP(), Iris())
+    assert stopped.value.args == (every,)
+
+
+def test_a_run_logs_examples_per_second_and_draws_its_curves(tmp_path, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("callbacks.monitor.time.perf_counter", lambda: next(clock))
+    options = {"max_steps": 4, "log_every_n_steps": 2, "limit_val_batches": 0}
+    (tmp_path / "run").mkdir()
+    logger = RunCSVLogger(tmp_path / "run")
+    run = trainer(tmp_path, StepMonitor(), Figures(), logger=logger, **options)
+    run.fit(Small(), datamodule=digits())
+    speeds = pd.read_csv(tmp_path / "run" / "metrics.csv")["train/examples_per_s"].dropna()
+    assert speeds.tolist() == [64, 64]  # a batch a second
+    assert pictures(tmp_path) == {"curves.png", "data_examples.png", "network.png"}
+
+
+@pytest.mark.parametrize(
+    ("batch", "count"),
+    [
+        (torch.zeros(3, 2), 3),
+        ([torch.zeros(4, 2), torch.zeros(4)], 4),
+        ({"name": ["a", "b"], "x": torch.zeros(2, 5)}, 2),
+        (["a", 1], 0),
+    ],
+)
+def test_the_examples_of_any_batch_are_counted(batch, count):
+    assert count_examples(batch) == count
 
 
 class Poison(Callback):
@@ -37,9 +96,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize(("name", "value"), [("iris", "nan"), ("gan", "inf")])
-def test_a_run_ends_at_the_first_bad_loss(
-    name: str, value: str, in_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_ends_at_the_first_bad_loss(name, value, in_root, tmp_path, capsys):
     poison = f"{__name__}.Poison"
     batches = ["--trainer.limit_train_batches=4", "--checkpoint.min_steps=0", "--quality.samples=0"]
     with pytest.raises(SystemExit) as stopped:
@@ -74,29 +131,27 @@ class Diverges(Module):
         return torch.optim.SGD(self.parameters(), 0.1)
 
     def train_dataloader(self) -> Any:
-        return torch.utils.data.DataLoader(torch.zeros(10))  # type: ignore[arg-type]
+        return torch.utils.data.DataLoader(torch.zeros(10))
 
 
-def test_on_a_gpu_losses_are_read_at_logging_steps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    callback = FiniteLoss()
-    monkeypatch.setattr("callbacks.finite.waits", lambda device: True)
+def test_on_a_gpu_losses_are_read_at_logging_steps(monkeypatch):
+    callback = StepMonitor()
+    monkeypatch.setattr("callbacks.monitor.is_asynchronous", lambda device: True)
     with pytest.raises(RunFailedError, match="loss 'loss': NaN or infinite at step 6 "):
         make_trainer(callback, log_every_n_steps=7).fit(Diverges(bad=3))
-    trainer = make_trainer(FiniteLoss(), log_every_n_steps=7)
-    trainer.fit(Diverges(bad=-1))
-    assert trainer.global_step == 10
+    run = make_trainer(StepMonitor(), log_every_n_steps=7)
+    run.fit(Diverges(bad=-1))
+    assert run.global_step == 10
 
 
-def test_weights_that_became_infinite_in_the_last_step_end_the_run() -> None:
+def test_weights_that_became_infinite_in_the_last_step_end_the_run():
     class LastStep(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
             if trainer.global_step == 10:
                 pl_module.weight.data.fill_(torch.inf)
 
     with pytest.raises(RunFailedError, match="weights: NaN or infinite at step 10"):
-        make_trainer(FiniteLoss(), LastStep()).fit(Diverges(bad=-1))
+        make_trainer(StepMonitor(), LastStep()).fit(Diverges(bad=-1))
 
 
 class BadOnRankOne(Poison):
@@ -113,7 +168,7 @@ class BadOnRankOne(Poison):
 
 
 @pytest.mark.ddp
-def test_all_ranks_end_together(tmp_path: Path) -> None:
+def test_all_ranks_end_together(tmp_path):
     def work() -> None:
         cli.main([
             "fit", *RUNS["iris"], f"--trainer.default_root_dir={tmp_path}", "--experiment=x",

@@ -1,50 +1,25 @@
 """The parser of fit, validate and test: their options, and the classes that it can suggest."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
-from lightning import LightningModule, Trainer
+from lightning import LightningModule
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch import loggers
-from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser
 
 import callbacks
 import datamodules
 import models
-from callbacks import Quality, SampleGrid
-from runtime.checkpoints import EpochCheckpoint
-from runtime.files import write
+from callbacks import EpochCheckpoint, Quality, SampleGrid
 from runtime.trust import imported
 
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
 CLASSES = [name for module in MODULES for name in module.__all__]
 FROM_DATA = ("input_shape", "image_shape", "num_classes", "mirrors")  # of a model's init arguments
 SECTIONS = {"checkpoint": EpochCheckpoint, "samples": SampleGrid, "quality": Quality}
-
-
-class WholeConfig(SaveConfigCallback):
-    """Writes a run's `config.yaml` whole or not at all. Lightning empties the file first.
-
-    A run that goes on writes it only when nothing can refuse its checkpoint any more.
-    """
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._folder = Path(trainer.log_dir or ".")  # a broadcast, so every rank asks
-        if self.config.get("ckpt_path") is None:
-            super().setup(trainer, pl_module, stage)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().setup(trainer, pl_module, "fit")
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        config = self.config.clone()
-        config.ckpt_path = None  # the file trains such a run, and does not continue this one
-        text = self.parser.dump(config, skip_none=False)
-        write(self._folder / self.config_filename, lambda file: file.write_text(text))
 
 
 def add_shared_options(parser: LightningArgumentParser) -> None:
@@ -62,7 +37,7 @@ def add_shared_options(parser: LightningArgumentParser) -> None:
 
 
 def keep_own_hyperparameters(model: LightningModule) -> None:
-    """Removes what the data offered and the model's class does not take from its `hparams`."""
+    """Removes values of the data from a model's `hparams` that its class does not take."""
     own = default_init_args(f"{type(model).__module__}.{type(model).__qualname__}")
     for name in FROM_DATA:
         if name not in own:

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from models.distributed import share_of
+from models.distributed import draw_local
 from runtime.ranges import NonNegative, NonNegativeFloat
 
 
-class View(nn.Module):
+class InstanceNoise(nn.Module):
     """Gaussian noise on real and generated images alike (Arjovsky and Bottou 2017).
 
     The generator learns through it, and its images stay free of it.
@@ -25,7 +25,7 @@ class View(nn.Module):
         """(B, C, H, W) -> the same shape."""
         if not (deviation := self.deviation(step)):
             return images
-        normal = share_of(torch.randn, *images.shape, device=images.device)
+        normal = draw_local(torch.randn, *images.shape, device=images.device)
         return images + deviation * normal.to(images.dtype)
 
     def deviation(self, step: int) -> float:

@@ -1,4 +1,4 @@
-"""The form of a data set's examples, which a checkpoint keeps so that the data are not needed."""
+"""The description of a data set's examples, which checkpoints keep, so that tools need no data."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,17 +9,17 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.image_files import Fit, to_tensor
-from datamodules.scans import border, find_figure, place
+from datamodules.scans import border, find_foreground, place_foreground
 from runtime.errors import UserError, printable
 
 MEASURED = 1000  # Images, evenly spaced over the training split.
-UNIFORM = 0.6  # Least share of border pixels at the background's level.
-NEAR = 16  # Grey levels from the background that still belong to it.
-VISIBLE = 32  # Grey levels from the background that belong to the figure.
+MIN_UNIFORM_BORDER = 0.6  # least fraction of border pixels at the background's level
+BACKGROUND_TOLERANCE = 16  # largest difference in grey levels within the background
+FOREGROUND_CONTRAST = 32  # least difference in grey levels of the foreground from the background
 
 
-class Frame(NamedTuple):
-    """The form of training examples, to which a trained model needs other examples brought.
+class InputSpec(NamedTuple):
+    """Shape and appearance of training examples, to which other inputs of a model are adapted.
 
     The last three are known for grey images on a background of one grey level only.
     """
@@ -29,12 +29,13 @@ class Frame(NamedTuple):
     class_names: tuple[str, ...] | None = None
     fit: Fit = "crop"  # how image files of other sizes became training images
     background: float | None = None  # grey level, 0 to 255; None: not uniform, or not known
-    extent: float | None = None  # longer side of the figures, as share of the image's; None: varies
-    centre: tuple[float, float] | None = None  # of mass of the figures, as shares of (H, W)
+    # Longer side of the foreground over that of the image; None: varies
+    extent: float | None = None
+    centre: tuple[float, float] | None = None  # of mass of the foreground, in units of (H, W)
 
     @classmethod
-    def of_checkpoint(cls, checkpoint: Mapping[str, Any]) -> "Frame | None":
-        """Returns the frame in a checkpoint; None if its DataModule saved none."""
+    def of_checkpoint(cls, checkpoint: Mapping[str, Any]) -> "InputSpec | None":
+        """Returns the description in a checkpoint; None if its DataModule saved none."""
         for value in checkpoint.values():
             if isinstance(value, dict) and isinstance(saved := value.get("frame"), dict):
                 known = {name: saved[name] for name in cls._fields if name in saved}
@@ -44,7 +45,13 @@ class Frame(NamedTuple):
         return None
 
 
-def measure(images: Tensor) -> dict[str, Any]:
+def class_names(described: Any, num_classes: int) -> list[str]:
+    """Returns the class names of a frame or a DataModule, or numbers if it is None or has none."""
+    names = described.class_names if described is not None else None
+    return [str(name) for name in names or range(num_classes)]
+
+
+def measure_spec(images: Tensor) -> dict[str, Any]:
     """Measures background, extent and centre of images uint8 (N, C, H, W); empty if not uniform."""
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 1 or not len(images):
         return {}
@@ -52,18 +59,18 @@ def measure(images: Tensor) -> dict[str, Any]:
     grey = images[rows, 0].numpy().astype(np.float32)
     edges = border(grey)
     background = float(np.median(edges))
-    if (np.abs(edges - background) <= NEAR).mean() < UNIFORM:
+    if (np.abs(edges - background) <= BACKGROUND_TOLERANCE).mean() < MIN_UNIFORM_BORDER:
         return {}
-    figures = np.abs(grey - background)
-    figures = figures[figures.max(axis=(1, 2)) > VISIBLE]
-    if not len(figures):
+    foregrounds = np.abs(grey - background)
+    foregrounds = foregrounds[foregrounds.max(axis=(1, 2)) > FOREGROUND_CONTRAST]
+    if not len(foregrounds):
         return {"background": background}
-    sides = figures.shape[1:]
+    sides = foregrounds.shape[1:]
     lengths, centre = [], []
     for axis, side in enumerate(sides, start=1):
-        seen = (figures > VISIBLE).any(axis=3 - axis)  # (N, side)
+        seen = (foregrounds > FOREGROUND_CONTRAST).any(axis=3 - axis)  # (N, side)
         lengths.append(side - seen.argmax(axis=1) - seen[:, ::-1].argmax(axis=1))
-        profile = figures.sum(axis=3 - axis)
+        profile = foregrounds.sum(axis=3 - axis)
         mass = (profile * (np.arange(side) + 0.5)).sum(axis=1) / profile.sum(axis=1)
         centre.append(float(np.median(mass) / side))
     shares = np.maximum(*lengths) / max(sides)
@@ -72,41 +79,41 @@ def measure(images: Tensor) -> dict[str, Any]:
     return {"background": background, "extent": extent, "centre": tuple(centre)}
 
 
-def to_frame(image: Image.Image, frame: Frame) -> tuple[Tensor, str]:
-    """Brings an image of any size to the form of the training images.
+def match_spec(image: Image.Image, spec: InputSpec) -> tuple[Tensor, str]:
+    """Converts an image of any size to the shape and appearance of the training images.
 
-    An image of their shape and polarity passes unchanged. If the training images show figures of
-    one size on a uniform background, the figure is separated from its paper, scaled to that size
-    and placed by its centre of mass. Other images are resized as the training images were. Grey
-    images on the opposite background are inverted.
+    An image of their shape and polarity is not changed. If the training images have foregrounds of
+    one size on a uniform background, the foreground is segmented, scaled to that size and placed by
+    its center of mass. Other images are resized as the training images were. Grey images on the
+    opposite background are inverted.
 
     Returns:
-        The pixels uint8 (C, H, W), and in words what was done beyond scaling.
+        The pixels uint8 (C, H, W), and a text that says what was done beyond scaling.
     """
-    channels, *sides = frame.input_shape
+    channels, *sides = spec.input_shape
     height, width = sides
-    resized = to_tensor(image, (channels, height, width), frame.fit)
-    if channels != 1 or frame.background is None:
+    resized = to_tensor(image, (channels, height, width), spec.fit)
+    if channels != 1 or spec.background is None:
         return resized, ""
-    training_is_light = frame.background > 127.5
+    training_is_light = spec.background > 127.5
     grey = np.asarray(image.convert("L"))
     is_light = bool(np.median(border(grey)) > 127.5)
     if grey.shape == (height, width) and is_light == training_is_light:
         return resized, ""
-    figure = find_figure(image)
-    is_light = figure.light if figure else is_light
+    foreground = find_foreground(image)
+    is_light = foreground.light if foreground else is_light
     notes = []
     if is_light != training_is_light:
         polarity = "dark on light" if is_light else "light on dark"
         notes.append(f"{polarity}, inverted to match the training images")
         resized = 255 - resized
-    if figure and frame.extent and frame.centre:
-        shown = place(figure.ink, (height, width), frame.extent, frame.centre)
+    if foreground and spec.extent and spec.centre:
+        shown = place_foreground(foreground.ink, (height, width), spec.extent, spec.centre)
         ink = 0.0 if training_is_light else 255.0
-        pixels = frame.background + shown * (ink - frame.background)
+        pixels = spec.background + shown * (ink - spec.background)
         resized = torch.from_numpy(pixels.round().astype(np.uint8))[None]
-    elif frame.extent:
-        notes.append("no figure found, only resized")
+    elif spec.extent:
+        notes.append("no foreground found, only resized")
     return resized, "; ".join(notes)
 
 

@@ -1,4 +1,4 @@
-"""Heads of discriminators that are told the class."""
+"""Discriminators that are conditioned on the class."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.gan.discriminator import LossCallable, NonSaturating, PlainHead
+from models.gan.discriminator import LossCallable, NonSaturating, PlainDiscriminator
 from models.layers import full_precision
 from runtime.ranges import NonNegative, NonNegativeFloat
 
 
-class AuxiliaryHead(PlainHead):
+class ACGANDiscriminator(PlainDiscriminator):
     """Two outputs: real or not, and which class (AC-GAN, Odena et al. 2016).
 
     Args:
@@ -43,16 +43,17 @@ class AuxiliaryHead(PlainHead):
         return 0.0
 
 
-class ProjectionHead(AuxiliaryHead):
+class ProjectionDiscriminator(ACGANDiscriminator):
     """Adds features . class embedding to the realness (Miyato and Koyama 2018, equation 4).
 
     Args:
-        nearness: So many learned measures of how near an image is to the others of its class in the
-            batch count for its realness: a generator whose images of a class are too much alike is
-            found out (Salimans et al. 2016, minibatch discrimination, here within each class).
+        nearness: Number of learned measures of an image's distance to the others of its class in
+            the batch, which are added to its realness. So D detects a generator whose images of a
+            class are too similar (minibatch discrimination, Salimans et al. 2016, within each
+            class).
     """
 
-    sets = 1  # see `in_sets`
+    joined = 1  # see `joined_batches`
 
     def __init__(
         self,
@@ -75,11 +76,13 @@ class ProjectionHead(AuxiliaryHead):
         if self.measures is None:
             return matches
         measures = full_precision(self.measures(features))
-        return matches + self.nearness(nearness_within_classes(measures, labels, self.sets), labels)
+        return matches + self.nearness(
+            nearness_within_classes(measures, labels, self.joined), labels
+        )
 
 
 class ClassProjection(nn.Module):
-    """Multiplies features (B, F) by an embedding of the class. It starts at 0: blind to the class.
+    """Multiplies features (B, F) by an embedding of the class, which is 0 at the start.
 
     Args:
         num_features: Number of features F.
@@ -99,19 +102,19 @@ class ClassProjection(nn.Module):
         return products.gather(1, labels[:, None]).squeeze(1)
 
 
-def nearness_within_classes(measures: Tensor, labels: Tensor, sets: int = 1) -> Tensor:
+def nearness_within_classes(measures: Tensor, labels: Tensor, joined: int = 1) -> Tensor:
     """Returns the mean of exp(-distance) to the other images of the same class and batch.
 
     Args:
         measures: (B, M); each of the M is compared alone.
         labels: (B,).
-        sets: Batches that are joined in this one; images of two are never compared.
+        joined: Batches that are joined in this one; images of different batches are not compared.
 
     Returns:
         (B, M), 0 for an image whose class has no other.
     """
-    parts = measures.unflatten(0, (sets, -1))  # (S, N, M)
-    classes = labels.unflatten(0, (sets, -1))  # (S, N)
+    parts = measures.unflatten(0, (joined, -1))  # (S, N, M)
+    classes = labels.unflatten(0, (joined, -1))  # (S, N)
     near = (-(parts[:, :, None] - parts[:, None]).abs()).exp()  # (S, N, N, M)
     others = (classes[:, :, None] == classes[:, None]).to(near.dtype)
     others = others - torch.eye(others.shape[1], dtype=near.dtype, device=near.device)

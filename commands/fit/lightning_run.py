@@ -1,4 +1,4 @@
-"""Runs fit, validate and test, as a process or as a function of one. Imports nothing heavy."""
+"""Runs fit, validate and test, from the command line or from Python. Imports nothing heavy."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from commands import terminal
-from runtime import signals
+from runtime import cpu, signals
 
 Options = Mapping[str, Any]  # like flags of the command line: {"trainer.max_epochs": 5}
 
@@ -17,14 +17,15 @@ Options = Mapping[str, Any]  # like flags of the command line: {"trainer.max_epo
 def run_lightning(args: list[str], own_process: bool = False) -> Any:
     """Runs fit, validate or test, and returns their Trainer, model and data."""
     if own_process and args[0] == "fit":
-        signals.install()  # before imports that take seconds: fit saves when it is told to stop
+        signals.install()  # before imports that take seconds, because fit saves on a stop signal
     with terminal.without_irrelevant_messages():
         try:
-            from commands.ladder_cli import LadderCLI
+            with cpu.imports(own_process):
+                from commands.fit.ladder_cli import LadderCLI
 
             terminal.shorten_warnings()
             run = LadderCLI(args)
-        except SystemExit:  # saved, because it was told to stop
+        except SystemExit:  # saved after a stop signal
             _leave_ranks(own_process)
             raise
         finally:
@@ -35,10 +36,10 @@ def run_lightning(args: list[str], own_process: bool = False) -> Any:
 
 
 def _leave_ranks(own_process: bool) -> None:
-    """Leaves the group of ranks, which torch asks for before the interpreter shuts down.
+    """Destroys the process group, as torch requires before the interpreter shuts down.
 
     A thread of gloo that lets go of a tensor during the shutdown would abort the process, and the
-    job would count as failed. After an error no rank waits: see `end_at_once`.
+    job would count as failed. After an error no rank waits: see `exit_without_cleanup`.
     """
     import torch.distributed as dist
 
@@ -52,7 +53,7 @@ def train(config: str | Path, options: Options | None = None) -> Path:
 
 
 def run_as_function(args: list[str], options: Options | None = None) -> Any:
-    """Runs fit, validate or test in this process, which is afterwards as it was before."""
+    """Runs fit, validate or test in this process, and restores the process's state afterwards."""
     flags = [
         f"--{name}={value if isinstance(value, str | Path) else json.dumps(value, default=str)}"
         for name, value in (options or {}).items()

@@ -1,0 +1,1 @@
+"""Lightning's commands: fit, validate and test."""

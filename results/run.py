@@ -1,0 +1,223 @@
+"""A finished run: its checkpoint, config, scores and curves, and the model that it trained.
+
+Imports nothing heavy: the methods that need torch import it.
+"""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from runtime import yaml_files
+from runtime.errors import UserError, printable, require_printable
+from runtime.files import METRICS, check_links, complete_lines, read_json
+
+RUNS = Path("runs")
+RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run
+SCORED_STAGES = ("val", "test")
+LONGEST_LINE = 100_000  # letters of a log's line
+
+Scores = dict[str, float | None]  # by stage and name: `test/frechet`; None: not computable
+
+
+class Run:
+    """A run's folder. Each file in it is read when it is asked for, and once.
+
+    Args:
+        folder: The run's folder.
+        checkpoint: The checkpoint that is meant; None: the run's newest.
+        trust: Import the classes that the run names, whoever made it.
+    """
+
+    def __init__(self, folder: Path, checkpoint: Path | None = None, trust: bool = False) -> None:
+        self.folder, self.trust, self._checkpoint = folder, trust, checkpoint
+
+    @classmethod
+    def find(cls, text: str | Path, trust: bool = False) -> "Run":
+        """Finds the run that a user means.
+
+        Args:
+            text: A run's folder, or one above it for the newest run; a checkpoint; `last` or
+                `best`, also behind a folder; or an experiment, which is a folder in `runs`.
+            trust: As for the class.
+
+        Raises:
+            UserError: If there is none.
+        """
+        if not {*RECORDS}.isdisjoint(os.listdir(text) if Path(text).is_dir() else ()):
+            return cls(Path(text), trust=trust)
+        from runtime import checkpoints
+
+        found = checkpoints.resolve(text, RUNS, option="RUN")
+        return cls(checkpoints.run_folder_of(found) or found.parent, found, trust)
+
+    @property
+    def name(self) -> str:
+        """The name of the run's experiment, or of its folder if that is no version of one."""
+        folder = self.folder.resolve()
+        return (folder.parent if folder.name.startswith("version_") else folder).name
+
+    # -- what it trained --
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        """The checkpoint, whose content was verified."""
+        from runtime import checkpoints
+
+        return self._checkpoint or checkpoints.resolve(self.folder, RUNS, option="RUN")
+
+    def model(self) -> Any:
+        """Loads the model with its weights, in eval mode, on the CPU.
+
+        Its attribute `frame` describes the training data; it is None if the checkpoint does not.
+        """
+        from results import building
+
+        if not self.trust and self.checkpoint.parent != self.folder:
+            check_links(self.folder)
+        return building.model_of(self.checkpoint, self.trust)
+
+    def data(self, data_dir: Path | None = None) -> Any:
+        """Builds the DataModule that the config describes, with its splits.
+
+        Args:
+            data_dir: Another folder for the data set; None: the run's.
+        """
+        from results import building
+
+        file, data = self.folder / "config.yaml", self.config.get("data")
+        if not file.is_file():
+            raise UserError(f"{self.folder}: there is no config.yaml, which names the data: give "
+                            "the folder of a run")  # fmt: skip
+        return building.data_of(data, file, self.checkpoint, data_dir, self.trust)
+
+    # -- what it was told --
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The values in `config.yaml`; empty without that file."""
+        require_printable(self.folder)
+        file = self.folder / "config.yaml"
+        return yaml_files.read(file) if file.is_file() else {}
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The values of the config by their dotted names. A class has its `class_path`."""
+        settings = {}
+        for name, value in _by_dotted_name(self.config):
+            plain = value is None or isinstance(value, int | float)
+            settings[printable(name)] = value if plain else printable(str(value))
+        return settings
+
+    # -- what it reached --
+
+    def scores(self, stages: Sequence[str] = SCORED_STAGES) -> Scores:
+        """Returns the scores by stage and name.
+
+        Those in `metrics.json` take precedence. For a stage that is not in it, the scores are the
+        last values in `metrics.csv`.
+        """
+        found: Scores = {}
+        for stage in stages:
+            logged = {name: x for name, x in self.logged.items() if name.startswith(f"{stage}/")}
+            recorded = self._recorded(stage, "scores")
+            found |= logged if recorded is None else recorded
+        return found
+
+    def floors(self, stages: Sequence[str] = SCORED_STAGES) -> Scores:
+        """Returns the scores of real images by stage and name."""
+        found = [self._recorded(stage, "floor") or {} for stage in stages]
+        return {name: value for part in found for name, value in part.items()}
+
+    @cached_property
+    def logged(self) -> Scores:
+        """The last value of each column in `metrics.csv`, and the highest step.
+
+        Read without pandas, which takes longer to begin than a log to be read.
+        """
+        file = self.folder / "metrics.csv"
+        try:
+            rows = [*csv.DictReader(_lines_of(file))]
+        except csv.Error as error:
+            raise UserError(f"{file}: not a table ({error})") from None
+        last = {k: text for row in rows for k, text in row.items() if k and text and text != "nan"}
+        given = {str(k): row["step"] for k, row in enumerate(rows) if row.get("step")}
+        steps = _numbers(given, file)
+        return _numbers(last, file) | ({"step": max(steps.values())} if steps else {})
+
+    def curves(self) -> pd.DataFrame:
+        """Reads `metrics.csv`, also while the run writes it; empty without that file."""
+        file = self.folder / "metrics.csv"
+        lines = _lines_of(file)
+        try:
+            frame = pd.read_csv(io.StringIO("\n".join(lines))) if lines else pd.DataFrame()
+            frame.astype(float)
+        except ValueError:
+            raise UserError(f"{file}: not a table of numbers") from None
+        return frame
+
+    def _recorded(self, stage: str, part: str) -> Scores | None:
+        """Returns `scores` or `floor` of a stage in `metrics.json`; None without that stage."""
+        file = self.folder / METRICS
+        if not (found := self._metrics.get(stage)):
+            return None
+        values = {"floor": {}, **found}.get(part) if isinstance(found, dict) else None
+        if not isinstance(values, dict):
+            raise UserError(f"{file}: '{stage}' has no {part} by name")
+        return _numbers({f"{stage}/{name}": value for name, value in values.items()}, file)
+
+    @cached_property
+    def _metrics(self) -> dict[str, Any]:
+        return read_json(self.folder / METRICS)
+
+
+def find_runs(places: Iterable[Path]) -> list[Path]:
+    """Returns the folders of all runs in or below some folders, `version_10` after `version_9`."""
+
+    def natural(path: Path) -> list[Any]:
+        return [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(path))]
+
+    found: list[Path] = []
+    for place in places:
+        runs = [Path(at) for at, _, files in os.walk(place) if not {*RECORDS}.isdisjoint(files)]
+        found += sorted(runs, key=natural)
+    return [*dict.fromkeys(found)]
+
+
+def _by_dotted_name(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            below = prefix if key == "init_args" else f"{prefix}{key}."
+            yield from _by_dotted_name(value, below)
+        elif key == "class_path" and prefix:
+            yield prefix.removesuffix("."), str(value).rpartition(".")[2]
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _lines_of(file: Path) -> list[str]:
+    """Returns the whole lines of a log; none without that file."""
+    try:
+        lines = complete_lines(file).splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    if max(map(len, lines), default=0) > LONGEST_LINE:
+        raise UserError(f"{file}: has a line of more than {LONGEST_LINE:,} letters")
+    return lines
+
+
+def _numbers(found: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Returns checked numbers by name, because somebody else may have written the file."""
+    numbers = {}
+    for name, value in found.items():
+        try:
+            numbers[printable(name)] = None if value is None else float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise UserError(f"{file}: '{name}' is no number") from None
+    return numbers

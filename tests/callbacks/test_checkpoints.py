@@ -1,0 +1,187 @@
+"""A run keeps its newest checkpoints and its best weights."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from callbacks import EpochCheckpoint
+from datamodules import Iris, Points
+from models import GAN, IrisMLP
+from models.plane import PlaneGenerator, PlaneTrunk
+from runtime.checkpoints import AtomicCheckpointIO
+
+pytestmark = pytest.mark.filterwarnings(  # Lightning's, of folders that these tests use twice
+    "ignore:Checkpoint directory .* exists and is not empty",
+    "ignore:The dirpath has changed",
+    "ignore:Be aware that when using `ckpt_path`, callbacks",
+)
+
+
+def fit(
+    tmp_path: Path, *callbacks: Callback, batch_size: int = 40, ckpt_path: Path | None = None,
+    **kwargs: Any,
+) -> Trainer:  # fmt: skip
+    trainer = Trainer(
+        default_root_dir=tmp_path, callbacks=list(callbacks), logger=False, accelerator="cpu",
+        enable_progress_bar=False, enable_model_summary=False, **kwargs,
+    )  # fmt: skip
+    data = Iris(batch_size=batch_size, val_fraction=0.2)
+    trainer.fit(IrisMLP(), datamodule=data, ckpt_path=ckpt_path)
+    return trainer
+
+
+@pytest.mark.parametrize(("keep", "left"), [(2, 2), (-1, 4)])
+def test_as_many_checkpoints_stay_as_a_run_keeps(tmp_path, keep, left):
+    folder = tmp_path / "checkpoints"
+    fit(tmp_path, EpochCheckpoint(keep, min_steps=0), max_epochs=4)
+    files = sorted(folder.glob("epoch=*.ckpt"))
+    assert len(files) == left
+    assert (folder / "last.ckpt").readlink() == Path(files[-1].name)  # also after a move
+
+
+def test_what_kills_have_left_is_removed_when_the_run_goes_on(tmp_path, monkeypatch):
+    """A kill between a save and the removal of an older file leaves one that nobody mentions."""
+    folder = tmp_path / "checkpoints"
+    with monkeypatch.context() as killed:
+        killed.setattr(AtomicCheckpointIO, "remove_checkpoint", lambda *_: None)
+        plugins = [AtomicCheckpointIO()]
+        other = ModelCheckpoint(save_top_k=-1)
+        fit(tmp_path, EpochCheckpoint(min_steps=0), other, plugins=plugins, max_epochs=5)
+    (folder / "epoch=000-step=0000003.ckpt").write_bytes(b"damaged")
+    (folder / "epoch=009-step=0000030.ckpt").write_bytes(b"later, if the run has gone back")
+    last = folder / "last.ckpt"
+    fit(tmp_path, EpochCheckpoint(min_steps=0), ckpt_path=last, max_epochs=6)
+    ours = [int(path.stem.rpartition("=")[2]) for path in sorted(folder.glob("epoch=00*"))]
+    assert ours == [3, 10, 12, 30]
+    assert len([*folder.glob("epoch=?-*")]) == 5  # of the other callback
+
+
+def test_only_rank_zero_reads_what_it_removes(tmp_path, monkeypatch):
+    (tmp_path / "epoch=000-step=0000003.ckpt").write_bytes(b"")
+    saves, read = EpochCheckpoint(), list[Path]()
+    saves.best_k_models = {str(tmp_path / "epoch=001-step=0000006.ckpt"): torch.tensor(6)}
+    monkeypatch.setattr(saves, "_has_saved", lambda path: read.append(path))
+    for first in (False, True):
+        trainer: Any = SimpleNamespace(global_step=6, is_global_zero=first)
+        saves.on_train_start(trainer, IrisMLP())
+        assert len(read) == first
+
+
+def test_a_run_in_another_folder_keeps_what_was_there(tmp_path):
+    fit(tmp_path / "first", EpochCheckpoint(-1, min_steps=0), max_epochs=4)
+    folder = shutil.move(tmp_path / "first", tmp_path / "second") / "checkpoints"
+    last = folder / "last.ckpt"
+    fit(tmp_path / "second", EpochCheckpoint(min_steps=0), ckpt_path=last, max_epochs=6)
+    assert len([*folder.glob("epoch=*")]) == 6
+
+
+def test_a_run_saves_its_end_whenever_it_validates(tmp_path):
+    trainer = fit(tmp_path, EpochCheckpoint(min_steps=0), max_epochs=3, check_val_every_n_epoch=2)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+    assert last["global_step"] == trainer.global_step
+
+
+def test_an_epoch_is_saved_within_but_not_at_its_last_batch(tmp_path):
+    """There are eight batches an epoch, and gradients accumulate over two of them."""
+    saves = EpochCheckpoint(keep_last=-1, min_steps=10**6, every_n_steps=1)
+    fit(tmp_path, saves, batch_size=12, max_epochs=2, accumulate_grad_batches=2)
+    names = {path.stem for path in (tmp_path / "checkpoints").glob("epoch=*")}
+    assert names == {f"epoch={(s - 1) // 4:03d}-step={s:07d}" for s in (1, 2, 3, 5, 6, 7, 8)}
+
+
+class Validations(Callback):
+    """Keeps the steps at which a run was validated, as early stopping keeps its best score."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.steps.append(trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": [*self.steps]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.steps = [*state_dict["steps"]]
+
+
+def test_a_checkpoint_within_an_epoch_follows_the_validation_of_its_step(tmp_path):
+    """Lightning resumes behind that validation."""
+    options: dict[str, Any] = {"batch_size": 12, "max_epochs": 1, "val_check_interval": 2}
+    whole, resumed = Validations(), Validations()
+    fit(tmp_path, whole, EpochCheckpoint(-1, 10**6, every_n_steps=2), **options)
+    (saved,) = tmp_path.glob("checkpoints/*step=0000004.ckpt")
+    fit(tmp_path / "again", resumed, ckpt_path=saved, **options)
+    assert resumed.steps == whole.steps == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("place", ["moved", "named otherwise"])
+def test_the_best_weights_stay_the_best_in_a_folder_with_another_name(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    callbacks = Scores([2.0, 1.0]), EpochCheckpoint(min_steps=0)
+    fit(Path("first"), *callbacks, max_epochs=2)
+    folder = tmp_path / "first" if place == "named otherwise" else tmp_path / "second"
+    if place == "moved":
+        shutil.copytree("first", folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    callbacks = Scores([0, 0, 3.0, 3.0]), EpochCheckpoint(min_steps=0)
+    fit(folder, *callbacks, ckpt_path=last, max_epochs=4)
+    for root in ("first", folder):
+        best = torch.load(Path(root, "checkpoints", "best.ckpt"), weights_only=True)
+        assert best["epoch"] == 1
+    kept = len([*folder.glob("checkpoints/epoch=*")])
+    assert kept == (2 if place == "named otherwise" else 4)
+
+
+@pytest.mark.parametrize(("exists", "lowest"), [(True, 2.0), (False, torch.inf)])
+def test_the_best_score_of_an_older_run_is_known(exists, lowest, tmp_path):
+    """Another callback saved it, whose state Lightning does not load any more."""
+    saves, trainer = EpochCheckpoint(), Trainer(logger=False, default_root_dir=tmp_path)
+    saves.dirpath = str(tmp_path)
+    if exists:
+        (tmp_path / "best.ckpt").touch()
+    older = {"BestCheckpoint{'monitor': 'val/frechet'}": {"best_model_score": torch.tensor(2.0)}}
+    saves.on_load_checkpoint(trainer, IrisMLP(), {"callbacks": older})
+    assert saves._lowest == lowest
+
+
+def test_a_gan_is_not_saved_while_gradients_accumulate(tmp_path):
+    """Each of its batches counts as a step."""
+    trainer = Trainer(
+        default_root_dir=tmp_path, callbacks=[EpochCheckpoint(-1, 10**6, every_n_steps=1)],
+        logger=False, enable_progress_bar=False, enable_model_summary=False, max_steps=7,
+        limit_val_batches=0,
+    )  # fmt: skip
+    plane = {"generator": PlaneGenerator, "trunk": PlaneTrunk}
+    trainer.fit(GAN((2,), **plane, accumulate_grad_batches=2), datamodule=Points(count=2048))
+    names = {path.stem for path in (tmp_path / "checkpoints").glob("epoch=*")}
+    assert names == {f"epoch=000-step={step:07d}" for step in (2, 4, 6, 7)}  # 7: the run's end
+
+
+class Scores(Callback):
+    """Logs the score that the best checkpoint is chosen by."""
+
+    def __init__(self, scores: list[float]) -> None:
+        self.scores = scores
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch < len(self.scores):
+            pl_module.log("val/frechet", self.scores[trainer.current_epoch])
+
+
+@pytest.mark.parametrize("every", [1, 2])  # Lightning then saves at another hook
+@pytest.mark.parametrize(("scores", "best"), [([2.0, 1.0, 3.0], 1), ([], None)])
+def test_the_best_weights_are_kept_where_there_are_scores(scores, best, every, tmp_path):
+    fit(tmp_path, Scores(scores), EpochCheckpoint(), max_epochs=3, check_val_every_n_epoch=every)
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    found = torch.load(path, weights_only=True) if path.exists() else {}
+    assert found.get("epoch") == best
+    assert "optimizer_states" not in found

@@ -1,0 +1,81 @@
+"""`Run` finds what a user means, once, and reads its files when they are asked for."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from commands.predict import predict
+from commands.sample import sample
+from results import Run
+from runtime import checkpoints
+from runtime.errors import UserError
+
+
+@pytest.fixture
+def count(monkeypatch):
+    """A function that returns the growing list of the calls of another one."""
+
+    def counting(owner: Any, name: str) -> list[Any]:
+        real, calls = getattr(owner, name), list[Any]()
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            calls.append(args)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counted)
+        return calls
+
+    return counting
+
+
+@pytest.mark.parametrize("tool", [sample, predict])
+def test_a_tool_finds_its_run_once_and_opens_the_checkpoint_twice(tool, request, tmp_path, count):
+    run = request.getfixturevalue("cgan" if tool is sample else "classifier")
+    copy = shutil.copytree(run, tmp_path / "version_0", symlinks=True)
+    opened, found = count(torch, "load"), count(checkpoints, "resolve")
+    tool(copy)
+    assert (len(opened), len(found)) == (2, 1)  # verified; then Lightning builds the model
+
+
+def test_a_run_is_found_by_each_of_its_names(iris, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(iris, Path("runs/irismlp/version_0"), symlinks=True)
+    last = folder / "checkpoints/last.ckpt"
+    for text in (folder, str(folder), last, folder.parent, "runs", "last", "irismlp"):
+        run = Run.find(text)
+        assert (run.folder, run.name) == (folder, "irismlp")
+        assert run.checkpoint.resolve() == last.resolve()
+    with pytest.raises(UserError, match=r"^RUN iri: no such file or folder. Give a checkpoint"):
+        Run.find("iri")
+    with pytest.raises(UserError, match=r"^RUN best: no best.ckpt below runs"):
+        Run.find("best")
+
+
+def test_a_run_says_what_it_was_told_and_what_it_reached(iris):
+    run = Run(iris)
+    assert run.config["model"]["class_path"] == "models.IrisMLP"
+    assert run.settings["model"] == "IrisMLP"
+    assert run.settings["trainer.max_steps"] == 3
+    curves, scores = run.curves(), run.scores(["train"])
+    assert scores["train/loss"] == curves["train/loss"].dropna().iloc[-1]
+    assert run.logged["step"] == curves["step"].max()
+    assert run.floors() == {}
+
+
+def test_a_read_score_does_not_import_torch(iris):
+    script = "import sys; from pathlib import Path; from results import Run; " \
+             "Run(Path(sys.argv[1])).scores(); sys.exit('torch' in sys.modules)"  # fmt: skip
+    subprocess.run([sys.executable, "-c", script, str(iris)], check=True, timeout=60)
+
+
+def test_a_step_is_read_from_a_name_and_else_from_the_file(tmp_path):
+    (tmp_path / "epoch=001-step=0000012.ckpt").touch()
+    (tmp_path / "last.ckpt").symlink_to("epoch=001-step=0000012.ckpt")
+    torch.save({"global_step": 7}, tmp_path / "mine.ckpt")
+    names = ("epoch=001-step=0000012.ckpt", "last.ckpt", "mine.ckpt", "none.ckpt")
+    assert [checkpoints.saved_step(tmp_path / name) for name in names] == [12, 12, 7, None]
