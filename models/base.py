@@ -104,7 +104,7 @@ class Module(LightningModule):
         with guard, defaults_of_the_new_class():
             return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
-    def batch_generator(self, batch_idx: int) -> torch.Generator:
+    def batch_rng(self, batch_idx: int) -> torch.Generator:
         """Returns a CPU generator for this training batch, the same on every rank and device."""
         seed = derive_seed(self.seed, self.current_epoch, batch_idx)
         return torch.Generator().manual_seed(seed)

@@ -90,7 +90,7 @@ class Drift(OneNetwork, Generative):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, real_labels = batch
         count = max(1, self.generated // self.trainer.world_size)
-        random = self.batch_generator(batch_idx)
+        random = self.batch_rng(batch_idx)
         latents, labels = self.local_latents(count, random)
         places = torch.rand(self.windows, 2, generator=random).tolist()
         fake = full_precision(self.generate(self.network, latents, labels))

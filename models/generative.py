@@ -79,8 +79,8 @@ class Generative(Module):
     def append_class_vectors(self, values: Tensor, labels: Tensor | None) -> Tensor:
         """Concatenates values (B, N) with class vectors.
 
-        These are scaled to about the norm of the values. A plain one-hot vector would have little
-        effect beside them.
+        These are scaled to about the norm of the values, beside which a plain one-hot vector would
+        have little effect. The autoencoder and drift do so; a GAN's generator gets them unscaled.
         """
         if labels is None or self.num_classes is None:
             return values

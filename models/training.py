@@ -118,7 +118,7 @@ def _floating_state(network: nn.Module) -> list[Tensor]:
 class OneNetwork(Module):
     """Trains `network` as Lightning does, with a schedule per step and a moving average.
 
-    A subclass calls `train_network` in `__init__`.
+    A subclass calls `set_network` in `__init__`.
 
     Args:
         average: Moving average of the weights, to evaluate instead of them.

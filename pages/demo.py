@@ -41,7 +41,8 @@ HOST = "127.0.0.1"  # not reachable from other machines
 HOST_NAMES = (HOST, "localhost")
 MOST_BYTES, MOST_PIXELS = 4_000_000, 4_000_000  # of a request; of a picture in it
 MAX_MODELS = 40  # newest runs that are loaded
-CANVAS, BRUSH = 280, 12  # pixels of the canvas, ten times those of a digit; half a stroke's width
+CANVAS = 280  # pixels of a side, ten for each of a digit
+BRUSH = 12  # pixels, half a stroke's width
 SYMBOLS = {  # of a gate's parameters, by their number
     3: ["w₁", "w₂", "b"],
     9: ["u₁₁", "u₁₂", "u₂₁", "u₂₂", "c₁", "c₂", "w₁", "w₂", "b"],

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 
+import metrics.judge  # noqa: F401  # a checkpoint may name its network
 from datamodules.base import InMemoryDataModule
 from datamodules.input_spec import InputSpec
 from models.base import Module

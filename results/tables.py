@@ -140,6 +140,7 @@ def _frame(runs: Sequence[Row], part: str) -> pd.DataFrame:
 
 
 def short(value: Any) -> str:
+    """Returns a value as text of at most `WIDEST` letters, for the terminal."""
     if pd.isna(value):
         return "-"
     text = f"{value:.4g}" if isinstance(value, float) else str(value)

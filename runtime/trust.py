@@ -216,7 +216,7 @@ def _is_own(name: str, own: Iterable[str]) -> bool:
 
 
 def _is_installed(spec: ModuleSpec) -> bool:
-    """Returns whether a module lies in Python's own folders or in a room of this project."""
+    """Returns whether a module lies in Python's own folders or in a folder of this project."""
     paths = sysconfig.get_paths()
     own = [str(PROJECT / room) for room in CODE]
     folders = [paths["stdlib"], paths["platstdlib"], *site.getsitepackages(), *own]

@@ -1,4 +1,4 @@
-"""Imports: they go down the table of rooms, have no circle, start no threads and change nothing."""
+"""Imports go down the list in CONTRIBUTING, have no circle, start no threads, change nothing."""
 
 import ast
 import os

@@ -49,7 +49,10 @@ class ConditionalGAN(GAN):
         self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Labels are classes (B,), or a mixture of classes (B, num_classes) for each image."""
+        """Returns latents and class vectors side by side, (B, latent_dim + num_classes).
+
+        Labels are classes (B,), or a mixture of classes (B, num_classes) for each image.
+        """
         assert labels is not None
         return torch.cat([latents, self.class_vectors(labels, latents)], dim=1)
 
@@ -62,7 +65,7 @@ class ConditionalGAN(GAN):
         return (self.global_step - pretraining) // self.batches_per_generator_update
 
     def on_train_epoch_end(self) -> None:
-        """Prints D's loss and accuracy on held-out images at the end of pre-training.""" ""
+        """Prints D's loss and accuracy on held-out images at the end of pre-training."""
         metrics = self.trainer.callback_metrics
         if self.current_epoch + 1 == self.pretrain_epochs and "val/d_loss" in metrics:
             loss, accuracy = (metrics[f"val/d_{name}"] for name in ("loss", "accuracy"))

@@ -35,8 +35,8 @@ class ACGANDiscriminator(PlainDiscriminator):
 
     def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         features = self.trunk(images)
-        realness = full_precision(self.realness(features).squeeze(1))
-        return realness + self.match(features, labels), full_precision(self.classes(features))
+        unconditional = full_precision(self.realness(features).squeeze(1))
+        return unconditional + self.match(features, labels), full_precision(self.classes(features))
 
     def match(self, features: Tensor, labels: Tensor | None) -> Tensor | float:
         """Returns how well features fit the requested class, added to the realness."""
@@ -44,13 +44,17 @@ class ACGANDiscriminator(PlainDiscriminator):
 
 
 class ProjectionDiscriminator(ACGANDiscriminator):
-    """Adds features . class embedding to the realness (Miyato and Koyama 2018, equation 4).
+    """An AC-GAN's discriminator plus a projection on the class, w.f(x) + b + e_y.f(x).
+
+    e_y is the embedding of class y (Miyato and Koyama 2018, equation 4). The logits of classes
+    stay, with the weight `class_weight` in both losses.
 
     Args:
         nearness: Number of learned measures of an image's distance to the others of its class in
             the batch, which are added to its realness. So D detects a generator whose images of a
             class are too similar (minibatch discrimination, Salimans et al. 2016, within each
             class).
+        **options: `loss` and `class_weight`, as for `ACGANDiscriminator`.
     """
 
     joined = 1  # see `joined_batches`

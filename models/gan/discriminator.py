@@ -107,7 +107,7 @@ class Discriminator(nn.Module, ABC):
 
     @abstractmethod
     def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Computes loss and accuracy on real images alone, as the slides print them."""
+        """Computes loss and accuracy on real images alone, as the lecture prints them."""
 
 
 DiscriminatorCallable = Callable[[nn.Module, int, int | None], Discriminator]
@@ -116,7 +116,8 @@ DiscriminatorCallable = Callable[[nn.Module, int, int | None], Discriminator]
 class PlainDiscriminator(Discriminator):
     """One logit: real or not (Goodfellow et al. 2014), with any adversarial loss.
 
-    A subclass may add logits of classes, whose cross-entropy then counts `class_weight`.
+    A subclass may also return logits of classes. Their cross-entropy, times `class_weight`, is then
+    a part of both losses.
     """
 
     takes_classes = False

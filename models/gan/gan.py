@@ -28,7 +28,9 @@ from runtime.ranges import Positive, PositiveFloat
 
 
 class GAN(AlternatingOptimization, Generative):
-    """Generator against discriminator, one update of each per batch (Goodfellow et al. 2014).
+    """Generator against discriminator, by default one update of each per batch.
+
+    Goodfellow et al. 2014.
 
     Args:
         image_shape: (C, H, W) of the data's images.
@@ -38,7 +40,7 @@ class GAN(AlternatingOptimization, Generative):
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         latent_dim: Size of the noise that the generator turns into an image.
         latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
-        discriminator_steps: Discriminator updates, each on one batch, per generator update.
+        discriminator_steps: Discriminator updates per generator update.
         fakes_in_eval_mode: Generate D's fakes in eval mode, as the slides' `generate.predict` does.
         average: Moving average of the generator's weights, to sample with.
         augment: Augments all images that D gets in training, such as `InstanceNoise`; None: no
@@ -110,10 +112,10 @@ class GAN(AlternatingOptimization, Generative):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         d_optimizer, g_optimizer = cast(Any, self.optimizers())
-        random, update = self.batch_generator(batch_idx), self.is_due(batch_idx)
+        rng, update = self.batch_rng(batch_idx), self.is_due(batch_idx)
         real = self.augmented(batch[0]), self.condition(*batch)
 
-        fake = self.fakes_for_discriminator(len(batch[0]), random)
+        fake = self.fakes_for_discriminator(len(batch[0]), rng)
         with d_optimizer.toggle_model(sync_grad=False):
             loss, stats = self.discriminator_loss(real, fake)
             self.add_gradients(loss)
@@ -123,32 +125,39 @@ class GAN(AlternatingOptimization, Generative):
         if update and self.generator_is_due(batch_idx):
             with g_optimizer.toggle_model(sync_grad=False):
                 for _ in range(self.accumulate_grad_batches):
-                    loss, fooled = self.generator_loss(real, random)
+                    loss, g_stats = self.generator_loss(real, rng)
                     self.add_gradients(loss)
                 self.update_network(g_optimizer)
-            stats |= fooled
+            stats |= g_stats  # of the last batch of those that accumulate
             if self.ema is not None:
                 self.ema.update(self.generator, self.generator_updates)
-        self.log_means(stats)
+        self.log_means(stats)  # over the batches since the last logging step
         self.count_batch()
 
     @torch.no_grad()
-    def fakes_for_discriminator(self, count: int, random: torch.Generator) -> Examples:
+    def fakes_for_discriminator(self, count: int, rng: torch.Generator) -> Examples:
         """Generates images (count, C, H, W) without gradients, with their labels."""
-        latents, labels = self.local_latents(count, random)
+        latents, labels = self.local_latents(count, rng)
         with eval_mode(self.generator) if self.fakes_in_eval_mode else nullcontext():
             fake = self.generator(self.generator_input(latents, labels))
         return self.augmented(fake), labels
 
     def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
-        """Computes D's loss with its penalties, and the values to log."""
+        """Computes D's loss and the values to log.
+
+        The loss includes gradient penalties, which are 0 in most steps: see `Penalties.every`.
+        """
         loss, stats = self.discriminator.discriminator_loss(real, fake)
-        loss = loss + self.penalties.total(self._real_logits, real, fake, self.global_step)
+        loss = loss + self.penalties.due(self._real_logits, real, fake, self.global_step)
         return loss, stats | {"d_loss": loss.detach()}
 
-    def generator_loss(self, real: Examples, random: torch.Generator) -> tuple[Tensor, Stats]:
-        """Computes G's loss on as many new images as there are real ones, and the values to log."""
-        latents, labels = self.local_latents(len(real[0]), random)
+    def generator_loss(self, real: Examples, rng: torch.Generator) -> tuple[Tensor, Stats]:
+        """Computes G's loss on as many new images as there are real ones, and the values to log.
+
+        Add a term of the images here, of the logits in an `AdversarialLoss`, and of features or
+        classes in `Discriminator.generator_loss`.
+        """
+        latents, labels = self.local_latents(len(real[0]), rng)
         fake = self.generator(self.generator_input(latents, labels))
         loss, stats = self.discriminator.generator_loss((self.augmented(fake), labels), real)
         return loss, stats | {"g_loss": loss.detach()}
@@ -159,13 +168,14 @@ class GAN(AlternatingOptimization, Generative):
 
     def generator_is_due(self, batch_idx: int) -> bool:
         """Returns whether the generator is updated after this batch."""
-        window = self.accumulate_grad_batches  # which starts again with each epoch
+        window = self.accumulate_grad_batches
+        # Gradients do not accumulate across epochs, so batches are then counted within one.
         done = self.global_step + 1 if window == 1 else batch_idx + 1
         return done % self.batches_per_generator_update == 0
 
     @property
     def generator_updates(self) -> int:
-        """Updates of the generator before this batch."""
+        """Updates of the generator so far; too many if accumulation does not divide an epoch."""
         return self.global_step // self.batches_per_generator_update
 
     @property
@@ -199,6 +209,7 @@ class GAN(AlternatingOptimization, Generative):
         return self.discriminator.real_logits(images.to(self.dtype), classes)
 
     def evaluate(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> None:
+        """Logs D's loss and accuracy on real images alone, other than in training."""
         loss, accuracy = self.discriminator.evaluate(batch[0], self.condition(*batch))
         values = {f"{stage}/d_loss": loss, f"{stage}/d_accuracy": accuracy}
         self.log_means_of_examples(values, len(batch[0]))

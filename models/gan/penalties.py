@@ -27,9 +27,7 @@ class Penalties:
     r2: NonNegativeFloat = 0.0
     every: Positive = 8
 
-    def total(
-        self, realness: Realness, real: Examples, fake: Examples, step: int
-    ) -> Tensor | float:
+    def due(self, realness: Realness, real: Examples, fake: Examples, step: int) -> Tensor | float:
         """Computes the sum of the penalties that are due in a step."""
         found: Tensor | float = 0.0
         if step % self.every:

@@ -44,7 +44,7 @@ class Autoencoder(Generative):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, codes = batch[0], self.encoder(batch[0])
-        noise = torch.randn(codes.shape, generator=self.batch_generator(batch_idx)).to(codes)
+        noise = torch.randn(codes.shape, generator=self.batch_rng(batch_idx)).to(codes)
         loss = F.binary_cross_entropy_with_logits(self.decoder(codes + 0.1 * noise), images)
         loss = loss + 0.01 * (codes.mean(0).square() + (codes.var(0) - 1).square()).mean()
         self.log_means({"loss": loss.detach()})

@@ -26,7 +26,7 @@ def test_each_batch_of_each_epoch_has_its_own_noise():
     model, seen = small(), set()
     for epoch, batch in ((0, 0), (0, 1), (1, 0)):
         model._trainer = SimpleNamespace(current_epoch=epoch)
-        seen.add(model.batch_generator(batch).initial_seed())
+        seen.add(model.batch_rng(batch).initial_seed())
     assert len(seen) == 3
 
 

@@ -91,7 +91,7 @@ def test_a_training_step_moves_images_along_the_field():
     found = step(model, real, real_labels)
 
     with seeded():
-        random = model.batch_generator(0)
+        random = model.batch_rng(0)
         latents = torch.randn(7, 3, generator=random)
         labels = torch.randint(2, (7,), generator=random)
         places = (torch.rand(2, 2, generator=random) * 8).int().tolist()

@@ -86,7 +86,7 @@ def test_one_step_is_the_update_computed_by_hand():
     class Batch(Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, i: int) -> None:
             self.real = batch[0].flatten(1).double()
-            random = pl_module.batch_generator(i)
+            random = pl_module.batch_rng(i)
             self.noise = [torch.randn(16, 4, generator=random).double() for _ in range(2)]
 
     seen = Batch()
@@ -288,7 +288,7 @@ def test_each_turn_gets_its_images_as_they_are_seen(monkeypatch):
 
     model, seen = small(augment=Dark, penalties=Penalties(r1=1.0)), list[Any]()
     model._trainer = SimpleNamespace(world_size=1, global_rank=0, global_step=0)
-    monkeypatch.setattr(Penalties, "total", lambda self, _, *parts: seen.append(parts) or 0.0)
+    monkeypatch.setattr(Penalties, "due", lambda self, _, *parts: seen.append(parts) or 0.0)
     random, real = torch.Generator().manual_seed(0), (torch.rand(4, *SHAPE), None)
     fake = model.fakes_for_discriminator(4, random)
     assert not fake[0].requires_grad

@@ -29,7 +29,7 @@ def test_the_slope_of_a_linear_discriminator():
     ],
 )
 def test_penalties_are_weighted_and_due(penalties, step, expected):
-    found = penalties.total(linear, (REAL, None), (FAKE, None), step)
+    found = penalties.due(linear, (REAL, None), (FAKE, None), step)
     torch.testing.assert_close(torch.as_tensor(found), torch.tensor(expected))
 
 
@@ -41,7 +41,7 @@ def test_r1_is_of_real_and_r2_of_generated_images():
 
     ones, zeros = torch.ones(3, 1, 1, 1), torch.zeros(3, 1, 1, 1)
     for weights, expected in (((2.0, 0.0), 4.0), ((0.0, 2.0), 0.0)):
-        found = Penalties(*weights, 1).total(square, (ones, None), (zeros, None), 0)
+        found = Penalties(*weights, 1).due(square, (ones, None), (zeros, None), 0)
         torch.testing.assert_close(torch.as_tensor(found), torch.tensor(expected))
 
 
@@ -60,7 +60,7 @@ def test_the_gradient_of_a_penalty_reaches_the_weights_in_bf16():
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             penalties = Penalties(1.0, 1.0, 1)
             torch.manual_seed(1)
-            loss = penalties.total(
+            loss = penalties.due(
                 discriminator.real_logits, (images, None), (images.flip(0), None), 0
             )
             assert isinstance(loss, Tensor)

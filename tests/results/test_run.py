@@ -73,6 +73,15 @@ def test_a_read_score_does_not_import_torch(iris):
     subprocess.run([sys.executable, "-c", script, str(iris)], check=True, timeout=60)
 
 
+def test_every_class_of_ours_that_a_checkpoint_names_is_known_to_tools():
+    script = (
+        "import sys; from results import building; from runtime.trust import trusted_class; "
+        "sys.exit(not all(map(trusted_class, sys.argv[1:])))"
+    )
+    names = "metrics.judge.JudgeNetwork", "models.ConditionalGAN", "datamodules.Images"
+    subprocess.run([sys.executable, "-c", script, *names], check=True, timeout=60)
+
+
 def test_a_step_is_read_from_a_name_and_else_from_the_file(tmp_path):
     (tmp_path / "epoch=001-step=0000012.ckpt").touch()
     (tmp_path / "last.ckpt").symlink_to("epoch=001-step=0000012.ckpt")
