@@ -269,6 +269,7 @@ class PretrainedClassifier(ImageClassifier):
 
     def on_fit_start(self) -> None:
         """Loads the weights, unless a checkpoint, or the run of `--init_from`, has brought them."""
+        super().on_fit_start()
         if not self.network.sha256.any():
             self.network.load()
             if self.ema is not None:

