@@ -186,7 +186,7 @@ def _build(library: str, name: str, num_outputs: int) -> tuple[nn.Module, Any, A
         raise UserError(f"--model.network.architecture: {library} has no {name}: {', '.join(near)}")
     if library == "timm":
         body = timm.create_model(name, num_classes=num_outputs)
-        cfg = body.pretrained_cfg
+        cfg: Any = body.pretrained_cfg
         fixed = cfg["input_size"][1] if cfg.get("fixed_input_size") else None
         return body, cfg["mean"], cfg["std"], fixed
     body = models.get_model(name, weights=None)

@@ -1,6 +1,7 @@
 """The step that all classifiers share, its losses and what it logs; its runs."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
