@@ -140,10 +140,15 @@ def only_trusted(values: Any, source: str | Path, own: Iterable[Any] = ()) -> It
                 yield
     finally:
         if guard.refused:
-            raise UserError(
-                f"{source} names {guard.refused}, which is not of this project and could run code "
-                "or write elsewhere. If you know who made it, add --trust true."
-            ) from None
+            reason = (
+                "is not of this project and could run code or write elsewhere. If you know who "
+                "made it, add --trust true."
+            )
+            if guard.refused.removeprefix("the class ").partition(".")[0] in ROOMS:
+                reason = (
+                    "this version does not have. Use the version of this project that wrote it."
+                )
+            raise UserError(f"{source} names {guard.refused}, which {reason}") from None
 
 
 class _Guard(MetaPathFinder):

@@ -25,7 +25,7 @@ IMAGES = 24  # figures that the notebook shows
 RUNS = 11  # trainings
 CPU_SECONDS = 240
 TOP = ("callbacks", "commands", "figures", "configs", "datamodules", "metrics", "models", "pages",
-       "runtime")  # fmt: skip
+       "results", "runtime")  # fmt: skip
 
 
 def read(text: str) -> Any:

@@ -70,6 +70,13 @@ def test_a_foreign_class_is_refused_and_not_imported(
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_class_that_an_older_version_had_is_not_called_foreign(made_by_another, capsys):
+    head = {"class_path": "models.ProjectionHead", "init_args": {}}
+    poison_checkpoint(made_by_another, discriminator=head)
+    line = fails(capsys, "sample", str(made_by_another))
+    assert "names the class models.ProjectionHead, which this version does not have. Use" in line
+
+
 def test_python_refuses_it_too(made_by_another, tmp_path):
     last = made_by_another / "checkpoints" / "last.ckpt"
     head = {"class_path": "evil.X", "init_args": {}}
