@@ -62,7 +62,8 @@ def data_dir(tmp_path_factory):
 
 def test_the_targets_of_the_makefile_start_them():
     given = ["BENCH=--rounds 1 -- --x 2", "PART=cgan", "bench", "bench-gpu", "reproduce-quality"]
-    done = subprocess.run(["make", "--no-print-directory", "-n", *given], cwd=ROOT, capture_output=True, text=True)
+    make = ["make", "--no-print-directory", "-n", *given]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-3:] == [
         ".venv/bin/python -m benchmarks --rounds 1 -- --x 2",
         ".venv/bin/python -m benchmarks --gpu --rounds 1 -- --x 2",
