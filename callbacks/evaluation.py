@@ -141,6 +141,7 @@ def as_record(loss: float, counts: Tensor, error: float, names: list[str]) -> di
     """Returns plain values for metrics.json; counts (K, K) are by true and predicted class."""
     examples, hits = int(counts.sum()), counts.diagonal()
     shares = hits.double() / counts.sum(dim=1)
-    scores = {"accuracy": int(hits.sum()) / examples, "loss": loss, "calibration_error": error}
+    scores = {"accuracy": int(hits.sum()) / examples, "balanced_accuracy": float(shares.nanmean())}
+    scores |= {"loss": loss, "calibration_error": error}
     by_class = dict(zip(names, shares.tolist(), strict=True))
     return {"scores": scores, "accuracy_per_class": by_class, "examples": examples}

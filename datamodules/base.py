@@ -95,6 +95,7 @@ class InMemoryDataModule(LightningDataModule):
     fit: Fit = "crop"  # how image files of other sizes are resized to `image_shape`
     mirrors: bool = False  # a horizontally flipped example is an equally valid example
     judge: str | None = None  # scores generated images of this data set; known after `setup`
+    balanced: bool = False  # training draws each class equally often
     random_order: bool = False  # of the examples; False: they may be in the order of their classes
     feature_names: tuple[str, ...] | None = None  # of input columns; None: inputs are no table
     used_fallback: bool = False  # the small digits are used instead of MNIST; known after `setup`
@@ -165,6 +166,13 @@ class InMemoryDataModule(LightningDataModule):
             return self._resumed_seed
         return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
+    @property
+    def class_counts(self) -> Tensor | None:
+        """Number of training examples of each class (K,); None: the targets are not classes."""
+        if not self.num_classes:
+            return None
+        return self._loaded().train.targets.bincount(minlength=self.num_classes)
+
     def setup(self, stage: str | None = None) -> None:
         """Loads the splits, unless they are loaded already, and checks the declared shape."""
         if stage == "fit":
@@ -208,7 +216,10 @@ class InMemoryDataModule(LightningDataModule):
             self._placed[name, device] = Split(*(tensor.to(device) for tensor in split))
         tensors, share = tuple(self._placed[name, device]), (self.batch_size, rank, world_size)
         epoch = (lambda: trainer.current_epoch) if trainer else None
-        return BatchLoader(tensors, *share, shuffle=shuffle, seed=self.seed, current_epoch=epoch)
+        classes = tensors[1] if self.balanced and shuffle else None
+        return BatchLoader(
+            tensors, *share, shuffle=shuffle, seed=self.seed, current_epoch=epoch, classes=classes
+        )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Converts inputs to the model's dtype, and divides uint8 inputs by `scale`."""

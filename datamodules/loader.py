@@ -23,7 +23,9 @@ class BatchLoader:
     Shares of the last batch differ by at most one row. A remainder with fewer rows than processes
     joins the batch before it.
 
-    The tensors share their first dimension N. `batch_size` is the sum over all processes.
+    The tensors share their first dimension N. `batch_size` is the sum over all processes. With
+    `classes` (N,), training takes as many examples of each class as of any other: an epoch has as
+    many steps, with some examples of large classes left out and those of small ones repeated.
     `current_epoch` returns the epoch when an iteration begins; None: `set_epoch` tells it.
     """
 
@@ -39,11 +41,13 @@ class BatchLoader:
         shuffle: bool,
         seed: int = 0,
         current_epoch: Callable[[], int] | None = None,
+        classes: Tensor | None = None,
     ) -> None:
         self.tensors, self.num_examples = tensors, len(tensors[0])
         self.batch_size, self.shuffle = batch_size, shuffle
         self.rank, self.world_size = rank, world_size
         self.seed, self.epoch, self.current_epoch = seed, 0, current_epoch
+        self.classes = None if classes is None else classes.cpu()
         self._check()
         n = self.num_examples
         self._edges = list(range(0, n + 1, batch_size))  # first row of each batch, and the end
@@ -112,9 +116,22 @@ class BatchLoader:
         """Returns this rank's rows in every batch of the epoch, (batches, B / W), on the device."""
         (state,) = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(state))
-        order = torch.randperm(self.num_examples, generator=generator)[: self._edges[-1]]
+        order = self._order(generator)[: self._edges[-1]]
         share = order.view(len(self), self.world_size, -1)[:, self.rank]
         return share.contiguous().to(self.tensors[0].device, non_blocking=True)
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        """Returns the rows of an epoch (N,) at random, or of each class in turn."""
+        if self.classes is None:
+            return torch.randperm(self.num_examples, generator=generator)
+        groups = [(self.classes == k).nonzero().flatten() for k in self.classes.unique()]
+        count = -(-self.num_examples // len(groups))  # of each class
+        turns = []
+        for rows in groups:
+            rounds = range(-(-count // len(rows)))
+            orders = [rows[torch.randperm(len(rows), generator=generator)] for _ in rounds]
+            turns.append(torch.cat(orders)[:count])
+        return torch.stack(turns, dim=1).flatten()[: self.num_examples]
 
     def state_dict(self) -> dict[str, int]:
         """Returns the position in the epoch, in batches, and the values that it depends on."""

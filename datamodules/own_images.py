@@ -37,6 +37,7 @@ class OwnImages(InMemoryDataModule):
         test_fraction: Fraction of the images for the test split, if none is given.
         split_seed: Decides which images are cut, independently of the run's seed.
         mirrors: The mirror image of each image is an equally valid image.
+        balanced: Draw images of each class equally often in training.
         batch_size: Images per batch, summed over all processes.
     """
 
@@ -52,10 +53,12 @@ class OwnImages(InMemoryDataModule):
         test_fraction: Fraction = 0.1,
         split_seed: Seed = 0,
         mirrors: bool = False,
+        balanced: bool = False,
         batch_size: Positive = 64,
     ) -> None:
         super().__init__(batch_size, scale=255.0)
         self.path, self.mirrors = Path(path).expanduser(), mirrors
+        self.balanced = balanced
 
     def load_parts(self) -> dict[str, Split]:
         """Reads `train` and, if they are given, `val` and `test`."""

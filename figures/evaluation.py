@@ -42,7 +42,9 @@ def classification_report(
         title: Of the table.
     """
     examples = int(counts.sum())
-    rows = [("loss", f"{loss:.4f}"), ("accuracy", percent(counts.diagonal().sum(), examples))]
+    hits, mean = counts.diagonal(), (counts.diagonal() / counts.sum(dim=1)).nanmean()
+    rows = [("loss", f"{loss:.4f}"), ("accuracy", percent(hits.sum(), examples))]
+    rows.append(("balanced accuracy", f"{100 * mean:.2f} %, the mean over classes"))
     for k, (name, row) in enumerate(zip(names, counts, strict=True)):
         rows.append((f"class {name}" if name.isdecimal() else name, percent(row[k], row.sum())))
     width = max(len(name) for name, _ in rows)

@@ -24,6 +24,7 @@ OTHER_QUANTITIES: dict[str, tuple[Direction, str]] = {
     "sup_error": ("lower", "largest error"),
     "calibration_error": ("lower", "expected calibration error"),
     "accuracy": ("higher", "accuracy"),
+    "balanced_accuracy": ("higher", "balanced accuracy"),
 }
 
 

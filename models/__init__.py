@@ -32,6 +32,7 @@ from models.networks import (
     ResNet9,
 )
 from models.plane import PlaneGenerator, PlaneTrunk, PlaneVelocity
+from models.pretrained import Pretrained, PretrainedClassifier
 from models.regressor import FunctionMLP
 from models.unet import UNet
 
@@ -64,6 +65,8 @@ __all__ = [
     "PlaneGenerator",
     "PlaneTrunk",
     "PlaneVelocity",
+    "Pretrained",
+    "PretrainedClassifier",
     "ProjectionDiscriminator",
     "ResNet9",
     "ResidualConvNet",

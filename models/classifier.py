@@ -44,6 +44,19 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Ten
     return F.cross_entropy(both_logits(logits), target, label_smoothing=smoothing)
 
 
+def weighted_cross_entropy(
+    logits: Tensor, target: Tensor, weights: Tensor, smoothing: float = 0.0
+) -> Tensor:
+    """The mean of -w[target] log p[target], which several processes can compute apart.
+
+    Torch divides by the sum of the weights in the batch instead, which differs between processes.
+    """
+    losses = F.cross_entropy(
+        both_logits(logits), target, label_smoothing=smoothing, reduction="none"
+    )
+    return (weights[target] * losses).mean()
+
+
 def bce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     """Keras' `binary_crossentropy` after sigmoid: each output decides "this class or not"."""
     return F.binary_cross_entropy_with_logits(logits, wanted(target, logits, smoothing))
@@ -85,6 +98,8 @@ class Classifier(OneNetwork):
         network: From (input_shape, num_outputs) to the network.
         loss: `cross_entropy`, `bce` (each class against all others) or `mse` (of probabilities).
         label_smoothing: Fraction of the target that is spread over all classes in training.
+        class_weights: `balanced`: in training, the loss of an example counts in inverse proportion
+            to the number of examples of its class. For the loss `cross_entropy`.
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         **training: As for `OneNetwork`.
     """
@@ -98,6 +113,7 @@ class Classifier(OneNetwork):
         network: NetworkCallable = FeedForward,
         loss: ClassifierLossName = "cross_entropy",
         label_smoothing: Fraction = 0.0,
+        class_weights: Literal["balanced"] | None = None,
         initialization: Initialization = "torch",
         **training: Any,
     ) -> None:
@@ -113,7 +129,12 @@ class Classifier(OneNetwork):
                 "without classes, such as configs/own/gan.yaml, takes them"
             )
         self.loss, self.as_probabilities = CLASSIFIER_LOSSES[loss]
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.class_weights = label_smoothing, class_weights
+        if class_weights and loss != "cross_entropy":
+            raise UserError(
+                f"model.class_weights is for the loss cross_entropy, not {loss}: leave one out"
+            )
+        self._weights: Tensor | None = None  # (K,), of the classes in training
         self.input_shape, self.num_classes = tuple(input_shape), num_classes
         self.example_input_array = torch.zeros(2, *input_shape)
 
@@ -135,6 +156,18 @@ class Classifier(OneNetwork):
         """Inputs (B, ...) -> logits (B, C); in evaluation, of the averaged weights if any."""
         return self.active(inputs.to(self.dtype))
 
+    def on_fit_start(self) -> None:
+        """Weighs the classes of the data, if that is wanted."""
+        if self.class_weights:
+            counts = getattr(cast(Any, self.trainer).datamodule, "class_counts", None)
+            if counts is None:
+                raise UserError(
+                    "model.class_weights needs the number of examples of each class, and these "
+                    "data have no class_counts: leave it out"
+                )
+            present = counts.clamp(min=1).float()  # a class without examples has no loss either
+            self._weights = (counts.sum() / (len(counts) * present)).to(self.device)
+
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) -> the probability of each class (B, C), in float32."""
         return self.as_probabilities(self(inputs).float())
@@ -150,7 +183,10 @@ class Classifier(OneNetwork):
         if self.training:
             inputs, smoothing = self.augment(inputs, targets), self.label_smoothing
         logits = full_precision(self(inputs))
-        loss = self.loss(logits, targets, smoothing)
+        if self.training and self._weights is not None:
+            loss = weighted_cross_entropy(logits, targets, self._weights, smoothing)
+        else:
+            loss = self.loss(logits, targets, smoothing)
         probabilities = self.as_probabilities(logits.detach())
         return {"loss": loss, "targets": targets, "probabilities": probabilities}
 
@@ -186,6 +222,7 @@ class Classifier(OneNetwork):
         hits, examples = counts.diagonal(), counts.sum(dim=1)
         values = {
             f"{stage}/accuracy": hits.sum() / examples.sum(),
+            f"{stage}/balanced_accuracy": (hits / examples).nanmean(),
             f"{stage}/calibration_error": calibration.compute(),
         }
         shares = hits / examples  # nan: no example of the class

@@ -3,6 +3,7 @@
 import sys
 
 OPTIONAL = (
-    "gradio", "mlflow", "onnx", "onnxruntime", "onnxscript", "optuna", "safetensors", "wandb",
+    "gradio", "mlflow", "onnx", "onnxruntime", "onnxscript", "optuna", "safetensors", "timm",
+    "wandb",
 )  # fmt: skip
 sys.modules.update(dict.fromkeys(OPTIONAL))  # None: it cannot be imported

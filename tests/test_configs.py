@@ -30,8 +30,16 @@ def photos(tmp_path_factory):
     return write_classes(tmp_path_factory.mktemp("photos"))
 
 
+NAMES = [path.relative_to(ROOT / "configs").as_posix() for path in EXPERIMENTS]
+WITH_EXTRAS = {"own/finetune.yaml": pytest.mark.extras}
+
+
 @pytest.mark.parametrize(
-    "path", EXPERIMENTS, ids=lambda path: path.relative_to(ROOT / "configs").as_posix()
+    "path",
+    [
+        pytest.param(path, id=name, marks=WITH_EXTRAS.get(name, ()))
+        for path, name in zip(EXPERIMENTS, NAMES, strict=True)
+    ],
 )
 def test_every_config_trains_and_validates(path, in_root, tmp_path, photos):
     quick = ["--trainer.fast_dev_run=1", "--quality.samples=100"]

