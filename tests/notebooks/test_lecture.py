@@ -123,7 +123,7 @@ def test_it_runs_from_top_to_bottom(executed):
 def test_it_shows_what_its_text_says(executed):
     text = text_of(executed[1])
     assert float(re.findall(r"largest difference: (\S+)", text)[0]) < 1e-8
-    accuracies = [float(share) for share in re.findall(r"accuracy +([\d.]+) %", text)]
+    accuracies = [float(share) for share in re.findall(r"  accuracy +([\d.]+) %", text)]
     gates, iris, digits = accuracies[:4], accuracies[4], accuracies[5:]
     assert gates == [100, 100, 50, 100]
     assert iris >= 90
