@@ -146,6 +146,8 @@ class LadderCLI(LightningCLI):
         if command == "fit" and wanted == "last" and cluster.is_restarted_by_torchrun():
             wanted = checkpoints.newest(folder, resume=True)  # None at its first start
         if wanted is not None:
+            if not Path(wanted).exists() and (self.runs / wanted).is_dir():  # an experiment
+                wanted = self.runs / wanted
             self.checkpoint = checkpoints.resolve(wanted, folder, command == "fit")
             step = checkpoints.saved_step(self.checkpoint) or 0
             run = self._folder_of_checkpoint or self.checkpoint

@@ -14,6 +14,7 @@ from commands.sample import sample
 from results import Run
 from runtime import checkpoints
 from runtime.errors import UserError
+from tests.test_cli import parsed
 
 
 @pytest.fixture
@@ -50,6 +51,7 @@ def test_a_run_is_found_by_each_of_its_names(iris, tmp_path, monkeypatch):
         run = Run.find(text)
         assert (run.folder, run.name) == (folder, "irismlp")
         assert run.checkpoint.resolve() == last.resolve()
+    assert Path(parsed("test", "irismlp").config.test.ckpt_path).resolve() == last.resolve()
     with pytest.raises(UserError, match=r"^RUN iri: no such file or folder. Give a checkpoint"):
         Run.find("iri")
     with pytest.raises(UserError, match=r"^RUN best: no best.ckpt below runs"):
