@@ -75,7 +75,7 @@ class Run:
     def model(self) -> Any:
         """Loads the model with its weights, in eval mode, on the CPU.
 
-        Its attribute `frame` describes the training data; it is None if the checkpoint does not.
+        Its attribute `input_spec` describes the training data; None: the checkpoint does not.
         """
         from results import building
 
