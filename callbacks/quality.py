@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.judges import FoundJudge, check_judge, find_judge
+from callbacks.judges import PRETRAINED, FoundJudge, check_judge, find_judge, pretrained_judge
 from callbacks.progress import track
 from callbacks.results import datamodule_of, rank_zero_print, record
 from datamodules.base import Split
@@ -20,8 +20,8 @@ from datamodules.input_spec import class_names
 from figures.evaluation import plot_confusion
 from figures.pictures import figures_folder, mosaic, publish
 from metrics import SCORES, Score
-from metrics.functions import confusion, farthest
-from metrics.judge import JudgeNetwork
+from metrics.functions import confusion, farthest, nearest
+from metrics.judge import Judge
 from metrics.report import Report, compute_report
 from metrics.samples import KeptSamples, Samples
 from models.base import eval_mode
@@ -32,6 +32,8 @@ from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
 NUM_WORST, WORST_COLUMNS = 20, 10  # generated images farthest from real ones, and images per row
+NUM_NEAREST = 10  # generated images that are nearest to training images
+FEW_TRAINING_IMAGES = 1000  # a generator may learn fewer than this by heart
 MIN_JUDGE_ACCURACY = 0.9  # least accuracy of a judge on real images for reliable scores
 TITLES = {"val": "the validation split", "test": "the test images"}
 
@@ -46,8 +48,9 @@ class Quality(Callback):
     classes of these training images, so that a perfect model scores like real images.
 
     Args:
-        judge: A run folder or a checkpoint of configs/judge/own.yaml, or a judge of this project
-            (mnist, fashion, digits); None: the data set's judge, if it has one.
+        judge: `pretrained` for colour pictures: features of a network of ImageNet; a run folder or
+            a checkpoint of configs/judge/own.yaml; or a judge of this project (mnist, fashion,
+            digits); None: the data set's judge, if it has one.
         samples: Images to score in training; 0: none. Few samples make the Frechet distance larger.
         every_n_epochs: Epochs from one scoring to the next.
         min_steps: If an epoch has fewer steps than this, score only every few epochs.
@@ -92,13 +95,15 @@ class Quality(Callback):
         self._forget()
         data = datamodule_of(trainer)
         wanted = self.judge or (data.judge if data else None)
+        if stage == "fit" and data is not None and data.splits is not None:
+            _warn_of_copies(len(data.splits.train.targets))
         if data is None or wanted is None:
             rank_zero_info(
-                "Samples are not scored: the data has no judge. Train one (configs/judge/own.yaml) "
-                "and set --quality.judge to its run."
+                "Samples are not scored: the data has no judge. Set --quality.judge to pretrained, "
+                "or train one (configs/judge/own.yaml) and set it to its run."
             )
             return
-        judge = find_judge(wanted)
+        judge = pretrained_judge(data) if wanted == PRETRAINED else find_judge(wanted)
         check_judge(judge, data)
         self._judge = judge
 
@@ -134,9 +139,11 @@ class Quality(Callback):
             return
         assert self._real is not None
         held_out = self._real[1]
-        worst, nearest = farthest(generated, held_out, NUM_WORST)
-        pairs = generated.take(worst), held_out.take(nearest)
+        worst, beside = farthest(generated, held_out, NUM_WORST)
+        pairs = generated.take(worst), held_out.take(beside)
         publish(trainer, folder, f"worst_{stage}", partial(plot_worst, *pairs, names))
+        draw_nearest = partial(plot_nearest, generated, *self._real)
+        publish(trainer, folder, f"nearest_{stage}", draw_nearest)
         if generated.labels is None:
             return
         title, axes = "Generated images that show their class:", ("requested class", "seen class")
@@ -149,12 +156,14 @@ class Quality(Callback):
         assert self._real is not None
         judge, real = self._judge, self._real[1]
         text = f"Quality of generated images against {TITLES[stage]}, by the judge {judge.name}"
-        known = 1.0 if real.labels is None else (real.predicted == real.labels).double().mean()
-        if known >= MIN_JUDGE_ACCURACY:
+        if real.labels is None:
             return text
+        known = (real.predicted == real.labels).double().mean()
+        if known >= MIN_JUDGE_ACCURACY:
+            return f"{text}, which recognizes {known:.1%} of {len(real)} real images"
         return (
             f"The judge {judge.name} recognizes only {known:.1%} of {len(real)} real images, so "
-            f"its scores say little: train a better one.\n{text}"
+            f"{judge.network.if_weak}.\n{text}"
         )
 
     def _score(
@@ -171,10 +180,13 @@ class Quality(Callback):
         if self._real is None:
             whole = data.splits.test if stage == "test" else data.splits.val
             assert whole is not None
-            splits = train, data.subset(whole, count)
+            most = max(count, judge.most_fitted)  # The first `count` of these are `train`.
+            splits = data.subset(data.splits.train, most), data.subset(whole, count)
             labelled = not (data.num_classes is None and model.num_classes is None)
-            first, second = (_judge_real(trainer, model, judge, x, labelled) for x in splits)
-            self._real = first, second
+            known = _judge_real(trainer, model, judge, splits[0], labelled)
+            judge.fit(known)
+            held_out = _judge_real(trainer, model, judge, splits[1], labelled)
+            self._real = known.take(slice(count)), held_out
         scores = self.chosen(model, trainer.state.fn)  # type: ignore[arg-type]  # while it runs
         keeps = trainer.state.fn != TrainerFn.FITTING or any(s.needs_images for s in scores)
         kept = KeptSamples(judge.num_classes, model.num_classes is not None, keeps)
@@ -194,8 +206,17 @@ class Quality(Callback):
         return report, generated
 
 
+def _warn_of_copies(num_training: int) -> None:
+    if num_training < FEW_TRAINING_IMAGES:
+        rank_zero_info(
+            f"{num_training} training images are few, so a generator may learn to copy them. With "
+            "a judge, `test RUN` shows that: the score memorization comes near 0, and "
+            "figures/nearest_test.png has the copies. So does `sample RUN --neighbors 10`."
+        )
+
+
 def _judge_real(
-    trainer: Trainer, model: Any, judge: JudgeNetwork, split: Split, labelled: bool
+    trainer: Trainer, model: Any, judge: Judge, split: Split, labelled: bool
 ) -> Samples:
     kept = KeptSamples(judge.num_classes, labelled).to(model.device)
     blocks = torch.arange(len(split.targets)).split(LatentBatches.BLOCK)
@@ -222,29 +243,42 @@ def _generate(trainer: Trainer, model: Any, count: int, classes: Tensor) -> Iter
             yield to_pixels(model(latents, labels)), labels, numbers
 
 
-def plot_worst(worst: Samples, nearest: Samples, names: Sequence[str]) -> Figure:
+def plot_nearest(generated: Samples, train: Samples, held_out: Samples) -> Figure:
+    """Plots the generated images that are nearest to training images, above both nearest real ones.
+
+    Titles have the distances of the judge's features. A copy is far nearer to its training image.
+    """
+    shown = generated.take(nearest(generated, train)[0].argsort()[:NUM_NEAREST])
+    rows, titles = [shown.pictures()], ["generated"] * len(shown)
+    for name, known in {"training": train, "held out": held_out}.items():
+        distances, indices = nearest(shown, known)
+        rows.append(known.take(indices).pictures())
+        titles += [f"{name} {distance:.2f}" for distance in distances.tolist()]
+    heading = "Generated images, above the nearest training and the nearest held-out images"
+    return mosaic(torch.cat(rows), titles, len(shown), heading, letters=11)
+
+
+def plot_worst(worst: Samples, real: Samples, names: Sequence[str]) -> Figure:
     """Plots generated images, each above the real one that is nearest to it.
 
     Titles name the requested class and the class that the judge predicts.
 
     Args:
         worst: Generated samples, the worst first, with images.
-        nearest: As many real samples with images.
+        real: The real samples nearest to them, with images.
         names: Names of the classes.
     """
-    assert worst.images is not None
-    assert nearest.images is not None
     seen = [names[k] for k in worst.predicted.tolist()]
     titles = [f"seen as {name}" for name in seen]
     if worst.labels is not None:
         asked = [names[k] for k in worst.labels.tolist()]
         titles = [a if a == s else f"{a}, seen as {s}" for a, s in zip(asked, seen, strict=True)]
-    classes = nearest.predicted if nearest.labels is None else nearest.labels
+    classes = real.predicted if real.labels is None else real.labels
     below = [f"real {names[k]}" for k in classes.tolist()]
     rows, texts = [], []
     for start in range(0, len(worst), WORST_COLUMNS):
         part = slice(start, start + WORST_COLUMNS)
-        rows += [worst.images[part].cpu() / 255, nearest.images[part].cpu() / 255]
+        rows += [worst.take(part).pictures(), real.take(part).pictures()]
         texts += titles[part] + below[part]
     heading = f"The {len(worst)} images farthest from real ones, above the nearest real ones"
     return mosaic(torch.cat(rows), texts, WORST_COLUMNS, heading, letters=11)

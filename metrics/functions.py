@@ -21,29 +21,42 @@ CHUNK = 512  # rows of distances held at once: 40 MB against 10,000 samples
 NEIGHBOURS = 3  # of precision and recall, as Kynkaanniemi et al. 2019
 DENSITY_NEIGHBOURS = 5  # of density and coverage, as Naeem et al. 2020
 KERNEL_GROUPS = 10  # for the standard error of the kernel distance
+GAUSSIAN_FEATURES = 64  # most of Frechet distances; covariances of more need thousands of images
 
 # Frechet distance: Heusel et al. 2017; by class: Miyato and Koyama 2018, "intra FID".
 
 
 def frechet(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the Frechet distance between Gaussians that are fitted to both sets."""
-    return frechet_distance(*fit_gaussian(samples.features), *fit_gaussian(test.features))
+    first, second = project(train, samples, test)
+    return frechet_distance(*fit_gaussian(first), *fit_gaussian(second))
 
 
 def frechet_by_class(samples: Samples, train: Samples, test: Samples) -> list[float]:
     """Computes the distance of each class from the images with its label."""
     assert samples.labels is not None
     assert test.labels is not None
-    fits = [
-        [fit_gaussian(x.features[x.labels == k]) for k in range(x.num_classes)]
-        for x in (samples, test)
-    ]
+    pairs = zip(project(train, samples, test), (samples.labels, test.labels), strict=True)
+    fits = [[fit_gaussian(x[y == k]) for k in range(samples.num_classes)] for x, y in pairs]
     return [frechet_distance(*first, *second) for first, second in zip(*fits, strict=True)]
 
 
 def intra_frechet(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the mean of the classes' distances."""
     return fmean(frechet_by_class(samples, train, test))
+
+
+def project(train: Samples, *sets: Samples) -> list[Tensor]:
+    """Returns features (N, 64) of each set along the principal components of training images.
+
+    Judges of at most 64 features are compared in all of them.
+    """
+    if train.features.shape[1] <= GAUSSIAN_FEATURES:
+        return [x.features for x in sets]
+    known = train.features.double()
+    known = known - known.mean(dim=0)
+    components = torch.linalg.eigh(known.T @ known).eigenvectors[:, -GAUSSIAN_FEATURES:]
+    return [x.features.double() @ components for x in sets]
 
 
 def fit_gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,27 +191,42 @@ def memorization(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the mean distance to the nearest training image over that to the nearest test image.
 
     About 1 if nothing is memorized, near 0 for copies of these training images. (The test of Meehan
-    et al. 2020 also compares such distances.) Both references have equal numbers, because the
-    nearest of more images is closer. For training images as samples, each skips itself and, to
-    match, one test image.
+    et al. 2020 also compares such distances.) The nearest of more images is closer: if the numbers
+    of references differ, the ratio is divided by that of training images. As samples, each of these
+    skips itself and, to match, one test image.
     """
-    size, own = min(len(train), len(test)), samples is train
+    ratio = _nearest_ratio(samples, train, test)
+    if len(train) != len(test):
+        ratio /= _nearest_ratio(train, train, test)
+    return ratio.item()
+
+
+def _nearest_ratio(samples: Samples, train: Samples, test: Samples) -> Tensor:
+    own = samples is train
     rows = samples.features[: len(test)] if own else samples.features
-    to_train, to_test = (_mean_nearest(rows, x.features[:size], own) for x in (train, test))
+    to_train, to_test = (_mean_nearest(rows, x.features, own) for x in (train, test))
     return to_train / to_test
 
 
-def _mean_nearest(samples: Tensor, references: Tensor, leave_one_out: bool) -> float:
+def _mean_nearest(samples: Tensor, references: Tensor, leave_one_out: bool) -> Tensor:
     """Computes the mean distance to the nearest reference, perhaps without that of its number."""
     if len(samples) == 0 or len(references) <= int(leave_one_out):
-        return math.nan
-    nearest = []
+        return samples.new_tensor(math.nan, dtype=torch.float64)
+    found = []
     for place, rows in enumerate(_chunks(samples.double())):
         distances = torch.cdist(rows, references.double())
         if leave_one_out:
             distances.diagonal(place * CHUNK).fill_(torch.inf)
-        nearest.append(distances.amin(dim=1))
-    return _mean(torch.cat(nearest))
+        found.append(distances.amin(dim=1))
+    return torch.cat(found).mean()
+
+
+def nearest(samples: Samples, references: Samples) -> tuple[Tensor, Tensor]:
+    """Finds the distance (N,) of each sample to the nearest reference, and its index (N,)."""
+    known = references.features.double()
+    parts = [torch.cdist(rows, known).min(dim=1) for rows in _chunks(samples.features.double())]
+    distances, indices = (torch.cat(found) for found in zip(*parts, strict=True))
+    return distances, indices
 
 
 def farthest(samples: Samples, references: Samples, count: int) -> tuple[Tensor, Tensor]:
@@ -207,11 +235,9 @@ def farthest(samples: Samples, references: Samples, count: int) -> tuple[Tensor,
     Returns:
         Their places (count,), the farthest first, and those of the references nearest to them.
     """
-    known = references.features.double()
-    parts = [torch.cdist(rows, known).min(dim=1) for rows in _chunks(samples.features.double())]
-    distances, nearest = (torch.cat(found) for found in zip(*parts, strict=True))
+    distances, indices = nearest(samples, references)
     places = distances.topk(min(count, len(samples))).indices
-    return places, nearest[places]
+    return places, indices[places]
 
 
 # Scores of the classes that the judge predicts.

@@ -1,8 +1,9 @@
-"""The judge: a small frozen classifier whose features and classes the quality scores compare.
+"""The judge: a frozen classifier whose features and classes the quality scores compare.
 
 Inception, the usual choice, was trained on photographs and distinguishes digits poorly. So
-`configs/judge/` trains a judge for each data set, and `metrics/weights/` holds its weights as plain
-arrays. A judge scores samples; it never gives a generator a gradient.
+`configs/judge/` trains a small judge for each data set, and `metrics/weights/` holds its weights as
+plain arrays. `metrics/probe.py` has the judge of colour pictures. A judge scores samples; it never
+gives a generator a gradient.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
+from metrics.samples import Samples
 from runtime.files import read_json, write, write_json
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -23,7 +25,43 @@ MNIST_SHAPE = (1, 28, 28)  # image shape of the weight files that do not store o
 PREFIXES = ("ema.network.", "network.")  # of a classifier's weights; the averaged ones count
 
 
-class JudgeNetwork(nn.Module):
+class Judge(nn.Module):
+    """A frozen network with the D features that are compared, and a linear layer to the K classes.
+
+    A subclass sets `trunk`, from images (B, C, H, W) in [0, 1] to features (B, D), and `classes`.
+    """
+
+    image_shape: tuple[int, ...]  # (C, H, W) of the images that it scores
+    num_classes: int
+    trunk: nn.Module
+    classes: nn.Linear
+    most_fitted: int = 0  # training images from which `fit` learns
+    if_weak: str = "its scores say little: train a better one"  # if it sees many wrong classes
+
+    def fit(self, train: Samples) -> None:
+        """Learns the classes of training images, before anything is scored."""
+
+    def check(self, image_shape: Sequence[int]) -> None:
+        """Raises a ValueError unless the judge scores images of this shape (C, H, W)."""
+        if tuple(image_shape) != self.image_shape:
+            raise ValueError(
+                f"the judge scores images of shape {self.image_shape} and cannot score images of "
+                f"shape {tuple(image_shape)}: train a judge for them, see configs/judge"
+            )
+
+    @torch.no_grad()
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes features (B, D) and predicted classes (B,) of images uint8 (B, C, H, W).
+
+        Always in float32, so that scores of runs in different precisions compare.
+        """
+        self.check(images.shape[1:])
+        with torch.autocast(images.device.type, enabled=False):
+            features = self.trunk(images.float() / 255)
+            return features, self.classes(features).argmax(dim=1)
+
+
+class JudgeNetwork(Judge):
     """Five convolutions, the D features that are compared, and a linear layer to the K classes.
 
     `image_shape` is (C, H, W) of its training images, `width` the first convolution's channels.
@@ -55,32 +93,14 @@ class JudgeNetwork(nn.Module):
         """Computes logits (B, K) of images (B, C, H, W) in [0, 1]."""
         return self.classes(self.trunk(images))
 
-    def check(self, image_shape: Sequence[int]) -> None:
-        """Raises a ValueError unless the judge scores images of this shape (C, H, W)."""
-        if tuple(image_shape) != self.image_shape:
-            raise ValueError(
-                f"the judge scores images of shape {self.image_shape} and cannot score images of "
-                f"shape {tuple(image_shape)}: train a judge for them, see configs/judge"
-            )
-
-    @torch.no_grad()
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes features (B, D) and predicted classes (B,) of images uint8 (B, C, H, W).
-
-        Always in float32, so that scores of runs in different precisions compare.
-        """
-        self.check(images.shape[1:])
-        with torch.autocast(images.device.type, enabled=False):
-            features = self.trunk(images.float() / 255)
-            return features, self.classes(features).argmax(dim=1)
-
 
 def load_judge(name: str) -> JudgeNetwork:
     """Loads a judge with its trained weights, frozen and in eval mode."""
     if name not in recipes():
         known = ", ".join(recipes())
         raise ValueError(
-            f"there is no judge {name!r}: use one of {known}, or a run of configs/judge/own.yaml"
+            f"there is no judge {name!r}: use pretrained, one of {known}, or a run of "
+            "configs/judge/own.yaml"
         )
     with np.load(WEIGHTS / f"{name}.npz", allow_pickle=False) as arrays:
         weights = {key: torch.from_numpy(arrays[key]) for key in arrays.files}

@@ -9,11 +9,13 @@ from metrics.samples import Samples
 from metrics.scores import Score
 
 Counts = dict[str, int]  # numbers of samples: generated, train, test
+NORMAL_95 = 1.959964  # deviations of a normal distribution that hold 95 % of it
 FEW = 500  # with fewer real images than this, scores are uncertain
 MARKS = {"higher": " ↑", "lower": " ↓", None: ""}
 EXPLANATION = (
     "↑ higher is better, ↓ lower is better. Real images: the score of real images in place of "
-    "generated ones,\nwhich a perfect generator reaches."
+    "generated ones,\nwhich a perfect generator reaches. 95 %: confidence interval, from the "
+    "number of images."
 )
 
 
@@ -27,6 +29,7 @@ class Report:
     scores: dict[str, float] = field(default_factory=dict)
     floor: dict[str, float] = field(default_factory=dict)  # of real images, if they have a score
     counts: dict[str, Counts] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # 95 %, of fractions
     class_scores: dict[str, list[float]] = field(default_factory=dict)
     class_floor: dict[str, list[float]] = field(default_factory=dict)
     class_counts: list[Counts] = field(default_factory=list)
@@ -54,22 +57,36 @@ class Report:
 
     def summary(self, scores: Sequence[Score]) -> str:
         """Formats a line for each score; then each number of images once."""
-        lines = [f"{'score':<18}{'generated':>13}{'real images':>13}"]
+        lines = [f"{'score':<18}{'generated':>13}{'real images':>13}{'95 %':>17}"]
         groups: dict[str, list[str]] = {}
         for score in scores:
             cells = _cells(self.scores[score.name], self.floor.get(score.name))
-            lines.append(f"{score.name + MARKS[score.better]:<18}{cells}  {score.note}".rstrip())
+            limits = self.intervals.get(score.name)
+            interval = "{:.3f} to {:.3f}".format(*limits) if limits else ""
+            name = score.name + MARKS[score.better]
+            lines.append(f"{name:<18}{cells}{interval:>17}  {score.note}".rstrip())
             counts = "{generated:,} generated, {train:,} training and {test:,} held-out images"
             groups.setdefault(counts.format(**self.counts[score.name]), []).append(score.name)
         (most, _), *others = sorted(groups.items(), key=lambda item: -len(item[1]))
         lines += [f"Of {most}."] + [f"{', '.join(found)}: {text}." for text, found in others]
-        if any(found["test"] < FEW for found in self.counts.values()):
+        if max(found["test"] for found in self.counts.values()) < FEW:
             lines.append(f"Uncertain, because fewer than {FEW} images are held out.")
         return "\n".join(lines)
 
 
 def _cells(*values: float | None) -> str:
     return "".join(f"{'-' if value is None else format(value, '.4g'):>13}" for value in values)
+
+
+def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a fraction of `count` images (Wilson 1927).
+
+    The images of the other set are taken as fixed. Unlike a bootstrap interval, it has a width also
+    at 0 and 1.
+    """
+    z = NORMAL_95**2 / count
+    centre, width = fraction + z / 2, math.sqrt(z * (fraction * (1 - fraction) + z / 4))
+    return (centre - width) / (1 + z), (centre + width) / (1 + z)
 
 
 def compute_report(
@@ -80,9 +97,16 @@ def compute_report(
     for score in scores:
         sets = {"generated": generated, "train": train, "test": test}
         sets = {name: samples.take(slice(score.most)) for name, samples in sets.items()}
+        if score.equal:
+            size = min(map(len, sets.values()))
+            sets = {name: samples.take(slice(size)) for name, samples in sets.items()}
         drawn, *real = sets.values()
         report.scores[score.name] = score.compute(drawn, *real)
         report.counts[score.name] = {name: len(samples) for name, samples in sets.items()}
+        value = report.scores[score.name]
+        if score.fraction_of and not math.isnan(value):
+            interval = wilson_interval(value, len(sets[score.fraction_of]))
+            report.intervals[score.name] = interval
         if score.floor:
             report.floor[score.name] = score.compute(sets[score.floor], *real)
         if score.class_name and generated.labels is not None:

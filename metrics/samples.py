@@ -33,6 +33,11 @@ class Samples:
         labels, images = (x if x is None else x[rows] for x in (self.labels, self.images))
         return Samples(self.features[rows], self.predicted[rows], self.num_classes, labels, images)
 
+    def pictures(self) -> Tensor:
+        """Returns the images (N, C, H, W) in [0, 1] on the CPU, for figures."""
+        assert self.images is not None, "images are missing"
+        return self.images.cpu() / 255
+
     def pairs(self) -> tuple[Tensor, Tensor]:
         """Returns the images and their labels."""
         assert self.images is not None, "images are missing"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Direction = Literal["higher", "lower"]
 Floor = Literal["train", "test"]
+Counted = Literal["generated", "test"]
 FINAL = ("validate", "test")
 ALWAYS = ("fit", *FINAL)
 NEIGHBOUR_SAMPLES, KERNEL_SAMPLES = 5000, 10_000  # their costs grow with the square
@@ -44,6 +45,9 @@ class Score:
         needs_labels: Only a conditional generator has this score.
         needs_images: `Samples.images` are there.
         most: Compare only this number of samples of each set, the first ones; None: all.
+        equal: Compare equally many samples of all sets, those of the smallest.
+        fraction_of: The score is a fraction of the images of this set; its table shows the interval
+            that their number leaves uncertain.
         class_name: The name of the scores by class, if there are any.
     """
 
@@ -58,12 +62,15 @@ class Score:
         needs_labels: bool = False,
         needs_images: bool = False,
         most: int | None = None,
+        equal: bool = False,
+        fraction_of: Counted | None = None,
         class_name: str | None = None,
     ) -> None:
         self.name, self.better, self.floor, self.stages = name, better, floor, stages
         self.title, self.note = title or name.replace("_", " "), note or title
         self.needs_labels, self.needs_images = needs_labels, needs_images
-        self.most, self.class_name = most, class_name
+        self.most, self.equal, self.fraction_of = most, equal, fraction_of
+        self.class_name = class_name
 
     def compute(self, samples: "Samples", train: "Samples", test: "Samples") -> float:
         """Computes the score of samples; NaN if there are too few.
@@ -89,7 +96,8 @@ SCORES: tuple[Score, ...] = (
     ),
     Score(
         "label_accuracy", "higher", note="fraction of images that show their class",
-        floor="test", stages=ALWAYS, needs_labels=True, class_name="accuracy",
+        floor="test", stages=ALWAYS, needs_labels=True, fraction_of="generated",
+        class_name="accuracy",
     ),
     Score(
         "kid", "lower", "kernel distance",
@@ -98,14 +106,14 @@ SCORES: tuple[Score, ...] = (
     Score("kid_error", note="standard error of kid", most=KERNEL_SAMPLES),
     Score(
         "precision", "higher", note="fraction of generated images near real ones",
-        most=NEIGHBOUR_SAMPLES,
+        most=NEIGHBOUR_SAMPLES, equal=True, fraction_of="generated",
     ),
     Score(
         "recall", "higher", note="fraction of real images near generated ones",
-        most=NEIGHBOUR_SAMPLES,
+        most=NEIGHBOUR_SAMPLES, equal=True, fraction_of="test",
     ),
-    Score("density", "higher", most=NEIGHBOUR_SAMPLES),
-    Score("coverage", "higher", most=NEIGHBOUR_SAMPLES),
+    Score("density", "higher", most=NEIGHBOUR_SAMPLES, equal=True),
+    Score("coverage", "higher", most=NEIGHBOUR_SAMPLES, equal=True, fraction_of="test"),
     Score("modes", "higher", note="classes that appear", stages=ALWAYS),
     Score("modes_kl", "lower", note="imbalance of the classes, in nats"),
     Score(
@@ -114,7 +122,7 @@ SCORES: tuple[Score, ...] = (
     ),
     Score(
         "gan_train", "higher", note="accuracy of a classifier trained on generated images",
-        stages=("test",), needs_labels=True, needs_images=True,
+        stages=("test",), needs_labels=True, needs_images=True, fraction_of="test",
     ),
 )  # fmt: skip
 

@@ -78,6 +78,13 @@ class Pretrained(nn.Module):
         outputs: Tensor = self.body((images - self.mean) / self.std)  # one channel becomes three
         return outputs
 
+    def cut_last_layer(self) -> int:
+        """Removes the last layer, so that outputs are pooled features (B, F); returns F."""
+        layer = self.body.get_submodule(self.last)
+        assert isinstance(layer, nn.Linear)
+        self.body.set_submodule(self.last, nn.Identity())
+        return layer.in_features
+
     def load(self) -> None:
         """Loads the weights of all layers but the last one.
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import cli
-from callbacks.judges import FoundJudge, check_judge, find_judge
+from callbacks.judges import FoundJudge, check_judge, find_judge, pretrained_judge
 from callbacks.quality import Quality
 from datamodules import Images, Splits
 from metrics.judge import JudgeNetwork, recipes, sha256
@@ -74,7 +74,7 @@ def test_what_is_no_judge_is_refused_with_the_remedy(run, tmp_path):
     for name, weights in others.items():
         torch.save(checkpoint | {"state_dict": weights}, tmp_path / f"{name}.ckpt")
     for name, problem in {
-        "nowhere": "no judge .*nowhere': use one of digits, .*or a run of configs/judge/own.yaml",
+        "nowhere": "no judge .*nowhere': use pretrained, one of .*or a run of configs/judge/own",
         "empty": "no checkpoint that can be read below .*empty: train one with .*judge/own.yaml",
         "text.ckpt": "no checkpoint that can be read in .*text.ckpt: train one",
         "none.ckpt": "none.ckpt is not of a JudgeNetwork: train one",
@@ -123,6 +123,27 @@ def test_a_gan_of_own_data_is_scored_by_the_run_of_its_judge(run, tmp_path):
     assert found["judge"] == find_judge(str(run)).as_dict()
     assert {"frechet", "label_accuracy", "precision", "recall"} <= found["floor"].keys()
     assert found["counts"]["frechet"] == {"generated": 64, "train": 64, "test": 32}
+
+
+def test_a_pretrained_judge_says_what_is_missing():
+    with pytest.raises(UserError, match=r'pretrained needs timm.*pip install -e "\.\[pretrained'):
+        pretrained_judge(Pictures())
+    with pytest.raises(UserError, match=r"one or three channels, and the data have shape \(2, 8"):
+        pretrained_judge(Pictures((2, 8, 8)))
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 20, 16)])
+def test_a_pretrained_judge_scores_images_of_any_shape(shape):
+    torch.manual_seed(3)
+    data, before = Pictures(shape), torch.get_rng_state()
+    judge = pretrained_judge(data)
+    assert torch.equal(torch.get_rng_state(), before)  # the training draws as without a judge
+    assert judge.name == "pretrained (timm/tf_efficientnet_lite0)"
+    assert judge.sha256.startswith("5793")
+    check_judge(judge, data)
+    data.setup()
+    assert judge.network.judge(data.splits.train.inputs)[0].shape == (16, 1280)
 
 
 class Tiny(Pictures):

@@ -10,10 +10,11 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks.judges import FoundJudge
-from callbacks.quality import Quality, plot_worst
+from callbacks.quality import Quality, plot_nearest, plot_worst
 from datamodules.base import InMemoryDataModule, Splits
 from metrics import SCORES
 from metrics.judge import JudgeNetwork, recipes
+from metrics.probe import ProbedJudge
 from metrics.samples import Samples
 from models import ConditionalGAN
 from models.generative import to_pixels
@@ -88,7 +89,7 @@ def test_test_prints_the_table_and_writes_it(tmp_path, capsys, monkeypatch):
     counts = found["class_counts"]  # a perfect generator has these labels
     assert [c["generated"] for c in counts] == [c["train"] for c in counts]
     figures = {path.name for path in (tmp_path / "run" / "figures").glob("*.png")}
-    assert figures == {"asked_test.png", "worst_test.png"}
+    assert figures == {"asked_test.png", "nearest_test.png", "worst_test.png"}
 
 
 def test_real_images_in_place_of_generated_ones_score_as_real_images(tmp_path, monkeypatch):
@@ -155,6 +156,63 @@ def test_a_judge_that_does_not_know_the_real_images_is_named_first(tmp_path, cap
     lines = capsys.readouterr().out.strip().splitlines()
     assert re.match(r"The judge mine recognizes only \d+\.\d% of 100 real images", lines[0])
     assert lines[1].startswith("Quality of generated images")
+
+
+@pytest.fixture
+def probed(monkeypatch):
+    """Counts of images to which a judge was fitted, of which levels of 7 x 7 parts are features."""
+    fitted: list[int] = []
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(7), torch.nn.Flatten())
+    judge = ProbedJudge(network, (1, 28, 28), 49, 10)
+    fit = judge.fit
+    monkeypatch.setattr(judge, "fit", lambda train: (fitted.append(len(train)), fit(train)))
+    found = FoundJudge(judge, "pretrained (x)", "abc")
+    monkeypatch.setattr("callbacks.quality.pretrained_judge", lambda data: found)
+    return fitted
+
+
+def test_a_probe_learns_the_classes_of_training_images_once(probed, tmp_path, capsys):
+    """It learns from all 1,317 training images, though only 300 are compared."""
+    quality = Quality("pretrained", samples=64, min_steps=1)
+    run = trainer(tmp_path, quality, max_epochs=2, limit_train_batches=1)
+    run.fit(small(ConditionalGAN), datamodule=digits())
+    assert probed == [1317]
+    assert run.callback_metrics["floor/label_accuracy"] > 0.8
+    run = trainer(tmp_path, Quality("pretrained", final_samples=300, gan_train=False))
+    run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
+    assert probed == [1317, 1317]
+    found = scored(tmp_path)
+    assert found["judge"] == {"name": "pretrained (x)", "sha256": "abc"}
+    assert found["counts"]["frechet"] == {"generated": 300, "train": 300, "test": 300}
+    assert found["floor"]["label_accuracy"] > 0.8
+    assert found["scores"]["frechet"] > 3 * found["floor"]["frechet"]
+    assert "x) recognizes only 8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("count", "said"), [(999, 1), (1000, 0)])
+def test_few_training_images_may_be_copied_which_is_said_once(count, said, tmp_path, caplog):
+    data = digits()
+    data.splits = data.splits._replace(train=data.splits.train.take(torch.arange(count)))
+    for stage in ("fit", "test"):
+        quality = Quality(samples=0, final_samples=0)
+        run = trainer(tmp_path / stage, quality, limit_train_batches=1, limit_test_batches=1)
+        getattr(run, stage)(small(), datamodule=data)
+    texts = [record.getMessage() for record in caplog.records]
+    assert sum("training images are few, so a generator may" in text for text in texts) == said
+
+
+def test_copies_stand_above_the_training_image_and_the_held_out_one_that_are_nearest():
+    def of(levels: list[float]) -> Samples:
+        features, zeros = torch.tensor(levels)[:, None], torch.zeros(len(levels), dtype=torch.int64)
+        images = features.byte()[:, :, None, None].expand(-1, 1, 2, 2)
+        return Samples(features, zeros, 1, None, images)
+
+    figure = plot_nearest(of([30, 10, 50]), of([20, 51, 30]), of([12, 70]))
+    titles = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert titles == ["generated"] * 3 + [
+        *("training 0.00", "training 1.00", "training 10.00"),
+        *("held out 18.00", "held out 20.00", "held out 2.00"),
+    ]
 
 
 def test_no_judge_is_said_once_and_nothing_is_scored(tmp_path, caplog):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from torch import Tensor
 
 from metrics import SCORES, direction, functions, title
@@ -108,6 +109,21 @@ def test_a_diverged_network_is_no_crash():
     assert math.isnan(frechet_distance(*broken, *fit_gaussian(cloud(9))))
 
 
+def test_frechet_of_many_features_is_that_of_the_training_images_64_principal_components():
+    scale = torch.linspace(0.1, 3, 80).double()
+    first, train, second = (cloud(n, k, 80) * scale for k, n in enumerate((200, 300, 150)))
+    labels = torch.arange(200) % 2
+    pair = of(first, labels), of(second, labels[:150])
+    components = PCA(64).fit(train).components_
+    reduced = [of(x.features @ torch.from_numpy(components.T), x.labels) for x in pair]
+    for name in ("frechet", "intra_frechet"):
+        score = getattr(functions, name)
+        for x in (*pair, *reduced):
+            x.num_classes = 2
+        expected = score(reduced[0], NONE, reduced[1])
+        assert score(pair[0], of(train), pair[1]) == pytest.approx(expected, rel=1e-9)
+
+
 def naive_kernel(x: Tensor, y: Tensor) -> float:
     """Binkowski et al. 2018, eq. 4, term by term."""
 
@@ -199,21 +215,30 @@ def test_memorization_of_copies_of_shifts_and_of_training_images():
     train, test = of(line + 0.1), of(line - 0.4)
     assert functions.memorization(of(line), train, test) == pytest.approx(0.25, rel=1e-6)
     assert functions.memorization(of(line + 0.1), train, test) == pytest.approx(0, abs=1e-6)
-    more = of(torch.cat([line + 0.25, line[:1]]))  # the last is cut off
+    right, train = of(line + 0.25), of(line)
     expected = 1 / ((9 * 0.75 + 1.25) / 10)
-    train = of(line)
-    assert functions.memorization(train, train, more) == pytest.approx(expected, rel=1e-6)
+    assert functions.memorization(train, train, right) == pytest.approx(expected, rel=1e-6)
+    more = of(torch.cat([line, line + 20]))  # divides by the ratio of training images
+    of_train = 1 / ((9 * 0.35 + 1.65) / 10)
+    found = functions.memorization(of(line + 0.4), of(line + 0.65), more)
+    assert found == pytest.approx(0.25 / 0.4 / of_train, rel=1e-6)
     for few in (NONE, of(cloud(1))):
         assert math.isnan(functions.memorization(few, few, of(cloud(3))))
 
 
 def test_memorization_of_fresh_samples_is_1_for_unequal_references():
-    """Of ten times as many references the nearest would be at 10^(-1/4) = 0.56 the distance."""
+    """Of ten times as many references the nearest is at 10^(-1/4) = 0.56 the distance.
+
+    Copies of any of these are found.
+    """
     ratios = [
         functions.memorization(*(of(cloud(n, 3 * i + j)) for j, n in enumerate((500, 1000, 100))))
         for i in range(10)
     ]
     assert sum(ratios) / 10 == pytest.approx(1, abs=0.05)
+    train, test = of(cloud(1000)), of(cloud(100, 1))
+    assert functions.memorization(train.take(slice(-50, None)), train, test) < 1e-6
+    assert functions.memorization(train, train, test) == 1
 
 
 @chunks

@@ -83,7 +83,9 @@ def test_images_of_another_shape_are_refused_in_one_line():
 
 
 def test_a_name_without_weights_is_refused():
-    with pytest.raises(ValueError, match="no judge 'yours': use one of digits, fashion, mnist"):
+    with pytest.raises(
+        ValueError, match="no judge 'yours': use pretrained, one of digits, fashion"
+    ):
         load_judge("yours")
 
 

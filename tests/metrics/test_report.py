@@ -6,7 +6,7 @@ import math
 import pytest
 
 from metrics import Score, functions
-from metrics.report import compute_report
+from metrics.report import compute_report, wilson_interval
 from metrics.samples import Samples
 from runtime.files import write_json
 from tests.metrics.samples import CLASSES, LIGHT, draw, sets
@@ -23,10 +23,13 @@ def test_real_images_are_scored_in_place_of_generated_ones(report):
     generated, train, test = sets()
     for score in LIGHT:
         function = getattr(functions, score.name)
-        real = test if score.name == "label_accuracy" else train
-        assert report.scores[score.name] == function(generated, train, test)
-        assert report.floor[score.name] == function(real, train, test)
-        counts = {"generated": 300, "train": 400, "test": 350}
+        one, two, three = generated, train, test
+        if score.name in ("precision", "recall", "density", "coverage"):  # of equally many
+            one, two, three = (x.take(slice(300)) for x in (generated, train, test))
+        real = three if score.name == "label_accuracy" else two
+        assert report.scores[score.name] == function(one, two, three)
+        assert report.floor[score.name] == function(real, two, three)
+        counts = {"generated": len(one), "train": len(two), "test": len(three)}
         assert report.counts[score.name] == counts
     by_class = functions.accuracy_by_class(generated, train, test)
     assert report.class_scores["accuracy"] == by_class
@@ -35,6 +38,16 @@ def test_real_images_are_scored_in_place_of_generated_ones(report):
     for name, samples in {"generated": generated, "train": train, "test": test}.items():
         found = [counts[name] for counts in report.class_counts]
         assert found == samples.pairs()[1].bincount().tolist()
+
+
+def test_fractions_have_the_interval_of_wilson(report):
+    """Of 8 of 10: Brown, Cai and DasGupta 2001, section 2."""
+    assert wilson_interval(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson_interval(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert {*report.intervals} == {"label_accuracy", "precision", "recall", "coverage"}
+    assert report.intervals["recall"] == wilson_interval(report.scores["recall"], 300)
+    low, high = report.intervals["label_accuracy"]
+    assert f"{low:.3f} to {high:.3f}" in report.table(LIGHT, NAMES)
 
 
 def test_a_score_may_compare_the_first_samples_only():
@@ -62,12 +75,14 @@ def test_without_a_floor_the_classes_have_none_either():
 
 def test_the_table_shows_each_score_and_class(report):
     lines = report.table(LIGHT, NAMES).splitlines()
-    assert lines[0].split() == ["score", "generated", "real", "images"]
+    assert lines[0].split() == ["score", "generated", "real", "images", "95", "%"]
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
     for score in LIGHT:
         shown = [f"{x:.4g}" for x in (report.scores[score.name], report.floor[score.name])]
         arrow = {"higher": ["↑"], "lower": ["↓"], None: []}[score.better]
-        assert rows[score.name] == [*arrow, *shown, *score.note.split()]
+        limits = report.intervals.get(score.name)
+        interval = "{:.3f} to {:.3f}".format(*limits).split() if limits else []
+        assert rows[score.name] == [*arrow, *shown, *interval, *score.note.split()]
     assert "Of 300 generated, 400 training and 350 held-out images." in lines
     by_class = (
         values[2] for x in (report.class_scores, report.class_floor) for values in x.values()
