@@ -21,14 +21,15 @@ CHUNK = 512  # rows of distances held at once: 40 MB against 10,000 samples
 NEIGHBOURS = 3  # of precision and recall, as Kynkaanniemi et al. 2019
 DENSITY_NEIGHBOURS = 5  # of density and coverage, as Naeem et al. 2020
 KERNEL_GROUPS = 10  # for the standard error of the kernel distance
-GAUSSIAN_FEATURES = 64  # most of Frechet distances; covariances of more need thousands of images
+# Most features of Frechet distances, and held-out images that each needs for a useful covariance
+GAUSSIAN_FEATURES, IMAGES_PER_FEATURE = 64, 3
 
 # Frechet distance: Heusel et al. 2017; by class: Miyato and Koyama 2018, "intra FID".
 
 
 def frechet(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the Frechet distance between Gaussians that are fitted to both sets."""
-    first, second = project(train, samples, test)
+    first, second = project(samples, train, test)
     return frechet_distance(*fit_gaussian(first), *fit_gaussian(second))
 
 
@@ -36,7 +37,7 @@ def frechet_by_class(samples: Samples, train: Samples, test: Samples) -> list[fl
     """Computes the distance of each class from the images with its label."""
     assert samples.labels is not None
     assert test.labels is not None
-    pairs = zip(project(train, samples, test), (samples.labels, test.labels), strict=True)
+    pairs = zip(project(samples, train, test), (samples.labels, test.labels), strict=True)
     fits = [[fit_gaussian(x[y == k]) for k in range(samples.num_classes)] for x, y in pairs]
     return [frechet_distance(*first, *second) for first, second in zip(*fits, strict=True)]
 
@@ -46,17 +47,19 @@ def intra_frechet(samples: Samples, train: Samples, test: Samples) -> float:
     return fmean(frechet_by_class(samples, train, test))
 
 
-def project(train: Samples, *sets: Samples) -> list[Tensor]:
-    """Returns features (N, 64) of each set along the principal components of training images.
+def project(samples: Samples, train: Samples, test: Samples) -> tuple[Tensor, Tensor]:
+    """Returns the features (N, D) and (M, D) of samples and test images for Frechet distances.
 
-    Judges of at most 64 features are compared in all of them.
+    More than 64 are replaced by the first principal components of training images: 64, or one for
+    each three test images if these are few.
     """
     if train.features.shape[1] <= GAUSSIAN_FEATURES:
-        return [x.features for x in sets]
+        return samples.features, test.features
     known = train.features.double()
     known = known - known.mean(dim=0)
-    components = torch.linalg.eigh(known.T @ known).eigenvectors[:, -GAUSSIAN_FEATURES:]
-    return [x.features.double() @ components for x in sets]
+    size = min(GAUSSIAN_FEATURES, max(1, len(test) // IMAGES_PER_FEATURE))
+    components = torch.linalg.eigh(known.T @ known).eigenvectors[:, -size:]
+    return samples.features.double() @ components, test.features.double() @ components
 
 
 def fit_gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +67,7 @@ def fit_gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
     if len(features) < 2:
         nan = torch.full((features.shape[1],), torch.nan, dtype=torch.float64)
         return nan, nan.diag()
-    return features.double().mean(dim=0), features.double().T.cov()
+    return features.double().mean(dim=0), torch.atleast_2d(features.double().T.cov())
 
 
 def frechet_distance(mean: Tensor, cov: Tensor, other_mean: Tensor, other_cov: Tensor) -> float:

@@ -178,10 +178,10 @@ def test_a_probe_learns_the_classes_of_training_images_once(probed, tmp_path, ca
     run.fit(small(ConditionalGAN), datamodule=digits())
     assert probed == [1317]
     assert run.callback_metrics["floor/label_accuracy"] > 0.8
-    run = trainer(tmp_path, Quality("pretrained", final_samples=300, gan_train=False))
+    run = trainer(tmp_path / "test", Quality("pretrained", final_samples=300, gan_train=False))
     run.test(small(ConditionalGAN), datamodule=digits(), verbose=False)
     assert probed == [1317, 1317]
-    found = scored(tmp_path)
+    found = scored(tmp_path / "test")
     assert found["judge"] == {"name": "pretrained (x)", "sha256": "abc"}
     assert found["counts"]["frechet"] == {"generated": 300, "train": 300, "test": 300}
     assert found["floor"]["label_accuracy"] > 0.8
