@@ -95,7 +95,7 @@ class Quality(Callback):
         self._forget()
         data = datamodule_of(trainer)
         wanted = self.judge or (data.judge if data else None)
-        if stage == "fit" and data is not None and data.splits is not None:
+        if stage == "fit" and data is not None and data.image_shape and data.splits is not None:
             _warn_of_copies(len(data.splits.train.targets))
         if data is None or wanted is None:
             rank_zero_info(
