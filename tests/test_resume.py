@@ -20,7 +20,8 @@ from tests.test_cli import fails, run
 
 KINDS = {
     "GAN": ["--model", "GAN"],
-    "ConditionalGAN": ["--model", "ConditionalGAN", "--model.discriminator=ACGANDiscriminator"],
+    "ConditionalGAN": ["--model", "ConditionalGAN", "--model.discriminator=ACGANDiscriminator",
+                       "--model.augment=DiffAugment"],
     "SelfConditionedGAN": ["--model", "SelfConditionedGAN", "--model.clusters=8"],
     "penalties": [
         "--model=GAN", "--model.discriminator.loss=Relativistic", "--model.spectral_norm=true",

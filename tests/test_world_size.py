@@ -18,6 +18,7 @@ from torch import nn
 from datamodules import Images
 from models import (
     ConditionalGAN,
+    DiffAugment,
     Drift,
     Flow,
     ImageClassifier,
@@ -88,7 +89,7 @@ def penalized_gan() -> Any:
 def clustered_gan() -> Any:
     return small(
         SelfConditionedGAN, **modern(4), clusters=8, penalties=Penalties(r1=1.0, every=2),
-        generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
+        augment=DiffAugment, generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip
 
 
