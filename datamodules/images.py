@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
 from datamodules.digits import load_digits
-from datamodules.loader import BatchLoader
 from datamodules.sources import (
     DATASETS,
     IMAGE_SHAPE,
@@ -93,20 +92,7 @@ class Images(InMemoryDataModule):
         self.dataset_found = key
         self._describe(key)
         self.save_hyperparameters({"dataset_found": key})
-        parts = cut_validation(train, self.val_fraction, self.split_seed)
-        if key == "digits":  # the batch size may have been chosen for MNIST
-            while self.batch_size > len(parts[0].targets):
-                self.batch_size //= 2
-        return Splits(*parts, test)
-
-    def train_dataloader(self) -> BatchLoader:
-        loader, wanted = super().train_dataloader(), self.hparams["batch_size"]
-        if self.batch_size < wanted:
-            rank_zero_info(
-                f"The {loader.num_examples:,} small digits do not fill a batch of {wanted:,}: this "
-                f"run takes {self.batch_size:,}."
-            )
-        return loader
+        return Splits(*cut_validation(train, self.val_fraction, self.split_seed), test)
 
     def _choose(self) -> str:
         """Returns the data set that `auto` means here."""
