@@ -169,10 +169,14 @@ class InMemoryDataModule(LightningDataModule):
 
     @property
     def class_counts(self) -> Tensor | None:
-        """Number of training examples of each class (K,); None: the targets are not classes."""
+        """Number of examples of each class (K,) in an epoch of training, equal with `balanced`.
+
+        None: the targets are not classes.
+        """
         if not self.num_classes:
             return None
-        return self._loaded().train.targets.bincount(minlength=self.num_classes)
+        counts = self._loaded().train.targets.bincount(minlength=self.num_classes)
+        return counts.sign() * (counts.sum() // counts.count_nonzero()) if self.balanced else counts
 
     def setup(self, stage: str | None = None) -> None:
         """Loads the splits, unless they are loaded already, and checks the declared shape."""

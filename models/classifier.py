@@ -159,12 +159,7 @@ class Classifier(OneNetwork):
     def on_fit_start(self) -> None:
         """Weighs the classes of the data, if that is wanted."""
         if self.class_weights:
-            counts = getattr(cast(Any, self.trainer).datamodule, "class_counts", None)
-            if counts is None:
-                raise UserError(
-                    "model.class_weights needs the number of examples of each class, and these "
-                    "data have no class_counts: leave it out"
-                )
+            counts = self.class_counts("class_weights")
             present = counts.clamp(min=1).float()  # a class without examples has no loss either
             self._weights = (counts.sum() / (len(counts) * present)).to(self.device)
 

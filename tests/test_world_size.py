@@ -145,7 +145,11 @@ DIFFERENT = {
 EXACT = {  # in float64: Adam divides by a gradient's size, also by that of rounding
     "conditional GAN": lambda: without_batch_norm(
         small(
-            ConditionalGAN, **modern(4), penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0
+            ConditionalGAN,
+            **modern(4),
+            penalties=Penalties(r1=1.0, every=2),
+            gradient_clip_val=1.0,
+            fake_labels="data",  # of unequal classes: 13 or 12 images
         )
     )
 }
@@ -159,7 +163,7 @@ class Record(Callback):
         self.noise: list[Any] = []  # latents and labels of a rank's own share
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        if draw := getattr(pl_module, "draw_share", None):
+        if draw := getattr(pl_module, "local_latents", None):
             pl_module.local_latents = lambda *args: self.noise.append(draw(*args)) or self.noise[-1]
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
