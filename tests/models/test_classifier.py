@@ -232,7 +232,8 @@ class SaveAt(Callback):
 def augmented(**kwargs: Any) -> ImageClassifier:
     return convnet(
         width=2, dropout=0.2, shift=2, rotation=10, erase=4, average=Averaging(0.9),
-        schedule=Schedule("cosine", warmup=0.2), label_smoothing=0.1, **kwargs,
+        schedule=Schedule("cosine", warmup=0.2), label_smoothing=0.1,
+        mixup=0.4, cutmix=1.0, **kwargs,
     )  # fmt: skip
 
 
@@ -282,6 +283,8 @@ def test_balanced_class_weights_make_all_classes_count_alike():
     trainer(max_steps=1).fit(model, data)
     counts = data.class_counts
     assert counts[0] == 5
+    data.balanced = True  # corrects it already
+    assert len(data.class_counts.unique()) == 1
     assert_close(model._weights * counts, torch.full((3,), len(data.splits.train.targets) / 3))
     logits, targets = torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
     losses = cross_entropy(logits, targets, reduction="none")
