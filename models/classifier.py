@@ -7,7 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+)
 
 from models.base import NetworkCallable
 from models.layers import Initialization, full_precision, initialize_
@@ -15,7 +19,7 @@ from models.mixing import Mixed
 from models.networks import FeedForward, check_fit
 from models.training import OneNetwork
 from runtime.errors import UserError
-from runtime.ranges import Fraction
+from runtime.ranges import Fraction, Positive
 
 Batch = tuple[Tensor, Tensor]
 
@@ -101,6 +105,8 @@ class Classifier(OneNetwork):
         label_smoothing: Fraction of the target that is spread over all classes in training.
         class_weights: `balanced`: in training, the loss of an example counts in inverse proportion
             to the number of examples of its class. For the loss `cross_entropy`.
+        top_k: Also report top-k accuracy in evaluation: the class is among the k most probable
+            ones; None: no.
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         **training: As for `OneNetwork`.
     """
@@ -115,6 +121,7 @@ class Classifier(OneNetwork):
         loss: ClassifierLossName = "cross_entropy",
         label_smoothing: Fraction = 0.0,
         class_weights: Literal["balanced"] | None = None,
+        top_k: Positive | None = None,
         initialization: Initialization = "torch",
         **training: Any,
     ) -> None:
@@ -135,6 +142,11 @@ class Classifier(OneNetwork):
             raise UserError(
                 f"model.class_weights is for the loss cross_entropy, not {loss}: leave one out"
             )
+        if top_k and top_k >= num_classes:
+            raise UserError(
+                f"model.top_k {top_k} of {num_classes} classes is always right: lower it, or leave "
+                "it out"
+            )
         self._weights: Tensor | None = None  # (K,), of the classes in training
         self.input_shape, self.num_classes = tuple(input_shape), num_classes
         self.example_input_array = torch.zeros(2, *input_shape)
@@ -146,9 +158,13 @@ class Classifier(OneNetwork):
         self.set_network(built)
         self.metrics = nn.ModuleDict()
         for stage in ("val", "test"):
-            confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
-            calibration = MulticlassCalibrationError(num_classes, validate_args=False)
-            self.metrics[stage] = nn.ModuleList([confusion, calibration])
+            kept: list[Metric] = [
+                MulticlassConfusionMatrix(num_classes, validate_args=False),
+                MulticlassCalibrationError(num_classes, validate_args=False),
+            ]
+            if top_k:
+                kept.append(MulticlassAccuracy(num_classes, top_k, "micro", validate_args=False))
+            self.metrics[stage] = nn.ModuleList(kept)
 
     def _metrics_of(self, stage: str) -> list[Metric]:
         return list(cast(Any, self.metrics[stage]))
@@ -227,7 +243,7 @@ class Classifier(OneNetwork):
 
     def _log_evaluation(self, stage: str) -> None:
         """Logs accuracies from counts over all processes, and the calibration error."""
-        confusion, calibration = self._metrics_of(stage)
+        confusion, calibration, *top = self._metrics_of(stage)
         counts = confusion.compute().float()  # (true class, predicted class)
         hits, examples = counts.diagonal(), counts.sum(dim=1)
         values = {
@@ -235,6 +251,7 @@ class Classifier(OneNetwork):
             f"{stage}/balanced_accuracy": (hits / examples).nanmean(),
             f"{stage}/calibration_error": calibration.compute(),
         }
+        values |= {f"{stage}/top{metric.top_k}_accuracy": metric.compute() for metric in top}
         shares = hits / examples  # nan: no example of the class
         values |= {f"{stage}/accuracy_class_{k}": share for k, share in enumerate(shares)}
         # The same on every rank already; sync_dist only tells Lightning so.
