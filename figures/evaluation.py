@@ -1,6 +1,6 @@
 """Table and figures of an evaluated classifier: confusion, worst mistakes, calibration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +30,7 @@ def percent(part: float | Tensor, whole: float | Tensor) -> str:
 
 
 def classification_report(
-    loss: float,
-    counts: Tensor,
-    error: float,
-    names: Sequence[str],
-    title: str,
-    top: Mapping[int, float],
+    loss: float, counts: Tensor, error: float, names: list[str], title: str, top: dict[int, float]
 ) -> str:
     """Formats loss, accuracies overall and by class, and calibration error as lines of text.
 

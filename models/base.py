@@ -166,10 +166,7 @@ class Module(LightningModule):
                 )
 
     def class_counts(self, option: str) -> Tensor:
-        """Returns the number of examples of each class (K,) in an epoch of training.
-
-        Args:
-            option: The model's option that needs them, for messages.
+        """Returns the examples of each class (K,) in an epoch, which an option of the model needs.
 
         Raises:
             UserError: The data do not tell them.

@@ -39,7 +39,7 @@ class Mixing:
 
     def __call__(self, images: Tensor, targets: Tensor) -> Mixed:
         """Images (B, C, H, W) and their targets (B,) -> mixed ones."""
-        order = draw_local(_permutation, len(images), device=images.device)
+        order = draw_local(lambda shape: torch.randperm(*shape, device=images.device), len(images))
         other_images, others = all_gather(images)[order], all_gather(targets)[order]
         pastes = self.cutmix and (not self.mixup or torch.rand(()) < 0.5)
         alpha = torch.tensor(self.cutmix if pastes else self.mixup)
@@ -60,7 +60,3 @@ def draw_box(height: int, width: int, area: float) -> Tensor:
     half = area**0.5 / 2
     rows, columns = ((torch.arange(n) - torch.randint(n, ())) / n for n in (height, width))
     return ((rows >= -half) & (rows < half))[:, None] & (columns >= -half) & (columns < half)
-
-
-def _permutation(shape: tuple[int], device: torch.device) -> Tensor:
-    return torch.randperm(*shape, device=device)

@@ -40,7 +40,9 @@ def test_three_lines_of_python_train_every_classifier(model, data, options):
 # -- what is logged -------------------------------------------------------------------------------
 
 
-def evaluated(batch_size: int, seed: int = 1, **options: Any) -> tuple[dict[str, float], Tensor, Tensor]:
+def evaluated(
+    batch_size: int, seed: int = 1, **options: Any
+) -> tuple[dict[str, float], Tensor, Tensor]:
     """Returns the logged values of a test run, the probabilities (N, 3) and the truth (N,)."""
     torch.manual_seed(seed)
     data, model = Iris(batch_size=batch_size, standardize=False), IrisMLP(**options)
