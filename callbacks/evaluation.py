@@ -115,14 +115,15 @@ class Evaluation(Callback):
     ) -> None:
         # Several loaders have a loss each, under other names.
         loss = float(trainer.callback_metrics.get(f"{stage}/loss", math.nan))
-        confusion, calibration = model.metrics[stage]
+        confusion, calibration, *others = model.metrics[stage]
+        top = {metric.top_k: float(metric.compute()) for metric in others}
         counts, error = confusion.compute().cpu(), float(calibration.compute())
         with calibration.sync_context():
             states = calibration.confidences, calibration.accuracies
             confidence, hits = (dim_zero_cat(values).cpu() for values in states)
         names = class_names(datamodule_of(trainer), model.num_classes)
-        rank_zero_print(trainer, classification_report(loss, counts, error, names, title))
-        record(trainer, stage, as_record(loss, counts, error, names))
+        rank_zero_print(trainer, classification_report(loss, counts, error, names, title, top))
+        record(trainer, stage, as_record(loss, counts, error, names, top))
         if (folder := figures_folder(trainer)) is None:
             return
         figures: dict[str, Any] = {
@@ -137,11 +138,14 @@ class Evaluation(Callback):
             publish(trainer, folder, f"{name}_{stage}", figure, vector=name != "mistakes")
 
 
-def as_record(loss: float, counts: Tensor, error: float, names: list[str]) -> dict[str, Any]:
+def as_record(
+    loss: float, counts: Tensor, error: float, names: list[str], top: dict[int, float]
+) -> dict[str, Any]:
     """Returns plain values for metrics.json; counts (K, K) are by true and predicted class."""
     examples, hits = int(counts.sum()), counts.diagonal()
     shares = hits.double() / counts.sum(dim=1)
     scores = {"accuracy": int(hits.sum()) / examples, "balanced_accuracy": float(shares.nanmean())}
+    scores |= {f"top{k}_accuracy": accuracy for k, accuracy in top.items()}
     scores |= {"loss": loss, "calibration_error": error}
     by_class = dict(zip(names, shares.tolist(), strict=True))
     return {"scores": scores, "accuracy_per_class": by_class, "examples": examples}

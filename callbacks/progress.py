@@ -23,7 +23,8 @@ T = TypeVar("T")
 class Progress(TQDMProgressBar):
     """Steps done of the whole run and the time left, over all epochs.
 
-    A run of more than a minute prints its estimated duration after the first steps.
+    A run prints its length in steps and epochs, and after the first steps, if it takes more than a
+    minute, its estimated duration.
 
     A terminal gets one line, which is updated. Other outputs, such as a log file or a notebook, get
     a plain line after every fifty batches, or after each tenth of a shorter run. `validate`, `test`
@@ -53,9 +54,13 @@ class Progress(TQDMProgressBar):
         return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in found}
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        total, batches = total_steps(trainer), trainer.num_training_batches
+        if total and math.isfinite(batches) and super().is_enabled:
+            epochs = f"epochs: {round(total / batches, 1):,g}, steps per epoch: {batches:,}"
+            Tqdm.write(f"Trains {total:,} steps ({epochs}).")
         super().on_train_start()
         bar, self._start = self.train_progress_bar, time.perf_counter()
-        bar.reset(total_steps(trainer))
+        bar.reset(total)
         bar.initial = bar.n = steps_until(trainer)
 
     def on_train_epoch_start(self, *_: Any, **__: Any) -> None:

@@ -35,7 +35,10 @@ OTHER_WEIGHTS = r"Error\(s\) in loading state_dict for (\w+):\s*(.{0,140})"
 VALUES = {  # pattern in a message of jsonargparse about a value: a line for its groups
     r"(No module named '\S+'|module '\S+' has no attribute '\w+')": "cannot import it: {0}.",
     r"Expected a dot import path string: ([A-Z]\w*)": "there is no such class here as '{0}'.",
-    r"\w+: (\S+) does not conform to restriction (.+?)(?: - |$)": "expected a number {1}, got {0}.",
+    r"an import path or a subclass spec, but got (\[)": "expected one class, got a list.",
+    r"\w+: (\S+) does not conform to restriction (.+?)(?:\. Got| - |$)": (
+        "expected a number {1}, got {0}."
+    ),
     r"Not of type \w+: does not conform to restriction (.+?) - .*?Given value: (\S+)": (
         "expected a number {0}, got {1}."
     ),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from datamodules.image_files import Fit
@@ -168,10 +169,14 @@ class InMemoryDataModule(LightningDataModule):
 
     @property
     def class_counts(self) -> Tensor | None:
-        """Number of training examples of each class (K,); None: the targets are not classes."""
+        """Number of examples of each class (K,) in an epoch of training, equal with `balanced`.
+
+        None: the targets are not classes.
+        """
         if not self.num_classes:
             return None
-        return self._loaded().train.targets.bincount(minlength=self.num_classes)
+        counts = self._loaded().train.targets.bincount(minlength=self.num_classes)
+        return counts.sign() * (counts.sum() // counts.count_nonzero()) if self.balanced else counts
 
     def setup(self, stage: str | None = None) -> None:
         """Loads the splits, unless they are loaded already, and checks the declared shape."""
@@ -186,6 +191,9 @@ class InMemoryDataModule(LightningDataModule):
                 f"{type(self).__name__} has examples of {wrong.pop()} and declares "
                 f"{self.input_shape}: correct its image_shape or input_shape, or the examples"
             )
+        # Halved, not cut, because most numbers of processes can share half of what they shared.
+        while self.batch_size > len(self.splits.train.targets):
+            self.batch_size //= 2
 
     def _loaded(self) -> Splits:
         self.setup()
@@ -195,7 +203,13 @@ class InMemoryDataModule(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """Returns shuffled whole batches; in a fixed order under `overfit_batches`."""
         fixed = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
-        return self._loader("train", shuffle=not fixed)
+        loader, wanted = self._loader("train", shuffle=not fixed), self.hparams["batch_size"]
+        if self.batch_size < wanted:
+            rank_zero_info(
+                f"The {loader.num_examples:,} training examples do not fill a batch of {wanted:,}: "
+                f"this run takes {self.batch_size:,}."
+            )
+        return loader
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
         """Returns the validation split in order; an empty list if there is none."""

@@ -1,40 +1,44 @@
-"""MNIST, Fashion-MNIST and digits: small grey images of ten classes."""
+"""MNIST and other public data sets of small images."""
 
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Splits, cut_validation
 from datamodules.digits import load_digits
-from datamodules.loader import BatchLoader
 from datamodules.sources import (
     DATASETS,
     IMAGE_SHAPE,
     download,
-    find_idx_files,
-    load_idx_dataset,
+    find_dataset,
+    load_dataset,
     searched_folders,
 )
 from runtime.errors import UserError
 from runtime.ranges import Fraction, Positive, PositiveFloat, Seed
 
-ImageDataset = Literal["auto", "mnist", "fashion", "digits"]
+ImageDataset = Literal[
+    "auto", "mnist", "fashion", "digits", "kmnist", "cifar10", "cifar100", "svhn"
+]
+JUDGED = ("mnist", "fashion", "digits")  # have a judge
 DEFAULT_FOLDER = "data"
 
 
 class Images(InMemoryDataModule):
-    """Images (B, 1, H, W), float32 in `[0, 255 / scale]`, and labels (B,), int64 in 0..9.
+    """Images (B, C, H, W), float32 in `[0, 255 / scale]`, and labels (B,), int64.
 
-    The files are searched in `<data_dir>/<Name>/raw` (unpacked first, then `.gz`) and in the folder
-    of a system package. If they are in neither, torchvision downloads them.
+    The files are searched where torchvision has them in `data_dir`, such as `MNIST/raw` (unpacked
+    first, then `.gz`), and in the folder of a system package. If they are in neither, torchvision
+    downloads them.
 
     Args:
         dataset: The data set. `auto` is `mnist` if it is found or can be downloaded, and otherwise,
             with the default `data_dir`, `digits`: scikit-learn's embedded 8 x 8 digits, redrawn in
-            MNIST's frame. The hyperparameter `dataset_found` says which.
-        data_dir: The folder that contains `MNIST/raw`, `FashionMNIST/raw` and so on. Only the
-            default is created if it does not exist.
+            MNIST's frame. The hyperparameter `dataset_found` says which. CIFAR and SVHN are
+            3 x 32 x 32, the others 1 x 28 x 28.
+        data_dir: The folder that contains `MNIST/raw`, `cifar-10-batches-py`, `train_32x32.mat` and
+            so on. Only the default is created if it does not exist.
         batch_size: Images per batch, summed over all processes.
         val_fraction: Fraction of the training images for the validation split; 1/12 is 5,000
             of MNIST's 60,000.
@@ -75,7 +79,7 @@ class Images(InMemoryDataModule):
     def prepare_data(self) -> None:
         """Downloads the data set if this machine lacks it; `setup` reports a failure."""
         key = "mnist" if self.dataset == "auto" else self.dataset
-        if key not in DATASETS or self._folder_is_missing or find_idx_files(key, self.data_dir):
+        if key not in DATASETS or self._folder_is_missing or find_dataset(key, self.data_dir):
             return
         self._download_error = download(key, self.data_dir)
 
@@ -84,35 +88,23 @@ class Images(InMemoryDataModule):
         if key == "digits":
             train, test = load_digits()
         elif self._folder_is_missing:
+            spec = DATASETS[key]
             raise UserError(
                 f"there is no folder {self.data_dir}: set --data.data_dir to the folder that holds "
-                f"{DATASETS[key].name}/raw, or create it to download {DATASETS[key].name} into it"
+                f"{Path(spec.folder, spec.files[0])}, or create it to download {spec.name} into it"
             )
         else:
-            train, test = load_idx_dataset(key, self.data_dir, self._download_error)
+            train, test = load_dataset(key, self.data_dir, self._download_error)
         self.dataset_found = key
         self._describe(key)
         self.save_hyperparameters({"dataset_found": key})
-        parts = cut_validation(train, self.val_fraction, self.split_seed)
-        if key == "digits":  # the batch size may have been chosen for MNIST
-            while self.batch_size > len(parts[0].targets):
-                self.batch_size //= 2
-        return Splits(*parts, test)
-
-    def train_dataloader(self) -> BatchLoader:
-        loader, wanted = super().train_dataloader(), self.hparams["batch_size"]
-        if self.batch_size < wanted:
-            rank_zero_info(
-                f"The {loader.num_examples:,} small digits do not fill a batch of {wanted:,}: this "
-                f"run takes {self.batch_size:,}."
-            )
-        return loader
+        return Splits(*cut_validation(train, self.val_fraction, self.split_seed), test)
 
     def _choose(self) -> str:
         """Returns the data set that `auto` means here."""
         if not self._folder_is_default:
             return "mnist"
-        key = "mnist" if find_idx_files("mnist", self.data_dir) else "digits"
+        key = "mnist" if find_dataset("mnist", self.data_dir) else "digits"
         if self.trainer is not None:  # One node may lack the files.
             key = self.trainer.strategy.broadcast(key)
         self.used_fallback = key == "digits"
@@ -127,9 +119,13 @@ class Images(InMemoryDataModule):
         return key
 
     def _describe(self, key: str) -> None:
-        self.judge = None if key == "auto" else key
-        if key in DATASETS:
-            self.class_names, self.mirrors = DATASETS[key].class_names, DATASETS[key].mirrors
+        self.judge = key if key in JUDGED else None
+        if spec := DATASETS.get(key):
+            self.image_shape, self.num_classes = (
+                spec.image_shape,
+                len(spec.class_names or range(10)),
+            )
+            self.class_names, self.mirrors = spec.class_names, spec.mirrors
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"dataset": self.dataset_found}

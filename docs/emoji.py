@@ -38,8 +38,10 @@ def draw(characters: str, font: ImageFont.FreeTypeFont) -> Image.Image:
 
 
 def main(folder: Path, *groups: str) -> None:
+    if folder.exists():
+        sys.exit(f"{folder} exists: remove it, or name another folder")
     if missing := [path for path in (FONT, LIST) if not path.is_file()]:
-        sys.exit(f"{missing[0]} is missing: apt install fonts-noto-color-emoji unicode-data")
+        sys.exit(f"{missing[0]} is missing: sudo apt install fonts-noto-color-emoji unicode-data")
     if not features.check("raqm"):
         sys.exit("this Pillow has no Raqm, which joins the parts of an emoji: pip install pillow")
     found = [*emoji(LIST.read_text())]
@@ -55,4 +57,6 @@ def main(folder: Path, *groups: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     main(Path(sys.argv[1]), *sys.argv[2:])

@@ -30,7 +30,7 @@ def percent(part: float | Tensor, whole: float | Tensor) -> str:
 
 
 def classification_report(
-    loss: float, counts: Tensor, error: float, names: Sequence[str], title: str
+    loss: float, counts: Tensor, error: float, names: list[str], title: str, top: dict[int, float]
 ) -> str:
     """Formats loss, accuracies overall and by class, and calibration error as lines of text.
 
@@ -40,11 +40,13 @@ def classification_report(
         error: Expected calibration error.
         names: Names of the classes.
         title: Of the table.
+        top: Accuracies with the class among the k most probable ones, by k.
     """
     examples = int(counts.sum())
     hits, mean = counts.diagonal(), (counts.diagonal() / counts.sum(dim=1)).nanmean()
     rows = [("loss", f"{loss:.4f}"), ("accuracy", percent(hits.sum(), examples))]
     rows.append(("balanced accuracy", f"{100 * mean:.2f} %, the mean over classes"))
+    rows += [(f"top-{k} accuracy", percent(round(v * examples), examples)) for k, v in top.items()]
     for k, (name, row) in enumerate(zip(names, counts, strict=True)):
         rows.append((f"class {name}" if name.isdecimal() else name, percent(row[k], row.sum())))
     width = max(len(name) for name, _ in rows)
@@ -63,16 +65,19 @@ def plot_confusion(
     rows: str = "true class",
     columns: str = "predicted class",
 ) -> Figure:
-    """Plots counts (K, K) and fractions of the row; the title ends with the diagonal's fraction.
+    """Plots counts (K, K) and fractions of the row; the title has the diagonal's fraction.
 
-    Zeros are left out. More than ten classes have counts alone, and more than 20 colours.
+    Zeros are left out. More than ten classes have counts alone, and more than 20 colours. Their
+    fractions of the diagonal are beside their names.
     """
     import seaborn as sns
 
     classes = len(names)
     width = min(3.6 + 0.085 * max(map(len, names)) + 0.85 * classes, 12.4)
     height = min(2 + 0.75 * classes, 6.5)
+    mean = (counts.diagonal() / counts.sum(dim=1)).nanmean()
     title = f"{title} {percent(counts.diagonal().sum(), counts.sum())}"
+    title += f", mean over classes {100 * mean:.2f} %"
     figure, axes = new_figure(max(width, 0.115 * len(title)), max(height, 4.2))
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
     text = "{0:,}\n{1:.1%}" if classes <= 10 else "{0:,}" if classes <= 20 else ""
@@ -87,7 +92,11 @@ def plot_confusion(
     }
     colours = {"cmap": "Blues", "norm": PowerNorm(0.5, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
     size = {"size": 13 if classes <= 6 else 10.5}
-    labels = {"xticklabels": names, "yticklabels": names, "fmt": "", "annot_kws": size}
+    beside = [*names]
+    if classes > 10:
+        rows_of = zip(names, counts.sum(dim=1), shares.diagonal(), strict=True)
+        beside = [f"{name} {share:.0%}" if count else name for name, count, share in rows_of]
+    labels = {"xticklabels": names, "yticklabels": beside, "fmt": "", "annot_kws": size}
     sns.heatmap(shares.numpy(), annot=np.array(cells), ax=axes, **colours, **labels)
     axes.tick_params(axis="y", rotation=0)
     axes.set(xlabel=columns, ylabel=rows)

@@ -27,6 +27,7 @@ OTHER_QUANTITIES: dict[str, tuple[Direction, str]] = {
     "accuracy": ("higher", "accuracy"),
     "balanced_accuracy": ("higher", "balanced accuracy"),
 }
+OTHER_QUANTITIES |= {f"top{k}_accuracy": ("higher", f"top-{k} accuracy") for k in range(2, 21)}
 
 
 class Score:

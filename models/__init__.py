@@ -7,6 +7,7 @@ from models.flow import Flow
 from models.gan import losses as losses  # so that the command line finds them by name
 from models.gan.conditional import ConditionalGAN
 from models.gan.conditional_discriminators import ACGANDiscriminator, ProjectionDiscriminator
+from models.gan.diff_augment import DiffAugment
 from models.gan.discriminator import NonSaturating, PlainDiscriminator
 from models.gan.gan import GAN
 from models.gan.instance_noise import InstanceNoise
@@ -43,6 +44,7 @@ __all__ = [
     "Classifier",
     "ConditionalGAN",
     "ConvNet",
+    "DiffAugment",
     "Drift",
     "FeedForward",
     "Flow",

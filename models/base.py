@@ -165,6 +165,20 @@ class Module(LightningModule):
                     "the option out, or start a new run from these weights with --init_from"
                 )
 
+    def class_counts(self, option: str) -> Tensor:
+        """Returns the examples of each class (K,) in an epoch, which an option of the model needs.
+
+        Raises:
+            UserError: The data do not tell them.
+        """
+        counts = getattr(cast(Any, self.trainer).datamodule, "class_counts", None)
+        if counts is None:
+            raise UserError(
+                f"model.{option} needs the number of examples of each class, and these data have "
+                "no class_counts: leave it out"
+            )
+        return cast(Tensor, counts)
+
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         return self.evaluate(batch, batch_idx, "val")
 

@@ -7,14 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+)
 
 from models.base import NetworkCallable
 from models.layers import Initialization, full_precision, initialize_
+from models.mixing import Mixed
 from models.networks import FeedForward, check_fit
 from models.training import OneNetwork
 from runtime.errors import UserError
-from runtime.ranges import Fraction
+from runtime.ranges import Fraction, Positive
 
 Batch = tuple[Tensor, Tensor]
 
@@ -100,6 +105,8 @@ class Classifier(OneNetwork):
         label_smoothing: Fraction of the target that is spread over all classes in training.
         class_weights: `balanced`: in training, the loss of an example counts in inverse proportion
             to the number of examples of its class. For the loss `cross_entropy`.
+        top_k: Also report top-k accuracy in evaluation: the class is among the k most probable
+            ones; None: no.
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         **training: As for `OneNetwork`.
     """
@@ -114,6 +121,7 @@ class Classifier(OneNetwork):
         loss: ClassifierLossName = "cross_entropy",
         label_smoothing: Fraction = 0.0,
         class_weights: Literal["balanced"] | None = None,
+        top_k: Positive | None = None,
         initialization: Initialization = "torch",
         **training: Any,
     ) -> None:
@@ -134,6 +142,11 @@ class Classifier(OneNetwork):
             raise UserError(
                 f"model.class_weights is for the loss cross_entropy, not {loss}: leave one out"
             )
+        if top_k and top_k >= num_classes:
+            raise UserError(
+                f"model.top_k {top_k} of {num_classes} classes is always right: lower it, or leave "
+                "it out"
+            )
         self._weights: Tensor | None = None  # (K,), of the classes in training
         self.input_shape, self.num_classes = tuple(input_shape), num_classes
         self.example_input_array = torch.zeros(2, *input_shape)
@@ -145,9 +158,13 @@ class Classifier(OneNetwork):
         self.set_network(built)
         self.metrics = nn.ModuleDict()
         for stage in ("val", "test"):
-            confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
-            calibration = MulticlassCalibrationError(num_classes, validate_args=False)
-            self.metrics[stage] = nn.ModuleList([confusion, calibration])
+            kept: list[Metric] = [
+                MulticlassConfusionMatrix(num_classes, validate_args=False),
+                MulticlassCalibrationError(num_classes, validate_args=False),
+            ]
+            if top_k:
+                kept.append(MulticlassAccuracy(num_classes, top_k, "micro", validate_args=False))
+            self.metrics[stage] = nn.ModuleList(kept)
 
     def _metrics_of(self, stage: str) -> list[Metric]:
         return list(cast(Any, self.metrics[stage]))
@@ -159,12 +176,7 @@ class Classifier(OneNetwork):
     def on_fit_start(self) -> None:
         """Weighs the classes of the data, if that is wanted."""
         if self.class_weights:
-            counts = getattr(cast(Any, self.trainer).datamodule, "class_counts", None)
-            if counts is None:
-                raise UserError(
-                    "model.class_weights needs the number of examples of each class, and these "
-                    "data have no class_counts: leave it out"
-                )
+            counts = self.class_counts("class_weights")
             present = counts.clamp(min=1).float()  # a class without examples has no loss either
             self._weights = (counts.sum() / (len(counts) * present)).to(self.device)
 
@@ -176,19 +188,33 @@ class Classifier(OneNetwork):
         """Augments the inputs (B, ...) of a training batch; here it does nothing."""
         return inputs
 
+    def mix(self, inputs: Tensor, targets: Tensor) -> Mixed | None:
+        """Mixes the augmented inputs (B, ...) of a training batch; here it does nothing."""
+        return None
+
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Computes a batch's loss, and returns its targets (B,) and class probabilities (B, C)."""
-        inputs, targets = batch
-        smoothing = 0.0
+        """Computes a batch's loss, and returns its targets (B,) and class probabilities (B, C).
+
+        Of mixed inputs, the loss is the mean of those of both targets, weighted by their parts, and
+        the targets are those of the larger parts.
+        """
+        (inputs, targets), mixed = batch, None
         if self.training:
-            inputs, smoothing = self.augment(inputs, targets), self.label_smoothing
+            inputs = self.augment(inputs, targets)
+            if (mixed := self.mix(inputs, targets)) is not None:
+                inputs, targets = mixed.inputs, mixed.targets
         logits = full_precision(self(inputs))
-        if self.training and self._weights is not None:
-            loss = weighted_cross_entropy(logits, targets, self._weights, smoothing)
-        else:
-            loss = self.loss(logits, targets, smoothing)
+        loss = self._loss(logits, targets)
+        if mixed is not None:
+            loss = self._loss(logits, mixed.others).lerp(loss, mixed.fraction)
         probabilities = self.as_probabilities(logits.detach())
         return {"loss": loss, "targets": targets, "probabilities": probabilities}
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.label_smoothing if self.training else 0.0
+        if self.training and self._weights is not None:
+            return weighted_cross_entropy(logits, targets, self._weights, smoothing)
+        return self.loss(logits, targets, smoothing)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         result = self.step(batch)
@@ -217,7 +243,7 @@ class Classifier(OneNetwork):
 
     def _log_evaluation(self, stage: str) -> None:
         """Logs accuracies from counts over all processes, and the calibration error."""
-        confusion, calibration = self._metrics_of(stage)
+        confusion, calibration, *top = self._metrics_of(stage)
         counts = confusion.compute().float()  # (true class, predicted class)
         hits, examples = counts.diagonal(), counts.sum(dim=1)
         values = {
@@ -225,6 +251,7 @@ class Classifier(OneNetwork):
             f"{stage}/balanced_accuracy": (hits / examples).nanmean(),
             f"{stage}/calibration_error": calibration.compute(),
         }
+        values |= {f"{stage}/top{metric.top_k}_accuracy": metric.compute() for metric in top}
         shares = hits / examples  # nan: no example of the class
         values |= {f"{stage}/accuracy_class_{k}": share for k, share in enumerate(shares)}
         # The same on every rank already; sync_dist only tells Lightning so.

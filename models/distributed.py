@@ -70,6 +70,11 @@ def all_gather_stacked(value: Tensor) -> Tensor:
     return torch.stack(values)
 
 
+def all_gather(values: Tensor) -> Tensor:
+    """Returns the values (B, ...) of all processes, concatenated in the order of ranks."""
+    return all_gather_stacked(values.contiguous()).flatten(0, 1)
+
+
 def local_part(values: Tensor) -> Tensor:
     """Returns this process's row of stacked values; their mean if the world size has changed."""
     size, rank = (dist.get_world_size(), dist.get_rank()) if is_distributed() else (1, 0)

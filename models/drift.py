@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.distributed import all_gather_stacked
+from models.distributed import all_gather
 from models.gan.networks import GeneratorCallable, ModernGenerator
 from models.generative import Generative
 from models.layers import full_precision
@@ -206,8 +206,3 @@ def window(images: Tensor, place: Sequence[float]) -> Tensor:
     y, x = int(place[0] * height), int(place[1] * width)
     edges = [half - x, half + x + 1 - width, half - y, half + y + 1 - height]  # less than 0: cut
     return F.pad(images, edges).flatten(1)
-
-
-def all_gather(values: Tensor) -> Tensor:
-    """Returns the values (B, ...) of all processes, concatenated in the order of ranks."""
-    return all_gather_stacked(values.contiguous()).flatten(0, 1)

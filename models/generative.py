@@ -33,6 +33,7 @@ class Generative(Module):
     latent: Literal["gaussian", "uniform"] = "gaussian"  # uniform: on [0, 1)
     num_classes: int | None = None  # None: unconditional
     steps: int | None = None  # of a solver from latent to image; None: one forward pass
+    label_weights: Tensor | None = None  # (K,), how often training draws a class; None: equally
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_dim), labels (B,) -> images (B, C, H, W) in [0, 1]."""
@@ -68,8 +69,11 @@ class Generative(Module):
         return latents, torch.randint(self.num_classes, (count,), generator=random)
 
     def local_latents(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draws latents of the global batch, and returns this rank's `count` rows on its device."""
-        latents, labels = self.draw_latents(count * self.trainer.world_size, random)
+        """Draws inputs of the global training batch; returns this rank's `count`, on its device."""
+        total = count * self.trainer.world_size
+        latents, labels = self.draw_latents(total, random)
+        if self.label_weights is not None:
+            labels = self.label_weights.multinomial(total, replacement=True, generator=random)
         rows = slice(self.global_rank * count, (self.global_rank + 1) * count)
         latents = latents[rows].to(self.device, non_blocking=True)
         if labels is not None:

@@ -12,12 +12,13 @@ from torch import Tensor
 from models.base import NetworkCallable
 from models.classifier import Classifier
 from models.distributed import draw_local
+from models.mixing import Mixed, Mixing
 from models.networks import IMAGES, ResidualConvNet
 from runtime.ranges import Fraction, NonNegative, NonNegativeFloat
 
 
 class ImageClassifier(Classifier):
-    """A classifier with random geometric augmentation of its training images.
+    """A classifier with random geometric augmentation of its training images, and mixtures of them.
 
     Args:
         input_shape: (C, H, W) of the images.
@@ -32,6 +33,11 @@ class ImageClassifier(Classifier):
         shift_in_evaluation: Test-time augmentation: average the logits over all shifts by up to
             this number of pixels; 1: nine shifts, which takes nine times as long.
         erase: Side in pixels of a square set to 0, anywhere.
+        mixup: Average each training image with another one of the batch, by a weight from
+            Beta(mixup, mixup): 0.2 for example. 0: none; see `Mixing`. The accuracy in training is
+            then that of the class of the larger part.
+        cutmix: Paste a box of another image, whose area is from Beta(cutmix, cutmix): 1 for
+            example. With `mixup`, each of both mixes half of the batches.
         mirrors: The value for `flip: auto`, set by the data: true for clothes, false for digits.
         **classifier: As for `Classifier`.
     """
@@ -49,6 +55,8 @@ class ImageClassifier(Classifier):
         flip_in_evaluation: bool = False,
         shift_in_evaluation: NonNegative = 0,
         erase: NonNegative = 0,
+        mixup: NonNegativeFloat = 0.0,
+        cutmix: NonNegativeFloat = 0.0,
         mirrors: bool = False,
         **classifier: Any,
     ) -> None:
@@ -57,6 +65,7 @@ class ImageClassifier(Classifier):
         super().__init__(input_shape, num_classes, network, **classifier)
         mirrored = mirrors if flip == "auto" else bool(flip)
         self.augmentation = Augmentation(shift, rotation, zoom, shear, mirrored, erase)
+        self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
         self.flip_in_evaluation = flip_in_evaluation and mirrored
         self.shift_in_evaluation = shift_in_evaluation
 
@@ -79,6 +88,9 @@ class ImageClassifier(Classifier):
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self.augmentation(inputs)
+
+    def mix(self, inputs: Tensor, targets: Tensor) -> Mixed | None:
+        return None if self.mixing is None else self.mixing(inputs, targets)
 
 
 @dataclass(frozen=True)

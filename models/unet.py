@@ -1,56 +1,64 @@
 """A small U-Net with embeddings of time and class, for flows."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import full_precision, use_channels_last_
 from models.networks import ANY, MAX_SIZE, Shapes
+from runtime.errors import UserError
 from runtime.ranges import Positive
 
 FREQUENCIES = 16  # of the time's sines and cosines
 SIGMA_DATA = 0.5  # standard deviation of the clean images' values, about
-SIDES = range(4, MAX_SIZE, 4)
-UNET_IMAGES = Shapes("images whose height and width are multiples of 4", (ANY, SIDES, SIDES))
+ATTENTION_SIDE = 16  # pixels, height and width of the largest feature maps with attention
+HEAD_WIDTH = 32  # channels of an attention head, if they divide a layer's
 
 
 class UNet(nn.Module):
     """Predicts clean images from noisy ones, times and class vectors.
 
     2 x 2 patches become channels, so everything happens at half the height and width or less:
-    residual blocks there, at a quarter, and back, with the first ones' output added on the way.
-    The output is a weighted mean of the input and the layers' output, with more of the input the
-    less noise it has, so that the layers need not copy it (preconditioning of Karras et al. 2022,
-    table 1).
+    residual blocks there, at a quarter, and so on, and back, with each level's features added on
+    the way. The output is a weighted mean of the input and the layers' output, with more of the
+    input the less noise it has, so that the layers need not copy it (preconditioning of Karras et
+    al. 2022, table 1).
 
     Args:
-        image_shape: (C, H, W), with even sides.
+        image_shape: (C, H, W); the sides are multiples of 2 to the power of the number of levels.
         num_classes: Number of classes; 0: unconditional.
-        widths: Channels at half the height and width, and at a quarter.
-        blocks: Residual blocks on each of the two sides, and in the middle.
+        widths: Channels of each level, at half the height and width, at a quarter, and so on.
+        blocks: Residual blocks on each side of a level, and in the middle of the last.
+        attention: Let all pixels attend to each other after each block at 16 x 16 pixels or less.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, ...],
         num_classes: int,
-        widths: tuple[Positive, Positive] = (32, 64),
+        widths: Sequence[Positive] = (32, 64),
         blocks: tuple[Positive, Positive] = (2, 2),
+        attention: bool = False,
     ) -> None:
         super().__init__()
-        remedy = "resize them, or give your own network"
-        UNET_IMAGES.check(image_shape, "model.network: UNet", remedy)
-        (width, inner), (sides, middle) = widths, blocks
-        dim, patch = 4 * width, 4 * image_shape[0]
+        if not widths:
+            raise UserError(
+                "model.network.widths is empty: give at least one, [32, 64] for example"
+            )
+        divisor = 2 ** len(widths)
+        sides = range(divisor, MAX_SIZE, divisor)
+        shapes = f"images whose height and width are multiples of {divisor}"
+        remedy = "resize them, use fewer widths, or give your own network"
+        Shapes(shapes, (ANY, sides, sides)).check(image_shape, "model.network: UNet", remedy)
+        dim, patch = 4 * widths[0], 4 * image_shape[0]
         self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.label = nn.Linear(num_classes, dim, bias=False) if num_classes else None
-        self.enter = nn.Conv2d(patch, width, 3, padding=1)
-        self.down = nn.ModuleList(Block(width, dim) for _ in range(sides))
-        self.shrink = nn.Conv2d(width, inner, 2, stride=2)
-        self.middle = nn.ModuleList(Block(inner, dim) for _ in range(middle))
-        self.enlarge = nn.ConvTranspose2d(inner, width, 2, stride=2)
-        self.up = nn.ModuleList(Block(width, dim) for _ in range(sides))
-        self.leave = normed_conv(width, patch)
+        self.enter = nn.Conv2d(patch, widths[0], 3, padding=1)
+        largest = ATTENTION_SIDE if attention else 0
+        self.levels = build_levels(max(image_shape[1:]) // 2, widths, dim, blocks, largest)
+        self.leave = normed_conv(widths[0], patch)
         use_channels_last_(self)
 
     def forward(self, points: Tensor, times: Tensor, classes: Tensor) -> Tensor:
@@ -66,17 +74,53 @@ class UNet(nn.Module):
         embedding = self.time(time_embedding(times).to(points.dtype))
         if self.label is not None:
             embedding = embedding + self.label(classes)
-        embedding = F.silu(embedding)
-        fine = self.enter(F.pixel_unshuffle(points, 2))
-        for block in self.down:
-            fine = block(fine, embedding)
-        coarse = self.shrink(fine)
-        for block in self.middle:
-            coarse = block(coarse, embedding)
-        fine = fine + self.enlarge(coarse)
-        for block in self.up:
-            fine = block(fine, embedding)
-        return F.pixel_shuffle(self.leave(fine), 2)
+        features = self.enter(F.pixel_unshuffle(points, 2))
+        return F.pixel_shuffle(self.leave(self.levels(features, F.silu(embedding))), 2)
+
+
+def build_levels(
+    side: int, widths: Sequence[int], dim: int, blocks: tuple[int, int], largest: int
+) -> nn.Module:
+    """Builds the levels from features with this side on; attention up to the side `largest`."""
+    if len(widths) == 1:
+        return Blocks(blocks[1], widths[0], dim, side <= largest)
+    return Level(side, widths, dim, blocks, largest)
+
+
+class Level(nn.Module):
+    """Blocks, the smaller levels at half the height and width, and blocks after these."""
+
+    def __init__(
+        self, side: int, widths: Sequence[int], dim: int, blocks: tuple[int, int], largest: int
+    ) -> None:
+        super().__init__()
+        (width, inner, *_), attends = widths, side <= largest
+        self.down = Blocks(blocks[0], width, dim, attends)
+        self.shrink = nn.Conv2d(width, inner, 2, stride=2)
+        self.inner = build_levels(side // 2, widths[1:], dim, blocks, largest)
+        self.enlarge = nn.ConvTranspose2d(inner, width, 2, stride=2)
+        self.up = Blocks(blocks[0], width, dim, attends)
+
+    def forward(self, images: Tensor, embedding: Tensor) -> Tensor:
+        """Features (B, width, H, W), embedding (B, dim) -> features (B, width, H, W)."""
+        fine: Tensor = self.down(images, embedding)
+        fine = fine + self.enlarge(self.inner(self.shrink(fine), embedding))
+        return self.up(fine, embedding)
+
+
+class Blocks(nn.ModuleList):
+    """Residual blocks one after the other, perhaps each with attention after it."""
+
+    def __init__(self, count: int, width: int, dim: int, attention: bool) -> None:
+        super().__init__()
+        for _ in range(count):
+            self.extend([Block(width, dim), *([Attention(width)] if attention else [])])
+
+    def forward(self, images: Tensor, embedding: Tensor) -> Tensor:
+        """Features (B, width, H, W), embedding (B, dim) -> features (B, width, H, W)."""
+        for block in self:
+            images = block(images, embedding)
+        return images
 
 
 class Block(nn.Module):
@@ -96,6 +140,25 @@ class Block(nn.Module):
         scale, shift = self.tell(embedding)[:, :, None, None].chunk(2, dim=1)
         inner = self.norm(self.first(images)) * (1 + scale) + shift
         return images + self.second(F.silu(inner))
+
+
+class Attention(nn.Module):
+    """Adds to each pixel what it gathers from all pixels (Dhariwal and Nichol 2021, 4)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1
+        self.norm = ChannelNorm(width)
+        self.enter, self.leave = nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
+        for values in self.leave.parameters():
+            nn.init.zeros_(values)
+
+    def forward(self, images: Tensor, embedding: Tensor) -> Tensor:
+        """Features (B, width, H, W) -> the same shape; the embedding has no effect."""
+        pixels = self.enter(self.norm(images)).flatten(2).unflatten(1, (3 * self.heads, -1))
+        queries, keys, values = pixels.transpose(2, 3).chunk(3, dim=1)  # (B, heads, H * W, D)
+        found = F.scaled_dot_product_attention(queries, keys, values)
+        return images + self.leave(found.transpose(2, 3).reshape(images.shape))
 
 
 class ChannelNorm(nn.LayerNorm):

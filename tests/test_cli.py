@@ -144,10 +144,10 @@ def test_a_call_from_python_restores_all_filters(in_root):
     assert ([*warnings.filters], [*logger.filters]) == before
 
 
-def test_a_batch_size_that_cannot_be_is_said_before_the_summary(in_root, capsys, caplog):
-    line = fails(capsys, "fit", "--config=configs/iris.yaml", "--data.batch_size=200")
-    assert "batch_size 200 is larger than the 120 training examples" in line
-    assert "parameters" not in caplog.text
+def test_a_batch_larger_than_the_data_is_halved_and_said_before_the_summary(in_root, caplog):
+    run("fit", "--config=configs/iris.yaml", "--data.batch_size=400", "--trainer.fast_dev_run=1")
+    said = "The 120 training examples do not fill a batch of 400: this run takes 100."
+    assert said in caplog.text.partition("parameters")[0]
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def test_the_walk_from_a_folder_to_a_file_for_other_programs(tmp_path, monkeypat
     scripts = [command[0] for command in COMMANDS if command[0] != "cli.py"]
     assert scripts == ["docs/shapes.py", "docs/emoji.py"]
     assert len(COMMANDS) == 11
-    draw_shapes(Path(COMMANDS[0][1]))
-    for script, name, *options in COMMANDS[1:]:
-        if script == "docs/emoji.py":  # whose font is not everywhere
+    script("shapes").main(Path(COMMANDS[0][1]), count=40)
+    for file, name, *options in COMMANDS[1:]:
+        if file == "docs/emoji.py":  # whose font is not everywhere
             Path(name).symlink_to("shapes")
         else:
             cli.main([name, *options, *SHORTER.get(name, [])])
@@ -44,11 +44,20 @@ def test_the_walk_from_a_folder_to_a_file_for_other_programs(tmp_path, monkeypat
     assert len(list(Path("runs/own-classifier-sweep").glob("seed_*"))) == 3
 
 
-def draw_shapes(folder: Path) -> None:
-    spec = importlib.util.spec_from_file_location("shapes", ROOT / "docs/shapes.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main(folder, count=40)
+    return module
+
+
+def test_the_emoji_ask_for_what_is_missing_and_for_a_new_folder(tmp_path):
+    emoji = script("emoji")
+    emoji.FONT = tmp_path / "none.ttf"
+    with pytest.raises(SystemExit, match="none.ttf is missing: sudo apt install"):
+        emoji.main(tmp_path / "new")
+    with pytest.raises(SystemExit, match="exists: remove it, or name another folder"):
+        emoji.main(tmp_path)
 
 
 def test_its_table_names_options_that_exist():

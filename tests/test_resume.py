@@ -20,7 +20,10 @@ from tests.test_cli import fails, run
 
 KINDS = {
     "GAN": ["--model", "GAN"],
-    "ConditionalGAN": ["--model", "ConditionalGAN", "--model.discriminator=ACGANDiscriminator"],
+    "ConditionalGAN": [
+        "--model", "ConditionalGAN", "--model.discriminator=ACGANDiscriminator",
+        "--model.augment=DiffAugment", "--model.fake_labels=data",
+    ],
     "SelfConditionedGAN": ["--model", "SelfConditionedGAN", "--model.clusters=8"],
     "penalties": [
         "--model=GAN", "--model.discriminator.loss=Relativistic", "--model.spectral_norm=true",

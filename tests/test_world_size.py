@@ -18,6 +18,7 @@ from torch import nn
 from datamodules import Images
 from models import (
     ConditionalGAN,
+    DiffAugment,
     Drift,
     Flow,
     ImageClassifier,
@@ -88,7 +89,7 @@ def penalized_gan() -> Any:
 def clustered_gan() -> Any:
     return small(
         SelfConditionedGAN, **modern(4), clusters=8, penalties=Penalties(r1=1.0, every=2),
-        generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
+        augment=DiffAugment, generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip
 
 
@@ -112,6 +113,9 @@ EQUAL = {
         convnet(
             4, 0.2, optimizer=sgd(), shift=2, rotation=10, zoom=0.1, shear=0.1, flip=True, erase=6
         )
+    ),
+    "CNN, mixtures": lambda: without_batch_norm(
+        convnet(4, optimizer=sgd(), rotation=10, label_smoothing=0.1, mixup=0.4, cutmix=1.0)
     ),
     "GAN, penalties": lambda: without_batch_norm(penalized_gan()),
     "GAN, clusters": lambda: without_batch_norm(clustered_gan()),
@@ -144,7 +148,11 @@ DIFFERENT = {
 EXACT = {  # in float64: Adam divides by a gradient's size, also by that of rounding
     "conditional GAN": lambda: without_batch_norm(
         small(
-            ConditionalGAN, **modern(4), penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0
+            ConditionalGAN,
+            **modern(4),
+            penalties=Penalties(r1=1.0, every=2),
+            gradient_clip_val=1.0,
+            fake_labels="data",  # of unequal classes: 13 or 12 images
         )
     )
 }
@@ -158,7 +166,7 @@ class Record(Callback):
         self.noise: list[Any] = []  # latents and labels of a rank's own share
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        if draw := getattr(pl_module, "draw_share", None):
+        if draw := getattr(pl_module, "local_latents", None):
             pl_module.local_latents = lambda *args: self.noise.append(draw(*args)) or self.noise[-1]
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:

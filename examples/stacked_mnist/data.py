@@ -1,12 +1,13 @@
 """Stacked MNIST: three grey images as the colour channels of one, so there are 1,000 modes."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 
 from datamodules.base import Split, Splits
-from datamodules.images import ImageDataset, Images
+from datamodules.images import Images
 from datamodules.sources import IMAGE_SHAPE
 from runtime.ranges import Count, Fraction, Positive, PositiveFloat, Seed
 
@@ -42,7 +43,7 @@ class StackedImages(Images):
 
     def __init__(
         self,
-        dataset: ImageDataset = "auto",
+        dataset: Literal["auto", "mnist", "fashion", "digits", "kmnist"] = "auto",
         data_dir: str = "data",
         batch_size: Positive = 128,
         val_fraction: Fraction = 1 / 12,
@@ -66,6 +67,7 @@ class StackedImages(Images):
         super()._describe(key)
         # Both are of a channel. No judge knows a stack, so the product's scores do not apply.
         self.channel_judge, self.judge, self.class_names = self.judge, None, None
+        self.image_shape, self.num_classes = (CHANNELS, *IMAGE_SHAPE[1:]), None
 
 
 def make_stacks(images: Split, count: int, seed: Sequence[int], balanced: bool = False) -> Split:

@@ -1,6 +1,6 @@
 """A class-conditional GAN: only what conditioning adds to `GAN`."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ class ConditionalGAN(GAN):
         generator: From (input_dim, image_shape) to the generator.
         discriminator: From (trunk, num_features, num_classes) to the discriminator with its losses.
         pretrain_epochs: Epochs in which only D learns, with fakes of the untrained generator.
+        fake_labels: Classes of fakes in training: each equally often, or as often as in the `data`.
+            If these are unequal, `uniform` lets D tell real images by their class alone.
         **gan: As for `GAN`.
     """
 
@@ -32,6 +34,7 @@ class ConditionalGAN(GAN):
         generator: GeneratorCallable = ModernGenerator,
         discriminator: DiscriminatorCallable = ProjectionDiscriminator,
         pretrain_epochs: NonNegative = 0,
+        fake_labels: Literal["uniform", "data"] = "uniform",
         **gan: Any,
     ) -> None:
         if not num_classes:
@@ -47,6 +50,13 @@ class ConditionalGAN(GAN):
             **gan,
         )
         self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
+        self.fake_labels = fake_labels
+
+    def on_fit_start(self) -> None:
+        """Takes the frequencies of the classes from the data, if that is wanted."""
+        if self.fake_labels == "data":
+            counts = self.class_counts("fake_labels data").cpu().float()
+            self.label_weights = counts if counts.unique().numel() > 1 else None
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Returns latents and class vectors side by side, (B, latent_dim + num_classes).

@@ -43,8 +43,8 @@ class GAN(AlternatingOptimization, Generative):
         discriminator_steps: Discriminator updates per generator update.
         fakes_in_eval_mode: Generate D's fakes in eval mode, as the slides' `generate.predict` does.
         average: Moving average of the generator's weights, to sample with.
-        augment: Augments all images that D gets in training, such as `InstanceNoise`; None: no
-            augmentation.
+        augment: Augments all images that D gets in training, `InstanceNoise` or `DiffAugment`;
+            None: no augmentation.
         spectral_norm: Divide D's weights by their largest singular value.
         penalties: Gradient penalties of the discriminator.
         schedule: Learning rates of both networks.

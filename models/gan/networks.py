@@ -17,36 +17,41 @@ from models.layers import (
     UpsampleConv2d,
     use_channels_last_,
 )
-from models.networks import Shapes
+from models.networks import Residual, Shapes
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
 ImageShape = tuple[int, ...]  # (C, H, W), or (2,) of points in the plane
 GeneratorCallable = Callable[[int, ImageShape], nn.Module]
 TrunkCallable = Callable[[ImageShape], nn.Module]
-MODERN_SIDES = range(16, 65, 4)
+MODERN_SIDES = range(16, 257, 4)
 MODERN_IMAGES = Shapes(
-    "images of 1 or 3 channels whose height and width are multiples of 4 from 16 to 64",
+    "images of 1 or 3 channels whose height and width are multiples of 4 from 16 to 256",
     ((1, 3), MODERN_SIDES, MODERN_SIDES),
 )
 RESIZE = "resize them, or give your own network"
+SMALLEST = 4  # side of the smallest feature maps
+MOST_WIDTHS = 8  # channels of the smallest feature maps, at most, as a multiple of `width`
 
 
 class ModernGenerator(nn.Sequential):
     """Features (B, input_dim) -> images (B, C, H, W) in [0, 1]; batch norm and ReLU.
 
-    Images have 1 or 3 channels, and sides that are multiples of 4 from 16 to 64.
+    Images have 1 or 3 channels, and sides that are multiples of 4 from 16 to 256. The first feature
+    maps are as small as whole doublings allow, but not below 4 x 4: 7 x 7 for MNIST.
 
     Args:
         input_dim: Number of features.
         image_shape: (C, H, W).
-        width: Channels at half the height and width.
+        width: Channels at half the height and width; with each halving twice as many, up to eight
+            times.
         hidden: Units of each dense layer between the features and the first feature maps. Without
             one, class and style of an image can only be added, not combined.
         skip: Concatenate the features with the output of the hidden layers.
         transposed: Upsample with a transposed 4 x 4 convolution, not with nearest upsampling and a
             5 x 5 convolution: a training step of `configs/cgan.yaml` takes 10 % less time. Without
-            `detail`, only in the first of the two upsampling layers.
+            `detail`, in all but the last upsampling layer.
+        blocks: Residual 3 x 3 convolutions at each size but the last.
         detail: Channels of one more layer at full height and width; 0: none. With it, a 3 x 3
             convolution follows each upsampling, for edges and textures.
     """
@@ -59,10 +64,14 @@ class ModernGenerator(nn.Sequential):
         hidden: Sequence[Positive] = (),
         skip: bool = False,
         transposed: bool = False,
+        blocks: NonNegative = 0,
         detail: NonNegative = 0,
     ) -> None:
         MODERN_IMAGES.check(image_shape, "model.generator: ModernGenerator", RESIZE)
-        channels, height, rows = image_shape[0], image_shape[1] // 4, image_shape[2] // 4
+        channels, *sides = image_shape
+        doublings = count_doublings(sides)
+        height, rows = (side >> doublings for side in sides)
+        widths = [width * min(2**level, MOST_WIDTHS) for level in reversed(range(doublings))]
 
         def normed(layer: nn.Module, channels: int) -> list[nn.Module]:
             return [layer, nn.BatchNorm2d(channels), nn.ReLU()]
@@ -71,6 +80,10 @@ class ModernGenerator(nn.Sequential):
             if transposed:
                 return nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1)
             return UpsampleConv2d(fan_in, fan_out, 5)
+
+        def residual(width: int) -> list[nn.Module]:
+            layers = (normed(nn.Conv2d(width, width, 3, padding=1), width) for _ in range(blocks))
+            return [Residual(*block) for block in layers]
 
         dense: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise([input_dim, *hidden]):
@@ -85,18 +98,26 @@ class ModernGenerator(nn.Sequential):
         units = [input_dim, *hidden][-1] + skip * input_dim
         layers = [
             *dense,
-            nn.Linear(units, 2 * width * height * rows, bias=False),
-            *normed(Unflatten(1, (2 * width, height, rows)), 2 * width),
-            *normed(double(2 * width, width), width),  # half the size
+            nn.Linear(units, widths[0] * height * rows, bias=False),
+            *normed(Unflatten(1, (widths[0], height, rows)), widths[0]),
+            *residual(widths[0]),
         ]
+        for fan_in, fan_out in itertools.pairwise(widths):
+            layers += [*normed(double(fan_in, fan_out), fan_out), *residual(fan_out)]
+            if detail:
+                layers += normed(nn.Conv2d(fan_out, fan_out, 3, padding=1), fan_out)
         if detail:
-            layers += normed(nn.Conv2d(width, width, 3, padding=1), width)
             layers += normed(double(width, detail), detail)
             layers += [nn.Conv2d(detail, channels, 3, padding=1)]
         else:
             layers += [UpsampleConv2d(width, channels, 5)]
         super().__init__(*layers, nn.Sigmoid())
         use_channels_last_(self)
+
+
+def count_doublings(sides: Sequence[int]) -> int:
+    """Returns how often feature maps of 4 x 4 or more can double to reach these sides exactly."""
+    return max(n for n in range(7) if all(s % 2**n == 0 and s >> n >= SMALLEST for s in sides))
 
 
 class WithInput(nn.Sequential):
@@ -107,13 +128,15 @@ class WithInput(nn.Sequential):
 
 
 class ModernTrunk(nn.Sequential):
-    """Three strided convolutions without normalization: (B, C, H, W) -> features (B, F).
+    """Strided convolutions without normalization: (B, C, H, W) -> features (B, F).
 
-    Takes the images of `ModernGenerator`.
+    Takes the images of `ModernGenerator`. There are three, or as many as it takes to 4 x 4.
 
     Args:
         image_shape: (C, H, W).
-        width: Channels of the first strided layer.
+        width: Channels of the first strided layer; twice as many in each further one, up to eight
+            times.
+        blocks: Residual 3 x 3 convolutions at each size but the first.
         detail: Channels of a 3 x 3 convolution at full height and width, before it; 0: none.
         minibatch_std: Add a channel with the standard deviation over the batch (`MinibatchStd`).
     """
@@ -122,22 +145,29 @@ class ModernTrunk(nn.Sequential):
         self,
         image_shape: ImageShape,
         width: Positive = 64,
+        blocks: NonNegative = 0,
         detail: NonNegative = 0,
         minibatch_std: bool = False,
     ) -> None:
         MODERN_IMAGES.check(image_shape, "model.trunk: ModernTrunk", RESIZE)
         channels, more = image_shape[0], 1 if minibatch_std else 0
-        super().__init__(
-            *([nn.Conv2d(channels, detail, 3, padding=1), nn.LeakyReLU(0.2)] if detail else []),
-            nn.Conv2d(detail or channels, width, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            *([MinibatchStd()] if minibatch_std else []),
-            nn.Conv2d(2 * width + more, 4 * width, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            Flatten(),
-        )
+        halvings = max(3, count_doublings(image_shape[1:]))
+        widths = [width * min(2**level, MOST_WIDTHS) for level in range(halvings)]
+
+        def active(layer: nn.Module) -> list[nn.Module]:
+            return [layer, nn.LeakyReLU(0.2)]
+
+        def residual(width: int) -> list[nn.Module]:
+            layers = (active(nn.Conv2d(width, width, 3, padding=1)) for _ in range(blocks))
+            return [Residual(*block) for block in layers]
+
+        layers = active(nn.Conv2d(channels, detail, 3, padding=1)) if detail else []
+        for fan_in, fan_out in itertools.pairwise([detail or channels, *widths[:-1]]):
+            layers += active(nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1))
+            layers += residual(fan_out)
+        layers += [MinibatchStd()] if minibatch_std else []
+        layers += active(nn.Conv2d(widths[-2] + more, widths[-1], 3, stride=2, padding=1))
+        super().__init__(*layers, *residual(widths[-1]), Flatten())
         use_channels_last_(self)
 
 

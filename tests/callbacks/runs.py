@@ -22,9 +22,11 @@ SHAPES = [(1, 28, 28), (3, 32, 32), (1, 64, 64), (3, 16, 24)]
 class Small(Classifier):
     """A random linear classifier."""
 
-    def __init__(self, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10) -> None:
+    def __init__(
+        self, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10, **options: Any
+    ) -> None:
         torch.manual_seed(0)
-        super().__init__(shape, classes, partial(FeedForward, hidden=0))
+        super().__init__(shape, classes, partial(FeedForward, hidden=0), **options)
 
 
 def trainer(

@@ -56,7 +56,7 @@ def test_hits_are_no_mistakes():
 
 def test_a_test_run_counts_every_image_once(tmp_path, capsys):
     """Also if probabilities of 1.0 are wrong and those just below are right."""
-    model, data = Small(), digits()
+    model, data = Small(top_k=5), digits()
     with torch.no_grad():
         model.network[1].weight *= 100
     confidence, predicted = probabilities(model, data)[1].max(dim=1)
@@ -68,13 +68,15 @@ def test_a_test_run_counts_every_image_once(tmp_path, capsys):
     found, hits = recorded(tmp_path), int((confidence < 1).sum())
     assert found["examples"] == 360
     assert found["scores"]["accuracy"] == hits / 360
-    for name in ("accuracy", "loss", "calibration_error"):
+    for name in ("accuracy", "balanced_accuracy", "top5_accuracy", "loss", "calibration_error"):
         logged = run.callback_metrics[f"test/{name}"].item()
         assert found["scores"][name] == pytest.approx(logged, rel=1e-6)
     sevens = targets == 7
     share = (predicted[sevens] == 7).double().mean().item()
     assert found["accuracy_per_class"]["7"] == pytest.approx(share)
     printed = capsys.readouterr().out
+    top = 100 * found["scores"]["top5_accuracy"]
+    assert re.search(rf"\n  top-5 accuracy +{top:.2f} % \(\d+ of 360\)\n", printed)
     assert re.search(rf"accuracy +{100 * hits / 360:.2f} % \({hits} of 360\)\n", printed)
     assert re.search(rf"\n  class 7 +[\d.]+ % \([\d]+ of {sevens.sum()}\)\n", printed)
     names = {"confusion_test.png", "reliability_test.png", "mistakes_test.png"}
@@ -134,7 +136,7 @@ def test_two_ranks_count_as_one_does(tmp_path):
     def test(devices: int) -> None:
         strategy = "ddp" if devices > 1 else "auto"
         run = trainer(tmp_path / str(devices), Evaluation(), devices=devices, strategy=strategy)
-        run.test(Small(), datamodule=digits(), verbose=False)
+        run.test(Small(top_k=3), datamodule=digits(), verbose=False)
 
     for devices in (1, 2):
         assert not any(ranks.end(ranks.start(devices, partial(test, devices), tmp_path), 60))

@@ -51,7 +51,8 @@ def steps(text: str) -> list[tuple[int, int]]:
 def test_a_log_file_gets_ten_lines_over_all_epochs(tmp_path, monkeypatch):
     text = run(tmp_path, monkeypatch, io.StringIO(), max_epochs=4)
     assert "\r" not in text
-    lines = text.splitlines()
+    first, *lines = text.splitlines()
+    assert first == "Trains 80 steps (epochs: 4, steps per epoch: 20)."
     assert len(lines) == 10
     number = r"[\d.]+"
     pattern = (
@@ -163,6 +164,8 @@ def test_a_terminal_gets_one_line_of_eighty_columns_with_losses(kind, tmp_path, 
     monkeypatch.setattr(Progress, "on_train_end", lambda *_: None)  # Lightning prints before it.
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda _: (80, 24))
     text = run(tmp_path, monkeypatch, Terminal(), kind(), max_epochs=3)
+    length, text = text.split("\n", maxsplit=1)
+    assert length == "Trains 60 steps (epochs: 3, steps per epoch: 20)."
     assert text.count("\n") == 1
     last = text.rstrip().rpartition("\r")[2]
     losses = {Small: r"loss=[\d.]+", small: r"d_loss=[\d.]+, g_loss=[\d.]+"}[kind]

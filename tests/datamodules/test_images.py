@@ -12,6 +12,7 @@ from datamodules.base import cut_validation
 from datamodules.digits import load_digits
 from metrics.judge import load_judge
 from runtime.errors import UserError
+from tests.test_cli import run
 
 
 def set_up(data: Images) -> Images:
@@ -81,16 +82,30 @@ def test_the_network_is_asked_only_for_what_is_missing(tmp_path, tiny, monkeypat
     assert asked == ["fashion"]
 
 
-JUDGES = {"auto": None, "mnist": "mnist", "fashion": "fashion", "digits": "digits"}
+DECLARED = {
+    "auto": (1, 10), "mnist": (1, 10), "fashion": (1, 10), "digits": (1, 10), "kmnist": (1, 10),
+    "cifar10": (3, 10), "cifar100": (3, 100), "svhn": (3, 10),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("key", "judge"), JUDGES.items())
-def test_what_a_data_set_declares_is_known_before_any_data_is_read(key, judge):
-    data = Images(key)
-    assert (data.input_shape, data.num_classes, data.judge) == ((1, 28, 28), 10, judge)
-    assert data.mirrors == (key == "fashion")
-    assert (data.class_names is not None) == (key == "fashion")
-    assert judge is None or load_judge(judge).num_classes == 10
+@pytest.mark.parametrize("key", DECLARED)
+def test_what_a_data_set_declares_is_known_before_any_data_is_read(key):
+    data, (channels, classes) = Images(key), DECLARED[key]
+    side = {1: 28, 3: 32}[channels]
+    assert (data.input_shape, data.num_classes) == ((channels, side, side), classes)
+    assert data.mirrors == (key in ("fashion", "cifar10", "cifar100"))
+    assert (data.class_names is not None) == (data.mirrors or key == "kmnist")
+    assert data.judge == (key if key in ("mnist", "fashion", "digits") else None)
+    assert data.judge is None or load_judge(data.judge).num_classes == 10
+
+
+@pytest.mark.parametrize("config", ["cgan", "flow", "vae", "mnist_cnn", "judge/own"])
+def test_models_take_the_shape_of_colour_images(config, tiny_colors, in_root, tmp_path):
+    tiny_colors("cifar10", tmp_path)
+    data = [f"--data.data_dir={tmp_path}", "--data.val_fraction=0.5", "--data.batch_size=10"]
+    quick = ["--trainer.fast_dev_run=1", f"--trainer.default_root_dir={tmp_path}"]
+    config = f"--config=configs/{config}.yaml"
+    run("fit", config, "--data=Images", "--data.dataset=cifar10", *data, *quick)
 
 
 def test_validation_is_cut_from_the_training_digits_alone():

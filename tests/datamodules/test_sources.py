@@ -1,11 +1,13 @@
 """IDX files, whole and broken, the search for them, and downloads."""
 
 import gzip
+import pickle
 import time
 import tracemalloc
 from dataclasses import replace
 from email.message import Message
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 from urllib.error import HTTPError, URLError
 
@@ -15,10 +17,11 @@ import torch
 import torchvision.datasets
 
 from datamodules import sources
-from datamodules.sources import DATASETS, FILES, load_idx_dataset, read_idx
+from datamodules.sources import DATASETS, FILES, load_dataset, read_idx
 from runtime.errors import UserError
-from tests.datamodules.conftest import idx_bytes
+from tests.datamodules.conftest import colors, idx_bytes
 
+GREY, COLORS = ("mnist", "fashion", "kmnist"), ("cifar10", "cifar100", "svhn")
 connect = sources._connect  # which other tests replace
 
 WHOLE = idx_bytes(np.arange(2 * 28 * 28).astype(np.uint8).reshape(2, 28, 28))
@@ -53,13 +56,13 @@ def test_no_more_of_a_file_is_unpacked_than_it_should_have(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize("key", DATASETS)
+@pytest.mark.parametrize("key", GREY)
 def test_every_data_set_loads_from_a_folder_that_cannot_be_written(tmp_path, tiny, key, suffix):
     raw = tmp_path / DATASETS[key].name / "raw"
     tiny(raw, suffix)
     raw.chmod(0o500)
     before = sorted(tmp_path.rglob("*"))
-    train, test = load_idx_dataset(key, tmp_path)
+    train, test = load_dataset(key, tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
     assert (train.inputs.shape, train.inputs.dtype) == ((60, 1, 28, 28), torch.uint8)
     assert (test.targets.tolist(), test.targets.dtype) == ([i % 10 for i in range(20)], torch.int64)
@@ -72,7 +75,7 @@ def test_unpacked_is_read_before_gz_before_the_system_folder(tmp_path, tiny, mon
     monkeypatch.setitem(DATASETS, "fashion", spec)
     for place, suffix, pixel in ((system, ".gz", 1), (raw, ".gz", 2), (raw, "", 3)):
         tiny(place, suffix, pixel)
-        train, _ = load_idx_dataset("fashion", tmp_path / "data")
+        train, _ = load_dataset("fashion", tmp_path / "data")
         assert train.inputs[0, 0, 5, 5] == pixel
 
 
@@ -80,7 +83,7 @@ def test_nothing_found_names_places_and_remedies_in_one_line(tmp_path, tiny):
     tiny(tmp_path / "FashionMNIST" / "raw")
     (tmp_path / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(UserError) as caught:
-        load_idx_dataset("fashion", tmp_path, "no route to host")
+        load_dataset("fashion", tmp_path, "no route to host")
     message = str(caught.value)
     for part in (
         *(f"{tmp_path}/FashionMNIST/raw or /nonexistent/fashion-mnist", "no route to host"),
@@ -114,7 +117,7 @@ def test_a_download_that_hangs_is_given_up(tmp_path, monkeypatch):
 
 def test_a_download_is_found_and_a_failure_is_one_line(tmp_path, tiny, monkeypatch):
     class Fake(torchvision.datasets.MNIST):
-        def __init__(self, root: Path, download: bool) -> None:
+        def __init__(self, root: Path, train: bool, download: bool) -> None:
             if root == tmp_path / "broken":
                 raise RuntimeError("the line\nbroke")
             tiny(root / "MNIST" / "raw", ".gz")
@@ -123,17 +126,84 @@ def test_a_download_is_found_and_a_failure_is_one_line(tmp_path, tiny, monkeypat
     monkeypatch.setattr(torchvision.datasets, "MNIST", Fake)
     assert sources.download("mnist", tmp_path / "broken") == "the line broke"
     assert sources.download("mnist", tmp_path) == ""
-    assert len(load_idx_dataset("mnist", tmp_path)[0].targets) == 60
+    assert len(load_dataset("mnist", tmp_path)[0].targets) == 60
 
 
-@pytest.mark.parametrize("spec", DATASETS.values(), ids=DATASETS)
-def test_the_files_are_those_that_torchvision_downloads(spec):
-    resources = getattr(torchvision.datasets, spec.name).resources
+@pytest.mark.parametrize("key", GREY)
+def test_the_files_are_those_that_torchvision_downloads(key):
+    resources = getattr(torchvision.datasets, DATASETS[key].name).resources
     assert tuple(name.removesuffix(".gz") for name, _ in resources) == FILES
 
 
+@pytest.mark.parametrize("key", DATASETS)
+def test_the_address_is_that_of_torchvision(key):
+    dataset = getattr(torchvision.datasets, DATASETS[key].name)
+    urls = (
+        dataset.mirrors
+        if key in GREY
+        else [dataset.split_list["train"][0]]
+        if key == "svhn"
+        else [dataset.url]
+    )
+    assert urls[0].startswith(DATASETS[key].url)
+
+
+@pytest.mark.parametrize("key", COLORS)
+def test_colour_images_load_from_torchvisions_files(tmp_path, tiny_colors, key):
+    tiny_colors(key, tmp_path)
+    for split, count in zip(load_dataset(key, tmp_path), (60, 20), strict=True):
+        pixels, labels = colors(count)
+        assert split.inputs.equal(torch.from_numpy(pixels))
+        assert split.inputs.is_contiguous()
+        assert split.targets.equal(torch.from_numpy(labels))
+
+
+@pytest.mark.parametrize("key", COLORS)
+def test_other_files_or_counts_than_the_authors_are_one_line(
+    tmp_path, tiny_colors, monkeypatch, key
+):
+    tiny_colors(key, tmp_path)
+    spec, ran = DATASETS[key], tmp_path / "ran"
+    monkeypatch.setitem(DATASETS, key, replace(spec, counts=(60, 21)))
+    with pytest.raises(UserError, match=f"the files of {spec.name} in .* are damaged"):
+        load_dataset(key, tmp_path)
+    monkeypatch.setitem(DATASETS, key, spec)
+    (tmp_path / spec.folder / spec.files[0]).write_bytes(pickle.dumps(Program(ran)))
+    with pytest.raises(UserError, match="delete them, .* good copies") as caught:
+        load_dataset(key, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not ran.exists()
+    (tmp_path / spec.folder / spec.files[-1]).unlink()
+    with pytest.raises(UserError, match=f"{spec.files[0]} and the others, or --data.dataset dig"):
+        load_dataset(key, tmp_path)
+
+
+class Program:
+    """Unpickles to a new file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_both_splits_of_svhn_are_downloaded(tmp_path, monkeypatch):
+    asked: list[Any] = []
+    monkeypatch.setattr(sources, "_connect", lambda url: None)
+    monkeypatch.setattr(
+        torchvision.datasets, "SVHN", lambda *args, **options: asked.append((args, options))
+    )
+    assert sources.download("svhn", tmp_path) == ""
+    assert asked == [((tmp_path, split), {"download": True}) for split in ("train", "test")]
+
+
 def test_what_is_known_of_the_data_sets():
-    assert sources.COUNTS == (60_000, 10_000)  # training and test images
-    assert {key: spec.mirrors for key, spec in DATASETS.items()} == {
-        "mnist": False, "fashion": True,
-    }  # fmt: skip
+    counts = {key: spec.counts for key, spec in DATASETS.items()}
+    assert {counts[key] for key in GREY} == {(60_000, 10_000)}
+    assert [counts[key] for key in COLORS] == [(50_000, 10_000)] * 2 + [(73_257, 26_032)]
+    assert [k for k, spec in DATASETS.items() if spec.mirrors] == ["fashion", "cifar10", "cifar100"]
+    assert DATASETS["kmnist"].class_names == tuple(torchvision.datasets.KMNIST.classes)
+    names = DATASETS["cifar100"].class_names
+    assert [*names] == sorted({*names})
+    assert len(names) == 100

@@ -24,7 +24,7 @@ def test_shares_are_given_with_their_counts():
 @pytest.mark.parametrize("examples", [29, 30])
 def test_few_examples_have_no_calibration_error(examples):
     counts = torch.tensor([[examples - 1, 1], [0, 0]])
-    lines = classification_report(0.5, counts, 0.2, ["0", "cat"], "Test").splitlines()
+    lines = classification_report(0.5, counts, 0.2, ["0", "cat"], "Test", {}).splitlines()
     assert lines[0] == f"Test, {examples} examples"
     assert [line.split() for line in lines[1:2]] == [["loss", "0.5000"]]
     assert lines[3].split()[:2] == ["balanced", "accuracy"]
@@ -50,7 +50,15 @@ def test_the_heat_map_has_counts_and_colours_by_row():
     assert texts == ["3\n75.0%", "1\n25.0%", "", "1\n100.0%"]  # a zero is left out
     assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, 0.0, 1.0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    assert figure.get_suptitle() == "Test: accuracy 80.00 % (4 of 5)"
+    assert figure.get_suptitle() == "Test: accuracy 80.00 % (4 of 5), mean over classes 87.50 %"
+
+
+@pytest.mark.parametrize(("classes", "label"), [(10, "class 1"), (12, "class 1 33%")])
+def test_a_large_matrix_has_the_accuracy_of_a_class_beside_its_name(classes, label):
+    counts = torch.diag(torch.tensor([2, 1] + [3] * (classes - 2)))
+    counts[1, 0], counts[2, 2] = 2, 0
+    axes = plot_confusion(counts, [f"class {k}" for k in range(classes)], "Test").axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()][1:3] == [label, "class 2"]
 
 
 @pytest.mark.parametrize(("classes", "text"), [(2, "3\n100.0%"), (12, "3"), (30, None)])

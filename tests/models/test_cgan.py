@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
-from lightning import Callback
+from lightning import Callback, LightningDataModule
 from torch import Tensor
 
 from models import ConditionalGAN
 from models.training import Averaging, MovingAverage
+from runtime.errors import UserError
+from tests.datasets import Stripes
+from tests.models.classifiers import fit as fit_with
 from tests.models.gans import SHAPE, fit, same, small, state
 
 
@@ -71,3 +75,49 @@ def test_both_networks_know_as_many_classes_as_the_data():
     head, (first, *_) = model.discriminator, model.generator.parameters()
     assert head.classes.out_features == len(head.embedding.weight) == 3
     assert first.shape[1] == model.latent_dim + 3
+
+
+class Unequal(Stripes):
+    """90 images of class 0, 10 of class 2 and none of class 1."""
+
+    def load_splits(self):
+        splits, labels = super().load_splits(), torch.tensor([0] * 90 + [2] * 10)
+        return splits._replace(train=splits.train._replace(targets=labels))
+
+
+@pytest.mark.parametrize(
+    ("kind", "balanced", "frequencies"),
+    [
+        ("uniform", False, [1 / 3, 1 / 3, 1 / 3]),
+        ("data", False, [0.9, 0.0, 0.1]),
+        ("data", True, [0.5, 0.0, 0.5]),  # the real images of a batch
+    ],
+)
+def test_labels_of_fakes_are_as_frequent_as_those_of_real_images(kind, balanced, frequencies):
+    model = small(ConditionalGAN, num_classes=3, fake_labels=kind)
+    data = Unequal(1, 28, num_classes=3, num_train=100, batch_size=50)
+    data.balanced = balanced
+    fit_with(model, data, max_steps=1, limit_val_batches=0)
+    labels = model.local_latents(4000, torch.Generator().manual_seed(0))[1]
+    found = labels.bincount(minlength=3) / 4000
+    torch.testing.assert_close(found, torch.tensor(frequencies), atol=0.03, rtol=0)
+    drawn = model.draw_latents(4000, torch.Generator().manual_seed(0))[1].bincount(minlength=3)
+    assert drawn.min() > 1200  # samples have all classes equally often
+
+
+def test_equal_classes_draw_the_bits_of_uniform():
+    weights = []
+    for kind in ("uniform", "data"):
+        model = small(ConditionalGAN, num_classes=4, fake_labels=kind)
+        fit_with(model, Stripes(1, 28), max_steps=1, limit_val_batches=0)
+        weights.append(state(model))
+    assert same(*weights)
+
+
+def test_data_that_do_not_count_their_classes_are_refused():
+    class Foreign(LightningDataModule):
+        def train_dataloader(self):
+            return []
+
+    with pytest.raises(UserError, match=r"model.fake_labels data needs .* leave it out"):
+        fit_with(small(ConditionalGAN, fake_labels="data"), Foreign())

@@ -40,10 +40,12 @@ def test_three_lines_of_python_train_every_classifier(model, data, options):
 # -- what is logged -------------------------------------------------------------------------------
 
 
-def evaluated(batch_size: int) -> tuple[dict[str, float], Tensor, Tensor]:
+def evaluated(
+    batch_size: int, seed: int = 1, **options: Any
+) -> tuple[dict[str, float], Tensor, Tensor]:
     """Returns the logged values of a test run, the probabilities (N, 3) and the truth (N,)."""
-    torch.manual_seed(1)
-    data, model = Iris(batch_size=batch_size, standardize=False), IrisMLP()
+    torch.manual_seed(seed)
+    data, model = Iris(batch_size=batch_size, standardize=False), IrisMLP(**options)
     (logged,) = trainer().test(model, datamodule=data, verbose=False)
     inputs, targets = data.splits.test
     with torch.no_grad():
@@ -232,7 +234,8 @@ class SaveAt(Callback):
 def augmented(**kwargs: Any) -> ImageClassifier:
     return convnet(
         width=2, dropout=0.2, shift=2, rotation=10, erase=4, average=Averaging(0.9),
-        schedule=Schedule("cosine", warmup=0.2), label_smoothing=0.1, **kwargs,
+        schedule=Schedule("cosine", warmup=0.2), label_smoothing=0.1,
+        mixup=0.4, cutmix=1.0, **kwargs,
     )  # fmt: skip
 
 
@@ -282,6 +285,8 @@ def test_balanced_class_weights_make_all_classes_count_alike():
     trainer(max_steps=1).fit(model, data)
     counts = data.class_counts
     assert counts[0] == 5
+    data.balanced = True  # corrects it already
+    assert len(data.class_counts.unique()) == 1
     assert_close(model._weights * counts, torch.full((3,), len(data.splits.train.targets) / 3))
     logits, targets = torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
     losses = cross_entropy(logits, targets, reduction="none")
@@ -313,3 +318,13 @@ def test_balanced_accuracy_is_the_mean_over_classes():
     hits = probabilities.argmax(dim=1) == targets
     mean = torch.stack([hits[targets == k].float().mean() for k in range(3)]).mean()
     assert logged["test/balanced_accuracy"] == pytest.approx(float(mean))
+
+
+@pytest.mark.parametrize("batch_size", [30, 7])
+def test_top_k_accuracy_counts_the_k_most_probable_classes(batch_size):
+    logged, probabilities, targets = evaluated(batch_size, seed=2, top_k=2)
+    hits = (probabilities.argsort(dim=1, descending=True)[:, :2] == targets[:, None]).sum()
+    assert 0 < hits < 30
+    assert logged["test/top2_accuracy"] == pytest.approx(int(hits) / 30)
+    with pytest.raises(UserError, match="model.top_k 3 of 3 classes is always right"):
+        IrisMLP(top_k=3)

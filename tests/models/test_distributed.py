@@ -107,10 +107,15 @@ def test_of_gathered_values_each_process_gets_its_own_or_the_mean(rank):
     assert distributed.local_part(torch.tensor([5.0, 8.0])) == 6.5
 
 
-def test_latents_are_a_share_of_those_of_all_processes(rank):
+@pytest.mark.parametrize("weights", [None, torch.arange(10.0)])
+def test_latents_are_a_share_of_those_of_all_processes(weights, rank):
     model = small(ConditionalGAN)
+    model.label_weights = weights
     model._trainer = SimpleNamespace(world_size=3, global_rank=rank)
-    whole = model.draw_latents(6, torch.Generator().manual_seed(0))
+    random = torch.Generator().manual_seed(0)
+    whole = model.draw_latents(6, random)
+    if weights is not None:
+        whole = whole[0], weights.multinomial(6, replacement=True, generator=random)
     found = model.local_latents(2, torch.Generator().manual_seed(0))
     for own, all_of_them in zip(found, whole, strict=True):
         assert torch.equal(own, all_of_them[2 * rank : 2 * rank + 2])

@@ -14,9 +14,11 @@ from models.gan.lecture import LectureGenerator, LectureTrunk, SoftmaxDiscrimina
 from models.gan.networks import (
     ModernGenerator,
     ModernTrunk,
+    count_doublings,
     count_features,
 )
 from models.layers import initialize_
+from models.networks import Residual
 from models.plane import PlaneGenerator, PlaneTrunk, PlaneVelocity
 from models.unet import time_embedding
 from runtime.errors import UserError
@@ -86,16 +88,55 @@ def test_networks_of_the_plane_see_it_four_times_as_large():
     torch.testing.assert_close(velocity(points, times, classes), expected)
 
 
-@pytest.mark.parametrize("shape", [SHAPE, (3, 16, 64), (1, 64, 64), (3, 32, 32), (3, 20, 36)])
-@pytest.mark.parametrize("detail", [0, 3])
-def test_modern_networks_take_images_of_any_allowed_shape(shape, detail):
-    images = ModernGenerator(7, shape, width=2, detail=detail)(torch.randn(3, 7))
+SHAPES = [  # with the sizes of the smallest feature maps of generator and trunk
+    (SHAPE, (7, 7), (4, 4)), ((3, 16, 64), (4, 16), (2, 8)), ((3, 32, 32), (4, 4), (4, 4)),
+    ((3, 20, 36), (5, 9), (3, 5)), ((1, 64, 64), (4, 4), (4, 4)), ((3, 96, 48), (12, 6), (12, 6)),
+    ((3, 256, 256), (4, 4), (4, 4)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "first", "last"), SHAPES)
+@pytest.mark.parametrize("options", [{}, {"detail": 3}, {"blocks": 1}], ids=str)
+def test_modern_networks_take_images_of_any_allowed_shape(shape, first, last, options):
+    generator = ModernGenerator(7, shape, width=2, **options)
+    images = generator(torch.randn(3, 7))
     assert images.shape == (3, *shape)
     assert 0 <= images.min() < images.max() <= 1
-    trunk = ModernTrunk(shape, width=2, detail=detail)
-    features = 4 * 2 * math.ceil(shape[1] / 8) * math.ceil(shape[2] / 8)
+    doublings = int(math.log2(shape[1] // first[0]))
+    assert next(p for p in generator if isinstance(p, nn.Unflatten)).unflattened_size == (
+        min(2**doublings, 16), *first
+    )  # fmt: skip
+    trunk = ModernTrunk(shape, width=2, **options)
+    features = 2 * min(2 ** (max(3, doublings) - 1), 8) * last[0] * last[1]
     assert count_features(trunk, shape) == features
     assert trunk(images).shape == (3, features)
+
+
+def test_every_multiple_of_four_is_reached_by_doublings():
+    for side in range(16, 257, 4):
+        doublings = count_doublings((side, side))
+        assert side >> doublings >= 4
+        assert side % 2**doublings == 0
+        assert side % 2 ** (doublings + 1) or side >> (doublings + 1) < 4
+    assert count_doublings((64, 36)) == 2
+
+
+@pytest.mark.parametrize("network", [partial(ModernGenerator, 5), ModernTrunk])
+def test_blocks_add_to_what_passes_them(network):
+    """If they compute nothing, the network is the one without them."""
+    with_blocks, without = (network((3, 32, 32), width=2, blocks=n).eval() for n in (2, 0))
+    residual = [part for part in with_blocks if isinstance(part, Residual)]
+    assert len(residual) == 2 * 3
+    for layer in (part for block in residual for part in block if isinstance(part, nn.Conv2d)):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    weights = [
+        w for part in with_blocks if not isinstance(part, Residual) for w in part.parameters()
+    ]
+    for mine, other in zip(without.parameters(), weights, strict=True):
+        mine.data = other.data
+    inputs = torch.rand(4, 5) if network is not ModernTrunk else torch.rand(4, 3, 32, 32)
+    assert torch.equal(with_blocks(inputs), without(inputs))
 
 
 def test_the_modern_generator_is_its_layers_written_out():
@@ -147,10 +188,10 @@ def test_a_transposed_convolution_doubles_the_size_and_starts_as_glorot_says():
     assert 0.9 < layer.weight.abs().max() / (6 / ((4 + 2) * 16)) ** 0.5 <= 1
 
 
-@pytest.mark.parametrize("shape", [(2, 28, 28), (1, 30, 28), (1, 12, 28), (1, 28, 68)])
+@pytest.mark.parametrize("shape", [(2, 28, 28), (1, 30, 28), (1, 12, 28), (1, 28, 260)])
 @pytest.mark.parametrize("network", [partial(ModernGenerator, 7), ModernTrunk])
 def test_modern_networks_refuse_other_shapes_in_one_line(network, shape):
-    with pytest.raises(UserError, match="multiples of 4 from 16 to 64") as caught:
+    with pytest.raises(UserError, match="multiples of 4 from 16 to 256") as caught:
         network(shape)
     assert "\n" not in str(caught.value)
 

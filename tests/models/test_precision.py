@@ -14,6 +14,7 @@ from models import (
     Classifier,
     ConditionalGAN,
     ConvNet,
+    DiffAugment,
     Drift,
     Flow,
     FunctionMLP,
@@ -51,7 +52,8 @@ MODELS = {
         SHAPE, 4, discriminator=partial(ProjectionDiscriminator, nearness=2), **NETWORKS, **WIDE
     ),
     "auxiliary": lambda: ConditionalGAN(
-        SHAPE, 4, discriminator=ACGANDiscriminator, spectral_norm=True, **NETWORKS, **WIDE
+        SHAPE, 4, discriminator=ACGANDiscriminator, spectral_norm=True,
+        **(NETWORKS | {"augment": DiffAugment}), **WIDE,
     ),
     "clusters": lambda: SelfConditionedGAN(SHAPE, 3, **NETWORKS, **WIDE),
     "vae": lambda: VariationalAutoencoder(

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from models import UNet
-from models.unet import FREQUENCIES, time_embedding
+from models.unet import FREQUENCIES, Attention, time_embedding
 from runtime.errors import UserError
 
 
@@ -54,11 +54,13 @@ def written_out(network: UNet, points: torch.Tensor, times: torch.Tensor, classe
     variance = t.square() / 4 + (1 - t).square()
     patches = F.pixel_unshuffle(points / variance.sqrt(), 2)
     fine = F.conv2d(patches, w["enter.weight"], w["enter.bias"], padding=1)
-    fine = block("down.0", fine)
-    coarse = F.conv2d(fine, w["shrink.weight"], w["shrink.bias"], stride=2)
-    coarse = block("middle.0", coarse)
-    back = F.conv_transpose2d(coarse, w["enlarge.weight"], w["enlarge.bias"], stride=2)
-    fine = block("up.0", fine + back)
+    fine = block("levels.down.0", fine)
+    coarse = F.conv2d(fine, w["levels.shrink.weight"], w["levels.shrink.bias"], stride=2)
+    coarse = block("levels.inner.0", coarse)
+    back = F.conv_transpose2d(
+        coarse, w["levels.enlarge.weight"], w["levels.enlarge.bias"], stride=2
+    )
+    fine = block("levels.up.0", fine + back)
     output = F.pixel_shuffle(norm_silu_convolution("leave", fine), 2)
     return t / 4 / variance * points + (1 - t) / 2 / variance.sqrt() * output
 
@@ -83,7 +85,7 @@ def test_the_network_is_its_layers_written_out():
 def test_details_go_around_the_coarse_half():
     """Without what comes back from it, the input still decides the output."""
     model, points = network(), torch.randn(2, 3, 8, 12).double()
-    for values in model.enlarge.parameters():
+    for values in model.levels.enlarge.parameters():
         torch.nn.init.zeros_(values)
     one, other = model.layers(points, torch.zeros(2).double(), torch.zeros(2, 2).double())
     assert (one - other).abs().max() > 0.01
@@ -91,7 +93,7 @@ def test_details_go_around_the_coarse_half():
 
 def test_a_new_block_returns_its_input():
     images, told = torch.randn(2, 4, 4, 4), torch.randn(2, 16)
-    block = UNet((1, 8, 8), 0, (4, 6), (1, 1)).down[0]
+    block = UNet((1, 8, 8), 0, (4, 6), (1, 1)).levels.down[0]
     assert torch.equal(block(images, told), images)
 
 
@@ -127,6 +129,59 @@ def test_the_network_has_the_weights_of_its_layers():
     assert sum(values.numel() for values in UNet((1, 28, 28), 10).parameters()) == expected
 
 
-def test_images_that_patches_do_not_divide_are_refused():
-    with pytest.raises(UserError, match="multiples of 4"):
-        UNet((1, 30, 30), 10)
+@pytest.mark.parametrize(("side", "widths", "sizes"), [(30, (4, 4), 4), (28, (4, 4, 4), 8)])
+def test_images_that_the_levels_do_not_divide_are_refused(side, widths, sizes):
+    with pytest.raises(UserError, match=f"multiples of {sizes}"):
+        UNet((1, side, side), 10, widths)
+    with pytest.raises(UserError, match="widths is empty"):
+        UNet((1, side, side), 10, ())
+
+
+def seen_by_the_first_pixel(model: UNet, points: torch.Tensor) -> torch.Tensor:
+    """Where a change of the input (1, C, H, W) changes the first pixel: (H, W)."""
+    points = points.double().requires_grad_()
+    clean = model(points, torch.zeros(1).double(), torch.zeros(1, 2).double())
+    return torch.autograd.grad(clean[0, 0, 0, 0], points)[0][0].abs().sum(dim=0) > 0
+
+
+def test_each_level_halves_the_size():
+    points = torch.randn(1, 1, 64, 64)
+    reach = []
+    for widths in ((4,), (4, 4), (4, 4, 4), (4, 4, 4, 4)):
+        model = UNet((1, 64, 64), 2, widths, (1, 1)).double()
+        for values in model.parameters():
+            torch.nn.init.normal_(values, std=0.3)
+        reach.append(int(seen_by_the_first_pixel(model, points).any(dim=0).sum()))
+        assert (
+            model(points.double(), torch.zeros(1).double(), torch.zeros(1, 2).double()).shape
+            == points.shape
+        )
+    assert reach == sorted(set(reach))  # each level sees farther
+
+
+def test_attention_is_the_mean_of_the_values_with_softmax_weights():
+    layer, images = Attention(64).double(), torch.randn(2, 64, 3, 5).double()
+    for values in layer.parameters():
+        torch.nn.init.normal_(values, std=0.2)
+    heads = layer.enter(layer.norm(images)).flatten(2).view(2, 6, 32, 15)  # 2 queries, keys, values
+    found = []
+    for query, key, value in zip(
+        heads[:, :2].unbind(1), heads[:, 2:4].unbind(1), heads[:, 4:].unbind(1), strict=True
+    ):
+        weights = (query.mT @ key / 32**0.5).softmax(dim=-1)
+        found.append(value @ weights.mT)
+    expected = images + layer.leave(torch.cat(found, dim=1).view(images.shape))
+    torch.testing.assert_close(layer(images, torch.zeros(2, 1)), expected)
+
+
+def test_attention_acts_at_sixteen_pixels_and_less():
+    model = UNet((1, 64, 64), 2, (4, 8, 8), (1, 2), attention=True)
+    where = [name for name, part in model.named_modules() if isinstance(part, Attention)]
+    inner = "levels.inner"  # at 16 pixels: one after each block; two in the middle, at 8
+    assert where == [f"{inner}.down.1", f"{inner}.inner.1", f"{inner}.inner.3", f"{inner}.up.1"]
+    model = UNet((1, 32, 16), 2, (4, 8), (1, 1), attention=True).double()
+    for values in model.parameters():
+        torch.nn.init.normal_(values, std=0.3)
+    assert seen_by_the_first_pixel(model, torch.randn(1, 1, 32, 16)).all()
+    new = Attention(6)
+    assert torch.equal(new(images := torch.randn(1, 6, 2, 2), torch.zeros(1, 1)), images)
