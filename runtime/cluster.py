@@ -8,7 +8,6 @@ from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElastic
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
 from runtime.errors import UserError
-from runtime.repetition import Corruption
 
 SHELLS = ("bash", "interactive")  # names of jobs that Lightning takes for a shell
 
@@ -102,11 +101,6 @@ def check_strategy(trainer: Trainer, model: LightningModule) -> None:
     # FSDP requires one call of the model's `forward` per step, and DeepSpeed takes one optimizer.
     sharded = isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy)
     name = type(trainer.strategy).__name__.removesuffix("Strategy")
-    if sharded and any(isinstance(callback, Corruption) for callback in vars(trainer)["callbacks"]):
-        raise UserError(
-            f"trainer.check_every compares whole weights, and {name} gives each process a part of "
-            "them: set it to 0, or use --trainer.strategy ddp"
-        )
     if sharded and not model.automatic_optimization:
         raise UserError(
             f"trainer.strategy: {name} cannot train {type(model).__name__}, whose networks take "

@@ -95,14 +95,11 @@ def validates_next(trainer: Trainer) -> bool:
 
 
 def train_on(trainer: Trainer, batch: Any, batch_idx: int) -> None:
-    """Trains on a batch as `_advance` does, without counting or logging it."""
+    """Trains on a batch as `_advance` does, without counting or logging it, if it is automatic."""
     loop: Any = trainer.fit_loop.epoch_loop
     trainer.lightning_module.on_train_batch_start(batch, batch_idx)
     arguments = loop._build_kwargs(OrderedDict(), batch, batch_idx)
-    if trainer.lightning_module.automatic_optimization:
-        loop.automatic_optimization.run(trainer.optimizers[0], batch_idx, arguments)
-    else:
-        loop.manual_optimization.run(arguments)
+    loop.automatic_optimization.run(trainer.optimizers[0], batch_idx, arguments)
 
 
 def _advance(loop: Any, *args: Any) -> None:

@@ -20,8 +20,8 @@ from runtime.cpu import (
     keep_freed_memory,
 )
 from runtime.errors import UserError
-from runtime.ranges import NonNegative, PositiveFloat
-from runtime.repetition import Corruption, Rehearsal
+from runtime.ranges import PositiveFloat
+from runtime.repetition import Rehearsal
 
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
@@ -48,8 +48,6 @@ class LadderTrainer(Trainer):
         plugins: Like Lightning's. Without a CheckpointIO among them, checkpoints are atomic.
         rank_timeout: Seconds that a process waits for another one before the run fails. A strategy
             that is given as a class keeps its own `timeout`.
-        check_every: Repeat every N-th step, and end the run if a bit differs; 0: never. See
-            `runtime.repetition`.
         pictures: Draw pictures into the run's folder and send them to its loggers.
     """
 
@@ -59,7 +57,6 @@ class LadderTrainer(Trainer):
         precision: Precision = "auto",  # type: ignore[valid-type]
         plugins: Any | None = None,
         rank_timeout: PositiveFloat = 600.0,
-        check_every: NonNegative = 0,
         pictures: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -75,11 +72,8 @@ class LadderTrainer(Trainer):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         cluster.check_launch()
-        given = kwargs.get("callbacks") or []
-        callbacks = [*(given if isinstance(given, list) else [given])]
-        callbacks += [Corruption(check_every)] if check_every else []
         self.prints_summary = kwargs.get("enable_model_summary") is not False
-        kwargs |= {"precision": precision, "plugins": plugins, "callbacks": callbacks}
+        kwargs |= {"precision": precision, "plugins": plugins}
         kwargs |= {"enable_model_summary": False}  # see callbacks.Figures
         if not kwargs.get("barebones"):  # which refuses any
             kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
