@@ -13,6 +13,7 @@ from datamodules import InMemoryDataModule, InputSpec
 from metrics.judge import WEIGHTS, Judge, judge_of_checkpoint, load_judge, recipes, sha256
 from metrics.probe import ProbedJudge
 from models import Pretrained
+from models.layers import use_channels_last_
 from runtime.checkpoints import newest, problem_of
 from runtime.errors import UserError
 
@@ -82,6 +83,7 @@ def pretrained_judge(data: InMemoryDataModule) -> FoundJudge:
     with isolate_rng():
         network = Pretrained(shape, 1, ARCHITECTURE, f"package:{WEIGHTS_OF_IMAGENET}")
         network.load()
+        use_channels_last_(network)
         judge = ProbedJudge(network, shape, network.cut_last_layer(), data.num_classes or 1)
     digest = bytes(network.sha256.tolist()).hex()
     return FoundJudge(judge, f"{PRETRAINED} ({ARCHITECTURE})", digest, data.class_names)

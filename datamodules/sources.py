@@ -43,7 +43,7 @@ class PublicDataset:
     """A data set of torchvision, in MNIST's format."""
 
     name: str  # torchvision's class
-    folder: str  # under the data directory, as torchvision has it
+    folder: str  # in the data directory, where torchvision writes the files
     url: str  # from which torchvision downloads
     files: tuple[str, ...] = FILES
     counts: tuple[int, int] = (60_000, 10_000)  # training and test images

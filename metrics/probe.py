@@ -26,7 +26,7 @@ class UnitFeatures(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
         """Computes features (B, D) of images (B, C, H, W) in [0, 1]."""
