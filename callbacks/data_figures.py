@@ -35,7 +35,7 @@ def draw_data(trainer: Trainer, folder: Path) -> None:
         images, targets = train.take(chosen[chosen < len(train.targets)])
         names = class_names(data, data.num_classes or 0)
         titles = [names[target] for target in targets.tolist()] if names else []
-        draw = partial(mosaic, images, titles, min(10, len(images)), cell=1.6)
+        draw = partial(mosaic, images[:], titles, min(10, len(images)), cell=1.6)
         publish(trainer, folder, "data_examples", draw)
     if (table := data.table()) is not None:
         publish(trainer, folder, "data_head", partial(plot_head, table))

@@ -28,6 +28,7 @@ PER_ROW = 10
 INTERPOLATED = 5  # rows from one latent or class to another
 FRAME_MS = 150  # of noise on its way to an image
 NEIGHBORS = 5  # training images beside a sample
+NEIGHBORS_BLOCK = 4096  # training images that are compared at a time
 
 
 class SampledImages(NamedTuple):
@@ -294,14 +295,23 @@ def write_path(path: Path, model: Any, seed: int, classes: Sequence[int] | None)
     write_film(path, frames, FRAME_MS)
 
 
-def write_neighbors(path: Path, images: np.ndarray, train: Tensor) -> None:
-    """Draws each image (uint8), then its nearest training images, with their distances."""
-    from sklearn.neighbors import NearestNeighbors
+def write_neighbors(path: Path, images: np.ndarray, train: Any) -> None:
+    """Draws each image (uint8), then its nearest training images, with their distances.
 
+    `train` is a tensor or `FileRows`.
+    """
     wanted = as_tensor(images)
-    known, points = (part.flatten(1).float().numpy() / 255 for part in (train, wanted))
-    distances, places = NearestNeighbors(algorithm="brute").fit(known).kneighbors(points, NEIGHBORS)
-    rows = torch.cat([wanted[:, None], train[torch.from_numpy(places)]], dim=1).flatten(0, 1)
-    titles = [title for row in distances for title in ("sample", *(f"{x:.1f}" for x in row))]
+    distances, places = torch.empty(len(wanted), 0), torch.empty(len(wanted), 0, dtype=torch.int64)
+    for block in torch.arange(len(train)).split(NEIGHBORS_BLOCK):
+        known, points = (part.flatten(1).float() / 255 for part in (train[block], wanted))
+        found = torch.cat([distances, torch.cdist(points, known)], dim=1)
+        numbers = torch.cat([places, block.expand(len(wanted), -1)], dim=1)
+        distances, nearest = found.topk(min(NEIGHBORS, found.shape[1]), largest=False)
+        places = numbers.gather(1, nearest)
+    beside = train[places.flatten()].unflatten(0, places.shape)
+    rows = torch.cat([wanted[:, None], beside], dim=1).flatten(0, 1)
+    titles = [
+        title for row in distances.tolist() for title in ("sample", *(f"{x:.1f}" for x in row))
+    ]
     heading = "Samples and their nearest training images\nDistance: Euclidean, pixels in [0, 1]"
     write(path, mosaic(rows, titles, 1 + NEIGHBORS, heading, cell=0.92).savefig)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from datamodules.image_files import Fit
 from datamodules.input_spec import InputSpec, measure_spec
 from datamodules.loader import BatchLoader
+from datamodules.rows import Place, choose_place, put
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat
 
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """Inputs (N, ...) and targets (N, ...) of one part of a data set."""
+    """Inputs (N, ...) and targets (N, ...) of one part of a data set.
 
-    inputs: Tensor
+    Inputs are a tensor or `FileRows`, which are read by `inputs[rows]` and `inputs.to(device)`.
+    """
+
+    inputs: Any
     targets: Tensor
 
-    def take(self, rows: Tensor) -> "Split":
-        """Returns the examples at `rows`, int64 (M,) or bool (N,)."""
-        return Split(self.inputs[rows], self.targets[rows])
+    def take(self, rows: Tensor | slice) -> "Split":
+        """Returns the examples at `rows`, a slice, int64 (M,) or bool (N,)."""
+        inputs = self.inputs[rows] if isinstance(self.inputs, Tensor) else self.inputs.take(rows)
+        return Split(inputs, self.targets[rows])
 
 
 class Splits(NamedTuple):
@@ -97,6 +102,8 @@ class InMemoryDataModule(LightningDataModule):
     mirrors: bool = False  # a horizontally flipped example is an equally valid example
     judge: str | None = None  # scores generated images of this data set; known after `setup`
     balanced: bool = False  # training draws each class equally often
+    keep: Literal["auto", "device", "memory", "disk"] = "device"  # where the examples are
+    block: int = 0  # see `BatchLoader`
     random_order: bool = False  # of the examples; False: they may be in the order of their classes
     feature_names: tuple[str, ...] | None = None  # of input columns; None: inputs are no table
     used_fallback: bool = False  # the small digits are used instead of MNIST; known after `setup`
@@ -115,6 +122,7 @@ class InMemoryDataModule(LightningDataModule):
         self.splits: Splits | None = None  # None before `setup`
         self._measured: dict[str, Any] | None = None  # values of the input spec that are measured
         self._placed: dict[tuple[str, torch.device], Split] = {}
+        self._place: Place | None = None  # None: not chosen yet
         self._resumed_seed: int | None = None
 
     @property
@@ -132,7 +140,7 @@ class InMemoryDataModule(LightningDataModule):
         A smaller split is returned whole, also in random order.
         """
         if self.random_order:
-            return Split(*(tensor[:count] for tensor in split))
+            return split.take(slice(count))
         random = torch.Generator().manual_seed(0)
         return split.take(torch.randperm(len(split.targets), generator=random)[:count])
 
@@ -226,14 +234,34 @@ class InMemoryDataModule(LightningDataModule):
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         if (name, device) not in self._placed:
-            split = self._loaded()._asdict()[name]
-            self._placed[name, device] = Split(*(tensor.to(device) for tensor in split))
-        tensors, share = tuple(self._placed[name, device]), (self.batch_size, rank, world_size)
+            self._placed[name, device] = self._put(self._loaded()._asdict()[name], device)
+        arrays, share = tuple(self._placed[name, device]), (self.batch_size, rank, world_size)
         epoch = (lambda: trainer.current_epoch) if trainer else None
-        classes = tensors[1] if self.balanced and shuffle else None
         return BatchLoader(
-            tensors, *share, shuffle=shuffle, seed=self.seed, current_epoch=epoch, classes=classes
-        )
+            arrays, *share, shuffle=shuffle, seed=self.seed, current_epoch=epoch, device=device,
+            classes=arrays[1] if self.balanced and shuffle else None, block=self.block,
+        )  # fmt: skip
+
+    def _put(self, split: Split, device: torch.device) -> Split:
+        """Puts a split where this run keeps its examples."""
+        trainer = self.trainer
+        strategy, local_rank = (trainer.strategy, trainer.local_rank) if trainer else (None, 0)
+        if self._place is None:
+            self._place = self._choose_place(device)
+        inputs = put(split.inputs, self._place, device, strategy, local_rank)
+        return Split(inputs, split.targets.to(device if self._place == "device" else "cpu"))
+
+    def _choose_place(self, device: torch.device) -> Place:
+        nbytes = sum(split.inputs.nbytes for split in self._loaded() if split)
+        place = "device" if self.keep == "auto" else self.keep
+        if self.keep == "auto":
+            place = choose_place(nbytes, device, self.trainer.num_devices if self.trainer else 1)
+            if self.trainer:
+                place = self.trainer.strategy.broadcast(place)
+        if place != "device":
+            where = {"memory": "memory that the processes share", "disk": "a file"}[place]
+            rank_zero_info(f"Reads {nbytes / 1e9:.2f} GB of examples ahead from {where}.")
+        return place
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Converts inputs to the model's dtype, and divides uint8 inputs by `scale`."""

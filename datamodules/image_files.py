@@ -1,20 +1,16 @@
-"""Image files of any size and mode, decoded to one shape, with a cache of the result."""
+"""Image files of any size and mode, and their conversion to one shape."""
 
-import hashlib
-import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -24,7 +20,6 @@ from runtime.errors import UserError
 Fit = Literal["crop", "pad", "stretch"]
 SUFFIXES = (*IMG_EXTENSIONS, ".gif")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")  # which state their size
-FORMAT = 2  # of the cache; a change of what `decode` returns needs a new number
 MAX_UNPACKED = 2**30  # bytes of arrays in a small file
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # or not there
 
@@ -47,7 +42,7 @@ def find_images(folder: Path) -> Iterator[Path]:
     return (path for path in list_files(folder) if path.suffix.lower() in SUFFIXES)
 
 
-def read_image(path: Path, max_pixels: int = 2**26) -> Image.Image:
+def read_image(source: Path | BytesIO, max_pixels: int = 2**26) -> Image.Image:
     """Reads an image file in 8-bit colour ("RGB"; grey ones have equal channels).
 
     Turns the image as its EXIF orientation says. Transparent parts become white. 16-bit grey is
@@ -58,7 +53,7 @@ def read_image(path: Path, max_pixels: int = 2**26) -> Image.Image:
             more pixels than `max_pixels`.
     """
     try:
-        with Image.open(path, formats=FORMATS) as file:
+        with Image.open(source, formats=FORMATS) as file:
             width, height = file.size
             if width * height > max_pixels:
                 file.draft(None, (width // 2, height // 2))
@@ -111,75 +106,11 @@ def to_tensor(image: Image.Image, image_shape: tuple[int, int, int], fit: Fit = 
     return pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1).contiguous()
 
 
-class Decoded(NamedTuple):
-    """Images of one shape, and the files that could not be read."""
-
-    images: Tensor  # uint8 (N, C, H, W) in the order of the files; zeros for unreadable ones
-    sizes: np.ndarray  # int64 (N, 2), width and height of the files' images; 0 for unreadable ones
-    failures: dict[int, str]  # reasons, by the numbers of unreadable files
-    content: str  # SHA-256 of the files' names and bytes
-
-
-def decode(
-    root: Path, files: Sequence[Path], image_shape: tuple[int, int, int], fit: Fit, max_pixels: int
-) -> Decoded:
-    """Decodes image files below `root` to one shape, or reads the result from `<root>/.ladder`.
-
-    The cache key consists of names and bytes of the files and the other arguments. Nothing is
-    cached if files are unreadable or the folder is read-only.
-    """
-    with ThreadPoolExecutor(8) as pool:  # Pillow decodes without Python's lock.
-        names = [file.relative_to(root).as_posix() for file in files]
-        pairs = list(zip(names, pool.map(_digest, files), strict=True))
-        content = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
-        wanted = f"{FORMAT} {content} {image_shape} {fit} {max_pixels}"
-        key = hashlib.sha256(wanted.encode()).hexdigest()[:32]
-        cache = root / ".ladder"
-        for kept in cache.glob(f"{key}-*.npz"):
-            with suppress(UserError, KeyError):
-                if kept.stem == f"{key}-{_digest(kept)}":
-                    arrays = read_arrays(kept)
-                    return Decoded(torch.from_numpy(arrays["images"]), arrays["sizes"], {}, content)
-            rank_zero_warn(f"{kept} is damaged: the images are decoded again.")
-        largest = min(max_pixels, max(pool.map(_pixels, files)))
-    with ThreadPoolExecutor(min(8, 2 * max_pixels // largest)) as pool:  # Each takes its memory.
-        results = pool.map(lambda file: _decode(file, image_shape, fit, max_pixels), files)
-        pixels, found, reasons = zip(*results, strict=True)
-    images, sizes = torch.stack(pixels), np.array(found, np.int64)
-    failures = {i: reason for i, reason in enumerate(reasons) if reason}
-    if not failures and not cache.is_symlink():  # which others may have made
-        with suppress(OSError):  # a read-only folder or a full disk
-            cache.mkdir(exist_ok=True)
-            with TemporaryDirectory(dir=cache) as own:  # Several runs may do so at once.
-                file = Path(own, "it.npz")
-                np.savez(file, images=images.numpy(), sizes=sizes)
-                file.replace(cache / f"{key}-{_digest(file)}.npz")
-    return Decoded(images, sizes, failures, content)
-
-
-def _digest(file: Path) -> str:
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError:
-        return "unreadable"  # `_decode` reports it.
-
-
-def _pixels(file: Path) -> int:
+def count_pixels(content: bytes | None) -> int:
     """Returns the number of pixels that an image file claims, 1 if it cannot be read."""
-    with suppress(Exception), Image.open(file, formats=FORMATS) as image:
+    with suppress(Exception), Image.open(BytesIO(content or b""), formats=FORMATS) as image:
         return image.width * image.height
     return 1
-
-
-def _decode(
-    file: Path, image_shape: tuple[int, int, int], fit: Fit, max_pixels: int
-) -> tuple[Tensor, tuple[int, int], str]:
-    """Returns the pixels and the size in the file, and the reason if there are none."""
-    try:
-        image = read_image(file, max_pixels)
-    except UnreadableImageError as error:
-        return torch.zeros(image_shape, dtype=torch.uint8), (0, 0), str(error)
-    return to_tensor(image, image_shape, fit), image.size, ""
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.image_files import Fit, to_tensor
+from datamodules.rows import FileRows
 from datamodules.scans import border, find_foreground, place_foreground
 from runtime.errors import UserError, printable
 
@@ -51,12 +52,14 @@ def class_names(described: Any, num_classes: int) -> list[str]:
     return [str(name) for name in names or range(num_classes)]
 
 
-def measure_spec(images: Tensor) -> dict[str, Any]:
+def measure_spec(images: Tensor | FileRows) -> dict[str, Any]:
     """Measures background, extent and centre of images uint8 (N, C, H, W); empty if not uniform."""
-    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 1 or not len(images):
+    if images.dtype != torch.uint8 or len(images.shape) != 4 or images.shape[1] != 1:
+        return {}
+    if not len(images):
         return {}
     rows = torch.linspace(0, len(images) - 1, min(len(images), MEASURED)).long()
-    grey = images[rows, 0].numpy().astype(np.float32)
+    grey = images[rows].numpy()[:, 0].astype(np.float32)
     edges = border(grey)
     background = float(np.median(edges))
     if (np.abs(edges - background) <= BACKGROUND_TOLERANCE).mean() < MIN_UNIFORM_BORDER:

@@ -1,6 +1,8 @@
-"""Whole batches, taken from tensors that are already on the training device."""
+"""Whole batches, from tensors on the training device or read ahead from where the rows live."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
+from datamodules.rows import FileRows
 from runtime.errors import UserError
+
+READERS = 4  # threads that read batches ahead
+AHEAD = 2**26  # bytes of batches that wait
+MIXED_BLOCKS = 16  # whose rows are shuffled together
 
 
 class BatchLoader:
@@ -23,17 +30,21 @@ class BatchLoader:
     Shares of the last batch differ by at most one row. A remainder with fewer rows than processes
     joins the batch before it.
 
-    The tensors share their first dimension N. `batch_size` is the sum over all processes. With
+    The arrays share their first dimension N. `batch_size` is the sum over all processes. With
     `classes` (N,), training takes as many examples of each class as of any other: an epoch has as
-    many steps, with some examples of large classes left out and those of small ones repeated.
+    many steps, with some examples of large classes left out and those of small ones repeated. With
+    `block`, the order is that of blocks of so many rows, and of rows within 16 of these blocks.
     `current_epoch` returns the epoch when an iteration begins; None: `set_epoch` tells it.
+
+    If the arrays are not on `device`, threads read the next batches ahead, for a GPU into pinned
+    memory. The order and the saved position are the same.
     """
 
     batch_sampler = None  # Lightning reads this if a loader has a `sampler`.
 
     def __init__(
         self,
-        tensors: tuple[Tensor, ...],
+        arrays: tuple[Tensor | FileRows, ...],
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
@@ -42,8 +53,11 @@ class BatchLoader:
         seed: int = 0,
         current_epoch: Callable[[], int] | None = None,
         classes: Tensor | None = None,
+        block: int = 0,
+        device: torch.device | None = None,
     ) -> None:
-        self.tensors, self.num_examples = tensors, len(tensors[0])
+        self.arrays, self.num_examples = arrays, len(arrays[0])
+        self.block, self.device = block, device
         self.batch_size, self.shuffle = batch_size, shuffle
         self.rank, self.world_size = rank, world_size
         self.seed, self.epoch, self.current_epoch = seed, 0, current_epoch
@@ -102,15 +116,50 @@ class BatchLoader:
             self.set_epoch(self.current_epoch())
         first, self._start = self._start, 0
         index = self._shuffled_index() if self.shuffle else None
-        for i in range(first, len(self)):
+        rows = (self._share(i) if index is None else index[i] for i in range(first, len(self)))
+        batches = map(self._take, rows) if self._is_placed() else self._read_ahead(rows)
+        for i, batch in enumerate(batches, start=first):
             self._position = i + 1  # A checkpoint during this batch counts it as done.
-            if index is None:
-                begin, size = self._edges[i], self._edges[i + 1] - self._edges[i]
-                ranks = self.rank, self.rank + 1
-                first_row, last_row = (begin + rank * size // self.world_size for rank in ranks)
-                yield tuple(tensor[first_row:last_row] for tensor in self.tensors)
-            else:
-                yield tuple(tensor.index_select(0, index[i]) for tensor in self.tensors)
+            yield batch
+
+    def _share(self, i: int) -> slice:
+        """Returns this rank's rows in batch `i` of an evaluation."""
+        begin, size = self._edges[i], self._edges[i + 1] - self._edges[i]
+        return slice(*(begin + r * size // self.world_size for r in (self.rank, self.rank + 1)))
+
+    def _take(self, rows: slice | Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            array[rows] if isinstance(rows, slice) or isinstance(array, FileRows)
+            else array.index_select(0, rows)
+            for array in self.arrays
+        )  # fmt: skip
+
+    def _is_placed(self) -> bool:
+        """Returns whether a batch needs no reading, because its rows are on the device."""
+        inputs = self.arrays[0]
+        return isinstance(inputs, Tensor) and self.device in (None, inputs.device)
+
+    def _read_ahead(self, wanted: Iterable[slice | Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Yields batches in order, while threads read the next ones."""
+        pins = self.device is not None and self.device.type == "cuda"
+
+        def read(rows: slice | Tensor) -> tuple[Tensor, ...]:
+            return tuple(part.pin_memory() if pins else part for part in self._take(rows))
+
+        row_bytes = self.arrays[0].nbytes // self.num_examples
+        ahead = max(1, min(2 * READERS, AHEAD // (row_bytes * self.batch_size // self.world_size)))
+        waiting: deque[Future[tuple[Tensor, ...]]] = deque()
+        with ThreadPoolExecutor(READERS, "reader") as pool:
+            try:
+                for rows in wanted:
+                    waiting.append(pool.submit(read, rows))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:  # The iteration may be given up.
+                for future in waiting:
+                    future.cancel()
 
     def _shuffled_index(self) -> Tensor:
         """Returns this rank's rows in every batch of the epoch, (batches, B / W), on the device."""
@@ -118,10 +167,17 @@ class BatchLoader:
         generator = torch.Generator().manual_seed(int(state))
         order = self._order(generator)[: self._edges[-1]]
         share = order.view(len(self), self.world_size, -1)[:, self.rank]
-        return share.contiguous().to(self.tensors[0].device, non_blocking=True)
+        inputs = self.arrays[0]
+        device = inputs.device if isinstance(inputs, Tensor) else torch.device("cpu")
+        return share.contiguous().to(device, non_blocking=True)
 
     def _order(self, generator: torch.Generator) -> Tensor:
         """Returns the rows of an epoch (N,) at random, or of each class in turn."""
+        if self.block:
+            blocks = torch.arange(self.num_examples).split(self.block)
+            order = torch.randperm(len(blocks), generator=generator)
+            mixed = (torch.cat([blocks[k] for k in ks]) for ks in order.split(MIXED_BLOCKS))
+            return torch.cat([it[torch.randperm(len(it), generator=generator)] for it in mixed])
         if self.classes is None:
             return torch.randperm(self.num_examples, generator=generator)
         groups = [(self.classes == k).nonzero().flatten() for k in self.classes.unique()]

@@ -7,22 +7,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
-from datamodules.image_files import SUFFIXES, Fit, decode, find_images, list_files, read_arrays
+from datamodules.image_cache import ImageCache, describe
+from datamodules.image_files import SUFFIXES, Fit, list_files, read_arrays
+from datamodules.image_sources import find_parts
+from datamodules.rows import FileRows
 from runtime.errors import UserError, printable
-from runtime.ranges import Fraction, Positive, Seed
+from runtime.ranges import Fraction, NonNegative, Positive, Seed
 
-SPLITS = {  # by the names of folders, in small letters
-    "train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-Files = list[tuple[Path, int]]  # of images and their labels
 DECIDE_TEST = ("content", "labels", "test_fraction", "split_seed")  # of an identity
 DARK = 32  # of 255; if most images have no lighter pixel, their files use few of their levels
-EXPECTED = "one sub-folder for each class, or train/ and test/ with such sub-folders"
 
 
 class OwnImages(InMemoryDataModule):
@@ -38,10 +34,15 @@ class OwnImages(InMemoryDataModule):
         split_seed: Decides which images are cut, independently of the run's seed.
         mirrors: The mirror image of each image is an equally valid image.
         balanced: Draw images of each class equally often in training.
+        keep: Where the images are while the run reads them: on the training `device`, in `memory`
+            that the processes of a node share, or on `disk`. `auto`: the first of these whose free
+            memory they take at most a quarter of.
+        block: Shuffle blocks of so many images, and images within 16 of these, for disks that read
+            images at random places slowly; 0: shuffle all images.
         batch_size: Images per batch, summed over all processes.
     """
 
-    not_in_identity = InMemoryDataModule.not_in_identity | {"path", "mirrors"}
+    not_in_identity = InMemoryDataModule.not_in_identity | {"path", "mirrors", "keep"}
     content: str | None = None  # SHA-256 of the images; `load_parts` sets it
     near_duplicates: bool = False  # stay in one split, like equal images
     cuts_test: bool = False  # from the training images; `load_splits` sets it
@@ -54,11 +55,18 @@ class OwnImages(InMemoryDataModule):
         split_seed: Seed = 0,
         mirrors: bool = False,
         balanced: bool = False,
+        keep: Literal["auto", "device", "memory", "disk"] = "auto",
+        block: NonNegative = 0,
         batch_size: Positive = 64,
     ) -> None:
         super().__init__(batch_size, scale=255.0)
         self.path, self.mirrors = Path(path).expanduser(), mirrors
-        self.balanced = balanced
+        self.balanced, self.keep, self.block = balanced, keep, block
+        if balanced and block:
+            raise UserError(
+                "data.balanced draws from all images, and data.block from some blocks at a time: "
+                "set --data.balanced false or --data.block 0"
+            )
 
     def load_parts(self) -> dict[str, Split]:
         """Reads `train` and, if they are given, `val` and `test`."""
@@ -92,7 +100,7 @@ class OwnImages(InMemoryDataModule):
         return Splits(train, val, test)
 
     def _warn_of_dark(self, train: Split) -> None:
-        dark = (train.inputs.flatten(1).amax(dim=1) < DARK).float().mean()
+        dark = (facts_of(train.inputs)["lightest"] < DARK).mean()
         if dark > 0.5:
             rank_zero_warn(
                 f"{dark:.0%} of the training images in {self.hparams.get('path')} are nearly black "
@@ -112,7 +120,7 @@ class OwnImages(InMemoryDataModule):
             )
 
     def _warn_of_duplicates(self, *splits: Split | None) -> None:
-        groups = [duplicate_groups(part.inputs, self.near_duplicates) for part in splits if part]
+        groups = [self._groups(part) for part in splits if part]
         train, others = groups[0], np.concatenate(groups[1:])
         if copies := len(train) + len(others) - len({*train, *others}):
             rank_zero_warn(
@@ -124,7 +132,7 @@ class OwnImages(InMemoryDataModule):
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
         """Cuts off a split, and keeps equal images on the same side."""
         fraction, seed = self.hparams[option], self.hparams["split_seed"]
-        groups = duplicate_groups(train.inputs, self.near_duplicates)
+        groups = self._groups(train)
         rows = torch.from_numpy(np.sort(np.unique(groups, return_index=True)[1]))
         different = Split(rows, train.targets[rows])
         cut = cut_validation(different, fraction, seed, option, self.class_names)[1]
@@ -132,8 +140,12 @@ class OwnImages(InMemoryDataModule):
             return train, None
         if len(rows) < len(groups):  # Earlier versions cut other splits from these images.
             self.content = f"{self.content} near_duplicates={self.near_duplicates}"
-        is_cut = torch.from_numpy(np.isin(groups, groups[cut.inputs]))
+        is_cut = torch.from_numpy(np.isin(groups, groups[cut.inputs.numpy()]))
         return train.take(~is_cut), train.take(is_cut)
+
+    def _groups(self, split: Split) -> np.ndarray:
+        """Returns numbers (N,), the same ones for images that stay in one split."""
+        return facts_of(split.inputs)["look" if self.near_duplicates else "pixels"]
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"content": self.content}
@@ -157,16 +169,11 @@ def _resolve(path: str) -> Path:
     return Path(path).expanduser().resolve()
 
 
-def duplicate_groups(images: torch.Tensor, near: bool) -> np.ndarray:
-    """Returns group numbers (N,) of images uint8 (N, C, H, W): equal images have the same number.
-
-    With `near`, they are the same for equal average hashes: the levels of 8 x 8 parts of the image
-    that are above their mean. That finds nine of ten copies of photographs as JPEG.
-    """
-    if near:
-        levels = F.adaptive_avg_pool2d(images.mean(dim=1, dtype=torch.float32), 8).flatten(1)
-        images = levels > levels.mean(dim=1, keepdim=True)
-    return np.array([hash(image.tobytes()) for image in images.numpy()])
+def facts_of(images: torch.Tensor | FileRows) -> np.ndarray:
+    """Returns what is known of each image: see `datamodules.image_cache.describe`."""
+    if isinstance(images, FileRows) and images.facts is not None:
+        return images.facts
+    return describe(images[:])
 
 
 class ImageFolder(OwnImages):
@@ -174,11 +181,13 @@ class ImageFolder(OwnImages):
 
     The folder has one sub-folder for each class, whose name is the class's name. It may instead
     have `train` (or `Training`), and optionally `val` and `test`, each with these sub-folders. The
-    files are PNG, JPEG, BMP, WebP, TIFF, PPM or GIF (the first frame). They are decoded once, into
-    memory and into `<path>/.ladder` for the next run.
+    files are PNG, JPEG, BMP, WebP, TIFF, PPM or GIF (the first frame). They may also be in tars,
+    with a class's number or name in a file `.cls` beside each image (WebDataset), or in Parquet
+    files with columns `image` and `label` (Hugging Face). Names of such files may begin with the
+    name of a split. Images are decoded once, into the cache: see `python cli.py cache`.
 
     Args:
-        path: The folder.
+        path: The folder, a tar or Parquet file, or a pattern such as `images-{000..099}.tar`.
         size: Height and width in pixels: one number, or `[height, width]`.
         channels: 3 for colour, 1 for grey.
         fit: `crop` cuts off what does not fit, `pad` adds white edges, `stretch` changes the
@@ -209,7 +218,7 @@ class ImageFolder(OwnImages):
         super().__init__(path, **own)
         height, width = (size, size) if isinstance(size, int) else size
         self.parts, self.class_names = find_parts(self.path, labelled=labels == "folders")
-        self.files = [file for part in self.parts.values() for file, _ in part]
+        self.sources = [source for part in self.parts.values() for source in part]
         self.image_shape = (channels, height, width)
         self.num_classes = len(self.class_names) if self.class_names else None
         self.title = self.path.resolve().name
@@ -219,25 +228,41 @@ class ImageFolder(OwnImages):
     def load_parts(self) -> dict[str, Split]:
         assert self.image_shape is not None
         channels, height, width = self.image_shape
-        images, sizes, failures, self.content = decode(
-            self.path, self.files, (channels, height, width), self.fit, self.max_pixels
-        )
+        places = self._places()
+        cache = ImageCache(self.path, (channels, height, width), self.fit, self.max_pixels)
+        images, sizes, failures, self.content = cache.load(self.sources, places)
         self._report_failures(failures)
         self._report_others()
         if self.fit == "crop":
             self._warn_of_crops(sizes)
-        counts = [len(part) for part in self.parts.values()]
-        readable = torch.tensor([i not in failures for i in range(len(images))])
-        pieces = zip(self.parts.items(), images.split(counts), readable.split(counts), strict=True)
-        return {
-            name: Split(pixels[good], torch.tensor([label for _, label in part])[good])
-            for (name, part), pixels, good in pieces
-        }
+        readable = np.array([i not in failures for i in range(len(self.sources))])
+        rows = readable.cumsum() - 1  # in `images`, of each source
+        labels = torch.tensor([source.label for source in self.sources])
+        parts, first = {}, 0
+        for name, sources in self.parts.items():
+            numbers = np.arange(first, first + len(sources))
+            numbers = numbers[readable[numbers]]
+            if self.block:
+                numbers = numbers[np.argsort(places)[numbers].argsort()]
+            parts[name] = Split(images.take(torch.from_numpy(rows[numbers])), labels[numbers])
+            first += len(sources)
+        return parts
+
+    def _places(self) -> list[int]:
+        """Returns the images in the order of their pixels in the cache.
+
+        Files are at random places, so that blocks of these pixels have images of all classes.
+        Shards are in their own order, in which they can be read.
+        """
+        numbers = list(range(len(self.sources)))
+        if self.path.is_dir():
+            numbers.sort(key=lambda i: hashlib.sha256(self.sources[i].name.encode()).digest())
+        return numbers
 
     def _report_failures(self, failures: dict[int, str]) -> None:
         if not failures:
             return
-        listed = [f"{self.files[i]} ({reason})" for i, reason in failures.items()]
+        listed = [f"{self.sources[i]} ({why})" for i, why in sorted(failures.items())]
         more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
         problem = f"{len(listed)} image(s) cannot be read: {', '.join(listed[:3])}{more}"
         if not self.skip_unreadable:
@@ -247,7 +272,9 @@ class ImageFolder(OwnImages):
         rank_zero_warn(f"{problem}. They are left out.")
 
     def _report_others(self) -> None:
-        if others := sorted({*list_files(self.path)} - {*self.files}):
+        if not self.path.is_dir():
+            return
+        if others := sorted({*list_files(self.path)} - {it.path for it in self.sources}):
             other = printable(str(others[0].relative_to(self.path)))
             rank_zero_info(
                 f"Files left out: {len(others)}, such as {other}. "
@@ -264,73 +291,9 @@ class ImageFolder(OwnImages):
         if len(cut):
             rank_zero_warn(
                 f"fit crop cuts off a third or more of {len(cut)} of {len(sizes)} images "
-                f"({len(cut) / len(sizes):.0%}), such as {self.files[cut[0]]}: to keep all of each "
-                "image, set --data.fit to pad or stretch."
+                f"({len(cut) / len(sizes):.0%}), such as {self.sources[cut[0]]}: to keep all of "
+                "each image, set --data.fit to pad or stretch."
             )
-
-
-def find_parts(root: Path, labelled: bool) -> tuple[dict[str, Files], tuple[str, ...] | None]:
-    """Lists the images in a folder, without reading them; `labelled`: sub-folders are classes.
-
-    Returns the part `train` and, if they have folders, `val` and `test`, and the names of classes.
-    Without classes, all images are of class 0.
-    """
-    if not root.is_dir():
-        raise UserError(f"there is no folder {root}: set --data.path to a folder with {EXPECTED}")
-    folders = _split_folders(root)
-    if not labelled:
-        return {name: _images(folder, 0) for name, folder in folders.items()}, None
-    names = tuple(folder.name for folder in _subfolders(folders["train"]))
-    if not names:
-        raise UserError(
-            f"{folders['train']} has no folders of classes: it needs {EXPECTED}; or set "
-            "--data.labels none for images without classes"
-        )
-    parts: dict[str, Files] = {}
-    for split, folder in folders.items():
-        if wrong := sorted({path.name for path in _subfolders(folder)} ^ {*names}):
-            raise UserError(
-                f"{folder} and {folders['train']} have different classes, such as {wrong[0]!r}: "
-                "all splits need the same sub-folders"
-            )
-        parts[split] = [p for k, name in enumerate(names) for p in _images(folder / name, k)]
-    flat = {names[k] for file, k in parts["train"] if file.parent.parent == folders["train"]}
-    odd = [name for name in names if len(names) == 1 or name.lower() in SPLITS]
-    wrong = [name for name in odd if name not in flat]
-    if wrong:
-        raise UserError(
-            f"{folders['train'] / wrong[0]} has no images but folders of images: set --data.path "
-            f"to a folder with {EXPECTED}, and nothing else beside these"
-        )
-    return parts, tuple(map(printable, names))
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Returns the folder of each split; only that of `train`, `root`, if it has other folders."""
-    inside = _subfolders(root)
-    splits = [SPLITS.get(folder.name.lower(), "") for folder in inside]
-    if {"train", ""} < {*splits}:
-        found, odd = " and ".join(sorted({*splits} - {""})), inside[splits.index("")].name
-        raise UserError(f"{root} has the splits {found}, and {odd}, which is none: move it away")
-    if "train" not in splits or "" in splits:
-        return {"train": root}
-    if len({*splits}) < len(splits):
-        pairs = zip(inside, splits, strict=True)
-        twice = " and ".join(folder.name for folder, split in pairs if splits.count(split) > 1)
-        raise UserError(f"{root} has two folders for one split, {twice}: keep one of them")
-    return dict(zip(splits, inside, strict=True))
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-
-
-def _images(folder: Path, label: int) -> Files:
-    if images := [(file, label) for file in find_images(folder)]:
-        return images
-    raise UserError(
-        f"{folder} has no images: remove it, or put images ({' '.join(SUFFIXES)}) there"
-    )
 
 
 class ImageArrays(OwnImages):

@@ -75,6 +75,12 @@ restore_test = pytest.fixture(restored, autouse=True, name="restore_test")
 restore_module = pytest.fixture(restored, autouse=True, scope="module", name="restore_module")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Decoded images go into a folder of the tests, also those of child processes."""
+    os.environ["LADDER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def in_root(monkeypatch):
     """The test runs in the project's folder, where `configs/` is."""

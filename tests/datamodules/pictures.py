@@ -39,7 +39,7 @@ def loaded(path: Path, **options: Any) -> ImageFolder:
 
 
 def rows(split: Split) -> set[bytes]:
-    return {image.numpy().tobytes() for image in split.inputs}
+    return {image.numpy().tobytes() for image in split.inputs[:]}
 
 
 def parts(data: InMemoryDataModule) -> list[set[bytes]]:

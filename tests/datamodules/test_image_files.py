@@ -3,7 +3,6 @@
 import io
 import os
 import struct
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import image_files
 from datamodules.image_files import (
     SUFFIXES,
     UnreadableImageError,
@@ -156,24 +154,6 @@ def test_a_jpeg_above_the_limit_is_decoded_at_half_its_size(tmp_path):
     assert (to_tensor(half, (1, 8, 8)).int() - whole).abs().max() <= 2
     with pytest.raises(UnreadableImageError, match="80 x 60 pixels, max_pixels is 1,199"):
         read_image(path, max_pixels=1199)
-
-
-@pytest.mark.parametrize("max_pixels", [36, 36 * 8])
-def test_two_images_of_the_largest_size_are_decoded_at_a_time(max_pixels, tmp_path, monkeypatch):
-    """Eight at a time would take eight times the memory."""
-    files = [saved(tmp_path / f"{i}.png", Image.new("RGB", (6, 6))) for i in range(4)]
-    counts, busy = [0], [0]
-
-    def slow(*args: Any) -> torch.Tensor:
-        busy[0] += 1
-        counts.append(busy[0])
-        time.sleep(0.02)
-        busy[0] -= 1
-        return to_tensor(*args)
-
-    monkeypatch.setattr(image_files, "to_tensor", slow)
-    image_files.decode(tmp_path, files, (1, 2, 2), "crop", max_pixels)
-    assert (max(counts) <= 2) == (max_pixels == 36)
 
 
 def test_crop_pad_and_stretch_of_a_wide_image():

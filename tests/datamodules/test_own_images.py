@@ -3,8 +3,6 @@
 import shutil
 import warnings
 import zipfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,9 +15,9 @@ from PIL import Image
 
 from datamodules import ImageArrays, ImageFolder, image_files
 from datamodules.base import Split, cut_validation
+from datamodules.image_cache import describe
 from datamodules.image_files import read_image, to_tensor
 from datamodules.input_spec import match_spec
-from datamodules.own_images import duplicate_groups
 from runtime.errors import UserError
 from tests.datamodules.pictures import loaded, parts, write_classes, write_images
 from tests.datamodules.test_image_files import copied, photographs
@@ -53,7 +51,7 @@ def test_images_are_decoded_in_order_with_the_label_of_their_folder(photos):
         for file in (photos / name).iterdir():
             known[to_tensor(read_image(file), (3, 8, 8)).numpy().tobytes()] = k
     for split in (data.splits.train, data.splits.test):
-        for image, label in zip(*split, strict=True):
+        for image, label in zip(split.inputs[:], split.targets, strict=True):
             assert known.pop(image.numpy().tobytes()) == label
     assert not known
 
@@ -165,7 +163,7 @@ def test_white_edges_of_pad_are_no_background(tmp_path):
     for name in ("cat", "dog"):
         wide(tmp_path / name, 40, count=10)
     data = loaded(tmp_path, channels=1, fit="pad")
-    for image in map(read_image, data.files):
+    for image in (read_image(source.path) for source in data.sources):
         pixels, note = match_spec(image, data.input_spec())
         assert torch.equal(pixels, to_tensor(image, (1, 8, 8), "pad"))
         assert note == ""
@@ -182,33 +180,6 @@ def test_images_that_use_few_of_16_bits_are_said(highest, is_said, tmp_path):
     assert said(caught, f"100% of the training images in {tmp_path} are nearly black") == is_said
 
 
-@pytest.fixture
-def decodings(monkeypatch):
-    """The files that were decoded."""
-    found: list[Path] = []
-
-    def record(path: Path, *options: Any) -> Image.Image:
-        found.append(path)
-        return read_image(path, *options)
-
-    monkeypatch.setattr(image_files, "read_image", record)
-    return found
-
-
-def test_the_second_run_decodes_nothing_unless_something_has_changed(photos, decodings):
-    first = parts(loaded(photos))
-    moved = photos.rename(photos.with_name("moved"))
-    assert parts(loaded(moved)) == first
-    assert len(decodings) == 20
-    loaded(moved, size=9)
-    loaded(moved, fit="pad")
-    loaded(moved, max_pixels=10_000)  # a JPEG above it is decoded otherwise
-    assert len(decodings) == 80
-    write_images(moved / "cat", 1, seed=1)
-    loaded(moved)
-    assert len(decodings) == 100
-
-
 def test_a_class_name_commands_no_terminal(tmp_path, caplog):
     (write_classes(tmp_path, ("cat\n\x1b[2J", "dog")) / "\x1b[2J.txt").touch()
     caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
@@ -216,73 +187,6 @@ def test_a_class_name_commands_no_terminal(tmp_path, caplog):
     assert data.class_names == (r"cat\n\x1b[2J", "dog")
     assert len(parts(data)[0]) == 14
     assert r"such as \x1b[2J.txt" in caplog.text
-
-
-def rewritten(**changed: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path, bytes], None]:
-    """Returns what writes an entry of the cache anew, with some arrays changed."""
-
-    def write(entry: Path, whole: bytes) -> None:
-        with np.load(entry) as arrays:
-            found = dict(arrays)
-        np.savez(entry, **{name: changed.get(name, np.array)(found[name]) for name in found})
-
-    return write
-
-
-CACHES: dict[str, Callable[[Path, bytes], object]] = {
-    "empty": lambda entry, whole: entry.write_bytes(b""),
-    "cut": lambda entry, whole: entry.write_bytes(whole[: len(whole) // 2]),
-    "flipped": lambda entry, whole: entry.write_bytes(whole.replace(whole[2000:2002], b"\xff\x00")),
-    "one array": lambda entry, whole: np.savez(entry, images=np.zeros((20, 3, 8, 8), np.uint8)),
-    "no archive": lambda entry, whole: np.save(entry.open("wb"), np.zeros(3)),
-    "swapped": rewritten(images=np.flip),
-    "other levels": rewritten(images=lambda images: images // 2),
-    "floats": rewritten(images=lambda images: images / 255),
-    "as floats": rewritten(images=lambda images: images.view(np.float64)),
-    "short": rewritten(images=lambda images: images[1:], sizes=lambda sizes: sizes[1:]),
-    "another shape": rewritten(images=lambda images: images.reshape(20, 8, 8, 3)),
-    "sizes": rewritten(sizes=lambda sizes: sizes[::-1]),
-}
-
-
-@pytest.mark.parametrize("damage", CACHES)
-def test_a_damaged_cache_is_said_and_replaced(damage, photos, decodings):
-    first = loaded(photos)
-    (entry,) = (photos / ".ladder").iterdir()
-    whole = entry.read_bytes()
-    CACHES[damage](entry, whole)
-    decodings.clear()
-    with pytest.warns(UserWarning, match=f"{entry} is damaged: .* decoded again"):
-        again = loaded(photos)
-    assert parts(again) == parts(first)
-    assert len(decodings) == 20
-    assert entry.read_bytes() == whole
-    assert list((photos / ".ladder").iterdir()) == [entry]
-
-
-def test_the_cache_of_other_images_is_replaced(photos):
-    """For example one that was renamed, by hand or by a program that keeps folders alike."""
-    first = parts(loaded(photos))
-    (entry,) = (photos / ".ladder").iterdir()
-    loaded(photos, fit="stretch")
-    (other,) = {*(photos / ".ladder").iterdir()} - {entry}
-    other.replace(entry)
-    with pytest.warns(UserWarning, match="is damaged"):
-        assert parts(loaded(photos)) == first
-
-
-def test_a_folder_that_cannot_be_written_and_several_runs_at_once(photos):
-    (photos / ".ladder").write_text("in the way")
-    first = parts(loaded(photos))
-    (photos / ".ladder").unlink()
-    (photos.parent / "elsewhere").mkdir()
-    (photos / ".ladder").symlink_to("../elsewhere")  # which somebody else may have made
-    assert parts(loaded(photos)) == first
-    assert not any((photos.parent / "elsewhere").iterdir())
-    (photos / ".ladder").unlink()
-    with ThreadPoolExecutor(4) as pool:
-        assert all(found == first for found in pool.map(lambda _: parts(loaded(photos)), range(4)))
-    assert len(list((photos / ".ladder").iterdir())) == 1
 
 
 def test_unreadable_images_are_named_or_left_out(photos):
@@ -340,7 +244,8 @@ def test_equal_images_of_two_classes_stay_in_one_split(photos):
 def test_equal_images_are_one_group_and_copies_are_if_wanted(near):
     originals = photographs(60)
     images = [*originals, *originals[:20], *map(copied, originals[20:])]
-    groups = duplicate_groups(torch.stack([to_tensor(i, (3, 32, 32)) for i in images]), near)
+    facts = describe(torch.stack([to_tensor(i, (3, 32, 32)) for i in images]))
+    groups = facts["look" if near else "pixels"]
     first, second = groups[:60], groups[60:]
     assert len({*first}) == 60
     assert (first[:20] == second[:20]).all()
@@ -358,7 +263,7 @@ def test_copies_of_an_image_stay_in_one_split_if_wanted(near, tmp_path):
         copied(image).save(folder / f"{i:02}.jpg")
     data = loaded(tmp_path, size=32, near_duplicates=near, test_fraction=0.3)
     originals = torch.stack([to_tensor(i, (3, 32, 32)) for i in photographs(20)]).flatten(1).float()
-    places = (torch.cdist(s.inputs.flatten(1).float(), originals).argmin(1) for s in data.splits)
+    places = (torch.cdist(s.inputs[:].flatten(1).float(), originals).argmin(1) for s in data.splits)
     assert (sum(len(found.unique()) for found in places) <= 22) == near
     assert data.identity()["near_duplicates"] == near
 

@@ -1,4 +1,4 @@
-"""A run stopped anywhere goes on with another number of processes, as if it had not been stopped.
+"""A run stopped anywhere goes on with other processes and its data elsewhere, as if not stopped.
 
 Networks without batch norm, which acts on a process's own share. Dropout, augmentation and noise
 are drawn for the whole batch.
@@ -69,6 +69,7 @@ def gan() -> Any:
 
 KINDS: tuple[Callable[[], Any], ...] = (mlp, cnn, gan)
 SIZES = (1, 2, 4)[: rounds(full=3, short=2)]
+PLACES = ("device", "memory", "disk")
 WAYS = ("SIGTERM", "SIGUSR1", "time limit", "max_steps")
 
 
@@ -79,6 +80,7 @@ class Part(NamedTuple):
     way: str = ""  # one of `WAYS`; empty: it is not told
     stop: int = STEPS
     told: int = 0  # the rank that gets the signal
+    keep: Any = "device"  # where the images are
 
 
 class Record(Callback):
@@ -123,6 +125,7 @@ def fit(kind: Callable[[], Any], part: Part, root: Path) -> None:
     )  # fmt: skip
     signals.restore()
     data = Stripes(1, 28, num_classes=10, num_train=200, num_eval=50, batch_size=BATCH)
+    data.keep = part.keep
     checkpoint = str(last) if resumed else None
     trainer.fit(kind(), datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
@@ -175,10 +178,10 @@ def draw(seed: int) -> list[Part]:
         sizes.append(chance.choice([n for n in SIZES if [n] != sizes[-1:]]))
     ways = WAYS[:-1] if seed % len(KINDS) == 0 else WAYS  # its rate falls to 0 at `max_steps`
     parts = [
-        Part(size, chance.choice(ways), stop, chance.randrange(size))
+        Part(size, chance.choice(ways), stop, chance.randrange(size), chance.choice(PLACES))
         for size, stop in zip(sizes, sorted(set(stops)), strict=False)
     ]
-    return [*parts, Part(sizes[-1])]
+    return [*parts, Part(sizes[-1], keep=chance.choice(PLACES))]
 
 
 def numbers(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:

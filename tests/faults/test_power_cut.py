@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from commands import sweep
-from datamodules.image_files import decode
+from datamodules import image_cache
+from datamodules.image_cache import ImageCache
+from datamodules.image_sources import find_parts
 from results import Run
 from runtime import checkpoints
 from runtime.errors import UserError
 from runtime.loggers import RunCSVLogger
 from tests import ranks
 from tests.commands.test_sweep import FAKE
+from tests.datamodules.pictures import write_images
 from tests.faults import power, runs
 from tests.faults.power import Cut, Store, Tree
 from tests.faults.runs import rounds
@@ -152,19 +154,22 @@ def test_samples_after_a_power_cut(tmp_path, uninterrupted):
                     assert len(arrays["images"]) == 4
 
 
-def test_the_image_cache_after_a_power_cut(tmp_path):
+def test_the_image_cache_after_a_power_cut(tmp_path, monkeypatch):
+    """Images that were decoded before it are complete, and the next run decodes the others."""
     root, log, store = tmp_path / "root", tmp_path / "log", Store(tmp_path / "store")
-    root.mkdir()
-    images = [root / f"{i}.png" for i in range(4)]
-    for i, path in enumerate(images):
-        pixels = np.random.default_rng(i).integers(0, 255, (16, 16), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
+    photos = write_images(tmp_path / "photos", 9)
+    monkeypatch.setenv("LADDER_CACHE", str(root))
+    monkeypatch.setattr(image_cache, "CHUNK_FILES", 3)
+    monkeypatch.setattr(image_cache, "CHECKED", 0)  # so that nothing is found by luck
+    sources = find_parts(photos, labelled=False)[0]["train"]
 
     def decoded() -> Any:
-        return decode(root, images, (1, 16, 16), "crop", 10**6)
+        return ImageCache(photos, (1, 16, 16), "crop", 10**6).load(sources, range(9))
 
+    root.mkdir()
     expected = decoded()
-    shutil.rmtree(root / ".ladder")
+    shutil.rmtree(root)
+    root.mkdir()
 
     def work() -> None:
         power.record(root, log)
@@ -174,11 +179,12 @@ def test_the_image_cache_after_a_power_cut(tmp_path):
     cuts = power.cuts(log, rounds(full=400, short=50))
     print(f"{len(cuts):,} states")
     for cut in cuts:
-        store.put(cut.tree, root)
+        store.put(cut.tree, root, link=False)
         for _ in range(2):
             found = decoded()
-            assert torch.equal(found.images, expected.images), sorted(cut.tree)
-            assert np.array_equal(found.sizes, expected.sizes)
+            assert torch.equal(found.images[:], expected.images[:]), sorted(cut.tree)
+            assert found.content == expected.content
+            assert np.array_equal(found.images.facts, expected.images.facts)
 
 
 @pytest.mark.extras

@@ -1,0 +1,37 @@
+"""`cache`: lists and clears the images that were decoded for later runs."""
+
+import json
+from datetime import datetime
+
+from datamodules.image_cache import entries, remove, size_of
+from datamodules.rows import cache_folder
+from runtime.errors import UserError, printable
+
+
+def cache(clear: str | None = None) -> None:
+    """Lists the decoded images that are kept for later runs, the last used first.
+
+    They are in LADDER_CACHE, by default in the user's cache folder. Sets that were not used for the
+    longest time are removed if all together take more than 100 GB.
+
+    Args:
+        clear: Remove a set, by its key in the list, or `all`. Later runs decode its images again.
+    """
+    found = {folder.name: folder for folder in entries()}
+    if clear is not None:
+        chosen = list(found) if clear == "all" else [clear]
+        for key in chosen:
+            if key not in found:
+                keys = f"one of {', '.join(found)}, or all" if found else "the cache is empty"
+                raise UserError(f"--clear {printable(key)}: there is no such set: {keys}")
+            if not remove(found[key]):
+                raise UserError(f"--clear: a process is decoding {key}: wait until it ends")
+        print(f"Removed {len(chosen)} of {len(found)} sets from {cache_folder()}.")
+        return
+    print(f"{cache_folder()}: {len(found)} sets of decoded images")
+    for key, folder in found.items():
+        about = json.loads((folder / "about.json").read_text())
+        shape = " x ".join(map(str, about["image_shape"]))
+        used = datetime.fromtimestamp((folder / "about.json").stat().st_mtime)
+        size = f"{size_of(folder) / 1e9:.2f} GB"
+        print(f"{key}  {size:>10}  {used:%Y-%m-%d %H:%M}  {shape}  {printable(about['path'])}")
