@@ -32,7 +32,7 @@ from runtime.errors import UserError
 
 FORMAT = 3  # of the files; a change of what decoding returns needs a new number
 LIMIT = 100  # GB of all data sets
-CHUNK_FILES, CHUNK_BYTES = 512, 2**25  # image files that are decoded together
+CHUNK_FILES, CHUNK_BYTES = 128, 2**24  # image files that are decoded together
 CHECKED = 8  # images whose pixels are compared with the index at each start
 FACTS = np.dtype([("pixels", "u8"), ("look", "u8"), ("lightest", "u1")])
 RECORD = np.dtype(
