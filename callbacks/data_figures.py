@@ -11,6 +11,7 @@ from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from callbacks.results import datamodule_of
+from datamodules.data_module import DataModule, Split
 from datamodules.input_spec import class_names
 from figures.pictures import mosaic, publish
 from figures.style import styled
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 EXAMPLES = 20  # images at most
+FIRST = 200  # images of a loader to choose from
 
 
 def draw_data(trainer: Trainer, folder: Path) -> None:
@@ -28,8 +30,7 @@ def draw_data(trainer: Trainer, folder: Path) -> None:
     """
     if (data := datamodule_of(trainer)) is None:
         return
-    if len(data.image_shape or ()) == 3 and data.splits is not None:
-        train = data.splits.train
+    if len(data.image_shape or ()) == 3 and (train := _training_examples(data)) is not None:
         rows = first_of_each_class(train.targets) if data.num_classes else range(10)
         chosen = torch.tensor([*rows][:EXAMPLES])
         images, targets = train.take(chosen[chosen < len(train.targets)])
@@ -40,6 +41,11 @@ def draw_data(trainer: Trainer, folder: Path) -> None:
     if (table := data.table()) is not None:
         publish(trainer, folder, "data_head", partial(plot_head, table))
         publish(trainer, folder, "data_pairs", partial(plot_pairs, table, data.unit))
+
+
+def _training_examples(data: DataModule) -> Split | None:
+    """Returns all of the training split, or what a loader gives first."""
+    return data.splits.train if data.splits else data.examples("train", FIRST)
 
 
 def first_of_each_class(targets: Tensor) -> list[int]:

@@ -9,7 +9,7 @@ from lightning import Trainer
 from torch import Tensor, nn
 
 from callbacks.results import datamodule_of, rank_zero_print
-from datamodules.base import InMemoryDataModule
+from datamodules.data_module import DataModule
 from figures.functions import describe_errors, plot_curve, plot_heat_maps, plot_surface
 from figures.pictures import publish
 from models.base import eval_mode
@@ -43,7 +43,7 @@ def draw_function(trainer: Trainer, model: Any, folder: Path | None) -> None:
 def _draw_fit(
     trainer: Trainer,
     model: Any,
-    data: InMemoryDataModule,
+    data: DataModule,
     folder: Path | None,
     points: Tensor,
     truth: Tensor,

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from datamodules import InMemoryDataModule, InputSpec
+from datamodules import DataModule, InputSpec
 from metrics.judge import WEIGHTS, Judge, judge_of_checkpoint, load_judge, recipes, sha256
 from metrics.probe import ProbedJudge
 from models import Pretrained
@@ -29,7 +29,7 @@ class FoundJudge(NamedTuple):
     name: str  # of a judge of this project, or the path of a checkpoint
     sha256: str  # of the file of its weights
     class_names: tuple[str, ...] | None = None
-    identity: Mapping[str, Any] | None = None  # of its data, see `InMemoryDataModule.identity`
+    identity: Mapping[str, Any] | None = None  # of its data, see `DataModule.identity`
 
     def as_dict(self) -> dict[str, str]:
         """Returns the plain values that identify the judge."""
@@ -65,7 +65,7 @@ def _of_run(path: Path) -> FoundJudge:
     return FoundJudge(network, str(file), sha256(file), names, next(states, None))
 
 
-def pretrained_judge(data: InMemoryDataModule) -> FoundJudge:
+def pretrained_judge(data: DataModule) -> FoundJudge:
     """Builds the judge that compares the features of a network of ImageNet.
 
     Raises:
@@ -89,7 +89,7 @@ def pretrained_judge(data: InMemoryDataModule) -> FoundJudge:
     return FoundJudge(judge, f"{PRETRAINED} ({ARCHITECTURE})", digest, data.class_names)
 
 
-def check_judge(judge: FoundJudge, data: InMemoryDataModule) -> None:
+def check_judge(judge: FoundJudge, data: DataModule) -> None:
     """Refuses a judge of other images or classes, and warns if its training images differ.
 
     Raises:

@@ -15,7 +15,7 @@ from torch import Tensor
 from callbacks.judges import PRETRAINED, FoundJudge, check_judge, find_judge, pretrained_judge
 from callbacks.progress import track
 from callbacks.results import datamodule_of, rank_zero_print, record
-from datamodules.base import Split
+from datamodules.data_module import Split
 from datamodules.input_spec import class_names
 from figures.evaluation import plot_confusion
 from figures.pictures import figures_folder, mosaic, publish
@@ -97,7 +97,13 @@ class Quality(Callback):
         wanted = self.judge or (data.judge if data else None)
         if stage == "fit" and data is not None and data.image_shape and data.splits is not None:
             _warn_of_copies(len(data.splits.train.targets))
-        if data is None or wanted is None:
+        if data is None:
+            kind = type(trainer.datamodule).__name__  # type: ignore[attr-defined]  # see above
+            rank_zero_info(
+                f"Samples are not scored: {kind} is no datamodules.DataModule (docs/extending.md)."
+            )
+            return
+        if wanted is None:
             rank_zero_info(
                 "Samples are not scored: the data has no judge. Set --quality.judge to pretrained, "
                 "or train one (configs/judge/own.yaml) and set it to its run."
@@ -173,25 +179,23 @@ class Quality(Callback):
         assert self._judge is not None
         data, judge = datamodule_of(trainer), self._judge.network.to(model.device)
         assert data is not None
-        assert data.splits is not None
         count = max(count, trainer.world_size, 2)  # one image has no covariance
-        count = min(count, len(data.splits.train.targets))
-        train = data.subset(data.splits.train, count)
+        train = data.examples("train", max(count, judge.most_fitted))
+        assert train is not None
+        count = min(count, len(train.targets))
         if self._real is None:
-            whole = data.splits.test if stage == "test" else data.splits.val
-            assert whole is not None
-            most = max(count, judge.most_fitted)  # The first `count` of these are `train`.
-            splits = data.subset(data.splits.train, most), data.subset(whole, count)
+            held_out = data.examples(stage, count)
+            assert held_out is not None
             labelled = not (data.num_classes is None and model.num_classes is None)
-            known = _judge_real(trainer, model, judge, splits[0], labelled)
+            known = _judge_real(trainer, model, judge, train, labelled)
             judge.fit(known)
-            held_out = _judge_real(trainer, model, judge, splits[1], labelled)
-            self._real = known.take(slice(count)), held_out
+            real = _judge_real(trainer, model, judge, held_out, labelled)
+            self._real = known.take(slice(count)), real
         scores = self.chosen(model, trainer.state.fn)  # type: ignore[arg-type]  # while it runs
         keeps = trainer.state.fn != TrainerFn.FITTING or any(s.needs_images for s in scores)
         kept = KeptSamples(judge.num_classes, model.num_classes is not None, keeps)
         kept = kept.to(model.device)
-        for images, labels, numbers in _generate(trainer, model, count, train.targets):
+        for images, labels, numbers in _generate(trainer, model, count, train.targets[:count]):
             kept.update(numbers, *judge.judge(images), labels, images)
         generated = kept.compute()
         report = None

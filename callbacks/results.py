@@ -6,16 +6,16 @@ from lightning import Trainer
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from datamodules.base import InMemoryDataModule
+from datamodules.data_module import DataModule
 from figures.pictures import run_folder
 from runtime.errors import UserError
 from runtime.files import METRICS, read_json, write_json
 
 
-def datamodule_of(trainer: Trainer) -> InMemoryDataModule | None:
+def datamodule_of(trainer: Trainer) -> DataModule | None:
     """Returns the run's DataModule if it follows this project's contract, otherwise None."""
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by a connector
-    return data if isinstance(data, InMemoryDataModule) else None
+    return data if isinstance(data, DataModule) else None
 
 
 def rank_zero_print(trainer: Trainer, text: str) -> None:

@@ -121,11 +121,13 @@ def _keep(trainer: Trainer, folder: Path) -> None:
 def _plot_codes(trainer: Trainer, model: Any) -> None:
     """Plots an autoencoder's reconstructions, and the plane of a latent of two numbers."""
     folder, data = figures_folder(trainer), datamodule_of(trainer)
-    if folder is None or data is None or data.splits is None:
+    if folder is None or data is None:
         return
-    split = data.splits.val or data.splits.train
-    images = split.inputs[:POINTS_DRAWN].to(model.device).float() / data.scale
-    labels = split.targets[:POINTS_DRAWN].to(model.device)
+    split = data.examples("val", POINTS_DRAWN) or data.examples("train", POINTS_DRAWN)
+    if split is None:
+        return
+    images, labels = (part.to(model.device) for part in split)
+    images = images.float() / data.scale
     with eval_mode(model):
         with warn_if_it_fails("reconstructions.png"):
             for name, draw in {"reconstructions": reconstructions, "paths": interpolations}.items():

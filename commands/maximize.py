@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from datamodules.base import InMemoryDataModule
+from datamodules.data_module import DataModule
 from datamodules.input_spec import class_names
 from figures.pictures import mosaic, new_figure, output_folder, picture, styled, write_figure
 from models import inspection
@@ -88,10 +88,10 @@ def plot_maximized(images: Tensor, activations: Tensor, names: Sequence[str], ro
 
 
 @torch.no_grad()
-def _occlusion(model: Any, data: InMemoryDataModule, count: int, high: float) -> Figure:
+def _occlusion(model: Any, data: DataModule, count: int, high: float) -> Figure:
     """Draws occlusion maps of the least certain of the test images that are classified right."""
-    assert data.splits is not None
-    candidates = data.subset(data.splits.test, CANDIDATES)
+    candidates = data.examples("test", CANDIDATES)
+    assert candidates is not None
     rows = tuple(part.to(model.device) for part in candidates)
     images, targets = data.on_after_batch_transfer(rows, 0)
     uncovered = torch.cat([model.probabilities(x) for x in images.split(250)])

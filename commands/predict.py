@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from datamodules.base import InMemoryDataModule
+from datamodules.data_module import DataModule
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
 from datamodules.input_spec import InputSpec, as_pixels, class_names, match_spec
 from figures.pictures import mosaic, output_folder
@@ -74,17 +74,17 @@ def predict(
     return table
 
 
-def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
+def predict_test(model: Any, data: DataModule) -> pd.DataFrame:
     """Makes a table of the test split: index, inputs of small data, truth, prediction."""
     data.check_classes(model.input_spec)
-    found: list[Tensor] = []
+    found, known = list[Tensor](), list[tuple[Tensor, Tensor]]()
     with inference(model):
         for batch in data.test_dataloader():
+            known.append((batch[0], batch[1]))
             inputs, _ = data.on_after_batch_transfer([part.to(model.device) for part in batch], 0)
             classifies = is_classifier(model)
             found.append((model.probabilities(inputs) if classifies else model(inputs)).cpu())
-    assert data.splits is not None
-    inputs, targets = data.splits.test
+    targets = torch.cat([part for _, part in known])
     answers = torch.cat(found)
     if is_classifier(model):
         names = class_names(model.input_spec, model.num_classes)
@@ -94,7 +94,9 @@ def predict_test(model: Any, data: InMemoryDataModule) -> pd.DataFrame:
         table = pd.DataFrame({"predicted": answers[:, 0].float()})
         truth = targets[:, 0].tolist()
     table.insert(0, "truth", truth)
-    if inputs.dim() == 2 and inputs.shape[1] <= MAX_TABLE_INPUTS:
+    shape = known[0][0].shape[1:]
+    if len(shape) == 1 and shape[0] <= MAX_TABLE_INPUTS:
+        inputs = torch.cat([part for part, _ in known])
         named = data.feature_names or [f"x{k + 1}" for k in range(inputs.shape[1])]
         table = pd.concat(
             [pd.DataFrame(data.in_units(inputs).numpy(), columns=[*named]), table], axis=1

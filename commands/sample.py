@@ -28,7 +28,7 @@ PER_ROW = 10
 INTERPOLATED = 5  # rows from one latent or class to another
 FRAME_MS = 150  # of noise on its way to an image
 NEIGHBORS = 5  # training images beside a sample
-NEIGHBORS_BLOCK = 4096  # training images that are compared at a time
+NEIGHBORS_SEARCHED, NEIGHBORS_BLOCK = 10**6, 4096  # training images; compared at a time
 
 
 class SampledImages(NamedTuple):
@@ -94,7 +94,7 @@ def sample(
             name = type(model).__name__
             raise UserError(f"--steps is for flows, and {name} draws at once: leave it out")
         model.steps = steps
-    data = found.data().splits.train.inputs if neighbors else None
+    known = found.data().examples("train", NEIGHBORS_SEARCHED).inputs if neighbors else None
     grids = sorted((found.folder / "figures").glob("samples_*.png"))
     if gif and not grids:
         raise UserError(f"--gif: there are no samples_*.png in {found.folder / 'figures'}")
@@ -112,8 +112,8 @@ def sample(
         write_interpolation(folder / "interpolation.png", model, seed, rows, names)
     if ends:
         write_between_classes(folder / f"between_{ends[0]}_{ends[1]}.png", model, seed, ends)
-    if data is not None:
-        write_neighbors(folder / "neighbors.png", drawn.images[:neighbors], data)
+    if known is not None:
+        write_neighbors(folder / "neighbors.png", drawn.images[:neighbors], known)
     if latents is not None:
         write_figure(folder / "plane.png", latents)
     if gif:

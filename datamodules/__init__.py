@@ -1,6 +1,7 @@
 """Data sets as LightningDataModules: in memory, on the training device, in whole batches."""
 
-from datamodules.base import InMemoryDataModule, Split, Splits
+from datamodules.base import InMemoryDataModule
+from datamodules.data_module import DataModule, Split, Splits
 from datamodules.functions import Functions
 from datamodules.gates import Gates
 from datamodules.images import Images
@@ -12,6 +13,7 @@ from datamodules.points import Points
 
 __all__ = [
     "BatchLoader",
+    "DataModule",
     "Functions",
     "Gates",
     "ImageArrays",

@@ -1,50 +1,23 @@
-"""Base class of every data set: all examples in memory, on the training device."""
+"""Base class of every data set here: its splits are arrays that are indexed by rows."""
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from textwrap import shorten
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from datamodules.image_files import Fit
-from datamodules.input_spec import InputSpec, measure_spec
+from datamodules.data_module import DataModule, Split, Splits
 from datamodules.loader import BatchLoader
 from datamodules.rows import Place, choose_place, put
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-
-class Split(NamedTuple):
-    """Inputs (N, ...) and targets (N, ...) of one part of a data set.
-
-    Inputs are a tensor or `FileRows`, which are read by `inputs[rows]` and `inputs.to(device)`.
-    """
-
-    inputs: Any
-    targets: Tensor
-
-    def take(self, rows: Tensor | slice) -> "Split":
-        """Returns the examples at `rows`, a slice, int64 (M,) or bool (N,)."""
-        inputs = self.inputs[rows] if isinstance(self.inputs, Tensor) else self.inputs.take(rows)
-        return Split(inputs, self.targets[rows])
-
-
-class Splits(NamedTuple):
-    """The three parts of a data set; `val` is None if there is no validation split."""
-
-    train: Split
-    val: Split | None
-    test: Split
+    pass
 
 
 def cut_validation(
@@ -82,8 +55,8 @@ def cut_validation(
     )
 
 
-class InMemoryDataModule(LightningDataModule):
-    """Holds the splits of a data set as tensors and returns a `BatchLoader` for each.
+class InMemoryDataModule(DataModule):
+    """Holds the splits of a data set as arrays and returns a `BatchLoader` for each.
 
     A subclass implements `load_splits` and declares `image_shape`, or `input_shape` if its examples
     are not images. Both must be known after `__init__`, before any data is read, because the
@@ -95,32 +68,14 @@ class InMemoryDataModule(LightningDataModule):
         scale: Divisor of uint8 inputs. Float inputs are not changed.
     """
 
-    image_shape: tuple[int, ...] | None = None  # (C, H, W), (2,) of points; None: not images
-    num_classes: int | None = None  # None: the targets are not classes
-    class_names: tuple[str, ...] | None = None
-    fit: Fit = "crop"  # how image files of other sizes are resized to `image_shape`
-    mirrors: bool = False  # a horizontally flipped example is an equally valid example
-    judge: str | None = None  # scores generated images of this data set; known after `setup`
     balanced: bool = False  # training draws each class equally often
     keep: Literal["auto", "device", "memory", "disk"] = "device"  # where the examples are
     block: int = 0  # see `BatchLoader`
     random_order: bool = False  # of the examples; False: they may be in the order of their classes
-    feature_names: tuple[str, ...] | None = None  # of input columns; None: inputs are no table
-    used_fallback: bool = False  # the small digits are used instead of MNIST; known after `setup`
-    title: str = ""  # heading of figures that show this data set
-    unit: str = ""  # of the numbers in `table()` and `in_units()`
-    # Init arguments that do not decide which examples are loaded
-    not_in_identity: ClassVar[frozenset[str]] = frozenset({"batch_size", "data_dir", "scale"})
 
     def __init__(self, batch_size: Positive, scale: PositiveFloat = 1.0) -> None:
-        super().__init__()
-        self.save_hyperparameters()  # includes the subclass's arguments
-        for name, value in self.hparams.items():
-            if isinstance(value, Path):  # which `weights_only=True` would refuse to load
-                self.hparams[name] = str(value)
-        self.batch_size, self.scale = batch_size, scale
-        self.splits: Splits | None = None  # None before `setup`
-        self._measured: dict[str, Any] | None = None  # values of the input spec that are measured
+        super().__init__(scale)
+        self.batch_size = batch_size
         self._placed: dict[tuple[str, torch.device], Split] = {}
         self._place: Place | None = None  # None: not chosen yet
         self._resumed_seed: int | None = None
@@ -134,39 +89,19 @@ class InMemoryDataModule(LightningDataModule):
         """Reads or generates the examples, on the CPU. Called once per process."""
         raise NotImplementedError
 
-    def subset(self, split: Split, count: int) -> Split:
-        """Returns a random subset of `count` examples, the same one at each call.
+    def examples(self, split: str, count: int) -> Split | None:
+        """Returns a random subset of `count` examples of a split, the same one at each call."""
+        found: Split | None = self._loaded()._asdict()[split]
+        return None if found is None else self._subset(found, count)
 
-        A smaller split is returned whole, also in random order.
-        """
+    def _measurable(self) -> Split | None:
+        return self.splits and self.splits.train
+
+    def _subset(self, split: Split, count: int) -> Split:
         if self.random_order:
             return split.take(slice(count))
         random = torch.Generator().manual_seed(0)
         return split.take(torch.randperm(len(split.targets), generator=random)[:count])
-
-    def table(self) -> "DataFrame | None":
-        """Returns the data set as a table whose last column is the class; None if it has none."""
-        return None
-
-    def in_units(self, inputs: Tensor) -> Tensor:
-        """Returns inputs (N, ...) of a batch in the original `unit`, for tables."""
-        return inputs
-
-    def identity(self) -> dict[str, Any]:
-        """Returns the init arguments that decide the examples and their splits, by name."""
-        return {
-            name: value
-            for name, value in self.hparams.items()
-            if name not in self.not_in_identity and not name.startswith("_")  # the CLI's own
-        }
-
-    def input_spec(self) -> InputSpec:
-        """Returns the description of the examples, which every checkpoint keeps."""
-        if self._measured is None and self.splits is not None:
-            padded = self.fit == "pad"  # its white edges are no background
-            self._measured = {} if padded else measure_spec(self.splits.train.inputs)
-        measured = self._measured or {}
-        return InputSpec(self.input_shape, self.scale, self.class_names, self.fit, **measured)
 
     @property
     def seed(self) -> int:
@@ -177,10 +112,7 @@ class InMemoryDataModule(LightningDataModule):
 
     @property
     def class_counts(self) -> Tensor | None:
-        """Number of examples of each class (K,) in an epoch of training, equal with `balanced`.
-
-        None: the targets are not classes.
-        """
+        """Number of examples of each class (K,) in an epoch of training, equal with `balanced`."""
         if not self.num_classes:
             return None
         counts = self._loaded().train.targets.bincount(minlength=self.num_classes)
@@ -263,58 +195,12 @@ class InMemoryDataModule(LightningDataModule):
             rank_zero_info(f"Reads {nbytes / 1e9:.2f} GB of examples ahead from {where}.")
         return place
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Converts inputs to the model's dtype, and divides uint8 inputs by `scale`."""
-        # Lightning also passes a model's `example_input_array` through here.
-        if not isinstance(batch, list | tuple):
-            return batch
-        model = self.trainer.lightning_module if self.trainer else None
-        dtype = torch.float32 if model is None else cast(torch.dtype, model.dtype)
-        if batch[0].dtype == torch.uint8:
-            return batch[0].to(dtype) / self.scale, *batch[1:]
-        return tuple(part.to(dtype) if part.is_floating_point() else part for part in batch)
-
     def state_dict(self) -> dict[str, Any]:
         """Returns the identity of the data, their frame and the seed of the training order."""
-        spec = self.input_spec()._asdict()
-        return {"identity": self.identity(), "frame": spec, "seed": self.seed}
-
-    def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
-        """Warns if the model with this state of its data may have learned from test images."""
-
-    def check_classes(self, frame: InputSpec | None) -> None:
-        """Refuses to be the data of a model that knows other classes.
-
-        Args:
-            frame: That of the model; None: not known.
-        """
-        known, found = frame and frame.class_names, self.class_names
-        if not known or not found or tuple(known) == tuple(found):
-            return
-        gone, new = (
-            shorten(", ".join(name for name in names if name not in others) or "none", 80)
-            for names, others in ((known, found), (found, known))
-        )
-        raise UserError(
-            f"{self.hparams.get('path', type(self).__name__)} has other classes than this run "
-            f"(only the run: {gone}; only the data: {new}): rename the folders of the classes, or "
-            "give data of the same classes"
-        )
+        return super().state_dict() | {"seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the seed of the training order and checks that the data is the same."""
-        if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
-            self.check_test_split(state_dict)
-            return  # A trained model may be tested on any data.
-        self._resumed_seed = state_dict["seed"]
-        if self.trainer is None:
-            return
-        for key, value in state_dict["identity"].items():
-            here = self.identity().get(key)
-            if here != value:
-                other = key in self.hparams and self.hparams[key] != value
-                remedy = f"with --data.{key} {value}" if other else "on the same data"
-                raise UserError(
-                    f"the checkpoint was trained with data.{key} {value!r}, this run has "
-                    f"{here!r}: resume {remedy}, or leave out --ckpt_path"
-                )
+        """Checks that the data is the same, and restores the seed of the training order."""
+        super().load_state_dict(state_dict)
+        if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
+            self._resumed_seed = state_dict["seed"]

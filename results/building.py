@@ -14,7 +14,7 @@ from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 
 import metrics.judge  # noqa: F401  # a checkpoint may name its network
-from datamodules.base import InMemoryDataModule
+from datamodules.data_module import DataModule
 from datamodules.input_spec import InputSpec
 from models.base import Module
 from runtime import checkpoints
@@ -60,7 +60,7 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
         with nullcontext() if trust else only_trusted(data, file):
             found = _build(data, file)
         found.prepare_data()
-        found.setup()
+        found.setup(None)  # type: ignore[arg-type]  # all splits
     except UserError as error:  # which names the option of `fit`
         raise UserError(re.sub(r"--data\.(data_dir|path)", "--data_dir", str(error))) from None
     if state := checkpoints.contents(checkpoint).get(type(found).__qualname__):
@@ -68,13 +68,13 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
     return found
 
 
-def _build(data: dict[str, Any], file: Path) -> InMemoryDataModule:
+def _build(data: dict[str, Any], file: Path) -> DataModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
     with _explained("data", file):
         found = parser.instantiate_classes(parser.parse_object({"data": data})).data
-    if not isinstance(found, InMemoryDataModule):
-        raise UserError(f"{type(found).__name__} is no datamodules.base.InMemoryDataModule")
+    if not isinstance(found, DataModule):
+        raise UserError(f"{type(found).__name__} is no datamodules.DataModule")
     return found
 
 

@@ -25,6 +25,7 @@ QUICK = {
     "loss": GAN,
     "score": GAN,
     "data set": [],
+    "loaders": [],
     "callback": [],
 }
 

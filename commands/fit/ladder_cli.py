@@ -24,7 +24,7 @@ from commands.fit.parser import (
     add_shared_options,
     keep_own_hyperparameters,
 )
-from datamodules.base import InMemoryDataModule
+from datamodules.data_module import DataModule
 from datamodules.input_spec import InputSpec
 from models.generative import is_generative
 from runtime import checkpoints, cluster, signals, trust, yaml_files
@@ -245,7 +245,7 @@ class LadderCLI(LightningCLI):
     def before_test(self) -> None:
         """Refuses data whose classes the model does not know."""
         data, path = self.datamodule, self.checkpoint
-        if isinstance(data, InMemoryDataModule) and path and path.is_file():  # not sharded
+        if isinstance(data, DataModule) and path and path.is_file():  # not sharded
             data.check_classes(InputSpec.of_checkpoint(checkpoints.contents(path)))
 
     before_validate = before_test
@@ -253,7 +253,7 @@ class LadderCLI(LightningCLI):
     def after_validate(self) -> None:
         """Refuses data that had nothing to validate on, and says where the pictures are."""
         data = self.datamodule
-        if isinstance(data, InMemoryDataModule) and data.splits and data.splits.val is None:
+        if isinstance(data, DataModule) and data.splits and data.splits.val is None:
             raise UserError("the data have no validation split: use `python cli.py test RUN`.")
         self.after_test()
 

@@ -115,17 +115,17 @@ def test_a_data_set_is_used_again_after_a_resumed_run(monkeypatch):
 
 def test_an_excerpt_stands_for_a_split_in_the_order_of_its_classes():
     split = Split(torch.arange(3000), torch.arange(3000) // 1000)
-    found = Undeclared(batch_size=1).subset(split, 300)
+    found = Undeclared(batch_size=1)._subset(split, 300)
     shares = found.targets.bincount() / 300
     assert torch.allclose(shares, torch.full((3,), 1 / 3), atol=0.1)
     assert torch.equal(found.inputs // 1000, found.targets)
     assert len(found.inputs.unique()) == 300
-    assert torch.equal(Undeclared(batch_size=2).subset(split, 300).inputs, found.inputs)
-    whole = Undeclared(batch_size=1).subset(split, 9999)
+    assert torch.equal(Undeclared(batch_size=2)._subset(split, 300).inputs, found.inputs)
+    whole = Undeclared(batch_size=1)._subset(split, 9999)
     assert torch.equal(whole.inputs.sort().values, split.inputs)
     assert len(whole.targets[:300].unique()) == 3
     # Data that are in random order already: their beginning
-    assert torch.equal(Images("digits").subset(split, 20).inputs, torch.arange(20))
+    assert torch.equal(Images("digits")._subset(split, 20).inputs, torch.arange(20))
 
 
 @pytest.mark.parametrize("seed", range(5))

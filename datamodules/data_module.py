@@ -1,0 +1,199 @@
+"""The contract of a data set: what models, scores and tools ask of it, whoever loads it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from datamodules.image_files import Fit
+from datamodules.input_spec import InputSpec, measure_spec
+from runtime.errors import UserError
+from runtime.ranges import PositiveFloat
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class Split(NamedTuple):
+    """Inputs (N, ...) and targets (N, ...) of one part of a data set.
+
+    Inputs are a tensor or `FileRows`, which are read by `inputs[rows]` and `inputs.to(device)`.
+    """
+
+    inputs: Any
+    targets: Tensor
+
+    def take(self, rows: Tensor | slice) -> "Split":
+        """Returns the examples at `rows`, a slice, int64 (M,) or bool (N,)."""
+        inputs = self.inputs[rows] if isinstance(self.inputs, Tensor) else self.inputs.take(rows)
+        return Split(inputs, self.targets[rows])
+
+
+class Splits(NamedTuple):
+    """The three parts of a data set; `val` is None if there is no validation split."""
+
+    train: Split
+    val: Split | None
+    test: Split
+
+
+class DataModule(LightningDataModule):
+    """A data set whose models are scored, resumed and used by the tools.
+
+    A subclass declares `image_shape`, or `input_shape` if its examples are not images, and
+    `num_classes`, which are known before any data is read, and returns loaders of batches
+    `(inputs, targets)`. Images are uint8, or float32 in [0, 1].
+
+    Args:
+        scale: Divisor of uint8 inputs. Float inputs are not changed.
+    """
+
+    image_shape: tuple[int, ...] | None = None  # (C, H, W), (2,) of points; None: not images
+    num_classes: int | None = None  # None: the targets are not classes
+    class_names: tuple[str, ...] | None = None
+    fit: Fit = "crop"  # how image files of other sizes are resized to `image_shape`
+    mirrors: bool = False  # a horizontally flipped example is an equally valid example
+    judge: str | None = None  # scores generated images of this data set; known after `setup`
+    feature_names: tuple[str, ...] | None = None  # of input columns; None: inputs are no table
+    used_fallback: bool = False  # the small digits are used instead of MNIST; known after `setup`
+    title: str = ""  # heading of figures that show this data set
+    unit: str = ""  # of the numbers in `table()` and `in_units()`
+    # Init arguments that do not decide which examples are loaded
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"batch_size", "data_dir", "scale"})
+
+    def __init__(self, scale: PositiveFloat = 255.0) -> None:
+        super().__init__()
+        self.save_hyperparameters()  # includes the subclass's arguments
+        for name, value in self.hparams.items():
+            if isinstance(value, Path):  # which `weights_only=True` would refuse to load
+                self.hparams[name] = str(value)
+        self.scale = scale
+        self.splits: Splits | None = None  # None: they are not loaded, or not arrays
+        self._examples: dict[str, Split] = {}  # that were read from the loaders
+        self._measured: dict[str, Any] | None = None  # values of the input spec that are measured
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        assert self.image_shape is not None, "declare image_shape or input_shape"
+        return self.image_shape
+
+    @property
+    def class_counts(self) -> Tensor | None:
+        """Number of examples of each class (K,) in an epoch of training; None: not known."""
+        return None
+
+    def examples(self, split: str, count: int) -> Split | None:
+        """Returns `count` examples of "train", "val" or "test", the same ones at each call.
+
+        They are the first ones that the loader of this split gives, images as uint8. A smaller
+        split is returned whole.
+
+        Returns:
+            The examples; None: there is no such split.
+        """
+        if not is_overridden(f"{split}_dataloader", self, LightningDataModule):
+            return None
+        if split not in self._examples or len(self._examples[split].targets) < count:
+            batches, found = [], 0
+            with isolate_rng():  # A loader may shuffle.
+                for inputs, targets, *_ in getattr(self, f"{split}_dataloader")():
+                    if self.image_shape and inputs.is_floating_point():
+                        inputs = (inputs * 255).round().to(torch.uint8)
+                    batches.append((inputs, targets))
+                    found += len(targets)
+                    if found >= count:
+                        break
+            if not batches:
+                return None
+            self._examples[split] = Split(*map(torch.cat, zip(*batches, strict=True)))
+        return self._examples[split].take(slice(count))
+
+    def table(self) -> "DataFrame | None":
+        """Returns the data set as a table whose last column is the class; None if it has none."""
+        return None
+
+    def in_units(self, inputs: Tensor) -> Tensor:
+        """Returns inputs (N, ...) of a batch in the original `unit`, for tables."""
+        return inputs
+
+    def identity(self) -> dict[str, Any]:
+        """Returns the init arguments that decide the examples and their splits, by name."""
+        return {
+            name: value
+            for name, value in self.hparams.items()
+            if name not in self.not_in_identity and not name.startswith("_")  # the CLI's own
+        }
+
+    def input_spec(self) -> InputSpec:
+        """Returns the description of the examples, which every checkpoint keeps."""
+        if self._measured is None and (train := self._measurable()) is not None:
+            padded = self.fit == "pad"  # its white edges are no background
+            self._measured = {} if padded else measure_spec(train.inputs)
+        measured = self._measured or {}
+        return InputSpec(self.input_shape, self.scale, self.class_names, self.fit, **measured)
+
+    def _measurable(self) -> Split | None:
+        """Returns training examples to measure; None: before `setup`."""
+        return self._examples.get("train")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Converts inputs to the model's dtype, and divides uint8 inputs by `scale`."""
+        # Lightning also passes a model's `example_input_array` through here.
+        if not isinstance(batch, list | tuple):
+            return batch
+        model = self.trainer.lightning_module if self.trainer else None
+        dtype = torch.float32 if model is None else cast(torch.dtype, model.dtype)
+        if batch[0].dtype == torch.uint8:
+            return batch[0].to(dtype) / self.scale, *batch[1:]
+        return tuple(part.to(dtype) if part.is_floating_point() else part for part in batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the identity of the data and their frame."""
+        return {"identity": self.identity(), "frame": self.input_spec()._asdict()}
+
+    def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
+        """Warns if the model with this state of its data may have learned from test images."""
+
+    def check_classes(self, frame: InputSpec | None) -> None:
+        """Refuses to be the data of a model that knows other classes.
+
+        Args:
+            frame: That of the model; None: not known.
+        """
+        known, found = frame and frame.class_names, self.class_names
+        if not known or not found or tuple(known) == tuple(found):
+            return
+        gone, new = (
+            shorten(", ".join(name for name in names if name not in others) or "none", 80)
+            for names, others in ((known, found), (found, known))
+        )
+        raise UserError(
+            f"{self.hparams.get('path', type(self).__name__)} has other classes than this run "
+            f"(only the run: {gone}; only the data: {new}): rename the folders of the classes, or "
+            "give data of the same classes"
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Checks that the data is the same."""
+        if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
+            self.check_test_split(state_dict)
+            return  # A trained model may be tested on any data.
+        if self.trainer is None:
+            return
+        for key, value in state_dict["identity"].items():
+            here = self.identity().get(key)
+            if here != value:
+                other = key in self.hparams and self.hparams[key] != value
+                remedy = f"with --data.{key} {value}" if other else "on the same data"
+                raise UserError(
+                    f"the checkpoint was trained with data.{key} {value!r}, this run has "
+                    f"{here!r}: resume {remedy}, or leave out --ckpt_path"
+                )
