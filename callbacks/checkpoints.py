@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.types import _Stateful
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from runtime import lightning_fixes
 from runtime.checkpoints import contents, epoch_is_due, is_over, link, problem_of
@@ -54,12 +56,17 @@ class EpochCheckpoint(ModelCheckpoint):
         return super().state_key
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Removes older checkpoints that the run has saved and no longer knows.
+        """Says if the data have no position, and removes checkpoints that the run forgot.
 
         They are left if it was killed between a save and the removal of the one before. A run in
         another folder knows none, and leaves all.
         """
         super().on_train_start(trainer, pl_module)
+        if not isinstance(trainer.train_dataloader, _Stateful):
+            rank_zero_info(
+                "The training loader has no state_dict and does not save its position: after a "
+                "stop within an epoch, the run goes on with the first batches of an epoch."
+            )
         if not trainer.is_global_zero:  # another rank would read what this one removes
             return
         known = {Path(path) for path in self.best_k_models}
