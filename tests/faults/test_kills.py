@@ -21,12 +21,14 @@ import torch
 
 from callbacks import quality, samples
 from callbacks.evaluation import Evaluation
+from datamodules import image_cache, rows
 from models.base import Module
 from runtime import checkpoints
 from runtime.checkpoints import AtomicCheckpointIO, newest, problem_of
 from runtime.errors import LOST_PROCESS
 from runtime.preemption import SAVED_EXIT_CODE
 from tests import ranks
+from tests.datamodules.pictures import write_classes
 from tests.faults import runs
 from tests.faults.runs import Fault, at_batch, before, kill, on_write, raising, rounds
 
@@ -168,6 +170,39 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on_to_the_bit(
         assert "Traceback" not in logs_of(root)[1 - victim]
         runs.finish(runs.start(root, kind, processes=2), root)
         runs.check_equal(root, uninterrupted(kind, processes=2), spare=1)
+
+
+@pytest.mark.ddp
+def test_a_rank_killed_while_it_decodes_or_reads_ahead_loses_nothing(tmp_path, monkeypatch):
+    photos = write_classes(tmp_path / "photos", count=100)
+    own = ["--data=ImageFolder", f"--data.path={photos}", "--data.size=16", "--data.keep=disk",
+           "--data.batch_size=32"]  # fmt: skip
+    monkeypatch.setenv("LADDER_CACHE", str(tmp_path / "whole"))
+    start = partial(start_with, own)
+    runs.finish(start(tmp_path / "undisturbed"), tmp_path / "undisturbed")
+    monkeypatch.setenv("LADDER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(image_cache, "CHUNK_FILES", 50)  # of 200
+    root = tmp_path / "run"
+    decoding = partial(before, image_cache, "describe", 3)
+    assert ranks.end(start(root, fault=decoding, processes=1), 120) == [-signal.SIGKILL]
+    codes = ranks.end(start(root, fault=partial(at_read, 12), rank=1), 120)
+    assert codes == [1, -signal.SIGKILL]
+    assert errors(root) == [LOST_PROCESS]
+    (folder,) = (tmp_path / "cache").glob("*/index")
+    assert folder.stat().st_size == 200 * image_cache.RECORD.itemsize
+    runs.finish(start(root), root)
+    runs.check_equal(root, tmp_path / "undisturbed", spare=1)
+
+
+def start_with(
+    options: list[str], root: Path, processes: int = 2, **fault: Any
+) -> list[ranks.ForkProcess]:
+    return runs.start(root, "classifier", *options, data=False, processes=processes, **fault)
+
+
+def at_read(count: int) -> None:
+    """Kills this process when a thread reads rows for the n-th time."""
+    before(rows.FileRows, "__getitem__", count)
 
 
 @pytest.mark.ddp
