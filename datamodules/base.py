@@ -1,5 +1,6 @@
 """Base class of every data set here: its splits are arrays that are indexed by rows."""
 
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from datamodules.data_module import DataModule, Split, Splits
 from datamodules.loader import BatchLoader
-from datamodules.rows import Place, choose_place, put
+from datamodules.rows import Place, choose_place, free_memory, put
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat
 
@@ -184,6 +185,14 @@ class InMemoryDataModule(DataModule):
         return Split(inputs, split.targets.to(device if self._place == "device" else "cpu"))
 
     def _choose_place(self, device: torch.device) -> Place:
+        """Returns where this run keeps its examples, and says so if that is not the device."""
+        batch = 4 * math.prod(self.input_shape) * self.batch_size  # bytes, as float32
+        batch //= self.trainer.world_size if self.trainer else 1
+        if batch > (free := free_memory(device)):
+            raise UserError(
+                f"a batch of {self.batch_size:,} examples takes {batch / 1e9:.2f} GB a process, "
+                f"and {device.type} has {free / 1e9:.2f} GB: set a smaller --data.batch_size"
+            )
         nbytes = sum(split.inputs.nbytes for split in self._loaded() if split)
         place = "device" if self.keep == "auto" else self.keep
         if self.keep == "auto":

@@ -190,10 +190,15 @@ class DataModule(LightningDataModule):
             return
         for key, value in state_dict["identity"].items():
             here = self.identity().get(key)
-            if here != value:
-                other = key in self.hparams and self.hparams[key] != value
-                remedy = f"with --data.{key} {value}" if other else "on the same data"
+            if here == value:
+                continue
+            if self.hparams.get(key, value) == value:  # not an option, but the files
                 raise UserError(
-                    f"the checkpoint was trained with data.{key} {value!r}, this run has "
-                    f"{here!r}: resume {remedy}, or leave out --ckpt_path"
+                    f"{self.hparams.get('path', type(self).__name__)} has not the examples that "
+                    f"the checkpoint was trained with ({key} differs): put back files that were "
+                    "added, removed or changed, or begin anew with --init_from"
                 )
+            raise UserError(
+                f"the checkpoint was trained with data.{key} {value!r}, this run has {here!r}: "
+                f"resume with --data.{key} {value}, or leave out --ckpt_path"
+            )

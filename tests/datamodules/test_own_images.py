@@ -6,11 +6,13 @@ import zipfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 
 from datamodules import ImageArrays, ImageFolder, image_files
@@ -178,6 +180,15 @@ def test_images_that_use_few_of_16_bits_are_said(highest, is_said, tmp_path):
     with warnings.catch_warnings(record=True) as caught, suppress(UserError):
         loaded(tmp_path, channels=1)  # Black images are equal, so they cannot be cut.
     assert said(caught, f"100% of the training images in {tmp_path} are nearly black") == is_said
+
+
+def test_a_run_does_not_go_on_with_fewer_images(photos):
+    state = loaded(photos).state_dict()
+    (photos / "cat" / "3.png").unlink()
+    data = loaded(photos)
+    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING))
+    with pytest.raises(UserError, match=r"photos has not the examples .*content differs.*put back"):
+        data.load_state_dict(state)
 
 
 def test_a_class_name_commands_no_terminal(tmp_path, caplog):

@@ -157,6 +157,12 @@ def test_images_that_are_kept_elsewhere_train_in_the_same_order(keep, photos):
     assert parts(device) == parts(other)
 
 
+def test_a_batch_that_fits_nowhere_is_one_line(photos, monkeypatch):
+    monkeypatch.setattr("datamodules.base.free_memory", lambda device: 5_000)
+    with pytest.raises(UserError, match="a batch of 8 examples .* smaller --data.batch_size"):
+        loaded(photos, batch_size=16).train_dataloader()
+
+
 def test_shared_memory_that_is_too_small_is_one_line(pixels, monkeypatch):
     monkeypatch.setattr(rows, "create", lambda path: os.open("/dev/full/x", os.O_WRONLY))
     with pytest.raises(UserError, match=r"has no room .*--data.keep disk.*--shm-size"):
