@@ -49,13 +49,18 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
     drawn = model.draw_latents(2, torch.Generator().manual_seed(0))
     latents, labels = (x if x is None else x.to(model.device) for x in drawn)
     assert latents is not None
-    given = {"noise": latents}
-    if labels is not None:
-        given["class"] = latents.new_zeros(2, model.num_classes or 1)
+    classes = {} if labels is None else {"class": latents.new_zeros(2, model.num_classes or 1)}
     images = latents.new_zeros(2, *model.image_shape)
+    inputs = {
+        "generator": {"noise": latents} | classes,
+        "discriminator": {"image": images},
+        "network": {"image": images, "time": images.new_zeros(2, 1)} | classes,  # a flow's
+        "encoder": {"image": images} | classes,
+        "decoder": {"latent": latents} | classes,
+    }
     networks = {
-        "generator": _layers(model.eval_network, lambda: model(latents, labels), given),
-        "discriminator": _layers(model, lambda: model.realness(images, labels), {"image": images}),
+        name: _layers(network, compute, inputs[name])
+        for name, (network, compute) in model.networks(latents, labels, images).items()
     }
     return {name: layers for name, layers in networks.items() if not layers[-1].is_input}
 

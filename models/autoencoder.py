@@ -1,5 +1,6 @@
 """A variational autoencoder: encodes images as a few numbers and decodes these."""
 
+from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import torch
@@ -20,6 +21,10 @@ from models.training import OneNetwork
 from runtime.ranges import NonNegativeFloat, Positive, PositiveFloat
 
 Parts = dict[str, Tensor]  # of a loss, scalars
+
+
+class EncoderDecoder(nn.ModuleDict):
+    """The networks of an autoencoder: `trunk` and `posterior`, which encode, and `decoder`."""
 
 
 class VariationalAutoencoder(OneNetwork, Generative):
@@ -65,13 +70,21 @@ class VariationalAutoencoder(OneNetwork, Generative):
             "posterior": nn.Linear(features + classes, 2 * latent_dim),
             "decoder": decoder(latent_dim + classes, self.image_shape),
         }
-        self.set_network(nn.ModuleDict(parts))
+        self.set_network(EncoderDecoder(parts))
 
     @property
     def eval_network(self) -> nn.Module:
         """The decoder to sample with: that of the moving average if there is one."""
         decoder: nn.Module = cast(Any, super().eval_network)["decoder"]
         return decoder
+
+    def networks(
+        self, latents: Tensor, labels: Tensor | None, images: Tensor
+    ) -> dict[str, tuple[nn.Module, Callable[[], Any]]]:
+        return {
+            "encoder": (cast(nn.Module, self.active), lambda: self.encode(images, labels)),
+            "decoder": (self.eval_network, lambda: self(latents, labels)),
+        }
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) -> mean and log variance of their latents, (B, latent_dim) each."""

@@ -126,6 +126,13 @@ class Flow(OneNetwork, Generative):
             clean = clean + self.guidance * (clean - unconditional)
         return (clean - points) / (1 - time)
 
+    def networks(
+        self, latents: Tensor, labels: Tensor | None, images: Tensor
+    ) -> dict[str, tuple[nn.Module, Callable[[], Any]]]:
+        times, class_vectors = images.new_zeros(len(images)), self.class_vectors(labels, images)
+        network = self.eval_network
+        return {"network": (network, lambda: network(images, times, class_vectors))}
+
     def path(self, latents: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
         """Noise (B, latent_dim) -> itself and each step to images in [-1, 1], (B, C, H, W)."""
         points = full_precision(latents.to(self.dtype)).view(-1, *self.image_shape)

@@ -1,6 +1,7 @@
 """Base class of generative models: the interface that tools and callbacks use."""
 
-from typing import Literal, NamedTuple, TypeGuard
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +60,15 @@ class Generative(Module):
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor | None:
         """Computes D's logits (B,) for "these images (B, C, H, W) are real"; None without a D."""
         return None
+
+    def networks(
+        self, latents: Tensor, labels: Tensor | None, images: Tensor
+    ) -> dict[str, tuple[nn.Module, Callable[[], Any]]]:
+        """Returns each network by its name, with a function that calls it once, to draw it."""
+        return {
+            "generator": (self.eval_network, lambda: self(latents, labels)),
+            "discriminator": (self, lambda: self.realness(images, labels)),
+        }
 
     def draw_latents(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draws on the CPU: latents (count, latent_dim) and, if conditional, labels (count,)."""

@@ -1,17 +1,21 @@
 """A new run tells its networks, and a network that cannot be drawn does not end it."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.utilities.model_summary import summarize
+from torch import nn
 
 from callbacks import Figures
 from callbacks.network import layers_of, summary_table
-from models import GAN, ConditionalGAN, IrisMLP
+from models import GAN, ConditionalGAN, Flow, IrisMLP, VariationalAutoencoder
 from models.gan.lecture import LectureGenerator, LectureTrunk
+from models.gan.networks import ModernGenerator, ModernTrunk
 from models.training import Averaging
+from models.unet import UNet
 from tests.callbacks.runs import pictures, trainer
 from tests.models.gans import small
 
@@ -85,3 +89,24 @@ def test_noise_and_class_are_as_long_as_what_the_generator_gets():
 
 def test_a_model_without_an_example_has_no_list():
     assert layers_of(BoringModel()) == {}
+
+
+def test_a_flow_is_listed_once_and_an_autoencoder_as_both_of_its_networks():
+    flow = Flow((1, 16, 16), 3, partial(UNet, widths=[4, 8]), guidance=0.5, class_dropout=0.1)
+    (layers,) = layers_of(flow).values()
+    assert [layer.kind for layer in layers[:3]] == ["image", "time", "class"]
+    assert sum(layer.parameters for layer in layers) == count(flow.network)
+    model = VariationalAutoencoder(
+        (1, 28, 28), 10, partial(ModernTrunk, width=2), partial(ModernGenerator, width=2),
+        average=Averaging(0.9),
+    )  # fmt: skip
+    found = layers_of(model)
+    assert [*found] == ["encoder", "decoder"]
+    assert sum(layer.parameters for part in found.values() for layer in part) == count(
+        model.network
+    )
+    assert "EncoderDecoder" in summary_table(summarize(model))
+
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
