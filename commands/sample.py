@@ -84,6 +84,7 @@ def sample(
         The images, labels and scores.
     """
     found = Run.find(run, trust)
+    print(f"Run: {found.describe()}.")
     model = require_image_generator(found.model())
     ends = class_numbers("between", between, model)
     if ends is not None and len(ends) != 2:
@@ -102,25 +103,33 @@ def sample(
     latents = plot_latent_plane(model, chosen or ()) if plane else None
     folder = output_folder(out or unused_folder(found.folder / "samples", "grid.png"), bool(out))
     arrays: dict[str, Any] = {k: v for k, v in drawn._asdict().items() if v is not None}
-    path = folder / "samples.npz"
-    write(path, lambda file: np.savez_compressed(file, seed=np.array(seed), **arrays))
+    wanted: list[Path] = []  # files that the options ask for
+
+    def named(name: str) -> Path:
+        wanted.append(folder / name)
+        return wanted[-1]
+
+    arrays_file, grid = folder / "samples.npz", folder / "grid.png"
+    write(arrays_file, lambda file: np.savez_compressed(file, seed=np.array(seed), **arrays))
     names = class_names(model.input_spec, model.num_classes or 0)
-    shown = write_grid(folder / "grid.png", drawn, names)
+    shown = write_grid(grid, drawn, names)
     model.cpu()
     if interpolate:
         rows = chosen or [*range(model.num_classes or 0)]
-        write_interpolation(folder / "interpolation.png", model, seed, rows, names)
+        write_interpolation(named("interpolation.png"), model, seed, rows, names)
     if ends:
-        write_between_classes(folder / f"between_{ends[0]}_{ends[1]}.png", model, seed, ends)
+        write_between_classes(named(f"between_{ends[0]}_{ends[1]}.png"), model, seed, ends)
     if known is not None:
-        write_neighbors(folder / "neighbors.png", drawn.images[:neighbors], known)
+        write_neighbors(named("neighbors.png"), drawn.images[:neighbors], known)
     if latents is not None:
-        write_figure(folder / "plane.png", latents)
+        write_figure(named("plane.png"), latents)
     if gif:
-        write_film(folder / "training.gif", grids)
+        write_film(named("training.gif"), grids)
         if hasattr(model, "path"):
-            write_path(folder / "path.gif", model, seed, chosen)
-    print(f"{len(drawn.images):,} images, {shown:,} of them in {folder / 'grid.png'}")
+            write_path(named("path.gif"), model, seed, chosen)
+    for path in wanted:
+        print(f"Wrote {path}")
+    print(f"Wrote {grid}: {shown:,} of the {len(drawn.images):,} images in {arrays_file.name}")
     return drawn
 
 

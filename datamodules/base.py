@@ -201,7 +201,7 @@ class InMemoryDataModule(DataModule):
                 place = self.trainer.strategy.broadcast(place)
         if place != "device":
             where = {"memory": "memory that the processes share", "disk": "a file"}[place]
-            rank_zero_info(f"Reads {nbytes / 1e9:.2f} GB of examples ahead from {where}.")
+            rank_zero_info(f"Reads {nbytes / 1e6:,.0f} MB of examples ahead from {where}.")
         return place
 
     def state_dict(self) -> dict[str, Any]:

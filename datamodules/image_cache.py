@@ -195,7 +195,7 @@ class ImageCache:
             The SHA-256 and the reason for each source that cannot be read, by its number.
         """
         failures: dict[int, tuple[str, str]] = {}
-        size = f"{self.row_bytes * len(missing) / 1e9:.2f} GB"
+        size = f"{self.row_bytes * len(missing) / 1e6:,.0f} MB"
         some = f"{len(missing):,} new or changed" if kept else f"{len(missing):,}"
         rank_zero_info(f"Decoding {some} images of {self.about['path']}, {size}, once.")
         flags, bar = (

@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +72,18 @@ class Run:
         from runtime import checkpoints
 
         return self._checkpoint or checkpoints.resolve(self.folder, RUNS, option="RUN")
+
+    def describe(self) -> str:
+        """Returns which run this is, its step and its age, as text."""
+        from runtime import checkpoints
+
+        step = checkpoints.saved_step(self.checkpoint) or 0
+        minutes = (time.time() - self.checkpoint.stat().st_mtime) / 60
+        units = ((60 * 48, 60 * 24, "days"), (90, 60, "hours"), (0, 1, "minutes"))
+        age = next(
+            f"{minutes / size:.0f} {unit}" for least, size, unit in units if minutes >= least
+        )
+        return f"{self.folder}, step {step:,}, {age} old"
 
     def model(self) -> Any:
         """Loads the model with its weights, in eval mode, on the CPU.
