@@ -1,5 +1,6 @@
 """`python cli.py compare RUN RUN ...`: the results of several runs in one table."""
 
+import builtins
 import os
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ def compare(
     Writes it as `comparison.csv`, too.
 
     Args:
-        runs: Folders of runs. Of any other folder, all runs below it count. Default: `runs`.
+        runs: Folders of runs. An experiment, such as `runs/cgan`, is its newest run. Of any other
+            folder, all runs below it count. Default: `runs`.
         out: Folder to write to. Default: the one that contains all these runs.
         list: Only list the runs: model, data, steps and main score.
 
@@ -39,7 +41,7 @@ def compare(
         listed = pd.DataFrame(map(_row, read_runs(found, [*SCORED_STAGES, "train"])))
         print(as_text(listed, index=False))
         return listed
-    read = read_runs(found)
+    read = read_runs([run for place in places for run in _meant(place)])
     scored, empty = [r for r in read if r.scores], [str(r.folder) for r in read if not r.scores]
     if not scored:
         raise UserError(
@@ -55,6 +57,13 @@ def compare(
 
         output_folder(out)
     return report(scored, out or Path(os.path.relpath(common)))
+
+
+def _meant(place: Path) -> builtins.list[Path]:
+    """Returns the runs that a place means: the newest one if it holds versions of one run."""
+    found = find_runs([place])
+    versions = all(run.parent == place and run.name.startswith("version_") for run in found)
+    return found[-1:] if versions else found
 
 
 def _row(run: Row) -> dict[str, str]:

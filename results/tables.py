@@ -79,6 +79,8 @@ def report(runs: Sequence[Row], folder: Path) -> pd.DataFrame:
     """Prints the table of runs and returns it; writes `comparison.csv` and `comparison.png`."""
     shown = table(runs)
     print(as_text(shown))
+    if len(runs) > 1 and differing(runs).empty:
+        print("These runs have the same settings and the same seed: it is one run, repeated.")
     floors = _frame(runs, "floors").T.add_suffix(" (real images)")
     if len(floors.columns):
         print("In parentheses: the score of real images in place of generated ones.")
@@ -104,7 +106,7 @@ def table(runs: Sequence[Row]) -> pd.DataFrame:
     settings, scores = differing(runs), _frame(runs, "scores").astype(float)
     names = [name for name in scores.index if "_class_" not in name]
     scores = scores.loc[sorted(names, key=lambda name: name.startswith("test/"))]
-    if len(runs) > 1 and not {*settings.index} - {SEED}:
+    if len(runs) > 1 and {*settings.index} == {SEED}:
         scores = scores.assign(mean=scores.mean(axis=1), std=scores.std(axis=1))
     cells = scores.map(lambda value: "-" if pd.isna(value) else f"{value:.4g}")
     floors = (

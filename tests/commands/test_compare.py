@@ -69,8 +69,18 @@ def test_a_folder_means_all_runs_below_it(tmp_path, monkeypatch):
     for name in ("iris/version_10", "iris/version_9", "gates/version_0"):
         results(tmp_path / "runs" / name, 1.0, width=len(name))
     assert [*compare().columns] == ["gates", "iris/version_9", "iris/version_10"]
+    assert [*compare([Path("runs/iris"), Path("runs/gates/version_0")]).columns] == [
+        "iris",
+        "gates",
+    ]
     assert (tmp_path / "runs/comparison.csv").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_one_run_twice_is_said_and_has_no_spread(tmp_path, capsys):
+    places = [results(tmp_path / name, 0.5) for name in "ab"]
+    assert [*compare(places).columns] == ["a", "b"]
+    assert "the same settings and the same seed" in capsys.readouterr().out
 
 
 def test_a_list_of_runs(tmp_path, capsys):
