@@ -36,6 +36,7 @@ from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 
+UNUSED = {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (1,)}  # values by option
 STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option is not another
 
 
@@ -238,9 +239,21 @@ class LadderCLI(LightningCLI):
 
     def before_fit(self) -> None:
         cluster.check_strategy(self.trainer, self.model)
+        if not self.model.automatic_optimization:
+            self._refuse_options_of_model()
         if self.checkpoint is None and (initial := self.options.init_from):
             found = checkpoints.resolve(initial, self.runs, option="--init_from")
             load_initial_weights(self.model, found)
+
+    def _refuse_options_of_model(self) -> None:
+        """Refuses options of the Trainer that a model in manual optimization has itself."""
+        for name, unused in UNUSED.items():
+            value = self.options.trainer[name]
+            if value not in unused and name in self.model.hparams:
+                raise UserError(
+                    f"--trainer.{name} {value} has no effect on {type(self.model).__name__}, which "
+                    f"optimizes its networks itself: use --model.{name} {value}"
+                )
 
     def before_test(self) -> None:
         """Refuses data whose classes the model does not know."""
