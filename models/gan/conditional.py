@@ -72,7 +72,7 @@ class ConditionalGAN(GAN):
     @property
     def generator_updates(self) -> int:
         pretraining = self.pretrain_epochs * int(self.trainer.num_training_batches)
-        return (self.global_step - pretraining) // self.batches_per_generator_update
+        return self.updates_in(self.global_step - pretraining)
 
     def on_train_epoch_end(self) -> None:
         """Prints D's loss and accuracy on held-out images at the end of pre-training."""

@@ -175,8 +175,16 @@ class GAN(AlternatingOptimization, Generative):
 
     @property
     def generator_updates(self) -> int:
-        """Updates of the generator so far; too many if accumulation does not divide an epoch."""
-        return self.global_step // self.batches_per_generator_update
+        """Updates of the generator so far."""
+        return self.updates_in(self.global_step)
+
+    def updates_in(self, steps: int) -> int:
+        """Returns the generator's updates in the first steps, none of them by an epoch's rest."""
+        every, batches = self.batches_per_generator_update, self.trainer.num_training_batches
+        if self.accumulate_grad_batches == 1 or steps < batches:  # which may be infinite
+            return steps // every
+        epochs, rest = divmod(steps, int(batches))
+        return epochs * (int(batches) // every) + rest // every
 
     @property
     def batches_per_generator_update(self) -> int:

@@ -119,6 +119,16 @@ def test_global_step_counts_batches(options, generator_steps):
     assert sum(generator for _, generator in steps.changed) == generator_steps
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(GAN, {}), (GAN, {"discriminator_steps": 2}), (ConditionalGAN, {"pretrain_epochs": 1})],
+)
+def test_updates_of_the_generator_are_counted_in_unequal_windows(kind, options):
+    steps, model = Steps(), small(kind, accumulate_grad_batches=3, **options)
+    fit(model, steps, max_steps=18, max_epochs=3, limit_train_batches=7)
+    assert model.generator_updates == sum(generator for _, generator in steps.changed) > 0
+
+
 def test_a_rest_of_an_epoch_updates_the_discriminator_alone():
     steps = Steps()
     fit(small(accumulate_grad_batches=3), steps, max_steps=5, limit_train_batches=5)
