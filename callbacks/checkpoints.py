@@ -8,6 +8,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.types import _Stateful
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
@@ -87,6 +88,14 @@ class EpochCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
         if self._best.exists():
             self._lowest = state_dict.get("lowest", self._lowest)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds the runs of W&B and MLflow in which a resumed run goes on."""
+        remote = [log for log in trainer.loggers if isinstance(log, WandbLogger | MLFlowLogger)]
+        if remote:
+            checkpoint["logger_runs"] = [(type(log).__name__, log.version) for log in remote]
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

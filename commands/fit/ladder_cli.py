@@ -14,6 +14,7 @@ import torch
 from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from callbacks import DEFAULT_CALLBACKS, Evaluation, Progress
@@ -22,6 +23,7 @@ from commands.fit.parser import (
     CLASSES,
     SECTIONS,
     add_shared_options,
+    continue_logger_runs,
     keep_own_hyperparameters,
 )
 from datamodules.data_module import DataModule
@@ -36,7 +38,6 @@ from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 
-UNUSED = {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (1,)}  # values by option
 STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option is not another
 
 
@@ -173,7 +174,11 @@ class LadderCLI(LightningCLI):
         if not self._saves:
             signals.restore()  # a signal may end it at once
         if self.subcommand == "fit":
-            cluster.require_mnist_in_job(self.options.data)
+            data = self.options.data
+            if cluster.in_job() and data.get("init_args", {}).get("dataset") == "auto":
+                data.init_args.dataset = "mnist"  # a job must not fall back to less data
+            if self.checkpoint and self.checkpoint.is_file() and self._folder_of_checkpoint:
+                continue_logger_runs(self.parser, self.checkpoint)
 
     def instantiate_classes(self) -> None:
         try:
@@ -238,22 +243,10 @@ class LadderCLI(LightningCLI):
     # --- Before and after a command ---
 
     def before_fit(self) -> None:
-        cluster.check_strategy(self.trainer, self.model)
-        if not self.model.automatic_optimization:
-            self._refuse_options_of_model()
+        check_optimization(self.trainer, self.model)
         if self.checkpoint is None and (initial := self.options.init_from):
             found = checkpoints.resolve(initial, self.runs, option="--init_from")
             load_initial_weights(self.model, found)
-
-    def _refuse_options_of_model(self) -> None:
-        """Refuses options of the Trainer that a model in manual optimization has itself."""
-        for name, unused in UNUSED.items():
-            value = self.options.trainer[name]
-            if value not in unused and name in self.model.hparams:
-                raise UserError(
-                    f"--trainer.{name} {value} has no effect on {type(self.model).__name__}, which "
-                    f"optimizes its networks itself: use --model.{name} {value}"
-                )
 
     def before_test(self) -> None:
         """Refuses data whose classes the model does not know."""
@@ -328,6 +321,26 @@ def with_config_of_run(
     words = [value for _, value in pairs]  # of the user alone
     words += [value for _, value in trust.leaves([yaml_files.read(file) for file in overlays])]
     return args, partial(trust.only_trusted, yaml_files.read(config), config, words)
+
+
+def check_optimization(trainer: Trainer, model: LightningModule) -> None:
+    """Refuses strategies and options that cannot train a model in manual optimization."""
+    if model.automatic_optimization:
+        return
+    kind = type(model).__name__
+    # FSDP requires one call of the model's `forward` per step, and DeepSpeed takes one optimizer.
+    if isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy):
+        name = type(trainer.strategy).__name__.removesuffix("Strategy")
+        raise UserError(
+            f"trainer.strategy: {name} cannot train {kind}, whose networks take "
+            "turns with an optimizer each: use --trainer.strategy ddp, these networks fit any GPU."
+        )
+    for name, unused in {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (1,)}.items():
+        if (value := getattr(trainer, name)) not in unused and name in model.hparams:
+            raise UserError(
+                f"--trainer.{name} {value} has no effect on {kind}, which optimizes its networks "
+                f"itself: use --model.{name} {value}"
+            )
 
 
 def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:

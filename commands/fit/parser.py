@@ -1,6 +1,7 @@
 """The parser of fit, validate and test: their options, and the classes that it can suggest."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,11 +10,14 @@ from lightning import LightningModule
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch import loggers
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 import callbacks
 import datamodules
 import models
 from callbacks import EpochCheckpoint, Quality, SampleGrid
+from runtime.checkpoints import contents
 from runtime.trust import imported
 
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
@@ -34,6 +38,34 @@ def add_shared_options(parser: LightningArgumentParser) -> None:
         parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
     for name, kind in SECTIONS.items():
         parser.add_class_arguments(kind, name, sub_configs=True)
+
+
+def continue_logger_runs(parser: LightningArgumentParser, checkpoint: Path) -> None:
+    """Lets loggers of W&B and MLflow go on in a checkpoint's runs there, unless given others."""
+    runs = [*contents(checkpoint).get("logger_runs", [])]
+
+    def build(kind: type[Any], *args: Any, **given: Any) -> Logger:
+        own = next((run for run in runs if run[0] == kind.__name__), None)
+        if own is None or given.get("id") or given.get("version") or given.get("run_id"):
+            return kind(*args, **given)
+        runs.remove(own)
+        if issubclass(kind, WandbLogger):
+            return kind(*args, **given | {"id": own[1]})
+        logger = kind(*args, **given | {"run_id": own[1]})
+        try:
+            logger.experiment.update_run(own[1], status="RUNNING")
+        except Exception as error:  # it raises many kinds
+            rank_zero_warn(f"MLflow cannot go on in run {own[1]}, so a new one begins: {error}")
+            return kind(*args, **given)
+        logger.log_hyperparams = keep_hyperparameters
+        return logger
+
+    for kind in (WandbLogger, MLFlowLogger):
+        parser.add_instantiator(build, kind)
+
+
+def keep_hyperparameters(*args: Any) -> None:
+    """Does nothing, because MLflow refuses to change those of a run."""
 
 
 def keep_own_hyperparameters(model: LightningModule) -> None:

@@ -2,16 +2,21 @@
 
 import shutil
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 
-from commands.fit.ladder_cli import load_initial_weights
+from commands.fit.ladder_cli import LadderCLI, check_optimization, load_initial_weights
 from models import IrisMLP
 from models.networks import FeedForward
+from runtime import cluster
 from runtime.errors import UserError
 from tests.commands.runs import QUIET
+from tests.models.gans import small
 from tests.test_cli import fails, parsed, run
 
 
@@ -116,3 +121,26 @@ def test_the_last_lines_say_where_the_run_is_and_what_comes_next(tmp_path, caplo
     assert caplog.messages[0] == f"Run: {folder}, step 2."
     assert caplog.messages[-1] == f"Pictures: {folder}/figures"
     assert [text for text in caplog.messages if "Restor" in text] == []
+
+
+@pytest.mark.parametrize(
+    ("in_job", "asked", "expected"),
+    [(True, "auto", "mnist"), (True, "digits", "digits"), (False, "auto", "auto")],
+)
+def test_a_job_never_falls_back_to_other_data(in_job, asked, expected, monkeypatch):
+    command = parsed("fit", "--model=GAN", "--data=Images", f"--data.dataset={asked}")
+    monkeypatch.setattr(cluster, "in_job", lambda: in_job)
+    LadderCLI.before_instantiate_classes(command)
+    assert command.options.data.init_args.dataset == expected
+
+
+def test_fsdp_is_refused_for_what_it_cannot_do():
+    def check(strategy: Any, model: Any) -> None:
+        options = {"gradient_clip_val": None, "accumulate_grad_batches": 1}
+        trainer: Any = SimpleNamespace(strategy=strategy, **options)
+        check_optimization(trainer, model)
+
+    with pytest.raises(UserError, match="FSDP cannot train GAN.*strategy ddp"):
+        check(FSDPStrategy(), small())
+    check(FSDPStrategy(), IrisMLP())
+    check(DDPStrategy(), small())
