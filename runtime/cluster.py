@@ -3,9 +3,8 @@
 import os
 from typing import Any
 
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
 from runtime.errors import UserError
 
@@ -94,24 +93,6 @@ def check_processes(trainer: Trainer) -> None:
             f"trainer.num_nodes is {nodes}, but this process is alone and would wait "
             "for the other nodes: start it with `sbatch slurm/train.sbatch` or `torchrun`."
         )
-
-
-def check_strategy(trainer: Trainer, model: LightningModule) -> None:
-    """Refuses strategies that cannot train the model."""
-    # FSDP requires one call of the model's `forward` per step, and DeepSpeed takes one optimizer.
-    sharded = isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy)
-    name = type(trainer.strategy).__name__.removesuffix("Strategy")
-    if sharded and not model.automatic_optimization:
-        raise UserError(
-            f"trainer.strategy: {name} cannot train {type(model).__name__}, whose networks take "
-            "turns with an optimizer each: use --trainer.strategy ddp, these networks fit any GPU."
-        )
-
-
-def require_mnist_in_job(data: Any) -> None:
-    """Replaces `dataset: auto` by `mnist` in a job, which must not fall back to less data."""
-    if in_job() and data.get("init_args", {}).get("dataset") == "auto":
-        data.init_args.dataset = "mnist"
 
 
 def _number(name: str, default: int = 1) -> int:

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -25,11 +26,13 @@ STUCK_PROCESS = (
     "rank {ranks} did not answer within {seconds:g} s (--trainer.rank_timeout): it is stuck or cut "
     "off. Checkpoints are kept: end its process, then `--ckpt_path last` goes on."
 )
-NOT_STARTED = "not all processes of this run have started within --trainer.rank_timeout."
+NOT_FOUND = "the processes have not found each other within --trainer.rank_timeout: "
+INTERFACES = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
 # Messages of gloo, NCCL and the store if they no longer reach a process.
 _LOST = re.compile(
     r"gloo/transport/.*(closed by peer|reset by peer|broken pipe|timed out|no route)"
-    r"|timeout caused pair closure|timed out after \S+ (seconds waiting for clients|while trying)"
+    r"|connectFullMesh failed|timeout caused pair closure"
+    r"|timed out after \S+ (seconds waiting for clients|while trying)"
     r"|ncclRemoteError|remote process exited|remote server shutdown or crash",
     re.IGNORECASE | re.DOTALL,
 )
@@ -83,13 +86,26 @@ def describe_lost_ranks(error: BaseException) -> str:
     """Says which ranks are stuck or have ended; empty if all are alive."""
     dist: Any = sys.modules.get("torch.distributed")
     if not dist.is_initialized():
-        return NOT_STARTED
+        return _describe_start()
     unreachable = [0] if dist.get_rank() else [*range(1, dist.get_world_size())]  # 0 has the store
     missing = _ask_store(lambda store: _roll_call(store, dist, error), unreachable, gone=None)
     if not missing:
         return LOST_PROCESS if missing is None else ""
     seconds = dist.distributed_c10d._get_default_store().timeout.total_seconds()
     return STUCK_PROCESS.format(ranks=", ".join(map(str, missing)), seconds=seconds)
+
+
+def _describe_start() -> str:
+    """Says by which network ranks have not found each other, and which are there."""
+    tried = "the address of this host's name"
+    with suppress(OSError):
+        tried = f"{socket.gethostbyname(socket.gethostname())}, {tried}"
+    tried = " and ".join(f"{k}={os.environ[k]}" for k in INTERFACES if k in os.environ) or tried
+    present = ", ".join(name for _, name in socket.if_nameindex())
+    return NOT_FOUND + (
+        f"one has not started, or they cannot connect by {tried}. Set {' and '.join(INTERFACES)} "
+        f"to the interface of the network that all nodes share, here one of {present}."
+    )
 
 
 def _roll_call(store: Any, dist: Any, error: BaseException) -> list[int] | None:
@@ -125,10 +141,10 @@ def _ask_store(question: Callable[[Any], Any], silent: Any, gone: Any) -> Any:
 def print_error(error: BaseException | str) -> None:
     """Prints an error in one line. Ranks with the same error print it once.
 
-    Each rank that has lost another one prints it, because rank zero may be the lost one.
+    Each rank that misses another one prints it, because rank zero may be the missing one.
     """
     text = printable(" ".join(str(error).split()))
-    if text == LOST_PROCESS or _is_first_with(text):
+    if text.startswith((LOST_PROCESS, NOT_FOUND)) or _is_first_with(text):
         print("error:", text, file=sys.stderr, flush=True)
     dist: Any = sys.modules.get("torch.distributed")
     if dist and dist.is_available() and dist.is_initialized() and dist.get_rank() == 0:

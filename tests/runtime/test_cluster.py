@@ -1,19 +1,12 @@
 """A SLURM job that does not match the run is an error of one line that says what to change."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
-from jsonargparse import Namespace
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from models import IrisMLP
 from runtime import cluster
 from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
-from tests.models.gans import small
 
 
 @pytest.fixture
@@ -129,30 +122,6 @@ def test_a_jobs_second_srun_is_another_run(job):
     assert cluster.run_name() == "job_10_3"
     job(JOB_NAME="bash")
     assert not cluster.in_job()
-
-
-@pytest.mark.parametrize(
-    ("in_job", "asked", "expected"),
-    [(True, "auto", "mnist"), (True, "digits", "digits"), (False, "auto", "auto")],
-)
-def test_a_job_never_falls_back_to_other_data(in_job, asked, expected, job):
-    if in_job:
-        job()
-    data = Namespace(class_path="Images", init_args=Namespace(dataset=asked))
-    cluster.require_mnist_in_job(data)
-    assert data.init_args.dataset == expected
-    cluster.require_mnist_in_job(Namespace(class_path="Iris", init_args=Namespace(batch_size=1)))
-
-
-def test_fsdp_is_refused_for_what_it_cannot_do():
-    def check(strategy: Any, model: Any) -> None:
-        trainer: Any = SimpleNamespace(strategy=strategy)
-        cluster.check_strategy(trainer, model)
-
-    with pytest.raises(UserError, match="FSDP cannot train GAN.*strategy ddp"):
-        check(FSDPStrategy(), small())
-    check(FSDPStrategy(), IrisMLP())
-    check(DDPStrategy(), small())
 
 
 def test_other_nodes_are_not_waited_for_in_vain():

@@ -6,7 +6,14 @@ import sys
 
 import pytest
 
-from runtime.errors import explain_disk_error, is_lost_process, print_error, printable
+from runtime.errors import (
+    INTERFACES,
+    describe_lost_ranks,
+    explain_disk_error,
+    is_lost_process,
+    print_error,
+    printable,
+)
 from tests.conftest import ROOT
 
 PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537]"
@@ -44,6 +51,7 @@ def test_names_command_no_terminal(name, shown, capsys):
         (f"{BUFFER} Timed out waiting 600000ms for recv operation to complete", True),
         ("Application timeout caused pair closure", True),
         ("Timed out after 601 seconds waiting for clients. 1/2 clients joined.", True),
+        ("Gloo connectFullMesh failed with [/pytorch/pair.h:311] Connect timeout [none]", True),
         ("The client socket has timed out after 600000ms while trying to connect to (a, 1).", True),
         # Defects of a program, which need their traceback
         (f"{PAIR} op.preamble.length <= op.nbytes. 8 vs 4", False),
@@ -55,6 +63,22 @@ def test_names_command_no_terminal(name, shown, capsys):
 def test_only_a_lost_connection_between_processes_counts(message, lost):
     assert is_lost_process(RuntimeError(message)) is lost
     assert not is_lost_process(ValueError(message))
+
+
+@pytest.mark.parametrize("chosen", [None, "v7"])
+def test_ranks_that_do_not_find_each_other_name_the_network(chosen, monkeypatch, capsys):
+    for name in INTERFACES:
+        monkeypatch.delenv(name, raising=False)
+    if chosen:
+        monkeypatch.setenv(INTERFACES[0], chosen)
+    monkeypatch.setenv("RANK", "1")  # each rank prints it, because each sees its own network
+    monkeypatch.setattr("socket.gethostname", lambda: "localhost")
+    monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo"), (2, "ib0")])
+    print_error(describe_lost_ranks(RuntimeError("connectFullMesh failed")))
+    tried = "GLOO_SOCKET_IFNAME=v7" if chosen else "127.0.0.1, the address of this host's name"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot connect by {tried}. Set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to " in line
+    assert line.endswith("here one of lo, ib0.")
 
 
 def test_a_full_disk_says_how_much_is_free_though_the_folder_is_gone(tmp_path):
