@@ -88,7 +88,10 @@ class Progress(TQDMProgressBar):
         each = (time.perf_counter() - self._timed[0]) / TIMED_BATCHES
         if (seconds := batches * each) < SHORT:
             return
-        text = f"Will take about {seconds / 60:.0f} min: {batches:,} batches of {each:.2g} s."
+        beside = ", without validation and scores" if trainer.enable_validation else ""
+        text = (
+            f"Will take about {seconds / 60:.0f} min: {batches:,} batches of {each:.2g} s{beside}."
+        )
         if seconds > LONG:
             steps = int(LONG / each / trainer.accumulate_grad_batches)
             unit = 10 ** (len(str(steps)) - 1)

@@ -86,6 +86,8 @@ def _write(path: Path, save: Callable[[Path], float]) -> None:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         reason = textwrap.shorten(str(cause), 300, placeholder=" ...") or type(cause).__name__
+        if "specialized it to be a constant" in reason:
+            reason = "its forward makes the batch size a constant: write x.shape[0] for len(x)"
         raise UserError(f"{path.name} is not written: {reason}") from error
     finally:
         logging.disable(before)

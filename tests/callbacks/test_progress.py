@@ -155,8 +155,9 @@ def test_a_run_that_goes_on_says_how_long_the_rest_takes(tmp_path, monkeypatch):
     model, out = Slow(), io.StringIO()
     model.clock = Clock(monkeypatch, 10.0)
     last = tmp_path / "last.ckpt"
-    text = run(tmp_path, monkeypatch, out, model, max_epochs=4, ckpt_path=last)
-    assert "Will take about 3 min: 19 batches of 10 s." in text
+    more = {"max_epochs": 4, "ckpt_path": last, "limit_val_batches": 1}
+    text = run(tmp_path, monkeypatch, out, model, **more)
+    assert "Will take about 3 min: 19 batches of 10 s, without validation and scores." in text
 
 
 @pytest.mark.parametrize("kind", [Small, small])

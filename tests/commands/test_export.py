@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from commands.export import _write, export, program_of
 from datamodules.input_spec import InputSpec
@@ -239,6 +239,16 @@ def test_a_model_of_another_kind_and_a_missing_library_are_refused(exported, mon
     monkeypatch.setattr("commands.export.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'needs onnx: pip install -e "\.\[export\]"'):
         exported(GateMLP(), "onnx")
+
+
+class CountsByLen(GAN):
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return super().forward(latents, labels).view(len(latents), *self.image_shape)
+
+
+def test_a_forward_that_counts_by_len_is_named(exported):
+    with pytest.raises(UserError, match=r"^generator.pt2 is not .*: write x.shape\[0\] for len\(x"):
+        exported(small(CountsByLen), "torch")
 
 
 def test_the_cause_of_an_exporters_error_is_one_line(tmp_path):
