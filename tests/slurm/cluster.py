@@ -129,7 +129,8 @@ class Cluster:
         lines = [CONF.format(**values)]
         for i, node in enumerate(NODES, start=1):
             lines.append(
-                f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port + i} CPUs=8\n"
+                f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port + i} CPUs=8 "
+                "RealMemory=64000\n"
             )
         (self.folder / "slurm.conf").write_text("".join(lines))
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")

@@ -1,7 +1,9 @@
 """array.sbatch and sweep.sbatch without a SLURM: what they start, and the table at the end."""
 
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,16 @@ def test_a_gpu_without_a_task_is_refused(gpus, refused, tmp_path):
     if refused:
         assert line.startswith("error: ")
         assert "--ntasks-per-node=2" in line
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the repository")
+def test_the_image_has_the_project(tmp_path):
+    """Without Apptainer: the definition's own commands, in a folder in place of the image."""
+    parts = re.split(r"^%(\w+)\n", (ROOT / "slurm/ladder.def").read_text(), flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    environment = os.environ | {"APPTAINER_ROOTFS": str(tmp_path)}
+    subprocess.run(["sh", "-ex", "-c", sections["setup"]], env=environment, cwd=ROOT, check=True)
+    script = sections["runscript"].replace("python /opt", f"{sys.executable} {tmp_path}/opt")
+    command = ["sh", "-c", script, "sh", "test", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "--ckpt_path" in done.stdout, done.stderr

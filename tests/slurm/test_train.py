@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2
 from tests.slurm.cluster import OVER, Cluster, wait_for
 from tests.test_world_size import ROUNDING
@@ -152,3 +153,19 @@ def test_a_run_of_two_nodes_goes_on_with_one(cluster, runs):
     for name, weights in ours["state_dict"].items():
         if weights.is_floating_point():
             assert (weights - theirs["state_dict"][name]).abs().max() < ROUNDING, name
+
+
+def test_a_node_has_the_staged_file_during_the_run_alone(cluster, runs, tmp_path, monkeypatch):
+    image, container = tmp_path / "image", tmp_path / "container"
+    image.write_text("copied to the node")
+    container.write_text('#!/bin/sh\ncat "/tmp/ladder_$SLURM_JOB_ID"; exec "$@"\n')
+    container.chmod(0o755)
+    monkeypatch.setenv("STAGED", str(image))
+    monkeypatch.setenv("CONTAINER", str(container))
+    job = cluster.submit("--mem=2G", "slurm/train.sbatch", "configs/gates.yaml")
+    state, log = cluster.wait_over(job), ROOT / f"slurm/logs/ladder_{job}.out"
+    text = log.read_text()
+    log.unlink()
+    assert (state, text.count("copied to the node")) == ("COMPLETED", 1), text
+    assert (runs / "gates" / f"job_{job}" / "checkpoints" / "last.ckpt").exists()
+    assert not Path(f"/tmp/ladder_{job}").exists()
