@@ -42,6 +42,14 @@ class Figures(Callback):
         draw_function(trainer, pl_module, folder)  # On every rank: weights may be sharded.
 
 
+PARTS = {  # of a loss, with what their panel says
+    "drift": "mean length of a drift",
+    "elbo": "evidence lower bound, nats",
+    "kl": "KL divergence, nats",
+    "reconstruction": "error of reconstruction, nats",
+}
+
+
 def _draw_log(folder: Path) -> None:
     """Draws the curves in the run's metrics.csv, if it has one."""
     metrics = folder.parent / "metrics.csv"
@@ -55,16 +63,24 @@ def _draw_log(folder: Path) -> None:
 
 
 def panels_of(names: list[str]) -> dict[str, list[str]]:
-    """Returns the columns of each panel: losses, accuracies, errors, and a panel for each score."""
-    scores = {"calibration_error", *(score.name for score in SCORES)}
+    """Returns the columns of each panel: losses, accuracies, errors, and a panel for each score.
+
+    Drift's loss rises by design, so its length of a drift stands for it.
+    """
+    scores = {score.name for score in SCORES}
+    ignored = {"calibration_error", "loss" if "train/drift" in names else ""}
     panels: dict[str, list[str]] = {}
     for name in names:
         stage, quantity = split_name(name)
         if stage not in STAGE_TITLES or quantity.startswith(("accuracy/", "accuracy_")):  # by class
             continue
+        if quantity in ignored:
+            continue
         if quantity in scores or f"floor/{quantity}" in names:
             better = direction(quantity)
             panel = title(quantity) + (f"\n({better} is better)" if better else "")
+        elif quantity in PARTS:
+            panel = PARTS[quantity]
         elif found := re.search(r"loss|error|acc", quantity):
             panel = {"acc": "accuracy"}.get(found[0], found[0])
         else:

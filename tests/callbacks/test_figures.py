@@ -11,7 +11,6 @@ def test_only_what_can_be_compared_shares_a_panel():
         "loss": ["train/loss", "val/loss"],
         "accuracy": ["val/accuracy"],
         "error": ["val/sup_error"],
-        "expected calibration error\n(lower is better)": ["val/calibration_error"],
         "mine": ["val/mine", "floor/mine"],
     }
 
@@ -19,3 +18,14 @@ def test_only_what_can_be_compared_shares_a_panel():
 def test_losses_of_any_module_are_shown():
     names = ["train_loss", "val_loss", "recon_loss_epoch", "train/loss_step"]
     assert panels_of(names) == {"loss": names}
+
+
+def test_what_falls_is_shown_and_not_a_loss_that_rises_by_design():
+    assert panels_of(["train/loss", "train/drift", "val/loss"]) == {
+        "mean length of a drift": ["train/drift"]
+    }
+    names = ["train/loss", "train/kl", "val/kl", "val/elbo", "train/reconstruction"]
+    assert [*panels_of(names)] == [
+        "loss", "KL divergence, nats", "error of reconstruction, nats",
+        "evidence lower bound, nats",
+    ]  # fmt: skip
