@@ -18,11 +18,12 @@ from models.classifier import is_classifier
 from models.generative import is_generative
 from models.regressor import is_regressor
 from pages.export_html import save_page
+from pages.playground import playground_page
 from results import Run
 from runtime.errors import UserError
 from runtime.files import write
 
-Format = Literal["onnx", "torch", "safetensors", "html"]
+Format = Literal["onnx", "torch", "safetensors", "html", "playground"]
 EXPORT_LIBRARIES = {"onnx": ["onnx", "onnxruntime", "onnxscript"], "safetensors": ["safetensors"]}
 SIZES = 1, 3, 64  # batch sizes that each file is tried with
 TOLERANCE = 1e-5  # largest difference from PyTorch, relative to the largest output above 1
@@ -31,19 +32,24 @@ Tensors = dict[str, Tensor]
 
 
 def export(
-    run: Path, format: Sequence[Format] = ("onnx",), out: Path | None = None, trust: bool = False
+    run: Path | None = None,
+    format: Sequence[Format] = ("onnx",),
+    out: Path | None = None,
+    trust: bool = False,
 ) -> list[Path]:
-    """Writes a trained model into files that run without this project.
+    """Writes a trained model, or a page that trains one, into files that run without this project.
 
     A classifier of images takes their pixels as uint8. A generator stops at a label beyond the
     classes. Each file is run at once and compared with PyTorch, and one that differs is not kept.
 
     Args:
-        run: A run folder, a checkpoint, or `last` or `best`.
+        run: A run folder, a checkpoint, or `last` or `best`; none for `playground`.
         format: One or several of `onnx` (for ONNX Runtime), `torch` (a `torch.export` program),
             `safetensors` (all weights, with the model's init arguments as metadata) and `html` (a
-            page that draws a generator's images in a browser, offline).
-        out: Folder of the files; by default `export` in the run's folder.
+            page that draws a generator's images in a browser, offline). Alone: `playground` (a page
+            that trains small networks in a browser, offline).
+        out: Folder of the files; by default `export` in the run's folder. Of `playground` the file,
+            by default `playground.html`.
         trust: Import the classes that the checkpoint names, also if its author is unknown.
 
     Returns:
@@ -53,6 +59,10 @@ def export(
         UserError: If a file cannot be written.
     """
     wanted = [*dict.fromkeys(format)]
+    if "playground" in wanted:
+        return [save_playground(run, wanted, out or Path("playground.html"))]
+    if run is None:
+        raise UserError("missing: RUN, such as `python cli.py export runs/cgan`.")
     for library in (library for name in wanted for library in EXPORT_LIBRARIES.get(name, [])):
         if find_spec(library) is None:
             raise UserError(f'export needs {library}: pip install -e ".[export]", or give --format')
@@ -69,6 +79,19 @@ def export(
     for name, save in (saves[name] for name in wanted):
         _write(folder / name, save)
     return [folder / saves[name][0] for name in wanted]
+
+
+def save_playground(run: Path | None, formats: Sequence[str], path: Path) -> Path:
+    """Writes the page that trains, which needs no run."""
+    if run is not None or len(formats) > 1:
+        other = "other formats" if run is None else run
+        raise UserError(f"--format playground trains new networks: leave out {other}")
+    if path.is_dir():
+        path = path / "playground.html"
+    output_folder(path.parent)
+    write(path, lambda file: file.write_text(playground_page(), "utf-8"))
+    print(f"{path}: {path.stat().st_size / 1e3:,.0f} kB. Open it in a browser.")
+    return path
 
 
 def _write(path: Path, save: Callable[[Path], float]) -> None:

@@ -1,7 +1,8 @@
-"""MkDocs hook: the repository's own Markdown files and its notebook become pages of the site."""
+"""MkDocs hook: the repository's Markdown files, its notebook and the page that trains."""
 
 import re
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
@@ -28,6 +29,8 @@ def on_files(files: Files, config: Any) -> Files:
     files.append(File.generated(config, "notebook.md", content=text))
     for name, content in pictures["outputs"].items():
         files.append(File.generated(config, name, content=content))
+    playground = run_path(str(root / "pages/playground/__init__.py"))["playground_page"]()
+    files.append(File.generated(config, "playground.html", content=playground))
     return files
 
 

@@ -1,1 +1,1 @@
-"""Pages in a browser: the demo, live training and the exported page."""
+"""Pages in a browser: the demo, the exported page and the page that trains."""

@@ -1,5 +1,6 @@
 """`python cli.py demo`: a page to play with trained models, in a browser on this machine."""
 
+import html
 import math
 import os
 import tempfile
@@ -30,7 +31,7 @@ from models.classifier import is_classifier
 from models.gates import GateLogistic, GateMLP
 from models.generative import is_generative, to_pixels
 from models.sampling import LatentBatches, generate
-from pages.live import add_training, stop_all
+from pages.playground import playground_page
 from results import RUNS, Run, find_runs
 from results.tables import names_of
 from runtime.errors import UserError, printable
@@ -65,11 +66,14 @@ OFFLINE = {  # what gradio and its libraries read when they are imported
 }
 # Of events that come faster than a function returns, the last one counts.
 LATEST: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
+PLAYGROUND = (  # cannot reach the page around it
+    '<iframe title="Train a network" sandbox="allow-scripts" srcdoc="{}" '
+    'style="width: 100%; height: 830px; border: 0"></iframe>'
+)
 TRY = {
     "classifier": "Try this: draw a 7, then a line through its middle. What does the network get?",
     "generator": "Try this: choose 3 and 8, and move the share from 0 to 1. Where does it turn?",
     "gate": "Try this: make an AND with one unit, then an XOR. Why does one unit not suffice?",
-    "training": "Try this: XOR with 1 hidden unit, then with 2. Does each start find the four?",
 }
 Models = dict[str, Module]  # by their names, the newest first, of generators the best
 
@@ -92,10 +96,7 @@ def demo(runs: list[Path] | None = None, port: Port = 7860, trust: bool = False)
     with tempfile.TemporaryDirectory(prefix="ladder-demo-") as folder:  # pictures of the page
         os.environ.update(OFFLINE, GRADIO_TEMP_DIR=folder)
         with without_irrelevant_messages():
-            try:
-                serve(build_page(found), port)
-            finally:
-                stop_all()
+            serve(build_page(found), port)
 
 
 def load_models(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
@@ -229,8 +230,7 @@ def build_page(found: dict[str, Models]) -> Any:
                 else:
                     gr.Markdown(f"There is no {kind} of images in these folders.")
         with gr.Tab("Train a network"):
-            gr.Markdown(TRY["training"])
-            add_training(page)
+            gr.HTML(PLAYGROUND.format(html.escape(playground_page())))
     return page
 
 

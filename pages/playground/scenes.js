@@ -1,0 +1,98 @@
+// What each method shows: its settings, which the controls change, its picture, and a line below.
+
+const SIDE = 64, COARSE = 24; // of the grids of colours: of the plane, and of a hidden unit
+const SHOWN = 200, ARROWS = 70; // points with and without an arrow
+const SQUARE = [-0.1, 1.1], WIDE = [-0.6, 1.6]; // what the plane shows
+const GRID = gridPoints(SQUARE, SIDE), COARSE_GRID = gridPoints(SQUARE, COARSE), ARROW_GRID = gridPoints(WIDE, 15);
+const LATENTS = normals(2 * SHOWN, uniform(0)); // the same in every picture
+const EULER_STEPS = 20;
+const percent = (share) => `${Math.round(100 * share)} %`;
+
+// At most `SHOWN` points, of one class or of all.
+function some({ xy, labels }, label = null) {
+  const chosen = xy.filter((_, i) => label === null || labels[i >> 1] === label);
+  const stride = Math.ceil(chosen.length / 2 / SHOWN);
+  return chosen.filter((_, i) => (i >> 1) % stride === 0);
+}
+
+// How many of the ring's eight clusters the generated points cover: a fifth of its share of points lies near each.
+function covered(xy) {
+  const counts = repeated(8, 0);
+  for (let i = 0; i < xy.length; i += 2) {
+    const mode = Math.round((Math.atan2(xy[i + 1] - 0.5, xy[i] - 0.5) / Math.PI) * 4 + 8) % 8;
+    const [x, y] = ring((mode * Math.PI) / 4, 0.35);
+    counts[mode] += Math.hypot(xy[i] - x, xy[i + 1] - y) < 4 * NOISE;
+  }
+  return counts.filter((count) => count >= xy.length / 2 / 8 / 5).length;
+}
+const coverage = ({ settings }, xy) => (settings.data === "ring" ? `${covered(xy)} of 8 clusters found` : "");
+
+const CLASSIFY = {
+  Trainer: Classifier, view: SQUARE, shapes: [...Object.keys(GATES), ...Object.keys(SHAPES), DRAWN],
+  settings: {
+    data: "two moons", hidden: 8, layers: 1, activation: "tanh", rate: 0.03, batch: 32, optimizer: "Adam",
+    loss: "cross-entropy", speed: "medium", ink: 0,
+  },
+  paint(plane, trainer) {
+    const logits = trainer.logits(GRID), { train } = trainer.data;
+    paintField(plane.canvas, logits.map(sigmoid), SIDE);
+    paintBoundary(plane.canvas, logits, SIDE, 2 * plane.scale);
+    [BLUE, ORANGE].forEach((colour, k) => plane.points(some(train, k), colour, train.count > 4 ? 3.5 : 9));
+  },
+  status({ data, trainer }) {
+    const held = data.held.count ? `, held out ${percent(trainer.accuracy(data.held))}` : "";
+    return `accuracy ${percent(trainer.accuracy(data.train))}${held}`;
+  },
+};
+
+const GENERATIVE = { view: SQUARE, shapes: [...Object.keys(DISTRIBUTIONS), DRAWN] };
+const DEFAULTS = { data: "ring", hidden: 32, activation: "relu", batch: 128, speed: "fast" };
+
+const ADVERSARIAL = {
+  ...GENERATIVE, Trainer: GAN,
+  settings: { ...DEFAULTS, rate: 0.002, batch: 64, generatorLoss: "non-saturating", slower: 1 },
+  paint(plane, trainer) {
+    const logits = trainer.logits(GRID);
+    paintField(plane.canvas, logits.map((z) => sigmoid(-z)), SIDE);
+    paintBoundary(plane.canvas, logits, SIDE, 2 * plane.scale);
+    plane.points(some(trainer.data.train), BLUE);
+    const fake = trainer.generator.generate(LATENTS), few = fake.slice(0, 2 * ARROWS);
+    plane.points(fake, ORANGE);
+    plane.arrows(few, trainer.slopes(few).slopes.map((slope) => -slope * ARROWS), 8, 16, INK);
+    return fake;
+  },
+  status: coverage,
+};
+
+const FLOW = {
+  ...GENERATIVE, Trainer: Flow, view: WIDE,
+  settings: { ...DEFAULTS, rate: 0.005, time: 1 },
+  paint(plane, trainer, { time }) {
+    const velocity = trainer.velocity(ARROW_GRID.map((v) => 2 * v - 1), repeated(ARROW_GRID.length / 2, time));
+    plane.arrows(ARROW_GRID, velocity, meanLength(velocity), 13, SOFT_INK);
+    plane.points(some(trainer.data.train), BLUE);
+    const moved = trainer.follow(LATENTS, time, EULER_STEPS).map((v) => (v + 1) / 2);
+    plane.points(moved, ORANGE);
+    return moved;
+  },
+  status: (state, xy) => (state.settings.time < 1 ? `time ${state.settings.time.toFixed(2)}` : coverage(state, xy)),
+};
+
+const DRIFTING = {
+  ...GENERATIVE, Trainer: Drift,
+  settings: { ...DEFAULTS, rate: 0.003 },
+  paint(plane, trainer) {
+    const real = some(trainer.data.train), fake = trainer.generator.generate(LATENTS);
+    plane.points(real, BLUE);
+    if (real.length) {
+      const { pull, push } = drift(fake, real, TEMPERATURES), size = meanLength(pull);
+      const few = fake.slice(0, 2 * ARROWS);
+      plane.arrows(few, pull, size, 22, css(BLUE));
+      plane.arrows(few, push, size, 22, css(ORANGE));
+    }
+    plane.points(fake, ORANGE);
+    return fake;
+  },
+  status: coverage,
+};
+const SCENES = { classify: CLASSIFY, gan: ADVERSARIAL, flow: FLOW, drift: DRIFTING };

@@ -1,0 +1,255 @@
+"""The page that trains: its gradients are PyTorch's, it learns soon, by mouse, touch and keys."""
+
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from commands.export import export
+from datamodules import Points
+from models import GAN, Drift, FeedForward, Flow, PlaneGenerator, PlaneTrunk, PlaneVelocity
+from models.classifier import CLASSIFIER_LOSSES
+from models.gan.discriminator import NonSaturating, PlainDiscriminator
+from models.gan.losses import Minimax
+from models.plane import SCALE
+from tests.pages.browser.conftest import watched
+
+pytestmark = pytest.mark.browser
+
+SIZES = [(1280, 800), (390, 844)]
+MODES = ["Classify", "GAN", "Flow", "Drift"]
+PROLOGUE = """const array = (values) => Float64Array.from(values);
+    const build = (Trainer, activation, optimizer, loss) => new Trainer({hidden: 5, layers: 2,
+      activation, optimizer, loss, generatorLoss: loss}, null, uniform(1));"""
+CONTROLS = "select:visible, input:visible, button:visible"
+RIGHT = "[...document.querySelectorAll('*')].map((e) => e.getBoundingClientRect().right)"
+
+
+@pytest.fixture
+def opened(chromium, tmp_path):
+    """A function that opens the page at a method. It asks for nothing but itself, without error."""
+    (file,) = export(format=["playground"], out=tmp_path / "playground.html")
+    seen = []
+
+    def opening(mode: str = "Classify", size: Any = SIZES[0], **options: Any) -> Any:
+        viewport = dict(zip(("width", "height"), size, strict=True))
+        page = chromium.new_context(viewport=viewport, offline=True, **options).new_page()
+        seen.append((page, *watched(page)))
+        page.goto(file.as_uri())
+        page.get_by_role("button", name=mode).click()
+        return page
+
+    yield opening
+    for page, requests, errors in seen:
+        assert max(page.evaluate(RIGHT)) <= page.viewport_size["width"]
+        page.context.close()
+        assert requests == [file.as_uri()]
+        assert errors == []
+
+
+def compare(page: Any, code: str, wanted: dict[str, Any], **given: Any) -> None:
+    """Compares what code returns by name. It gets tensors as flat arrays, modules as weights."""
+    for name, value in given.items():
+        value = parameters_to_vector(value.parameters()) if hasattr(value, "parameters") else value
+        given[name] = value.flatten().tolist() if torch.is_tensor(value) else value
+    found = page.evaluate(f"({{{', '.join(given)}}}) => {{{PROLOGUE} {code}}}", given)
+    for name, value in wanted.items():
+        values = [*found[name].values()] if isinstance(found[name], dict) else found[name]
+        of_page, expected = torch.tensor(values).double(), value.detach().flatten().squeeze()
+        torch.testing.assert_close(of_page, expected, rtol=1e-5, atol=1e-5)
+        assert expected.abs().max() > 1e-3
+
+
+def saturated(model: Any) -> Any:
+    """Returns a model in float64 with large weights."""
+    model.double()
+    vector_to_parameters(1.5 * parameters_to_vector(model.parameters()), model.parameters())
+    return model
+
+
+def gradients(loss: torch.Tensor, network: Any) -> torch.Tensor:
+    parts = torch.autograd.grad(loss, [*network.parameters()], retain_graph=True)
+    return parameters_to_vector(parts)
+
+
+def points_and_noise() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(12, 2).double(), torch.randn(12, 2).double()
+
+
+@pytest.mark.parametrize(
+    "activation", ["tanh", "relu", "sigmoid", "silu", "leakyrelu", "elu", "softplus"]
+)
+@pytest.mark.parametrize(
+    ("loss", "own", "optimizer"),
+    [("cross-entropy", "bce", "Adam"), ("squared error", "mse", "SGD")],
+)
+def test_gradients_and_steps_of_a_classifier_are_those_of_pytorch(
+    loss, own, optimizer, activation, opened
+):
+    network = saturated(FeedForward((2,), 1, (5, 5), activation))
+    points, labels = points_and_noise()[0], torch.randint(2, (12,))
+    start, wanted = deepcopy(network), {}
+    torch_optimizer = getattr(torch.optim, optimizer)(network.parameters(), lr=0.1)
+    for _ in range(5):
+        value = CLASSIFIER_LOSSES[own].loss(network(SCALE * (2 * points - 1)), labels, 0.0)
+        wanted = wanted or {"value": value, "gradients": gradients(value, network)}
+        torch_optimizer.zero_grad()
+        value.backward()
+        torch_optimizer.step()
+    compare(
+        opened(),
+        """const trainer = build(Classifier, activation, optimizer, loss), {network} = trainer;
+        network.parameters.set(start);
+        const found = [];
+        for (let k = 0; k < 5; k++) {
+          const {loss: value, slopes} = trainer.loss({xy: array(points), labels});
+          network.backward(slopes);
+          found.push({value, gradients: array(network.gradients)});
+          trainer.optimizer.step(0.1);
+        }
+        return {...found[0], weights: network.parameters};""",
+        {**wanted, "weights": parameters_to_vector(network.parameters())},
+        activation=activation, loss=loss, optimizer=optimizer, points=points, labels=labels,
+        start=start,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "own"), [("non-saturating", NonSaturating), ("minimax", Minimax)])
+def test_losses_of_a_gan_are_those_of_the_product(loss, own, opened):
+    parts = partial(PlaneGenerator, hidden=5), partial(PlaneTrunk, hidden=5)
+    gan = saturated(GAN((2,), *parts, partial(PlainDiscriminator, loss=own), latent_dim=2))
+    real, latents = points_and_noise()
+    fake = gan.generator(latents)
+    d_loss, _ = gan.discriminator.discriminator_loss((real, None), (fake.detach(), None))
+    g_loss, _ = gan.discriminator.generator_loss((fake, None), (real, None))
+    of_d, of_g = gradients(d_loss, gan.discriminator), gradients(g_loss, gan.generator)
+    (slopes,) = torch.autograd.grad(g_loss, fake)
+    compare(
+        opened(),
+        """const gan = build(GAN, "relu", null, loss), {generator, discriminator} = gan;
+        generator.network.parameters.set(g);
+        discriminator.parameters.set(d);
+        const fake = generator.generate(array(latents)), dLoss = gan.discriminatorLoss(real, fake);
+        const ofD = array(discriminator.gradients), gLoss = gan.generatorLoss(array(latents));
+        return {dLoss, gLoss, ofD, ofG: generator.network.gradients, ...gan.slopes(fake)};""",
+        {"dLoss": d_loss, "gLoss": g_loss, "ofD": of_d, "ofG": of_g, "slopes": slopes},
+        loss=loss, real=real, latents=latents, g=gan.generator, d=gan.discriminator,
+    )  # fmt: skip
+
+
+def test_loss_and_path_of_a_flow_are_those_of_the_product(opened):
+    flow = saturated(Flow((2,), network=partial(PlaneVelocity, hidden=5)))
+    (points, noise), times = points_and_noise(), torch.linspace(0, 1, 12).double()
+    loss = flow.loss(points, None, noise, times)
+    wanted = {"loss": loss, "gradients": gradients(loss, flow.network)}
+    flow.ema, flow.solver, flow.steps = None, "euler", 8
+    compare(
+        opened(),
+        """const trainer = build(Flow, "relu");
+        trainer.network.parameters.set(network);
+        const {loss, slopes} = trainer.loss(array(points), noise, times);
+        trainer.network.backward(slopes);
+        const gradients = array(trainer.network.gradients);
+        return {loss, gradients, half: trainer.follow(array(noise), 0.5, 4)};""",
+        {**wanted, "half": [*flow.path(noise)][4]},
+        points=points, noise=noise, times=times, network=flow.network,
+    )  # fmt: skip
+
+
+def test_field_and_loss_of_drift_are_those_of_the_product(opened):
+    model = saturated(Drift((2,), generator=partial(PlaneGenerator, hidden=5), latent_dim=2))
+    real, latents = points_and_noise()
+    fake = model.network(latents)
+    move, length = model.field(fake.detach(), real, None)
+    loss = F.mse_loss(fake, fake.detach() + move)
+    compare(
+        opened(),
+        """const trainer = build(Drift, "relu"), {generator} = trainer;
+        generator.network.parameters.set(network);
+        const {loss, length} = trainer.loss(array(latents), real);
+        const {pull, push} = drift(generator.generate(array(latents)), real, TEMPERATURES);
+        const move = pull.map((v, i) => v + push[i]), gradients = generator.network.gradients;
+        return {loss, length, gradients, move};""",
+        {"loss": loss, "length": length, "move": move,
+         "gradients": gradients(loss, model.network)},
+        latents=latents, real=real, network=model.network,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "hidden", "layers", "steps"),
+    [("XOR", 4, 1, 200), ("two moons", 8, 1, 800), ("spiral", 8, 2, 2000)],
+)
+def test_a_classifier_learns(data, hidden, layers, steps, opened):
+    page = opened()
+    page.get_by_label("Data").select_option(data)
+    page.get_by_label("Hidden layers").select_option(str(layers))
+    page.get_by_label("Hidden units:").fill(str(hidden))
+    page.evaluate("steps => { for (let k = 0; k < steps; k++) step(); }", steps)
+    assert page.evaluate("state.trainer.accuracy(state.data.train)") > 0.985
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("GAN", 2000), ("Flow", 1000), ("Drift", 600)])
+def test_a_generator_finds_the_clusters(mode, steps, opened):
+    page, ring = opened(mode), Points("ring")
+    page.evaluate("steps => { for (let k = 0; k < steps; k++) step(); }", steps)
+    for code, least in (("scene().paint(plane, state.trainer, state.settings)", 0.4),
+                        ("state.data.train.xy", 0.99)):  # fmt: skip
+        points = torch.tensor(page.evaluate(f"[...{code}]")).view(-1, 2)
+        covered, _, near = ring.mode_coverage(points)
+        assert covered >= 7
+        assert near > least
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ten_pictures_a_second_with_16_hidden_units(mode, opened):
+    page = opened(mode)
+    page.get_by_label("Hidden units:").fill("16")
+    page.get_by_label("Speed").select_option("fast")
+    code = "(start => (tick(start + 1e9), performance.now() - start))(performance.now())"
+    times = sorted(page.evaluate(code) for _ in range(15))
+    assert times[7] < 100, times  # milliseconds of training and drawing, the median
+    assert page.evaluate("state.steps") >= 15
+
+
+def test_start_pause_step_and_reset_by_keys(opened):
+    page = opened()
+
+    def press(name: str) -> list[Any]:
+        page.get_by_role("button", name=name, exact=True).press("Enter")
+        page.wait_for_timeout(300)
+        return page.evaluate("[state.steps, state.trainer.network.parameters[0]]")
+
+    first = press("Step")
+    press("Start")
+    paused = press("Pause")
+    assert first[0] == 1 < paused[0]
+    assert press("Step")[0] == paused[0] + 1
+    page.get_by_label("Learning rate").select_option("0.1")  # without a new start
+    assert page.evaluate("[state.steps, state.trainer.settings.rate]") == [paused[0] + 1, 0.1]
+    assert press("Reset")[0] == 0
+
+
+@pytest.mark.parametrize("touch", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_points_are_drawn_by_mouse_and_touch(mode, touch, opened):
+    page = opened(mode, SIZES[touch], has_touch=touch)
+    page.get_by_label("Data").select_option("drawn by hand")
+    page.get_by_role("button", name="Step").click()
+    assert page.locator("#status").inner_text() == "step 0 · no points yet"
+    box = page.locator("#plane").bounding_box()
+    for share in (0.4, 0.5, 0.6):
+        place = box["x"] + share * box["width"], box["y"] + box["height"] / 2
+        (page.touchscreen.tap if touch else page.mouse.click)(*place)
+    xy = torch.tensor(page.evaluate("state.data.train.xy")).view(-1, 2)
+    assert len(xy) >= 6
+    assert (xy - 0.5).abs().max() < 0.35
+    page.get_by_role("button", name="Step").click()
+    assert page.evaluate("state.steps") == 1
+    for control in page.locator(CONTROLS).all():
+        assert control.evaluate("(e) => (e.labels?.[0] || e).innerText.trim()")
+        assert control.bounding_box()["height"] >= 32
