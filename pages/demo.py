@@ -68,7 +68,7 @@ OFFLINE = {  # what gradio and its libraries read when they are imported
 LATEST: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
 PLAYGROUND = (  # cannot reach the page around it
     '<iframe title="Train a network" sandbox="allow-scripts" srcdoc="{}" '
-    'style="width: 100%; height: 830px; border: 0"></iframe>'
+    'style="width: 100%; height: 800px; border: 0"></iframe>'
 )
 TRY = {
     "classifier": "Try this: draw a 7, then a line through its middle. What does the network get?",
