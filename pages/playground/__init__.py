@@ -5,14 +5,14 @@
 - `network.js`: a network with hand-written gradients, and its optimizers
 - `data.js`: random numbers and points
 - `drift.js`, `trainers.js`: the four trainings
-- `drawing.js`, `scenes.js`: pictures, and what each method shows
-- `page.js`: the controls, and the loop that trains and draws
+- `pictures.js`, `scenes.js`: how to paint, and what each method shows
+- `page.js`: the controls, and the loop that trains and paints
 """
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SCRIPTS = "network", "data", "drift", "trainers", "drawing", "scenes", "page"
+SCRIPTS = "network", "data", "drift", "trainers", "pictures", "scenes", "page"
 
 
 def playground_page() -> str:

@@ -1,4 +1,4 @@
-// The controls, and the loop that trains and draws.
+// The controls, and the loop that trains and paints.
 
 const $ = (id) => document.getElementById(id);
 const AT_ONCE = ["rate", "batch", "loss", "generatorLoss", "slower", "ink", "time", "speed"]; // without a new start
@@ -7,7 +7,7 @@ const SPEEDS = { slow: [1, 0, 200], medium: [3, 0, 0], fast: [1, 25, 0] };
 const DATA_SEED = 1, BRUSH_POINTS = 3;
 
 const plane = new Plane(), controls = [...document.querySelectorAll("select, input")];
-const state = { mode: "classify", seed: 0, running: false, steps: 0, drawn: 0 };
+const state = { mode: "classify", seed: 0, running: false, steps: 0, painted: 0 };
 const scene = () => SCENES[state.mode];
 const isDrawn = () => state.settings.data === DRAWN;
 
@@ -87,12 +87,12 @@ function paintUnits() {
   }));
 }
 
-// Trains as fast as the chosen speed allows, and draws.
+// Trains as fast as the chosen speed allows, and paints.
 function tick(now) {
   const [steps, milliseconds, pause] = SPEEDS[state.settings.speed], end = performance.now() + milliseconds;
-  if (now - state.drawn < pause) return;
+  if (now - state.painted < pause) return;
   for (let done = 0; done < steps || performance.now() < end; done++) step();
-  state.drawn = now;
+  state.painted = now;
   show();
 }
 function frame(now) {
@@ -103,13 +103,13 @@ function frame(now) {
 
 function changed({ target }) {
   const { name, value } = target;
-  state.settings[name] = target.type === "range" || (value !== "" && !isNaN(value)) ? Number(value) : value;
+  state.settings[name] = isNaN(value) ? value : Number(value);
   if (AT_ONCE.includes(name)) show();
   else reset();
 }
 
 // Adds points at the mouse or finger. Every fifth is held out.
-function draw(event) {
+function addPoints(event) {
   const { train, held } = state.data;
   for (let k = 0; k < BRUSH_POINTS; k++)
     ((train.count + held.count) % 5 < 4 ? train : held).add(plane.at(event), state.settings.ink ?? 0, Math.random);
@@ -118,10 +118,10 @@ function draw(event) {
 $("plane").onpointerdown = (event) => {
   if (!isDrawn()) return;
   event.target.setPointerCapture(event.pointerId);
-  draw(event);
+  addPoints(event);
 };
 $("plane").onpointermove = (event) => {
-  if (event.target.hasPointerCapture(event.pointerId)) draw(event);
+  if (event.target.hasPointerCapture(event.pointerId)) addPoints(event);
 };
 for (const button of $("modes").children) button.onclick = () => choose(button.value);
 $("start").onclick = () => {

@@ -39,7 +39,7 @@ function paintField(canvas, values, side) {
   canvas.getContext("2d").drawImage(stencil, -step / 2, -step / 2, width + step, width + step);
 }
 
-// Draws the line where values (side * side) are 0: marching squares.
+// Paints the line where values (side * side) are 0: marching squares.
 function paintBoundary(canvas, values, side, width) {
   const context = canvas.getContext("2d"), step = canvas.width / (side - 1);
   context.beginPath();
