@@ -1,5 +1,5 @@
 // Fully connected networks with the gradients that PyTorch computes, written by hand.
-// Vectors of a batch stand one after the other in a Float64Array.
+// A batch is one Float64Array, example after example.
 
 const sigmoid = (z) => 1 / (1 + Math.exp(-z));
 const softplus = (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
