@@ -1,11 +1,15 @@
 """Distributed training: means of gradients, and each process's part of random numbers."""
 
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+_all_reduce_seconds = [0.0]  # of `average_gradients` in this process
 
 
 def is_distributed() -> bool:
@@ -23,10 +27,27 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for dtype in dict.fromkeys(gradient.dtype for gradient in gradients):
         group = [gradient for gradient in gradients if gradient.dtype == dtype]
         flat = torch.cat([gradient.reshape(-1) for gradient in group])
+        began = perf_counter()
         dist.all_reduce(flat)
+        _all_reduce_seconds[0] += perf_counter() - began
         flat /= dist.get_world_size()
         for gradient, mean in zip(group, flat.split([g.numel() for g in group]), strict=True):
             gradient.copy_(mean.view_as(gradient))
+
+
+def exchange_seconds(strategy_model: Any) -> float:
+    """Returns how long this process has waited for gradients so far, in seconds, on a CPU.
+
+    That is for slower processes, and for the transfer after the backward pass. A GPU exchanges in
+    its own queue. The first call asks DDP to time every step from then on.
+    """
+    if not isinstance(strategy_model, DistributedDataParallel):
+        return _all_reduce_seconds[0]
+    strategy_model._set_ddp_runtime_logging_sample_rate(1)
+    means = strategy_model._get_ddp_logging_data()  # in nanoseconds, over all steps
+    mean = means.get("avg_backward_comm_time", 0)
+    mean -= means.get("avg_backward_compute_comm_overlap_time", 0)
+    return _all_reduce_seconds[0] + mean * means.get("iteration", 0) / 1e9
 
 
 def draw_local(

@@ -1,12 +1,10 @@
 """Lightning's Trainer with this project's defaults."""
 
-from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, Literal
 
 from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -27,16 +25,6 @@ from runtime.repetition import Rehearsal
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
 HALF = ("bf16-mixed", "bf16-true")
 REFUSALS = (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException)
-
-
-UNPROFILED = nullcontext()
-
-
-class NoProfiler(PassThroughProfiler):
-    """Measures nothing. Lightning's own does neither, but enters a new context for each hook."""
-
-    def profile(self, action_name: str) -> Any:
-        return UNPROFILED
 
 
 class LadderTrainer(Trainer):
@@ -75,8 +63,6 @@ class LadderTrainer(Trainer):
         self.prints_summary = kwargs.get("enable_model_summary") is not False
         kwargs |= {"precision": precision, "plugins": plugins}
         kwargs |= {"enable_model_summary": False}  # see callbacks.Figures
-        if not kwargs.get("barebones"):  # which refuses any
-            kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
         kwargs |= cluster.torchrun_devices(kwargs.get("devices", "auto"))
         try:
             super().__init__(*args, **kwargs)

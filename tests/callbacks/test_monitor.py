@@ -1,5 +1,6 @@
 """The interval of a run's logs, its speed, and its end at a loss that is not finite."""
 
+import time
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 
 import cli
 from callbacks import Figures, StepMonitor
-from callbacks.monitor import count_examples
+from callbacks.monitor import count_examples, describe_speed
 from datamodules import Iris
 from models import IrisMLP
 from models.base import Module
@@ -20,6 +21,7 @@ from runtime.trainer import LadderTrainer
 from tests import ranks
 from tests.callbacks.runs import Small, digits, pictures, trainer
 from tests.commands.runs import DIGITS
+from tests.datasets import Stripes
 from tests.models.classifiers import trainer as make_trainer
 
 
@@ -183,3 +185,77 @@ def test_all_ranks_end_together(tmp_path):
     assert other.startswith("error: a loss of another process: NaN or infinite at step 7 (epoch 1)")
     assert own.startswith("error: loss 'loss': NaN or infinite at step 6 (epoch 1)")
     assert "frames" not in "".join(logs)  # of C++, from a store that has ended
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"),
+    [
+        ([[1240.4, 0.02]], "1,240 examples/s; 2% of the time waiting for data: the computation"),
+        ([[9, 0.7]], "9 examples/s; 70% of the time waiting for data: the data limit it"),
+        ([[9, 0.0, 0.1], [9, 0.0, 0.2]], "up to 20% for other processes: the computation limits"),
+        ([[9, 0.1, 0.6], [9, 0.1, 0.7]], "70% for other processes: the exchange of gradients"),
+        ([[9, 0.0, 0.7], [9, 0.1, 0.1]], "10% of the time waiting for data, up to 70% for other "
+         "processes: the computation of process 1 limits it."),
+        ([[9, 0.6, 0.1], [9, 0.0, 0.7]], "other processes: the data of process 0 limit it."),
+    ],
+)  # fmt: skip
+def test_the_slowest_process_says_what_limits_a_run(processes, expected):
+    assert expected in describe_speed(processes)
+
+
+class SlowLoader(Stripes):
+    """Data whose loader takes 100 ms a batch."""
+
+    def train_dataloader(self) -> Any:
+        loader = super().train_dataloader()
+        load = type(loader).__iter__
+
+        class Slow(type(loader)):
+            def __iter__(self) -> Any:
+                for batch in load(self):
+                    time.sleep(0.1)
+                    yield batch
+
+        loader.__class__ = Slow
+        return loader
+
+
+class SlowRankOne(Callback):
+    """Takes 300 ms more a batch on one rank."""
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        time.sleep(0.3 * (trainer.global_rank == 1))
+
+
+def test_a_slow_loader_limits_a_run(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    logger = RunCSVLogger(tmp_path / "run")
+    for data, limit in ((SlowLoader(1, 4), "the data limit it"), (Stripes(1, 4), "computation")):
+        options = {"max_steps": 6, "log_every_n_steps": 2, "limit_val_batches": 0}
+        run = trainer(tmp_path, StepMonitor(), kind=LadderTrainer, logger=logger, **options)
+        run.fit(Small((1, 4, 4), data.num_classes), datamodule=data)
+        logger.save()
+        (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Speed: ")]
+        assert limit in line
+    waits = pd.read_csv(logger.path)["train/data_wait"].dropna()
+    assert (waits[1:3] > 0.6).all()
+    assert (waits[4:] < 0.4).all()
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("name", RUNS)  # DDP averages gradients, or `average_gradients`
+def test_a_rank_waits_for_a_slow_one(name, tmp_path):
+    def work() -> None:
+        cli.main([
+            "fit", *RUNS[name], f"--trainer.default_root_dir={tmp_path}", "--experiment=x",
+            f"--trainer.callbacks={__name__}.SlowRankOne", "--trainer.max_steps=8",
+            "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu",
+            "--quality.samples=0", "--trainer.log_every_n_steps=4",
+        ])  # fmt: skip
+
+    assert ranks.end(ranks.start(2, work, tmp_path), 60) == [0, 0]
+    logs = [(tmp_path / f"{rank}.log").read_text() for rank in range(2)]
+    (line,) = [x for log in logs for x in log.splitlines() if x.startswith("Speed: ")]
+    assert line.endswith("for other processes: the computation of process 1 limits it.")
+    table = pd.read_csv(tmp_path / "x/version_0/metrics.csv")
+    assert (table["train/exchange_wait"].dropna() > 0.3).all()  # of rank 0

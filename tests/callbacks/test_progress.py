@@ -40,7 +40,7 @@ def run(
     )
     trainer.fit(model or Small(), datamodule=digits(), ckpt_path=resumed)
     trainer.save_checkpoint(folder / "last.ckpt")
-    return out.getvalue()
+    return re.sub(r"^Speed: .*\n", "", out.getvalue(), flags=re.MULTILINE)  # StepMonitor's
 
 
 def steps(text: str) -> list[tuple[int, int]]:

@@ -45,7 +45,11 @@ SMALL = [
     "--quality.min_steps=0",
 ]  # fmt: skip
 CALLBACKS = (StepMonitor,)  # without figures that take a second each
-MACHINE = ("train/examples_per_s", "train/memory", "train/step_time")  # differ from run to run
+MACHINE = (
+    "train/examples_per_s",
+    "train/data_wait",
+    "train/exchange_wait",
+)  # differ from run to run
 
 Fault = Callable[[], object]  # changes the process that it runs in
 
