@@ -78,6 +78,10 @@ def explain_error(error: Exception) -> tuple[int, str]:
     if isinstance(error, MemoryError):
         return 1, OUT_OF_MEMORY
     message, lightnings = " ".join(str(error).split()), _is_lightnings(error)
+    dynamo = sys.modules.get("torch._dynamo.exc")
+    if dynamo and isinstance(error, dynamo.TorchDynamoException):
+        reason = next(filter(None, str(error).splitlines()))
+        return 2, f"--trainer.compile true: {reason}. Leave the option out."
     if isinstance(error, TypeError) and "instantiate abstract class" in message:
         return 2, f"{message}: write what is missing there."
     if isinstance(error, RuntimeError) and re.search(NO_MEMORY, message):

@@ -146,6 +146,11 @@ class OneNetwork(Module):
         return self.network if self.ema is None else self.ema.network
 
     @property
+    def trained_networks(self) -> list[nn.Module]:
+        found = self.network
+        return [*found.children()] if isinstance(found, nn.ModuleDict) else [found]
+
+    @property
     def active(self) -> nn.Module:
         """In training the network, otherwise the one to evaluate with."""
         return self.network if self.training or self.ema is None else self.ema.network

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any, Literal
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -37,6 +37,7 @@ class LadderTrainer(Trainer):
         rank_timeout: Seconds that a process waits for another one before the run fails. A strategy
             that is given as a class keeps its own `timeout`.
         pictures: Draw pictures into the run's folder and send them to its loggers.
+        compile: Compile the networks for training, by the `compile` of `models.base.Module`.
     """
 
     def __init__(
@@ -46,10 +47,11 @@ class LadderTrainer(Trainer):
         plugins: Any | None = None,
         rank_timeout: PositiveFloat = 600.0,
         pictures: bool = True,
+        compile: bool = False,
         **kwargs: Any,
     ) -> None:
         self.chooses_log_interval = kwargs.get("log_every_n_steps") is None
-        self.pictures = pictures
+        self.pictures, self.compile = pictures, compile
         self._chosen_because = ""
         if precision == "auto":
             accelerator = str(kwargs.get("accelerator", "auto"))
@@ -81,8 +83,12 @@ class LadderTrainer(Trainer):
         """Returns itself, because a copy of a model must not copy the trainer."""
         return self
 
-    def fit(self, *args: Any, **kwargs: Any) -> None:
+    def fit(self, model: LightningModule, *args: Any, **kwargs: Any) -> None:
         """Trains a model."""
+        if self.compile and type(model).compile is LightningModule.compile:
+            raise UserError(f"--trainer.compile: {type(model).__name__} names no networks for it")
+        if self.compile:  # with the random numbers of an uncompiled run
+            model.compile(options={"fallback_random": True})
         if self._chosen_because and self.precision == "bf16-mixed":
             rank_zero_info(
                 f"Trains in bfloat16 where that is safe, because {self._chosen_because}. "
@@ -96,4 +102,4 @@ class LadderTrainer(Trainer):
                     f"emulated, and a convolution takes {bf16_slowdown():.1f} times as long as "
                     "with --trainer.precision 32-true."
                 )
-        super().fit(*args, **kwargs)
+        super().fit(model, *args, **kwargs)

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.base import Module
@@ -29,6 +29,10 @@ class AlternatingOptimization(Module):
     def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
+
+    @property
+    def trained_networks(self) -> list[nn.Module]:
+        return [getattr(self, name) for name in self.factories]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if not self.schedule.is_constant:
