@@ -71,8 +71,8 @@ ci-waits:
 bench: $(READY) $(BENCH_READY)  ## compare speed with Keras, plain PyTorch and the machine's limit (BENCH="--data-dir DIR")
 	$(BIN)/python -m benchmarks $(BENCH)
 
-bench-gpu: $(READY)  ## measure speed on a GPU
-	$(BIN)/python -m benchmarks --gpu $(BENCH)
+bench-gpu: $(READY)  ## test and measure GPUs in at most 30 minutes (BENCH="--data-dir DIR"; without a GPU: BENCH=--cpu)
+	$(BIN)/python -m benchmarks.gpu $(BENCH)
 
 reproduce-quality: $(READY)  ## repeat published scores (PART=cgan; without PART: list the parts; BENCH="--seeds 0 1")
 	$(BIN)/python -m benchmarks.reproduce $(PART) $(BENCH)

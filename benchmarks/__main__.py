@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from benchmarks import systems
 from benchmarks.report import Section, cores, cpu_name, file_name, heading
 from benchmarks.worker import ROOT
@@ -24,9 +22,7 @@ SECTIONS: dict[str, Callable[[systems.Setting], Section]] = {
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    chosen = found.add_mutually_exclusive_group()
-    chosen.add_argument("--only", nargs="+", choices=SECTIONS, default=[], help="only these")
-    chosen.add_argument("--gpu", action="store_true", help="only steps, on the GPU")
+    found.add_argument("--only", nargs="+", choices=SECTIONS, default=[], help="only these")
     found.add_argument("--rounds", type=int, default=7, help="of all contenders (default: 7)")
     found.add_argument("--data-dir", type=Path, default=Path("data"), help="contains MNIST/raw")
     found.add_argument("--out", type=Path, default=ROOT / "benchmarks/results", help="a folder")
@@ -37,24 +33,20 @@ def measure(options: argparse.Namespace) -> Path:
     """Measures the sections, prints each when it is done, and returns the file with all."""
     if not (options.data_dir / "MNIST/raw").is_dir():
         raise UserError(f"--data-dir {options.data_dir}: it contains no MNIST/raw.")
-    if options.gpu and not torch.cuda.is_available():
-        raise UserError(f"--gpu: torch {torch.__version__} finds no CUDA device.")
     start, found = time.perf_counter(), []
-    names = ["steps"] if options.gpu else options.only or list(SECTIONS)
     with tempfile.TemporaryDirectory(prefix="ladder-bench-") as scratch:
         data_dir = options.data_dir.resolve()
-        setting = systems.Setting(options.rounds, data_dir, Path(scratch), gpu=options.gpu)
+        setting = systems.Setting(options.rounds, data_dir, Path(scratch))
         if reason := setting.without_keras():
             print(f"Keras is not run: {reason}.", flush=True)
-        for name in names:
+        for name in options.only or SECTIONS:
             found.append(SECTIONS[name](setting).markdown())
             print(f"{found[-1]}\n", flush=True)
-    precision = " because ".join(choose_precision("auto" if options.gpu else "cpu"))
+    precision = " because ".join(choose_precision("cpu"))
     top = heading(options.rounds, setting.versions, precision)
     top += f"\n- **Keras** {f'not run: {reason}' if reason else 'run on the CPU'}"
     top += f"\n- **In all** {time.perf_counter() - start:.0f} s"
-    hardware = torch.cuda.get_device_name() if options.gpu else cpu_name()
-    path = options.out / file_name(hardware, cores(), options.only)
+    path = options.out / file_name(cpu_name(), cores(), options.only)
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, lambda file: file.write_text("\n\n".join([top, *found]) + "\n"))
     return path

@@ -1,4 +1,4 @@
-"""The plain conditional GAN of examples/cgan_plain.py as a contender: `plain [softmax] [cuda]`."""
+"""The plain conditional GAN of examples/cgan_plain.py as a contender: `plain [softmax]`."""
 
 import sys
 from collections.abc import Iterator
@@ -21,8 +21,6 @@ def paced_batches(images: Tensor, digits: Tensor) -> Iterator[tuple[Tensor, Tens
 
 
 if __name__ == "__main__":
-    if "cuda" in sys.argv and torch.cuda.is_available():
-        torch.set_default_device("cuda")
     if "softmax" in sys.argv:
         cgan_plain.cross_entropy = F.cross_entropy  # type: ignore[assignment]
     cgan_plain.batches = paced_batches

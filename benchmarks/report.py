@@ -62,7 +62,7 @@ def commit() -> str:
 
 
 def heading(rounds: int, extra_versions: dict[str, str], precision: str) -> str:
-    """Returns title, date, hardware and versions of a comparison in rounds, and how it is read."""
+    """Returns title, date, hardware and versions, and how a comparison in rounds is read."""
     bf16 = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
     versions = {"Python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES} | extra_versions
@@ -79,7 +79,7 @@ def heading(rounds: int, extra_versions: dict[str, str], precision: str) -> str:
         "round, each in its own process unless a section says otherwise. A ratio is the median "
         "over rounds of the quotient.",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines if rounds else lines[:-1])
 
 
 def file_name(hardware: str, count: int, sections: Sequence[str]) -> str:

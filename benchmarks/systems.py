@@ -61,21 +61,18 @@ class Setting:
     rounds: int
     data_dir: Path  # contains MNIST/raw
     scratch: Path  # a temporary folder for runs and logs
-    gpu: bool = False
     keras: Path = ROOT / ".venv-bench/bin/python"
     versions: dict[str, str] = field(default_factory=dict)
 
     def without_keras(self) -> str:
         """Returns why Keras is not run; an empty text if it is."""
-        if self.gpu:
-            return "it is compared on the CPU alone"
         return "" if self.keras.exists() else f"{self.keras} is missing (`make bench` sets it up)"
 
     def fit(self, config: str, *options: str, callback: str = "") -> list[str]:
         """Returns the command line of a run under a callback of `benchmarks.pacing`."""
         command = [sys.executable, "cli.py", "fit", "--config", f"configs/{config}.yaml", *options]
         command += ["--trainer.default_root_dir", str(self.scratch)]
-        command += ["--trainer.accelerator", "auto" if self.gpu else "cpu", "--trainer.devices=1"]
+        command += ["--trainer.accelerator", "cpu", "--trainer.devices=1"]
         if "iris" not in config:
             command += ["--data.data_dir", str(self.data_dir)]
         if not callback:
@@ -131,7 +128,7 @@ def steps(setting: Setting) -> Section:
 
 
 def contenders_of(setting: Setting, name: str, softmax: bool) -> dict[str, list[str]]:
-    """Returns the commands of a system's contenders; the GPU has no Keras."""
+    """Returns the commands of a system's contenders."""
     system = SYSTEMS[name]
     options = [*system.options, *ENDLESS, "--trainer.log_every_n_steps", str(system.steps)]
     if softmax and name == "cgan":
@@ -140,10 +137,10 @@ def contenders_of(setting: Setting, name: str, softmax: bool) -> dict[str, list[
     if not setting.without_keras():
         contenders["Keras"] = [str(setting.keras), f"benchmarks/{system.keras}", name]
     if name == "cgan":
-        flags = ["softmax"] * softmax + ["cuda"] * setting.gpu
+        flags = ["softmax"] * softmax
         contenders["plain PyTorch"] = [sys.executable, "-m", "benchmarks.plain", *flags]
     contenders["Ladder"] = setting.fit(f"lecture/{system.config}", *options, callback="Paced")
-    if name == "cnn" and not setting.gpu:
+    if name == "cnn":
         bf16 = (*options, "--trainer.precision", "bf16-mixed")
         contenders["Ladder, bf16"] = setting.fit(
             f"lecture/{system.config}", *bf16, callback="Paced"

@@ -1,7 +1,6 @@
 """The contenders of the speed comparison, and one round of everything."""
 
 import subprocess
-from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -66,22 +65,9 @@ def test_the_targets_of_the_makefile_start_them():
     done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-3:] == [
         ".venv/bin/python -m benchmarks --rounds 1 -- --x 2",
-        ".venv/bin/python -m benchmarks --gpu --rounds 1 -- --x 2",
+        ".venv/bin/python -m benchmarks.gpu --rounds 1 -- --x 2",
         ".venv/bin/python -m benchmarks.reproduce cgan --rounds 1 -- --x 2",
     ]
-
-
-def test_the_gpu_form_has_no_keras(data_dir, tmp_path, monkeypatch):
-    gpu = {"is_available": True, "get_device_name": "A GPU", "get_device_capability": (8, 0)}
-    for name, value in gpu.items():
-        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    worker = Mock(hello={}, peak_mb=1.0, **{"run_warm.return_value": 0.5})
-    monkeypatch.setattr(systems, "Worker", lambda *given: worker)
-    options = ["--gpu", "--rounds", "1", "--data-dir", str(data_dir), "--out", str(tmp_path)]
-    table = measure(parser().parse_args(options)).read_text()
-    assert "**Keras** not run: it is compared on the CPU alone" in table
-    rows = [line.split(" | ")[1] for line in table.splitlines() if "conditional GAN, batch" in line]
-    assert rows == ["plain PyTorch", "Ladder"]
 
 
 @pytest.mark.slow

@@ -21,7 +21,6 @@ from runtime.trainer import LadderTrainer
 from tests import ranks
 from tests.callbacks.runs import Small, digits, pictures, trainer
 from tests.commands.runs import DIGITS
-from tests.datasets import Stripes
 from tests.models.classifiers import trainer as make_trainer
 
 
@@ -192,7 +191,6 @@ def test_all_ranks_end_together(tmp_path):
     [
         ([[1240.4, 0.02]], "1,240 examples/s; 2% of the time waiting for data: the computation"),
         ([[9, 0.7]], "9 examples/s; 70% of the time waiting for data: the data limit it"),
-        ([[9, 0.0, 0.1], [9, 0.0, 0.2]], "up to 20% for other processes: the computation limits"),
         ([[9, 0.1, 0.6], [9, 0.1, 0.7]], "70% for other processes: the exchange of gradients"),
         ([[9, 0.0, 0.7], [9, 0.1, 0.1]], "10% of the time waiting for data, up to 70% for other "
          "processes: the computation of process 1 limits it."),
@@ -203,21 +201,12 @@ def test_the_slowest_process_says_what_limits_a_run(processes, expected):
     assert expected in describe_speed(processes)
 
 
-class SlowLoader(Stripes):
-    """Data whose loader takes 100 ms a batch."""
+class Slow(list):
+    """Examples that take 100 ms each."""
 
-    def train_dataloader(self) -> Any:
-        loader = super().train_dataloader()
-        load = type(loader).__iter__
-
-        class Slow(type(loader)):
-            def __iter__(self) -> Any:
-                for batch in load(self):
-                    time.sleep(0.1)
-                    yield batch
-
-        loader.__class__ = Slow
-        return loader
+    def __getitem__(self, index: Any) -> Any:
+        time.sleep(0.1)
+        return super().__getitem__(index)
 
 
 class SlowRankOne(Callback):
@@ -227,19 +216,13 @@ class SlowRankOne(Callback):
         time.sleep(0.3 * (trainer.global_rank == 1))
 
 
-def test_a_slow_loader_limits_a_run(tmp_path, capsys):
-    (tmp_path / "run").mkdir()
-    logger = RunCSVLogger(tmp_path / "run")
-    for data, limit in ((SlowLoader(1, 4), "the data limit it"), (Stripes(1, 4), "computation")):
-        options = {"max_steps": 6, "log_every_n_steps": 2, "limit_val_batches": 0}
-        run = trainer(tmp_path, StepMonitor(), kind=LadderTrainer, logger=logger, **options)
-        run.fit(Small((1, 4, 4), data.num_classes), datamodule=data)
-        logger.save()
-        (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Speed: ")]
-        assert limit in line
-    waits = pd.read_csv(logger.path)["train/data_wait"].dropna()
-    assert (waits[1:3] > 0.6).all()
-    assert (waits[4:] < 0.4).all()
+@pytest.mark.parametrize(("kind", "limit"), [(Slow, "the data limit it"), (list, "computation")])
+def test_a_slow_loader_limits_a_run(kind, limit, capsys):
+    run = make_trainer(StepMonitor(), log_every_n_steps=5)
+    run.fit(Diverges(bad=-1), torch.utils.data.DataLoader(kind(torch.zeros(10))))
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Speed: ")]
+    assert limit in line
+    assert (run.callback_metrics["train/data_wait"] > 0.5) == (kind is Slow)
 
 
 @pytest.mark.ddp

@@ -23,7 +23,6 @@ RUNS = {
         "--model.penalties.r1=1",
         "--model.penalties.every=2",
     ],
-    "flow": ["--model=Flow", "--model.network.widths=[4]", *DIGITS],
 }
 
 
@@ -48,10 +47,7 @@ def fit(folder, name, *options):
     return torch.load(newest / "checkpoints/last.ckpt", weights_only=True)
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("gan", "flow")]
-
-
-@pytest.mark.parametrize("name", ["iris", *SLOW])
+@pytest.mark.parametrize("name", ["iris", pytest.param("gan", marks=pytest.mark.slow)])
 def test_a_compiled_run_trains_the_same_and_any_run_goes_on_from_it(name, tmp_path):
     plain = fit(tmp_path, name, "--trainer.max_steps=5")
     torch._dynamo.utils.counters.clear()
