@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.report import Section
-from benchmarks.timing import digits, interleave
+from benchmarks.timing import digits, interleave, ratio
 from benchmarks.worker import Line, Worker
 from commands.fit.lightning_run import run_lightning
 from datamodules.base import InMemoryDataModule, Split, Splits
@@ -35,7 +35,7 @@ from runtime.preemption import Agreement
 PORTS = itertools.count(20_000 + os.getpid() % 10_000)  # of the check's runs
 CHECKED = ("`cgan.yaml`", "`mnist_cnn.yaml`")
 GPUS = (8, 64, 512, 4096)
-STEPS = 4  # of a contender in one turn of `check`
+STEPS = 2  # of a contender in one turn of `check`
 WIDE = ("--model.generator.width=32", "--model.trunk.width=32")
 UNET = ("--model.network.widths=[128,256,448,704]",)
 
@@ -220,11 +220,11 @@ def exchange(sizes: Sequence[str]) -> None:
             agreement.agree_to_stop(False)
 
 
-def check(rounds: int = 5) -> Section:
+def check(rounds: int = 21) -> Section:
     """Compares computation + all-reduce + agreements with steps of several processes, in turns."""
     names = ["computation", "all-reduce", "agreement", "together"]
     section = Section(
-        "Prediction and measurement, ms", ["", "processes", *names, "predicted", "error"]
+        "Prediction and measurement, ms", ["", "processes", *names, "predicted", "/ together"]
     )
     for name in CHECKED:
         system = SYSTEMS[name]._replace(batch=64)
@@ -243,10 +243,12 @@ def check(rounds: int = 5) -> Section:
                 found = interleave(dict(zip(names, [g.step for g in groups], strict=True)), rounds)
                 for group in groups:
                     group.close()
-            own, reduce, agree, measured = (median(found[name]) for name in names)
-            predicted = own + (ranks > 1) * (reduce + 2 * agree)
-            cells = [digits(1e3 * x) for x in (own, reduce, agree, measured, predicted)]
-            section.rows.append([name, str(ranks), *cells, f"{predicted / measured - 1:+.0%}"])
+            own, reduce, agree, measured = (found[name] for name in names)
+            predicted = [
+                c + (ranks > 1) * (r + 2 * a) for c, r, a in zip(own, reduce, agree, strict=True)
+            ]
+            cells = [digits(1e3 * median(x)) for x in (*found.values(), predicted)]
+            section.rows.append([name, str(ranks), *cells, ratio(predicted, measured).text()])
             print(section.rows[-1], flush=True)
     return section
 
