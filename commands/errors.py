@@ -16,15 +16,18 @@ from runtime.files import ROOT
 
 NEEDED = ("torch", "lightning", "jsonargparse", "yaml", "numpy", "torchvision", "torchmetrics",
           "matplotlib", "seaborn", "pandas", "sklearn", "tensorboard")  # fmt: skip
+OPTIMIZER = "--model.optimizer (of a GAN --model.generator_optimizer)"
+RATE = "--model.optimizer.lr (of a GAN --model.generator_optimizer.lr)"
+WIDTH = "--model.network.width (of a GAN --model.generator.width and --model.trunk.width)"
+GPUS = "--trainer.devices, with --trainer.accelerator gpu"
 OTHER_NAMES = {  # what users of other tools type
-    "epochs": "--trainer.max_epochs",
-    "steps": "--trainer.max_steps",
-    "batch_size": "--data.batch_size",
-    "seed": "--seed_everything",
-    "lr": "--model.optimizer.lr (of a GAN --model.generator_optimizer.lr)",
-    "gpus": "--trainer.devices",
-    "resume": "--ckpt_path RUN",
-}
+    "epochs": "--trainer.max_epochs", "n_epochs": "--trainer.max_epochs",
+    "num_epochs": "--trainer.max_epochs", "steps": "--trainer.max_steps",
+    "batch_size": "--data.batch_size", "seed": "--seed_everything", "lr": RATE,
+    "learning_rate": RATE, "optimizer": OPTIMIZER, "optim": OPTIMIZER, "width": WIDTH,
+    "gpu": GPUS, "gpus": GPUS, "device": GPUS, "resume": "--ckpt_path RUN", "number": "--count",
+    "n": "--count",
+}  # fmt: skip
 OUT_OF_MEMORY = (
     "out of memory: set a smaller --data.batch_size, with --trainer.accumulate_grad_batches 2 (of "
     "a GAN --model.accumulate_grad_batches 2) for the same steps, or a narrower model. Checkpoints "
@@ -48,6 +51,9 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
     ),
     r"<class '(?:int|float)'> - Expected a <class '(?:int|float)'>.*? Given value: (\S{1,60})": (
         "expected a number, got '{0}'."
+    ),
+    r"'?seed_everything\b.*?(?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": (
+        "expected a number, true or false, got '{0}'."
     ),
     r"(?<!type: )<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": (
         "expected {0}, got '{1}'."
@@ -175,7 +181,9 @@ def _unknown(
     place = place_of(f"{path}{bare}", args)
     dashes = name.removesuffix(bare)
     near = [dashes + option for option in difflib.get_close_matches(bare, [*options], n=1)]
-    near = [OTHER_NAMES[bare]] if bare in OTHER_NAMES else near
+    other = OTHER_NAMES.get(bare.replace("-", "_"), "")
+    if other and (args[0] in ("fit", "validate", "test") or other.removeprefix("--") in options):
+        near = [other]
     if not path:
         return f"{place}there is no option '{name}'.{did_you_mean(near)}"
     hint = did_you_mean(near) or f" It has {', '.join(options)}."

@@ -70,6 +70,8 @@ class LadderTrainer(Trainer):
             super().__init__(*args, **kwargs)
             cluster.check_processes(self)
         except REFUSALS as error:
+            if "gpu backend" in str(error):
+                error = ValueError("there is no GPU here: use --trainer.accelerator auto")
             raise UserError(f"trainer: {error}") from error
         if isinstance(self.strategy, DDPStrategy) and self.world_size > 2:
             vars(self)["callbacks"].insert(0, Rehearsal())

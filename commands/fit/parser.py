@@ -17,11 +17,14 @@ import callbacks
 import datamodules
 import models
 from callbacks import EpochCheckpoint, Quality, SampleGrid
+from models.gan import discriminator, losses
 from runtime.checkpoints import contents
 from runtime.trust import imported
 
 MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
+PARTS = (discriminator, losses)  # of models, with classes that `models` does not name
 CLASSES = [name for module in MODULES for name in module.__all__]
+CLASSES += [name for part in PARTS for name, it in vars(part).items() if isinstance(it, type)]
 FROM_DATA = ("input_shape", "image_shape", "num_classes", "mirrors")  # of a model's init arguments
 SECTIONS = {"checkpoint": EpochCheckpoint, "samples": SampleGrid, "quality": Quality}
 
