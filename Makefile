@@ -11,7 +11,7 @@ IN_TWO := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 ELSEWHERE := slurm or gpu or faults
 TESTS ?= not (slow or extras or browser or $(ELSEWHERE))
 
-.PHONY: help train demo test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs ci ci-computes ci-waits bench bench-gpu reproduce-quality clean
+.PHONY: help train demo notebook test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs ci ci-computes ci-waits bench bench-gpu reproduce-quality clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -21,6 +21,10 @@ train: $(READY)  ## set up .venv, then train the conditional GAN (another config
 
 demo: $(EXTRAS_READY)  ## play with trained models in a browser
 	$(BIN)/python cli.py demo
+
+notebook: $(READY)  ## install Jupyter and open the notebooks in a browser
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check notebook
+	$(BIN)/jupyter notebook notebooks
 
 test: $(READY)  ## set up .venv, then run the quick tests
 	$(IN_TWO) -m "$(TESTS)"

@@ -2,9 +2,10 @@
 
     python examples/cgan_plain.py --data data --epochs 50
 
-It downloads MNIST into the folder, trains the discriminator alone for 5 epochs and then both
-networks, and writes a grid of images, a row for each digit, after every epoch. Ladder's form of it,
-which is faster: python cli.py fit --config configs/lecture/cgan.yaml
+It downloads MNIST into the folder, or takes scikit-learn's small digits, trains the discriminator
+alone for 5 epochs and then both networks, and writes a grid of images, a row for each digit, after
+every epoch. Ladder's form of it, which is faster:
+python cli.py fit --config configs/lecture/cgan.yaml
 """
 
 import argparse
@@ -162,6 +163,20 @@ def train(images: Tensor, digits: Tensor, pretrain: int, epochs: int, folder: Pa
     return generate
 
 
+def load_images(folder: str) -> tuple[Tensor, Tensor]:
+    """Returns MNIST's images uint8 (N, 28, 28) and digits, or those of scikit-learn."""
+    try:
+        mnist = MNIST(folder, download=True)
+    except (RuntimeError, OSError) as error:
+        from sklearn.datasets import load_digits
+
+        print(f"MNIST is not in {folder} and cannot be downloaded ({error}): small digits instead.")
+        small = torch.from_numpy(load_digits().images)[:, None] / 16
+        large = F.interpolate(small, (28, 28), mode="bicubic")[:, 0].clamp(0, 1)
+        return (large * 255).to(torch.uint8), torch.from_numpy(load_digits().target).long()
+    return mnist.data, mnist.targets
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", default="data", help="folder of MNIST")
@@ -170,8 +185,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the pictures")
     options = parser.parse_args()
     torch.manual_seed(0)
-    mnist = MNIST(options.data, download=True)
-    train(mnist.data, mnist.targets, options.pretrain, options.epochs, options.out)
+    train(*load_images(options.data), options.pretrain, options.epochs, options.out)
 
 
 if __name__ == "__main__":
