@@ -29,7 +29,7 @@ from benchmarks.report import Section
 from benchmarks.timing import digits, interleave, ratio
 from benchmarks.worker import Line, Worker
 from commands.fit.lightning_run import run_lightning
-from datamodules.base import InMemoryDataModule, Split, Splits
+from datamodules.base import ArrayDataModule, Split, Splits
 from runtime.preemption import Agreement
 
 PORTS = itertools.count(20_000 + os.getpid() % 10_000)  # of the check's runs
@@ -104,7 +104,7 @@ class Work:
         return own / (own + exposed + self.collectives * machine.all_reduce(1024, gpus))
 
 
-class Noise(InMemoryDataModule):
+class Noise(ArrayDataModule):
     """Random images (C, H, W) in ten classes."""
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Data sets as LightningDataModules: in memory, on the training device, in whole batches."""
+"""Data sets as LightningDataModules, whose examples come in whole batches from where they are."""
 
-from datamodules.base import InMemoryDataModule
+from datamodules.base import ArrayDataModule
 from datamodules.data_module import DataModule, Split, Splits
 from datamodules.functions import Functions
 from datamodules.gates import Gates
@@ -19,7 +19,7 @@ __all__ = [
     "ImageArrays",
     "ImageFolder",
     "Images",
-    "InMemoryDataModule",
+    "ArrayDataModule",
     "InputSpec",
     "Iris",
     "Points",

@@ -56,7 +56,7 @@ def cut_validation(
     )
 
 
-class InMemoryDataModule(DataModule):
+class ArrayDataModule(DataModule):
     """Holds the splits of a data set as arrays and returns a `BatchLoader` for each.
 
     A subclass implements `load_splits` and declares `image_shape`, or `input_shape` if its examples

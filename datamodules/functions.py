@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.base import InMemoryDataModule, Split, Splits
+from datamodules.base import ArrayDataModule, Split, Splits
 from runtime.errors import UserError
 from runtime.ranges import Count, Positive
 
@@ -26,7 +26,7 @@ FORMULA_FUNCTIONS = {  # and their numbers of arguments
 }
 
 
-class Functions(InMemoryDataModule):
+class Functions(ArrayDataModule):
     """Points (B, m) in `[-pi, pi]^m` and values (B, 1), both float32.
 
     The points of each split are a grid, row by row (the last variable changes fastest). Validation
@@ -40,7 +40,7 @@ class Functions(InMemoryDataModule):
         batch_size: Points per batch, summed over all processes.
     """
 
-    not_in_identity = InMemoryDataModule.not_in_identity | {"num_eval"}
+    not_in_identity = ArrayDataModule.not_in_identity | {"num_eval"}
 
     def __init__(
         self,

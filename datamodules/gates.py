@@ -4,13 +4,13 @@ from typing import Literal
 
 import torch
 
-from datamodules.base import InMemoryDataModule, Split, Splits
+from datamodules.base import ArrayDataModule, Split, Splits
 from runtime.ranges import Positive
 
 GATES = {"or": (0, 1, 1, 1), "and": (0, 0, 0, 1), "xor": (0, 1, 1, 0), "xnor": (1, 0, 0, 1)}
 
 
-class Gates(InMemoryDataModule):
+class Gates(ArrayDataModule):
     """Points (B, 2), float32, and classes (B,), int64 in {0, 1}, of a gate with two inputs.
 
     Each split is the four points (0, 0), (0, 1), (1, 0), (1, 1) in this order.

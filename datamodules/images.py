@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from datamodules.base import InMemoryDataModule, Splits, cut_validation
+from datamodules.base import ArrayDataModule, Splits, cut_validation
 from datamodules.digits import load_digits
 from datamodules.sources import (
     DATASETS,
@@ -25,7 +25,7 @@ JUDGED = ("mnist", "fashion", "digits")  # have a judge
 DEFAULT_FOLDER = "data"
 
 
-class Images(InMemoryDataModule):
+class Images(ArrayDataModule):
     """Images (B, C, H, W), float32 in `[0, 255 / scale]`, and labels (B,), int64.
 
     The files are searched where torchvision has them in `data_dir`, such as `MNIST/raw` (unpacked
@@ -49,7 +49,7 @@ class Images(InMemoryDataModule):
     image_shape = IMAGE_SHAPE
     num_classes: int | None = 10
     random_order = True
-    not_in_identity = InMemoryDataModule.not_in_identity | {"dataset_found"}
+    not_in_identity = ArrayDataModule.not_in_identity | {"dataset_found"}
 
     def __init__(
         self,

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
+from datamodules.base import ArrayDataModule, Split, Splits, cut_validation
 from runtime.ranges import Fraction, Positive, Seed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Iris(InMemoryDataModule):
+class Iris(ArrayDataModule):
     """Measurements (B, 4), float32, and species (B,), int64 in 0..2.
 
     The test split is the lecture's: 30 flowers, `train_test_split(train_size=0.8, random_state=0)`.

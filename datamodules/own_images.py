@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from datamodules.base import InMemoryDataModule, Split, Splits, cut_validation
+from datamodules.base import ArrayDataModule, Split, Splits, cut_validation
 from datamodules.image_cache import ImageCache, describe
 from datamodules.image_files import SUFFIXES, Fit, list_files, read_arrays
 from datamodules.image_sources import find_parts
@@ -21,7 +21,7 @@ DECIDE_TEST = ("content", "labels", "test_fraction", "split_seed")  # of an iden
 DARK = 32  # of 255; if most images have no lighter pixel, their files use few of their levels
 
 
-class OwnImages(InMemoryDataModule):
+class OwnImages(ArrayDataModule):
     """Base class of data sets of images that the user brings: cuts the splits that are not given.
 
     A subclass implements `load_parts`.
@@ -42,7 +42,7 @@ class OwnImages(InMemoryDataModule):
         batch_size: Images per batch, summed over all processes.
     """
 
-    not_in_identity = InMemoryDataModule.not_in_identity | {"path", "mirrors", "keep"}
+    not_in_identity = ArrayDataModule.not_in_identity | {"path", "mirrors", "keep"}
     content: str | None = None  # SHA-256 of the images; `load_parts` sets it
     near_duplicates: bool = False  # stay in one split, like equal images
     cuts_test: bool = False  # from the training images; `load_splits` sets it

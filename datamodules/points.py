@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from datamodules.base import InMemoryDataModule, Split, Splits
+from datamodules.base import ArrayDataModule, Split, Splits
 from runtime.ranges import Positive, Seed
 
 PointShape = Literal["ring", "grid", "moons", "spiral", "checkerboard"]
@@ -15,7 +15,7 @@ MODE_STD = {"ring": 0.015, "grid": 0.01}  # standard deviation of a mode
 MODE_RADIUS = 4.0  # standard deviations from a mode's centre that still belong to it
 
 
-class Points(InMemoryDataModule):
+class Points(ArrayDataModule):
     """Points (B, 2) in the unit square, float32, and the mode (B,) that each belongs to, int64.
 
     Args:

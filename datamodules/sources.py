@@ -49,7 +49,7 @@ class PublicDataset:
     counts: tuple[int, int] = (60_000, 10_000)  # training and test images
     image_shape: tuple[int, int, int] = IMAGE_SHAPE
     class_names: tuple[str, ...] | None = None
-    mirrors: bool = False  # see `InMemoryDataModule`
+    mirrors: bool = False  # see `ArrayDataModule`
     system_folder: str | None = None  # where an operating system's package installs the files
     download_seconds: float = 60.0  # time limit
 

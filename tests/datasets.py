@@ -2,10 +2,10 @@
 
 import torch
 
-from datamodules import InMemoryDataModule, Split, Splits
+from datamodules import ArrayDataModule, Split, Splits
 
 
-class Stripes(InMemoryDataModule):
+class Stripes(ArrayDataModule):
     """Noisy stripes whose direction and colour are their class; a small network learns them.
 
     Args:

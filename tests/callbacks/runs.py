@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from datamodules import Images, Iris
-from datamodules.base import InMemoryDataModule, Split, Splits
+from datamodules.base import ArrayDataModule, Split, Splits
 from figures.pictures import name_rows
 from models.classifier import Classifier
 from models.networks import FeedForward
@@ -49,7 +49,7 @@ def digits(**kwargs: Any) -> Images:
     return data
 
 
-class Pictures(InMemoryDataModule):
+class Pictures(ArrayDataModule):
     """Random uint8 images of any shape, with named classes."""
 
     def __init__(self, shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 4) -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks.judges import FoundJudge
 from callbacks.quality import Quality, plot_nearest, plot_worst
-from datamodules.base import InMemoryDataModule, Splits
+from datamodules.base import ArrayDataModule, Splits
 from metrics import SCORES
 from metrics.judge import JudgeNetwork, recipes
 from metrics.probe import ProbedJudge
@@ -124,7 +124,7 @@ def test_validate_compares_with_the_validation_images(tmp_path):
     assert torch.equal(quality._real[1].images, data.splits.val.inputs)
 
 
-class SortedDigits(InMemoryDataModule):
+class SortedDigits(ArrayDataModule):
     """Digits in the order of their classes, as a folder of files has them."""
 
     image_shape, num_classes, judge = (1, 28, 28), 10, "digits"

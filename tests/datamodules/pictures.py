@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datamodules import ImageFolder, InMemoryDataModule, Split
+from datamodules import ArrayDataModule, ImageFolder, Split
 
 
 def write_images(
@@ -42,5 +42,5 @@ def rows(split: Split) -> set[bytes]:
     return {image.numpy().tobytes() for image in split.inputs[:]}
 
 
-def parts(data: InMemoryDataModule) -> list[set[bytes]]:
+def parts(data: ArrayDataModule) -> list[set[bytes]]:
     return [rows(split) for split in data.splits if split]

@@ -10,13 +10,13 @@ from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringModel
 from sklearn.model_selection import train_test_split
 
-from datamodules import Functions, Gates, Images, InMemoryDataModule, Iris, Split, Splits
+from datamodules import ArrayDataModule, Functions, Gates, Images, Iris, Split, Splits
 from datamodules.base import cut_validation
 from runtime.errors import UserError
 from tests.test_extending import EXAMPLES
 
 # Checkpoints hold these: with another key or value a run would not resume.
-IDENTITIES: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
+IDENTITIES: list[tuple[ArrayDataModule, dict[str, Any]]] = [
     (
         Images("digits", "some/folder", batch_size=7, scale=256.0),
         {"dataset": "digits", "val_fraction": 1 / 12, "split_seed": 0},
@@ -43,7 +43,7 @@ def test_an_identity_is_what_decides_the_examples(data, expected):
 def test_a_data_set_from_the_command_line_has_the_same_identity():
     made = LightningCLI(
         BoringModel,
-        InMemoryDataModule,
+        ArrayDataModule,
         subclass_mode_data=True,
         run=False,
         save_config_callback=None,
@@ -52,7 +52,7 @@ def test_a_data_set_from_the_command_line_has_the_same_identity():
     assert made.datamodule.identity() == Gates("or").identity()
 
 
-CONTRACT: list[tuple[InMemoryDataModule, dict[str, Any]]] = [
+CONTRACT: list[tuple[ArrayDataModule, dict[str, Any]]] = [
     (
         Gates("xnor"),
         {"input_shape": (2,), "image_shape": None, "num_classes": 2, "title": "XNOR"},
@@ -88,7 +88,7 @@ def test_each_process_gets_its_share_of_a_batch(split):
     assert torch.equal(torch.cat(shares), whole)
 
 
-class Undeclared(InMemoryDataModule):
+class Undeclared(ArrayDataModule):
     """Five examples of shape (2, 3)."""
 
     def load_splits(self) -> Splits:

@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 
-from datamodules import Gates, InMemoryDataModule, Iris, Splits
+from datamodules import ArrayDataModule, Gates, Iris, Splits
 
 TRUTH: dict[str, Callable[[bool, bool], bool]] = {
     "or": operator.or_,
@@ -19,7 +19,7 @@ TRUTH: dict[str, Callable[[bool, bool], bool]] = {
 }
 
 
-def splits(data: InMemoryDataModule) -> Splits:
+def splits(data: ArrayDataModule) -> Splits:
     data.setup()
     return data.splits
 

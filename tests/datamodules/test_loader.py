@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from datamodules import BatchLoader, InMemoryDataModule, Split, Splits
+from datamodules import ArrayDataModule, BatchLoader, Split, Splits
 from runtime.errors import UserError
 
 
@@ -147,7 +147,7 @@ def test_a_position_does_not_survive_another_batch_size():
     loader(batch_size=5).load_state_dict(whole.state_dict())  # Between epochs, it may change.
 
 
-class Numbers(InMemoryDataModule):
+class Numbers(ArrayDataModule):
     """Twenty-two numbered examples."""
 
     def __init__(self, batch_size: int = 4, offset: int = 0) -> None:
@@ -201,7 +201,7 @@ class SaveEverywhere(Callback):
 
 
 def fit(
-    data: InMemoryDataModule, ckpt_path: Path | None = None, **trainer_args: Any
+    data: ArrayDataModule, ckpt_path: Path | None = None, **trainer_args: Any
 ) -> list[tuple[int, list[int]]]:
     model = Recorder()
     off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
