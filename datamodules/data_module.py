@@ -103,7 +103,8 @@ class DataModule(LightningDataModule):
             return None
         if split not in self._examples or len(self._examples[split].targets) < count:
             batches, found = [], 0
-            with isolate_rng():  # A loader may shuffle.
+            with isolate_rng():
+                torch.manual_seed(0)  # A loader may shuffle: equally on all ranks.
                 for inputs, targets, *_ in getattr(self, f"{split}_dataloader")():
                     if self.image_shape and inputs.is_floating_point():
                         inputs = (inputs * 255).round().to(torch.uint8)

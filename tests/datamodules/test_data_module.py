@@ -61,6 +61,8 @@ def test_examples_are_the_same_at_each_call_and_change_no_random_numbers():
     many = data.examples("train", 70)
     assert torch.equal(state, torch.get_rng_state())
     assert (len(few.targets), len(many.targets)) == (40, 70)
+    torch.manual_seed(7)  # as another rank may have it
+    assert torch.equal(Streamed(batch_size=32).examples("train", 70).inputs, many.inputs)
     assert many.inputs.dtype == torch.uint8
     assert torch.equal(data.examples("train", 70).inputs, many.inputs)
     assert torch.equal(data.examples("test", 50).inputs, load_digits()[1].inputs[:50])
