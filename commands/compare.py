@@ -12,6 +12,7 @@ from results.run import SCORED_STAGES
 from results.tables import Row, as_text, read_runs, report, short
 from runtime.errors import UserError, printable
 
+LIST_WIDTHS = 21, 18, 12  # letters of a run, a model and data, so that 80 fit a row
 MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of preference
 
 
@@ -70,10 +71,14 @@ def _row(run: Row) -> dict[str, str]:
     """Returns a run's row of the list."""
     names = (f"{stage}/{name}" for stage in ("test", "val", "train") for name in MAIN)
     score = next((name for name in names if run.scores.get(name) is not None), None)
+    known = run.settings
+    path = known.get("data.path")
+    data = known.get("data.dataset") or (Path(str(path)).name if path else known.get("data"))
+    run_width, model_width, data_width = LIST_WIDTHS
     return {
-        "run": run.name,
-        "model": short(run.settings.get("model")),
-        "data": short(run.settings.get("data")),
+        "run": run.name if len(run.name) <= run_width else f"...{run.name[3 - run_width :]}",
+        "model": short(known.get("model"), model_width),
+        "data": short(data, data_width),
         "steps": "-" if run.steps is None else f"{run.steps:,.0f}",
         "score": f"{score} {run.scores[score]:.4g}" if score else "-",
     }

@@ -141,12 +141,12 @@ def _frame(runs: Sequence[Row], part: str) -> pd.DataFrame:
     return pd.DataFrame(rows, index=names, columns=[*columns], dtype=object)
 
 
-def short(value: Any) -> str:
-    """Returns a value as text of at most `WIDEST` letters, for the terminal."""
+def short(value: Any, widest: int = WIDEST) -> str:
+    """Returns a value as text of at most so many letters, for the terminal."""
     if pd.isna(value):
         return "-"
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
+    return text if len(text) <= widest else f"{text[: widest - 3]}..."
 
 
 def in_words(names: Iterable[str]) -> dict[str, str]:

@@ -93,6 +93,21 @@ def test_a_list_of_runs(tmp_path, capsys):
     assert not (tmp_path / "comparison.csv").exists()
 
 
+def test_a_row_of_the_list_fits_80_letters(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    config = "data: {class_path: datamodules.Images, init_args: {dataset: mnist}}\n"
+    model = "model: {class_path: models.VariationalAutoencoder}\n"
+    for name in ("an-experiment-with-a-long-name", "b"):
+        folder = results(tmp_path / name / "version_10", 123456.789)
+        (folder / "config.yaml").write_text(config + model)
+    run("compare", str(tmp_path), "--list")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+    assert "-a-long-name " in lines[1]
+    assert " mnist " in lines[1]
+
+
 def test_runs_are_named_by_what_differs_in_their_paths(tmp_path):
     paths = [tmp_path / name for name in ("x/gan/v0", "x/cgan/v0", "x/cgan/v1")]
     folders = [results(path, 1.0) for path in paths]
