@@ -104,10 +104,11 @@ class Quality(Callback):
             )
             return
         if wanted is None:
-            rank_zero_info(
-                "Samples are not scored: the data has no judge. Set --quality.judge to pretrained, "
-                "or train one (configs/judge/own.yaml) and set it to its run."
-            )
+            if len(data.image_shape or ()) == 3:  # pictures of points in the plane tell enough
+                rank_zero_info(
+                    "Samples are not scored: the data has no judge. Set --quality.judge to "
+                    "pretrained, or train one (configs/judge/own.yaml) and set it to its run."
+                )
             return
         judge = pretrained_judge(data) if wanted == PRETRAINED else find_judge(wanted)
         check_judge(judge, data)

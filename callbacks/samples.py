@@ -102,7 +102,7 @@ def _plot_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
     points = generate(model, latents, labels)
     title = f"{data.title}, step {trainer.global_step}"
     if (found := data.mode_coverage(points)) is not None:
-        title += f": {found[0]} of {found[1]} modes, {found[2]:.0%} of the points at one"
+        title += f"\n{found[0]} of {found[1]} clusters found, {found[2]:.0%} of the points in one"
     real, modes = (part[:POINTS_DRAWN].to(model.device) for part in data.splits.train)
     with eval_mode(model):
         publish(

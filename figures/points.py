@@ -5,12 +5,17 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from figures.pictures import new_figure
 from figures.style import styled
 
 DATA, DRAWN = "#9a9a9a", "#d1495b"
+LEGEND = [
+    Line2D([], [], color=colour, label=label, marker="o", linestyle="none")
+    for colour, label in ((DATA, "data"), (DRAWN, "drawn"))
+]
 SIDE, QUIVERS = 100, 18  # of the field's raster; arrows in each direction
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LAST = 0.95  # last time of a plotted velocity, which is undefined at 1
@@ -58,13 +63,14 @@ def plot_plane(
             shown = axes.imshow(real, "RdBu", origin="lower", extent=(0, 1, 0, 1), vmin=0, vmax=1)
             figure.colorbar(shown, label="P(real), by the discriminator", shrink=0.75)
     figure.suptitle(title, fontsize=11)
+    figure.legend(handles=LEGEND, loc="outside lower center", ncols=2, fontsize=10)
     return figure
 
 
 def _show(axes: Axes, data: Tensor, drawn: Tensor) -> None:
     (x, y), (u, v) = data.T.cpu().numpy(), drawn.T.cpu().numpy()
-    axes.scatter(x, y, 4, color=DATA, label="data", zorder=2)
-    axes.scatter(u, v, 7, color=DRAWN, label="drawn", zorder=3)
+    axes.scatter(x, y, 4, color=DATA, zorder=2)
+    axes.scatter(u, v, 7, color=DRAWN, zorder=3)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(), yticks=())
 
 

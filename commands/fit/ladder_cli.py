@@ -278,7 +278,8 @@ class LadderCLI(LightningCLI):
         self.after_test()
         runs = shlex.quote(str(self.runs))
         rank_zero_info(f"Watch it: tensorboard --logdir {runs} --host localhost")
-        if self._saves:
+        of_points = is_generative(self.model) and len(self.model.image_shape) == 1
+        if self._saves and not of_points:  # which have no scores
             run = f"{shlex.quote(folder)}{self._trusting}"
             rank_zero_info(f"Next:     python cli.py test {run}")
 
