@@ -4,7 +4,6 @@ A cell that takes too long or fails says so. `--cpu` tries the command with two 
 """
 
 import argparse
-import inspect
 import json
 import os
 import re
@@ -20,7 +19,6 @@ from PIL import Image
 
 from benchmarks.report import Section, cores, file_name, heading
 from benchmarks.worker import ROOT
-from datamodules import ImageFolder
 from runtime.errors import UserError, print_error
 from runtime.files import write
 
@@ -118,8 +116,7 @@ def sections(bench: Bench, data_dir: Path) -> Iterator[Section]:
         cells = {k: bench.speed(name, *NOISE, *v, tf32=k != "fp32") for k, v in COLUMNS.items()}
         table.rows.append([name, *cells.values()])
     yield table
-    has_places = "keep" in inspect.signature(ImageFolder).parameters
-    places = ("device", "memory", "disk") if has_places else ("default",)
+    places = ("device", "memory", "disk")
     table = Section("Examples per second by place of a folder's images", ["config", *places])
     for k in range(256):
         path = bench.folder / f"photos/{k % 2}/{k}.png"
@@ -127,8 +124,8 @@ def sections(bench: Bench, data_dir: Path) -> Iterator[Section]:
         Image.effect_noise((64, 64), 99).save(path)
     photos = (f"--data.path={bench.folder}/photos", "--data.size=64")
     for name in ("own/classifier", "own/cgan")[: 1 if bench.cpu else None]:
-        kept = [[f"--data.keep={place}"] * has_places for place in places]
-        table.rows.append([name, *(bench.speed(name, *photos, *keep) for keep in kept)])
+        kept = [f"--data.keep={place}" for place in places]
+        table.rows.append([name, *(bench.speed(name, *photos, keep) for keep in kept)])
     yield table
     counts = [n for n in (1, 2, 4, 8) if n <= max(1, torch.cuda.device_count())]
     table = Section("Examples per second by number of GPUs", ["config", *map(str, counts)])

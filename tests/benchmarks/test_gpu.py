@@ -19,6 +19,6 @@ def test_the_command_fills_its_tables_on_a_cpu(tmp_path):
     table = main(["--cpu", "--out", str(tmp_path)]).read_text()
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")]
     cells = [cell.strip() for row in rows for cell in row[1:] if "---" not in cell]
-    assert any(cell.startswith("frechet ") for cell in cells)
+    assert any(cell.startswith("frechet ") for cell in cells), table
     speeds = [cell for cell in cells if cell.replace(",", "").isdecimal()]
     assert len(speeds) >= 5, table

@@ -12,6 +12,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
+from callbacks import StepMonitor
 from datamodules import Iris
 from models import IrisMLP
 from models.training import Schedule
@@ -128,7 +129,7 @@ def test_a_model_is_copied_without_its_trainer():
 
 def test_a_hook_costs_no_profiler_unless_a_user_wants_one(tmp_path):
     options: dict[str, Any] = {"accelerator": "cpu", "logger": False}
-    profiler = LadderTrainer(**options).profiler  # a connector's
+    profiler = fit(LadderTrainer, IrisMLP(), StepMonitor(), **options).profiler  # a connector's
     assert profiler.profile("a hook") is profiler.profile("another hook")
     fit(LadderTrainer, IrisMLP(), profiler=SimpleProfiler(tmp_path, "times"), **options)
     assert "IrisMLP.optimizer_step" in (tmp_path / "fit-times.txt").read_text()
