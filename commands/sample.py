@@ -192,6 +192,8 @@ def sample_images(
 
 def require_image_generator(model: object) -> Generative:
     """Refuses a model that draws no images."""
+    if isinstance(model, str | Path):
+        raise UserError(f'this needs a model: load it first, ladder.load("{model}")')
     if not is_generative(model):
         raise UserError(
             f"sample draws images from a generator, and this run's model is {type(model).__name__}"
