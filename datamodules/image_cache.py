@@ -199,7 +199,7 @@ class ImageCache:
         some = f"{len(missing):,} new or changed" if kept else f"{len(missing):,}"
         rank_zero_info(f"Decoding {some} images of {self.about['path']}, {size}, once.")
         flags, bar = (
-            os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0),
+            os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0),
             Tqdm(total=len(missing), desc="Decoding", unit=" images", leave=False, disable=None),
         )
         with (

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import sys
 import weakref
 from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -26,10 +28,20 @@ class OpenFile:
     """A file that stays readable until nothing refers to this, also after it has lost its name."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
+        self.path, self._lock = path, Lock()
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         weakref.finalize(self, os.close, descriptor := os.open(path, flags))
-        self.descriptor = descriptor
+        self._descriptor = descriptor
+
+    def read(self, memory: memoryview, start: int) -> int:
+        """Fills memory from this place in the file; returns the number of bytes."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._descriptor, [memory], start)
+        with self._lock:  # on Windows, one thread at a time
+            os.lseek(self._descriptor, start, os.SEEK_SET)
+            content = os.read(self._descriptor, len(memory))
+        memory[: len(content)] = content
+        return len(content)
 
 
 class FileRows:
@@ -76,7 +88,7 @@ class FileRows:
         memory = found.numpy().reshape(-1).data
         for i, number in enumerate(numbers):
             row = memory[i * size : (i + 1) * size]
-            if os.preadv(self.file.descriptor, [row], number * size) != size:
+            if self.file.read(row, number * size) != size:
                 raise UserError(
                     f"{self.file.path} ends before its image {number}: remove it with "
                     "`python cli.py cache --clear all`, and the images are decoded again"
@@ -89,14 +101,16 @@ class FileRows:
 
 
 def free_memory(device: torch.device) -> int:
-    """Returns the bytes that are free: of a GPU, else of this machine or this job's limit."""
+    """Returns the bytes that are free: of a GPU, else of this machine or this job's limit.
+
+    Systems that do not tell, unlike Linux, count as large enough.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    free = [pages]
+    free = [sys.maxsize]
     with suppress(OSError):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+        free += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
     with suppress(OSError):  # SLURM, containers and systemd limit a group of processes
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, kind, name = line.split(":", 2)
@@ -109,15 +123,16 @@ def _limits(root: Path, name: str) -> list[int]:
     """Returns the bytes that a control group and those around it leave, in both versions."""
     free, group = [], root / name
     for folder in (group, *group.parents):
-        for limit, used, cached in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        for limit, used, prefix in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
         ):
             with suppress(OSError, ValueError, KeyError):  # "max" is no limit
                 texts = (folder / limit).read_text(), (folder / used).read_text()
                 stat = dict(line.split() for line in (folder / "memory.stat").open())
                 # The system gives up files that it keeps in memory when a process needs it.
-                free.append(int(texts[0]) - int(texts[1]) + int(stat[cached]))
+                cached = sum(int(stat[f"{prefix}{kind}active_file"]) for kind in ("", "in"))
+                free.append(int(texts[0]) - int(texts[1]) + cached)
     return free
 
 

@@ -40,6 +40,16 @@ def test_rows_of_a_file_are_those_of_the_tensor(pixels, tmp_path):
     assert torch.equal(Split(found, torch.arange(23)).take(some).inputs[1:3], pixels[some[1:3]])
 
 
+def test_rows_are_read_where_no_call_reads_at_a_place(pixels, tmp_path, monkeypatch):
+    """As on Windows."""
+    monkeypatch.delattr(os, "preadv")
+    found = in_file(tmp_path / "it", pixels)
+    assert torch.equal(found[torch.tensor([7, 0, 22])], pixels[[7, 0, 22]])
+    os.truncate(tmp_path / "it", 100)
+    with pytest.raises(UserError, match="ends before its image 1"):
+        found[:]
+
+
 def test_a_file_that_has_become_shorter_is_one_line(pixels, tmp_path):
     found = in_file(tmp_path / "it", pixels)
     os.truncate(tmp_path / "it", 100)
@@ -135,15 +145,19 @@ def test_the_limit_of_a_job_counts(tmp_path, monkeypatch):
     group.mkdir(parents=True)
     (group / "memory.max").write_text("max\n")
     (group / "memory.current").write_text("100\n")
-    (group / "memory.stat").write_text("anon 40\ninactive_file 60\n")
-    job = {"memory.max": "1000", "memory.current": "400", "memory.stat": "inactive_file 300"}
+    (group / "memory.stat").write_text("anon 40\nactive_file 10\ninactive_file 50\n")
+    job = {
+        "memory.max": "1000",
+        "memory.current": "400",
+        "memory.stat": "active_file 100\ninactive_file 200",
+    }
     for name, text in job.items():
         (tmp_path / "job_1" / name).write_text(text)
     assert rows._limits(tmp_path, "job_1/step_0") == [900]  # the page cache can be given up
     old = {"memory.limit_in_bytes": "70", "memory.usage_in_bytes": "50"}
     for name, text in old.items():
         (group / name).write_text(text)
-    (group / "memory.stat").write_text("total_inactive_file 5")
+    (group / "memory.stat").write_text("total_active_file 2\ntotal_inactive_file 3")
     assert min(rows._limits(tmp_path, "job_1/step_0")) == 25
     assert 0 < free_memory(CPU) < 2**50
 
