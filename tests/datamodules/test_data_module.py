@@ -1,4 +1,4 @@
-"""A data module with loaders of its own: what works, and what is said of the rest."""
+"""A data module with loaders of its own is scored, drawn and used by the tools."""
 
 import json
 
