@@ -52,7 +52,7 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     try:
         values = parser.parse_args(own).as_dict()
     except ArgumentError as error:
-        raise UserError(errors.explain_parser_error(str(error), [name, *args], known, ())) from None
+        raise UserError(errors.explain_parser_error(str(error), [name, *args], known, {})) from None
     return function(**values, **({REST: rest} if takes_rest else {}))
 
 

@@ -7,8 +7,9 @@ import difflib
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from runtime import errors
 from runtime.errors import RunFailedError, UserError, did_you_mean
@@ -24,17 +25,18 @@ OTHER_NAMES = {  # what users of other tools type
     "epochs": "--trainer.max_epochs", "n_epochs": "--trainer.max_epochs",
     "num_epochs": "--trainer.max_epochs", "steps": "--trainer.max_steps",
     "batch_size": "--data.batch_size", "seed": "--seed_everything", "lr": RATE,
-    "learning_rate": RATE, "optimizer": OPTIMIZER, "optim": OPTIMIZER, "width": WIDTH,
-    "gpu": GPUS, "gpus": GPUS, "device": GPUS, "resume": "--ckpt_path RUN", "number": "--count",
-    "n": "--count",
+    "learning_rate": RATE, "optimizer.lr": RATE, "optimizer": OPTIMIZER, "optim": OPTIMIZER,
+    "width": WIDTH, "gpu": GPUS, "gpus": GPUS, "device": GPUS, "resume": "--ckpt_path RUN",
+    "number": "--count", "n": "--count",
 }  # fmt: skip
+FITTING = ("fit", "validate", "test")
 OUT_OF_MEMORY = (
     "out of memory: set a smaller --data.batch_size, with --trainer.accumulate_grad_batches 2 (of "
     "a GAN --model.accumulate_grad_batches 2) for the same steps, or a narrower model. Checkpoints "
     "are kept: `--ckpt_path last` goes on."
 )
 NO_MEMORY = r"out of memory|can't allocate|not enough memory"
-OTHER_WEIGHTS = r"Error\(s\) in loading state_dict for (\w+):\s*(.{0,140})"
+OTHER_WEIGHTS = r"Error\(s\) in loading state_dict for (\w+):\s*(.*)"
 VALUES = {  # pattern in a message of jsonargparse about a value: a line for its groups
     r"(No module named '\S+'|module '\S+' has no attribute '\w+')": "cannot import it: {0}.",
     r"Expected a dot import path string: ([A-Z]\w*)": "there is no such class here as '{0}'.",
@@ -46,23 +48,27 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
         "expected a number {0}, got {1}."
     ),
     r"\[('.+?')\]\. Got value: (\S+)": "expected one of {0}, got '{1}'.",
-    r"Expected a typing\.Literal\[(.+?)\].*? Given value: (\S{1,60})": (
+    r"Expected a typing\.Literal\[(.+?)\].*? Given value: (\S+)": (
         "expected one of {0}, got '{1}'."
     ),
-    r"<class '(?:int|float)'> - Expected a <class '(?:int|float)'>.*? Given value: (\S{1,60})": (
+    r"<class '(?:int|float)'> - Expected a <class '(?:int|float)'>.*? Given value: (\S+)": (
         "expected a number, got '{0}'."
     ),
-    r"'?seed_everything\b.*?(?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": (
+    r"'?seed_everything\b.*?(?:Got|Given) value: (\S+?)\.?(?=\s|$)": (
         "expected a number, true or false, got '{0}'."
     ),
-    r"(?<!type: )<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S{1,60}?)\.?(?=\s|$)": (
+    r"(?<!type: )<class '(?!NoneType)(\w+)'>.*? (?:Got|Given) value: (\S+?)\.?(?=\s|$)": (
         "expected {0}, got '{1}'."
     ),
-    r"with base 10: (\S{1,60}) - Expected a <class 'collections.abc.Sequence'>": (
+    r"Int'>, collections.abc.Sequence.* Given value: (.+?) - ": (
         "expected int or a list such as [16, 16], got {0}."
     ),
-    r"invalid literal for int\(\) with base 10: (\S{1,60})": "expected int, got {0}.",
-    r"could not convert string to float: (\S{1,60})": "expected float, got {0}.",
+    r"invalid literal for int\(\) with base 10: (\S+)": "expected int, got {0}.",
+    r"could not convert string to float: (\S+)": "expected float, got {0}.",
+    r"(?:Expected a dot import path string|Unexpected import path format): (.+?) - ": (
+        "expected the name of a class, got '{0}'."
+    ),
+    r"Unable to load config '(.+?)' - ": "expected its options by name, got '{0}'.",
 }
 
 
@@ -94,8 +100,8 @@ def explain_error(error: Exception) -> tuple[int, str]:
         return 1, OUT_OF_MEMORY
     if isinstance(error, RuntimeError) and (match := re.search(OTHER_WEIGHTS, message)):
         return 2, (
-            f"the checkpoint's weights do not fit this {match[1]} ({match[2]}). Leave out --config "
-            "and --model to take the run's own, or --ckpt_path to train anew."
+            f"the checkpoint's weights do not fit this {match[1]} ({shorten(match[2], 140)}). "
+            "Leave out --config and --model to take the run's own, or --ckpt_path to train anew."
         )
     return 2, message if lightnings else ""
 
@@ -114,7 +120,7 @@ def _is_lightnings(error: BaseException) -> bool:
 
 
 def explain_parser_error(
-    message: str, args: list[str], options: Iterable[str], classes: Iterable[str]
+    message: str, args: list[str], options: Iterable[str], classes: Mapping[str, Sequence[str]]
 ) -> str:
     """Shortens a message of jsonargparse to one line.
 
@@ -122,16 +128,18 @@ def explain_parser_error(
         message: The message of jsonargparse.
         args: The command line. The last config file in it that has the wrong key is cited.
         options: The dotted names of the command's options, of which the nearest is suggested.
-        classes: The short names of classes, from which another is suggested.
+        classes: The short names of classes, by the first word of options that take them.
     """
     from commands.config_files import place_of
 
+    # Classes, from outside to inside, but not the short names in a given value.
+    owners = re.findall(r"class_path[ =]'(\w+(?:\.\w+)+)'", message)
+    message = re.sub(r"\. Got value: Namespace\(.*", "", message)  # a class around the value
+    message = re.sub(r"NestedArg\(key='[\w.]+', val='?(.*?)'?\)$", r"\1", message, flags=re.M)
     message = re.sub(r"\bv(?=[<>])", "", " ".join(message.split()))  # restrictions of a value v
     message = message.replace("] - Expected a typing.Literal[", ", ")  # a union of them is one
     # The name of the wrong value, of which a union's types repeat parts.
     path = ".".join(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', message)))
-    # Classes, from outside to inside, but not the short names in a given value.
-    owners = re.findall(r"class_path[ =]'(\w+(?:\.\w+)+)'", message)
     if match := re.search(r"(?:arguments: |not accept option '|Option ')([^\s'=]+)", message):
         return _unknown(match[1], path, owners, args, options)
     place = place_of(path, args) or "--"
@@ -143,13 +151,17 @@ def explain_parser_error(
             if name in ("model", "run"):
                 return f"missing: RUN, such as `python cli.py {args[0]} runs/cgan`."
             return f"missing: --{name}."
-        return f"{place}{path}: {owners[-1].rpartition('.')[2]} needs {match[1]}."
+        owner = owners[-1].rpartition(".")[2]
+        return f"{place}{path}: {owner} needs {match[1]}: add `--{path}.{match[1]} VALUE`."
     for pattern, line in VALUES.items():
         if match := re.search(pattern, message):
-            given = match.groups()[-1].strip("'")
-            choices = [*re.findall(r"'(\w+)'", match[0]), *classes]
+            given, choices = match.groups()[-1].strip("'"), re.findall(r"'(\w+)'", match[0])
+            if "class" in line:
+                choices = classes.get(path.partition(".")[0], [])
             near = [] if given in choices else difflib.get_close_matches(given, choices, n=2)
             message = line.format(*match.groups()) + did_you_mean(near)
+            if path == "data" and choices and not near:
+                message += f" It is one of {', '.join(choices)}."
             break
     return f"{place}{path}: {message}" if path else message
 
@@ -182,11 +194,12 @@ def _unknown(
     dashes = name.removesuffix(bare)
     near = [dashes + option for option in difflib.get_close_matches(bare, [*options], n=1)]
     other = OTHER_NAMES.get(bare.replace("-", "_"), "")
-    if other and (args[0] in ("fit", "validate", "test") or other.removeprefix("--") in options):
+    belongs = other.startswith(("--model", "--data", "--trainer")) and args[0] in FITTING
+    if other and (belongs or other.partition(" ")[0].removeprefix("--") in options):
         near = [other]
     if not path:
         return f"{place}there is no option '{name}'.{did_you_mean(near)}"
     hint = did_you_mean(near) or f" It has {', '.join(options)}."
     run = f"Write RUN directly after the command: `python cli.py {args[0]} RUN`."
     hint = hint if options else f" {'Give its class first.' if args[0] == 'fit' else run}"
-    return f"{place or '--'}{path.rstrip('.')} has no option '{name}'.{hint}"
+    return f"{place or '--'}{path.rstrip('.')} has no option '{bare}'.{hint}"

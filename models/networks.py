@@ -6,6 +6,7 @@ Each is called as `network(input_shape, num_outputs)`; its outputs are logits or
 import math
 from collections.abc import Callable, Container, Sequence
 from functools import partial
+from textwrap import shorten
 from typing import NamedTuple
 
 import torch
@@ -75,7 +76,7 @@ def check_fit(network: nn.Module, input_shape: Sequence[int], num_outputs: int) 
         with torch.no_grad(), eval_mode(network):  # eval mode draws no random numbers
             outputs = network(torch.zeros(2, *shape))
     except (RuntimeError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())[:100]
+        reason = shorten(str(error), 100)
         raise UserError(
             f"model.network: {name} cannot take inputs of shape {shape} ({reason}): correct it, or "
             "choose another network or other data"

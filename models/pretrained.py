@@ -7,6 +7,7 @@ import difflib
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import torch
@@ -130,7 +131,7 @@ class Pretrained(nn.Module):
             else:
                 found = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # files of others fail in any way
-            reason = " ".join(str(error).split())[:100]
+            reason = shorten(str(error), 100)
             raise UserError(f"--model.network.weights {file}: no weights ({reason})") from None
         for key in ("state_dict", "model"):
             found = found.get(key, found) if isinstance(found, dict) else found
@@ -152,7 +153,7 @@ class Pretrained(nn.Module):
 
             return dict(get_model_weights(self.name).DEFAULT.get_state_dict(check_hash=True))
         except Exception as error:  # of the network, in any way
-            reason = " ".join(str(error).split())[:150]
+            reason = shorten(str(error), 150)
             raise UserError(
                 f"the weights of {self.architecture} were not downloaded ({reason}): {OFFLINE}, "
                 "--model.network.weights"

@@ -307,7 +307,8 @@ def with_config_of_run(
     if whole or "--model" in given or option is None:
         return args, nullcontext
     runs = Path(given.get("--trainer.default_root_dir", "runs")).expanduser()
-    checkpoint = checkpoints.resolve(given[option], runs, option=option)
+    name = option if args[0] == "fit" else "RUN"
+    checkpoint = checkpoints.resolve(given[option], runs, option=name)
     folder = checkpoints.run_folder_of(checkpoint) or checkpoint
     config = folder / "config.yaml"
     if not config.is_file():

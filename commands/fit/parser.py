@@ -17,14 +17,25 @@ import callbacks
 import datamodules
 import models
 from callbacks import EpochCheckpoint, Quality, SampleGrid
+from datamodules import ArrayDataModule
 from models.gan import discriminator, losses
 from runtime.checkpoints import contents
 from runtime.trust import imported
 
-MODULES = (models, datamodules, callbacks, lightning_callbacks, loggers, torch.optim)
 PARTS = (discriminator, losses)  # of models, with classes that `models` does not name
-CLASSES = [name for module in MODULES for name in module.__all__]
-CLASSES += [name for part in PARTS for name, it in vars(part).items() if isinstance(it, type)]
+CLASSES = {  # that are suggested, by the first word of the options that take them
+    "model": [
+        *models.__all__,
+        *torch.optim.__all__,
+        *(name for part in PARTS for name, it in vars(part).items() if isinstance(it, type)),
+    ],
+    "data": [
+        name
+        for name, it in vars(datamodules).items()
+        if isinstance(it, type) and ArrayDataModule in it.__mro__[1:]
+    ],
+    "trainer": [*callbacks.__all__, *lightning_callbacks.__all__, *loggers.__all__],
+}
 FROM_DATA = ("input_shape", "image_shape", "num_classes", "mirrors")  # of a model's init arguments
 SECTIONS = {"checkpoint": EpochCheckpoint, "samples": SampleGrid, "quality": Quality}
 
