@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from commands import terminal
 from commands.fit.help_texts import FIT, SCORE
 from commands.fit.lightning_run import run_lightning
 from runtime import cpu
@@ -68,7 +69,9 @@ def run(args: list[str], own_process: bool) -> Any:
         function = find_command(name)
         from commands import arguments  # needs jsonargparse
 
-    return arguments.call(function, name, options)
+    with terminal.without_irrelevant_messages():
+        terminal.shorten_warnings()
+        return arguments.call(function, name, options)
 
 
 def find_command(name: str) -> Callable[..., Any]:

@@ -61,7 +61,7 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
         "expected {0}, got '{1}'."
     ),
     r"Int'>, collections.abc.Sequence.* Given value: (.+?) - ": (
-        "expected int or a list such as [16, 16], got {0}."
+        "expected int or a list such as [16, 16], got '{0}'."
     ),
     r"invalid literal for int\(\) with base 10: (\S+)": "expected int, got {0}.",
     r"could not convert string to float: (\S+)": "expected float, got {0}.",
@@ -152,12 +152,13 @@ def explain_parser_error(
                 return f"missing: RUN, such as `python cli.py {args[0]} runs/cgan`."
             return f"missing: --{name}."
         owner = owners[-1].rpartition(".")[2]
-        return f"{place}{path}: {owner} needs {match[1]}: add `--{path}.{match[1]} VALUE`."
+        remedy = f": add `--{path}.{match[1]} VALUE`" if path in ("data", "model") else ""
+        return f"{place}{path}: {owner} needs {match[1]}{remedy}."
     for pattern, line in VALUES.items():
         if match := re.search(pattern, message):
-            given, choices = match.groups()[-1].strip("'"), re.findall(r"'(\w+)'", match[0])
-            if "class" in line:
-                choices = classes.get(path.partition(".")[0], [])
+            given = match.groups()[-1].strip("'")
+            suggested = classes.get(path.partition(".")[0], [])
+            choices = suggested if "class" in line else re.findall(r"'(\w+)'", match[0])
             near = [] if given in choices else difflib.get_close_matches(given, choices, n=2)
             message = line.format(*match.groups()) + did_you_mean(near)
             if path == "data" and choices and not near:

@@ -65,7 +65,10 @@ def export(
         raise UserError("missing: RUN, such as `python cli.py export runs/cgan`.")
     for library in (library for name in wanted for library in EXPORT_LIBRARIES.get(name, [])):
         if find_spec(library) is None:
-            raise UserError(f'export needs {library}: pip install -e ".[export]", or give --format')
+            raise UserError(
+                f'export needs {library}: pip install -e ".[export]", or add --format torch, which '
+                "needs no more packages"
+            )
     found = Run.find(run, trust)
     model = found.model().float()
     program, metadata = program_of(model), metadata_of(model)

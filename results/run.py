@@ -21,6 +21,7 @@ from runtime.files import METRICS, check_links, complete_lines, read_json
 
 RUNS = Path("runs")
 RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run
+HPARAMS, FOUND = "hparams.yaml", "dataset_found: "
 SCORED_STAGES = ("val", "test")
 LONGEST_LINE = 100_000  # letters of a log's line
 
@@ -121,11 +122,15 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The values of the config by their dotted names. A class has its `class_path`."""
+        """The config by dotted names; for `auto`, the data set that was found."""
         settings = {}
         for name, value in _by_dotted_name(self.config):
             plain = value is None or isinstance(value, int | float)
             settings[printable(name)] = value if plain else printable(str(value))
+        if settings.get("data.dataset") == "auto" and (file := self.folder / HPARAMS).is_file():
+            with file.open(errors="replace") as lines:
+                found = [line[len(FOUND) :] for line in lines if line.startswith(FOUND)]
+            settings["data.dataset"] = printable("".join(found).strip()) or "auto"
         return settings
 
     # -- what it reached --

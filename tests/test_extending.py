@@ -22,6 +22,7 @@ QUICK = {
     "graph": DIGITS,
     "generative model": [*DIGITS, *SCORED],
     "discriminator": GAN,
+    "generator term": GAN,
     "loss": GAN,
     "score": GAN,
     "data set": [],
@@ -75,6 +76,8 @@ def test_an_example_works_from_a_config_and_from_flags(kind, tmp_path):
              ]  # fmt: skip
     cli.main([*from_file, *quick])
     (folder,) = (tmp_path / "runs").glob("*/version_0")
+    if kind == "generator term":
+        assert "train/roughness" in (folder / "metrics.csv").read_text()
     assert "my_file." in (folder / "config.yaml").read_text()
     same = [parsed(*line, *quick).config.fit for line in (from_file, from_flags)]
     for part in ("model", "data", "quality", "trainer"):

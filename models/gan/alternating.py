@@ -77,7 +77,7 @@ class AlternatingOptimization(Module):
             self.clip_gradients(optimizer, self.gradient_clip_val, "norm")
 
     def count_batch(self) -> None:
-        """Counts each batch as one step of the run."""
+        """Counts each batch as one step of the run, and not each optimizer's update."""
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         progress.increment_ready()
         progress.increment_completed()

@@ -103,11 +103,11 @@ class GAN(AlternatingOptimization, Generative):
         return tuple(part[:2] for part in self.sample_grid() if part is not None)
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Returns the generator's input: latents (B, latent_dim), and class vectors if any."""
+        """Returns G's input: latents (B, latent_dim), to which a subclass adds classes."""
         return latents
 
     def condition(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
-        """Returns the classes (B,) on which the discriminator is conditioned."""
+        """Returns the classes (B,) of real images for D, which a subclass may find by itself."""
         return labels
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -116,6 +116,7 @@ class GAN(AlternatingOptimization, Generative):
         real = self.augmented(batch[0]), self.condition(*batch)
 
         fake = self.fakes_for_discriminator(len(batch[0]), rng)
+        # The other network's weights get no gradients. `update_network` shares them, not DDP.
         with d_optimizer.toggle_model(sync_grad=False):
             loss, stats = self.discriminator_loss(real, fake)
             self.add_gradients(loss)
@@ -154,8 +155,8 @@ class GAN(AlternatingOptimization, Generative):
     def generator_loss(self, real: Examples, rng: torch.Generator) -> tuple[Tensor, Stats]:
         """Computes G's loss on as many new images as there are real ones, and the values to log.
 
-        Add a term of the images here, of the logits in an `AdversarialLoss`, and of features or
-        classes in `Discriminator.generator_loss`.
+        Add a term of the logits in an `AdversarialLoss`, and of images, features or classes in
+        `Discriminator.generator_loss`.
         """
         latents, labels = self.local_latents(len(real[0]), rng)
         fake = self.generator(self.generator_input(latents, labels))
@@ -168,7 +169,7 @@ class GAN(AlternatingOptimization, Generative):
 
     def generator_is_due(self, batch_idx: int) -> bool:
         """Returns whether the generator is updated after this batch."""
-        window = self.accumulate_grad_batches
+        window = self.accumulate_grad_batches  # batches that make an update of D
         # Gradients do not accumulate across epochs, so batches are then counted within one.
         done = self.global_step + 1 if window == 1 else batch_idx + 1
         return done % self.batches_per_generator_update == 0

@@ -108,6 +108,15 @@ def test_a_row_of_the_list_fits_80_letters(tmp_path, capsys, monkeypatch):
     assert " mnist " in lines[1]
 
 
+def test_a_list_names_the_data_set_that_was_found(tmp_path, capsys):
+    folder = results(tmp_path / "gan", 1.0)
+    config = "data: {class_path: datamodules.Images, init_args: {dataset: auto}}\n"
+    (folder / "config.yaml").write_text(config)
+    (folder / "hparams.yaml").write_text("sizes: !!python/tuple [1]\ndataset_found: digits\n")
+    run("compare", str(tmp_path), "--list")
+    assert " digits " in capsys.readouterr().out
+
+
 def test_runs_are_named_by_what_differs_in_their_paths(tmp_path):
     paths = [tmp_path / name for name in ("x/gan/v0", "x/cgan/v0", "x/cgan/v1")]
     folders = [results(path, 1.0) for path in paths]
