@@ -4,13 +4,18 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.linalg import sqrtm
 from torch import Tensor
+from torch.distributions import Normal, kl_divergence
 
 from datamodules import Functions
-from models import FunctionMLP
+from models import Flow, FunctionMLP, PlaneGenerator, PlaneTrunk, VariationalAutoencoder
+from models.drift import drift as drift_of_model
+from models.plane import PlaneVelocity
 from notebooks import checks as check
 
 CORNERS = check.CORNERS
@@ -25,8 +30,17 @@ def loss(weights: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.tensor([0.0, 0, 0, 1]).double())
 
 
+IN_WORDS = (  # messages about answers that have no value to compare
+    "no answer yet", "is None", "should be", "fits", "alone", "side by side",
+    "changes the", "ask for a gradient", "First `backward`", "all values are dropped", "seed",
+    "depend on t", "A never draws", "B draws", "not told the class", "as one number", "`collapsed`",
+    "does not call", "an offset", "whole numbers", "latents are", "does.",
+)  # fmt: skip
+
+
 def fails(result: check.Check, words: str) -> None:
     assert not result
+    assert "expected" in result.message or any(part in result.message for part in IN_WORDS)
     assert words in result.message
     assert len(result.message) < 300
     assert result.message[-1] in ".?"
@@ -38,12 +52,12 @@ def fails(result: check.Check, words: str) -> None:
         (lambda x: 1 / (1 + torch.exp(x)), "falls from 1 to 0"),
         (lambda x: 1 / 1 + torch.exp(-x), "brackets"),
         (lambda x: 1 / torch.exp(-x), "Your 1 is missing"),
-        (lambda x: 1 / (1 - torch.exp(-x)), "minus in place of the plus"),
+        (lambda x: 1 / (1 - torch.exp(-x)), "You have a minus"),
         (lambda x: torch.tanh(x), "this is tanh"),
-        (lambda x: torch.exp(x) / (1 + torch.exp(x)), "sigma(1000) is not a number"),
-        (lambda x: x, "your sigma(2) is 2.000"),
+        (lambda x: torch.exp(x) / (1 + torch.exp(x)), "computed nan for sigma(1000)"),
+        (lambda x: x, "you computed 2 for sigma(2), expected 0.8808"),
         (lambda x: None, "does it end with `return`"),
-        (lambda x: x[:2].sigmoid(), "has shape (2,), and it should have shape (6,)"),
+        (lambda x: x[:2].sigmoid(), "has shape (2,), expected shape (8,)"),
     ],
 )
 def test_sigma(answer, words):
@@ -56,9 +70,9 @@ def test_sigma(answer, words):
     [
         ((OR, NAND), "`and_gate` computes OR, not AND"),
         ((NAND, AND), "`and_gate` computes NAND, the opposite of AND"),
-        ((AND, (-10, -10, 5)), "`nand_gate` computes NOR, not NAND: at (0, 1) it gives 0.01"),
-        (((2, 2, -3), NAND), "not sure enough: at (0, 1) it gives 0.27, and should give 0"),
-        ((AND, (0, 0, 0)), "gives 0.50 at all four corners"),
+        ((AND, (-10, -10, 5)), "NOR, not NAND. At (0, 1) it computes 0.01, expected 1"),
+        (((2, 2, -3), NAND), "At (0, 1) it computes 0.27, expected 0"),
+        ((AND, (0, 0, 0)), "the same at all four corners"),
         ((AND, (10, 10)), "has shape (2,)"),
         (((10, 10, ...), NAND), "no answer yet"),
     ],
@@ -78,9 +92,9 @@ WEIGHTS, BIASES = [[10, 10], [-10, -10]], [-5, 15]
         ((WEIGHTS, BIASES, [-10, -10], 15), "computes XNOR, the opposite of XOR"),
         (([[10, 10], [10, 10]], [-5, -5], [10, 10], -15), "both hidden units compute OR"),
         ((WEIGHTS, BIASES, [10, 10], -5), "OR and NAND, and the output is always 1"),
-        (([[2, 2], [-2, -2]], [-1, 3], [2, 2], -3), "good hidden units, but they are not sure"),
+        (([[2, 2], [-2, -2]], [-1, 3], [2, 2], -3), "good hidden units, but not sure enough"),
         ((WEIGHTS, BIASES, [2, 2], -3), "computes XOR, but it is not sure enough"),
-        ((WEIGHTS, BIASES, [10, 10], [1, 2]), "it should be one number"),
+        ((WEIGHTS, BIASES, [10, 10], [1, 2]), "expected one number"),
     ],
 )
 def test_xor(answers, words):
@@ -103,9 +117,11 @@ def divided(exponentials: Tensor) -> Tensor:
         (lambda y: y.log_softmax(dim=1), "logarithms"),
         (lambda y: y.exp() / y.exp().sum(dim=1), "keepdim=True"),
         (lambda y: divided(y.exp()), "e^1000 is infinite"),
-        (lambda y: divided(y.clamp(max=50).exp()), "Subtract from each row"),
+        (lambda y: divided(y.clamp(max=50).exp()), "Subtract from each row its maximum"),
         (lambda y: divided((y - y.max()).exp()), "largest output of the whole batch"),
-        (lambda y: y, "you get 2.000, 1.000, 0.000"),
+        (lambda y: y - y.max(dim=1, keepdim=True), "`amax` returns the values alone"),
+        (lambda y: np.exp(y) / np.sum(np.exp(y), axis=1), "`keepdim=True` makes it (B, 1)"),
+        (lambda y: y, "you computed (2, 1, 0) for the outputs 2, 1, 0, expected (0.6652, 0.2447"),
     ],
 )
 def test_softmax(answer, words):
@@ -118,21 +134,22 @@ def test_softmax(answer, words):
     [
         (TRUE.log().mean(), "The minus in front is missing"),
         (-TRUE.log().sum(), "Divide it by their number"),
-        (-TRUE.log().sum() / 9, "not by the number of all probabilities"),
+        (-TRUE.log().sum() / 9, "not of probabilities"),
         (-TRUE.log2().mean(), "base 2"),
         (-TRUE.log10().mean(), "base 10"),
-        (-TRUE.mean().log(), "the other way round"),
-        (-PROBABILITIES.amax(dim=1).log().mean(), "the true class that counts"),
+        (-TRUE.mean().log(), "you took the mean first"),
+        (-PROBABILITIES.amax(dim=1).log().mean(), "That of the true class counts"),
         ((1 - TRUE).mean(), "The logarithm is missing"),
         (F.cross_entropy(PROBABILITIES, SPECIES), "before the softmax"),
         (F.binary_cross_entropy(PROBABILITIES, torch.eye(3)), "binary cross-entropy"),
-        (-TRUE.log(), "it should be one number"),
-        (3, "your loss is 3.0000. For one flower it is -log p"),
+        (-TRUE.log(), "expected one number"),
+        (0.82, "cut off, not rounded. You computed 0.82 for `loss`, expected 0.8256"),
+        (3, "-log p, with the p of its true class. You computed 3 for `loss`, expected 0.8256"),
     ],
 )
 def test_cross_entropy(answer, words):
     fails(check.cross_entropy(answer, PROBABILITIES, SPECIES), words)
-    assert check.cross_entropy(0.8256, PROBABILITIES, SPECIES)
+    assert all(check.cross_entropy(x, PROBABILITIES, SPECIES) for x in (0.8256, 0.826, 0.83))
 
 
 def differences(sign: float = 1.0, apart: float = 2.0, all_at_once: bool = False) -> Any:
@@ -186,7 +203,7 @@ def adding_up(loss: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
         ((with_change, autograd), "changes the weights"),
         ((differences(), adding_up), "returns twice the gradient"),
         ((differences(), lambda *given: -autograd(*given)), "`by_autograd` has the opposite sign"),
-        ((differences(), without_leaf), "do not ask for one"),
+        ((differences(), without_leaf), "ask for a gradient"),
         ((differences(), lambda *given: ...), "`by_autograd` has no answer yet"),
     ],
 )
@@ -265,17 +282,17 @@ def in_place(values: Tensor, p: float, training: bool) -> Tensor:
 @pytest.mark.parametrize(
     ("dropout", "words"),
     [
-        (dropping(1.0), "the mean falls from 3 to 2.4"),
+        (dropping(1.0), "the mean falls. Divide them by 1 - p. You computed 3 for a value 3"),
         (dropping(0.8), "multiply the values that stay by 1 - p"),
         (dropping(5.0), "you divide by p"),
         (dropping(0.2), "you multiply by p"),
-        (dropping(2.0), "3 becomes 3.75"),
-        (dropping(1.25, p=0.8), "p is the share that is dropped, and 1 - p the share that stays"),
-        (dropping(1.25, p=0.5), "For p = 0.2 you drop 0.50 of the values"),
+        (dropping(2.0), "You computed 6 for a value 3 that stays, expected 3.75"),
+        (dropping(1.25, p=0.8), "p is dropped, and 1 - p stays: you drop 0.80"),
+        (dropping(1.25, p=0.5), "you drop 0.50 of the values, expected 0.2"),
         (dropping(1.25, coins=lambda values: torch.rand(1)), "all values are dropped or none is"),
-        (dropping(1.25, coins=lambda values: torch.rand(200, 1)), "whole rows or columns"),
+        (dropping(1.25, coins=lambda values: torch.rand(200, 1)), "of a row or column"),
         (dropping(1.25, coins=seeded), "Set no seed"),
-        (always, "dropped in evaluation, too"),
+        (always, "dropped in evaluation"),
         (scaled_in_evaluation, "scaled in evaluation"),
         (in_place, "changes the values that it gets"),
         (lambda values, p, training: values, "all values are dropped or none is"),
@@ -298,19 +315,19 @@ def parameters(c: int, d: int, k: int) -> int:
     ("answers", "words"),
     [
         ((lambda n, k, s, p: side(n, k, s, p) - 1, parameters), "the + 1 at the end is missing"),
-        ((lambda n, k, s, p: (n + p - k) // s + 1, parameters), "padding on both sides"),
+        ((lambda n, k, s, p: (n + p - k) // s + 1, parameters), "both sides are padded"),
         ((lambda n, k, s, p: (n - k) // s + 1, parameters), "the padding is missing"),
         ((lambda n, k, s, p: n + 2 * p - k + 1, parameters), "the stride is missing"),
-        ((lambda n, k, s, p: (n + 2 * p - k) / s + 1, parameters), "Round the fraction down"),
+        ((lambda n, k, s, p: (n + 2 * p - k) / s + 1, parameters), "round the fraction down: `//`"),
         ((lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1, parameters), "down, not up"),
         ((lambda n, k, s, p: n, parameters),
-         "for side 28, kernel 3, stride 1 and padding 0 you get 28, and torch gets 26"),
+         "you computed 28 for side 28, kernel 3, stride 1, padding 0, expected 26"),
         ((side, lambda c, d, k: c * d * k * k), "the biases are missing"),
         ((side, lambda c, d, k: c * d * k * k + 1), "its own bias"),
-        ((side, lambda c, d, k: c * d * k * k + c), "not for each input channel"),
+        ((side, lambda c, d, k: c * d * k * k + c), "each output channel has a bias"),
         ((side, lambda c, d, k: d * k * k + d), "all input channels"),
         ((side, lambda c, d, k: c * d * k + d), "k x k pixels, not k"),
-        ((side, lambda c, d, k: 28 * 28), "has 320 parameters, and you get 784"),
+        ((side, lambda c, d, k: 28 * 28), "you computed 784 for 1 to 32 channels"),
     ],
 )  # fmt: skip
 def test_convolution(answers, words):
@@ -330,15 +347,16 @@ def lasting(t: Tensor) -> Tensor:
         ((lambda t: -torch.log(1 - t.sigmoid()).mean(), -0.01, -0.99), "the discriminator's loss"),
         ((lambda t: -t.sigmoid().mean(), -0.01, -0.99), "without the logarithm"),
         ((lambda t: F.softplus(-t).sum(), -0.01, -0.99), "Take their mean"),
-        ((lambda t: F.softplus(-t), -0.01, -0.99), "it should be one number"),
+        ((lambda t: F.softplus(-t), -0.01, -0.99), "expected one number"),
         ((lambda t: -t.mean(), -0.01, -0.99), "not that of the mean of -log D"),
         ((lambda t: torch.tensor(1.0), -0.01, -0.99), "does not depend on t"),
+        ((lambda t: lasting(t).item(), -0.01, -0.99), "Leave out `.item()`"),
         ((lambda t: -t.sigmoid().log().mean(), -0.01, -0.99), "log 0 is infinite"),
         ((lasting, 0.01, -0.99), "`old_slope` has the wrong sign"),
         ((lasting, -1 / 0.99, -0.99), "`old_slope` is the slope for D"),
         ((lasting, -0.01, -100), "`new_slope` is the slope for D"),
         ((lasting, -0.99, -0.01), "`old_slope` belongs to the other loss"),
-        ((lasting, -0.01, -5), "`new_slope` is not right. Use the chain rule"),
+        ((lasting, -0.01, -5), "chain rule: dD/dt = D (1 - D). You computed -5"),
         ((lasting, -0.01, ...), "`new_slope` has no answer yet"),
     ],
 )
@@ -374,8 +392,8 @@ def of_squares(labels: Tensor, num_groups: int) -> Tensor:
         ((lambda *given: (entropy(*given) / math.log(2)).exp(), "C"), "base 2, but raise e to it"),
         ((lambda labels, _: len(labels.unique()), "C"), "you count the groups that appear"),
         ((of_squares, "C"), "sum of the squared shares"),
-        ((lambda labels, _: len(labels), "C"), "you get 400"),
-        ((not_a_number, "C"), "you get nan"),
+        ((lambda labels, _: len(labels), "C"), "You computed 400 for the counts 50, 50"),
+        ((not_a_number, "C"), "You computed nan for the counts 100, 0, 100, 0, expected 2"),
         ((number, ...), "write into `collapsed`"),
         ((number, "A"), "A never draws one group"),
         ((number, "B"), "nothing is lost there"),
@@ -402,8 +420,8 @@ def draw(gan: Any, label: int, count: int) -> Tensor:
         ((lambda z, k: torch.cat([z, k[:, None]], dim=1), draw), "as one number"),
         ((lambda z, k: torch.cat([z, F.one_hot(k)], dim=1), draw), "tell it `num_classes=8`"),
         ((lambda z, k: torch.cat([F.one_hot(k, 8), z], dim=1), draw), "the latents come first"),
-        ((lambda z, k: torch.zeros(4, 10), draw), "1 in the column of the class"),
-        ((lambda z, k: z.flatten(), draw), "and it is (8,). Join with `torch.cat"),
+        ((lambda z, k: torch.zeros(4, 10), draw), "the class is 1 in its column"),
+        ((lambda z, k: z.flatten(), draw), "(8,), expected (4, 10): join the columns"),
         ((lambda z, k: torch.cat([z, F.one_hot(k, 8)]), draw), "side by side"),
         ((joined, lambda gan, label, count: ...), "`draw` has no answer yet"),
         ((joined, lambda gan, label, count: torch.rand(count, 2)), "does not call the generator"),
@@ -411,7 +429,8 @@ def draw(gan: Any, label: int, count: int) -> Tensor:
         ((joined, lambda gan, label, count: gan(torch.randn(count, 2), label)), "a tensor of"),
         ((joined, lambda gan, label, count: gan(torch.randn(count, 2), torch.full((count,), 6.0))),
          "whole numbers"),
-        ((joined, lambda gan, label, count: draw(gan, label, 1).expand(count, 2)), "500 times"),
+        ((joined, lambda gan, label, count: draw(gan, label, 1).expand(count, 2)),
+         "you passed 1 labels, 6, expected 500 times"),
         ((joined, lambda gan, label, count:
           gan(torch.zeros(count, 2), torch.full((count,), label))), "all latents are the same"),
         ((joined, lambda gan, label, count:
@@ -421,6 +440,328 @@ def draw(gan: Any, label: int, count: int) -> Tensor:
 def test_condition(answers, words):
     fails(check.condition(*answers), words)
     assert check.condition(joined, draw)
+
+
+def reconstruction(y: Tensor, x: Tensor) -> Tensor:
+    return F.binary_cross_entropy(y, x, reduction="sum") / len(x)
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    q = Normal(mean, (log_variance / 2).exp())
+    return kl_divergence(q, Normal(0.0, 1.0)).sum() / len(mean)
+
+
+def elbo(y: Tensor, x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    return -reconstruction(y, x) - divergence(mean, log_variance)
+
+
+def error_by(formula: Callable[..., Any]) -> tuple[Any, ...]:
+    return (formula, divergence, elbo)
+
+
+def kl_by(formula: Callable[..., Any]) -> tuple[Any, ...]:
+    return (reconstruction, lambda m, v: formula(m, v).sum() / 6, elbo)
+
+
+def elbo_by(error: float, kl: float) -> tuple[Any, ...]:
+    def formula(y: Tensor, x: Tensor, *posterior: Tensor) -> Tensor:
+        return error * reconstruction(y, x) + kl * divergence(*posterior)
+
+    return (reconstruction, divergence, formula)
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (error_by(lambda y, x: -reconstruction(y, x)), "The minus in front is missing"),
+        (error_by(F.binary_cross_entropy), "the mean over the pixels"),
+        (error_by(lambda y, x: 3 * reconstruction(y, x)), "the sum over the images"),
+        (error_by(lambda y, x: -(x * y.log()).sum() / 3), "the second part is missing"),
+        (error_by(lambda y, x: reconstruction(x, y)), "x and y are swapped"),
+        (error_by(lambda y, x: ((x - y) ** 2).sum() / 3), "the squared error"),
+        (error_by(F.mse_loss), "the mean squared error"),
+        (error_by(lambda y, x: reconstruction(y.sigmoid(), x)), "probabilities, not logits"),
+        (error_by(lambda y, x: reconstruction(y, x) + 9), "you computed"),
+        (error_by(lambda y, x: F.binary_cross_entropy(y, x, reduction="none").sum(1)), "(3,)"),
+        (kl_by(lambda m, v: v + 1 - m**2 - v.exp()), "never negative"),
+        (kl_by(lambda m, v: 2 * (m**2 + v.exp() - 1 - v)), "the 1/2 in front"),
+        (kl_by(lambda m, v: (m**2 + v.exp() - 1 - v) / 4), "the mean over the latents"),
+        (kl_by(lambda m, v: 3 * (m**2 + v.exp() - 1 - v)), "the sum over the images"),
+        (kl_by(lambda m, v: m**2 + v - 1 - v), "the variance is exp(log_variance)"),
+        (kl_by(lambda m, v: m**2 + (v / 2).exp() - 1 - v), "exp(log_variance / 2) is not"),
+        (kl_by(lambda m, v: m**2 + v.exp() ** 2 - 1 - v), "squared already"),
+        (kl_by(lambda m, v: m**2 + v.exp() - v), "the - 1 is missing"),
+        (kl_by(lambda m, v: m**2 + v.exp() - 1), "the logarithm is missing"),
+        (kl_by(lambda m, v: m**2 + v.exp() - 1 + v), "the logarithm has a minus"),
+        (kl_by(lambda m, v: m + v.exp() - 1 - v), "the mean is not squared"),
+        (kl_by(lambda m, v: (1 + m**2) * (-v).exp() - 1 + v), "distributions are swapped"),
+        (kl_by(lambda m, v: m**2 + v - 1 - v.log()), "variance is given. You computed nan"),
+        (elbo_by(1, 1), "The ELBO is minus the loss"),
+        (elbo_by(-1, 1), "the divergence has a minus, too"),
+        (elbo_by(1, -1), "the reconstruction has a minus, too"),
+        (elbo_by(-1, 0), "the divergence is missing"),
+        (elbo_by(0, -1), "the reconstruction is missing"),
+    ],
+)
+def test_autoencoder(answers, words):
+    fails(check.autoencoder(*answers), words)
+    assert check.autoencoder(reconstruction, divergence, elbo)
+
+
+def test_the_elbo_is_that_of_the_model():
+    model = VariationalAutoencoder((2,), encoder=PlaneTrunk, decoder=PlaneGenerator, latent_dim=2)
+    points, noise = torch.rand(5, 2), torch.randn(5, 2)
+    with torch.no_grad():
+        likelihoods, divergences = model.elbo(points, None, noise)
+        mean, log_variance = model.encode(points)
+        decoded = model(mean + (log_variance / 2).exp() * noise)
+    ours = elbo(decoded, points, mean, log_variance)
+    assert ours.item() == pytest.approx((likelihoods.mean() - divergences.sum() / 5).item(), 1e-5)
+
+
+def point(noise: Tensor, data: Tensor, t: Tensor) -> Tensor:
+    return noise + t[:, None] * (data - noise)
+
+
+def velocity(noise: Tensor, data: Tensor) -> Tensor:
+    return data - noise
+
+
+def flow_loss(network: Any, noise: Tensor, data: Tensor, t: Tensor) -> Tensor:
+    return F.mse_loss(network(point(noise, data, t), t), data - noise)
+
+
+def loss_by(formula: Callable[[Tensor], Any], **other: Any) -> tuple[Any, ...]:
+    def loss(network: Any, noise: Tensor, data: Tensor, t: Tensor) -> Tensor:
+        places = {"point": point(noise, data, t), "data": data, "noise": noise}
+        target = {"velocity": data - noise, "opposite": noise - data, "data": data}
+        times = 1 - t if other.get("mirrored") else t
+        found = network(places[other.get("at", "point")], times)
+        return formula(found - target[other.get("target", "velocity")])
+
+    return (point, velocity, loss)
+
+
+def mean_square(errors: Tensor) -> Tensor:
+    return (errors**2).mean()
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ((lambda n, x, t: point(x, n, t), velocity, flow_loss), "noise and data are swapped"),
+        ((lambda n, x, t: n + t[:, None] * x, velocity, flow_loss), "the factor 1 - t"),
+        ((lambda n, x, t: point(n, 0 * x, t) + x, velocity, flow_loss), "the factor t"),
+        ((lambda n, x, t: (1 - t[:, None]).sqrt() * n + t[:, None].sqrt() * x, velocity, flow_loss),
+         "no roots"),
+        ((lambda n, x, t: (1 - t) * n + t * x, velocity, flow_loss), "`t[:, None]` has shape"),
+        ((lambda n, x, t: n, velocity, flow_loss), "for the point at t = "),
+        ((point, lambda n, x: n - x, flow_loss), "from data to noise"),
+        ((point, lambda n, x: x, flow_loss), "these are the data"),
+        ((point, lambda n, x: x + n, flow_loss), "the derivative of 1 - t is -1"),
+        ((point, lambda n, x: n, flow_loss), "for the velocity of path 1, expected"),
+        (loss_by(lambda errors: (errors**2).sum()), "the sum of the squares"),
+        (loss_by(lambda errors: (errors**2).sum(1).mean()), "over both coordinates"),
+        (loss_by(lambda errors: mean_square(errors) / 2), "no 1/2"),
+        (loss_by(lambda errors: mean_square(errors).sqrt()), "no root"),
+        (loss_by(lambda errors: errors.abs().mean()), "not squared"),
+        (loss_by(lambda errors: errors.norm(dim=1).mean()), "square the lengths"),
+        (loss_by(mean_square, at="data"), "the point, not the data"),
+        (loss_by(mean_square, at="noise"), "the point, not the noise"),
+        (loss_by(mean_square, mirrored=True), "t, not 1 - t"),
+        (loss_by(mean_square, target="opposite"), "the target has the opposite sign"),
+        (loss_by(mean_square, target="data"), "the velocity, not the data"),
+        (loss_by(lambda errors: errors.mean()), "for `flow_loss`, expected"),
+    ],
+)  # fmt: skip
+def test_flow(answers, words):
+    fails(check.flow(*answers), words)
+    assert check.flow(point, velocity, flow_loss)
+
+
+def test_the_loss_of_a_flow_is_that_of_the_model():
+    model = Flow((2,), network=PlaneVelocity).eval()
+    images, noise, t = torch.rand(5, 2), torch.randn(5, 2), torch.rand(5)
+
+    def velocities(points: Tensor, times: Tensor) -> Tensor:
+        clean = model.active(points, times, points.new_zeros(5, 0))
+        return (clean - points) / (1 - times[:, None])
+
+    ours = flow_loss(velocities, noise, 2 * images - 1, t)
+    assert ours.item() == pytest.approx(model.loss(images, None, noise, t).item(), 1e-4)
+
+
+def drifting(
+    kernel: Callable[[Tensor, float], Tensor] = lambda d, t: torch.exp(-d / t),
+    pull: float = 1,
+    push: float = -1,
+    itself: bool = False,
+    dim: int | None = 1,
+    keepdim: bool = True,
+) -> Callable[..., Tensor]:
+    def drift(generated: Tensor, real: Tensor, t: float) -> Tensor:
+        moves = []
+        for others in (real, generated):
+            weights = kernel(torch.cdist(generated, others), t)
+            if others is generated and not itself:
+                weights = weights.fill_diagonal_(0)
+            if dim is not None:
+                weights = weights / weights.sum(dim=dim, keepdim=keepdim)
+            offsets = others[None] - generated[:, None]
+            moves.append((weights[:, :, None] * offsets).sum(dim=1))
+        return pull * moves[0] + push * moves[1]
+
+    return drift
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (drifting(pull=-1, push=1), "pull and push are swapped"),
+        (drifting(push=1), "the push has a minus"),
+        (drifting(push=0), "the push is missing"),
+        (drifting(pull=0), "the pull is missing"),
+        (drifting(itself=True), "does not repel itself"),
+        (drifting(dim=None), "divide the kernels by their sums"),
+        (drifting(dim=0), "not each column"),
+        (drifting(keepdim=False), "`keepdim=True` makes it (B, 1)"),
+        (drifting(lambda d, t: torch.exp(d / t)), "the exponent has a minus"),
+        (drifting(lambda d, t: torch.exp(-(d**2) / t)), "is not squared"),
+        (drifting(lambda d, t: torch.exp(-d * t)), "divide by the temperature"),
+        (drifting(lambda d, t: torch.ones_like(d)), "larger weights than far ones"),
+        (lambda g, y, t: y - g, "`real[None] - generated[:, None]`"),
+        (lambda g, y, t: g + drifting()(g, y, t), "Return the directions alone"),
+        (drifting(lambda d, t: 1 / (1 + d)), "for the direction of point 1, expected"),
+    ],
+)
+def test_drift(answer, words):
+    fails(check.drift(answer), words)
+    assert check.drift(drifting())
+
+
+def test_on_rings_the_directions_are_those_of_the_model():
+    angles = torch.arange(8) * math.pi / 4  # symmetric, so that sums of columns change nothing
+    generated = torch.stack([angles.cos(), angles.sin()], dim=1)
+    real = 2 * torch.stack([(angles + 0.3).cos(), (angles + 0.3).sin()], dim=1)
+    distances = torch.cdist(generated, torch.cat([real, generated]))
+    ours = drifting()(generated, real, 0.5)
+    shares = [0.5 * 120 / distances.sum()]  # of the mean of 120 distances
+    theirs, _ = drift_of_model(generated, real, generated, shares, itself=True)
+    assert torch.allclose(ours / ours.norm(), theirs / theirs.norm(), atol=1e-4)
+
+
+FIRST, SECOND = (
+    (torch.tensor(mean).double(), torch.tensor(covariance).double())
+    for mean, covariance in (([0, 0], [[5, 4], [4, 5]]), ([1, 2], [[10, 6], [6, 10]]))
+)
+
+
+def matrix_root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.sqrt()) @ vectors.T
+
+
+def of_both(c: Tensor, d: Tensor) -> Tensor:
+    return (torch.linalg.eigvalsh(c) * torch.linalg.eigvalsh(d)).sqrt().diag()
+
+
+def frechet_by(
+    overlap: Callable[[Tensor, Tensor], Tensor] = lambda c, d: matrix_root(
+        matrix_root(c) @ d @ matrix_root(c)
+    ),
+    factor: float = -2,
+    means: Callable[[Tensor], Tensor] = lambda difference: (difference**2).sum(),
+) -> Callable[..., Tensor]:
+    return lambda m, c, n, d: means(m - n) + torch.trace(c + d + factor * overlap(c, d))
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ((frechet_by(lambda c, d: c @ d), 7), "the matrix root of C1 C2 is missing"),
+        ((frechet_by(factor=-1), 7), "the 2 before the root is missing"),
+        ((frechet_by(factor=2), 7), "the root has a minus"),
+        ((frechet_by(factor=0), 7), "the term with the root is missing"),
+        ((frechet_by(means=lambda m: 0 * m.sum()), 7), "the distance of the means is missing"),
+        ((frechet_by(means=lambda m: m.norm()), 7), "is not squared"),
+        ((frechet_by(means=lambda m: (m**2).mean()), 7), "sum the squared differences"),
+        ((frechet_by(lambda c, d: (c @ d).sqrt()), 7), "not the root of each number"),
+        ((frechet_by(lambda c, d: (c * d).sqrt()), 7), "the variances alone"),
+        ((frechet_by(lambda c, d: matrix_root(c) @ matrix_root(d)), 7), "product of the roots"),
+        ((frechet_by(of_both), 7), "the eigenvalues of C1 C2"),
+        ((lambda *given: frechet_by()(*given).sqrt(), 7), "this is the root"),
+        ((lambda *given: 3.0, 7), "for `frechet` with the covariances (5, 4, 4, 5) and (4, -1"),
+        ((frechet_by(), 21), "the 2 before the root is missing. You computed 21 for `by_hand`"),
+        ((frechet_by(), 8), "you computed 8 for `by_hand`, expected 7"),
+        ((frechet_by(), ...), "`by_hand` has no answer yet"),
+    ],
+)
+def test_frechet(answers, words):
+    fails(check.frechet(*answers, FIRST, SECOND), words)
+    assert check.frechet(frechet_by(), 7, FIRST, SECOND)
+
+
+def test_answers_may_be_written_with_numpy_or_for_one_number():
+    assert check.sigma(lambda x: 1 / (1 + math.exp(-x)))
+    fails(check.sigma(lambda x: 1 / (1 + math.exp(x))), "falls from 1 to 0")
+    assert check.sigma(lambda x: 1 / (1 + np.exp(-x)))
+    assert check.autoencoder(
+        lambda y, x: -np.sum(x * np.log(y) + (1 - x) * np.log(1 - y), axis=1).mean(),
+        lambda m, v: 0.5 * np.mean(np.sum(m**2 + np.exp(v) - 1 - v, axis=1)),
+        elbo,
+    )
+    assert check.flow(
+        lambda n, x, t: (1 - t.reshape(-1, 1)) * n + t.reshape(-1, 1) * x,
+        lambda n, x: np.asarray(x) - np.asarray(n),
+        lambda v, n, x, t: np.mean((v(n + t[:, None] * (x - n), t) - (x - n)) ** 2, axis=None),
+    )
+
+    def drift(generated: Any, real: Any, temperature: float) -> Any:
+        def mean(others: Any, weights: Any) -> Any:
+            return weights @ others / np.sum(weights, axis=1, keepdims=True)
+
+        near, own = (
+            np.exp(-np.linalg.norm(generated[:, None] - others, axis=2) / temperature)
+            for others in (real, generated)
+        )
+        return mean(real, near) - mean(generated, own * (1 - np.eye(len(own))))
+
+    assert check.drift(drift)
+
+    def frechet(m: Any, c: Any, n: Any, d: Any) -> Any:
+        return np.sum((m - n) ** 2) + np.trace(c + d - 2 * sqrtm(c @ d))
+
+    assert check.frechet(frechet, 7.0, FIRST, SECOND)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("0.83", "`loss` should be numbers, and it is '0.83'. Leave out the quotation marks"),
+        (["0.83"], "Leave out the quotation marks"),
+        ([[0.83, ...]], "no answer yet"),
+        ((0, 83), "Write 0.5, not 0,5"),
+        (lambda: 0.83, "should be numbers, and it is <function"),
+        (float("nan"), "You computed nan for `loss`, expected 0.8256"),
+    ],
+)
+def test_an_answer_that_is_no_number_is_named(answer, words):
+    fails(check.cross_entropy(answer, PROBABILITIES, SPECIES), words)
+    fails(check.sigma("1 / (1 + e)"), "`sigma` should be a function, and it is '1 / (1 + e)'")
+    fails(check.sigma(...), "`sigma` has no answer yet")
+
+
+def test_the_line_to_hand_in_counts_the_last_check_of_each_exercise(monkeypatch):
+    monkeypatch.setattr(check, "RESULTS", dict.fromkeys(range(1, 17)))
+    assert check.hand_in() == "0 of 16 right; not checked: 1-16"
+    assert check.sigma(torch.sigmoid)
+    assert check.gates(AND, NAND)
+    assert not check.softmax(torch.exp)
+    assert check.hand_in() == "2 of 16 right: 1-2; not yet: 4; not checked: 3, 5-16"
+    assert not check.sigma(torch.exp)
+    assert check.hand_in() == "1 of 16 right: 2; not yet: 1, 4; not checked: 3, 5-16"
+    check.RESULTS.update(dict.fromkeys(range(1, 17), check.Check(True, "")))
+    assert check.hand_in() == "16 of 16 right: 1-16"
 
 
 def test_an_error_in_an_answer_becomes_one_line_and_no_check_changes_random_numbers():
