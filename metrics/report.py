@@ -12,6 +12,10 @@ Counts = dict[str, int]  # numbers of samples: generated, train, test
 NORMAL_95 = 1.959964  # deviations of a normal distribution that hold 95 % of it
 FEW = 500  # with fewer real images than this, scores are uncertain
 MARKS = {"higher": " ↑", "lower": " ↓", None: ""}
+BETTER_THAN_REAL = (
+    "better than real images. The judge may know its training images better than held-out ones,\n"
+    "or the generated images vary less than real ones."
+)
 EXPLANATION = (
     "↑ higher is better, ↓ lower is better. Real images: the score of real images in place of "
     "generated ones,\nwhich a perfect generator reaches. 95 %: confidence interval, from the "
@@ -71,7 +75,14 @@ class Report:
         lines += [f"Of {most}."] + [f"{', '.join(found)}: {text}." for text, found in others]
         if max(found["test"] for found in self.counts.values()) < FEW:
             lines.append(f"Uncertain, because fewer than {FEW} images are held out.")
+        if better := ", ".join(self.better_than_real()):
+            lines.append(f"{better}: {BETTER_THAN_REAL}")
         return "\n".join(lines)
+
+    def better_than_real(self) -> list[str]:
+        """Returns the fractions that are higher than that of real images, by their intervals."""
+        limits = {name: low for name, (low, _) in self.intervals.items() if name in self.floor}
+        return [name for name, low in limits.items() if low > self.floor[name]]
 
 
 def _cells(*values: float | None) -> str:

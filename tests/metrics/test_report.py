@@ -6,7 +6,7 @@ import math
 import pytest
 
 from metrics import Score, functions
-from metrics.report import compute_report, wilson_interval
+from metrics.report import Report, compute_report, wilson_interval
 from metrics.samples import Samples
 from runtime.files import write_json
 from tests.metrics.samples import CLASSES, LIGHT, draw, sets
@@ -114,3 +114,11 @@ def test_few_real_images_are_said_to_be_few(report):
     assert "Uncertain, because fewer than 500" in report.summary(LIGHT)
     generated, train, _ = sets()
     assert "Uncertain" not in compute_report(LIGHT, generated, train, draw(500, 2)).summary(LIGHT)
+
+
+def test_fractions_better_than_real_ones_are_explained():
+    report = Report({"recall": 0.83, "precision": 0.88}, {"recall": 0.67, "precision": 0.87})
+    report.intervals = {"recall": (0.74, 0.89), "precision": (0.87, 0.89)}
+    assert report.better_than_real() == ["recall"]
+    report.floor["recall"] = 0.74
+    assert report.better_than_real() == []
