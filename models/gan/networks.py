@@ -17,7 +17,7 @@ from models.layers import (
     UpsampleConv2d,
     use_channels_last_,
 )
-from models.networks import Residual, Shapes
+from models.networks import Shapes
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
@@ -51,7 +51,6 @@ class ModernGenerator(nn.Sequential):
         transposed: Upsample with a transposed 4 x 4 convolution, not with nearest upsampling and a
             5 x 5 convolution: a training step of `configs/cgan.yaml` takes 10 % less time. Without
             `detail`, in all but the last upsampling layer.
-        blocks: Residual 3 x 3 convolutions at each size but the last.
         detail: Channels of one more layer at full height and width; 0: none. With it, a 3 x 3
             convolution follows each upsampling, for edges and textures.
     """
@@ -64,7 +63,6 @@ class ModernGenerator(nn.Sequential):
         hidden: Sequence[Positive] = (),
         skip: bool = False,
         transposed: bool = False,
-        blocks: NonNegative = 0,
         detail: NonNegative = 0,
     ) -> None:
         MODERN_IMAGES.check(image_shape, "model.generator: ModernGenerator", RESIZE)
@@ -81,10 +79,6 @@ class ModernGenerator(nn.Sequential):
                 return nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1)
             return UpsampleConv2d(fan_in, fan_out, 5)
 
-        def residual(width: int) -> list[nn.Module]:
-            layers = (normed(nn.Conv2d(width, width, 3, padding=1), width) for _ in range(blocks))
-            return [Residual(*block) for block in layers]
-
         dense: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise([input_dim, *hidden]):
             dense += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out), nn.ReLU()]
@@ -100,10 +94,9 @@ class ModernGenerator(nn.Sequential):
             *dense,
             nn.Linear(units, widths[0] * height * rows, bias=False),
             *normed(Unflatten(1, (widths[0], height, rows)), widths[0]),
-            *residual(widths[0]),
         ]
         for fan_in, fan_out in itertools.pairwise(widths):
-            layers += [*normed(double(fan_in, fan_out), fan_out), *residual(fan_out)]
+            layers += normed(double(fan_in, fan_out), fan_out)
             if detail:
                 layers += normed(nn.Conv2d(fan_out, fan_out, 3, padding=1), fan_out)
         if detail:
@@ -136,7 +129,6 @@ class ModernTrunk(nn.Sequential):
         image_shape: (C, H, W).
         width: Channels of the first strided layer; twice as many in each further one, up to eight
             times.
-        blocks: Residual 3 x 3 convolutions at each size but the first.
         detail: Channels of a 3 x 3 convolution at full height and width, before it; 0: none.
         minibatch_std: Add a channel with the standard deviation over the batch (`MinibatchStd`).
     """
@@ -145,7 +137,6 @@ class ModernTrunk(nn.Sequential):
         self,
         image_shape: ImageShape,
         width: Positive = 64,
-        blocks: NonNegative = 0,
         detail: NonNegative = 0,
         minibatch_std: bool = False,
     ) -> None:
@@ -157,17 +148,12 @@ class ModernTrunk(nn.Sequential):
         def active(layer: nn.Module) -> list[nn.Module]:
             return [layer, nn.LeakyReLU(0.2)]
 
-        def residual(width: int) -> list[nn.Module]:
-            layers = (active(nn.Conv2d(width, width, 3, padding=1)) for _ in range(blocks))
-            return [Residual(*block) for block in layers]
-
         layers = active(nn.Conv2d(channels, detail, 3, padding=1)) if detail else []
         for fan_in, fan_out in itertools.pairwise([detail or channels, *widths[:-1]]):
             layers += active(nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1))
-            layers += residual(fan_out)
         layers += [MinibatchStd()] if minibatch_std else []
         layers += active(nn.Conv2d(widths[-2] + more, widths[-1], 3, stride=2, padding=1))
-        super().__init__(*layers, *residual(widths[-1]), Flatten())
+        super().__init__(*layers, Flatten())
         use_channels_last_(self)
 
 

@@ -18,7 +18,6 @@ from models.gan.networks import (
     count_features,
 )
 from models.layers import initialize_
-from models.networks import Residual
 from models.plane import PlaneGenerator, PlaneTrunk, PlaneVelocity
 from models.unet import time_embedding
 from runtime.errors import UserError
@@ -96,7 +95,7 @@ SHAPES = [  # with the sizes of the smallest feature maps of generator and trunk
 
 
 @pytest.mark.parametrize(("shape", "first", "last"), SHAPES)
-@pytest.mark.parametrize("options", [{}, {"detail": 3}, {"blocks": 1}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"detail": 3}], ids=str)
 def test_modern_networks_take_images_of_any_allowed_shape(shape, first, last, options):
     generator = ModernGenerator(7, shape, width=2, **options)
     images = generator(torch.randn(3, 7))
@@ -119,24 +118,6 @@ def test_every_multiple_of_four_is_reached_by_doublings():
         assert side % 2**doublings == 0
         assert side % 2 ** (doublings + 1) or side >> (doublings + 1) < 4
     assert count_doublings((64, 36)) == 2
-
-
-@pytest.mark.parametrize("network", [partial(ModernGenerator, 5), ModernTrunk])
-def test_blocks_add_to_what_passes_them(network):
-    """If they compute nothing, the network is the one without them."""
-    with_blocks, without = (network((3, 32, 32), width=2, blocks=n).eval() for n in (2, 0))
-    residual = [part for part in with_blocks if isinstance(part, Residual)]
-    assert len(residual) == 2 * 3
-    for layer in (part for block in residual for part in block if isinstance(part, nn.Conv2d)):
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    weights = [
-        w for part in with_blocks if not isinstance(part, Residual) for w in part.parameters()
-    ]
-    for mine, other in zip(without.parameters(), weights, strict=True):
-        mine.data = other.data
-    inputs = torch.rand(4, 5) if network is not ModernTrunk else torch.rand(4, 3, 32, 32)
-    assert torch.equal(with_blocks(inputs), without(inputs))
 
 
 def test_the_modern_generator_is_its_layers_written_out():
