@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 from torchvision.transforms.functional import to_pil_image
 
+import metrics
 from callbacks.function_fit import probability_surface
 from commands.fit import lightning_run
 from commands.terminal import without_irrelevant_messages
@@ -27,7 +28,7 @@ from datamodules.gates import GATES, Gates
 from datamodules.input_spec import InputSpec, class_names, match_spec
 from figures.functions import plot_surface
 from models.base import Module
-from models.classifier import is_classifier
+from models.classifier import both_logits, is_classifier
 from models.gates import GateLogistic, GateMLP
 from models.generative import is_generative, to_pixels
 from models.sampling import LatentBatches, generate
@@ -50,15 +51,19 @@ SYMBOLS = {  # of a gate's parameters, by their number
 }
 FORMULAS = {
     3: "P(1) = σ(w₁ x₁ + w₂ x₂ + b)",
-    9: "h₁ = φ(u₁₁ x₁ + u₁₂ x₂ + c₁), h₂ = φ(u₂₁ x₁ + u₂₂ x₂ + c₂), P(1) = σ(w₁ h₁ + w₂ h₂ + b)",
+    9: "h₁ = φ(u₁₁ x₁ + u₁₂ x₂ + c₁), h₂ with u₂, c₂; P(1) = σ(w₁ h₁ + w₂ h₂ + b); φ: activation",
 }
-SLIDER_LIMIT = 20.0  # of a weight's slider
+STARTS: dict[str, tuple[list[float], str]] = {  # weights that compute no gate, and a hint
+    "one unit": ([2, 0, -1], "Weights to move by hand. Can you get all rows right?"),
+    "two units": ([10, 10, -10, -10, -5, 15, 0, 2, -1], "At the start h₁ is OR, h₂ is NOT AND."),
+}
 # Config and options, to train where there is none
 SMALL_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "classifier": ("mnist_cnn.yaml", {"data.dataset": "digits", "trainer.max_epochs": 5}),
     "generator": ("cgan.yaml", {"data.dataset": "digits", "trainer.max_steps": 200}),
     "gate": ("gates.yaml", {}),
 }
+SCORES = {"frechet": 1, "accuracy": -1}  # -1: higher is better
 OFFLINE = {  # what gradio and its libraries read when they are imported
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_OFFLINE": "1",
@@ -66,16 +71,20 @@ OFFLINE = {  # what gradio and its libraries read when they are imported
 }
 # Of events that come faster than a function returns, the last one counts.
 LATEST: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
-PLAYGROUND = (  # cannot reach the page around it
-    '<iframe title="Train a network" sandbox="allow-scripts" srcdoc="{}" '
-    'style="width: 100%; height: 800px; border: 0"></iframe>'
-)
-TRY = {
-    "classifier": "Try this: draw a 7, then a line through its middle. What does the network get?",
-    "generator": "Try this: choose 3 and 8, and move the share from 0 to 1. Where does it turn?",
-    "gate": "Try this: make an AND with one unit, then an XOR. Why does one unit not suffice?",
-}
-Models = dict[str, Module]  # by their names, the newest first, of generators the best
+# The playground cannot reach the page around it.
+PLAYGROUND = '<iframe title="Train a network" sandbox="allow-scripts" srcdoc="{}"></iframe>'
+# On phones, all tabs are in one row, and the playground scrolls with the page.
+CSS = """
+.note { overflow-wrap: anywhere } .note small { color: var(--block-label-text-color) }
+.html-container { padding: 0 !important } iframe { width: 100%; height: 800px; border: 0 }
+#table th, #table td { padding: 4px 10px; white-space: nowrap } input { min-width: 0 !important }
+#canvas [title=Pan], #canvas [title^=Zoom], #canvas .zoom-number, #canvas .separator,
+#canvas .right { display: none }
+.gradio-container > .main { padding: 16px clamp(8px, 2.5vw, 32px) !important }
+@media (max-width: 600px) { .tab-container button { padding: 0 8px } iframe { height: 1440px } }
+"""
+# By their names, the best first, with the run that trained them. None: weights to move by hand.
+Models = dict[str, tuple[Any, Run | None]]
 
 
 def demo(runs: list[Path] | None = None, port: Port = 7860, trust: bool = False) -> None:
@@ -92,7 +101,7 @@ def demo(runs: list[Path] | None = None, port: Port = 7860, trust: bool = False)
     found = load_models([RUNS] if runs is None else runs, trust)
     if runs is None:
         for kind in (kind for kind in SMALL_MODELS if not found[kind]):
-            found[kind][f"small {kind}"] = train_small_model(kind)
+            found[kind] = load_models([train_small_model(kind)])[kind]
     with tempfile.TemporaryDirectory(prefix="ladder-demo-") as folder:  # pictures of the page
         os.environ.update(OFFLINE, GRADIO_TEMP_DIR=folder)
         with without_irrelevant_messages():
@@ -102,7 +111,8 @@ def demo(runs: list[Path] | None = None, port: Port = 7860, trust: bool = False)
 def load_models(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
     """Loads the newest models of each kind in and below folders; prints why a run is left out.
 
-    Generators begin with the one whose samples had the lowest Frechet distance in its training.
+    The best come first: classifiers of the highest accuracy, generators of the lowest Frechet
+    distance, on validation data. Of equal ones and of those without a score, the newest come first.
     """
     for folder in folders:
         if not folder.is_dir() and folder != RUNS:
@@ -111,16 +121,17 @@ def load_models(folders: Sequence[Path], trust: bool = False) -> dict[str, Model
     newest = sorted(filter(times.get, times), key=times.__getitem__, reverse=True)[:MAX_MODELS]
     names = names_of(newest)
     found: dict[str, Models] = {kind: {} for kind in SMALL_MODELS}
-    for run in sorted(newest, key=distance_of):
+    runs = (Run(folder, trust=trust) for folder in newest)
+    for run in sorted(runs, key=lambda run: score_of(run)[0]):
         try:
             with warnings.catch_warnings(action="ignore"):  # the reason is printed below
-                model = Run(run, trust=trust).model()
+                model = run.model()
         except Exception as error:  # files that others made can fail in any way
             reason = " ".join(str(error).split()) or type(error).__name__
-            print(printable(f"{run} is left out: {reason}"))
+            print(printable(f"{run.folder} is left out: {reason}"))
             continue
         if kind := kind_of(model):
-            found[kind][names[run]] = model
+            found[kind][names[run.folder]] = model, run
     return found
 
 
@@ -130,13 +141,17 @@ def time_of(run: Path) -> float:
     return max((path.lstat().st_mtime for path in saved), default=0.0)
 
 
-def distance_of(run: Path) -> float:
-    """Returns the lowest Frechet distance that a run has logged; infinite if it has none."""
+def score_of(run: Run) -> tuple[float, str]:
+    """Returns a run's score, of val or else of test, low if it is good, and in words."""
     try:
-        lowest = float(Run(run).curves()["val/frechet"].min())
+        scores = run.scores()
     except Exception:  # files that others made can fail in any way
-        return math.inf
-    return lowest if math.isfinite(lowest) else math.inf
+        scores = {}
+    for name, score in scores.items():
+        stage, _, quantity = name.partition("/")
+        if quantity in SCORES and score is not None and math.isfinite(score):
+            return SCORES[quantity] * score, f"{stage} {metrics.title(name)} {score:.4g}"
+    return math.inf, "without a score"
 
 
 def kind_of(model: Any) -> str:
@@ -149,15 +164,15 @@ def kind_of(model: Any) -> str:
     return "gate" if is_gate and len(weights_of(model)) in SYMBOLS else ""
 
 
-def train_small_model(kind: str) -> Module:
-    """Trains a small model of a kind, unless this was done before, and loads it."""
+def train_small_model(kind: str) -> Path:
+    """Trains a small model of a kind, unless this was done before, and returns its folder."""
     folder = RUNS / f"demo-{kind}"
     if not any(folder.glob("**/checkpoints/*.ckpt")):
-        print(f"There is no {kind} in {RUNS}: training a small one first.")
+        print(f"There is no {kind} in {RUNS}: training a small one first, in a minute.")
         config, options = SMALL_MODELS[kind]
         place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
         lightning_run.train(ROOT / "configs" / config, {**options, **place})
-    return Run.find(folder).model()
+    return folder
 
 
 def own_page_only(app: Any, port: int) -> Any:
@@ -200,7 +215,7 @@ def serve(page: Any, port: int) -> None:
         page.queue(default_concurrency_limit=1, max_size=20).launch(
             server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True,
             footer_links=[], ssr_mode=False, mcp_server=False, enable_monitoring=False,
-            app_kwargs=app, max_file_size="1mb",
+            app_kwargs=app, max_file_size="1mb", css=CSS,
             theme=gr.themes.Default(primary_hue="blue", text_size="lg", spacing_size="sm", **fonts),
         )  # fmt: skip
     except OSError as error:
@@ -215,30 +230,56 @@ def build_page(found: dict[str, Models]) -> Any:
     """Builds the page."""
     import gradio as gr
 
-    by_hand = {"two units": GateMLP.by_hand("xor", 5.0), "one unit": or_gate()}
     with gr.Blocks(title="Ladder: play with trained models", analytics_enabled=False) as page:
         gr.Markdown("## Ladder: play with trained models")
         for name, kind, add in (
-            ("Draw a digit", "classifier", add_classifiers),
-            ("Steer a generator", "generator", add_generators),
-            ("Move a gate", "gate", add_gates),
+            ("Draw", "classifier", add_classifiers),
+            ("Generate", "generator", add_generators),
+            ("Gates", "gate", add_gates),
         ):
             with gr.Tab(name):
-                if models := found[kind] | (by_hand if kind == "gate" else {}):
-                    gr.Markdown(TRY[kind])
-                    add(page, models)
-                else:
-                    gr.Markdown(f"There is no {kind} of images in these folders.")
-        with gr.Tab("Train a network"):
+                models = (gates_to_move() if kind == "gate" else {}) | found[kind]
+                note = gr.HTML(note_of(kind, models), elem_classes="note")
+                if models:
+                    chosen = add(page, models)
+                    gr.on([page.load, chosen.input], partial(note_of, kind, models), chosen, note)
+        with gr.Tab("Train"):
             gr.HTML(PLAYGROUND.format(html.escape(playground_page())))
     return page
 
 
-def add_classifiers(page: Any, models: Models) -> None:
-    """Adds a canvas, and beside it the probabilities of an image classifier."""
+def note_of(kind: str, models: Models, name: str = "") -> str:
+    """Returns, as HTML, what to try with a model and which run it is, or what to train."""
+    if not models:
+        config, options = SMALL_MODELS[kind]
+        words = [f"--config configs/{config}", *(f"--{key} {options[key]}" for key in options)]
+        return (
+            f"There is no {kind} of images in these folders. Train one in a minute, and start the "
+            f"demo again without --runs:<br><code>python cli.py fit {' '.join(words)}</code>"
+        )
+    model, run = models[name := name or next(iter(models))]
+    about = STARTS[name][1] if run is None else f"{run.describe()}, {score_of(run)[1]}"
+    hint, about = (html.escape(printable(text)) for text in (hint_of(kind, model), about))
+    return f"Try this: {hint}<br><small>{about}</small>"
+
+
+def hint_of(kind: str, model: Any) -> str:
+    """Returns what to try with a model."""
+    if kind == "gate":
+        return "move a weight. What do the line and the loss do?"
+    if kind == "generator" and model.num_classes is None:
+        return "move the seed. Each is another image."
+    if kind == "generator":
+        return "choose two classes, and move the share from 0 to 1. Where does the image turn?"
+    if (names := class_names(model.input_spec, model.num_classes)) == [*map(str, range(10))]:
+        return "draw a 7, then a line through its middle. What does the network get?"
+    return f"draw one of its classes, such as {', '.join(names[:8])}."
+
+
+def add_classifiers(page: Any, models: Models) -> Any:
+    """Adds a canvas, and beside it the probabilities of a classifier; returns their dropdown."""
     import gradio as gr
 
-    names = [*models]
     # With a background, the canvas can be drawn on at once, without a click on its brush.
     white = Image.new("RGB", (CANVAS, CANVAS), "white")
     paper: Any = {"background": white, "layers": [], "composite": None}
@@ -250,13 +291,14 @@ def add_classifiers(page: Any, models: Models) -> None:
                 image_mode="RGBA", label="Draw here", buttons=[], elem_id="canvas",
             )  # fmt: skip
         with gr.Column():
-            chosen = gr.Dropdown(names, value=names[0], label="Classifier, the newest first")
+            chosen = gr.Dropdown([*models], label="Classifier, the best first")
             with gr.Row():
                 answer = gr.Label(num_top_classes=10, label="Probability", elem_id="answer")
                 seen = gr.Image(label="The network gets", height=CANVAS, buttons=[], elem_id="seen")
     show = partial(classify_drawing, models), [chosen, canvas], [answer, seen]
     gr.on([chosen.input, canvas.input], *show, **LATEST)
     canvas.clear(lambda: paper, None, canvas).then(*show, **LATEST)
+    return chosen
 
 
 @torch.no_grad()
@@ -267,7 +309,7 @@ def classify_drawing(
 
     The drawing becomes black ink on paper, which is brought to the form of the training images.
     """
-    model: Any = models[name]
+    model = models[name][0]
     layers = drawing["layers"] if drawing else []  # RGBA (H, W, 4)
     ink = np.max([np.zeros((CANVAS, CANVAS)), *(layer[:, :, 3] / 255 for layer in layers)], axis=0)
     if not ink.any():
@@ -286,14 +328,13 @@ def enlarged(image: Tensor, side: int = CANVAS) -> Image.Image:
     return large.resize((large.width * scale, large.height * scale), Image.Resampling.NEAREST)
 
 
-def add_generators(page: Any, models: Models) -> None:
-    """Adds the inputs of a generator, and beside them its image."""
+def add_generators(page: Any, models: Models) -> Any:
+    """Adds the inputs of a generator, and beside them its image; returns their dropdown."""
     import gradio as gr
 
-    names = [*models]
     with gr.Row():
         with gr.Column(min_width=320):
-            chosen = gr.Dropdown(names, value=names[0], label="Generator, the best first")
+            chosen = gr.Dropdown([*models], label="Generator, the best first")
             first = gr.Dropdown([], type="index", label="Class", elem_id="class")
             second = gr.Dropdown([], type="index", label="Another class")
             share = gr.Slider(0, 1, 0, step=0.05, label="Share of the other", elem_id="share")
@@ -303,7 +344,7 @@ def add_generators(page: Any, models: Models) -> None:
             realness = gr.Markdown(elem_id="realness")
 
     def choose(name: str) -> list[Any]:
-        model: Any = models[name]
+        model = models[name][0]
         if model.num_classes is None:
             return [gr.update(visible=False)] * 3
         names = class_names(model.input_spec, model.num_classes)
@@ -315,6 +356,7 @@ def add_generators(page: Any, models: Models) -> None:
     start = gr.on([page.load, chosen.input], choose, chosen, [first, second, share], **LATEST)
     start.then(*show, **LATEST)
     gr.on([part.input for part in inputs[1:]], *show, **LATEST)
+    return chosen
 
 
 @torch.no_grad()
@@ -325,7 +367,7 @@ def steer(
 
     At 0 it is the first image that `sample` draws of this class and seed.
     """
-    model: Any = models[name]
+    model = models[name][0]
     latents = next(iter(LatentBatches(model, 1, int(seed)))).latents
     mixture = labels = None
     if model.num_classes is not None:
@@ -338,45 +380,47 @@ def steer(
     return enlarged(to_pixels(images[0]), 336), text
 
 
-def add_gates(page: Any, models: Models) -> None:
-    """Adds sliders for the weights of a gate's network, and beside them its decision surface."""
+def add_gates(page: Any, models: Models) -> Any:
+    """Adds sliders for the weights of a gate's network, and its decision surface."""
     import gradio as gr
 
-    names, sliders = [*models], []
+    sliders: list[Any] = []
+    end = max(20, *(math.ceil(abs(w)) for m, _ in models.values() for w in weights_of(m)))
+    look: dict[str, Any] = {"step": 0.1, "precision": 2, "min_width": 90, "buttons": []}
     with gr.Row():
-        with gr.Column(min_width=420):
+        with gr.Column(min_width=320):
             with gr.Row():
-                chosen = gr.Dropdown(names, value=names[0], label="Network", scale=3)
-                gate = gr.Radio([*GATES], label="Gate", scale=4, elem_id="gate")
+                chosen = gr.Dropdown([*models], label="Network", scale=2, min_width=200)
+                gates = [(gate.upper(), gate) for gate in GATES]
+                gate = gr.Radio(gates, label="Gate", scale=3, min_width=350)
             formula = gr.Markdown()
             for row in range(max(SYMBOLS) // 3):
                 with gr.Row():
                     for place in range(3 * row, 3 * row + 3):
-                        look: dict[str, Any] = {"buttons": [], "elem_id": f"weight-{place}"}
-                        sliders.append(gr.Slider(-SLIDER_LIMIT, SLIDER_LIMIT, 0, step=0.1, **look))
-        with gr.Column(min_width=380):
-            surface = gr.Image(show_label=False, height=400, buttons=[], elem_id="surface")
+                        sliders.append(gr.Slider(-end, end, 0, elem_id=f"weight-{place}", **look))
             table = gr.Markdown(elem_id="table")
+        with gr.Column(min_width=320):
+            surface = gr.Image(show_label=False, buttons=[], elem_id="surface")
 
     def choose(name: str) -> list[Any]:
-        weights = weights_of(models[name])
+        weights = weights_of(models[name][0])
         pairs = zip(SYMBOLS[len(weights)], weights, strict=True)
         shown = [gr.update(label=label, value=value, visible=True) for label, value in pairs]
         hidden = [gr.update(visible=False)] * (len(sliders) - len(shown))
-        return [FORMULAS[len(weights)], gate_of(models[name]), *shown, *hidden]
+        return [FORMULAS[len(weights)], gate_of(models[name][0]), *shown, *hidden]
 
     inputs: list[Any] = [chosen, gate, *sliders]
     show = partial(plot_gate, models), inputs, [surface, table]
     start = gr.on([page.load, chosen.input], choose, chosen, [formula, gate, *sliders], **LATEST)
     start.then(*show, **LATEST)
     gr.on([part.input for part in inputs[1:]], *show, **LATEST)
+    return chosen
 
 
-def or_gate() -> Module:
-    """Returns one unit whose weights compute OR."""
-    model = GateLogistic()
-    nn.utils.vector_to_parameters(torch.tensor([10.0, 10.0, -5.0]), model.parameters())
-    return model
+def gates_to_move() -> Models:
+    """Returns a network of one unit and one of two hidden units, whose weights compute no gate."""
+    models = {"one unit": GateLogistic(), "two units": GateMLP.by_hand("xor")}
+    return {name: (with_weights(model, STARTS[name][0]), None) for name, model in models.items()}
 
 
 def weights_of(model: Module) -> list[float]:
@@ -384,32 +428,48 @@ def weights_of(model: Module) -> list[float]:
     return nn.utils.parameters_to_vector(model.parameters()).tolist()
 
 
-@torch.no_grad()
-def truth_table(model: Any, gate: Any) -> list[tuple[int, ...]]:
-    """Returns x1, x2, the gate's value, the network's, and its probability of 1 in percent."""
-    points, targets = Gates(gate).load_splits().test
-    outputs = model.probabilities(points)[:, 1].tolist()
-    rows = zip(points.int().tolist(), targets.tolist(), outputs, strict=True)
-    return [(*place, wanted, int(p > 0.5), round(100 * p)) for place, wanted, p in rows]
+def with_weights(model: Module, weights: Sequence[float]) -> Any:
+    """Returns a copy of a model with the first of these weights, in the order of `SYMBOLS`."""
+    copy = deepcopy(model)
+    nn.utils.vector_to_parameters(torch.tensor(weights, dtype=torch.float32), copy.parameters())
+    return copy
 
 
-def gate_of(model: Module) -> str:
+def gate_of(model: Any) -> str:
     """Returns the gate whose truth table the network matches best."""
-    return max(GATES, key=lambda gate: sum(row[2] == row[3] for row in truth_table(model, gate)))
+    return max(GATES, key=lambda gate: truth_table(model, gate)[0])
 
 
 def plot_gate(models: Models, name: str, gate: Any, *weights: float) -> tuple[Any, str]:
     """Plots the decision surface of a network with other weights, and writes the truth table."""
-    moved: Any = deepcopy(models[name])
-    values = torch.tensor(weights[: len(weights_of(moved))], dtype=torch.float32)
-    nn.utils.vector_to_parameters(values, moved.parameters())
+    moved = with_weights(models[name][0], weights)
     points, targets = Gates(gate).load_splits().test
     axis = torch.linspace(-0.5, 1.5, 101)
     figure = plot_surface(axis, probability_surface(moved, axis), points, targets, gate.upper())
     file = BytesIO()
     figure.savefig(file, format="png")
-    rows = truth_table(moved, gate)
-    right = sum(row[2] == row[3] for row in rows)
-    lines = [f"### {right} of 4 right", "", f"| x₁ | x₂ | {gate} | network | P(1) |", "|-|-|-|-|-|"]
-    lines += [f"| {' | '.join(map(str, row))} % |" for row in rows]
-    return Image.open(file), "\n".join(lines)
+    return Image.open(file), truth_table(moved, gate)[1]
+
+
+@torch.no_grad()
+def truth_table(model: Any, gate: Any) -> tuple[int, str]:
+    """Returns how many rows are right, and the table as Markdown with losses and what to do."""
+    points, targets = Gates(gate).load_splits().test
+    ones = model.probabilities(points)[:, 1]
+    losses = cross_entropy(both_logits(model(points)), targets, reduction="none")
+    right = (ones > 0.5) == targets.bool()
+    one_unit = len(weights_of(model)) == min(SYMBOLS)
+    hint = "Solved. Now double w₁, w₂ and b: what does the loss do?"
+    if one_unit and gate in ("xor", "xnor"):
+        hint = "One unit cannot: no straight line divides the 1s from the 0s. Choose two units."
+    elif not right.all():
+        x1, x2 = points[k := int(right.int().argmin())].int().tolist()
+        terms = ["w₁"] * x1 + ["w₂"] * x2 if one_unit else ["w₁ h₁", "w₂ h₂"]
+        wanted = "above" if targets[k] else "below"
+        hint = f"Wrong at x₁ = {x1}, x₂ = {x2}: {' + '.join([*terms, 'b'])} has to be {wanted} 0."
+    heading = f"### {(count := int(right.sum()))} of 4 right, mean loss {losses.mean():.2f}"
+    lines = [heading, hint, "", f"x₁|x₂|{gate.upper()}|P(1)|loss", "-|-|-|-|-"]
+    for (x1, x2), target, one, loss, done in zip(points, targets, ones, losses, right, strict=True):
+        one = f"{100 * one:.0f} %{'' if done else ' ✗'}"
+        lines += [f"{x1:.0f}|{x2:.0f}|{target}|{one}|{loss:.2f}"]
+    return count, "\n".join(lines)

@@ -20,6 +20,7 @@ from models import (
     GAN,
     ConditionalGAN,
     Flow,
+    GateLogistic,
     GateMLP,
     ImageClassifier,
     PlaneVelocity,
@@ -63,18 +64,55 @@ def test_runs_are_found_by_kind_and_others_left_out_with_a_reason(runs, capsys):
     assert "evil.Model" in lines[1]
 
 
-def test_generators_begin_with_the_best(tmp_path, monkeypatch):
-    scores = {"unscored": [], "good": [0.5, 0.1], "nan": ["nan"], "fair": [0.2], "damaged": ["x"]}
+@pytest.mark.parametrize(
+    ("kind", "model", "quantity", "good", "fair"),
+    [("generator", small(GAN), "val/frechet", [0.5, 0.1], [0.0, 0.2]),
+     ("classifier", ImageClassifier((1, 28, 28), 10), "val/accuracy", [0.5, 0.9], [1.0, 0.8])],
+)  # fmt: skip
+def test_the_model_of_the_best_last_score_comes_first(
+    kind, model, quantity, good, fair, tmp_path, monkeypatch
+):
+    scores = {"unscored": [], "good": good, "nan": ["nan"], "fair": fair, "damaged": ["x"]}
     for age, (name, values) in enumerate(scores.items()):
         run = tmp_path / name / "version_0"
         (run / "checkpoints").mkdir(parents=True)
         (run / "checkpoints/last.ckpt").touch()
         os.utime(run / "checkpoints/last.ckpt", (1000 - age, 1000 - age))
         rows = "".join(f"{step},{value}\n" for step, value in enumerate(values))
-        (run / "metrics.csv").write_text("step,val/frechet\n" + rows)
-    monkeypatch.setattr(Run, "model", lambda run: small(GAN))
-    found = demo.load_models([tmp_path])["generator"]
+        (run / "metrics.csv").write_text(f"step,{quantity}\n" + rows)
+    monkeypatch.setattr(Run, "model", lambda run: model)
+    found = demo.load_models([tmp_path])[kind]
     assert [name.split("/")[0] for name in found] == ["good", "fair", "unscored", "nan", "damaged"]
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_the_page_says_which_run_it_is(stage, runs):
+    scores = {stage: {"scores": {"loss": 0.1, "accuracy": 0.75}}}
+    (runs / "gates/version_0/metrics.json").write_text(json.dumps(scores))
+    (runs / "gates/version_0/metrics.csv").unlink()
+    (runs / "gates").rename(runs / "<b>")
+    note = demo.note_of("gate", demo.load_models([runs / "<b>"])["gate"])
+    assert f"{runs}/&lt;b&gt;/version_0, step 2, 0 minutes old, {stage} accuracy 0.75" in note
+
+
+@pytest.mark.parametrize("kind", ["classifier", "generator"])
+def test_the_page_says_what_to_train(kind, capsys):
+    command = demo.note_of(kind, {}).split("python cli.py ")[1].removesuffix("</code>")
+    with pytest.raises(SystemExit, match="0"):
+        run(*command.split(), "--print_config")
+    assert "dataset: digits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "names", "hint"),
+    [("classifier", ImageClassifier((1, 28, 28), 10), None, "draw a 7"),
+     ("classifier", ImageClassifier((1, 28, 28), 2), ("cat", "dog"), "such as cat, dog."),
+     ("generator", small(ConditionalGAN), None, "two classes"),
+     ("generator", small(GAN), None, "move the seed")],
+)  # fmt: skip
+def test_a_hint_fits_its_model(kind, model, names, hint):
+    model.input_spec = InputSpec((1, 28, 28), 255.0, class_names=names)
+    assert hint in demo.hint_of(kind, model)
 
 
 def test_runs_of_the_same_name_are_all_found(tmp_path, monkeypatch):
@@ -91,7 +129,7 @@ def test_runs_of_the_same_name_are_all_found(tmp_path, monkeypatch):
 def test_each_kind_of_model_has_its_tab():
     assert demo.kind_of(small(GAN)) == "generator"
     assert demo.kind_of(ImageClassifier((1, 28, 28), 10)) == "classifier"
-    assert demo.kind_of(GateMLP()) == demo.kind_of(demo.or_gate()) == "gate"
+    assert demo.kind_of(GateMLP()) == demo.kind_of(GateLogistic()) == "gate"
     assert demo.kind_of(torch.nn.Linear(2, 2)) == ""
     assert demo.kind_of(Flow((2,), network=PlaneVelocity)) == ""  # of points
 
@@ -108,10 +146,11 @@ def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys):
 
 def test_a_small_model_is_trained_once(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "RUNS", tmp_path)
-    model: Any = demo.train_small_model("gate")
-    assert demo.gate_of(model) == "xor"
+    folder = demo.train_small_model("gate")
+    ((name, (model, _)),) = demo.load_models([folder])["gate"].items()
+    assert (name, demo.gate_of(model)) == ("demo-gate", "xor")
     monkeypatch.setattr(lightning_run, "train", None)
-    assert demo.weights_of(demo.train_small_model("gate")) == demo.weights_of(model)
+    assert demo.train_small_model("gate") == folder
 
 
 def drawing(*points: tuple[int, int]) -> dict[str, Any]:
@@ -133,7 +172,7 @@ def classifier():
 @pytest.mark.parametrize("points", [[(20, 20), (60, 100)], [(5, 140), (275, 140)]])
 def test_a_drawing_is_framed_as_mnist(points, classifier):
     """MNIST: scaled to a 20 x 20 box, and placed in 28 x 28 by its centre of mass."""
-    answer, seen = demo.classify_drawing({"a": classifier}, "a", drawing(*points))
+    answer, seen = demo.classify_drawing({"a": (classifier, None)}, "a", drawing(*points))
     pixels = np.asarray(seen)[::10, ::10]
     assert pixels.shape == (28, 28)
     rows, columns = (np.flatnonzero(pixels.max(axis) > 0) for axis in (1, 0))
@@ -147,42 +186,63 @@ def test_a_drawing_is_framed_as_mnist(points, classifier):
 
 @pytest.mark.parametrize("value", [None, {"layers": []}, drawing()])
 def test_no_ink_has_no_answer(value, classifier):
-    assert demo.classify_drawing({"a": classifier}, "a", value) == (None, None)
+    assert demo.classify_drawing({"a": (classifier, None)}, "a", value) == (None, None)
 
 
 def test_an_image_is_the_one_that_sample_draws(monkeypatch):
     gan = small(ConditionalGAN).eval()
     monkeypatch.setattr(building, "choose_precision", lambda device: ("32-true", ""))
-    image, text = demo.steer({"a": gan}, "a", 7, 3, 0.0, 5)
+    image, text = demo.steer({"a": (gan, None)}, "a", 7, 3, 0.0, 5)
     scale = image.width // SHAPE[2]
     expected = ladder.sample_images(gan, 1, [7], seed=5).images[0]
     assert np.array_equal(np.asarray(image)[::scale, ::scale], expected)
-    other, _ = demo.steer({"a": gan}, "a", 7, 3, 1.0, 5)
+    other, _ = demo.steer({"a": (gan, None)}, "a", 7, 3, 1.0, 5)
     expected = ladder.sample_images(gan, 1, [3], seed=5).images[0]
     assert np.array_equal(np.asarray(other)[::scale, ::scale], expected)
     assert 0 < float(text.removeprefix("### P(real) = ")) < 1
 
 
 def test_a_generator_without_classes_needs_none():
-    image, _ = demo.steer({"a": small(GAN).eval()}, "a", None, None, 0.0, 0)
+    image, _ = demo.steer({"a": (small(GAN).eval(), None)}, "a", None, None, 0.0, 0)
     assert isinstance(image, Image.Image)
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_weights_by_hand_compute_the_gate(gate):
-    k = {"or": -5.0, "and": -15.0}
-    weights = [10.0, 10.0, k[gate]] if gate in k else None
-    model = demo.or_gate() if weights else GateMLP.by_hand(gate, 5.0)
-    _, text = demo.plot_gate({"a": model}, "a", gate, *(weights or demo.weights_of(model)), 0.0)
-    assert text.startswith("### 4 of 4 right")
-    assert demo.weights_of(demo.or_gate()) == [10.0, 10.0, -5.0]
+def test_gates_start_unsolved(gate):
+    models = demo.gates_to_move()
+    assert [demo.gate_of(model) for model, _ in models.values()] == ["or", "xor"]
+    assert all(demo.truth_table(model, gate)[0] < 4 for model, _ in models.values())
 
 
-def test_one_unit_computes_no_xor():
-    _, text = demo.plot_gate({"a": demo.or_gate()}, "a", "xor", 10.0, 10.0, -5.0)
-    assert text.startswith("### 3 of 4 right")
-    rows = demo.truth_table(demo.or_gate(), "xor")
-    assert [row[:4] for row in rows] == [(0, 0, 0, 0), (0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1)]
+@pytest.mark.parametrize(
+    ("name", "gate", "weights"),
+    [("one unit", "or", (10, 10, -5)), ("one unit", "and", (10, 10, -15)),
+     ("two units", "xor", (10, 10, -15)), ("two units", "xnor", (-10, -10, 15))],
+)  # fmt: skip
+def test_the_last_weights_solve_a_gate(name, gate, weights):
+    models, hidden = demo.gates_to_move(), demo.STARTS[name][0][:-3]
+    _, text = demo.plot_gate(models, name, gate, *hidden, *weights, *([0] * 6))
+    assert text.startswith("### 4 of 4 right, mean loss 0.0")
+    assert "Solved" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "gate", "hint"),
+    [("one unit", "or", "Wrong at x₁ = 0, x₂ = 1: w₂ + b has to be above 0."),
+     ("one unit", "and", "Wrong at x₁ = 1, x₂ = 0: w₁ + b has to be below 0."),
+     ("one unit", "xnor", "One unit cannot"),
+     ("two units", "xor", "Wrong at x₁ = 0, x₂ = 0: w₁ h₁ + w₂ h₂ + b has to be below 0.")],
+)  # fmt: skip
+def test_a_hint_of_a_gate_fits_its_weights(name, gate, hint):
+    assert hint in demo.truth_table(demo.gates_to_move()[name][0], gate)[1]
+
+
+def test_rows_of_a_gate_show_their_losses():
+    """With w = (2, 0) and b = -1, the logit is -1 or 1: losses log(1 + e) = 1.31 and 0.31."""
+    count, text = demo.truth_table(demo.gates_to_move()["one unit"][0], "or")
+    assert (count, text.splitlines()[0]) == (3, "### 3 of 4 right, mean loss 0.56")
+    rows = ["0|0|0|27 %|0.31", "0|1|1|27 % ✗|1.31", "1|0|1|73 %|0.31", "1|1|1|73 %|0.31"]
+    assert text.splitlines()[-4:] == rows
 
 
 # -- the server -----------------------------------------------------------------------------------
@@ -203,7 +263,9 @@ def port(tmp_path_factory):
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
         patch.setattr(gradio.Blocks, "block_thread", lambda page: None)
         patch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-        page = demo.build_page({"classifier": {"a": network.eval()}, "generator": {}, "gate": {}})
+        patch.setattr(Run, "describe", lambda run: "a run")
+        models = {"a": (network.eval(), Run(Path("a")))}
+        page = demo.build_page({"classifier": models, "generator": {}, "gate": {}})
         demo.serve(page, port)
         yield port
         page.close()
@@ -224,6 +286,16 @@ def upload(port: int, content: bytes, **headers: Any) -> tuple[int, bytes]:
     body += content + b"\r\n--x--\r\n"
     form = {"Content_Type": "multipart/form-data; boundary=x", "Content_Length": len(body)}
     return ask(port, UPLOAD, body, **form, **headers)
+
+
+@extras
+def test_sliders_take_large_weights_and_show_two_digits():
+    gradio = pytest.importorskip("gradio", reason="needs Gradio: make test-extras")
+    trained = demo.with_weights(GateLogistic(), [30.1234, 0, 0])
+    with gradio.Blocks() as page:
+        demo.add_gates(page, {"a": (trained, None)})
+    sliders = [part for part in page.blocks.values() if isinstance(part, gradio.Slider)]
+    assert [slider.preprocess(30.1234) for slider in sliders] == [30.12] * 9
 
 
 @extras

@@ -30,6 +30,7 @@ THREE = [
 ]  # fmt: skip
 ONE = [(0.42, 0.30), (0.52, 0.15), (0.52, 0.82)]
 WAIT = 60_000  # milliseconds
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,7 @@ def address(tmp_path_factory):
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.max_epochs=10"]
     place = f"--trainer.default_root_dir={root}"
     run("fit", f"--config={ROOT}/configs/lecture/mnist_dense.yaml", *options, *quiet, place)
+    run("test", f"--ckpt_path={root}/lecture-mnist_dense")
     train(root, "ConditionalGAN", *WIDTH_2)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -63,14 +65,14 @@ def address(tmp_path_factory):
     assert "Traceback" not in log.read_text()
 
 
-@pytest.fixture
-def page(chromium, address):
+@pytest.fixture(params=[{"viewport": {"width": 1280, "height": 800}}], ids=["mouse"])
+def page(request, chromium, address):
     """The page, opened. Afterwards, it asked nobody else and reported no error."""
-    page = chromium.new_page(viewport={"width": 1280, "height": 800})
+    page = chromium.new_page(**request.param)
     requests, errors = watched(page)
     page.set_default_timeout(WAIT)
     page.goto(address)
-    page.get_by_role("tab", name="Draw a digit").wait_for()
+    page.get_by_role("tab", name="Draw").wait_for()
     yield page
     page.close()
     remote = [url for url in requests if urlsplit(url).scheme not in ("data", "blob")]
@@ -79,10 +81,15 @@ def page(chromium, address):
     assert errors == []
 
 
+def places_on(page: Any, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns where points of the canvas are on the page."""
+    box = page.locator("#canvas canvas").first.bounding_box()
+    return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+
+
 def draw(page: Any, points: list[tuple[float, float]]) -> None:
     """Draws a line on the canvas with the mouse."""
-    box = page.locator("#canvas canvas").first.bounding_box()
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    places = places_on(page, points)
     page.mouse.move(*places[0])
     page.mouse.down()
     for place in places[1:]:
@@ -116,7 +123,7 @@ def test_a_drawn_digit_is_recognized(page):
 
 
 def test_a_class_changes_the_image(page):
-    page.get_by_role("tab", name="Steer a generator").click()
+    page.get_by_role("tab", name="Generate").click()
     page.get_by_text("P(real) = ").wait_for()
     before = source_of(page, "#sample")
     page.locator("#seed input[type=range]").focus()
@@ -129,17 +136,46 @@ def test_a_class_changes_the_image(page):
 
 
 def test_a_slider_of_a_gate_moves_its_surface(page):
-    page.get_by_role("tab", name="Move a gate").click()
-    page.get_by_text("4 of 4 right").wait_for()
+    page.get_by_role("tab", name="Gates").click()
+    page.get_by_text("3 of 4 right, mean loss 0.56").wait_for()
     before = source_of(page, "#surface")
-    page.locator("#weight-8 input[type=range]").focus()
-    page.keyboard.press("End")  # the bias: 1 everywhere
-    page.get_by_text("2 of 4 right").wait_for()
+    page.locator("#weight-1 input[type=range]").focus()
+    page.keyboard.press("End")
+    page.get_by_text("4 of 4 right").wait_for()
     wait_for_another(page, "#surface", before)
+    page.get_by_label("XOR", exact=True).click()
+    page.get_by_text("One unit cannot").wait_for()
+
+
+def touch(page: Any, points: list[tuple[float, float]]) -> None:
+    """Draws a line with a finger."""
+    session = page.context.new_cdp_session(page)
+    kinds = ["touchStart", *["touchMove"] * (len(points) - 1)]
+    for kind, (x, y) in zip(kinds, points, strict=True):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["touch"])
+def test_a_phone_shows_all_tabs_and_a_finger_draws_and_moves_weights(page):
+    page.get_by_text("minutes old, test accuracy 0.").wait_for()
+    page.locator("#canvas button[title=Brush]").wait_for()
+    page.wait_for_timeout(1000)
+    touch(page, places_on(page, THREE))
+    page.locator("#answer h2").get_by_text("3", exact=True).wait_for()
+    for name in ("Generate", "Train", "Gates"):  # none is behind a menu
+        page.get_by_role("tab", name=name).tap()
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["viewport"]["width"]
+    page.get_by_text("3 of 4 right").wait_for()
+    box = page.locator("#weight-1 input[type=range]").bounding_box()
+    assert box["x"] + box["width"] < page.locator("#weight-2").bounding_box()["x"]
+    along = (box["x"] + share * box["width"] for share in (0.5, 0.6, 0.7, 0.9))
+    touch(page, [(x, box["y"] + box["height"] / 2) for x in along])
+    page.get_by_text("4 of 4 right").wait_for()
 
 
 def test_a_network_trains_in_the_page(page):
-    page.get_by_role("tab", name="Train a network").click()
+    page.get_by_role("tab", name="Train").click()
     frame = page.frame_locator("iframe[title='Train a network']")
     frame.get_by_role("button", name="Step").click()
     frame.get_by_text("step 1 ").wait_for()
