@@ -40,26 +40,27 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
 
     Empty for a model that is not generative and has no tensor as `example_input_array`.
     """
-    example: Any = model.example_input_array
     if not is_generative(model):
-        if not isinstance(example, Tensor):
+        inputs: Any = model.example_input_array
+        if not isinstance(inputs, Tensor):
             return {}
-        example = example.to(model.device)
-        return {"network": _layers(model, lambda: model(example), {"input": example})}
+        inputs = inputs.to(model.device)
+        return {"network": _layers(model, lambda: model(inputs), {"input": inputs})}
     drawn = model.draw_latents(2, torch.Generator().manual_seed(0))
     latents, labels = (x if x is None else x.to(model.device) for x in drawn)
     assert latents is not None
     classes = {} if labels is None else {"class": latents.new_zeros(2, model.num_classes or 1)}
     images = latents.new_zeros(2, *model.image_shape)
-    inputs = {
+    example = {"image" if images.dim() == 4 else "point": images}
+    inputs_of = {
         "generator": {"noise": latents} | classes,
-        "discriminator": {"image": images},
-        "network": {"image": images, "time": images.new_zeros(2, 1)} | classes,  # a flow's
-        "encoder": {"image": images} | classes,
+        "discriminator": example,
+        "network": example | {"time": images.new_zeros(2, 1)} | classes,  # a flow's
+        "encoder": example | classes,
         "decoder": {"latent": latents} | classes,
     }
     networks = {
-        name: _layers(network, compute, inputs[name])
+        name: _layers(network, compute, inputs_of[name])
         for name, (network, compute) in model.networks(latents, labels, images).items()
     }
     return {name: layers for name, layers in networks.items() if not layers[-1].is_input}

@@ -14,6 +14,7 @@ from callbacks.network import layers_of, summary_table
 from models import GAN, ConditionalGAN, Flow, IrisMLP, VariationalAutoencoder
 from models.gan.lecture import LectureGenerator, LectureTrunk
 from models.gan.networks import ModernGenerator, ModernTrunk
+from models.plane import PlaneVelocity
 from models.training import Averaging
 from models.unet import UNet
 from tests.callbacks.runs import pictures, trainer
@@ -106,6 +107,11 @@ def test_a_flow_is_listed_once_and_an_autoencoder_as_both_of_its_networks():
         model.network
     )
     assert "EncoderDecoder" in summary_table(summarize(model))
+
+
+def test_points_are_not_called_images():
+    (layers,) = layers_of(Flow((2,), None, PlaneVelocity)).values()
+    assert [layer.kind for layer in layers[:2]] == ["point", "time"]
 
 
 def count(network: nn.Module) -> int:
