@@ -5,7 +5,7 @@ from typing import Any
 
 import commands
 from commands.errors import explain_error
-from runtime.errors import exit_without_cleanup, print_error
+from runtime.errors import end_torchrun, exit_without_cleanup, print_error
 
 
 def main(args: list[str] | None = None) -> Any:
@@ -37,6 +37,8 @@ def main(args: list[str] | None = None) -> Any:
         if not text:
             raise
         print_error(text)
+        if own_process and code == 2 and given[:1] == ["fit"]:
+            end_torchrun()
         raise SystemExit(code) from None
 
 

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -159,6 +160,12 @@ def exit_without_cleanup(code: int) -> None:
     dist: Any = sys.modules.get("torch.distributed")
     if dist and dist.is_available() and dist.is_initialized():
         atexit.register(_exit_without_cleanup, code)
+
+
+def end_torchrun() -> None:
+    """Ends torchrun if this is its first start: a mistake would fail in every restart again."""
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+        os.kill(os.getppid(), signal.SIGTERM)
 
 
 def _exit_without_cleanup(code: int) -> None:

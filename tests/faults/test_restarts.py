@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -90,6 +91,13 @@ def test_a_run_heals_itself(signum, uninterrupted, tmp_path):
         runs.check_equal(run.root, whole, spare=1)
 
 
+def test_a_mistake_at_the_first_start_is_not_repeated(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.faults.test_restarts.TORCHRUN", [*TORCHRUN, "--max-restarts=2"])
+    run = Run(tmp_path / "run", 1, EPOCHS, "--model.widht=2")
+    assert run.process.wait(runs.PATIENCE)
+    assert (tmp_path / "run/log").read_text().count("error: ") == 1
+
+
 def measure(root: Path, ranks: int, epochs: int, seconds: float) -> None:
     """Prints how long restarts take, and the share of the time that is left for training.
 
@@ -121,4 +129,5 @@ def measure(root: Path, ranks: int, epochs: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    measure(Path(os.environ["TMPDIR"]), int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder), int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
