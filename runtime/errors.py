@@ -164,7 +164,7 @@ def exit_without_cleanup(code: int) -> None:
 
 def end_torchrun() -> None:
     """Ends torchrun if this is its first start: a mistake would fail in every restart again."""
-    if os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT") == os.environ.get("LOCAL_RANK") == "0":
         os.kill(os.getppid(), signal.SIGTERM)
 
 

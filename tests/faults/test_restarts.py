@@ -93,7 +93,7 @@ def test_a_run_heals_itself(signum, uninterrupted, tmp_path):
 
 def test_a_mistake_at_the_first_start_is_not_repeated(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.faults.test_restarts.TORCHRUN", [*TORCHRUN, "--max-restarts=2"])
-    run = Run(tmp_path / "run", 1, EPOCHS, "--model.widht=2")
+    run = Run(tmp_path / "run", 2, EPOCHS, "--model.widht=2")
     assert run.process.wait(runs.PATIENCE)
     assert (tmp_path / "run/log").read_text().count("error: ") == 1
 
