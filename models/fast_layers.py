@@ -67,12 +67,10 @@ class Dropout(nn.Dropout):
         if not self.training or self.p == 1 or alone_on_gpu:
             return super().forward(inputs)
         in_channels_last = inputs.dim() == 4 and inputs.stride(1) == 1
-        order = torch.channels_last if in_channels_last else torch.contiguous_format
-
-        def draw(shape: tuple[int, ...]) -> Tensor:
-            return torch.empty(shape, device=inputs.device, memory_format=order).uniform_()
-
-        keep = draw_local(draw, *inputs.shape, joined=self.joined) >= self.p
+        # As `inputs` are stored: a compiled `uniform_` would ignore a memory format.
+        shape = inputs.movedim(1, -1).shape if in_channels_last else inputs.shape
+        drawn = draw_local(torch.rand, *shape, joined=self.joined, device=inputs.device)
+        keep = (drawn.movedim(-1, 1) if in_channels_last else drawn) >= self.p
         return inputs * (keep.to(inputs.dtype) / (1 - self.p))
 
 

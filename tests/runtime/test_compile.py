@@ -5,6 +5,7 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 import cli
+from models.fast_layers import Dropout
 from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
 from tests.commands.runs import DIGITS
@@ -23,7 +24,16 @@ RUNS = {
         "--model.penalties.r1=1",
         "--model.penalties.every=2",
     ],
+    **{
+        name: [f"--config=configs/{name}.yaml", "--model.schedule.shape=constant"]
+        for name in (
+            "gates",
+            "functions",
+            *(f"points/{k}" for k in ("gan", "vae", "flow", "drift")),
+        )
+    },
 }
+QUICK = "iris", "gates", "points/vae"
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +57,9 @@ def fit(folder, name, *options):
     return torch.load(newest / "checkpoints/last.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize("name", ["iris", pytest.param("gan", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RUNS]
+)
 def test_a_compiled_run_trains_the_same_and_any_run_goes_on_from_it(name, tmp_path):
     plain = fit(tmp_path, name, "--trainer.max_steps=5")
     torch._dynamo.utils.counters.clear()
@@ -58,6 +70,18 @@ def test_a_compiled_run_trains_the_same_and_any_run_goes_on_from_it(name, tmp_pa
     resumed = fit(tmp_path, name, "--trainer.max_steps=5", *again)
     assert resumed["global_step"] == plain["global_step"] == 5
     torch.testing.assert_close(resumed["state_dict"], plain["state_dict"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_generated_code_draws_the_dropout_of_an_uncompiled_run(order, monkeypatch):
+    monkeypatch.undo()  # the fixture
+    images, layer = torch.ones(4, 3, 5, 5).to(memory_format=order), Dropout(0.5)
+    generated = torch.compile(layer.forward, options={"fallback_random": True})
+    torch.manual_seed(0)
+    expected = layer(images)
+    torch.manual_seed(0)
+    assert torch.equal(generated(images), expected)
 
 
 def test_without_a_compiler_a_run_ends_with_a_line(tmp_path, monkeypatch, capsys):
