@@ -6,12 +6,16 @@ from benchmarks.gpu import Bench, main
 
 
 def test_a_cell_says_what_went_wrong(tmp_path):
-    bench = Bench(cpu=True, folder=tmp_path)
+    bench = Bench(cpu=False, folder=tmp_path)
     assert bench.run("-c", "print('x')", seconds=60) == ("x\n", "")
     assert bench.run("-c", "print('error: bad'); exit(2)", seconds=60)[1] == "error: bad"
     assert bench.run("-c", "import time; time.sleep(60)", seconds=5)[1] == "cut after 5 s"
     bench.end = 0.0
     assert bench.run("-c", "", seconds=60) == ("", "not run: time is up")
+
+
+def test_a_try_on_a_busy_cpu_is_not_cut_like_a_measurement(tmp_path):
+    assert Bench(cpu=True, folder=tmp_path).run("-c", "print('x')", seconds=1) == ("x\n", "")
 
 
 @pytest.mark.slow
