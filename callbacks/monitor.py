@@ -25,17 +25,18 @@ LOGGED = ("train/examples_per_s", "train/data_wait", "train/exchange_wait")
 class LoaderClock(PassThroughProfiler):
     """Adds up the time in the training loader's `next`. Other hooks enter no new context."""
 
-    seconds, context = 0.0, nullcontext()
+    began, seconds, context = 0.0, 0.0, nullcontext()
 
     def profile(self, action_name: str) -> Any:
         return self.context
 
     def start(self, action_name: str) -> None:
-        self._began = time.monotonic()
+        if action_name.endswith("train_dataloader_next"):
+            self.began = time.perf_counter()
 
     def stop(self, action_name: str) -> None:
         if action_name.endswith("train_dataloader_next"):
-            self.seconds += time.monotonic() - self._began
+            self.seconds += time.perf_counter() - self.began
 
 
 class StepMonitor(Callback):
@@ -82,7 +83,10 @@ class StepMonitor(Callback):
             losses = _losses(pl_module, outputs).items()
             bad = [f"loss '{name}'" for name, loss in losses if not loss.isfinite()]
             self._check(trainer, bad)
-        before, self._mark = self._mark, time.perf_counter()
+        clock = trainer.profiler  # type: ignore[attr-defined]  # a connector's
+        # The time between the last batch and this one's `next` went into pictures and the like.
+        before = clock.began if isinstance(clock, LoaderClock) else self._mark
+        self._mark = time.perf_counter()
         self._seconds += self._mark - before
         self._examples += count_examples(batch) * trainer.world_size
         self._first = self._first or self._totals(trainer)

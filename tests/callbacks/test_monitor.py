@@ -60,7 +60,7 @@ def test_a_run_logs_examples_per_second_and_draws_its_curves(tmp_path, monkeypat
     run = trainer(tmp_path, StepMonitor(), Figures(), logger=logger, **options)
     run.fit(Small(), datamodule=digits())
     speeds = pd.read_csv(tmp_path / "run" / "metrics.csv")["train/examples_per_s"].dropna()
-    assert speeds.tolist() == [64, 64]  # a batch a second
+    assert speeds.tolist() == [32, 32]  # a second to load a batch, and one to train on it
     assert pictures(tmp_path) == {"curves.png", "data_examples.png", "network.png"}
 
 
@@ -223,6 +223,20 @@ def test_a_slow_loader_limits_a_run(kind, limit, capsys):
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Speed: ")]
     assert limit in line
     assert (run.callback_metrics["train/data_wait"] > 0.5) == (kind is Slow)
+
+
+class Draws(Callback):
+    """Takes 200 ms after each batch."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        time.sleep(0.2)
+
+
+def test_time_for_pictures_does_not_count(capsys):
+    run = make_trainer(StepMonitor(), Draws(), log_every_n_steps=5)
+    run.fit(Diverges(bad=-1), torch.utils.data.DataLoader(torch.zeros(10)))
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Speed: ")]
+    assert int(line.split()[1].replace(",", "")) > 20
 
 
 @pytest.mark.ddp
