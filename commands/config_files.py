@@ -65,7 +65,9 @@ def _not_found(file: Path) -> str:
     text = f"--config {file}: no such file in {Path.cwd()}."
     if not file.is_absolute() and (ROOT / file).is_file():
         return f"{text} It is in {ROOT}: go there first, `cd {ROOT}`."
-    near = difflib.get_close_matches(str(file), map(str, Path("configs").glob("**/*.yaml")))
+    known = sorted(Path("configs").glob("**/*.yaml"))
+    near = [str(path) for path in known if file.stem == path.stem]
+    near = near or difflib.get_close_matches(str(file), map(str, known))
     return text + did_you_mean(near)
 
 

@@ -106,6 +106,21 @@ def explain_error(error: Exception) -> tuple[int, str]:
     return 2, message if lightnings else ""
 
 
+def explain_constructor(error: BaseException) -> BaseException:
+    """Returns what a constructor raised that jsonargparse has called.
+
+    A constructor of this project was given what it does not take, which is a user's mistake.
+    """
+    while error.__cause__:
+        error = error.__cause__
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not Path(frames[-1].f_code.co_filename).is_relative_to(ROOT / "models"):
+        return error
+    owners = [frame.f_locals["self"] for frame in frames if frame.f_code.co_name == "__init__"]
+    owner = type(owners[-1]).__name__
+    return UserError(f"model: {owner} cannot be used there ({error}): choose another class")
+
+
 def _is_lightnings(error: BaseException) -> bool:
     """Returns whether Lightning itself complains, for example of a metric that is missing.
 
@@ -134,6 +149,7 @@ def explain_parser_error(
 
     # Classes, from outside to inside, but not the short names in a given value.
     owners = re.findall(r"class_path[ =]'(\w+(?:\.\w+)+)'", message)
+    called = re.search(r"required: \S+ Got value: Namespace\(class_path='([\w.]+)'", message)
     message = re.sub(r"\. Got value: Namespace\(.*", "", message)  # a class around the value
     message = re.sub(r"NestedArg\(key='[\w.]+', val='?(.*?)'?\)$", r"\1", message, flags=re.M)
     message = re.sub(r"\bv(?=[<>])", "", " ".join(message.split()))  # restrictions of a value v
@@ -149,9 +165,10 @@ def explain_parser_error(
             if name == "model" and args[0] == "fit":
                 return "missing: --model. Give a config file, such as `--config configs/cgan.yaml`."
             if name in ("model", "run"):
-                return f"missing: RUN, such as `python cli.py {args[0]} runs/cgan`."
+                example = f"`python cli.py {args[0]} runs/cgan`"
+                return f"missing: RUN, directly after the command, such as {example}."
             return f"missing: --{name}."
-        owner = owners[-1].rpartition(".")[2]
+        owner = (called[1] if called else owners[-1]).rpartition(".")[2]
         remedy = f": add `--{path}.{match[1]} VALUE`" if path in ("data", "model") else ""
         return f"{place}{path}: {owner} needs {match[1]}{remedy}."
     for pattern, line in VALUES.items():
@@ -173,6 +190,8 @@ def _remedy_for_path(path: str, args: list[str]) -> str:
         return f"To continue a run, write --ckpt_path {path}."
     if args[0] == "predict" and not args[1].startswith("-"):
         return f"Name files with --files {path}."
+    if "--ckpt_path" in args or (not args[1].startswith("-") and args[1] != path):
+        return f"{args[0]} takes one run."
     return f"Write a run directly after the command: `python cli.py {args[0]} {path}`."
 
 
@@ -185,17 +204,20 @@ def _unknown(
     bare = name.removeprefix("--")
     if Path(name).suffix in (".yaml", ".yml") and name == bare:
         return f"{name} is not an option. For a config file, write --config {name}."
-    if name == bare and Path(name).exists():
+    if name == bare and (Path(name).exists() or (args[0] == "predict" and "." in name)):
         return f"{name} is not an option. {_remedy_for_path(name, args)}"
     if path:
         from commands.fit.parser import default_init_args
 
         options, path = default_init_args(owners[-1]) if owners else (), f"{path}."
     place = place_of(f"{path}{bare}", args)
-    dashes = name.removesuffix(bare)
+    dashes = name.removesuffix(bare) if path or place else "--"
     near = [dashes + option for option in difflib.get_close_matches(bare, [*options], n=1)]
     other = OTHER_NAMES.get(bare.replace("-", "_"), "")
-    belongs = other.startswith(("--model", "--data", "--trainer")) and args[0] in FITTING
+    general, _, of_gan = other.rstrip(")").partition(" (of a GAN ")
+    if path and of_gan:
+        other = of_gan if "generator" in options else general
+    belongs = args[0] in FITTING and other != "--count"
     if other and (belongs or other.partition(" ")[0].removeprefix("--") in options):
         near = [other]
     if not path:

@@ -62,7 +62,9 @@ def export(
     if "playground" in wanted:
         return [save_playground(run, wanted, out or Path("playground.html"))]
     if run is None:
-        raise UserError("missing: RUN, such as `python cli.py export runs/cgan`.")
+        raise UserError(
+            "missing: RUN, directly after the command, such as `python cli.py export runs/cgan`."
+        )
     for library in (library for name in wanted for library in EXPORT_LIBRARIES.get(name, [])):
         if find_spec(library) is None:
             raise UserError(
@@ -118,7 +120,8 @@ def _write(path: Path, save: Callable[[Path], float]) -> None:
     finally:
         logging.disable(before)
     size = path.stat().st_size / 1e3
-    print(f"{path}: {size:,.0f} kB, largest difference from PyTorch {found[0]:.1e}")
+    hint = ". Open it in a browser." if path.suffix == ".html" else ""
+    print(f"{path}: {size:,.0f} kB, largest difference from PyTorch {found[0]:.1e}{hint}")
 
 
 class Predictor(nn.Module):

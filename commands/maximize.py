@@ -128,8 +128,6 @@ def plot_occlusion(
         above.axis("off")
         below.axis("off")
     figure.colorbar(shown, ax=grid[1, :], label="probability", ticks=[0, 0.5, 1])
-    heading = (
-        f"Probability of the true class: with a square of {size} pixels around each pixel below"
-    )
+    heading = f"Below: probability of the true class if a square of {size} pixels there is hidden"
     figure.suptitle(heading, fontsize=14)
     return figure

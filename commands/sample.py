@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -95,7 +96,12 @@ def sample(
             name = type(model).__name__
             raise UserError(f"--steps is for flows, and {name} draws at once: leave it out")
         model.steps = steps
-    known = found.data().examples("train", NEIGHBORS_SEARCHED).inputs if neighbors else None
+    known = None
+    if neighbors:
+        try:
+            known = found.data().examples("train", NEIGHBORS_SEARCHED).inputs
+        except UserError as error:
+            rank_zero_warn(f"No neighbors.png: {error}")
     grids = sorted((found.folder / "figures").glob("samples_*.png"))
     if gif and not grids:
         raise UserError(f"--gif: there are no samples_*.png in {found.folder / 'figures'}")

@@ -144,8 +144,9 @@ def repeat(folder: Path, fit: Sequence[str], seeds: int, jobs: int) -> None:
     failed = any(run_parallel(work, jobs))
     done = [run for folder in folders if (folder / DONE).exists() for run in versions_of(folder)]
     runs = read_runs(done, ["val"])
-    if not any(run.scores for run in runs):  # without validation: of the last training batches
+    if runs and not any(run.scores for run in runs):
         runs = read_runs(done, ["train"])
+        print("The data have no validation split, so these are values of training.")
     if runs:
         with FileLock(folder / LOCK):
             report(runs, folder)

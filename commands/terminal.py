@@ -40,6 +40,8 @@ def without_irrelevant_messages() -> Iterator[None]:
     """Hides messages that ask nothing of the user, and afterwards restores filters and format."""
 
     def is_relevant(record: logging.LogRecord) -> bool:
+        if "KeyboardInterrupt" in record.getMessage():
+            record.msg = "Stopped by Ctrl-C."
         return not IRRELEVANT_MESSAGES.search(record.getMessage())
 
     loggers = [logging.getLogger(name) for name in LOGGERS]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from textwrap import shorten
@@ -56,6 +56,12 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
             name = data["class_path"].rpartition(".")[2]
             raise UserError(f"--data_dir: {name} reads no files: leave it out")
         data = {**data, "init_args": {**given, folder: str(data_dir)}}
+    saved = checkpoints.contents(checkpoint)
+    given = data.get("init_args") or {}
+    if given.get("dataset") == "auto":  # what it has found in training
+        with suppress(KeyError, TypeError):  # files of others may have anything there
+            name = saved["Images"]["identity"]["dataset"]
+            data = {**data, "init_args": {**given, "dataset": name}}
     try:
         with nullcontext() if trust else only_trusted(data, file):
             found = _build(data, file)
@@ -63,7 +69,7 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
         found.setup(None)  # type: ignore[arg-type]  # all splits
     except UserError as error:  # which names the option of `fit`
         raise UserError(re.sub(r"--data\.(data_dir|path)", "--data_dir", str(error))) from None
-    if state := checkpoints.contents(checkpoint).get(type(found).__qualname__):
+    if state := saved.get(type(found).__qualname__):
         found.check_test_split(state)
     return found
 

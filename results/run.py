@@ -125,6 +125,8 @@ class Run:
         """The config by dotted names; for `auto`, the data set that was found."""
         settings = {}
         for name, value in _by_dotted_name(self.config):
+            if isinstance(value, list):
+                value = [v.get("class_path", v) if isinstance(v, dict) else v for v in value]
             plain = value is None or isinstance(value, int | float)
             settings[printable(name)] = value if plain else printable(str(value))
         if settings.get("data.dataset") == "auto" and (file := self.folder / HPARAMS).is_file():

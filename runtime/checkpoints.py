@@ -201,7 +201,7 @@ def resolve(
         resume: The run will go on, for which weights alone are not enough.
         option: The name of the option, for messages.
     """
-    path, found = Path(wanted), None
+    wanted, path, found = str(wanted), Path(wanted), None
     if path.name == "best" and not path.exists():
         folder = runs if wanted == "best" else path.parent
         found = max(folder.glob("**/best.ckpt"), key=os.path.getmtime, default=None)

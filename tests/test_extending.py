@@ -110,7 +110,7 @@ def test_a_command_is_a_function_at_an_import_path(iris, capsys):
 MISTAKES = {
     "my_file.Nothing": "there is no command 'my_file.Nothing': module 'my_file' has no attribute",
     "my_fil.mistakes": "there is no command 'my_fil.mistakes': No module named 'my_fil'. See",
-    "my_file.mistakes": "missing: RUN, such as `python cli.py my_file.mistakes runs/cgan`.",
+    "my_file.mistakes": "missing: RUN, directly after the command, such as `python cli.py my_file",
     "my_file.Path": "there is no command 'my_file.Path': it is not a function.",
     "configs/cgan.yaml": "there is no command 'configs/cgan.yaml': one of fit, ",
 }

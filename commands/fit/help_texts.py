@@ -16,7 +16,7 @@ options:
   --config FILE              the experiment; a second file overlays the first
   --trainer.max_steps N      length of the run in batches (--trainer.max_epochs N: in epochs)
   --data.data_dir DIR        folder that holds the data set
-  --data.dataset NAME        mnist, fashion, digits or auto, of --data Images
+  --data.dataset NAME        of --data Images: auto, mnist, fashion, kmnist, digits, cifar10, ...
   --data.batch_size N        examples per step, over all processes together
   --seed_everything N        seed of all that is random (default: 0)
   --model.network.width N    size of a classifier's network; .hidden of a dense one

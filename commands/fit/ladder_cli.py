@@ -189,7 +189,7 @@ class LadderCLI(LightningCLI):
             cause = user_error_in(error)
             if missing := re.search(r"(\w+)':\s+(Requirement .*)", str(error)):  # of a logger
                 cause = UserError(f"{missing[1]}: {missing[2]}")
-            raise (cause or error) from None
+            raise (cause or errors.explain_constructor(error)) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the Trainer with the run's folder and callbacks."""
@@ -243,6 +243,8 @@ class LadderCLI(LightningCLI):
     # --- Before and after a command ---
 
     def before_fit(self) -> None:
+        if 0 in (self.trainer.max_epochs, self.trainer.max_steps):
+            raise UserError("--trainer.max_epochs 0 or max_steps 0 trains nothing: give 1 or more")
         check_optimization(self.trainer, self.model)
         if self.checkpoint is None and (initial := self.options.init_from):
             found = checkpoints.resolve(initial, self.runs, option="--init_from")

@@ -77,7 +77,7 @@ def test_options_of_others_leave_the_help_to_the_command(capsys):
 
 
 MISTAKES = {
-    "": "missing: RUN, such as `python cli.py tool runs/cgan`.",
+    "": "missing: RUN, directly after the command, such as `python cli.py tool runs/cgan`.",
     "r --cuont 4": "there is no option '--cuont'. Did you mean --count?",
     "r --count many": "--count: expected int, got 'many'.",
     "r --count 0": "--count: expected a number >0, got 0.",

@@ -162,6 +162,24 @@ def test_rows_lead_from_the_first_class_to_the_second(tmp_path, monkeypatch):
     torch.testing.assert_close(classes[:, 3, 8], torch.full((5,), 1 / 3))
 
 
+def test_the_newest_run_is_called_last(cgan, tmp_path, monkeypatch):
+    shutil.copytree(cgan, tmp_path / "runs/cgan/version_0")
+    monkeypatch.chdir(tmp_path)
+    ladder.sample(Path("last"), 2, out=tmp_path / "out")  # as the command line gives it
+    assert (tmp_path / "out/grid.png").is_file()
+
+
+def test_without_its_data_a_run_is_sampled_and_neighbors_are_not_drawn(cgan, tmp_path, monkeypatch):
+    def missing(*_: object) -> None:
+        raise UserError("there is no MNIST")
+
+    monkeypatch.setattr("results.Run.data", missing)
+    with pytest.warns(UserWarning, match=r"No neighbors\.png: there is no MNIST"):
+        ladder.sample(cgan, 2, neighbors=2, out=tmp_path)
+    assert (tmp_path / "grid.png").is_file()
+    assert not (tmp_path / "neighbors.png").exists()
+
+
 def test_neighbors_are_looked_for_among_training_images(cgan, tmp_path, monkeypatch):
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(command, "write_neighbors", lambda path, images, data: seen.append(data))
