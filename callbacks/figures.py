@@ -42,7 +42,8 @@ class Figures(Callback):
         draw_function(trainer, pl_module, folder)  # On every rank: weights may be sharded.
 
 
-PARTS = {  # of a loss, with what their panel says
+ALONE = {  # in a panel: parts of a loss, and what hides another curve, with what the panel says
+    "balanced_accuracy": "balanced accuracy",
     "drift": "mean length of a drift",
     "elbo": "evidence lower bound, nats",
     "kl": "KL divergence, nats",
@@ -79,8 +80,8 @@ def panels_of(names: list[str]) -> dict[str, list[str]]:
         if quantity in scores or f"floor/{quantity}" in names:
             better = direction(quantity)
             panel = title(quantity) + (f"\n({better} is better)" if better else "")
-        elif quantity in PARTS:
-            panel = PARTS[quantity]
+        elif quantity in ALONE:
+            panel = ALONE[quantity]
         elif found := re.search(r"loss|error|acc", quantity):
             panel = {"acc": "accuracy"}.get(found[0], found[0])
         else:

@@ -4,12 +4,14 @@ from callbacks.figures import panels_of
 
 
 def test_only_what_can_be_compared_shares_a_panel():
-    names = ["train/loss", "val/loss", "val/accuracy", "val/accuracy_class_0", "lr-Adam", "epoch",
+    names = ["train/loss", "val/loss", "val/accuracy", "val/balanced_accuracy",
+             "val/accuracy_class_0", "lr-Adam", "epoch",
              "train/examples_per_s", "val/sup_error", "val/calibration_error", "val/mine",
              "floor/mine"]  # fmt: skip
     assert panels_of(names) == {
         "loss": ["train/loss", "val/loss"],
         "accuracy": ["val/accuracy"],
+        "balanced accuracy": ["val/balanced_accuracy"],
         "error": ["val/sup_error"],
         "mine": ["val/mine", "floor/mine"],
     }
