@@ -3,12 +3,14 @@
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import cli
 from commands.predict import predict
 from commands.sample import sample
 from results import Run
@@ -90,3 +92,14 @@ def test_a_step_is_read_from_a_name_and_else_from_the_file(tmp_path):
     torch.save({"global_step": 7}, tmp_path / "mine.ckpt")
     names = ("epoch=001-step=0000012.ckpt", "last.ckpt", "mine.ckpt", "none.ckpt")
     assert [checkpoints.saved_step(tmp_path / name) for name in names] == [12, 12, 7, None]
+
+
+def test_a_run_reads_the_data_set_that_it_has_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = ["--model=ImageClassifier", "--model.network=FeedForward"]
+    with pytest.warns(UserWarning, match="MNIST WAS NOT FOUND"):
+        cli.main(["fit", *model, "--data=Images", "--trainer.max_steps=1", "--experiment=x"])
+    run = Run.find("x")
+    assert run.settings["data.dataset"] == "digits"
+    with warnings.catch_warnings(action="error"):
+        assert run.data().dataset_found == "digits"
