@@ -1,5 +1,6 @@
 """Lightning's Trainer with this project's defaults."""
 
+import re
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -70,7 +71,7 @@ class LadderTrainer(Trainer):
             super().__init__(*args, **kwargs)
             cluster.check_processes(self)
         except REFUSALS as error:
-            if "gpu backend" in str(error):
+            if re.search("gpu backend|CUDAAccelerator. can not run", str(error)):
                 error = ValueError("there is no GPU here: use --trainer.accelerator auto")
             raise UserError(f"trainer: {error}") from error
         if isinstance(self.strategy, DDPStrategy) and self.world_size > 2:
