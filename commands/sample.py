@@ -135,7 +135,7 @@ def sample(
             write_path(named("path.gif"), model, seed, chosen)
     for path in wanted:
         print(f"Wrote {path}")
-    print(f"Wrote {grid}: {shown:,} of the {len(drawn.images):,} images in {arrays_file.name}")
+    print(f"Wrote {grid}: {shown:,} images, of {len(drawn.images):,} in {arrays_file.name}")
     return drawn
 
 
