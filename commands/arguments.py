@@ -11,6 +11,8 @@ A function's parameters become options of the same name, with the types and text
 """
 
 import json
+import re
+from argparse import Action
 from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
 from pathlib import Path
@@ -38,7 +40,7 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     parser = ArgumentParser(
         prog=f"python cli.py {name}",
         usage=f"python cli.py {name} {f'{first.upper()} ' if positional else ''}[OPTIONS]",
-        formatter_class=DefaultHelpFormatter,
+        formatter_class=HelpInWords,
         allow_abbrev=False,
         exit_on_error=False,
     )
@@ -54,6 +56,20 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     except ArgumentError as error:
         raise UserError(errors.explain_parser_error(str(error), [name, *args], known, {})) from None
     return function(**values, **({REST: rest} if takes_rest else {}))
+
+
+class HelpInWords(DefaultHelpFormatter):
+    """Shows options without Python's types, which the texts say in words."""
+
+    def _expand_help(self, action: Action) -> str:
+        text = super()._expand_help(action)
+        if not (facts := re.search(r" \((?:required, )?type: .*?(?:, default: (.*))?\)$", text)):
+            return text
+        shown = facts[1] not in (None, "null", "False")
+        return text[: facts.start()] + f" (default: {facts[1]})" * shown
+
+    def _format_action_invocation(self, action: Action) -> str:
+        return re.sub(r", --\S+\+.*", "", super()._format_action_invocation(action))  # `--classes+`
 
 
 def split(args: list[str], known: dict[str, Any], first: str | None) -> tuple[list[str], list[str]]:

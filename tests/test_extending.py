@@ -104,7 +104,7 @@ def test_a_command_is_a_function_at_an_import_path(iris, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(ask_for_help)
     assert stopped.value.code == 0
-    assert "How many examples to list. (type: int, default: 5)" in capsys.readouterr().out
+    assert "How many examples to list. (default: 5)" in capsys.readouterr().out
 
 
 MISTAKES = {

@@ -1,10 +1,12 @@
 """A function's parameters as options of the command line."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+import cli
 from commands import COMMANDS, LIGHTNING, arguments, find_command
 from runtime.errors import UserError
 from runtime.ranges import Fraction, Positive
@@ -157,3 +159,13 @@ def test_an_experiment_has_its_configs_name(file, model, given, expected):
 def test_an_experiment_with_control_characters_is_refused(file, given):
     with pytest.raises(UserError, match=r"\\(x1b|n).* has control characters in its name"):
         arguments.experiment_name([Path(file)], "", given)
+
+
+@pytest.mark.parametrize("name", ["sample", "export"])
+def test_help_is_in_words(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert not re.search(r"type:|<class|Optional|\[str\]|null|--\w+\+", text)
+    assert ("default: 100" if name == "sample" else "`safetensors`") in text
+    assert "-h, --help" in text
