@@ -342,8 +342,8 @@ def check_optimization(trainer: Trainer, model: LightningModule) -> None:
     for name, unused in {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (1,)}.items():
         if (value := getattr(trainer, name)) not in unused and name in model.hparams:
             raise UserError(
-                f"--trainer.{name} {value} has no effect on {kind}, which optimizes its networks "
-                f"itself: use --model.{name} {value}"
+                f"--trainer.{name} {value:g} has no effect on {kind}, which optimizes its networks "
+                f"itself: use --model.{name} {value:g}"
             )
 
 
