@@ -114,10 +114,11 @@ def explain_constructor(error: BaseException) -> BaseException:
     while error.__cause__:
         error = error.__cause__
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if not Path(frames[-1].f_code.co_filename).is_relative_to(ROOT / "models"):
+    constructors = [frame for frame in frames if frame.f_code.co_name == "__init__"]
+    own = Path(frames[-1].f_code.co_filename).is_relative_to(ROOT / "models")
+    if not own or not constructors:
         return error
-    owners = [frame.f_locals["self"] for frame in frames if frame.f_code.co_name == "__init__"]
-    owner = type(owners[-1]).__name__
+    owner = type(constructors[-1].f_locals.get("self")).__name__
     return UserError(f"model: {owner} cannot be used there ({error}): choose another class")
 
 

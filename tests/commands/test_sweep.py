@@ -97,6 +97,7 @@ def test_without_validation_the_table_is_of_training(sweep, tmp_path, capsys):
     run("sweep", f"--config={sweep.config}", "--seeds=1", root, "--metric=test/loss")
     printed = capsys.readouterr().out
     assert "train/loss" in printed
+    assert "no validation split" in printed
     assert "test/loss" not in printed
     assert (tmp_path / "runs/some-sweep/seed_0/version_0/config.yaml").is_file()
 

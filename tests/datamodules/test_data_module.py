@@ -1,4 +1,4 @@
-"""A data module with loaders of its own is scored, drawn and used by the tools."""
+"""A subclass of `DataModule` returns loaders: scores, pictures and tools work with its data."""
 
 import json
 

@@ -71,6 +71,12 @@ def test_a_run_says_what_it_was_told_and_what_it_reached(iris):
     assert run.floors() == {}
 
 
+def test_callbacks_are_settings_by_their_names(tmp_path):
+    callbacks = "[{class_path: my.Histogram, init_args: {bins: 20}}, {class_path: Timer}]"
+    (tmp_path / "config.yaml").write_text(f"trainer: {{callbacks: {callbacks}}}\n")
+    assert Run(tmp_path).settings == {"trainer.callbacks": "['my.Histogram', 'Timer']"}
+
+
 def test_a_read_score_does_not_import_torch(iris):
     script = "import sys; from pathlib import Path; from results import Run; " \
              "Run(Path(sys.argv[1])).scores(); sys.exit('torch' in sys.modules)"  # fmt: skip
