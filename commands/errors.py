@@ -31,9 +31,9 @@ OTHER_NAMES = {  # what users of other tools type
 }  # fmt: skip
 FITTING = ("fit", "validate", "test")
 OUT_OF_MEMORY = (
-    "out of memory: set a smaller --data.batch_size, with --trainer.accumulate_grad_batches 2 (of "
-    "a GAN --model.accumulate_grad_batches 2) for the same steps, or a narrower model. Checkpoints "
-    "are kept: `--ckpt_path last` goes on."
+    "out of memory: set a smaller --data.batch_size, of a classifier with "
+    "--trainer.accumulate_grad_batches 2 for the same updates, or a narrower model. Checkpoints "
+    "are kept: `--ckpt_path last` continues the run."
 )
 NO_MEMORY = r"out of memory|can't allocate|not enough memory"
 OTHER_WEIGHTS = r"Error\(s\) in loading state_dict for (\w+):\s*(.*)"

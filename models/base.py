@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.distributed import all_gather_stacked, local_part
-from runtime.class_defaults import defaults_of_the_new_class
+from runtime.class_defaults import corrected_init_args
 from runtime.errors import UserError
 from runtime.trust import hyperparameters, only_trusted
 
@@ -101,7 +101,7 @@ class Module(LightningModule):
             own = [f"{cls.__module__}.{cls.__qualname__}"]
             guard = only_trusted(hyperparameters(checkpoint), checkpoint_path, own)
         kwargs.setdefault("weights_only", True)
-        with guard, defaults_of_the_new_class():
+        with guard, corrected_init_args():
             return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def batch_rng(self, batch_idx: int) -> torch.Generator:

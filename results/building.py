@@ -18,6 +18,7 @@ from datamodules.data_module import DataModule
 from datamodules.input_spec import InputSpec
 from models.base import Module
 from runtime import checkpoints
+from runtime.class_defaults import corrected_init_args
 from runtime.cpu import choose_precision
 from runtime.errors import UserError, user_error_in
 from runtime.trust import hyperparameters, only_trusted, trusted_class
@@ -77,7 +78,7 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
 def _build(data: dict[str, Any], file: Path) -> DataModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
-    with _explained("data", file):
+    with _explained("data", file), corrected_init_args():
         found = parser.instantiate_classes(parser.parse_object({"data": data})).data
     if not isinstance(found, DataModule):
         raise UserError(f"{type(found).__name__} is no datamodules.DataModule")

@@ -30,7 +30,7 @@ from datamodules.data_module import DataModule
 from datamodules.input_spec import InputSpec
 from models.generative import is_generative
 from runtime import checkpoints, cluster, signals, trust, yaml_files
-from runtime.class_defaults import defaults_of_the_new_class
+from runtime.class_defaults import corrected_init_args
 from runtime.cpu import flush_denormals
 from runtime.errors import UserError, user_error_in
 from runtime.files import check_links, file_errors
@@ -108,11 +108,12 @@ class LadderCLI(LightningCLI):
         if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
-            with self._guard(), defaults_of_the_new_class(), hide_subclasses_in_help():
+            with self._guard(), corrected_init_args(), hide_subclasses_in_help():
                 return self.parser.parse_args(args)
         except ArgumentError as error:
             own = self._subcommand_parsers[args[0]].get_defaults().keys()
-            raise UserError(errors.explain_parser_error(str(error), args, own, CLASSES)) from None
+            problem = UserError(errors.explain_parser_error(str(error), args, own, CLASSES))
+            raise user_error_in(error) or problem from None
 
     @property
     def options(self) -> Namespace:
@@ -339,12 +340,17 @@ def check_optimization(trainer: Trainer, model: LightningModule) -> None:
             f"trainer.strategy: {name} cannot train {kind}, whose networks take "
             "turns with an optimizer each: use --trainer.strategy ddp, these networks fit any GPU."
         )
-    for name, unused in {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (1,)}.items():
-        if (value := getattr(trainer, name)) not in unused and name in model.hparams:
-            raise UserError(
-                f"--trainer.{name} {value:g} has no effect on {kind}, which optimizes its networks "
-                f"itself: use --model.{name} {value:g}"
-            )
+    if (value := trainer.gradient_clip_val) and "gradient_clip_val" in model.hparams:
+        raise UserError(
+            f"--trainer.gradient_clip_val {value:g} has no effect on {kind}, which optimizes its "
+            f"networks itself: use --model.gradient_clip_val {value:g}"
+        )
+    if trainer.accumulate_grad_batches > 1:
+        raise UserError(
+            f"--trainer.accumulate_grad_batches {trainer.accumulate_grad_batches} has no effect on "
+            f"{kind}, which optimizes its networks itself: leave it out. --data.batch_size is the "
+            "number of images of an update"
+        )
 
 
 def load_initial_weights(model: LightningModule, checkpoint: Path) -> None:

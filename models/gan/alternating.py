@@ -16,15 +16,14 @@ from models.training import Schedule, build_optimizer
 class AlternatingOptimization(Module):
     """Trains each network with its own optimizer. One batch is one step.
 
-    In manual optimization Lightning neither clips nor accumulates gradients nor steps schedules,
-    and it counts the steps of every optimizer. This class does all four for each network. A
-    subclass sets the attributes.
+    In manual optimization Lightning neither clips gradients nor steps schedules, and it counts the
+    steps of every optimizer. This class does all three for each network. A subclass sets the
+    attributes.
     """
 
     factories: dict[str, OptimizerCallable]  # by the networks' names, as `self.optimizers()` are
     schedule: Schedule  # of all learning rates
     gradient_clip_val: float | None  # largest gradient norm of each network; None: no limit
-    accumulate_grad_batches: int  # whose gradients make one update
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,16 +54,9 @@ class AlternatingOptimization(Module):
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-    def is_due(self, batch_idx: int) -> bool:
-        """Returns whether the accumulated gradients make an update in this batch."""
-        return (batch_idx + 1) % self.accumulate_grad_batches == 0 or self.trainer.is_last_batch
-
-    def add_gradients(self, loss: Tensor) -> None:
-        """Adds the gradients of one batch to those of the network that is updated now."""
-        self.manual_backward(loss / self.accumulate_grad_batches)
-
-    def update_network(self, optimizer: LightningOptimizer) -> None:
-        """Updates a network with its gradients, averaged over all processes, and clears them."""
+    def update_network(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
+        """Updates a network by the gradients of its loss, averaged over all processes."""
+        self.manual_backward(loss)
         if self.trainer.world_size > 1:
             average_gradients(p for group in optimizer.param_groups for p in group["params"])
         # Lightning would count the step. `count_batch` counts instead.

@@ -41,16 +41,18 @@ class ConditionalGAN(GAN):
             raise UserError(
                 "ConditionalGAN needs data with classes: choose such a data set, or the model GAN"
             )
-        super().__init__(
-            image_shape,
-            generator=lambda latent_dim, shape: generator(latent_dim + num_classes, shape),
-            discriminator=lambda trunk, num_features, _: discriminator(
-                trunk, num_features, num_classes
-            ),
-            **gan,
-        )
-        self.num_classes, self.pretrain_epochs = num_classes, pretrain_epochs
-        self.fake_labels = fake_labels
+        self.num_classes = num_classes  # before the networks, whose sizes depend on it
+        super().__init__(image_shape, generator=generator, discriminator=discriminator, **gan)
+        self.pretrain_epochs, self.fake_labels = pretrain_epochs, fake_labels
+
+    @property
+    def generator_input_dim(self) -> int:
+        return self.latent_dim + self.num_conditions
+
+    @property
+    def num_conditions(self) -> int:
+        assert self.num_classes is not None
+        return self.num_classes
 
     def on_fit_start(self) -> None:
         """Takes the frequencies of the classes from the data, if that is wanted."""
@@ -66,13 +68,13 @@ class ConditionalGAN(GAN):
         assert labels is not None
         return torch.cat([latents, self.class_vectors(labels, latents)], dim=1)
 
-    def generator_is_due(self, batch_idx: int) -> bool:
-        return self.current_epoch >= self.pretrain_epochs and super().generator_is_due(batch_idx)
+    def generator_is_due(self) -> bool:
+        return self.current_epoch >= self.pretrain_epochs and super().generator_is_due()
 
     @property
     def generator_updates(self) -> int:
         pretraining = self.pretrain_epochs * int(self.trainer.num_training_batches)
-        return self.updates_in(self.global_step - pretraining)
+        return (self.global_step - pretraining) // self.discriminator_steps
 
     def on_train_epoch_end(self) -> None:
         """Prints D's loss and accuracy on held-out images at the end of pre-training."""

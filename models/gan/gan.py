@@ -23,7 +23,6 @@ from models.gan.penalties import Penalties
 from models.generative import Generative
 from models.layers import Initialization, initialize_, spectral_normalize_
 from models.training import Averaging, Schedule
-from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat
 
 
@@ -49,12 +48,11 @@ class GAN(AlternatingOptimization, Generative):
         penalties: Gradient penalties of the discriminator.
         schedule: Learning rates of both networks.
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
-        accumulate_grad_batches: Batches whose gradients make one update, as in one large batch
-            (`Relativistic` pairs G's images with the last one's). If they do not divide an epoch,
-            D is also updated by the rest of its batches, and G is not.
         generator_optimizer: From parameters to an optimizer.
         discriminator_optimizer: The same for the discriminator.
     """
+
+    removed_options = {"accumulate_grad_batches": 1}
 
     def __init__(
         self,
@@ -73,31 +71,40 @@ class GAN(AlternatingOptimization, Generative):
         penalties: Penalties = Penalties(),
         schedule: Schedule = Schedule(),
         gradient_clip_val: PositiveFloat | None = None,
-        accumulate_grad_batches: Positive = 1,
         generator_optimizer: OptimizerCallable = torch.optim.Adam,
         discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.set_shapes(image_shape, latent_dim)
+        self.set_shapes(image_shape, latent_dim, self.num_classes)
         factories = {"discriminator": discriminator_optimizer, "generator": generator_optimizer}
         self.factories, self.schedule = factories, schedule
         self.gradient_clip_val = gradient_clip_val
-        self.accumulate_grad_batches = accumulate_grad_batches
         self.latent, self.discriminator_steps = latent, discriminator_steps
         self.fakes_in_eval_mode = fakes_in_eval_mode
         self.penalties, self.augment = penalties, augment() if augment else None
 
-        self.generator = generator(latent_dim, image_shape)
+        self.generator = generator(self.generator_input_dim, image_shape)
         initialize_(self.generator, initialization)
         features = trunk(image_shape)
-        self.discriminator = discriminator(features, count_features(features, image_shape), None)
+        num_features = count_features(features, image_shape)
+        self.discriminator = discriminator(features, num_features, self.num_conditions)
         initialize_(self.discriminator, initialization)
         if spectral_norm:
             spectral_normalize_(self.discriminator)
         self.ema = average.build(self.generator)
 
-    @property  # type: ignore[misc]  # because a subclass sets `num_classes` later
+    @property
+    def generator_input_dim(self) -> int:
+        """Length of one row of G's input, to which a subclass adds that of a class vector."""
+        return self.latent_dim
+
+    @property
+    def num_conditions(self) -> int | None:
+        """Number of classes that D gets; None: no classes."""
+        return None
+
+    @property  # type: ignore[misc]  # because its labels depend on the subclass
     def example_input_array(self) -> tuple[Tensor, ...]:
         """Latents (2, latent_dim) and, if conditional, labels (2,)."""
         return tuple(part[:2] for part in self.sample_grid() if part is not None)
@@ -112,24 +119,20 @@ class GAN(AlternatingOptimization, Generative):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         d_optimizer, g_optimizer = cast(Any, self.optimizers())
-        rng, update = self.batch_rng(batch_idx), self.is_due(batch_idx)
+        rng = self.batch_rng(batch_idx)
         real = self.augmented(batch[0]), self.condition(*batch)
 
         fake = self.fakes_for_discriminator(len(batch[0]), rng)
         # The other network's weights get no gradients. `update_network` shares them, not DDP.
         with d_optimizer.toggle_model(sync_grad=False):
             loss, stats = self.discriminator_loss(real, fake)
-            self.add_gradients(loss)
-            if update:
-                self.update_network(d_optimizer)
+            self.update_network(d_optimizer, loss)
 
-        if update and self.generator_is_due(batch_idx):
+        if self.generator_is_due():
             with g_optimizer.toggle_model(sync_grad=False):
-                for _ in range(self.accumulate_grad_batches):
-                    loss, g_stats = self.generator_loss(real, rng)
-                    self.add_gradients(loss)
-                self.update_network(g_optimizer)
-            stats |= g_stats  # of the last batch of those that accumulate
+                loss, g_stats = self.generator_loss(real, rng)
+                self.update_network(g_optimizer, loss)
+            stats |= g_stats
             if self.ema is not None:
                 self.ema.update(self.generator, self.generator_updates)
         self.log_means(stats)  # over the batches since the last logging step
@@ -167,39 +170,14 @@ class GAN(AlternatingOptimization, Generative):
         """Returns images (B, C, H, W) as the discriminator gets them."""
         return images if self.augment is None else self.augment(images, self.global_step)
 
-    def generator_is_due(self, batch_idx: int) -> bool:
-        """Returns whether the generator is updated after this batch."""
-        window = self.accumulate_grad_batches  # batches that make an update of D
-        # Gradients do not accumulate across epochs, so batches are then counted within one.
-        done = self.global_step + 1 if window == 1 else batch_idx + 1
-        return done % self.batches_per_generator_update == 0
+    def generator_is_due(self) -> bool:
+        """Returns whether the generator is updated in this step."""
+        return (self.global_step + 1) % self.discriminator_steps == 0
 
     @property
     def generator_updates(self) -> int:
-        """Updates of the generator so far."""
-        return self.updates_in(self.global_step)
-
-    def updates_in(self, steps: int) -> int:
-        """Returns the generator's updates in the first steps, none of them by an epoch's rest."""
-        every, batches = self.batches_per_generator_update, self.trainer.num_training_batches
-        if self.accumulate_grad_batches == 1 or steps < batches:  # which may be infinite
-            return steps // every
-        epochs, rest = divmod(steps, int(batches))
-        return epochs * (int(batches) // every) + rest // every
-
-    @property
-    def batches_per_generator_update(self) -> int:
-        """Batches between two updates of the generator."""
-        return self.discriminator_steps * self.accumulate_grad_batches
-
-    def on_train_start(self) -> None:
-        window, batches = self.accumulate_grad_batches, self.trainer.num_training_batches
-        if window > 1 and self.batches_per_generator_update > batches:
-            raise UserError(
-                f"model.discriminator_steps x accumulate_grad_batches is more than the {batches} "
-                "batches of an epoch, so the generator would never learn: lower one of them, "
-                "or data.batch_size"
-            )
+        """Updates of the generator in the steps before this one."""
+        return self.global_step // self.discriminator_steps
 
     @property
     def eval_network(self) -> nn.Module:

@@ -47,18 +47,19 @@ class SelfConditionedGAN(GAN):
         discriminator: DiscriminatorCallable = ProjectionDiscriminator,
         **gan: Any,
     ) -> None:
-        super().__init__(
-            image_shape,
-            generator=lambda latent_dim, shape: generator(latent_dim - 1 + clusters, shape),
-            discriminator=lambda trunk, num_features, _: discriminator(
-                trunk, num_features, clusters
-            ),
-            **gan,
-        )
+        self.num_clusters = clusters  # before the networks, whose sizes depend on it
+        super().__init__(image_shape, generator=generator, discriminator=discriminator, **gan)
         self.clusters = Clusters(clusters, image_shape, self.latent == "uniform")
 
+    @property
+    def generator_input_dim(self) -> int:
+        return self.latent_dim - 1 + self.num_clusters
+
+    @property
+    def num_conditions(self) -> int:
+        return self.num_clusters
+
     def on_train_start(self) -> None:
-        super().on_train_start()
         if self.global_step == 0:  # a continued run keeps its clusters
             self.clusters.learn(self._training_images(), self.seed)
             for buffer in self.clusters.buffers():

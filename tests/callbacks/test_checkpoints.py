@@ -11,9 +11,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import EpochCheckpoint
-from datamodules import Iris, Points
-from models import GAN, IrisMLP
-from models.plane import PlaneGenerator, PlaneTrunk
+from datamodules import Iris
+from models import IrisMLP
 from runtime.checkpoints import AtomicCheckpointIO
 
 pytestmark = pytest.mark.filterwarnings(  # Lightning's, of folders that these tests use twice
@@ -151,19 +150,6 @@ def test_the_best_score_of_an_older_run_is_known(exists, lowest, tmp_path):
     older = {"BestCheckpoint{'monitor': 'val/frechet'}": {"best_model_score": torch.tensor(2.0)}}
     saves.on_load_checkpoint(trainer, IrisMLP(), {"callbacks": older})
     assert saves._lowest == lowest
-
-
-def test_a_gan_is_not_saved_while_gradients_accumulate(tmp_path):
-    """Each of its batches counts as a step."""
-    trainer = Trainer(
-        default_root_dir=tmp_path, callbacks=[EpochCheckpoint(-1, 10**6, every_n_steps=1)],
-        logger=False, enable_progress_bar=False, enable_model_summary=False, max_steps=7,
-        limit_val_batches=0,
-    )  # fmt: skip
-    plane = {"generator": PlaneGenerator, "trunk": PlaneTrunk}
-    trainer.fit(GAN((2,), **plane, accumulate_grad_batches=2), datamodule=Points(count=2048))
-    names = {path.stem for path in (tmp_path / "checkpoints").glob("epoch=*")}
-    assert names == {f"epoch=000-step={step:07d}" for step in (2, 4, 6, 7)}  # 7: the run's end
 
 
 class Scores(Callback):

@@ -108,9 +108,8 @@ def test_one_step_is_the_update_computed_by_hand():
 
 @pytest.mark.parametrize(
     ("options", "generator_steps"),
-    [({}, 6), ({"discriminator_steps": 2}, 3), ({"accumulate_grad_batches": 3}, 2),
-     ({"accumulate_grad_batches": 3, "discriminator_steps": 2}, 1)],
-)  # fmt: skip
+    [({}, 6), ({"discriminator_steps": 2}, 3)],
+)
 def test_global_step_counts_batches(options, generator_steps):
     steps = Steps()
     trainer = fit(small(**options), steps, max_steps=6, limit_train_batches=6)
@@ -123,34 +122,10 @@ def test_global_step_counts_batches(options, generator_steps):
     ("kind", "options"),
     [(GAN, {}), (GAN, {"discriminator_steps": 2}), (ConditionalGAN, {"pretrain_epochs": 1})],
 )
-def test_updates_of_the_generator_are_counted_in_unequal_windows(kind, options):
-    steps, model = Steps(), small(kind, accumulate_grad_batches=3, **options)
+def test_updates_of_the_generator_are_counted(kind, options):
+    steps, model = Steps(), small(kind, **options)
     fit(model, steps, max_steps=18, max_epochs=3, limit_train_batches=7)
     assert model.generator_updates == sum(generator for _, generator in steps.changed) > 0
-
-
-def test_a_rest_of_an_epoch_updates_the_discriminator_alone():
-    steps = Steps()
-    fit(small(accumulate_grad_batches=3), steps, max_steps=5, limit_train_batches=5)
-    assert steps.changed == [(True, False), (False, True), (True, False)]
-
-
-def test_accumulated_batches_are_one_large_batch():
-    """Without batch norm, two batches of 8 make the update of their 16 images, and one average."""
-
-    class Same(GAN):
-        def draw_latents(self, count: int, random: torch.Generator) -> tuple[Tensor, None]:
-            return torch.ones(count, 4), None  # the same noise however it is cut
-
-    weights = []
-    for batch_size, window in ((16, 1), (8, 2)):
-        options = {"generator_optimizer": sgd(), "discriminator_optimizer": sgd()}
-        options |= {"average": Averaging(0.9), "accumulate_grad_batches": window}
-        model = small(Same, **LINEAR, **options)
-        fit(model, batch_size=batch_size, max_steps=window, precision="64-true")
-        weights.append([p.detach() for p in model.parameters()])
-    for one, accumulated in zip(*weights, strict=True):
-        torch.testing.assert_close(one, accumulated, rtol=1e-9, atol=1e-12)
 
 
 def test_gradients_are_clipped_one_network_at_a_time():
@@ -254,7 +229,7 @@ def test_rounds_and_penalties_go_on_over_short_epochs(monkeypatch):
         lambda *a: penalties.append(model.global_step) or slope(*a),
     )
     monkeypatch.setattr(
-        model, "generator_is_due", lambda i: due(i) and (updates.append(model.global_step) or True)
+        model, "generator_is_due", lambda: due() and (updates.append(model.global_step) or True)
     )
     fit(model, max_steps=12, limit_train_batches=2)
     assert updates == [2, 5, 8, 11]

@@ -12,14 +12,14 @@ import torch.distributed as dist
 from lightning import Callback, Trainer
 
 import cli
-from datamodules import Images, Iris
+from datamodules import Iris
 from models import IrisMLP
 from runtime import signals
 from runtime.preemption import SAVED_EXIT_CODE, Agreement, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 from tests.conftest import weights_hash_of
-from tests.models.gans import WIDTH_2, small
+from tests.models.gans import WIDTH_2
 
 
 def test_a_stopped_run_says_the_command_that_continues_it(tmp_path, in_root, caplog):
@@ -112,19 +112,14 @@ def test_signals_come_to_us_and_not_to_lightning(kind, tmp_path):
 
 
 def test_a_run_stops_only_after_gradients_were_applied(tmp_path):
-    """Tests accumulation by the trainer and, in manual optimization, by the model."""
-    stop = {"seconds": 0}
-    for model, data, window in (
-        (IrisMLP(), Iris(batch_size=4), {"accumulate_grad_batches": 3}),
-        (small(accumulate_grad_batches=3), Images(dataset="digits", batch_size=16), {}),
-    ):
-        callbacks = RunFolder(tmp_path, type(model).__name__), Preemption(stop)
-        with pytest.raises(SystemExit) as stopped:
-            fit(LadderTrainer, model, data, *callbacks, max_epochs=1, **window)
-        assert stopped.value.code == SAVED_EXIT_CODE
-        last = tmp_path / type(model).__name__ / "version_0" / "checkpoints" / "last.ckpt"
-        loop = torch.load(last, weights_only=True)["loops"]["fit_loop"]
-        assert loop["epoch_loop.batch_progress"]["total"]["processed"] == 3
+    callbacks = RunFolder(tmp_path, "iris"), Preemption({"seconds": 0})
+    options = {"max_epochs": 1, "accumulate_grad_batches": 3}
+    with pytest.raises(SystemExit) as stopped:
+        fit(LadderTrainer, IrisMLP(), Iris(batch_size=4), *callbacks, **options)
+    assert stopped.value.code == SAVED_EXIT_CODE
+    last = tmp_path / "iris" / "version_0" / "checkpoints" / "last.ckpt"
+    loop = torch.load(last, weights_only=True)["loops"]["fit_loop"]
+    assert loop["epoch_loop.batch_progress"]["total"]["processed"] == 3
 
 
 def test_a_run_does_not_stop_before_a_validation_of_its_step(tmp_path):
