@@ -129,9 +129,12 @@ class Flow(OneNetwork, Generative):
     def networks(
         self, latents: Tensor, labels: Tensor | None, images: Tensor
     ) -> dict[str, tuple[nn.Module, Callable[[], Any]]]:
-        times, class_vectors = images.new_zeros(len(images)), self.class_vectors(labels, images)
-        network = self.eval_network
-        return {"network": (network, lambda: network(images, times, class_vectors))}
+        network, times = self.eval_network, images.new_zeros(len(images))
+
+        def compute() -> Any:
+            return network(images, times, self.class_vectors(labels, images))
+
+        return {"network": (network, compute)}
 
     def path(self, latents: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
         """Noise (B, latent_dim) -> itself and each step to images in [-1, 1], (B, C, H, W)."""

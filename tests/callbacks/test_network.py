@@ -11,7 +11,9 @@ from torch import nn
 
 from callbacks import Figures
 from callbacks.network import layers_of, summary_table
+from figures.network import Layer
 from models import GAN, ConditionalGAN, Flow, IrisMLP, VariationalAutoencoder
+from models.gan.conditional_discriminators import ProjectionDiscriminator
 from models.gan.lecture import LectureGenerator, LectureTrunk
 from models.gan.networks import ModernGenerator, ModernTrunk
 from models.plane import PlaneVelocity
@@ -86,6 +88,43 @@ def test_noise_and_class_are_as_long_as_what_the_generator_gets():
     ]  # fmt: skip
     assert found["discriminator"][0][:2] == ("image", (1, 28, 28))
     assert not any(layer.kind == "class" for layer in layers_of(GAN((1, 28, 28)))["generator"])
+
+
+def sources(layers: list[Layer]) -> list[list[int]]:
+    return [sorted(layer.sources) for layer in layers]
+
+
+def test_a_skip_connection_and_parallel_outputs_are_seen():
+    generator = partial(ModernGenerator, width=2, hidden=[4], skip=True)
+    trunk = partial(ModernTrunk, width=2)
+    model = ConditionalGAN((1, 28, 28), 10, generator=generator, trunk=trunk,
+                           discriminator=ProjectionDiscriminator)  # fmt: skip
+    found = layers_of(model)
+    assert sources(found["generator"])[:7] == [[], [], [0, 1], [2], [3], [0, 1, 4], [5]]
+    flat = [layer.kind for layer in found["discriminator"]].index("Flatten")
+    assert sources(found["discriminator"])[flat:] == [[flat - 1], [flat], [flat], [flat]]
+
+
+def test_the_sum_of_a_residual_block_and_each_input_of_a_network_are_sources():
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs + self.second(self.first(inputs).relu_())
+
+    network = nn.Sequential(Block(), nn.ReLU(inplace=True), Block())
+    model = BoringModel()
+    model.layer = network
+    model.example_input_array = torch.zeros(2, 2)
+    (layers,) = layers_of(model).values()
+    assert sources(layers) == [[], [0], [1], [0, 2], [3], [4]]
+    (layers,) = layers_of(Flow((1, 16, 16), 3, partial(UNet, widths=[4]))).values()
+    assert sources(layers)[3:8] == [[1], [3], [4], [2], [0, 1]]  # time, class, image
+    assert layers[7].kind == "Conv2d"
+    (layers,) = layers_of(Flow((2,), None, PlaneVelocity)).values()
+    assert sources(layers)[2:4] == [[0, 1], [2]]
 
 
 def test_a_model_without_an_example_has_no_list():
