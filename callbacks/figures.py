@@ -42,8 +42,8 @@ class Figures(Callback):
         draw_function(trainer, pl_module, folder)  # On every rank: weights may be sharded.
 
 
-ALONE = {  # in a panel: parts of a loss, and what hides another curve, with what the panel says
-    "balanced_accuracy": "balanced accuracy",
+SAME = 0.01  # largest difference of two curves that look like one
+ALONE = {  # in a panel, with what the panel says
     "drift": "mean length of a drift",
     "elbo": "evidence lower bound, nats",
     "kl": "KL divergence, nats",
@@ -59,6 +59,9 @@ def _draw_log(folder: Path) -> None:
             import pandas as pd
 
             table = pd.read_csv(metrics).groupby("step").last().dropna(axis=1, how="all")
+            pair = table.reindex(columns=["val/accuracy", "val/balanced_accuracy"])
+            if pair.diff(axis=1).iloc[:, 1].abs().max() < SAME:
+                del table["val/balanced_accuracy"]
             figure = plot_curves(table, panels_of([*table]))
             write_figure(folder / "curves.png", figure, vector=True)
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from datamodules.data_module import DataModule
 from datamodules.input_spec import class_names
-from figures.pictures import mosaic, new_figure, output_folder, picture, styled, write_figure
+from figures.pictures import mosaic, output_folder, styled, write_figure
 from models import inspection
 from models.classifier import is_classifier
 from results import Run
@@ -18,6 +20,7 @@ from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
 
 CANDIDATES = 1000  # test images, of which some are occluded
+PER_ROW = 10
 SQUARE = 0.25  # side of the square, as a fraction of the image's side
 
 
@@ -84,7 +87,7 @@ def plot_maximized(images: Tensor, activations: Tensor, names: Sequence[str], ro
     reached = zip(names, activations.tolist(), strict=False)
     titles = [f"{name}\n{activation:.3g}" for name, activation in reached]
     heading = f"Inputs that excite the units of {role}, and what they reach"
-    return mosaic(images, titles, 10, heading)
+    return mosaic(images, titles, PER_ROW, heading)
 
 
 @torch.no_grad()
@@ -114,20 +117,20 @@ def plot_occlusion(
 ) -> Figure:
     """Plots images (N, C, H, W), each above its map of probabilities from 0 to 1.
 
-    A map (H', W') shows each probability where the middle of the square was.
+    A map (H', W') becomes as large as its image: each pixel shows the probability for the square
+    whose middle is nearest.
     """
-    count, (rows, columns) = len(images), maps.shape[1:]
-    edge = (size - stride) / 2 - 0.5
-    extent = (edge, edge + columns * stride, edge + rows * stride, edge)  # left, right, bottom, top
-    figure, grid = new_figure(1.4 * max(count, 5) + 1.6, 4.8, 2, count, squeeze=False)
-    for above, below, image, values, title in zip(*grid, images, maps, titles, strict=True):
-        above.imshow(picture(image, float(images.max()) or 1.0), "gray", vmin=0)
-        above.set_title(title)
-        shown = below.imshow(values.numpy(), "YlOrRd_r", vmin=0, vmax=1, extent=extent)
-        below.set(xlim=above.get_xlim(), ylim=above.get_ylim())
-        above.axis("off")
-        below.axis("off")
-    figure.colorbar(shown, ax=grid[1, :], label="probability", ticks=[0, 0.5, 1])
+    rows, columns = (
+        ((torch.arange(side) + (1 + stride - size) / 2) // stride).long().clamp(0, count - 1)
+        for side, count in zip(images.shape[2:], maps.shape[1:], strict=True)
+    )
+    scale = ScalarMappable(Normalize(0, 1), "YlOrRd_r")
+    colors = torch.from_numpy(scale.cmap(maps[:, rows[:, None], columns].numpy())[..., :3])
+    above = images / images.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
+    gap = torch.ones(len(images), 3, max(1, len(rows) // 28), len(columns))
+    pairs = torch.cat([above.expand(-1, 3, -1, -1), gap, colors.movedim(-1, 1)], dim=2)
     heading = f"Below: probability of the true class if a square of {size} pixels there is hidden"
-    figure.suptitle(heading, fontsize=14)
+    figure = mosaic(pairs, titles, PER_ROW, heading)
+    figure.set_figwidth(figure.get_figwidth() + 1)
+    figure.colorbar(scale, ax=figure.axes, label="probability", ticks=[0, 0.5, 1], fraction=0.02)
     return figure

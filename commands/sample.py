@@ -124,7 +124,7 @@ def sample(
         rows = chosen or [*range(model.num_classes or 0)]
         write_interpolation(named("interpolation.png"), model, seed, rows, names)
     if ends:
-        write_between_classes(named(f"between_{ends[0]}_{ends[1]}.png"), model, seed, ends)
+        write_between_classes(named(f"between_{ends[0]}_{ends[1]}.png"), model, seed, ends, names)
     if known is not None:
         write_neighbors(named("neighbors.png"), drawn.images[:neighbors], known)
     if latents is not None:
@@ -292,15 +292,18 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     return (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
 
 
-def write_between_classes(path: Path, model: Generative, seed: int, ends: Sequence[int]) -> None:
+def write_between_classes(
+    path: Path, model: Generative, seed: int, ends: Sequence[int], names: Sequence[str]
+) -> None:
     """Draws rows of one latent each, from class to class."""
     first, last = one_hot(torch.tensor(ends), model.num_classes or -1).float()
     mixtures = torch.stack([torch.lerp(first, last, k) for k in torch.linspace(0, 1, PER_ROW)])
     latents = torch.cat([draw.latents for draw in LatentBatches(model, INTERPOLATED, seed)])
     noise = latents.repeat_interleave(PER_ROW, dim=0)
-    write_png(
-        path, tile(sampling.generate(model, noise, mixtures.repeat(INTERPOLATED, 1)), PER_ROW)
-    )
+    images = sampling.generate(model, noise, mixtures.repeat(INTERPOLATED, 1))
+    left, right = (names[k] for k in ends)
+    heading = f"From class {left} (left) to class {right} (right), one latent in each row"
+    write_figure(path, mosaic(images, (), PER_ROW, heading, cell=0.7))
 
 
 def write_path(path: Path, model: Any, seed: int, classes: Sequence[int] | None) -> None:

@@ -59,7 +59,8 @@ def _scale(axes: Any, values: "Series", label: str) -> None:
     if label in ("loss", "error") and values.min() > 0 and values.max() > DECADES * values.min():
         axes.set_yscale("log")
     elif (values == values.round()).all() and values.max() > 1:
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.set_ylim(bottom=min(0, values.min()))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
 
 

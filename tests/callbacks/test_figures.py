@@ -1,5 +1,8 @@
 """Which curves of a run share a panel."""
 
+import pytest
+
+from callbacks import figures
 from callbacks.figures import panels_of
 
 
@@ -10,8 +13,7 @@ def test_only_what_can_be_compared_shares_a_panel():
              "floor/mine"]  # fmt: skip
     assert panels_of(names) == {
         "loss": ["train/loss", "val/loss"],
-        "accuracy": ["val/accuracy"],
-        "balanced accuracy": ["val/balanced_accuracy"],
+        "accuracy": ["val/accuracy", "val/balanced_accuracy"],
         "error": ["val/sup_error"],
         "mine": ["val/mine", "floor/mine"],
     }
@@ -31,3 +33,18 @@ def test_what_falls_is_shown_and_not_a_loss_that_rises_by_design():
         "loss", "KL divergence, nats", "error of reconstruction, nats",
         "evidence lower bound, nats",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("balanced", "drawn"), [(0.905, False), (0.8, True)])
+def test_a_balanced_accuracy_that_looks_like_accuracy_is_not_drawn_twice(
+    balanced, drawn, tmp_path, monkeypatch
+):
+    seen: list[dict[str, list[str]]] = []
+    whole = figures.plot_curves
+    monkeypatch.setattr(figures, "plot_curves", lambda *a: seen.append(a[1]) or whole(*a))
+    text = f"step,val/accuracy,val/balanced_accuracy\n1,0.5,0.5\n2,0.9,{balanced}\n"
+    (tmp_path / "metrics.csv").write_text(text, "utf-8")
+    (tmp_path / "figures").mkdir()
+    figures._draw_log(tmp_path / "figures")
+    assert seen == [{"accuracy": ["val/accuracy", *["val/balanced_accuracy"] * drawn]}]
+    assert (tmp_path / "figures" / "curves.png").is_file()

@@ -1,9 +1,12 @@
 """`maximize` draws what a trained network has learned."""
 
+import collections
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 
 import ladder
 from commands import maximize as command
@@ -44,16 +47,26 @@ def test_what_is_no_classifier_of_images_is_refused(iris, gan):
             ladder.maximize(run)
 
 
-def test_titles_name_units_and_colours_span_0_to_1():
+def test_titles_name_units_and_what_they_reach():
     images = torch.rand(2, 1, 8, 8)
     axes = plot_maximized(images, torch.tensor([1.5, -2.0]), ["cat", "dog"], "5").axes[0]
     assert [text.get_text() for text in axes.texts] == ["cat\n1.5", "dog\n-2"]
-    figure = plot_occlusion(images, torch.rand(2, 3, 3), ["cat: 0.9", "dog: 0.8"], 4, 2)
-    shown = figure.axes[2].images[0]
-    assert shown.get_extent() == [0.5, 6.5, 6.5, 0.5]  # middles at 1.5, 3.5 and 5.5 of 0 to 7
-    assert figure.axes[2].get_xlim() == figure.axes[0].get_xlim() == (-0.5, 7.5)
-    assert shown.get_clim() == (0, 1)
-    assert figure.axes[1].get_title() == "dog: 0.8"
+
+
+def test_maps_are_as_large_as_their_images_and_rows_are_short():
+    images, maps = torch.rand(12, 1, 8, 8), torch.rand(12, 3, 3)
+    figure = plot_occlusion(images, maps, ["cat\n0.9"] * 12, 4, 2)
+    axes, bar = figure.axes
+    places = {text.get_position() for text in axes.texts}
+    assert sorted(collections.Counter(y for _, y in places).values()) == [2, 10]
+    assert figure.get_figwidth() < 20
+    assert bar.get_ylim() == (0, 1)
+    shown = axes.images[0].get_array()
+    nearest = [0, 0, 0, 1, 1, 2, 2, 2]  # of the middles of squares of 4 pixels, at 1.5, 3.5, 5.5
+    wanted = colormaps["YlOrRd_r"](maps[0].numpy()[np.ix_(nearest, nearest)])
+    corner = np.argwhere((np.abs(shown - wanted[0, 0, :3]) < 1e-6).all(axis=2))[0]
+    found = shown[corner[0] : corner[0] + 8, corner[1] : corner[1] + 8]
+    np.testing.assert_allclose(found, wanted[..., :3], atol=1e-6)
 
 
 def test_the_least_certain_of_the_images_that_are_right_are_occluded(

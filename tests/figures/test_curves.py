@@ -54,6 +54,15 @@ def test_a_zigzag_is_pale_beside_its_smoothed_line():
     assert smooth.get_label() == "loss, training"
 
 
+def test_a_count_has_an_axis_from_0_with_whole_ticks():
+    axes = curves("step,train/loss,val/modes,floor/modes\n1,1.5,,\n9,,10,10\n")[1]
+    ticks = axes.get_yticks()
+    assert axes.get_ylim()[0] == 0
+    assert (ticks == ticks.round()).all()
+    assert 10 in ticks
+    assert len(ticks) > 3
+
+
 @pytest.mark.parametrize(("last", "scale"), [(0.001, "log"), (0.5, "linear"), (-1.0, "linear")])
 def test_a_loss_that_falls_over_decades_has_a_log_axis(last, scale):
     assert curves(f"step,train/loss\n0,1.0\n9,{last}\n")[0].get_yscale() == scale
