@@ -2,7 +2,8 @@
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from functools import partial
@@ -12,14 +13,16 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.distributed import all_gather_stacked, local_part
 from runtime.class_defaults import corrected_init_args
-from runtime.errors import UserError
+from runtime.errors import UserError, printable
 from runtime.trust import hyperparameters, only_trusted
 
+OPTIMIZER = re.compile(r"model\.\w*optimizer\b")
 NetworkCallable = Callable[[tuple[int, ...], int], nn.Module]  # of (input_shape, num_outputs)
 
 
@@ -134,36 +137,37 @@ class Module(LightningModule):
         checkpoint |= {"seed": self.seed, "sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+        if self._trainer is not None:
             states = checkpoint.get("state_dict", {}), self.state_dict()
             here, there = ({name: value.shape for name, value in state.items()} for state in states)
             if here == there:  # otherwise Lightning raises an error
-                self._check_optimizers(checkpoint.get("hyper_parameters", {}))
-        else:  # Lightning has built callables, which have no plain form
+                self._compare_options(checkpoint)
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            # Lightning has built callables, which have no plain form.
             for name, value in hyperparameters(checkpoint).items():
                 self.hparams.setdefault(name, value)
         self.seed = checkpoint.get("seed", self.seed)
         for name, (totals, count) in checkpoint.get("sums", {}).items():
             self._sums[name] = local_part(totals).to(self.device), count
 
-    def _check_optimizers(self, saved: dict[str, Any]) -> None:
-        """Refuses another optimizer than that of the run, whose state and rates are saved."""
-        for name in [name for name in saved if name.endswith("optimizer")]:
-            before, here = saved[name], self.hparams.get(name)
-            if not (isinstance(before, dict) and isinstance(here, dict)):  # one has no plain form
-                continue
-            if not ("class_path" in before and "class_path" in here):  # a model's own options
-                continue
-            old, new = (part.get("init_args", {}) for part in (before, here))
-            changed = [f"{k} {old[k]}, not {new[k]}" for k in old if new.get(k, old[k]) != old[k]]
-            if before["class_path"] != here["class_path"]:
-                classes = (str(part["class_path"]).rpartition(".")[2] for part in (before, here))
-                changed = [", not ".join(classes)]
-            if changed:
-                raise UserError(
-                    f"the run goes on with model.{name} as it was ({'; '.join(changed)}): leave "
-                    "the option out, or start a new run from these weights with --init_from"
-                )
+    def _compare_options(self, checkpoint: dict[str, Any]) -> None:
+        """Warns of options that are not those of the checkpoint, and are used as they are now.
+
+        Training refuses another optimizer, because the state and the rates of the old one are
+        saved. Evaluation may have other data.
+        """
+        fits = self.trainer.state.fn == TrainerFn.FITTING
+        changes = [*_changes(hyperparameters(checkpoint), self.hparams, "model")]
+        if kept := [change for change in changes if fits and OPTIMIZER.match(change)]:
+            raise UserError(
+                f"the run goes on with its optimizer as it was ({'; '.join(kept)}): leave the "
+                "option out, or start a new run from these weights with --init_from"
+            )
+        if fits and (data := getattr(self.trainer, "datamodule", None)):
+            saved = checkpoint.get("datamodule_hyper_parameters", {})
+            changes += _changes(saved, data.hparams, "data")
+        if changes:
+            rank_zero_warn(f"The checkpoint was trained with {'; '.join(changes)}.")
 
     def class_counts(self, option: str) -> Tensor:
         """Returns the examples of each class (K,) in an epoch, which an option of the model needs.
@@ -234,6 +238,19 @@ class Module(LightningModule):
         so this passes a multiple.
         """
         self.log_dict(values, batch_size=count * self.trainer.world_size, sync_dist=True)
+
+
+def _changes(old: Any, new: Any, name: str) -> Iterator[str]:
+    """Yields each option that both have and that differs, with its old and its new value."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        same_class = old.get("class_path") == new.get("class_path")
+        for key in [key for key in old if key in new and (same_class or key == "class_path")]:
+            inner = key in ("class_path", "_class_path", "init_args")
+            yield from _changes(old[key], new[key], name if inner else f"{name}.{key}")
+        return
+    old, new = ([*value] if isinstance(value, tuple) else value for value in (old, new))
+    if repr(old) != repr(new) and old != new:  # the first also for NaN and tensors
+        yield printable(f"{name} {old}, not {new}")
 
 
 def _as_plain_value(value: Any) -> dict[str, Any] | None:

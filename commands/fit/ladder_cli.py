@@ -15,7 +15,7 @@ from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from callbacks import DEFAULT_CALLBACKS, Evaluation, Progress
 from commands import arguments, config_files, errors
@@ -38,6 +38,7 @@ from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 
+NAMES = ("ckpt_path", "init_from", "experiment")  # options that name runs
 STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option is not another
 
 
@@ -109,11 +110,16 @@ class LadderCLI(LightningCLI):
             args = [args[0], "--help"]
         try:
             with self._guard(), corrected_init_args(), hide_subclasses_in_help():
-                return self.parser.parse_args(args)
+                config = self.parser.parse_args(args)
         except ArgumentError as error:
             own = self._subcommand_parsers[args[0]].get_defaults().keys()
             problem = UserError(errors.explain_parser_error(str(error), args, own, CLASSES))
             raise user_error_in(error) or problem from None
+        given, options = dict(config_files.values(args)), config[args[0]]
+        for name in NAMES:  # a run's own config says null, which is no answer to an option
+            if options[name] is None and given.get(f"--{name}", "null") != "null":
+                options[name] = given[f"--{name}"]
+        return config
 
     @property
     def options(self) -> Namespace:
@@ -145,7 +151,7 @@ class LadderCLI(LightningCLI):
             wanted = None  # a run's config names its own
         folder = self.runs / self.experiment
         if command == "fit" and wanted is None and cluster.in_job():
-            wanted = checkpoints.newest(folder / cluster.run_name())
+            wanted = checkpoints.newest(folder / cluster.run_name(), resume=True)
         if command == "fit" and wanted == "last" and cluster.is_restarted_by_torchrun():
             wanted = checkpoints.newest(folder, resume=True)  # None at its first start
         if wanted is not None:
@@ -156,6 +162,8 @@ class LadderCLI(LightningCLI):
             run = self._folder_of_checkpoint or self.checkpoint
             if by_user and self._folder_of_checkpoint and not self.options.trust:
                 check_links(run)  # before anything is written there
+            if command == "fit" and self.checkpoint.is_file():  # not sharded
+                self._keep_seed(checkpoints.contents(self.checkpoint).get("seed"))
             rank_zero_info(f"{'Continues' if command == 'fit' else 'Run:'} {run}, step {step:,}.")
         elif command != "fit":
             raise UserError(
@@ -163,6 +171,14 @@ class LadderCLI(LightningCLI):
                 f"run folder, `python cli.py {command} RUN`."
             )
         self.options.ckpt_path = str(self.checkpoint) if self.checkpoint else None
+
+    def _keep_seed(self, seed: int | None) -> None:
+        """Lets a run go on with its seed, which also decides the order of its data."""
+        given = self.options.seed_everything
+        if isinstance(seed, int) and seed != given:
+            if given is not True:
+                rank_zero_warn(f"The run goes on with seed_everything {seed}, not {given}.")
+            self.options.seed_everything = seed
 
     def _parse_ckpt_path(self) -> None:
         """Replaces Lightning's, which lets a checkpoint's hyperparameters win over all options."""
@@ -225,7 +241,7 @@ class LadderCLI(LightningCLI):
     def _text_of_config(self) -> str:
         """Returns the config that trains such a run, and does not continue this one."""
         config = self.options.clone()
-        config.ckpt_path = None
+        del config["ckpt_path"]
         return self._parser(self.subcommand).dump(config, skip_none=False)
 
     @property
@@ -311,7 +327,8 @@ def with_config_of_run(
         return args, nullcontext
     runs = Path(given.get("--trainer.default_root_dir", "runs")).expanduser()
     name = option if args[0] == "fit" else "RUN"
-    checkpoint = checkpoints.resolve(given[option], runs, option=name)
+    continues = args[0] == "fit" and option == "--ckpt_path"
+    checkpoint = checkpoints.resolve(given[option], runs, continues, name)
     folder = checkpoints.run_folder_of(checkpoint) or checkpoint
     config = folder / "config.yaml"
     if not config.is_file():

@@ -10,8 +10,9 @@ import torch
 import yaml
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 
+from commands.fit import ladder_cli
 from commands.fit.ladder_cli import LadderCLI, check_optimization, load_initial_weights
-from models import IrisMLP
+from models import IrisMLP, base
 from models.networks import FeedForward
 from runtime import cluster
 from runtime.errors import UserError
@@ -30,6 +31,45 @@ def test_a_runs_config_is_the_base_and_flags_apply_on_top(iris):
     assert options.ckpt_path == str(iris / "checkpoints" / "last.ckpt")
     assert command.experiment == "irismlp"
     assert parsed("test", str(iris)).config.test.ckpt_path == options.ckpt_path
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [(["test"], "ckpt_path"), (["fit", "--ckpt_path"], "ckpt_path"),
+     (["fit", "--init_from"], "init_from"), (["fit", "--experiment"], "experiment")],
+)  # fmt: skip
+def test_a_null_in_a_runs_config_undoes_no_option_before_it(words, name, iris, tmp_path):
+    config = tmp_path / "config.yaml"
+    saved = (iris / "config.yaml").read_text()
+    assert "ckpt_path" not in saved
+    config.write_text(f"{saved}ckpt_path: null\n")  # as earlier versions wrote it
+    options = parsed(*words, str(iris)[name == "experiment" :], f"--config={config}").options
+    last = str(iris / "checkpoints" / "last.ckpt")
+    assert options[name] == (last if name == "ckpt_path" else str(iris)[name == "experiment" :])
+    assert parsed("fit", "--ckpt_path=null", f"--config={config}").checkpoint is None
+
+
+def test_a_run_that_goes_on_names_what_differs_from_its_checkpoint(iris, tmp_path, capsys):
+    copy = shutil.copytree(iris, tmp_path / "runs" / "run", symlinks=True)
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("label_smoothing: 0.0", "label_smoothing: 0.5"))
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "rank_zero_warn", lines.append)
+        patch.setattr(ladder_cli, "rank_zero_warn", lines.append)
+        run("test", str(copy), *QUIET)
+        assert lines == ["The checkpoint was trained with model.label_smoothing 0.0, not 0.5."]
+        args = ["fit", f"--ckpt_path={copy}", *QUIET]
+        seed = parsed(*args, "--seed_everything=7").options.seed_everything
+        fails(capsys, *args, "--data.batch_size=8")  # within an epoch
+    assert lines[1:] == [
+        "The run goes on with seed_everything 0, not 7.",
+        "The checkpoint was trained with model.label_smoothing 0.0, not 0.5; "
+        "data.batch_size 16, not 8.",
+    ]
+    assert seed == 0
+    line = fails(capsys, *args, "--model.optimizer.betas=[0.5,0.9]")
+    assert "goes on with its optimizer as it was (model.optimizer.betas [0.9, 0.999], not" in line
 
 
 def test_runs_may_be_in_the_users_home(iris, monkeypatch):
