@@ -38,11 +38,14 @@ def compare(
     if not (found := find_runs(places)):
         text = f"there is no run in {', '.join(map(str, places))}"
         raise UserError(f"{text}: no folder with {' or '.join(RECORDS)}.")
+    stages = [*SCORED_STAGES, "train"] if list else SCORED_STAGES
+    read = read_runs(found if list else [run for at in places for run in _meant(at)], stages)
+    if not read:
+        raise UserError("none of these runs can be read, for the reasons above.")
     if list:
-        listed = pd.DataFrame(map(_row, read_runs(found, [*SCORED_STAGES, "train"])))
+        listed = pd.DataFrame(map(_row, read))
         print(as_text(listed, index=False))
         return listed
-    read = read_runs([run for place in places for run in _meant(place)])
     scored, empty = [r for r in read if r.scores], [str(r.folder) for r in read if not r.scores]
     if not scored:
         raise UserError(

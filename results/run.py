@@ -194,7 +194,11 @@ class Run:
 
     @cached_property
     def _metrics(self) -> dict[str, Any]:
-        return read_json(self.folder / METRICS)
+        try:
+            return read_json(self.folder / METRICS)
+        except UserError as error:
+            remedy = f"`python cli.py test {self.folder}` writes it anew"
+            raise UserError(f"{error}. {remedy}") from None
 
 
 def find_runs(places: Iterable[Path]) -> list[Path]:

@@ -53,6 +53,8 @@ def read_runs(folders: Sequence[Path], stages: Sequence[str] = SCORED_STAGES) ->
             steps = run.logged.get("step")
             scores, floors = run.scores(stages), run.floors(stages)
             rows.append(Row(folder, name, run.settings, scores, floors, steps))
+            if steps is None and (folder / "metrics.csv").is_file():
+                print(printable(f"{folder}/metrics.csv has no values"), file=sys.stderr)
         except UserError as error:
             print(printable(f"Skipped: {error}"), file=sys.stderr)
     return rows

@@ -212,7 +212,7 @@ def resolve(
     elif wanted == "last" or path.is_dir() or (runs / path).is_dir():
         folder = runs if wanted == "last" else path if path.is_dir() else runs / path
         found = newest(folder, resume)
-        problem = f"no checkpoint below {folder}. Train first, or name a file."
+        problem = _reason_for_none(folder)
     elif path.is_file() or path.is_symlink():
         found = path
     else:
@@ -252,19 +252,34 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
     for path in found:
         dates[path.parent] = max(dates.get(path.parent, 0.0), path.lstat().st_mtime)
     seen: set[Path] = set()
+    damaged: list[str] = []
     for run in sorted(dates, key=lambda run: dates[run], reverse=True):
         for path in sorted((p for p in found if p.parent == run), key=_rank, reverse=True):
             if path.resolve() in seen:
                 continue
             seen.add(path.resolve())
             if wrong := problem_of(path):
-                rank_zero_warn(f"{path}: {wrong}. Going back to the checkpoint before it.")
+                damaged.append(f"{path}: {wrong}")
             elif not (resume and _missing_to_resume(path)):
+                for text in damaged:
+                    rank_zero_warn(f"{text}. Going back to {path.name}.")
                 return path
+    for text in damaged:
+        rank_zero_warn(f"{text}. There is no sound one before it.")
     for path in found:
         with files.file_errors(path):
             path.read_bytes()  # raises if the disk refuses, which is not the same as none
     return None
+
+
+def _reason_for_none(folder: Path) -> str:
+    """Returns why `newest` has found nothing, and the remedy."""
+    found = sorted(path for path in folder.glob("**/[!.]*.ckpt") if path.is_file())
+    if sound := next((path for path in found if not problem_of(path)), None):
+        return f"{sound} has weights alone: start a new run from them with --init_from {sound}"
+    if found:
+        return f"no checkpoint below {folder} is sound: train anew"
+    return f"no checkpoint below {folder}. Train first, or name a file."
 
 
 def _rank(path: Path) -> tuple[bool, float, bool, str]:

@@ -17,6 +17,7 @@ from runtime.errors import UserError
 from runtime.loggers import RunCSVLogger, RunTensorBoardLogger
 
 WRITTEN = (".", "checkpoints", "figures")  # folders of a run into which training writes
+LONGEST_SAVE = 86_400  # seconds
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system
 
 
@@ -147,6 +148,8 @@ class RunFolder(Callback):
             rank_zero_warn(f"{folder} cannot be locked, so do not train this run twice at once.")
         for name in WRITTEN:
             files.remove_partial_files(folder / name)
+        for other in folder.parent.glob("*/checkpoints"):  # of runs killed in their first save
+            files.remove_partial_files(other, LONGEST_SAVE)
         return folder
 
     def _create(self) -> Path:

@@ -132,6 +132,25 @@ def test_without_metrics_json_the_last_logged_values_count(tmp_path):
     assert read_runs([folder], ["test"])[0].scores == {}
 
 
+def test_an_emptied_log_is_named(tmp_path, capsys):
+    folder = results(tmp_path / "a", 0.5)
+    (folder / "metrics.csv").touch()
+    assert read(folder)[0].scores["test/frechet"] == 0.5
+    assert capsys.readouterr().err == f"{folder}/metrics.csv has no values\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--list"]])
+def test_runs_of_which_none_can_be_read_are_an_error(options, tmp_path, capsys):
+    folder = results(tmp_path / "a", 0.5)
+    (folder / "metrics.json").write_text('{"test": {"sco')
+    with pytest.raises(SystemExit):
+        run("compare", str(folder), *options)
+    skipped, error = capsys.readouterr().err.splitlines()
+    assert skipped.startswith(f"Skipped: {folder}/metrics.json: cannot be read as JSON (")
+    assert skipped.endswith(f"). `python cli.py test {folder}` writes it anew")
+    assert error == "error: none of these runs can be read, for the reasons above."
+
+
 def test_metrics_json_takes_precedence_stage_by_stage(tmp_path):
     folder = results(tmp_path / "a", 0.5)
     (folder / "metrics.csv").write_text("val/frechet,test/frechet\n0.7,0.6\n")

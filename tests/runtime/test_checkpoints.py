@@ -163,7 +163,7 @@ def test_the_highest_step_of_a_run_is_the_newest_whoever_saved_it(tmp_path):
     save(folder / "best.ckpt", 300)
     assert resolve("last", tmp_path) == own
     own.write_bytes(own.read_bytes()[:-50])
-    with pytest.warns(UserWarning, match="Going back to the checkpoint before it"):
+    with pytest.warns(UserWarning, match="Going back to last.ckpt"):
         assert newest(tmp_path) == folder / "last.ckpt"
 
 
@@ -198,7 +198,7 @@ def test_the_file_before_it_takes_its_place(last, damage):
         bad.unlink()
         assert resolve("last", last.parents[2]) == good
         return
-    with pytest.warns(UserWarning, match="Going back to the checkpoint before it"):
+    with pytest.warns(UserWarning, match="Going back to epoch="):
         assert resolve("last", last.parents[2]) == good
 
 
@@ -206,6 +206,21 @@ def test_the_file_before_it_takes_its_place(last, damage):
 def test_no_checkpoint_is_one_clear_error(wanted, tmp_path):
     with pytest.raises(UserError, match=f"--ckpt_path {wanted}: no "):
         resolve(wanted, tmp_path)
+
+
+def test_only_a_damaged_checkpoint_is_another_error(tmp_path):
+    """One that says whether weights are left to begin with."""
+    cut = save(tmp_path / "checkpoints" / "last.ckpt")
+    cut.write_bytes(cut.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match=f"{cut}: .* There is no sound one before it."):
+        assert newest(tmp_path) is None
+    with pytest.raises(UserError, match=f"no checkpoint below {tmp_path} is sound: train anew"):
+        resolve(tmp_path, tmp_path)
+    best = save(cut.with_name("best.ckpt"))
+    with pytest.raises(UserError, match=f"{best} has weights alone: .* --init_from {best}"):
+        resolve(tmp_path, tmp_path, resume=True)
+    with pytest.warns(UserWarning, match="Going back to best.ckpt"):
+        assert resolve(tmp_path, tmp_path) == best
 
 
 def test_an_unfinished_file_is_no_checkpoint(tmp_path):

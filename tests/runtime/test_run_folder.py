@@ -1,6 +1,7 @@
 """A run's folder, its lock and its loggers."""
 
 import csv
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,6 +134,18 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
         second._open("fit")
     first.teardown(None, None, "fit")
     assert second._open("fit") == folder
+
+
+def test_a_kill_in_the_first_save_leaves_nothing_for_ever(tmp_path):
+    """Nobody continues such a run. Another run may be writing the younger file."""
+    old, young = (tmp_path / f"gan/version_{n}/checkpoints/.a.partial.ckpt" for n in range(2))
+    for path in (old, young):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    os.utime(old, (0, 0))
+    RunFolder(tmp_path, "gan")._open("fit")
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_a_failure_on_rank_zero_is_one_on_all_ranks(tmp_path):
