@@ -19,7 +19,7 @@ from datamodules.input_spec import InputSpec
 from models.base import Module
 from runtime import checkpoints
 from runtime.class_defaults import corrected_init_args
-from runtime.cpu import choose_precision
+from runtime.cpu import choose_precision, correct_bf16
 from runtime.errors import UserError, user_error_in
 from runtime.trust import hyperparameters, only_trusted, trusted_class
 
@@ -104,6 +104,7 @@ def inference(model: LightningModule) -> Iterator[None]:
     """Computes without gradients, on a GPU if there is one, in the precision that is fast there."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device)
-    half = "bf16" in choose_precision(device)[0]
+    if (half := "bf16" in choose_precision(device)[0]) and device == "cpu":
+        correct_bf16(model)
     with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=half):
         yield

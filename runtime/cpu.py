@@ -12,7 +12,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 CPUINFO = Path("/proc/cpuinfo")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -59,6 +61,60 @@ def bf16_slowdown() -> float:
         return min(found)
 
     return seconds(True) / seconds(False)
+
+
+def bf16_is_wrong(layer: Any, height: int, width: int) -> bool:
+    """Returns whether a CPU may compute an `nn.Conv2d` of such images wrongly in bf16.
+
+    Some kernels of oneDNN read or write beyond their memory. Seen with torch 2.13 (oneDNN 3.12), on
+    CPUs with AMX in all cases below, with AVX512-BF16 alone in the second. Sizes are horizontal.
+
+    - A stride, and an output one pixel wide and higher than that: wrong outputs
+      (github.com/pytorch/pytorch/issues/169688)
+    - A stride larger than the images, which are padded: a wrong gradient of the weights
+    - 4 to 31 channels, and a stride from 3 or a kernel from 8: wrong outputs, for some sizes only
+    """
+    (kernel, stride), padding = (layer.kernel_size, layer.stride), layer.padding
+    padding = (0, 0) if padding == "valid" else padding
+    rows, columns = (  # pixels by which the kernel can move
+        side + 2 * padding[k] - layer.dilation[k] * (kernel[k] - 1) - 1
+        for k, side in enumerate((height, width))
+    )
+    column = columns < stride[1] > 1 and rows >= stride[0]
+    narrow = width < stride[1] and padding[1] > 0
+    few = 4 <= layer.in_channels // layer.groups < 32 and (stride[1] >= 3 or kernel[1] >= 8)
+    return column or narrow or few
+
+
+def correct_bf16(network: Any) -> None:
+    """Makes the convolutions of a network compute in float32 where bf16 is wrong on a CPU."""
+    import torch
+
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.padding != "same":
+            vars(layer)["forward"] = partial(_convolve, layer)
+
+
+def _convolve(layer: Any, images: Any) -> Any:
+    import torch
+
+    half = torch.is_autocast_enabled("cpu") or images.dtype == torch.bfloat16
+    if not half or not bf16_is_wrong(layer, *images.shape[-2:]):
+        return type(layer).forward(layer, images)
+    _say_float32(torch.__version__)
+    state = {name: value.float() for name, value in layer.state_dict(keep_vars=True).items()}
+    with torch.autocast("cpu", enabled=False):
+        return torch.func.functional_call(layer, state, images.float()).to(images.dtype)
+
+
+@cache
+def _say_float32(version: str) -> None:
+    from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+    rank_zero_info(
+        f"Some convolutions are computed in float32, because torch {version} computes them wrongly "
+        "in bfloat16 on a CPU, such as those with a stride of images one pixel wide."
+    )
 
 
 def cpu_flags(cpuinfo: Path = CPUINFO) -> set[str]:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
@@ -9,12 +10,14 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import nn
 
 from runtime import cluster, lightning_fixes
 from runtime.checkpoints import AtomicCheckpointIO
 from runtime.cpu import (
     bf16_slowdown,
     choose_precision,
+    correct_bf16,
     flush_denormals,
     keep_freed_memory,
 )
@@ -81,6 +84,9 @@ class LadderTrainer(Trainer):
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
             flush_denormals()
+            if self.precision in HALF:
+                plugin = self.strategy.precision_plugin
+                vars(plugin)["convert_module"] = partial(_convert, plugin)
 
     def __deepcopy__(self, memo: Any) -> "LadderTrainer":
         """Returns itself, because a copy of a model must not copy the trainer."""
@@ -106,3 +112,9 @@ class LadderTrainer(Trainer):
                     "with --trainer.precision 32-true."
                 )
         super().fit(model, *args, **kwargs)
+
+
+def _convert(plugin: Any, model: nn.Module) -> nn.Module:
+    """Converts a model to a precision like Lightning, but for what a CPU computes wrongly."""
+    correct_bf16(model)
+    return type(plugin).convert_module(plugin, model)

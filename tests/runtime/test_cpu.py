@@ -1,20 +1,31 @@
 """The choice of `precision: auto`, and a CPU's memory, threads and subnormal numbers."""
 
+import ctypes
 import os
 import resource
 import subprocess
 import sys
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
+from torch import nn
 
 from runtime import cpu
-from runtime.cpu import bf16_slowdown, choose_precision, cpu_flags, flush_denormals
+from runtime.cpu import (
+    bf16_is_wrong,
+    bf16_slowdown,
+    choose_precision,
+    correct_bf16,
+    cpu_flags,
+    flush_denormals,
+)
 from runtime.trainer import LadderTrainer
 from tests.conftest import ROOT
 
+M_PERTURB = -6  # malloc.h
 SCRIPT = """
 import resource, torch
 from runtime.trainer import LadderTrainer
@@ -158,3 +169,103 @@ def test_allowed_cores_are_those_of_the_process_or_without_linux_all(monkeypatch
     assert cpu.allowed_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     assert cpu.allowed_cores() == os.cpu_count()
+
+
+def conv(kernel=3, stride=2, padding=1, inputs=16, **options):
+    return nn.Conv2d(inputs, 32, kernel, stride, padding, **options)
+
+
+WRONG = [  # layer, height and width of its images
+    (conv(), 1, 1),  # narrow
+    (conv(stride=3), 2, 2),
+    (conv(stride=(1, 2)), 4, 1),
+    (conv(2, 4, 0), 8, 4),  # a column
+    (conv(), 8, 2),
+    (conv(4, 4, 0), 16, 16),  # few channels
+    (conv(8, 1, 0, 8), 16, 16),
+    (conv(8, 1, 0, 16, groups=2), 16, 16),
+]
+RIGHT = [
+    (conv(), 2, 2),
+    (conv(), 1, 2),
+    (conv(), 8, 3),
+    (conv(1, 2, 0), 1, 1),
+    (conv(2, 2, "valid"), 2, 2),
+    (conv(stride=1), 8, 1),
+    (conv(stride=(2, 1)), 4, 1),
+    (conv(dilation=2, padding=2), 2, 2),
+    (conv(4, 4, 0, 3), 16, 16),
+    (conv(4, 4, 0, 32), 16, 16),
+]
+
+
+def test_it_is_known_which_convolutions_are_wrong_in_bf16():
+    assert all(bf16_is_wrong(*case) for case in WRONG)
+    assert not any(bf16_is_wrong(*case) for case in RIGHT)
+
+
+def outputs_and_gradients(layer, images, half):
+    images = images.clone().requires_grad_()
+    layer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        outputs = layer(images)
+    outputs.backward(torch.ones_like(outputs))
+    return [t.float() for t in (outputs.detach(), images.grad, layer.weight.grad)]
+
+
+needs_bf16 = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallopt") or not cpu_flags() & {"amx_bf16", "avx512_bf16"},
+    reason="needs glibc and a CPU with AMX or AVX512-BF16",
+)
+
+
+@needs_bf16
+def test_what_is_wrong_in_bf16_computes_right():
+    """New memory holds 3e38, so that who reads it before it is written gets that."""
+    mallopt = ctypes.CDLL(None).mallopt
+    for layer, *size in WRONG + RIGHT:
+        images = torch.randn(8, layer.in_channels, *size)
+        expected = outputs_and_gradients(layer, images, half=False)
+        correct_bf16(nn.Sequential(layer))
+        mallopt(M_PERTURB, 128)
+        found = outputs_and_gradients(layer, images, half=True)
+        mallopt(M_PERTURB, 0)
+        for here, there in zip(found, expected, strict=True):
+            torch.testing.assert_close(here, there, rtol=0, atol=0.02 * float(there.abs().max()))
+
+
+def test_wrong_convolutions_leave_bf16_and_others_keep_their_bits(caplog):
+    caplog.set_level("INFO")
+    cpu._say_float32.cache_clear()
+    for (layer, *size), computes_in_float32 in ((WRONG[0], True), (RIGHT[0], False)):
+        layer = nn.utils.parametrizations.weight_norm(deepcopy(layer))
+        images = torch.randn(8, 16, *size)
+        with torch.autocast("cpu", torch.bfloat16):
+            before = layer(images)
+        exact = layer(images)
+        correct_bf16(layer)
+        copy = deepcopy(layer)
+        with torch.autocast("cpu", torch.bfloat16):
+            after = [layer(images), copy(images)]
+        for found in after:
+            assert torch.equal(found.float(), exact if computes_in_float32 else before.float())
+        copy.bias.data += 1
+        with torch.autocast("cpu", torch.bfloat16):
+            assert (copy(images) - layer(images)).min() > 0.9  # a copy has its own weights
+        with torch.no_grad():
+            half = layer.bfloat16()(images.bfloat16())
+        assert half.dtype == torch.bfloat16
+    assert caplog.text.count("computed in float32, because torch") == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "32-true"])
+def test_the_trainer_corrects_bf16_in_every_stage(precision, monkeypatch):
+    seen = []
+    monkeypatch.setattr("runtime.trainer.correct_bf16", seen.append)
+    options: dict[str, Any] = {"enable_progress_bar": False, "fast_dev_run": 1}
+    trainer = LadderTrainer(accelerator="cpu", precision=precision, **options)
+    model = BoringModel()
+    trainer.fit(model)
+    trainer.test(model)
+    trainer.predict(model, model.predict_dataloader())
+    assert seen == ([] if precision == "32-true" else [model] * 3)
