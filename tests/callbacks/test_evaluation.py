@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from callbacks.evaluation import Evaluation, WorstMistakes
+from callbacks.evaluation import Evaluation, WorstMistakes, as_record
 from datamodules import Functions, Gates, Iris
 from models import FunctionMLP, GateMLP
 from runtime.files import read_json
@@ -52,6 +52,12 @@ def test_hits_are_no_mistakes():
     metric.update(torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 1]), p)
     found = metric.compute()
     assert (found.targets, found.predictions) == ([1], [0])
+
+
+def test_a_class_without_examples_is_not_in_the_balanced_accuracy():
+    counts = torch.tensor([[2, 0, 0], [1, 1, 1], [0, 0, 0]])  # by true and predicted class
+    found = as_record(0.5, counts, 0.1, ["a", "b", "c"], {})
+    assert found["scores"]["balanced_accuracy"] == pytest.approx(2 / 3)
 
 
 def test_a_test_run_counts_every_image_once(tmp_path, capsys):

@@ -320,6 +320,17 @@ def test_balanced_accuracy_is_the_mean_over_classes():
     assert logged["test/balanced_accuracy"] == pytest.approx(float(mean))
 
 
+def test_a_class_without_examples_is_not_in_the_balanced_accuracy():
+    """Of two classes all and a third are right. Nobody has an example of the third."""
+    model, logged = IrisMLP(), {}
+    probabilities = torch.eye(3)[torch.tensor([0, 0, 1, 2, 0])]
+    model._metrics_of("val")[0].update(probabilities, torch.tensor([0, 0, 1, 1, 1]))
+    model._metrics_of("val")[1].update(probabilities, torch.tensor([0, 0, 1, 1, 1]))
+    model.log_dict = lambda values, **_: logged.update(values)
+    model.on_validation_epoch_end()
+    assert logged["val/balanced_accuracy"] == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize("batch_size", [30, 7])
 def test_top_k_accuracy_counts_the_k_most_probable_classes(batch_size):
     logged, probabilities, targets = evaluated(batch_size, seed=2, top_k=2)

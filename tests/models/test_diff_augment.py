@@ -50,6 +50,17 @@ def test_a_hole_is_anywhere_and_the_edge_cuts_it():
     assert hole[0].nonzero().tolist() == [[c, 0, x] for c in range(3) for x in (0, 1)]
 
 
+def test_centers_of_holes_are_pixels_or_corners_alike_often():
+    """An odd hole is around one of 10 pixels, an even one around one of 11 corners."""
+    for size, centers in ((3, 10), (4, 11)):
+        before = torch.zeros(centers, 1, 10, 10)
+        random = (torch.arange(centers) + 0.5) / centers
+        hole = (cut_out(before, size / 10, random[:, None].expand(-1, 2)) == 0.5)[:, 0].any(dim=1)
+        first = torch.arange(centers)[:, None] - size // 2
+        index = torch.arange(10)
+        assert hole.equal((index >= first) & (index < first + size))
+
+
 def test_gradients_flow_through_all_parts():
     augment = DiffAugment(cutout=0.3)
 

@@ -135,6 +135,15 @@ def test_each_class_drifts_for_itself():
         assert torch.allclose(found[i::2], there)
 
 
+def test_the_mean_length_counts_each_point_equally():
+    """Two points of one class, and four of another."""
+    fakes, reals = sets(2, 6, 20)
+    parts = (fakes[:2], reals[::2]), (fakes[2:], reals[1::2])
+    lengths = [drift(x, p, x, TEMPERATURES, itself=True)[1] for x, p in parts]
+    _, found = field(fakes, reals, [0] * 2 + [1] * 4, [0, 1] * 10)
+    assert found.item() == pytest.approx((2 * lengths[0] + 4 * lengths[1]).item() / 6)
+
+
 def test_guidance_leads_away_from_the_other_classes():
     """Real points of all classes repel, together as half as many as the generated ones."""
     fakes, reals = sets(5, 8, 20)

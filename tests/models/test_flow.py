@@ -107,6 +107,18 @@ def test_solvers_converge_at_their_order(solver, order):
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.25)
 
 
+def test_heun_evaluates_the_velocity_at_both_ends_of_a_step():
+    """dx/dt = 2t: the mean of both ends is exact, and the left end alone is too small."""
+
+    class Speed(Linear):
+        def forward(self, points, times, classes):
+            return points + (1 - times.view(-1, 1)) * 2 * times.view(-1, 1)
+
+    latents = torch.tensor([[1.0, -2.0]])
+    until = [*flow(Speed(0.0), steps=4).path(latents)][-2]
+    torch.testing.assert_close(until, latents + 0.75**2)
+
+
 @pytest.mark.parametrize("steps", [5, 100])
 def test_a_path_ends_at_the_clean_image_that_the_network_predicts(steps):
     class One(Linear):

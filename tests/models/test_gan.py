@@ -286,3 +286,14 @@ def test_each_turn_gets_its_images_as_they_are_seen(monkeypatch):
     model.generator_loss(real, random)
     for images, _ in (fake, seen[-1][0]):
         assert 0 < images.max() <= 1 / 1000
+
+
+def test_a_training_step_augments_real_images(monkeypatch):
+    model, seen = small(), list[Any]()
+    model.augment = lambda images, step: images + 2  # no pixel of the data is there
+    judged = model.discriminator_loss
+    monkeypatch.setattr(model, "discriminator_loss", lambda *a: seen.append(a) or judged(*a))
+    fit(model, max_steps=1)
+    ((real, fake),) = seen
+    assert real[0].min() >= 2
+    assert fake[0].min() >= 2
