@@ -24,7 +24,7 @@ from commands.predict import classify_images as classify
 from commands.predict import predict
 from commands.sample import SampledImages, sample, sample_images
 from commands.sweep import sweep
-from figures.pictures import mosaic
+from figures.pictures import mosaic, read_png
 from models.base import Module
 from pages.demo import demo
 from results import Run
@@ -116,11 +116,7 @@ def figure(run: str | Path, name: str) -> Image.Image:
     found = {path.stem: path for path in sorted(files, key=lambda path: path.lstat().st_mtime)}
     if name not in found:
         raise UserError(f"{run} has no figure {name!r}: one of {', '.join(sorted(found))}")
-    try:
-        with Image.open(found[name]) as image:
-            return image.copy()
-    except Exception as error:  # PIL raises any kind for a broken file
-        raise UserError(f"{found[name]}: cannot be opened ({error})") from None
+    return read_png(found[name])
 
 
 def plot(

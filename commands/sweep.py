@@ -13,17 +13,19 @@ A range whose limits are integers has integer values.
 """
 
 import json
+import math
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
@@ -36,13 +38,15 @@ from results import Run, find_runs
 from results.tables import as_text, read_runs, report
 from runtime import signals, yaml_files
 from runtime.cpu import allowed_cores
-from runtime.errors import RunFailedError, UserError
+from runtime.errors import RunFailedError, UserError, printable
 from runtime.files import ROOT, check_links, complete_lines, read_json, write, write_json
 from runtime.ranges import Positive
 from runtime.signals import SAVED_EXIT_CODE
 
 if TYPE_CHECKING:
     import optuna
+
+    Space = dict[str, optuna.distributions.BaseDistribution]
 
 StudyDirection = Literal["minimize", "maximize"]
 BETTER: dict[Any, StudyDirection] = {"lower": "minimize", "higher": "maximize"}
@@ -156,7 +160,7 @@ def repeat(folder: Path, fit: Sequence[str], seeds: int, jobs: int) -> None:
 
 
 def search(
-    folder: Path, fit: Sequence[str], space: "dict[str, optuna.distributions.BaseDistribution]",
+    folder: Path, fit: Sequence[str], space: "Space",
     objective: str, direction: StudyDirection, trials: int, jobs: int,
 ) -> None:  # fmt: skip
     """Trains runs with values that Optuna chooses, from a study that processes may share."""
@@ -166,13 +170,17 @@ def search(
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    lock = FileLock(folder / LOCK)
-    with lock:
-        drop_incomplete_line(folder / STUDY)
+    lock, journal = FileLock(folder / LOCK), (folder / STUDY).absolute()
+    with lock, study_errors(journal):
+        drop_incomplete_line(journal)
         study = optuna.create_study(
             study_name="sweep", direction=direction, pruner=optuna.pruners.MedianPruner(),
-            storage=JournalStorage(JournalFileBackend(str(folder / STUDY))), load_if_exists=True,
+            storage=JournalStorage(JournalFileBackend(str(journal))), load_if_exists=True,
         )  # fmt: skip
+        if study.direction.name.lower() != direction:
+            raise ValueError("its direction is another")
+        for known in study.trials:
+            params_of(known, space)
     numbers, taken = iter(range(trials)), []
 
     def next_run() -> tuple[int, AbstractContextManager[Any]] | None:
@@ -186,8 +194,9 @@ def search(
             study.sampler = optuna.samplers.TPESampler(seed=number)
             known = study.trials[number:]
             trial = optuna.Trial(study, known[0]._trial_id) if known else study.ask()
-            for name, choices in space.items():  # a crash may have left out some
-                trial._suggest(name, choices)
+            with study_errors(journal):
+                for name, choices in space.items():  # a crash may have left out some
+                    trial._suggest(name, choices)
             return number, claimed
         return None
 
@@ -204,7 +213,9 @@ def search(
     def try_values(number: int, environment: dict[str, str]) -> None:
         run, trial = folder / f"trial_{number}", optuna.Trial(study, study.trials[number]._trial_id)
         stop = partial(should_prune, trial, run, objective)
-        how = train_in_process(run, [*fit, *to_options(trial.params)], environment, stop)
+        with study_errors(journal):
+            options = to_options(params_of(study.trials[number], space))
+        how = train_in_process(run, [*fit, *options], environment, stop)
         found = logged(run, objective)[-1:]
         if how == "done" and not found and not any(t.intermediate_values for t in study.trials):
             list(numbers)  # no other run begins
@@ -221,7 +232,7 @@ def search(
     if others and not any(trial.state == TrialState.COMPLETE for trial in study.trials):
         return
     with lock:
-        report_search(study, fit, objective, folder)
+        report_search(study, space, fit, objective, folder)
 
 
 def print_other_processes(runs: Sequence[str]) -> None:
@@ -230,10 +241,45 @@ def print_other_processes(runs: Sequence[str]) -> None:
         print(f"Another process trains {', '.join(runs)}. The last to end prints the whole table.")
 
 
+@contextmanager
+def study_errors(journal: Path) -> Iterator[None]:
+    """Explains in one line why a journal, which somebody else may have written, is refused."""
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # Optuna replays a journal without checks
+        reason = shorten(printable(f"{type(error).__name__}: {error}"), 200)
+        raise UserError(
+            f"{journal} is no study of this sweep ({reason}): give another folder with --out"
+        ) from None
+
+
+def params_of(trial: "optuna.trial.FrozenTrial", space: "Space") -> dict[str, Any]:
+    """Returns the options of a trial, checked, because they become options of `fit`.
+
+    Raises:
+        Exception: Of any kind, if the trial has other options or values than the space, or anything
+            else that this sweep does not write.
+    """
+    from optuna.trial import create_trial
+
+    own = {name: space[name] for name in trial.params}
+    create_trial(state=trial.state, value=trial.value, params=trial.params, distributions=own)
+    for step, value in trial.intermediate_values.items():
+        if not isinstance(step, int) or math.isnan(value):
+            raise ValueError(f"a step {step} with the value {value}")
+    return {k: d.to_external_repr(d.to_internal_repr(trial.params[k])) for k, d in own.items()}
+
+
 def drop_incomplete_line(journal: Path) -> None:
     """Removes an incomplete last line after a crash, which would make the journal unreadable."""
     from optuna.storages.journal import JournalFileSymlinkLock
 
+    journal.touch()
+    stale = Path(f"{journal}.lock")
+    if stale.is_symlink() and not stale.exists():  # Optuna would wait for ever
+        stale.unlink()
     lock = JournalFileSymlinkLock(str(journal))
     lock.acquire()
     try:
@@ -251,7 +297,9 @@ def should_prune(trial: "optuna.Trial", run: Path, objective: str) -> bool:
 
 
 @styled
-def report_search(study: "optuna.Study", fit: Sequence[str], objective: str, folder: Path) -> None:
+def report_search(
+    study: "optuna.Study", space: "Space", fit: Sequence[str], objective: str, folder: Path
+) -> None:
     """Prints the best trials and how to use the best; writes `trials.csv` and two pictures."""
     from matplotlib import pyplot
     from optuna.visualization import matplotlib as pictures
@@ -266,7 +314,7 @@ def report_search(study: "optuna.Study", fit: Sequence[str], objective: str, fol
         raise RunFailedError(f"no trial has ended with a value. {folder} has all their logs.")
     best = complete.sort_values(objective, ascending=study.direction.name == "MINIMIZE")
     print(as_text(best.head(), index=False))
-    options = shlex.join([*fit, *to_options(study.best_params)])
+    options = shlex.join([*fit, *to_options(params_of(study.best_trial, space))])
     print(f"The best again: python cli.py fit {options}")
     plots: list[Any] = [pictures.plot_optimization_history, pictures.plot_slice]
     for name, plot in zip(("trials.png", "slices.png"), plots, strict=True):
@@ -401,7 +449,7 @@ def direction_of(objective: str, direction: StudyDirection | None) -> StudyDirec
     return direction
 
 
-def read_space(file: Path) -> "dict[str, optuna.distributions.BaseDistribution]":
+def read_space(file: Path) -> "Space":
     """Reads the possible values of each option."""
     try:
         from optuna import distributions

@@ -24,6 +24,7 @@ from runtime.errors import UserError
 from runtime.files import create, partial_name, write
 
 LABEL_PX = 18  # height of the letters on pictures of samples
+MAX_PIXELS, MAX_FILM = 2**26, 2**30  # of a picture that others may have made, and of all of a film
 FRAME = 0.85  # of tiles: lighter than grey noise, darker than paper
 
 
@@ -113,8 +114,7 @@ def log_picture(trainer: Trainer, name: str, path: Path) -> None:
 
     Call it on rank zero.
     """
-    with Image.open(path) as file:
-        image = file.convert("RGB")
+    image = read_png(path).convert("RGB")
     step = logging_step(trainer)
     if (writer := tensorboard(trainer)) is not None:
         writer.add_image(f"figures/{name}", np.asarray(image), step, dataformats="HWC")
@@ -223,16 +223,28 @@ def as_image(picture: Tensor) -> Image.Image:
     return image
 
 
+def read_png(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Reads a picture of a run's folder. Somebody else may have made it, so it must be a PNG."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.width * image.height > max_pixels:
+                raise ValueError(f"{image.width:,} x {image.height:,} pixels")
+            return image.copy()
+    except Exception as error:  # PIL raises any kind for a broken file
+        raise UserError(f"{path}: cannot be opened as a PNG ({error})") from None
+
+
 def write_film(path: Path, frames: Sequence[Image.Image | Path], milliseconds: int = 300) -> None:
     """Writes pictures of the same size, or their files, as a GIF that rests on the last one."""
-    opened = [Image.open(frame) if isinstance(frame, Path) else frame for frame in frames]
-    images = [image.convert("RGB") for image in opened]
-    times = [milliseconds] * (len(images) - 1) + [5 * milliseconds]
-    first, *others = images
+    limit = min(MAX_PIXELS, MAX_FILM // len(frames))  # Pillow keeps one byte of each pixel
+    opened = (read_png(frame, limit) if isinstance(frame, Path) else frame for frame in frames)
+    images = (image.convert("RGB") for image in opened)  # one at a time
+    times = [milliseconds] * (len(frames) - 1) + [5 * milliseconds]
+    first = next(images)
     write(
         path,
         partial(
-            first.save, format="GIF", save_all=True, append_images=others, duration=times, loop=0
+            first.save, format="GIF", save_all=True, append_images=images, duration=times, loop=0
         ),
     )
 

@@ -129,9 +129,9 @@ class Run:
                 value = [v.get("class_path", v) if isinstance(v, dict) else v for v in value]
             plain = value is None or isinstance(value, int | float)
             settings[printable(name)] = value if plain else printable(str(value))
-        if settings.get("data.dataset") == "auto" and (file := self.folder / HPARAMS).is_file():
-            with file.open(errors="replace") as lines:
-                found = [line[len(FOUND) :] for line in lines if line.startswith(FOUND)]
+        if settings.get("data.dataset") == "auto":
+            lines = _lines_of(self.folder / HPARAMS)
+            found = [line[len(FOUND) :] for line in lines if line.startswith(FOUND)]
             settings["data.dataset"] = printable("".join(found).strip()) or "auto"
         return settings
 
@@ -162,12 +162,14 @@ class Run:
         Read without pandas, which takes longer to begin than a log to be read.
         """
         file = self.folder / "metrics.csv"
+        last: dict[str, str] = {}
+        given: dict[str, str] = {}
         try:
-            rows = [*csv.DictReader(_lines_of(file))]
+            for row in csv.DictReader(_lines_of(file)):
+                last |= {k: text for k, text in row.items() if k and text and text != "nan"}
+                given |= {str(len(given)): row["step"]} if row.get("step") else {}
         except csv.Error as error:
             raise UserError(f"{file}: not a table ({error})") from None
-        last = {k: text for row in rows for k, text in row.items() if k and text and text != "nan"}
-        given = {str(k): row["step"] for k, row in enumerate(rows) if row.get("step")}
         steps = _numbers(given, file)
         return _numbers(last, file) | ({"step": max(steps.values())} if steps else {})
 

@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+import pickletools
 import re
 import shutil
 import zipfile
@@ -17,9 +18,16 @@ from lightning_utilities import apply_to_collection
 
 from runtime import files
 from runtime.errors import RunFailedError, UserError, require_printable
+from runtime.trust import leaves
 
 RESUMABLE = ("optimizer_states", "loops", "epoch", "global_step")  # what `fit` needs
 DOS_FOLDER = 0x10  # attribute of a record of a zip archive, which torch then reads as empty
+PLAIN = re.compile(  # what the pickle of a checkpoint may name, besides plain values
+    r"collections (OrderedDict|Counter)|_codecs encode|builtins (set|complex)"
+    r"|torch\._utils _rebuild_(tensor(_v2)?|parameter)|torch (\w+Storage|Size|device|bool|\w+\d)"
+)
+MAX_NODES, MAX_VALUES = 5_000_000, 300_000  # of a pickle, and of what it stands for
+MIN_BYTES, MAX_RATIO = 10**7, 10  # of all tensors, which may share memory, to the file's size
 
 _sound: dict[tuple[str, int, int], dict[str, Any]] = {}  # verified files, without their weights
 
@@ -123,8 +131,14 @@ def problem_of(path: Path) -> str:
         return f"cannot be read ({error.strerror})"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        tensors = [value for _, value in leaves(content, MAX_VALUES) if torch.is_tensor(value)]
+        if any(map(_may_remove_others, content.get("callbacks", {}).values())):
+            return "its callbacks name files outside of their folder, which they would remove"
     except Exception:  # torch raises errors of many kinds for other files
         return "not a checkpoint of plain values"
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size > max(MIN_BYTES, MAX_RATIO * key[2]):
+        return f"its tensors stand for {size:,} bytes, more than {MAX_RATIO} times its size"
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
         return "a file of torch, but no checkpoint: it has no state_dict of a LightningModule"
@@ -137,7 +151,14 @@ def problem_of(path: Path) -> str:
 def _damage_of(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged, records = archive.testzip(), archive.infolist()
+            records = archive.infolist()
+            names = {record.filename.lower() for record in records}  # as torch compares them
+            if len(names) < len(records) or any(record.compress_type for record in records):
+                return "damaged: it has compressed records, or two of a name"
+            if sum(record.file_size for record in records) > path.stat().st_size:
+                return "damaged: its records overlap"
+            damaged = archive.testzip()
+            pickles = [archive.read(name) for name in archive.namelist() if "data.pkl" in name]
     except OSError:
         raise
     except Exception:  # zipfile raises errors of many kinds for damaged headers
@@ -149,7 +170,47 @@ def _damage_of(path: Path) -> str:
         return f"damaged: {start:,} bytes of something else come before it"
     if folders := [record.filename for record in records if record.external_attr & DOS_FOLDER]:
         return f"damaged: its record {folders[0]} is marked as a folder"
-    return ""
+    return "" if all(map(_is_plain, pickles)) else "not a checkpoint of plain values"
+
+
+def _is_plain(pickle: bytes) -> bool:
+    """Returns whether a pickle makes plain values and dense tensors, and not too many.
+
+    Counts the values that each operation makes, with those that it repeats, without running any:
+    torch would hash a tuple of two equal tuples, 40 levels deep, for hours.
+    """
+    stack: list[int] = []  # of numbers of values, and 0 for a mark
+    marks: list[int] = []  # where they are
+    memo: dict[Any, int] = {}
+    count, mark = 0, pickletools.markobject
+    try:
+        for operation, argument, _ in pickletools.genops(pickle):
+            name, before = operation.name, operation.stack_before
+            if name == "GLOBAL" and not PLAIN.fullmatch(argument):
+                return False
+            if name == "MARK":
+                marks.append(len(stack))
+            elif "PUT" in name:
+                memo[argument] = stack[-1]
+            start = marks.pop() - before.index(mark) if mark in before else len(stack) - len(before)
+            value = memo[argument] if "GET" in name else 1 + sum(stack[start:])
+            stack[start:] = [0 if made is mark else value for made in operation.stack_after]
+            count += value if "GET" in name else 1
+            if max(count, value) > MAX_NODES:
+                return False
+    except Exception:  # of many kinds, for what is no pickle
+        return False
+    return True
+
+
+def _may_remove_others(state: Any) -> bool:
+    """Returns whether Lightning's ModelCheckpoint with this state removes files of others."""
+    if not isinstance(state, dict) or not state.get("dirpath"):
+        return False
+    folder = Path(state["dirpath"]).resolve()
+    names = [state.get("kth_best_model_path"), state.get("last_model_path")]
+    names += state.get("best_k_models", ())
+    return not all(Path(name).resolve().is_relative_to(folder) for name in names if name)
 
 
 def _not_finite(weights: dict[str, Any]) -> str:
@@ -268,7 +329,7 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
         rank_zero_warn(f"{text}. There is no sound one before it.")
     for path in found:
         with files.file_errors(path):
-            path.read_bytes()  # raises if the disk refuses, which is not the same as none
+            _damage_of(path)  # raises if the disk refuses, which is not the same as none
     return None
 
 
@@ -307,7 +368,8 @@ def saved_step(path: str | Path | None) -> int | None:
         return None
     if (named := _named_step(Path(path))) < math.inf:
         return int(named)
-    return torch.load(path, map_location="meta", weights_only=True, mmap=True).get("global_step")
+    step = contents(Path(path)).get("global_step")
+    return step if isinstance(step, int) else None
 
 
 def _named_step(path: Path) -> float:

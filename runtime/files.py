@@ -15,6 +15,7 @@ from runtime.errors import UserError, printable
 
 ROOT = Path(__file__).parent.parent  # of the project
 METRICS = "metrics.json"  # scores of a run, in its folder
+MAX_JSON, MAX_LOG = 10_000_000, 100_000_000  # bytes of a file that others may have made
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
@@ -62,20 +63,17 @@ def create(path: Path) -> None:
     os.close(os.open(path, flags, 0o666))
 
 
-def external_links(folder: Path) -> Iterator[Path]:
-    """Yields the symbolic links in and below a folder that lead out of it, broken ones too."""
+def check_links(folder: Path, remedy: str = "add --trust true") -> None:
+    """Refuses a folder, into which tools write, with links that lead out of it, or with pipes."""
     root = os.path.realpath(folder)
     for inside, folders, names in os.walk(folder):
         for path in (Path(inside, name) for name in (*folders, *names)):
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
-                yield path
-
-
-def check_links(folder: Path, remedy: str = "add --trust true") -> None:
-    """Refuses a folder with links that lead out of it, because tools write into it."""
-    for path in external_links(folder):
-        found = printable(f"{path} is a link to {os.path.realpath(path)}, outside {folder}")
-        raise UserError(f"{found}: copy the file there, or {remedy}")
+            target = os.path.realpath(path)
+            if path.is_symlink() and not Path(target).is_relative_to(root):
+                found = printable(f"{path} is a link to {target}, outside {folder}")
+                raise UserError(f"{found}: copy the file there, or {remedy}")
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise UserError(f"{printable(str(path))} is no file: remove it, or {remedy}")
 
 
 def remove_partial_files(folder: Path, seconds: float = 0.0) -> None:
@@ -110,7 +108,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: If the file cannot be read or is no JSON object.
     """
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_text(path, MAX_JSON))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -120,9 +118,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
+def read_text(path: Path, max_bytes: int) -> str:
+    """Reads a file that somebody else may have made: a ValueError for one that is huge or a pipe.
+
+    A pipe has no end, and a file of 3 GB may take no space on a disk.
+    """
+    if (stat := path.stat()).st_size > max_bytes:
+        raise ValueError(f"has {stat.st_size:,} bytes, which is more than {max_bytes:,}")
+    if not path.is_file():
+        raise ValueError("is no file")
+    return path.read_text()
+
+
 def complete_lines(path: Path) -> str:
     """Returns the text without lines that a kill, a full disk or a power cut has damaged."""
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    lines = read_text(path, MAX_LOG).splitlines(keepends=True) if path.exists() else []
     return "".join(line for line in lines if line.endswith("\n") and "\0" not in line)
 
 

@@ -13,7 +13,9 @@ from jsonargparse import typing as numbers
 def ranged(name: str, kind: type, *restrictions: tuple[str, float]) -> Any:
     """Returns a type of numbers, such as `ranged("Folds", int, (">=", 2), ("<=", 50))`."""
     created: Any = numbers.restricted_number_type(name, kind, [*restrictions])
-    numbers.register_type(created, serializer=kind, deserializer=lambda value: kind(created(value)))
+    numbers.register_type(
+        created, kind, lambda value: kind(created(value)), fail_already_registered=False
+    )
     return created
 
 

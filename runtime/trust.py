@@ -29,7 +29,7 @@ from runtime.errors import UserError
 PROJECT = Path(__file__).resolve().parent.parent
 ROOMS = ("callbacks", "datamodules", "metrics", "models")  # whose classes a run may name
 CODE = (*ROOMS, "commands", "figures", "pages", "results", "runtime")  # which these may import
-LIBRARIES = ("lightning.fabric", "lightning.pytorch", "torch.nn", "torch.optim", "torchmetrics")
+LIBRARIES = ("lightning.fabric", "lightning.pytorch", "torch.nn", "torch.optim")
 KINDS = (nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Strategy)  # of libraries
 CLASS_KEYS = ("class_path", "_class_path")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # the only one that Lightning writes
@@ -67,16 +67,16 @@ def refusal(values: Any, own: Iterable[str] = ()) -> str:
     return ""
 
 
-def leaves(values: Any) -> Iterator[tuple[str, Any]]:
+def leaves(values: Any, most: int = MAX_VALUES) -> Iterator[tuple[str, Any]]:
     """Yields the plain values in mappings and lists, each with the nearest key above it."""
     waiting, count = [("", values, 0)], 0
     while waiting:
         key, value, level = waiting.pop()
         if isinstance(value, Mapping | list | tuple | set | frozenset):
             count += len(value)
-            if count > MAX_VALUES or level > MAX_LEVELS:
+            if count > most or level > MAX_LEVELS:
                 raise UserError(
-                    f"a config or checkpoint stands for more than {MAX_VALUES:,} values, or "
+                    f"a config or checkpoint stands for more than {most:,} values, or "
                     f"more than {MAX_LEVELS} levels of them: give another"
                 )
             pairs = value.items() if isinstance(value, Mapping) else ((key, v) for v in value)

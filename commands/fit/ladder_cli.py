@@ -333,10 +333,11 @@ def with_config_of_run(
     config = folder / "config.yaml"
     if not config.is_file():
         return args, nullcontext
-    with file_errors(config):
-        config.read_bytes()  # raises if the disk refuses, which is no mistake of the user
+    with file_errors(config), config.open("rb") as file:
+        file.read(yaml_files.MAX_BYTES)  # raises if the disk refuses: no mistake of the user
     beside = os.path.relpath(folder / "../..")  # not where the config says
-    args = [args[0], "--config", str(config), f"--trainer.default_root_dir={beside}", *args[1:]]
+    own = [f"--trainer.default_root_dir={beside}", "--trust=false"]  # not its own word
+    args = [args[0], "--config", str(config), *own, *args[1:]]
     if given.get("--trust", "false").lower() == "true":
         return args, nullcontext
     config_files.check_configs(overlays)

@@ -3,12 +3,15 @@
 import csv
 import json
 import os
+import pickle
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.image import imread
@@ -306,6 +309,87 @@ def test_a_folder_belongs_to_one_sweep(sweep, space, capsys):
     assert len(sweep.calls("trial_0")) == 1
 
 
+def journal_with(folder: Path, *logs: dict[str, Any], direction: int = 1) -> Path:
+    """Writes a journal of a study with more log entries, as anybody can."""
+    study = {"op_code": 0, "worker_id": "w", "study_name": "sweep", "directions": [direction]}
+    folder.mkdir(exist_ok=True)
+    file = folder / "study.journal"
+    file.write_text("".join(f"{json.dumps(log)}\n" for log in (study, *logs)))
+    return file
+
+
+def trial_with(params: dict[str, Any], state: int = 0, **more: Any) -> dict[str, Any]:
+    """A log entry: a trial with values, each the only one of its own domain."""
+    choices = {
+        name: json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": [value]}})
+        for name, value in params.items()
+    }
+    return {
+        "op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": "2026-12-01T00:00:00",
+        "distributions": choices, "params": dict.fromkeys(params, 0), "state": state,
+    } | more  # fmt: skip
+
+
+DONE = {"state": 1, "datetime_complete": "2026-12-01T00:00:00"}
+FLOAT = json.dumps({"name": "FloatDistribution", "attributes": {"low": -9, "high": 9}})
+HOSTILE_JOURNALS = {
+    "option": [trial_with({"model.network": "evil.X"})],
+    "option of a trial that has ended": [trial_with({"model.network": "evil.X"}, **DONE, value=0)],
+    "value": [trial_with({"x": "evil.X"})],
+    "value outside": [trial_with({"x": 5})],
+    "choice": [trial_with({"name": "evil.X"})],
+    "choice of another type": [trial_with({"layers": [1]})],
+    "text for a number": [
+        trial_with({}) | {"distributions": {"x": FLOAT}, "params": {"x": "evil.X"}}
+    ],
+    "enqueued": [trial_with({}, 4, system_attrs={"fixed_params": {"name": "evil.X"}})],
+    "enqueued number": [trial_with({}, 4, system_attrs={"fixed_params": {"x": 10}})],
+    "score of text": [trial_with({"x": 1.0}, **DONE, value="\x1b[2J")],
+    "two scores": [trial_with({"x": 1.0}, **DONE, values=[1, 2])],
+    "no score": [trial_with({"x": 1.0}, **DONE)],
+    "step of text": [trial_with({}), {"op_code": 7, "worker_id": "w", "trial_id": 0, "step": "a",
+                                      "intermediate_value": 1.0}],
+    "curve of text": [trial_with({}, intermediate_values={"1": "a"})],
+    "no entry": [[1, 2]],
+    "unknown entry": [{"op_code": 99}],
+    "deep": [json.loads("[" * 900 + "]" * 900)],
+    "foreign class": [trial_with({}) | {"distributions": {"x": '{"name": "evil.X"}'}}],
+    "other direction": [],
+}  # fmt: skip
+
+
+@extras
+@pytest.mark.parametrize("what", HOSTILE_JOURNALS)
+def test_a_foreign_journal_gives_fit_no_options(what, sweep, space, capsys):
+    """Only options of the space count, with values from it. Before, a trial could name any."""
+    sweep.run(*flags(space, 1))
+    capsys.readouterr()
+    journal_with(sweep.out, *HOSTILE_JOURNALS[what], direction=2 if "direction" in what else 1)
+    shutil.rmtree(sweep.out / "trial_0")
+    line = fails(capsys, *sweep.args(*flags(space, 1)))
+    assert line.endswith("give another folder with --out")
+    assert f"{sweep.out / 'study.journal'} is no study of this sweep (" in line
+    assert "\x1b" not in line
+    assert not (sweep.out / "trial_0" / "calls").exists()
+
+
+@extras
+def test_a_journal_of_another_kind_is_one_line(sweep, space, capsys):
+    sweep.run(*flags(space, 1))
+    journal, lock = sweep.out / "study.journal", sweep.out / "study.journal.lock"
+    for make in (
+        lambda: journal.write_bytes(pickle.dumps({"op_code": 0})),
+        lambda: os.truncate(journal, 3_000_000_000),
+        lambda: (journal.unlink(), journal.symlink_to("trial_0")),
+        lambda: (journal.unlink(), os.mkfifo(journal)),
+    ):
+        make()
+        assert "give another folder" in fails(capsys, *sweep.args(*flags(space, 1)))
+    journal.unlink()
+    lock.symlink_to("nothing")  # for which Optuna waits without an end
+    sweep.run(*flags(space, 1))
+
+
 def test_a_missing_optuna_is_one_line(sweep, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     line = fails(capsys, *sweep.args("--space=x.yaml"))
@@ -344,17 +428,17 @@ def test_a_failing_trial_is_recorded(sweep, space, capsys):
 
 @extras
 def test_a_trial_that_is_worse_than_the_median_is_stopped(sweep, space):
-    space.write_text("x: {low: 1, high: 1}\n")
-    sweep.run(*flags(space, 5, "--seconds=0.5"))
-
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    backend = JournalFileBackend(str(sweep.out / "study.journal"))
+    space.write_text("x: {low: 1, high: 2}\n")
+    backend = JournalFileBackend(str(journal_with(sweep.out)))
     study = optuna.load_study(study_name="sweep", storage=JournalStorage(backend))
-    assert [trial.intermediate_values for trial in study.trials] == [{0: 1.0}] * 5
-    study.ask({"x": optuna.distributions.IntDistribution(2, 2)})  # by a process that was killed
+    for x in (1, 1, 1, 1, 1, 2):  # by a process that was killed
+        study.ask({"x": optuna.distributions.IntDistribution(x, x)})
+    sweep.run(*flags(space, 5, "--seconds=0.5"))
+    assert [trial.intermediate_values for trial in study.trials] == [{0: 1.0}] * 5 + [{}]
     sweep.run(*flags(space, 6, "--seconds=0.5"))
     assert [trial["state"] for trial in sweep.trials()] == ["complete"] * 5 + ["pruned"]
 

@@ -8,6 +8,7 @@ import contextlib
 import io
 import itertools
 import json
+import os
 import shutil
 import sys
 import warnings
@@ -23,6 +24,7 @@ import cli
 import ladder
 from pages import demo
 from runtime.errors import UserError
+from tests.faults.bombs import BOMBS
 from tests.faults.runs import rounds
 
 EVIL = """
@@ -133,6 +135,14 @@ LINKED = [
 ]  # fmt: skip
 
 
+READ = ["config.yaml", "hparams.yaml", "metrics.json", "metrics.csv", "checkpoints/last.ckpt"]
+
+
+def huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 3 * 10**9)
+
+
 class Run:
     """A hostile copy of a run, beside a folder that nobody may touch."""
 
@@ -178,6 +188,10 @@ class Run:
         content = torch.load(last, weights_only=True)
         change(content)
         torch.save(content, last)
+
+    def replace(self, name: str, make: Callable[[Path], object]) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+        make(self.folder / name)
 
     def link(self, name: str) -> None:
         place = self.folder / name
@@ -231,6 +245,22 @@ def hostile_runs() -> Iterator[tuple[str, Callable[[Run], None]]]:
         yield f"pickle {key}", lambda run, k=key: run.change(lambda c: c.update({k: Program()}))
     for name in LINKED:
         yield f"link {name}", lambda run, n=name: run.link(n)
+        yield f"trusted link {name}", lambda run, n=name: (run.config("trust", True), run.link(n))
+    for name in READ:
+        yield f"pipe {name}", lambda run, n=name: run.replace(n, os.mkfifo)
+        yield f"huge {name}", lambda run, n=name: run.replace(n, huge)
+    for name, bomb in BOMBS.items():
+        yield f"bomb {name}", lambda run, b=bomb: b(run.folder / "checkpoints" / "last.ckpt")
+    for name in ("torchmetrics.MeanMetric", "torchmetrics.classification.MulticlassAccuracy"):
+        for key in ("generator", "network"):
+            value = {"class_path": name}
+            yield (
+                f"metric {key} {name}",
+                lambda run, k=key, v=value: (
+                    run.config(f"model.init_args.{k}", v),
+                    run.checkpoint("hyper_parameters", k, v),
+                ),
+            )
 
 
 def demonstrate(folder: str) -> None:

@@ -11,7 +11,18 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
-from figures.pictures import figures_folder, mosaic, name_rows, publish, run_folder, tile, write_png
+from figures.pictures import (
+    figures_folder,
+    mosaic,
+    name_rows,
+    publish,
+    read_png,
+    run_folder,
+    tile,
+    write_film,
+    write_png,
+)
+from runtime.errors import UserError
 from tests.callbacks.runs import SHAPES, trainer
 
 Shape = tuple[int, int, int]
@@ -115,3 +126,20 @@ def test_a_picture_is_sent_to_tensorboard(tmp_path):
     assert (name, step) == ("figures/a", 0)
     assert pixels.shape == (200, 100, 3)
     assert (tmp_path / "a.svg").is_file()
+
+
+def test_a_picture_of_others_is_a_png_of_a_sound_size(tmp_path):
+    """An EPS that is named .png would start Ghostscript."""
+    small, large, other = (tmp_path / name for name in ("a.png", "b.png", "c.png"))
+    Image.new("L", (3, 2)).save(small)
+    Image.new("1", (9000, 9000)).save(large)
+    Image.new("RGB", (3, 2)).save(other, format="EPS")
+    assert read_png(small).size == (3, 2)
+    for path, reason in ((large, "9,000 x 9,000 pixels"), (other, "cannot identify")):
+        with pytest.raises(UserError, match=rf"png: cannot be opened as a PNG \({reason}"):
+            read_png(path)
+        with pytest.raises(UserError, match="cannot be opened as a PNG"):
+            write_film(tmp_path / "a.gif", [small, path])
+    write_film(tmp_path / "b.gif", [small, small, small])
+    with Image.open(tmp_path / "b.gif") as film:
+        assert film.n_frames == 3 or film.info["duration"] == 2100  # equal ones are joined

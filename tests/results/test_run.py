@@ -95,7 +95,7 @@ def test_every_class_of_ours_that_a_checkpoint_names_is_known_to_tools():
 def test_a_step_is_read_from_a_name_and_else_from_the_file(tmp_path):
     (tmp_path / "epoch=001-step=0000012.ckpt").touch()
     (tmp_path / "last.ckpt").symlink_to("epoch=001-step=0000012.ckpt")
-    torch.save({"global_step": 7}, tmp_path / "mine.ckpt")
+    torch.save({"global_step": 7, "state_dict": {}}, tmp_path / "mine.ckpt")
     names = ("epoch=001-step=0000012.ckpt", "last.ckpt", "mine.ckpt", "none.ckpt")
     assert [checkpoints.saved_step(tmp_path / name) for name in names] == [12, 12, 7, None]
 

@@ -24,6 +24,7 @@ from runtime.checkpoints import (
 from runtime.errors import RunFailedError, UserError
 from tests.callbacks.test_checkpoints import fit
 from tests.conftest import ROOT
+from tests.faults.bombs import BOMBS
 
 pytestmark = pytest.mark.filterwarnings(  # Lightning's, of folders that these tests use twice
     "ignore:Checkpoint directory .* exists and is not empty",
@@ -133,6 +134,26 @@ def test_strange_contents_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match=r"--ckpt_path .*a\.ckpt: (a file of torch|not a check)"):
         resolve(tmp_path / "a.ckpt", tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse CSR|.*quantize")
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_that_stands_for_much_is_refused_at_once(name, last):
+    """Before, most ended after a minute without an answer, or took gigabytes."""
+    BOMBS[name](last)
+    assert last.stat().st_size < 100_000
+    began = time.process_time()
+    with pytest.raises(UserError) as refused:
+        resolve(last, last.parent)
+    assert time.process_time() - began < 2  # seconds
+    assert "\n" not in str(refused.value)
+
+
+def test_views_of_the_same_values_are_no_bomb(tmp_path):
+    weight = torch.rand(100, 100)
+    shared = {"w": weight, "tied": weight, "row": weight[0], "ids": weight[0].expand(5, 100)}
+    path = save(tmp_path / "a.ckpt", state_dict=shared, betas=[(0.0, 0.9)] * 1000)
+    assert not checkpoints.problem_of(path)
 
 
 @pytest.mark.parametrize("option", ["last", "run\n\x1b[2J/version_0"])

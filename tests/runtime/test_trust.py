@@ -137,6 +137,7 @@ def test_classes_of_the_project_and_of_libraries_are_trusted(path):
         "torch.nn.functional.relu",
         "lightning.pytorch.loggers.CSVLogger",  # writes anywhere
         "torch.jit.ScriptModule",
+        "torchmetrics.MeanMetric",  # a module, but no network
         "runs.x.evil.X",
         "evil:X",
         "evil",
