@@ -13,13 +13,13 @@ from lightning.pytorch.callbacks import Checkpoint, Timer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.optim import Optimizer
 
-from runtime import lightning_fixes, signals
+from runtime import cluster, lightning_fixes, signals
 from runtime.checkpoints import is_over
 from runtime.signals import SAVED_EXIT_CODE
 
 
 class Preemption(Checkpoint):
-    """On SIGTERM, SIGUSR1, Ctrl-C or a time limit: saves after a batch, and exits with 75.
+    """On SIGTERM, SIGUSR1, SIGUSR2, Ctrl-C or a time limit: saves after a batch, and exits with 75.
 
     A signal handler only sets a flag, and the ranks agree on it after each batch. This is a
     `Checkpoint`, so that Lightning calls it after every callback that changes state.
@@ -96,8 +96,10 @@ class Preemption(Checkpoint):
         trainer.save_checkpoint(path, weights_only=False)  # explicit, to avoid Lightning's warning
         rank_zero_info(f"Told to stop after step {trainer.global_step}; saved {path}.")
         rank_zero_info(f"Continue: {self._command} --ckpt_path {shlex.quote(folder)}")
-        # Lightning's launcher kills all ranks when one of those it started exits with an error.
-        sys.exit(SAVED_EXIT_CODE if trainer.is_global_zero else 0)
+        # Lightning's launcher kills all ranks when one of those it started exits with an error, and
+        # torchrun would start the run again, which would train on and begin its time limit anew.
+        fails = trainer.is_global_zero and not cluster.is_restarted_by_torchrun()
+        sys.exit(SAVED_EXIT_CODE if fails else 0)
 
 
 class Agreement:

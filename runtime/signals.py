@@ -8,8 +8,10 @@ import os
 import signal
 from types import FrameType
 
-# Pre-emption sends the first, --signal the second, which Windows does not have.
-STOP_SIGNALS = (signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
+# Pre-emption sends the first, sbatch's --signal the second, and submitit the third, because some
+# versions of NCCL take the second. Windows has the first alone.
+_NAMES = ("SIGTERM", "SIGUSR1", "SIGUSR2")
+STOP_SIGNALS = tuple(signal.Signals[name] for name in _NAMES if hasattr(signal, name))
 AGAIN = b"\nStops after this batch. Ctrl-C again ends at once, without saving.\n"
 
 SAVED_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: exit code of a run that saved after a stop signal

@@ -12,7 +12,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
-from callbacks import StepMonitor
+from callbacks import EpochCheckpoint, StepMonitor
 from datamodules import Iris
 from models import IrisMLP
 from models.training import Schedule
@@ -50,6 +50,34 @@ def test_a_loader_that_was_set_up_early_resumes_where_it_was(tmp_path):
     fit(LadderTrainer, whole, Save(), max_steps=8, max_epochs=1)
     fit(LadderTrainer, resumed, max_steps=8, max_epochs=1, ckpt_path=tmp_path / "4.ckpt")
     assert resumed.batches == whole.batches[4:]
+
+
+class Validated(IrisMLP):
+    """Notes each batch of validation, and the step before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, int]] = []
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.seen.append((self.global_step, batch_idx))
+
+
+@pytest.mark.slow
+def test_a_run_resumed_within_an_epoch_validates_as_often_and_as_long(tmp_path):
+    """Lightning's own may validate on one batch more, or on the first batch alone."""
+    options = {
+        "max_steps": -1, "max_epochs": 2, "limit_train_batches": 6, "limit_val_batches": 3,
+        "val_check_interval": 2, "num_sanity_val_steps": 0,
+    }  # fmt: skip
+    save, whole = EpochCheckpoint(keep_last=-1, min_steps=0, every_n_steps=1), Validated()
+    fit(LadderTrainer, whole, save, default_root_dir=tmp_path, **options)
+    assert len(whole.seen) == 18
+    for step in (3, 4, 6, 8):  # also right after a validation, and at an epoch's end
+        (path,) = tmp_path.glob(f"**/epoch=*-step={step:07d}.ckpt")
+        resumed = Validated()
+        fit(LadderTrainer, resumed, ckpt_path=path, **options)
+        assert resumed.seen == [seen for seen in whole.seen if seen[0] > step], step
 
 
 def test_a_run_that_max_steps_ended_goes_on_anywhere(tmp_path):

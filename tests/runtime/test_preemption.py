@@ -14,7 +14,7 @@ from lightning import Callback, Trainer
 import cli
 from datamodules import Iris
 from models import IrisMLP
-from runtime import signals
+from runtime import cluster, signals
 from runtime.preemption import SAVED_EXIT_CODE, Agreement, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
@@ -34,6 +34,18 @@ def test_a_stopped_run_says_the_command_that_continues_it(tmp_path, in_root, cap
     cli.main([*args, "--trainer.max_time=null"])
     (folder,) = (tmp_path / "my runs" / "iris").iterdir()
     assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
+
+
+def test_a_stopped_run_is_not_started_again_by_torchrun(tmp_path, in_root, monkeypatch):
+    """It would train on, and a time limit would begin anew at each of its restarts."""
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "100")
+    monkeypatch.setattr(Preemption, "_take_signals", lambda self: None)
+    for torchrun, code in ((False, SAVED_EXIT_CODE), (True, 0)):
+        monkeypatch.setattr(cluster.TorchElasticEnvironment, "detect", lambda on=torchrun: on)
+        trainer = Mock(log_dir=str(tmp_path), global_step=1, is_global_zero=True)
+        with pytest.raises(SystemExit) as stopped:
+            Preemption()._stop(trainer)
+        assert stopped.value.code == code
 
 
 class FakeWork:
@@ -108,7 +120,7 @@ def fit(kind: type[Trainer], model: Any, data: Any, *callbacks: Callback, **kwar
 def test_signals_come_to_us_and_not_to_lightning(kind, tmp_path):
     look = Look()
     fit(kind, IrisMLP(), Iris(), look, Preemption(), max_steps=2, default_root_dir=tmp_path)
-    assert look.handlers == [signals._note, signals._note]
+    assert look.handlers == [signals._note] * 3
 
 
 def test_a_run_stops_only_after_gradients_were_applied(tmp_path):

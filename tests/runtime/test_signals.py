@@ -6,7 +6,10 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 import cli
+from runtime import signals
 from runtime.preemption import SAVED_EXIT_CODE
 from tests.conftest import ROOT
 
@@ -35,6 +38,14 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_bit(tmp_path, in_root, weights_
     cli.main([*args, more, "--ckpt_path=last"])
     cli.main([*args, more, "--experiment=whole"])
     assert weights_hash(tmp_path / "iris" / last) == weights_hash(tmp_path / "whole" / last)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_each_stop_signal_stops(signum):
+    """NCCL may take SIGUSR1, so submitit sends SIGUSR2."""
+    signals.install()
+    signal.raise_signal(signum)
+    assert signals.stop_requested()
 
 
 def test_a_second_ctrl_c_ends_at_once():

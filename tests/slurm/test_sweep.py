@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,14 @@ def test_only_the_stopped_task_of_an_array_is_requeued(script, job, expected, tm
     assert (returned, lines[1:]) == (0, [f"requeue {expected}"])
 
 
+@pytest.mark.parametrize("script", ["train", "sweep"])
+def test_a_site_may_requeue_by_the_exit_code(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("REQUEUE_EXIT", "99")
+    for code, expected in ((75, 99), (2, 2), (0, 0)):
+        returned, lines = start(script, code=code, tmp_path=tmp_path, JOB_ID="7")
+        assert (returned, len(lines)) == (expected, 1)
+
+
 @pytest.mark.parametrize(("gpus", "refused"), [("2", True), ("1", False)])
 def test_a_gpu_without_a_task_is_refused(gpus, refused, tmp_path):
     returned, (line,) = start("train", code=0, tmp_path=tmp_path, GPUS_ON_NODE=gpus)
@@ -79,6 +88,17 @@ def test_the_image_has_the_project(tmp_path):
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
     environment = os.environ | {"APPTAINER_ROOTFS": str(tmp_path)}
     subprocess.run(["sh", "-ex", "-c", sections["setup"]], env=environment, cwd=ROOT, check=True)
+    (tmp_path / "pip").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "pip").chmod(0o755)
+    (tmp_path / "python").symlink_to(sys.executable)
+    environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    post = sections["post"].replace("/opt/ladder", f"{tmp_path}/opt/ladder")
+    done = subprocess.run(
+        ["sh", "-e", "-c", post], env=environment, check=True, capture_output=True, text=True
+    )
+    (extras,) = re.findall(r"-e \.\[(.*)\]$", done.stdout)
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras == ",".join(sorted({*known} - {"dev", "bench", "browser", "docs"}))
     script = sections["runscript"].replace("python /opt", f"{sys.executable} {tmp_path}/opt")
     command = ["sh", "-c", script, "sh", "test", "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
