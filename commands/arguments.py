@@ -10,20 +10,28 @@ A function's parameters become options of the same name, with the types and text
 - A parameter `fit: list[str]` receives the words of all options that are not the function's own.
 """
 
+import difflib
 import json
+import os
 import re
 from argparse import Action
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from commands import errors
-from runtime.errors import UserError, require_printable
+from results import Run
+from runtime.errors import UserError, did_you_mean, require_printable
 
 REST = "fit"
+PLAIN = (str, int, float, os.PathLike)  # values that may stand for others
+
+T = TypeVar("T")
 
 
 def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
@@ -58,6 +66,60 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     return function(**values, **({REST: rest} if takes_rest else {}))
 
 
+def checked(function: Callable[..., T]) -> Callable[..., T]:
+    """Returns a function that takes from Python what its options take from a command line.
+
+    Text may stand for a path or a number, one value for a list, and a run for a model in memory.
+    An argument of type Any is passed on as it is.
+
+    Raises:
+        UserError: In a call, an argument is missing, unknown or of another type.
+    """
+    kinds = get_type_hints(function)
+
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> T:
+        try:
+            given = signature(function).bind(*args, **options)
+        except TypeError as error:
+            unknown = next((name for name in options if name not in kinds), "")
+            near = difflib.get_close_matches(unknown, kinds, n=1)
+            raise UserError(f"{function.__name__}: {error}.{did_you_mean(near)}") from None
+        for name, value in given.arguments.items():
+            given.arguments[name] = _converted(name, value, kinds[name])
+        return function(*given.args, **given.kwargs)
+
+    return call
+
+
+def _converted(name: str, value: Any, kind: Any) -> Any:
+    """Converts an argument to its type, as the parser of a command line does."""
+    parts, text = {kind, *get_args(kind)}, str(kind)
+    if Any in parts or (value is None and type(None) in parts):
+        return value
+    classes = [x for x in parts if isinstance(x, type) and not issubclass(x, (*PLAIN, type(None)))]
+    if classes:  # of a model in memory
+        if isinstance(value, *classes):
+            return value
+        path = _converted(name, value, Path)
+        return path if Path in parts else Run.find(path).model()
+    several = is_list(kind) and isinstance(value, Iterable) and not isinstance(value, PLAIN)
+    values = [*value] if several and not isinstance(value, Mapping) else [value]
+    values = [x.item() if isinstance(x, np.generic) else x for x in values]
+    wanted = (str, os.PathLike) if "Path" in text else PLAIN
+    if wrong := [type(x).__name__ for x in values if not isinstance(x, wanted)]:
+        expected = "a path" if "Path" in text else "text or a number"
+        raise UserError(f"--{name}: expected {expected}, got {wrong[0]}.")
+    if "[str]" in text:
+        values = [*map(str, values)]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument(f"--{name}", type=kind)
+    try:
+        return parser.parse_object({name: values if is_list(kind) else values[0]})[name]
+    except ArgumentError as error:
+        raise UserError(errors.explain_parser_error(str(error), [name], [], {})) from None
+
+
 class HelpInWords(DefaultHelpFormatter):
     """Shows options without Python's types, which the texts say in words."""
 
@@ -89,7 +151,7 @@ def split(args: list[str], known: dict[str, Any], first: str | None) -> tuple[li
         name = "run" if name == "ckpt_path" and "run" in known else name
         if option.startswith("--") and name in known:
             values.setdefault(name, []).extend([value] if equals else [])
-            taker = name if _is_list(known[name]) or not equals else None
+            taker = name if is_list(known[name]) or not equals else None
         elif word.startswith("-") and not word[1:].isdecimal():
             rest.append(word)
             taker = None
@@ -97,7 +159,7 @@ def split(args: list[str], known: dict[str, Any], first: str | None) -> tuple[li
             rest.append(word)
         else:
             values.setdefault(taker, []).append(word)
-            taker = taker if _is_list(known[taker]) else None
+            taker = taker if is_list(known[taker]) else None
     return [f"--{name}={_joined(name, words, known[name])}" for name, words in values.items()], rest
 
 
@@ -105,7 +167,7 @@ def _joined(name: str, words: list[str], kind: Any) -> str:
     """Returns the value of an option in the form that jsonargparse reads."""
     if not words and kind is not bool:
         raise UserError(f"--{name} needs a value: write one after it.")
-    if _is_list(kind):
+    if is_list(kind):
         return json.dumps([value for word in words for value in _values_of(word, kind)])
     return words[-1] if words else "true"
 
@@ -117,7 +179,8 @@ def _values_of(word: str, kind: Any) -> list[str]:
     return [part.strip(" '\"") for part in word.strip("[]").split(",")]
 
 
-def _is_list(kind: Any) -> bool:
+def is_list(kind: Any) -> bool:
+    """Returns whether a type is a list, or one of several that is."""
     return any(get_origin(part) in (list, Sequence) for part in (kind, *get_args(kind)))
 
 

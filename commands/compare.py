@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from commands.arguments import checked
 from results import RECORDS, RUNS, find_runs
 from results.run import SCORED_STAGES
 from results.tables import Row, as_text, read_runs, report, short
@@ -16,6 +17,7 @@ LIST_WIDTHS = 21, 18, 12  # letters of a run, a model and data, so that 80 fit a
 MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of preference
 
 
+@checked
 def compare(
     runs: list[Path] | None = None, out: Path | None = None, list: bool = False
 ) -> pd.DataFrame:

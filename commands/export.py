@@ -65,25 +65,32 @@ def export(
         raise UserError(
             "missing: RUN, directly after the command, such as `python cli.py export runs/cgan`."
         )
-    for library in (library for name in wanted for library in EXPORT_LIBRARIES.get(name, [])):
+    found = Run.find(run, trust)
+    return export_model(found.model(), found.name, wanted, found.folder, out)
+
+
+def export_model(
+    model: Any, title: str, formats: Sequence[Format], beside: Path, out: Path | None
+) -> list[Path]:
+    """Writes a model, which it changes, into files in `out`; None: the folder `beside`/export."""
+    for library in (library for name in formats for library in EXPORT_LIBRARIES.get(name, [])):
         if find_spec(library) is None:
             raise UserError(
                 f'export needs {library}: pip install -e ".[export]", or add --format torch, which '
                 "needs no more packages"
             )
-    found = Run.find(run, trust)
-    model = found.model().float()
+    model = model.cpu().float()
     program, metadata = program_of(model), metadata_of(model)
     saves: dict[str, tuple[str, Callable[[Path], float]]] = {
         "onnx": (f"{program.name}.onnx", partial(save_onnx, program, metadata)),
         "torch": (f"{program.name}.pt2", partial(save_torch, program, metadata)),
         "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
-        "html": (f"{program.name}.html", lambda path: save_page(model, found.name, path)),
+        "html": (f"{program.name}.html", lambda path: save_page(model, title, path)),
     }
-    folder = output_folder(out or found.folder / "export", bool(out))
-    for name, save in (saves[name] for name in wanted):
+    folder = output_folder(out or beside / "export", bool(out))
+    for name, save in (saves[name] for name in formats):
         _write(folder / name, save)
-    return [folder / saves[name][0] for name in wanted]
+    return [folder / saves[name][0] for name in formats]
 
 
 def save_playground(run: Path | None, formats: Sequence[str], path: Path) -> Path:

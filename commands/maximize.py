@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from commands.arguments import checked
 from datamodules.data_module import DataModule
 from datamodules.input_spec import class_names
 from figures.pictures import mosaic, output_folder, styled, write_figure
@@ -24,6 +25,7 @@ PER_ROW = 10
 SQUARE = 0.25  # side of the square, as a fraction of the image's side
 
 
+@checked
 def maximize(
     run: Path,
     layer: str | None = None,

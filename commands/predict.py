@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning import LightningModule
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from commands.arguments import checked
 from datamodules.data_module import DataModule
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
 from datamodules.input_spec import InputSpec, as_pixels, class_names, match_spec
@@ -26,6 +28,7 @@ MAX_TABLE_INPUTS = 10  # inputs of an example that a table shows
 FILES_SHOWN = 24  # files in the figure
 
 
+@checked
 def predict(
     run: Path,
     files: list[Path] | None = None,
@@ -105,19 +108,20 @@ def predict_test(model: Any, data: DataModule) -> pd.DataFrame:
     return table
 
 
-def classify_images(model: Any, images: Any) -> pd.DataFrame:
-    """Computes the classes of images and their probabilities with a model in memory.
+@checked
+def classify_images(model: LightningModule, images: Any) -> pd.DataFrame:
+    """Computes the classes of images and their probabilities.
 
     Args:
-        model: A classifier of images.
+        model: A classifier of images in memory, or a run.
         images: A path of an image file or folder, or several. Or an array of images of the training
             shape, such as (N, H, W) or (N, H, W, 3): uint8, or floats from 0 to 1.
     """
-    _input_spec_of(model)
+    shape = _input_spec_of(model).input_shape
     paths = [images] if isinstance(images, str | Path) else images
     if isinstance(paths, list | tuple) and all(isinstance(path, str | Path) for path in paths):
         return classify_files(model, map(Path, paths))[0]
-    pixels = as_pixels(images, model.input_shape)
+    pixels = as_pixels(images, shape)
     table = _tabulate(model, class_probabilities(model, pixels))
     table.insert(0, "index", [*map(str, range(len(pixels)))])
     return table

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning import LightningModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from commands.arguments import checked
 from datamodules.input_spec import class_names
 from figures.codes import plot_latent_plane
 from figures.pictures import as_image, mosaic, output_folder, tile, write_film, write_png
@@ -40,6 +42,7 @@ class SampledImages(NamedTuple):
     scores: np.ndarray | None  # (N,), D's probability that an image is real; None: there is no D
 
 
+@checked
 def sample(
     run: Path,
     count: Count = 100,
@@ -139,25 +142,27 @@ def sample(
     return drawn
 
 
+@checked
 def sample_images(
-    model: Any,
-    count: int = 25,
-    classes: Sequence[int | str] | None = None,
-    seed: int = 0,
-    min_score: float = 0.0,
-    max_score: float = 1.0,
+    model: LightningModule,
+    count: Count = 25,
+    classes: Sequence[str] | None = None,
+    seed: Seed = 0,
+    min_score: Probability = 0.0,
+    max_score: Probability = 1.0,
 ) -> SampledImages:
-    """Draws images from a model in memory, the same ones as `sample` with this seed.
+    """Draws images without files, the same ones as `sample` with this seed.
 
     Args:
-        model: A model that draws images.
+        model: A model that draws images, in memory, or a run.
         count: Number of images; a conditional model draws every class equally often, in turn.
         classes: The classes to draw, by number or name; None: all.
         seed: Seed of the latents.
         min_score: Keep only images that D scores as real with at least this probability.
         max_score: Keep only images that D scores as real with at most this probability.
     """
-    generator, chosen = require_image_generator(model), class_numbers("classes", classes, model)
+    generator = require_image_generator(model)
+    chosen = class_numbers("classes", classes, generator)
     limited = min_score > 0 or max_score < 1
     limits = f"--min_score {min_score:g} and --max_score {max_score:g}"
     turns = chosen or [*range(generator.num_classes or 1)]  # without classes all are of one
@@ -198,8 +203,6 @@ def sample_images(
 
 def require_image_generator(model: object) -> Generative:
     """Refuses a model that draws no images."""
-    if isinstance(model, str | Path):
-        raise UserError(f'this needs a model: load it first, ladder.load("{model}")')
     if not is_generative(model):
         raise UserError(
             f"sample draws images from a generator, and this run's model is {type(model).__name__}"

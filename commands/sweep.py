@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 import metrics
-from commands.arguments import experiment_name
+from commands.arguments import checked, experiment_name
 from commands.config_files import given_files, values
 from figures.style import styled, write_figure
 from results import Run, find_runs
@@ -57,6 +57,7 @@ SEARCHED = ("val/", "train/")  # what a search may see
 POLL_SECONDS = 0.5  # seconds between two looks at a run
 
 
+@checked
 def sweep(
     seeds: Positive | None = None,
     space: Path | None = None,

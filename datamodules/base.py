@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from datamodules.data_module import DataModule, Split, Splits
 from datamodules.loader import BatchLoader
@@ -56,6 +57,30 @@ def cut_validation(
     )
 
 
+class SplitDataset(Dataset[tuple[Tensor, Any]]):
+    """Examples (input, target) of a split as models take them, for `DataLoader` and Fabric.
+
+    Inputs are float32, divided by `scale` if they are uint8. Classes are int.
+    """
+
+    def __init__(self, split: Split, scale: float) -> None:
+        self.split, self.scale = split, scale
+
+    def __len__(self) -> int:
+        return len(self.split.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Any]]:
+        """Returns the examples of a batch, which `DataLoader` asks for at once."""
+        rows = torch.as_tensor(indices)
+        inputs, targets = self.split.inputs[rows], self.split.targets[rows]
+        inputs = inputs.float() / (self.scale if inputs.dtype == torch.uint8 else 1)
+        labels = targets if targets.is_floating_point() else targets.tolist()
+        return [*zip(inputs, labels, strict=True)]
+
+
 class ArrayDataModule(DataModule):
     """Holds the splits of a data set as arrays and returns a `BatchLoader` for each.
 
@@ -94,6 +119,12 @@ class ArrayDataModule(DataModule):
         """Returns a random subset of `count` examples of a split, the same one at each call."""
         found: Split | None = self._loaded()._asdict()[split]
         return None if found is None else self._subset(found, count)
+
+    def as_dataset(self, split: str) -> SplitDataset:
+        """Returns "train", "val" or "test" as a map-style dataset of torch, in its order."""
+        if (found := self._loaded()._asdict().get(split)) is None:
+            raise UserError(f"there is no split {split!r} here: one of {', '.join(Splits._fields)}")
+        return SplitDataset(found, self.scale)
 
     def _measurable(self) -> Split | None:
         return self.splits and self.splits.train

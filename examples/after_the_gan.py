@@ -90,7 +90,7 @@ def by_evaluations(run: str, model: Any) -> pd.DataFrame:
     for solver, steps in SOLVERS:
         model.solver, model.steps = solver, steps
         options = {"model.solver": solver, "model.steps": steps, "quality.final_samples": SCORED}
-        scores = ladder.score(run, "val", options)["score"]
+        scores = ladder.score(run, options=options)["score"]
         found.append({"solver": solver, "evaluations": cost(model)[0], **scores[list(SCORES[:3])]})
     return pd.DataFrame(found)
 

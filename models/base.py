@@ -129,12 +129,13 @@ class Module(LightningModule):
         self._sums = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the seed, and the sums of the batches that are not logged yet, of all processes."""
+        """Adds class, seed, and the sums of batches that are not logged yet, of all processes."""
         sums = {
             name: (all_gather_stacked(total).cpu(), count)
             for name, (total, count) in self._sums.items()
         }
-        checkpoint |= {"seed": self.seed, "sums": sums}
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        checkpoint |= {"class_path": name, "seed": self.seed, "sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._trainer is not None:

@@ -22,6 +22,7 @@ from torchvision.transforms.functional import to_pil_image
 
 import metrics
 from callbacks.function_fit import probability_surface
+from commands.arguments import checked
 from commands.fit import lightning_run
 from commands.terminal import without_irrelevant_messages
 from datamodules.gates import GATES, Gates
@@ -87,6 +88,7 @@ CSS = """
 Models = dict[str, tuple[Any, Run | None]]
 
 
+@checked
 def demo(runs: list[Path] | None = None, port: Port = 7860, trust: bool = False) -> None:
     """Serves a page to draw digits, steer a generator and move a gate's weights, until Ctrl-C.
 
@@ -171,7 +173,8 @@ def train_small_model(kind: str) -> Path:
         print(f"There is no {kind} in {RUNS}: training a small one first, in a minute.")
         config, options = SMALL_MODELS[kind]
         place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
-        lightning_run.train(ROOT / "configs" / config, {**options, **place})
+        file = str(ROOT / "configs" / config)
+        lightning_run.run_as_function(["fit", "--config", file], {**options, **place})
     return folder
 
 

@@ -24,16 +24,20 @@ from runtime.errors import UserError, user_error_in
 from runtime.trust import hyperparameters, only_trusted, trusted_class
 
 
-def model_of(path: Path, trust: bool) -> Any:
+def model_of(path: Path, trust: bool, given: type | None = None) -> Any:
     """Loads the model in a checkpoint: see `results.Run.model`."""
     content = checkpoints.contents(path)
     saved = hyperparameters(content)
-    if not (name := saved.get("_class_path")):
-        raise UserError(f"{path} does not say its model's class, because it is not from "
-                        "`cli.py fit`: use the class's load_from_checkpoint")  # fmt: skip
-    with nullcontext() if trust else only_trusted(saved, path):
+    name = str(saved.get("_class_path") or content.get("class_path") or "")
+    if given is not None:
+        name = f"{given.__module__}.{given.__qualname__}"
+    if not name:
+        raise UserError(f"{path} does not say its model's class, because it is not a model of this "
+                        "project: give it, ladder.load(file, model=Class)")  # fmt: skip
+    own = [name] if given is not None else []
+    with nullcontext() if trust else only_trusted({**saved, "class_path": name}, path, own):
         try:
-            found = resolve_name(name) if trust else trusted_class(name)
+            found = given or (resolve_name(name) if trust else trusted_class(name))
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(f"{path} is of model {name}, which cannot be imported ({error}): put "
                             "its file on Python's path") from None  # fmt: skip

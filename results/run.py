@@ -38,7 +38,10 @@ class Run:
     """
 
     def __init__(self, folder: Path, checkpoint: Path | None = None, trust: bool = False) -> None:
-        self.folder, self.trust, self._checkpoint = folder, trust, checkpoint
+        self.folder, self.trust, self._checkpoint = Path(folder), trust, checkpoint
+
+    def __fspath__(self) -> str:
+        return str(self._checkpoint or self.folder)
 
     @classmethod
     def find(cls, text: str | Path, trust: bool = False) -> "Run":
@@ -86,16 +89,19 @@ class Run:
         )
         return f"{self.folder}, step {step:,}, {age} old"
 
-    def model(self) -> Any:
+    def model(self, given: type | None = None) -> Any:
         """Loads the model with its weights, in eval mode, on the CPU.
 
         Its attribute `input_spec` describes the training data; None: the checkpoint does not.
+
+        Args:
+            given: The model's class; None: the checkpoint names it.
         """
         from results import building
 
         if not self.trust and self.checkpoint.parent != self.folder:
             check_links(self.folder)
-        return building.model_of(self.checkpoint, self.trust)
+        return building.model_of(self.checkpoint, self.trust, given)
 
     def data(self, data_dir: Path | None = None) -> Any:
         """Builds the DataModule that the config describes, with its splits.

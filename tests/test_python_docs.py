@@ -49,4 +49,8 @@ def test_the_examples_run(tmp_path, monkeypatch):
     assert found["table_of_files"]["file"].tolist() == ["scan.png"]
     assert found["probabilities"].shape == (8, 10)
     weights = sum(p.numel() for p in found["classifier"].network.parameters())
+    assert type(found["autoencoder"]).__name__ == "VariationalAutoencoder"
+    assert [path.exists() for path in found["files"]] == [True]
+    assert found["table_of_scores"].score["accuracy"] > 0.3
+    assert found["batch"].shape == (64, 1, 28, 28)
     assert found["table_of_layers"].parameters.sum() == weights

@@ -10,8 +10,7 @@ from typing import Any
 
 from commands import terminal
 from runtime import cpu, signals
-
-Options = Mapping[str, Any]  # like flags of the command line: {"trainer.max_epochs": 5}
+from runtime.errors import UserError
 
 
 def run_lightning(args: list[str], own_process: bool = False) -> Any:
@@ -47,23 +46,31 @@ def _leave_ranks(own_process: bool) -> None:
         dist.destroy_process_group()
 
 
-def train(config: str | Path, options: Options | None = None) -> Path:
-    """Trains what a config describes, as `cli.py fit` does, and returns the run's folder."""
-    return Path(run_as_function(["fit", "--config", str(config)], options).trainer.log_dir)
-
-
-def run_as_function(args: list[str], options: Options | None = None) -> Any:
+def run_as_function(args: list[str], options: Any = None) -> Any:
     """Runs fit, validate or test in this process, and restores the process's state afterwards."""
-    flags = [
-        f"--{name}={value if isinstance(value, str | Path) else json.dumps(value, default=str)}"
-        for name, value in (options or {}).items()
-    ]
-    with _process_as_before():
-        return run_lightning([*args, *flags])
+    with process_as_before():
+        return run_lightning([*args, *flags(options)])
+
+
+def flags(options: Any) -> list[str]:
+    """Returns options, `{"trainer.max_epochs": 5}` or texts, as words of a command line."""
+    if isinstance(options, Mapping):
+        options = [
+            f"{name}={x if isinstance(x, str | Path) else json.dumps(x, default=_plain)}"
+            for name, x in options.items()
+        ]
+    words = [options] if isinstance(options, str) else [] if options is None else options
+    if not isinstance(words, list | tuple) or any(not isinstance(word, str) for word in words):
+        raise UserError('options: give a dictionary, such as {"trainer.max_epochs": 5}')
+    return [f"--{word.removeprefix('--')}" for word in words]
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)  # of NumPy
 
 
 @contextmanager
-def _process_as_before() -> Iterator[None]:
+def process_as_before() -> Iterator[None]:
     """Restores signal handlers, environment, random numbers and the rounding of tiny numbers."""
     import torch
     from lightning.pytorch.utilities.seed import isolate_rng

@@ -6,16 +6,18 @@ import random
 import shutil
 import signal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning import LightningModule, Trainer
 from PIL import Image
 
 import ladder
 from datamodules import Images
-from models import FunctionMLP, ImageClassifier, IrisMLP
+from models import ConditionalGAN, FunctionMLP, ImageClassifier, IrisMLP
 from models.networks import FeedForward
 from runtime.errors import UserError
 from runtime.files import METRICS, read_json
@@ -152,7 +154,7 @@ def test_figure_opens_the_newest_picture_of_a_name(cgan, classifier):
         assert np.array_equal(ladder.figure(cgan, "between_3_8"), expected)
     assert ladder.figure(classifier / "checkpoints" / "last.ckpt", "curves").width > 300
     assert ladder.curves(classifier / "checkpoints" / "last.ckpt").index.tolist() == [1, 2]
-    with pytest.raises(UserError, match="has no figure 'curve': one of .*curves"):
+    with pytest.raises(UserError, match=r"has no figure 'curve'\. Did you mean curves"):
         ladder.figure(classifier, "curve")
 
 
@@ -208,7 +210,7 @@ def test_mistakes_are_explained_in_one_line(classifier, images, tmp_path):
         "the model takes (1, 28, 28)": lambda: ladder.classify(model, images[:, :20]),
         "torch.float64 from 0 to 255": lambda: ladder.classify(model, images.astype(float)),
         "are torch.int64": lambda: ladder.classify(model, images.astype(int)),
-        "no split 'train'": lambda: ladder.score(classifier, "train"),
+        "expected one of 'val', 'test', got 'train'": lambda: ladder.score(classifier, "train"),
         "no checkpoint below": lambda: ladder.curves(tmp_path / "run"),
     }.items():
         with pytest.raises(UserError) as refused:
@@ -238,6 +240,61 @@ def test_hyperparameters_of_a_later_version_are_one_line(name, classifier, tmp_p
     assert str(file) in line
     assert expected in line
     assert len(line) < 500
+
+
+class Foreign(LightningModule):
+    """A model outside this project, which records no class."""
+
+    def __init__(self, width: int = 1) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.layer = torch.nn.Linear(4, width)
+
+
+class OwnIris(IrisMLP):
+    """A subclass outside this project."""
+
+
+def saved_by_lightning(model: LightningModule, path: Path) -> Path:
+    """Returns a checkpoint of Lightning's own Trainer, without a command line."""
+    trainer = Trainer(logger=False, max_steps=0, barebones=True)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path)
+    return path
+
+
+def test_a_checkpoint_of_lightnings_trainer_is_loaded(tmp_path):
+    model = ConditionalGAN((1, 16, 16), 3, latent_dim=5)
+    file = saved_by_lightning(model, tmp_path / "gan.ckpt")
+    loaded = ladder.load(file)
+    assert type(loaded) is ConditionalGAN
+    assert loaded.latent_dim == 5
+    assert not loaded.training
+    assert all(torch.equal(w, model.state_dict()[k]) for k, w in loaded.state_dict().items())
+    assert type(ladder.load(tmp_path, model=ConditionalGAN)) is ConditionalGAN
+
+    foreign = saved_by_lightning(Foreign(3), tmp_path / "foreign.ckpt")
+    assert ladder.load(foreign, model=Foreign).layer.out_features == 3
+    with pytest.raises(UserError, match=r"give it, ladder\.load\(file, model=Class\)"):
+        ladder.load(foreign)
+
+    own = saved_by_lightning(OwnIris(), tmp_path / "own.ckpt")
+    assert type(ladder.load(own, model=OwnIris)) is OwnIris
+    assert type(ladder.load(own, trust=True)) is OwnIris
+    with pytest.raises(UserError, match=r"names the class .*OwnIris, which is not of this project"):
+        ladder.load(own)
+    with pytest.raises(UserError, match="its models.iris.IrisMLP cannot be built"):
+        ladder.load(file, model=IrisMLP)
+
+
+def test_the_class_in_a_checkpoint_is_trusted_like_the_others(tmp_path):
+    file = saved_by_lightning(IrisMLP(), tmp_path / "iris.ckpt")
+    content = torch.load(file, weights_only=True)
+    for name in ("os.getcwd", "no_module.Model", "torch.os.system", {"a": 1}, ["os.getcwd"], 5):
+        torch.save(content | {"class_path": name}, file)
+        with pytest.raises(UserError) as refused:
+            ladder.load(file)
+        assert "\n" not in str(refused.value)
 
 
 @pytest.fixture

@@ -25,11 +25,6 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
         return {name: found[name] for name in found.files}
 
 
-def test_the_name_of_a_run_is_no_model():
-    with pytest.raises(UserError, match=r'load it first, ladder.load\("runs/cgan"\)'):
-        ladder.sample_images("runs/cgan")
-
-
 def test_a_run_folder_is_all_it_needs(cgan, tmp_path):
     drawn = ladder.sample(cgan, 50, out=tmp_path)
     assert drawn.images.shape == (50, 28, 28)

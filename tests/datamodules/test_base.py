@@ -6,13 +6,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringModel
 from sklearn.model_selection import train_test_split
+from torch.utils.data import DataLoader
 
-from datamodules import ArrayDataModule, Functions, Gates, Images, Iris, Split, Splits
+from datamodules import (
+    ArrayDataModule,
+    Functions,
+    Gates,
+    Images,
+    Iris,
+    Split,
+    Splits,
+)
 from datamodules.base import cut_validation
 from runtime.errors import UserError
+from tests.datamodules.pictures import loaded, write_classes
 from tests.test_extending import EXAMPLES
 
 # Checkpoints hold these: with another key or value a run would not resume.
@@ -154,3 +165,38 @@ def test_the_data_set_of_the_documentation_is_loaded_identified_and_batched():
     assert (images.shape, images.dtype) == ((50, 3, 32, 32), torch.float32)
     assert 0.9 < images.max() <= 1
     assert set(labels.tolist()) == set(range(5))
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_is_a_dataset_of_torch(split):
+    data = Images("digits", batch_size=50)
+    data.setup()
+    dataset, known = data.as_dataset(split), getattr(data.splits, split)
+    image, label = dataset[-1]
+    assert (image.shape, image.dtype, type(label)) == ((1, 28, 28), torch.float32, int)
+    assert torch.equal(image, known.inputs[-1] / 255)
+    assert label == known.targets[-1]
+    with pytest.raises(IndexError):
+        dataset[len(known.targets)]
+    loader = Fabric(accelerator="cpu").setup_dataloaders(DataLoader(dataset, batch_size=50))
+    images, labels = map(torch.cat, zip(*loader, strict=True))
+    expected = data.on_after_batch_transfer(known, 0)
+    assert torch.equal(images, expected[0])
+    assert torch.equal(labels, expected[1])
+    assert labels.dtype == torch.int64
+
+
+def test_a_dataset_of_numbers_has_targets_as_the_models_take_them():
+    data = Functions("x1", 1, 99, 400, 8)
+    inputs, target = data.as_dataset("train")[3]
+    assert (inputs.shape, target.shape, target.dtype) == ((1,), (1,), torch.float32)
+    with pytest.raises(UserError, match="there is no split 'tran' here: one of train, val, test"):
+        data.as_dataset("tran")
+
+
+def test_a_dataset_of_pictures_in_a_file_reads_only_what_it_gives(tmp_path):
+    dataset = loaded(write_classes(tmp_path / "pictures"), keep="disk").as_dataset("train")
+    assert not isinstance(dataset.split.inputs, torch.Tensor)
+    images, labels = next(iter(DataLoader(dataset, batch_size=3, num_workers=0)))
+    assert torch.equal(images, dataset.split.inputs[:3] / 255)
+    assert torch.equal(labels, dataset.split.targets[:3])

@@ -149,7 +149,7 @@ def test_a_small_model_is_trained_once(tmp_path, monkeypatch):
     folder = demo.train_small_model("gate")
     ((name, (model, _)),) = demo.load_models([folder])["gate"].items()
     assert (name, demo.gate_of(model)) == ("demo-gate", "xor")
-    monkeypatch.setattr(lightning_run, "train", None)
+    monkeypatch.setattr(lightning_run, "run_as_function", None)
     assert demo.train_small_model("gate") == folder
 
 
