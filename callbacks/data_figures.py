@@ -69,7 +69,7 @@ def plot_head(table: "DataFrame", rows: int = 5) -> Figure:
 
 @styled
 def plot_pairs(table: "DataFrame", unit: str = "") -> Figure:
-    """Plots every pair of columns against each other, coloured by the last column, the class."""
+    """Plots every pair of columns against each other, colored by the last column, the class."""
     import matplotlib.pyplot as plt
     import seaborn as sns
 

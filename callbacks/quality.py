@@ -48,7 +48,7 @@ class Quality(Callback):
     classes of these training images, so that a perfect model scores like real images.
 
     Args:
-        judge: `pretrained` for colour pictures: features of a network of ImageNet; a run folder or
+        judge: `pretrained` for color pictures: features of a network of ImageNet; a run folder or
             a checkpoint of configs/judge/own.yaml; or a judge of this project (mnist, fashion,
             digits); None: the data set's judge, if it has one.
         samples: Images to score in training; 0: none. Few samples make the Frechet distance larger.
@@ -98,7 +98,7 @@ class Quality(Callback):
         if stage == "fit" and data is not None and data.image_shape and data.splits is not None:
             _warn_of_copies(len(data.splits.train.targets))
         if data is None:
-            kind = type(trainer.datamodule).__name__  # type: ignore[attr-defined]  # see above
+            kind = type(trainer.datamodule).__name__  # type: ignore[attr-defined]  # a connector's
             rank_zero_info(
                 f"Samples are not scored: {kind} is no datamodules.DataModule (docs/extending.md)."
             )

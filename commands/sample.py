@@ -37,7 +37,7 @@ NEIGHBORS_SEARCHED, NEIGHBORS_BLOCK = 10**6, 4096  # training images; compared a
 class SampledImages(NamedTuple):
     """Images drawn from a generator."""
 
-    images: np.ndarray  # uint8 (N, H, W), or (N, H, W, 3) in colour
+    images: np.ndarray  # uint8 (N, H, W), or (N, H, W, 3) in color
     labels: np.ndarray | None  # (N,); None: an unconditional model
     scores: np.ndarray | None  # (N,), D's probability that an image is real; None: there is no D
 
@@ -61,7 +61,7 @@ def sample(
 ) -> SampledImages:
     """Draws images from a trained generator into `grid.png` and `samples.npz`.
 
-    `samples.npz` contains images (uint8, N x H x W in grey, N x H x W x 3 in colour), the
+    `samples.npz` contains images (uint8, N x H x W in gray, N x H x W x 3 in color), the
     discriminator's scores, the seed and, for a conditional model, labels.
 
     Args:

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from datamodules.loader import BatchLoader
 from datamodules.rows import Place, choose_place, free_memory, put
 from runtime.errors import UserError
 from runtime.ranges import Positive, PositiveFloat
-
-if TYPE_CHECKING:
-    pass
 
 
 def cut_validation(

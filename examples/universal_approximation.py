@@ -20,7 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from datamodules import Functions
 from figures.pictures import new_figure
-from figures.style import colours, styled, write_figure
+from figures.style import colors, styled, write_figure
 from models.networks import OneHiddenLayer
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -65,9 +65,9 @@ def draw_error_against_width(
     """
     medians = pd.Series(errors).groupby(list(widths)).median()
     figure, axes = new_figure(8, 5)
-    colour = colours()[0]
-    axes.loglog(widths, errors, "o", color=colour, alpha=0.5, label="one training run")
-    axes.loglog(medians.index, medians, color=colour, label="median of the runs")
+    color = colors()[0]
+    axes.loglog(widths, errors, "o", color=color, alpha=0.5, label="one training run")
+    axes.loglog(medians.index, medians, color=color, label="median of the runs")
     axes.legend()
     axes.set_xticks(medians.index, [f"{width:,}" for width in medians.index])
     axes.minorticks_off()

@@ -53,7 +53,7 @@ def plot_latent_plane(
 ) -> Figure:
     """Plots the images over the plane of a latent of two numbers, evenly by probability.
 
-    Beside it, if real images are given, their latents, coloured by class.
+    Beside it, if real images are given, their latents, colored by class.
 
     Args:
         model: A model whose latents are two numbers.
@@ -83,8 +83,8 @@ def plot_latent_plane(
     of_class = "" if label is None else f", class {label}"
     left.set(title=f"images over the plane of latents{of_class}", xticks=(), yticks=())
     if codes is not None:
-        colours = None if labels is None else labels.cpu().numpy()
-        shown = right.scatter(*codes.T.numpy(), s=5, c=colours, cmap="tab10")
+        colors = None if labels is None else labels.cpu().numpy()
+        shown = right.scatter(*codes.T.numpy(), s=5, c=colors, cmap="tab10")
         right.set(title="latents of real images", xlabel="latent 1", ylabel="latent 2")
         if labels is not None:
             figure.colorbar(shown, label="class", shrink=0.75)

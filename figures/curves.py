@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from figures.pictures import new_figure
-from figures.style import colours, styled
+from figures.style import colors, styled
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -41,7 +41,7 @@ def plot_curves(table: "DataFrame", panels: dict[str, list[str]]) -> Figure:
     figure, grid = new_figure(*size, rows, columns, squeeze=False)
     for axes, (label, names) in zip(grid.flat, panels.items(), strict=False):
         for place, name in enumerate(names):
-            _plot_curve(axes, table[name].dropna(), name, colours()[place % len(colours())])
+            _plot_curve(axes, table[name].dropna(), name, colors()[place % len(colors())])
         if label == "accuracy" and any("d_loss" in name for name in table):
             axes.axhline(0.5, color="black", linewidth=1, linestyle=":", label="undecided D")
         _scale(axes, table[names].stack().dropna(), label)
@@ -64,7 +64,7 @@ def _scale(axes: Any, values: "Series", label: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
 
 
-def _plot_curve(axes: Any, values: "Series", name: str, colour: str) -> None:
+def _plot_curve(axes: Any, values: "Series", name: str, color: str) -> None:
     """Plots a curve under its printed name; one of many points pale, beside a smoothed line."""
     stage, quantity = split_name(name)
     if stage == "floor":  # a line, even with one point
@@ -72,7 +72,7 @@ def _plot_curve(axes: Any, values: "Series", name: str, colour: str) -> None:
         axes.axhline(values.iloc[-1], **real)
         return
     label = f"{QUANTITY_NAMES.get(quantity, quantity)}, {STAGE_TITLES[stage]}"
-    style: dict[str, Any] = {"color": colour, "marker": "o" if len(values) < 30 else ""}
+    style: dict[str, Any] = {"color": color, "marker": "o" if len(values) < 30 else ""}
     if len(values) >= SMOOTHED:
         axes.plot(values.index, values, **style, linewidth=1, alpha=0.3, zorder=1.5)
         window = len(values) // WINDOWS // 2 * 2 + 1  # odd, so that its mean is not beside it

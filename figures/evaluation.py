@@ -67,7 +67,7 @@ def plot_confusion(
 ) -> Figure:
     """Plots counts (K, K) and fractions of the row; the title has the diagonal's fraction.
 
-    Zeros are left out. More than ten classes have counts alone, and more than 20 colours. Their
+    Zeros are left out. More than ten classes have counts alone, and more than 20 colors. Their
     fractions of the diagonal are beside their names.
     """
     import seaborn as sns
@@ -90,17 +90,17 @@ def plot_confusion(
         "ticks": [0, 0.1, 0.25, 0.5, 0.75, 1],
         "format": "{x:.0%}",
     }
-    colours = {"cmap": "Blues", "norm": PowerNorm(0.5, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
+    colors = {"cmap": "Blues", "norm": PowerNorm(0.5, 0, 1), "linewidths": 0.5, "cbar_kws": bar}
     size = {"size": 13 if classes <= 6 else 10.5}
     beside = [*names]
     if classes > 10:
         rows_of = zip(names, counts.sum(dim=1), shares.diagonal(), strict=True)
         beside = [f"{name} {share:.0%}" if count else name for name, count, share in rows_of]
     labels = {"xticklabels": names, "yticklabels": beside, "fmt": "", "annot_kws": size}
-    sns.heatmap(shares.numpy(), annot=np.array(cells), ax=axes, **colours, **labels)
+    sns.heatmap(shares.numpy(), annot=np.array(cells), ax=axes, **colors, **labels)
     axes.tick_params(axis="y", rotation=0)
     axes.set(xlabel=columns, ylabel=rows)
-    figure.suptitle(title, fontsize=14)  # above the colour bar as well, which has room for it
+    figure.suptitle(title, fontsize=14)  # above the color bar as well, which has room for it
     return figure
 
 

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from figures.pictures import new_figure
-from figures.style import colours, styled
+from figures.style import colors, styled
 
 UNDECIDED = 0.05  # a surface that is nowhere farther from 0.5 separates nothing
 
@@ -50,7 +50,7 @@ def plot_curve(
     """Plots truth and fit (N,) at x (N,), and the training data: inputs and targets (M, 1)."""
     figure, axes = new_figure(9.6, 5.2)
     axes.plot(x, truth, color="black", linewidth=8, alpha=0.2, label="truth")
-    blue, red = colours()[0], colours()[3]
+    blue, red = colors()[0], colors()[3]
     size, label = 5 if len(inputs) < 300 else 3, f"data ({len(inputs):,} points)"
     axes.plot(inputs, targets, "o", color=blue, markersize=size, zorder=2.5, label=label)
     axes.plot(x, fit, color=red, linewidth=2, zorder=3, label="fit")

@@ -25,7 +25,7 @@ from runtime.files import create, partial_name, write
 
 LABEL_PX = 18  # height of the letters on pictures of samples
 MAX_PIXELS, MAX_FILM = 2**26, 2**30  # of a picture that others may have made, and of all of a film
-FRAME = 0.85  # of tiles: lighter than grey noise, darker than paper
+FRAME = 0.85  # of tiles: lighter than gray noise, darker than paper
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -137,8 +137,8 @@ def new_figure(
 def picture(image: Tensor, largest: float) -> np.ndarray:
     """Converts (1, H, W) to an array (H, W), and (3, H, W) to (H, W, 3), divided by `largest`."""
     image = image.detach().float().cpu()
-    colour = (image / largest).clamp(0, 1).movedim(0, -1)
-    return (image[0] if len(image) == 1 else colour).numpy()
+    color = (image / largest).clamp(0, 1).movedim(0, -1)
+    return (image[0] if len(image) == 1 else color).numpy()
 
 
 def text_width(texts: Sequence[str], letters: float) -> float:
@@ -166,8 +166,8 @@ def mosaic(
         titles: A title for each image; empty: none.
         columns: Images per row. By default the figure is about square.
         heading: Text above all images.
-        signed: Show values around 0 in two colours with a colour bar. Otherwise images of one
-            channel are grey, from 0 to the largest value of all images.
+        signed: Show values around 0 in two colors with a color bar. Otherwise images of one
+            channel are gray, from 0 to the largest value of all images.
         cell: Width of one image in inches.
         letters: Size of the titles in points.
     """
@@ -198,14 +198,14 @@ def mosaic(
 
 
 def tile(images: Tensor, columns: int, padding: int = 2, scale: int | None = None) -> Tensor:
-    """Joins images (N, C, H, W) row by row on light grey, by default each 56 pixels high."""
+    """Joins images (N, C, H, W) row by row on light gray, by default each 56 pixels high."""
     scale = scale or max(1, round(56 / images.shape[2]))
     grid = make_grid(images, columns, padding, pad_value=FRAME)[: images.shape[1]]
     return grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
 def write_png(path: Path, picture: Tensor, rows: Sequence[str] = ()) -> None:
-    """Writes a picture (C, H, W) in [0, 1] as a PNG, in grey or in colour.
+    """Writes a picture (C, H, W) in [0, 1] as a PNG, in gray or in color.
 
     Args:
         path: The file.
@@ -217,7 +217,7 @@ def write_png(path: Path, picture: Tensor, rows: Sequence[str] = ()) -> None:
 
 
 def as_image(picture: Tensor) -> Image.Image:
-    """Converts a picture (C, H, W) in [0, 1] to an image, in grey or in colour."""
+    """Converts a picture (C, H, W) in [0, 1] to an image, in gray or in color."""
     pixels = (picture.float().clamp(0, 1) * 255).round().to(torch.uint8)
     image: Image.Image = to_pil_image(pixels.cpu())
     return image

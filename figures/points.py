@@ -13,8 +13,8 @@ from figures.style import styled
 
 DATA, DRAWN = "#9a9a9a", "#d1495b"
 LEGEND = [
-    Line2D([], [], color=colour, label=label, marker="o", linestyle="none")
-    for colour, label in ((DATA, "data"), (DRAWN, "drawn"))
+    Line2D([], [], color=color, label=label, marker="o", linestyle="none")
+    for color, label in ((DATA, "data"), (DRAWN, "drawn"))
 ]
 SIDE, QUIVERS = 100, 18  # of the field's raster; arrows in each direction
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -102,5 +102,5 @@ def _plot_codes(model: Any, data: Tensor, modes: Tensor, drawn: Tensor) -> Figur
     codes = model.encode(data, modes)[0][:, :2].cpu().numpy()
     angles = torch.atan2(*(data - data.mean(dim=0)).T.cpu()).numpy()
     right.scatter(*codes.T, s=6, c=angles, cmap="hsv")
-    right.set(title="means of the encoder, coloured by place", xlabel="latent 1", ylabel="latent 2")
+    right.set(title="means of the encoder, colored by place", xlabel="latent 1", ylabel="latent 2")
     return figure

@@ -21,8 +21,8 @@ def style() -> Any:
     return rc_params_from_file(file, use_default_template=False)
 
 
-def colours() -> list[str]:
-    """Returns the colours of curves, in their order."""
+def colors() -> list[str]:
+    """Returns the colors of curves, in their order."""
     return style()["axes.prop_cycle"].by_key()["color"]
 
 

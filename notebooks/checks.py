@@ -1,7 +1,7 @@
 """Checks of the exercises: each says whether an answer is right, and in words what is wrong.
 
 A check never stops the notebook. It compares an answer with the right one, then with the results of
-typical mistakes, and shows what was computed beside what was expected.
+typical mistakes. It shows what was computed, but no right number, which could be copied.
 """
 
 import re
@@ -30,6 +30,7 @@ SHOWN = 4  # numbers of an answer that a message shows
 LEARNING_RATE = 0.03  # of the training loop to mend
 SURE = 0.1  # largest distance of a gate's output from 0 or 1
 ROWS = "a sum or maximum of rows has shape (B,). `keepdim=True` makes it (B, 1), which fits (B, C)."
+REMEDY = "This is not right. Check each step with numbers that are easy to compute by hand."
 NOT_TENSORS = (AttributeError, RuntimeError, TypeError, ValueError)  # of code for other numbers
 CORNERS = torch.cartesian_prod(torch.arange(2.0), torch.arange(2.0)).double()
 GATES = {  # outputs at the corners (0, 0), (0, 1), (1, 0), (1, 1)
@@ -171,7 +172,7 @@ def compare(
     hint: str = "",
     rounding: float = 0.0,
 ) -> None:
-    """Raises the message of the mistake that explains a wrong answer, or the hint, and both values.
+    """Raises the message of the mistake that explains a wrong answer, or the hint, and the answer.
 
     `name` is one for the answer, or one for each row, of which the first wrong one is shown.
     """
@@ -182,9 +183,9 @@ def compare(
     if not isinstance(name, str):
         rows = enumerate(zip(found, torch.as_tensor(right), strict=True))
         row = next(i for i, pair in rows if not is_close(*pair, rounding))
-        found, right, name = found[row], right[row], name[row]
-    start = f"{reason} You" if reason else "you"
-    raise AnswerError(f"{start} computed {shown(found)} for {name}, expected {shown(right)}.")
+        found, name = found[row], name[row]
+    answer = f"computed {shown(found)} for {name}"
+    raise AnswerError(f"{reason} You {answer}." if reason else f"you {answer}. {REMEDY}")
 
 
 def shown(values: Any) -> str:
@@ -454,7 +455,7 @@ def dropout(answer: Callable[[Tensor, float, bool], Tensor]) -> str:
         )
     if abs(share - p) > 0.02:
         reason = "p is dropped, and 1 - p stays: " * (abs(share - (1 - p)) < 0.02)
-        raise AnswerError(f"{reason}you drop {share:.2f} of the values, expected {p}.")
+        raise AnswerError(f"{reason}you drop {share:.2f} of the values, and p is {p}.")
     kept = found[~dropped].unique()
     mistakes = {
         "the values that stay are not scaled, so the mean falls. Divide them by 1 - p.": 3.0,

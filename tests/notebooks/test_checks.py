@@ -30,17 +30,8 @@ def loss(weights: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.tensor([0.0, 0, 0, 1]).double())
 
 
-IN_WORDS = (  # messages about answers that have no value to compare
-    "no answer yet", "is None", "should be", "fits", "alone", "side by side",
-    "changes the", "ask for a gradient", "First `backward`", "all values are dropped", "seed",
-    "depend on t", "A never draws", "B draws", "not told the class", "as one number", "`collapsed`",
-    "does not call", "an offset", "whole numbers", "latents are", "does.",
-)  # fmt: skip
-
-
 def fails(result: check.Check, words: str) -> None:
     assert not result
-    assert "expected" in result.message or any(part in result.message for part in IN_WORDS)
     assert words in result.message
     assert len(result.message) < 300
     assert result.message[-1] in ".?"
@@ -55,7 +46,7 @@ def fails(result: check.Check, words: str) -> None:
         (lambda x: 1 / (1 - torch.exp(-x)), "You have a minus"),
         (lambda x: torch.tanh(x), "this is tanh"),
         (lambda x: torch.exp(x) / (1 + torch.exp(x)), "computed nan for sigma(1000)"),
-        (lambda x: x, "you computed 2 for sigma(2), expected 0.8808"),
+        (lambda x: x, "you computed 2 for sigma(2). This is not right"),
         (lambda x: None, "does it end with `return`"),
         (lambda x: x[:2].sigmoid(), "has shape (2,), expected shape (8,)"),
     ],
@@ -121,7 +112,7 @@ def divided(exponentials: Tensor) -> Tensor:
         (lambda y: divided((y - y.max()).exp()), "largest output of the whole batch"),
         (lambda y: y - y.max(dim=1, keepdim=True), "`amax` returns the values alone"),
         (lambda y: np.exp(y) / np.sum(np.exp(y), axis=1), "`keepdim=True` makes it (B, 1)"),
-        (lambda y: y, "you computed (2, 1, 0) for the outputs 2, 1, 0, expected (0.6652, 0.2447"),
+        (lambda y: y, "you computed (2, 1, 0) for the outputs 2, 1, 0. This is not right"),
     ],
 )
 def test_softmax(answer, words):
@@ -143,8 +134,8 @@ def test_softmax(answer, words):
         (F.cross_entropy(PROBABILITIES, SPECIES), "before the softmax"),
         (F.binary_cross_entropy(PROBABILITIES, torch.eye(3)), "binary cross-entropy"),
         (-TRUE.log(), "expected one number"),
-        (0.82, "cut off, not rounded. You computed 0.82 for `loss`, expected 0.8256"),
-        (3, "-log p, with the p of its true class. You computed 3 for `loss`, expected 0.8256"),
+        (0.82, "cut off, not rounded. You computed 0.82 for `loss`."),
+        (3, "-log p, with the p of its true class. You computed 3 for `loss`."),
     ],
 )
 def test_cross_entropy(answer, words):
@@ -286,9 +277,9 @@ def in_place(values: Tensor, p: float, training: bool) -> Tensor:
         (dropping(0.8), "multiply the values that stay by 1 - p"),
         (dropping(5.0), "you divide by p"),
         (dropping(0.2), "you multiply by p"),
-        (dropping(2.0), "You computed 6 for a value 3 that stays, expected 3.75"),
+        (dropping(2.0), "You computed 6 for a value 3 that stays."),
         (dropping(1.25, p=0.8), "p is dropped, and 1 - p stays: you drop 0.80"),
-        (dropping(1.25, p=0.5), "you drop 0.50 of the values, expected 0.2"),
+        (dropping(1.25, p=0.5), "you drop 0.50 of the values, and p is 0.2"),
         (dropping(1.25, coins=lambda values: torch.rand(1)), "all values are dropped or none is"),
         (dropping(1.25, coins=lambda values: torch.rand(200, 1)), "of a row or column"),
         (dropping(1.25, coins=seeded), "Set no seed"),
@@ -321,7 +312,7 @@ def parameters(c: int, d: int, k: int) -> int:
         ((lambda n, k, s, p: (n + 2 * p - k) / s + 1, parameters), "round the fraction down: `//`"),
         ((lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1, parameters), "down, not up"),
         ((lambda n, k, s, p: n, parameters),
-         "you computed 28 for side 28, kernel 3, stride 1, padding 0, expected 26"),
+         "you computed 28 for side 28, kernel 3, stride 1, padding 0. This is not right"),
         ((side, lambda c, d, k: c * d * k * k), "the biases are missing"),
         ((side, lambda c, d, k: c * d * k * k + 1), "its own bias"),
         ((side, lambda c, d, k: c * d * k * k + c), "each output channel has a bias"),
@@ -393,7 +384,7 @@ def of_squares(labels: Tensor, num_groups: int) -> Tensor:
         ((lambda labels, _: len(labels.unique()), "C"), "you count the groups that appear"),
         ((of_squares, "C"), "sum of the squared shares"),
         ((lambda labels, _: len(labels), "C"), "You computed 400 for the counts 50, 50"),
-        ((not_a_number, "C"), "You computed nan for the counts 100, 0, 100, 0, expected 2"),
+        ((not_a_number, "C"), "You computed nan for the counts 100, 0, 100, 0."),
         ((number, ...), "write into `collapsed`"),
         ((number, "A"), "A never draws one group"),
         ((number, "B"), "nothing is lost there"),
@@ -559,7 +550,7 @@ def mean_square(errors: Tensor) -> Tensor:
         ((point, lambda n, x: n - x, flow_loss), "from data to noise"),
         ((point, lambda n, x: x, flow_loss), "these are the data"),
         ((point, lambda n, x: x + n, flow_loss), "the derivative of 1 - t is -1"),
-        ((point, lambda n, x: n, flow_loss), "for the velocity of path 1, expected"),
+        ((point, lambda n, x: n, flow_loss), "for the velocity of path 1. This"),
         (loss_by(lambda errors: (errors**2).sum()), "the sum of the squares"),
         (loss_by(lambda errors: (errors**2).sum(1).mean()), "over both coordinates"),
         (loss_by(lambda errors: mean_square(errors) / 2), "no 1/2"),
@@ -571,7 +562,7 @@ def mean_square(errors: Tensor) -> Tensor:
         (loss_by(mean_square, mirrored=True), "t, not 1 - t"),
         (loss_by(mean_square, target="opposite"), "the target has the opposite sign"),
         (loss_by(mean_square, target="data"), "the velocity, not the data"),
-        (loss_by(lambda errors: errors.mean()), "for `flow_loss`, expected"),
+        (loss_by(lambda errors: errors.mean()), "for `flow_loss`. This is not right"),
     ],
 )  # fmt: skip
 def test_flow(answers, words):
@@ -631,7 +622,7 @@ def drifting(
         (drifting(lambda d, t: torch.ones_like(d)), "larger weights than far ones"),
         (lambda g, y, t: y - g, "`real[None] - generated[:, None]`"),
         (lambda g, y, t: g + drifting()(g, y, t), "Return the directions alone"),
-        (drifting(lambda d, t: 1 / (1 + d)), "for the direction of point 1, expected"),
+        (drifting(lambda d, t: 1 / (1 + d)), "for the direction of point 1. This"),
     ],
 )
 def test_drift(answer, words):
@@ -692,13 +683,30 @@ def frechet_by(
         ((lambda *given: frechet_by()(*given).sqrt(), 7), "this is the root"),
         ((lambda *given: 3.0, 7), "for `frechet` with the covariances (5, 4, 4, 5) and (4, -1"),
         ((frechet_by(), 21), "the 2 before the root is missing. You computed 21 for `by_hand`"),
-        ((frechet_by(), 8), "you computed 8 for `by_hand`, expected 7"),
+        ((frechet_by(), 8), "you computed 8 for `by_hand`. This is not right"),
         ((frechet_by(), ...), "`by_hand` has no answer yet"),
     ],
 )
 def test_frechet(answers, words):
     fails(check.frechet(*answers, FIRST, SECOND), words)
     assert check.frechet(frechet_by(), 7, FIRST, SECOND)
+
+
+def test_no_message_has_the_right_number():
+    wrong = (
+        (check.cross_entropy(3, PROBABILITIES, SPECIES), "0.82"),
+        (check.generator_loss(lasting, -0.01, -5), "0.99"),
+        (check.frechet(frechet_by(), 8, FIRST, SECOND), "7"),
+        (check.sigma(lambda x: 2 * x), "0.88"),
+        (check.convolution(lambda n, k, s, p: n, parameters), "26"),
+        (check.collapse(lambda labels, _: 7, "C"), "8"),
+        (check.dropout(dropping(2.0)), "3.75"),
+        (check.autoencoder(*error_by(lambda y, x: reconstruction(y, x) + 9)), "expected"),
+    )
+    for found, number in wrong:
+        assert not found
+        assert "computed" in found.message
+        assert number not in found.message
 
 
 def test_answers_may_be_written_with_numpy_or_for_one_number():
@@ -742,7 +750,7 @@ def test_answers_may_be_written_with_numpy_or_for_one_number():
         ([[0.83, ...]], "no answer yet"),
         ((0, 83), "Write 0.5, not 0,5"),
         (lambda: 0.83, "should be numbers, and it is <function"),
-        (float("nan"), "You computed nan for `loss`, expected 0.8256"),
+        (float("nan"), "You computed nan for `loss`."),
     ],
 )
 def test_an_answer_that_is_no_number_is_named(answer, words):
