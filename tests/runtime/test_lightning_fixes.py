@@ -65,7 +65,7 @@ class Validated(IrisMLP):
 
 @pytest.mark.slow
 def test_a_run_resumed_within_an_epoch_validates_as_often_and_as_long(tmp_path):
-    """Lightning's own may validate on one batch more, or on the first batch alone."""
+    """Earlier versions of Lightning validated on one batch more, or on the first batch alone."""
     options = {
         "max_steps": -1, "max_epochs": 2, "limit_train_batches": 6, "limit_val_batches": 3,
         "val_check_interval": 2, "num_sanity_val_steps": 0,

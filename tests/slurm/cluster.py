@@ -47,6 +47,8 @@ SlurmdParameters=config_overrides
 SchedulerType=sched/builtin
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 ReturnToService=2
+RequeueExit=99
+GresTypes=gpu
 KillWait=10
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
@@ -130,9 +132,10 @@ class Cluster:
         for i, node in enumerate(NODES, start=1):
             lines.append(
                 f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port + i} CPUs=8 "
-                "RealMemory=64000\n"
+                "RealMemory=64000 Gres=gpu:a100:1 Feature=80gb\n"
             )
         (self.folder / "slurm.conf").write_text("".join(lines))
+        (self.folder / "gres.conf").write_text("Name=gpu Type=a100 File=/dev/null\n")
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(1024))

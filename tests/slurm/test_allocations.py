@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.slurm.cluster import Cluster, wait_for
 from tests.slurm.test_train import ENDLESS, TINY
 
@@ -31,6 +32,16 @@ def test_bad_allocations_are_refused_in_one_line(
     (error,) = [line for line in output.read_text().splitlines() if line.startswith("error:")]
     assert expected in error
     assert not runs.exists()
+
+
+def test_a_sites_gpu_and_constraint_are_those_of_its_jobs(cluster, tmp_path):
+    site = (ROOT / "slurm" / "site.sh").read_text()
+    (tmp_path / "site.sh").write_text(site.replace("# export SBATCH_GPUS", "export SBATCH_GPUS"))
+    submit = f"source {tmp_path}/site.sh; sbatch --parsable --output=/dev/null --wrap true"
+    job = cluster.run("bash", "-c", submit).strip()
+    fields = cluster.job(job)
+    assert (fields["Features"], fields["TresPerNode"]) == ("80gb", "gres/gpu:a100:1")
+    assert cluster.wait_over(job) == "COMPLETED"
 
 
 def array_of(cluster: Cluster, tmp_path: Path, tasks: int, *script: str) -> list[str]:

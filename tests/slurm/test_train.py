@@ -135,6 +135,14 @@ def test_interrupted_runs_go_on_to_the_bit(cluster, runs, weights_hash):
     assert weights_hash(job.last) == weights_hash(whole.last)
 
 
+def test_a_site_requeues_by_an_exit_code_after_submitits_signal(cluster, runs, monkeypatch):
+    monkeypatch.setenv("REQUEUE_EXIT", "99")
+    job = Job(cluster, runs, "--time=5", [*DENSE, *ENDLESS], nodes=1)
+    job.interrupt(lambda job: cluster.run("scancel", "--signal=USR2", job.id))
+    job.wait("the run to go on", lambda: f"Continues {job.folder}" in job.output.read_text())
+    job.cancel()
+
+
 def test_a_run_of_two_nodes_goes_on_with_one(cluster, runs):
     two = Job(cluster, runs, "--time=5", [*DENSE, *ENDLESS])
     two.wait("an epoch", lambda: two.step() > 0)
