@@ -137,7 +137,8 @@ def test_interrupted_runs_go_on_to_the_bit(cluster, runs, weights_hash):
 
 def test_a_site_requeues_by_an_exit_code_after_submitits_signal(cluster, runs, monkeypatch):
     monkeypatch.setenv("REQUEUE_EXIT", "99")
-    job = Job(cluster, runs, "--time=5", [*DENSE, *ENDLESS], nodes=1)
+    flags = ["configs/gates.yaml", "--checkpoint.min_steps=0", "--trainer.pictures=false", *ENDLESS]
+    job = Job(cluster, runs, "--time=5", flags, nodes=1)
     job.interrupt(lambda job: cluster.run("scancel", "--signal=USR2", job.id))
     job.wait("the run to go on", lambda: f"Continues {job.folder}" in job.output.read_text())
     job.cancel()
