@@ -17,40 +17,42 @@ import torch
 import torchvision.datasets
 
 from datamodules import sources
-from datamodules.sources import DATASETS, FILES, load_dataset, read_idx
+from datamodules.sources import DATASETS, FILES, load_dataset
 from runtime.errors import UserError
 from tests.datamodules.conftest import colors, idx_bytes
 
 GREY, COLORS = ("mnist", "fashion", "kmnist"), ("cifar10", "cifar100", "svhn")
 connect = sources._connect  # which other tests replace
 
-WHOLE = idx_bytes(np.arange(2 * 28 * 28).astype(np.uint8).reshape(2, 28, 28))
+WHOLE = idx_bytes(np.zeros((60, 28, 28), np.uint8))
 BROKEN = {
-    "truncated": ("a", WHOLE[:-5], "is not a whole IDX file of 2 x 28 x 28 numbers"),
-    "too long": ("a", WHOLE + b"x", "is not a whole IDX file"),
-    "another shape": ("a", idx_bytes(np.zeros((2, 32, 32), np.uint8)), "is not a whole IDX file"),
-    "truncated gz": ("a.gz", gzip.compress(WHOLE)[:-20], "cannot be read"),
-    "a web page": ("a.gz", b"<html>not found</html>", "cannot be read"),
+    "truncated": ("", WHOLE[:-5]),
+    "too long": ("", WHOLE + b"x"),
+    "another shape": ("", idx_bytes(np.zeros((60, 32, 32), np.uint8))),
+    "another type": ("", WHOLE[:2] + b"\x0d" + WHOLE[3:]),
+    "empty": ("", b""),
+    "truncated gz": (".gz", gzip.compress(WHOLE)[:-20]),
+    "a web page": (".gz", b"<html>not found</html>"),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_file_is_named_in_one_line(tmp_path, case):
-    name, data, message = BROKEN[case]
-    path = tmp_path / name
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=message) as caught:
-        read_idx(path, (2, 28, 28))
-    assert str(caught.value).startswith(str(path))
+def test_a_broken_file_is_one_line(tmp_path, tiny, case):
+    suffix, data = BROKEN[case]
+    tiny(tmp_path / "MNIST" / "raw", suffix)
+    (tmp_path / "MNIST" / "raw" / f"{FILES[0]}{suffix}").write_bytes(data)
+    with pytest.raises(UserError, match=f"the files of MNIST in {tmp_path}.* damaged") as caught:
+        load_dataset("mnist", tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_no_more_of_a_file_is_unpacked_than_it_should_have(tmp_path):
-    path = tmp_path / "a.gz"
-    path.write_bytes(gzip.compress(WHOLE + bytes(2**24)))
+def test_no_more_of_a_file_is_unpacked_than_it_should_have(tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(sources, "LONGEST_FILE", 2**17)
+    tiny(tmp_path / "MNIST" / "raw", ".gz")
+    (tmp_path / "MNIST" / "raw" / f"{FILES[0]}.gz").write_bytes(gzip.compress(WHOLE + bytes(2**24)))
     tracemalloc.start()
-    with pytest.raises(UserError, match="is not a whole IDX file"):
-        read_idx(path, (2, 28, 28))
+    with pytest.raises(UserError, match="damaged"):
+        load_dataset("mnist", tmp_path)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -123,9 +125,11 @@ def test_a_download_is_found_and_a_failure_is_one_line(tmp_path, tiny, monkeypat
             tiny(root / "MNIST" / "raw", ".gz")
 
     monkeypatch.setattr(sources, "_connect", lambda url: None)
+    real = torchvision.datasets.MNIST
     monkeypatch.setattr(torchvision.datasets, "MNIST", Fake)
     assert sources.download("mnist", tmp_path / "broken") == "the line broke"
     assert sources.download("mnist", tmp_path) == ""
+    monkeypatch.setattr(torchvision.datasets, "MNIST", real)
     assert len(load_dataset("mnist", tmp_path)[0].targets) == 60
 
 
