@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from runtime import signals
-from tests import OPTIONAL
+from tests import OPTIONAL, Hiding
 from tests.commands.runs import cgan, classifier, gan, iris  # noqa: F401  # fixtures of all tests
 
 ROOT = Path(__file__).parent.parent
@@ -29,14 +29,15 @@ libraries: dict[str, Any] = {}
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Shows the optional libraries to a test that has a mark, and hides them again."""
-    shown = OPTIONAL if MARKS & {mark.name for mark in item.iter_markers()} else ()
-    for name in shown:
-        del sys.modules[name]
-    sys.modules.update(libraries if shown else {})
-    result = yield
-    libraries.update({name: sys.modules[name] for name in shown if name in sys.modules})
-    sys.modules.update(dict.fromkeys(shown))
-    return result
+    if not MARKS & {mark.name for mark in item.iter_markers()}:
+        return (yield)
+    Hiding.hidden = set()
+    sys.modules.update(libraries)
+    try:
+        return (yield)
+    finally:
+        libraries.update({name: sys.modules.pop(name) for name in OPTIONAL & sys.modules.keys()})
+        Hiding.hidden = OPTIONAL
 
 
 def pytest_collection_modifyitems(items):
