@@ -1,7 +1,9 @@
 """The description of a data set's examples, which checkpoints keep, so that tools need no data."""
 
+import math
+import operator
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from datamodules.rows import FileRows
 from datamodules.scans import border, find_foreground, place_foreground
 from runtime.errors import UserError, printable
 
+MAX_INPUTS = 10**8  # numbers in one example
 MEASURED = 1000  # Images, evenly spaced over the training split.
 MIN_UNIFORM_BORDER = 0.6  # least fraction of border pixels at the background's level
 BACKGROUND_TOLERANCE = 16  # largest difference in grey levels within the background
@@ -40,10 +43,28 @@ class InputSpec(NamedTuple):
         for value in checkpoint.values():
             if isinstance(value, dict) and isinstance(saved := value.get("frame"), dict):
                 known = {name: saved[name] for name in cls._fields if name in saved}
-                if names := known.get("class_names"):
-                    known["class_names"] = tuple(printable(str(name)) for name in names)
-                return cls(**known)
+                try:
+                    if names := known.get("class_names"):
+                        known["class_names"] = tuple(printable(str(name)) for name in names)
+                    spec = cls(**known)
+                    sound = spec._is_sound()
+                except (TypeError, ValueError, OverflowError):
+                    sound = False
+                if not sound:
+                    raise UserError("the checkpoint's description of its inputs is not sound")
+                return spec
         return None
+
+    def _is_sound(self) -> bool:
+        """Returns whether inputs of such a shape can be made: others may have written it."""
+        scaled = (self.background or 0.0) / 255, self.extent or 0.0, *(self.centre or ())
+        return (
+            all(size >= 0 for size in self.input_shape)
+            and math.prod(map(operator.index, self.input_shape)) <= MAX_INPUTS
+            and all(0 <= number <= 1 for number in scaled)
+            and self.scale > 0
+            and self.fit in get_args(Fit)
+        )
 
 
 def class_names(described: Any, num_classes: int) -> list[str]:

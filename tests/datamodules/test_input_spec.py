@@ -8,6 +8,7 @@ from PIL import Image
 from datamodules import Images, Iris
 from datamodules.image_files import to_tensor
 from datamodules.input_spec import InputSpec, match_spec, measure_spec
+from runtime.errors import UserError
 from tests.datasets import Stripes
 
 
@@ -123,3 +124,31 @@ def test_photographs_are_resized_as_in_training(fit):
     result, note = match_spec(image, InputSpec((3, 16, 16), fit=fit))
     assert torch.equal(result, to_tensor(image, (3, 16, 16), fit))
     assert note == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"input_shape": (1, 10**5, 10**6)},
+        {"input_shape": "evil"},
+        {"input_shape": (1, -8, -8)},
+        {"input_shape": (1, 8.5, 8)},
+        {"scale": "x"},
+        {"scale": 0},
+        {"fit": "x"},
+        {"background": "x"},
+        {"background": 0.0, "extent": 1e6},
+        {"centre": (float("nan"), 0.5)},
+        {"class_names": 5},
+    ],
+)
+def test_a_description_that_somebody_else_wrote_is_checked(wrong):
+    """Before, `predict --files` made images of 10^11 pixels of the first one."""
+    with pytest.raises(UserError, match="description of its inputs is not sound"):
+        InputSpec.of_checkpoint({"Images": {"frame": {"input_shape": (1, 8, 8)} | wrong}})
+
+
+def test_sound_descriptions_pass():
+    for shape in ((1, 8, 8), (2,), ()):
+        found = {"input_shape": shape, "scale": 255.0, "background": 255.0, "extent": 1.0}
+        assert InputSpec.of_checkpoint({"Images": {"frame": found}}).input_shape == shape
