@@ -1,14 +1,18 @@
 """A classifier that begins with the weights of another network."""
 
 import hashlib
+import math
 import re
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning import Callback
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.testing import assert_close
 from torchvision.models import resnet18
@@ -31,6 +35,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     torch.save(resnet18().state_dict(), path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _few_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits the last layer to a few images only, which is faster."""
+    monkeypatch.setattr(pretrained, "MOST_PROBED", 16)
 
 
 def model(weights: Path | str, **kwargs: Any) -> PretrainedClassifier:
@@ -107,28 +117,92 @@ def test_frozen_layers_keep_weights_and_batch_statistics(weights: Path) -> None:
         def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
             steps.append(body_of(module))
 
-    fit(model(weights, frozen=0.5), Watch())
+    whole = fit(model(weights, frozen=0.5), Watch())
     first, second, third, _ = steps
     moved = {name for name in first if not torch.equal(first[name], second[name])}
     assert moved == {"fc.weight", "fc.bias"}
-    assert not any(torch.equal(second[name], third[name]) for name in second)
+    learn = {name for name, _ in whole.network.body.named_parameters()}
+    assert learn == {name for name in second if not torch.equal(second[name], third[name])}
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
-def test_a_run_goes_on_to_the_same_bits_before_and_after_the_thaw(
-    step: int, weights: Path, tmp_path: Path
+@pytest.mark.parametrize(("source", "steps"), [("file", [1, 2, 3]), ("none", [2])])
+def test_a_run_with_an_average_goes_on_to_the_same_bits(
+    source: str, steps: list[int], weights: Path, tmp_path: Path
 ) -> None:
+    """Before the thaw, at it and behind it; the second kind has no file to load."""
+
     class Save(Callback):
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
             trainer.save_checkpoint(tmp_path / f"step={trainer.global_step}.ckpt")
 
+    def make() -> PretrainedClassifier:
+        torch.manual_seed(3)
+        path = copy if source == "file" else "none"
+        return model(path, frozen=0.5, average=Averaging(0.9))
+
     copy = tmp_path / "weights.pth"
     copy.write_bytes(weights.read_bytes())
-    whole = fit(model(copy, frozen=0.5), Save())
+    whole = fit(make(), Save()).state_dict()
     copy.unlink()  # a run that goes on has its own
-    again = fit(model(copy, frozen=0.5), ckpt_path=tmp_path / f"step={step}.ckpt")
-    for name, value in body_of(whole).items():
-        assert torch.equal(value, body_of(again)[name]), name
+    for step in steps:
+        again = fit(make(), ckpt_path=tmp_path / f"step={step}.ckpt").state_dict()
+        for name, value in whole.items():
+            assert torch.equal(value, again[name]), (step, name)
+
+
+def test_a_new_run_keeps_the_weights_and_the_average_of_another_one(weights: Path) -> None:
+    """As `--init_from` gives them."""
+    for source in (weights, "none"):
+        torch.manual_seed(3)
+        found = model(source, average=Averaging(0.9))
+        if source == weights:
+            found.network.sha256.fill_(1)
+        with torch.no_grad():
+            for value in found.ema.network.parameters():
+                value.mul_(0.5)
+        before = {name: value.clone() for name, value in found.state_dict().items()}
+        found.on_fit_start()
+        for name, value in found.state_dict().items():
+            assert torch.equal(value, before[name]), name
+
+
+def test_a_new_last_layer_begins_with_the_loss_ln_k(weights: Path) -> None:
+    found = model(weights)
+    loss = found.step((torch.rand(4, *SHAPE), torch.arange(4)))["loss"]
+    assert loss.item() == pytest.approx(math.log(10), rel=1e-6)
+
+
+@pytest.mark.parametrize(("source", "moves"), [("file", False), ("none", True)])
+def test_loaded_weights_keep_their_batch_statistics(
+    source: str, moves: bool, weights: Path
+) -> None:
+    found = model(weights if source == "file" else "none", frozen=0.0)
+    fit(found)
+    bn = found.network.body.bn1
+    assert (bn.num_batches_tracked.item() > 0) is moves
+    assert bool(bn.running_mean.any()) is moves  # of the file: 0, because nobody trained it
+    assert not torch.equal(bn.weight, torch.ones_like(bn.weight))  # weight and bias learn
+    assert found.network.body.training  # dropout acts
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2, 3], [1, 3]])
+def test_a_new_run_begins_as_a_linear_probe(classes: list[int], weights: Path) -> None:
+    """It is the logistic regression of scikit-learn, also without images of some classes."""
+    found = model(weights)
+    found.network.load()
+    images, targets = torch.rand(24, *SHAPE), torch.tensor(classes * (24 // len(classes)))
+    images += targets.view(-1, 1, 1, 1) / 3
+    data = SimpleNamespace(examples=lambda *_: (images, targets))
+    data.on_after_batch_transfer = lambda batch, _: batch
+    found._fit_last_layer(data)
+    copy = deepcopy(found.network).eval()
+    assert copy.cut_last_layer() == 512
+    with torch.no_grad():
+        features, logits = copy(images).double(), found.network.eval()(images)
+    features /= features.square().mean().sqrt()
+    wanted = LogisticRegression(C=0.03, max_iter=1000).fit(features.numpy(), targets.numpy())
+    expected = torch.from_numpy(wanted.predict_log_proba(features.numpy())).float()
+    assert_close(logits[:, classes].log_softmax(dim=1), expected, atol=1e-4, rtol=0)
 
 
 MISTAKES = [
