@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from models.classifier import is_classifier
 from runtime import lightning_fixes
 from runtime.checkpoints import contents, epoch_is_due, is_over, link, problem_of
 from runtime.ranges import NonNegative, ranged
@@ -22,7 +23,8 @@ Kept: Any = ranged("Kept", int, (">=", -1), ("!=", 0))  # checkpoints; -1: all
 class EpochCheckpoint(ModelCheckpoint):
     """Saves at the end of each epoch and of the run, and keeps the last few.
 
-    `best.ckpt` keeps the weights with the lowest `val/frechet`, if samples are scored.
+    `best.ckpt` keeps the weights with the lowest `val/loss` of a classifier, and `val/frechet` of a
+    model whose samples are scored.
 
     Args:
         keep_last: How many checkpoints to keep, by default two, in case one is damaged; -1 keeps
@@ -135,7 +137,8 @@ class EpochCheckpoint(ModelCheckpoint):
                 super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        score = float(trainer.callback_metrics.get("val/frechet", inf))
+        name = "val/loss" if is_classifier(pl_module) else "val/frechet"
+        score = float(trainer.callback_metrics.get(name, inf))
         trains = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if trains and score < self._lowest:
             self._lowest = score

@@ -267,8 +267,8 @@ def resolve(
         folder = runs if wanted == "best" else path.parent
         found = max(folder.glob("**/best.ckpt"), key=os.path.getmtime, default=None)
         problem = (
-            f"no best.ckpt below {folder}. GANs whose samples are scored in training keep one; "
-            "'last' is the newest checkpoint."
+            f"no best.ckpt below {folder}. Classifiers that are validated, and generators whose "
+            "samples are scored, keep one; 'last' is the newest checkpoint."
         )
     elif wanted == "last" or path.is_dir() or (runs / path).is_dir():
         folder = runs if wanted == "last" else path if path.is_dir() else runs / path

@@ -1,6 +1,7 @@
 """A run keeps its newest checkpoints and its best weights."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import EpochCheckpoint
-from datamodules import Iris
-from models import IrisMLP
+from datamodules import Functions, Iris
+from models import FunctionMLP, IrisMLP
 from runtime.checkpoints import AtomicCheckpointIO
 
 pytestmark = pytest.mark.filterwarnings(  # Lightning's, of folders that these tests use twice
@@ -24,14 +25,17 @@ pytestmark = pytest.mark.filterwarnings(  # Lightning's, of folders that these t
 
 def fit(
     tmp_path: Path, *callbacks: Callback, batch_size: int = 40, ckpt_path: Path | None = None,
-    **kwargs: Any,
+    model: Any = None, scored: bool = False, **kwargs: Any,
 ) -> Trainer:  # fmt: skip
+    """Trains a classifier of iris, or with `scored` a model whose best loss is not kept."""
     trainer = Trainer(
         default_root_dir=tmp_path, callbacks=list(callbacks), logger=False, accelerator="cpu",
         enable_progress_bar=False, enable_model_summary=False, **kwargs,
     )  # fmt: skip
     data = Iris(batch_size=batch_size, val_fraction=0.2)
-    trainer.fit(IrisMLP(), datamodule=data, ckpt_path=ckpt_path)
+    model = FunctionMLP() if scored else model or IrisMLP()
+    data = Functions(num_train=120, num_eval=8, batch_size=40) if scored else data
+    trainer.fit(model, datamodule=data, ckpt_path=ckpt_path)
     return trainer
 
 
@@ -126,13 +130,13 @@ def test_a_checkpoint_within_an_epoch_follows_the_validation_of_its_step(tmp_pat
 def test_the_best_weights_stay_the_best_in_a_folder_with_another_name(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     callbacks = Scores([2.0, 1.0]), EpochCheckpoint(min_steps=0)
-    fit(Path("first"), *callbacks, max_epochs=2)
+    fit(Path("first"), *callbacks, max_epochs=2, scored=True)
     folder = tmp_path / "first" if place == "named otherwise" else tmp_path / "second"
     if place == "moved":
         shutil.copytree("first", folder)
     last = folder / "checkpoints" / "last.ckpt"
     callbacks = Scores([0, 0, 3.0, 3.0]), EpochCheckpoint(min_steps=0)
-    fit(folder, *callbacks, ckpt_path=last, max_epochs=4)
+    fit(folder, *callbacks, ckpt_path=last, max_epochs=4, scored=True)
     for root in ("first", folder):
         best = torch.load(Path(root, "checkpoints", "best.ckpt"), weights_only=True)
         assert best["epoch"] == 1
@@ -166,8 +170,34 @@ class Scores(Callback):
 @pytest.mark.parametrize("every", [1, 2])  # Lightning then saves at another hook
 @pytest.mark.parametrize(("scores", "best"), [([2.0, 1.0, 3.0], 1), ([], None)])
 def test_the_best_weights_are_kept_where_there_are_scores(scores, best, every, tmp_path):
-    fit(tmp_path, Scores(scores), EpochCheckpoint(), max_epochs=3, check_val_every_n_epoch=every)
+    options = {"max_epochs": 3, "check_val_every_n_epoch": every}
+    fit(tmp_path, Scores(scores), EpochCheckpoint(), **options, scored=True)
     path = tmp_path / "checkpoints" / "best.ckpt"
     found = torch.load(path, weights_only=True) if path.exists() else {}
     assert found.get("epoch") == best
     assert "optimizer_states" not in found
+
+
+class Losses(Callback):
+    """Keeps the loss and the weights of each validation."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[float, torch.Tensor]] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if not trainer.sanity_checking:
+            weights = torch.nn.utils.parameters_to_vector(pl_module.parameters()).clone()
+            self.found.append((trainer.callback_metrics["val/loss"].item(), weights))
+
+
+def test_a_classifier_keeps_its_weights_with_the_lowest_validation_loss(tmp_path):
+    """The rate is so large that the loss rises and falls."""
+    losses, best = Losses(), tmp_path / "checkpoints" / "best.ckpt"
+    torch.manual_seed(0)
+    rate = partial(torch.optim.SGD, lr=20.0)
+    fit(tmp_path, losses, EpochCheckpoint(), max_epochs=6, model=IrisMLP(optimizer=rate))
+    lowest = min(range(6), key=lambda k: losses.found[k][0])
+    assert 0 < lowest < 5
+    loaded = IrisMLP.load_from_checkpoint(best)
+    weights = torch.nn.utils.parameters_to_vector(loaded.parameters())
+    assert torch.equal(weights, losses.found[lowest][1])
