@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -25,6 +25,7 @@ from figures.pictures import figures_folder, publish
 from models.classifier import is_classifier
 
 SCORE_TITLES = {"sup_error": "largest error"}
+MAX_GAP = 0.25  # of accuracy between training and validation; emoji that 40 epochs overfit: 0.13
 
 
 class WorstMistakes(Metric):
@@ -97,6 +98,9 @@ class Evaluation(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._mistakes is not None:
             self._report(trainer, pl_module, "val", "Validation")
+            trained, metrics = trainer.callback_metrics.get("train/accuracy"), pl_module.metrics
+            if text := describe_gap(trained, cast(Any, metrics)["val"][0].compute()):
+                rank_zero_print(trainer, text)
 
     def _report(self, trainer: Trainer, model: Any, stage: str, title: str) -> None:
         if self._mistakes is not None:
@@ -136,6 +140,24 @@ class Evaluation(Callback):
             figures["mistakes"] = partial(plot_mistakes, mistakes, names, title)
         for name, figure in figures.items():
             publish(trainer, folder, f"{name}_{stage}", figure, vector=name != "mistakes")
+
+
+def describe_gap(trained: Tensor | None, counts: Tensor) -> str:
+    """Says that validation is far below training; empty if it is not, or training is not known.
+
+    That is `MAX_GAP` and three standard errors of the validation, whose examples may be few.
+    """
+    examples = int(counts.sum())
+    accuracy = int(counts.diagonal().sum()) / examples
+    error = math.sqrt(accuracy * (1 - accuracy) / examples)
+    if trained is None or trained - accuracy <= max(MAX_GAP, 3 * error):
+        return ""
+    return (
+        f"Accuracy in training {trained:.2f}, in validation {accuracy:.2f}: the model knows its "
+        "training examples better than the classes. Test RUN/best, the weights with the lowest "
+        "validation loss; train on more examples, with augmentation, for fewer steps or with a "
+        "smaller --model.optimizer.lr."
+    )
 
 
 def as_record(

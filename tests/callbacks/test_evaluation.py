@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from callbacks.evaluation import Evaluation, WorstMistakes, as_record
+from callbacks.evaluation import Evaluation, WorstMistakes, as_record, describe_gap
 from datamodules import Functions, Gates, Iris
 from models import FunctionMLP, GateMLP
 from runtime.files import read_json
@@ -107,6 +107,38 @@ def test_scores_replace_a_damaged_file_with_a_warning(content, tmp_path):
     with pytest.warns(UserWarning, match="metrics.json: .* It is overwritten"):
         trainer(tmp_path, Evaluation()).test(GateMLP(), datamodule=Gates("xor"), verbose=False)
     assert recorded(tmp_path)["examples"] == 4
+
+
+@pytest.mark.parametrize(
+    ("trained", "hits", "examples", "fires"),
+    [
+        (0.94, 19, 100, True),
+        (1.0, 87, 100, False),  # ordinary overfitting
+        (0.94, 80, 100, False),
+        (1.0, 740, 1000, True),
+        (1.0, 760, 1000, False),
+        (1.0, 6, 10, False),  # within three standard errors, which are 0.46
+        (0.3, 19, 100, False),
+        (None, 19, 100, False),
+    ],
+)
+def test_a_model_that_knows_its_training_data_alone_is_told(trained, hits, examples, fires):
+    counts = torch.tensor([[hits - 1, examples - hits], [0, 1]])
+    text = describe_gap(None if trained is None else torch.tensor(trained), counts)
+    assert bool(text) is fires
+    if fires:
+        assert f"Accuracy in training {trained:.2f}, in validation {hits / examples:.2f}: " in text
+
+
+@pytest.mark.parametrize("noise", [True, False])
+def test_a_fit_ends_with_that_line_if_labels_of_the_validation_are_noise(noise, tmp_path, capsys):
+    data = digits()
+    if noise:
+        val = data.splits.val
+        data.splits = data.splits._replace(val=val._replace(targets=val.targets.roll(1)))
+    model = Small(optimizer=partial(torch.optim.Adam, lr=0.01))
+    trainer(tmp_path, Evaluation(), max_epochs=2).fit(model, datamodule=data)
+    assert ("the model knows its training examples" in capsys.readouterr().out) is noise
 
 
 def test_a_regressor_has_a_table_of_errors(tmp_path, capsys):
