@@ -1,13 +1,15 @@
 """A classifier of images, and label-preserving augmentations for whole batches of images."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from models.base import NetworkCallable
 from models.classifier import Classifier
@@ -18,7 +20,7 @@ from runtime.ranges import Fraction, NonNegative, NonNegativeFloat
 
 
 class ImageClassifier(Classifier):
-    """A classifier with random geometric augmentation of its training images, and mixtures of them.
+    """A classifier with random augmentation of its training images, and mixtures of them.
 
     Args:
         input_shape: (C, H, W) of the images.
@@ -29,6 +31,14 @@ class ImageClassifier(Classifier):
         zoom: Largest relative change of height and of width, independent of each other.
         shear: Largest slant, in columns per row of distance from the center.
         flip: Mirror every other image, left to right; `auto`: follow `mirrors`.
+        crop: Largest fraction of an image's area that a random crop cuts off. The crop has between
+            3:4 and 4:3 of the image's proportions, and is enlarged to its size (Szegedy et al.
+            2015).
+        brightness: Largest relative change of all values.
+        contrast: Largest relative change of the distance from the image's mean gray.
+        saturation: Largest relative change of the distance from each pixel's gray.
+        augmentation: A module of your own, from a batch of training images (B, C, H, W), after all
+            of the above, to images of the same shape.
         flip_in_evaluation: With `flip`, average the logits of each image and its mirror image.
         shift_in_evaluation: Test-time augmentation: average the logits over all shifts by up to
             this number of pixels; 1: nine shifts, which takes nine times as long.
@@ -55,6 +65,11 @@ class ImageClassifier(Classifier):
         flip_in_evaluation: bool = False,
         shift_in_evaluation: NonNegative = 0,
         erase: NonNegative = 0,
+        crop: Fraction = 0.0,
+        brightness: Fraction = 0.0,
+        contrast: Fraction = 0.0,
+        saturation: Fraction = 0.0,
+        augmentation: Callable[[], nn.Module] | None = None,
         mixup: NonNegativeFloat = 0.0,
         cutmix: NonNegativeFloat = 0.0,
         mirrors: bool = False,
@@ -64,7 +79,9 @@ class ImageClassifier(Classifier):
         IMAGES.check(input_shape, "ImageClassifier", remedy)
         super().__init__(input_shape, num_classes, network, **classifier)
         mirrored = mirrors if flip == "auto" else bool(flip)
-        self.augmentation = Augmentation(shift, rotation, zoom, shear, mirrored, erase)
+        color = (brightness, contrast, saturation)
+        self.augmentation = Augmentation(shift, rotation, zoom, shear, mirrored, erase, crop, color)
+        self.own_augmentation = augmentation() if augmentation else None
         self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
         self.flip_in_evaluation = flip_in_evaluation and mirrored
         self.shift_in_evaluation = shift_in_evaluation
@@ -87,7 +104,8 @@ class ImageClassifier(Classifier):
         return [padded[:, :, y : y + height, x : x + width] for y in steps for x in steps]
 
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        return self.augmentation(inputs)
+        images = self.augmentation(inputs)
+        return images if self.own_augmentation is None else self.own_augmentation(images)
 
     def mix(self, inputs: Tensor, targets: Tensor) -> Mixed | None:
         return None if self.mixing is None else self.mixing(inputs, targets)
@@ -95,7 +113,7 @@ class ImageClassifier(Classifier):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Moves and deforms images at random; each amount is uniform in both directions.
+    """Moves, deforms and colors images at random; each amount is uniform in both directions.
 
     Random numbers come from torch's global generator of the images' device, for the global batch.
     For the amounts see `ImageClassifier`.
@@ -107,11 +125,16 @@ class Augmentation:
     shear: float = 0.0
     flip: bool = False
     erase: int = 0
+    crop: float = 0.0
+    color: tuple[float, float, float] = (0.0, 0.0, 0.0)  # brightness, contrast, saturation
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
-        if self.shift or self.rotation or self.zoom or self.shear or self.flip:
+        if self.shift or self.rotation or self.zoom or self.shear or self.flip or self.crop:
             images = transform(images, self.draw_matrices(images))
+        if any(self.color):
+            random = draw_local(torch.rand, len(images), 3, device=images.device) * 2 - 1
+            images = recolor(images, 1 + random * random.new_tensor(self.color))
         return erase(images, self.erase) if self.erase else images
 
     def draw_matrices(self, images: Tensor) -> Tensor:
@@ -126,6 +149,13 @@ class Augmentation:
                 draw_local(torch.rand, count, device=device) < 0.5, -1.0, 1.0
             )
         x, y = random[4] * self.shift, random[5] * self.shift
+        if self.crop:
+            random = draw_local(torch.rand, count, 4, device=device).T
+            area, ratio = 1 - self.crop * random[0], (4 / 3) ** (2 * random[1] - 1)
+            width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+            across, down = across * width, down * height
+            x = x + (1 - width) * (random[2] - 0.5) * images.shape[3]
+            y = y + (1 - height) * (random[3] - 0.5) * images.shape[2]
         rows = [
             torch.stack([cos * across, (cos * shear - sin) * down, x], dim=1),
             torch.stack([sin * across, (sin * shear + cos) * down, y], dim=1),
@@ -151,6 +181,20 @@ def transform(images: Tensor, matrices: Tensor) -> Tensor:
         matrices = matrices * scale / half.view(2, 1)  # pixels -> [-1, 1]
         grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+
+
+def recolor(images: Tensor, factors: Tensor) -> Tensor:
+    """Changes brightness, contrast and saturation of images (B, C, H, W) by factors (B, 3).
+
+    Like `adjust_brightness`, `adjust_contrast` and `adjust_saturation` of torchvision, which take
+    one factor for all images.
+    """
+    gray = rgb_to_grayscale if images.shape[1] == 3 else partial(torch.mean, dim=1, keepdim=True)
+    brightness, contrast, saturation = factors.T[..., None, None, None]
+    images = (images * brightness).clamp(0, 1)
+    mean = gray(images).mean(dim=(1, 2, 3), keepdim=True)
+    images = torch.lerp(mean, images, contrast).clamp(0, 1)
+    return torch.lerp(gray(images), images, saturation).clamp(0, 1)
 
 
 def erase(images: Tensor, size: int) -> Tensor:

@@ -20,6 +20,7 @@ GAN = [*DIGITS, *SCORED, "--model.generator.width=2", "--model.trunk.width=2"]
 QUICK = {
     "network": DIGITS,
     "graph": DIGITS,
+    "augmentation": DIGITS,
     "generative model": [*DIGITS, *SCORED],
     "discriminator": GAN,
     "generator term": GAN,
