@@ -6,7 +6,6 @@ arguments and a Google docstring, in its own file, and can be called from Python
 import path instead of a name.
 """
 
-import difflib
 import pkgutil
 import sys
 import tomllib
@@ -77,16 +76,19 @@ def run(args: list[str], own_process: bool) -> Any:
 def find_command(name: str) -> Callable[..., Any]:
     """Returns the function of the command with this name or import path.
 
-    The error for an unknown name lists those that are near, also by the first word of their
-    summary: `tain` is near `Train`, which means `fit`.
+    The error for an unknown name lists those that are near, also by their meaning: `tain` is near
+    `train`, which means `fit`.
     """
     if name in COMMANDS:
         return pkgutil.resolve_name(COMMANDS[name][0])
     if "." in name and "/" not in name:
         return _import(name)
-    verbs = {summary.split()[0].lower(): known for known, (_, summary) in COMMANDS.items()}
-    words = verbs | {known: known for known in COMMANDS}
-    near = dict.fromkeys(words[word] for word in difflib.get_close_matches(name, words))
+    from commands.errors import suggest
+
+    near = suggest(name, [*COMMANDS, "--version"])
+    if Path(name).exists():
+        option = "fit --config" if Path(name).is_file() else "test"
+        near = [f"`python cli.py {option} {name}`"]
     raise UserError(
         f"there is no command '{name}': one of {', '.join(COMMANDS)}.{did_you_mean(near)}"
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from datamodules.image_cache import entries, remove, size_of
 from datamodules.rows import cache_folder
 from runtime.errors import UserError, printable
+from runtime.files import describe_size
 
 
 def cache(clear: str | None = None) -> None:
@@ -33,5 +34,5 @@ def cache(clear: str | None = None) -> None:
         about = json.loads((folder / "about.json").read_text())
         shape = " x ".join(map(str, about["image_shape"]))
         used = datetime.fromtimestamp((folder / "about.json").stat().st_mtime)
-        size = f"{size_of(folder) / 1e9:.2f} GB"
+        size = describe_size(size_of(folder))
         print(f"{key}  {size:>10}  {used:%Y-%m-%d %H:%M}  {shape}  {printable(about['path'])}")

@@ -9,9 +9,10 @@ import pandas as pd
 
 from commands.arguments import checked
 from results import RECORDS, RUNS, find_runs
-from results.run import SCORED_STAGES
+from results.run import SCORED_STAGES, time_of
 from results.tables import Row, as_text, read_runs, report, short
 from runtime.errors import UserError, printable
+from runtime.files import METRICS
 
 LIST_WIDTHS = 21, 18, 12  # letters of a run, a model and data, so that 80 fit a row
 MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of preference
@@ -66,10 +67,14 @@ def compare(
 
 
 def _meant(place: Path) -> builtins.list[Path]:
-    """Returns the runs that a place means: the newest one if it holds versions of one run."""
+    """Returns the runs that a place means: of the versions of one run the newest usable one.
+
+    That is the one with the newest checkpoint, which all other commands take, too.
+    """
     found = find_runs([place])
     versions = all(run.parent == place and run.name.startswith("version_") for run in found)
-    return found[-1:] if versions else found
+    newest = sorted(found, key=lambda run: (time_of(run), (run / METRICS).is_file()))
+    return newest[-1:] if versions else found
 
 
 def _row(run: Row) -> dict[str, str]:

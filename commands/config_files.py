@@ -42,13 +42,22 @@ def check_configs(files: Iterable[Path]) -> None:
             raise UserError(f"{file}: {EXPECTED_OPTIONS}")
 
 
-def warn_of_replaced_callbacks(files: Iterable[Path]) -> None:
-    """Warns of callbacks in a config that a later one replaces, because a list is one value."""
+def warn_of_replaced_parts(files: Iterable[Path]) -> None:
+    """Warns of a model, data or callbacks in a config that a later one replaces as a whole."""
     from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # imports torch
 
     last: Path | None = None
+    classes: dict[str, str] = {}
     for file in files:
-        trainer = read(file).get("trainer")
+        found = read(file)
+        for part in ("model", "data"):
+            value = found.get(part)
+            name = value.get("class_path") if isinstance(value, dict) else value
+            name = str(name or "").rpartition(".")[2]
+            if name and (old := classes.get(part, name)) != name:
+                rank_zero_warn(f"{file}: its {part} {name} replaces {old} of an earlier config.")
+            classes |= {part: name} if name else {}
+        trainer = found.get("trainer")
         if isinstance(trainer, dict) and trainer.get("callbacks"):
             if last:
                 rank_zero_warn(
@@ -65,10 +74,13 @@ def _not_found(file: Path) -> str:
     text = f"--config {file}: no such file in {Path.cwd()}."
     if not file.is_absolute() and (ROOT / file).is_file():
         return f"{text} It is in {ROOT}: go there first, `cd {ROOT}`."
-    known = sorted(Path("configs").glob("**/*.yaml"))
-    near = [str(path) for path in known if file.stem == path.stem]
-    near = near or difflib.get_close_matches(str(file), map(str, known))
-    return text + did_you_mean(near)
+    known = map(str, sorted(Path("configs").glob("**/*.yaml")))
+    return text + did_you_mean(configs_called(file) or difflib.get_close_matches(str(file), known))
+
+
+def configs_called(file: Path) -> list[str]:
+    """Returns the config files with a name, in any folder."""
+    return [str(path) for path in sorted(Path("configs").glob(f"**/{file.stem}.yaml"))]
 
 
 def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[str, int]]:

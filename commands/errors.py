@@ -4,6 +4,8 @@ Imports nothing heavy.
 """
 
 import difflib
+import itertools
+import os
 import re
 import sys
 import traceback
@@ -17,19 +19,36 @@ from runtime.files import ROOT
 
 NEEDED = ("torch", "lightning", "jsonargparse", "yaml", "numpy", "torchvision", "torchmetrics",
           "matplotlib", "seaborn", "pandas", "sklearn", "tensorboard")  # fmt: skip
-OPTIMIZER = "--model.optimizer (of a GAN --model.generator_optimizer)"
-RATE = "--model.optimizer.lr (of a GAN --model.generator_optimizer.lr)"
-WIDTH = "--model.network.width (of a GAN --model.generator.width and --model.trunk.width)"
-GPUS = "--trainer.devices, with --trainer.accelerator gpu"
-OTHER_NAMES = {  # what users of other tools type
-    "epochs": "--trainer.max_epochs", "n_epochs": "--trainer.max_epochs",
-    "num_epochs": "--trainer.max_epochs", "steps": "--trainer.max_steps",
-    "batch_size": "--data.batch_size", "seed": "--seed_everything", "lr": RATE,
-    "learning_rate": RATE, "optimizer.lr": RATE, "optimizer": OPTIMIZER, "optim": OPTIMIZER,
-    "width": WIDTH, "gpu": GPUS, "gpus": GPUS, "device": GPUS, "resume": "--ckpt_path RUN",
-    "number": "--count", "n": "--count",
+MEANINGS = {  # options, commands and classes, perhaps with a value: what users of others type
+    "max_epochs": "epoch epochs n_epochs num_epochs nb_epochs e",
+    "max_steps": "steps n_steps num_steps iterations iters max_iter max_iters",
+    "steps": "iterations iters", "batch_size": "batch bs b", "weight_decay": "wd l2",
+    "lr": "learning_rate rate", "optimizer": "optim opt", "shape": "scheduler lr_scheduler",
+    "hidden": "units layers num_layers", "width": "channels filters ngf ndf",
+    "latent_dim": "z_dim nz noise_dim latent_size", "seed_everything": "seed random_seed",
+    "precision bf16-mixed": "fp16 bf16 amp half", "accelerator cpu": "cpu no_cuda device",
+    "accelerator gpu": "cuda gpu gpus device", "devices": "gpus gpu world_size",
+    "num_nodes": "nodes", "path": "data_dir folder root images", "data_dir": "root folder",
+    "dataset": "name", "data": "dataset path data_dir", "size": "image_size img_size",
+    "default_root_dir": "logdir log_dir output output_dir out save_dir", "experiment": "name",
+    "ckpt_path RUN": "resume resume_from_checkpoint load checkpoint ckpt",
+    "init_from RUN": "pretrained weights", "callbacks+ EarlyStopping": "patience early_stopping",
+    "fast_dev_run true": "debug dry_run", "run": "ckpt checkpoint model load",
+    "count": "n num num_samples num_images samples number", "classes": "label class digit",
+    "files": "images image input inputs path", "out": "o output output_dir", "jobs": "workers "
+    "parallel num_workers", "format onnx": "onnx to", "format html": "html", "format torch": "pt",
+    "clear": "remove delete", "fit": "train", "fit --ckpt_path RUN": "resume continue",
+    "compare --list": "list ls runs show", "test": "eval evaluate", "validate": "val",
+    "sample": "generate draw", "predict": "infer inference classify", "sweep": "tune search",
+    "demo": "serve", "cache": "clean", "export": "onnx", "--version": "version",
+    "ConditionalGAN": "cgan", "GAN": "dcgan wgan", "VariationalAutoencoder": "vae",
+    "Flow": "diffusion ddpm", "FeedForward": "mlp dense", "ConvNet": "cnn",
+    "ImageClassifier": "cnn mlp", "PretrainedClassifier": "resnet18 resnet50 vit",
+    "Images --data.dataset NAME": "mnist fashion digits cifar10",
+    "Points": "ring moons", "ImageFolder --data.path FOLDER": "folder",
 }  # fmt: skip
 FITTING = ("fit", "validate", "test")
+LONGEST_LIST = 200  # letters
 OUT_OF_MEMORY = (
     "out of memory: set a smaller --data.batch_size, of a classifier with "
     "--trainer.accumulate_grad_batches 2 for the same updates, or a narrower model. Checkpoints "
@@ -41,6 +60,16 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
     r"(No module named '\S+'|module '\S+' has no attribute '\w+')": "cannot import it: {0}.",
     r"Expected a dot import path string: ([A-Z]\w*)": "there is no such class here as '{0}'.",
     r"an import path or a subclass spec, but got (\[)": "expected one class, got a list.",
+    r"Multiple subclasses with name (\w+)\. .*? ambiguity: ([\w.]+)[.,]": (
+        "several classes are called {0}: give the import path of one, such as {1}."
+    ),
+    r"Import path does not correspond to a subclass of (\w+)": "expected a class of kind {0}.",
+    r"Expected a <class 'collections.abc.Sequence'>\. Got value: (.+?)(?= - |$)": (
+        "expected a list such as [{0}], got '{0}'."
+    ),
+    r"(?:Expected a tuple with (\d) |<class 'tuple'>).*? (?:Got|Given) value: (.+?)(?= - |$)": (
+        "expected a list such as [0.9, 0.99], got '{1}'."
+    ),
     r"\w+: (\S+) does not conform to restriction (.+?)(?:\. Got| - |$)": (
         "expected a number {1}, got {0}."
     ),
@@ -68,7 +97,11 @@ VALUES = {  # pattern in a message of jsonargparse about a value: a line for its
     r"(?:Expected a dot import path string|Unexpected import path format): (.+?) - ": (
         "expected the name of a class, got '{0}'."
     ),
-    r"Unable to load config '(.+?)' - ": "expected its options by name, got '{0}'.",
+    r"Unable to load config '(.+?)' - ": "expected its options by name{names}, got '{0}'.",
+}
+LIGHTNINGS = {  # the same for messages of Lightning
+    r"`Timer\(duration='(.*)'\)` is not": "--trainer.max_time {0}: expected days:hours:minutes:"
+    "seconds, such as 00:01:30:00 for an hour and a half.",
 }
 
 
@@ -103,23 +136,37 @@ def explain_error(error: Exception) -> tuple[int, str]:
             f"the checkpoint's weights do not fit this {match[1]} ({shorten(match[2], 140)}). "
             "Leave out --config and --model to take the run's own, or --ckpt_path to train anew."
         )
+    for pattern, line in LIGHTNINGS.items():
+        if match := re.search(pattern, message):
+            message = line.format(*match.groups())
     return 2, message if lightnings else ""
 
 
 def explain_constructor(error: BaseException) -> BaseException:
     """Returns what a constructor raised that jsonargparse has called.
 
-    A constructor of this project was given what it does not take, which is a user's mistake.
+    A class of this project or of a library was given what it does not take, which is a user's
+    mistake, unless code of the user's own takes part.
     """
+    from runtime.trust import is_own_code
+
     while error.__cause__:
         error = error.__cause__
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    constructors = [frame for frame in frames if frame.f_code.co_name == "__init__"]
-    own = Path(frames[-1].f_code.co_filename).is_relative_to(ROOT / "models")
-    if not own or not constructors:
+    names = [frame.f_code.co_name for frame in frames]
+    if "__init__" not in names or "abstract class" in str(error):
         return error
-    owner = type(constructors[-1].f_locals.get("self")).__name__
-    return UserError(f"model: {owner} cannot be used there ({error}): choose another class")
+    frames = frames[names.index("__init__") :]  # before them is what called the first constructor
+    if any(is_own_code(frame.f_code.co_filename) for frame in frames):
+        return error
+    # The innermost class that an option names, or a network that could not compute.
+    last = max((k for k, frame in enumerate(frames) if "jsonargparse" in frame.f_code.co_filename),
+               default=0)  # fmt: skip
+    made = [frame.f_locals["self"] for frame in frames[last:] if "self" in frame.f_locals]
+    made = [part for part in made if not hasattr(type(part), "trainer")] or made
+    reason = shorten(str(error), 140)
+    reason = f"{type(made[0]).__name__} cannot be used there ({reason})" if made else reason
+    return UserError(f"model: {reason}: choose another class")
 
 
 def _is_lightnings(error: BaseException) -> bool:
@@ -144,10 +191,12 @@ def explain_parser_error(
         message: The message of jsonargparse.
         args: The command line. The last config file in it that has the wrong key is cited.
         options: The dotted names of the command's options, of which the nearest is suggested.
-        classes: The short names of classes, by the first word of options that take them.
+        classes: The short names of classes by the option that takes them, or by the first word of
+            several, such as `model.`.
     """
-    from commands.config_files import place_of
+    from commands.config_files import place_of, values
 
+    options = [*options]
     # Classes, from outside to inside, but not the short names in a given value.
     owners = re.findall(r"class_path[ =]'(\w+(?:\.\w+)+)'", message)
     called = re.search(r"required: \S+ Got value: Namespace\(class_path='([\w.]+)'", message)
@@ -160,6 +209,11 @@ def explain_parser_error(
     if match := re.search(r"(?:arguments: |not accept option '|Option ')([^\s'=]+)", message):
         return _unknown(match[1], path, owners, args, options)
     place = place_of(path, args) or "--"
+    if match := re.search(r"argument (?:-c/)?(--\S+): expected one argument", message):
+        pairs = itertools.pairwise([*args, "--"])
+        bare = (option for option, value in pairs if "=" not in option and value[:2] == "--")
+        option = next((option for option in bare if option.startswith(match[1])), match[1])
+        return f"{option} needs a value: write one after it."
     if match := re.search(r"arguments? (?:is|are) required: (\S+)", message):
         if not path:
             name = match[1].removeprefix(f"{args[0]}.")
@@ -174,15 +228,58 @@ def explain_parser_error(
         return f"{place}{path}: {owner} needs {match[1]}{remedy}."
     for pattern, line in VALUES.items():
         if match := re.search(pattern, message):
-            given = match.groups()[-1].strip("'")
-            suggested = classes.get(path.partition(".")[0], [])
-            choices = suggested if "class" in line else re.findall(r"'(\w+)'", match[0])
-            near = [] if given in choices else difflib.get_close_matches(given, choices, n=2)
-            message = line.format(*match.groups()) + did_you_mean(near)
-            if path == "data" and choices and not near:
+            *others, given = match.groups()
+            # The message may cut a value at a space, but the command line does not.
+            typed = dict(values(args)).get(f"--{path}", "")
+            given = typed if typed.startswith(given) else given
+            is_class = "no such class" in line or "name of a class" in line
+            found = classes.get(path) or classes.get(f"{path.partition('.')[0]}.", ())
+            choices = found if is_class else re.findall(r"'(\w+)'", match[0])
+            word = "folder" if is_class and Path(given).is_dir() else given.strip("'")
+            near = [] if word in choices else suggest(word, choices, most=2)
+            names = names_below(path, options)
+            message = line.format(*others, given, names=names) + did_you_mean(near)
+            if path in classes and choices and not near:
                 message += f" It is one of {', '.join(choices)}."
             break
+    else:
+        message = message.rpartition("Parser key ")[2].partition(": ")[2] or message
+        message = shorten(message.partition(" - Expected a <class 'NoneType'>")[0], 150)
     return f"{place}{path}: {message}" if path else message
+
+
+def names_below(path: str, options: Iterable[str]) -> str:
+    """Returns the first options below one, in parentheses; empty if there are none."""
+    below = [name.removeprefix(f"{path}.") for name in options if name.startswith(f"{path}.")]
+    return f" ({', '.join([*below[:6], *(['...'] * (len(below) > 6))])})" if below else ""
+
+
+def suggest(word: str, names: Iterable[str], most: int = 1) -> list[str]:
+    """Returns names that a wrong word may stand for, by their meaning, or by their spelling.
+
+    Of dotted names only the last part counts. Those that begin like the word take precedence.
+    """
+    start, _, last = word.lower().replace("-", "_").rpartition(".")
+    known: dict[str, list[str]] = {}
+    for name in names:
+        known.setdefault(name.rpartition(".")[2].lower(), []).append(name)
+    meant = {short: [*found] for short, found in known.items()}
+    for meaning, others in MEANINGS.items():
+        short, space, value = meaning.partition(" ")
+        for name in known.get(short.lower(), []):
+            for other in others.split():
+                meant.setdefault(other, []).append(f"{name}{space}{value}")
+    if last in meant:
+        found, most = meant[last], 2
+    else:
+        close = difflib.get_close_matches(last, meant, n=most, cutoff=0.7)
+        found = [name for other in close for name in meant[other]]
+
+    def shared(name: str) -> int:
+        return len(os.path.commonprefix([name.split("."), start.split(".")]))
+
+    best = max(map(shared, found), default=0)
+    return [*dict.fromkeys(name for name in found if shared(name) == best)][:most]
 
 
 def _remedy_for_path(path: str, args: list[str]) -> str:
@@ -200,30 +297,41 @@ def _unknown(
     name: str, path: str, owners: list[str], args: list[str], options: Iterable[str]
 ) -> str:
     """Says that an option does not exist, where it is written, and which is near."""
-    from commands.config_files import place_of
+    from commands.config_files import configs_called, place_of
 
-    bare = name.removeprefix("--")
+    bare = name.lstrip("-")
     if Path(name).suffix in (".yaml", ".yml") and name == bare:
         return f"{name} is not an option. For a config file, write --config {name}."
     if name == bare and (Path(name).exists() or (args[0] == "predict" and "." in name)):
         return f"{name} is not an option. {_remedy_for_path(name, args)}"
+    own: list[str] = []
     if path:
-        from commands.fit.parser import default_init_args
+        from commands.fit.parser import FROM_DATA, default_init_args
 
-        options, path = default_init_args(owners[-1]) if owners else (), f"{path}."
-    place = place_of(f"{path}{bare}", args)
-    dashes = name.removesuffix(bare) if path or place else "--"
-    near = [dashes + option for option in difflib.get_close_matches(bare, [*options], n=1)]
-    other = OTHER_NAMES.get(bare.replace("-", "_"), "")
-    general, _, of_gan = other.rstrip(")").partition(" (of a GAN ")
-    if path and of_gan:
-        other = of_gan if "generator" in options else general
-    belongs = args[0] in FITTING and other != "--count"
-    if other and (belongs or other.partition(" ")[0].removeprefix("--") in options):
-        near = [other]
-    if not path:
-        return f"{place}there is no option '{name}'.{did_you_mean(near)}"
-    hint = did_you_mean(near) or f" It has {', '.join(options)}."
-    run = f"Write RUN directly after the command: `python cli.py {args[0]} RUN`."
-    hint = hint if options else f" {'Give its class first.' if args[0] == 'fit' else run}"
-    return f"{place or '--'}{path.rstrip('.')} has no option '{bare}'.{hint}"
+        inits = default_init_args(owners[-1]) if owners else ()
+        own = [f"{path}.{option}" for option in inits if option not in FROM_DATA]
+    full = f"{path}.{bare}" if path else bare
+    typed = name in [arg.partition("=")[0] for arg in args]  # otherwise in a file, or below a class
+    place = "" if typed else place_of(full, args)
+    known = [*dict.fromkeys([*own, *options])]
+    near = [] if path and full in known else suggest(full, [s for s in known if s != path])
+    if typed and name == bare and args[0] == "fit" and (files := configs_called(Path(name))):
+        near = [f"config {files[0]}"]
+    dashes, parts = "" if place else "--", {s: s.removeprefix(f"{path}.") for s in near}
+    near = [s if path and "." not in s else f"{dashes}{full}" for full, s in parts.items()]
+    text = f"{place}there is no option '{name}'."
+    start, around = f"{full.rpartition('.')[0]}.", own
+    if path:
+        text = f"{place or '--'}{path} has no option '{bare}'."
+    else:
+        around = [s for s in known if s.startswith(start) or args[0] not in FITTING]
+    listed = ", ".join(option.removeprefix(start) for option in around)
+    if near:
+        return text + did_you_mean(near)
+    if path and not own:
+        run = f"Write RUN directly after the command: `python cli.py {args[0]} RUN`."
+        return f"{text} {'Give its class first.' if args[0] == 'fit' else run}"
+    if listed and len(listed) < LONGEST_LIST:
+        return f"{text} It is one of {listed}."
+    of = f"{path}.help {owners[-1].rpartition('.')[2]}" if path else "help"
+    return f"{text} `python cli.py {args[0]} --{of}` lists them."

@@ -48,8 +48,8 @@ def export(
             `safetensors` (all weights, with the model's init arguments as metadata) and `html` (a
             page that draws a generator's images in a browser, offline). Alone: `playground` (a page
             that trains small networks in a browser, offline).
-        out: Folder of the files; by default `export` in the run's folder. Of `playground` the file,
-            by default `playground.html`.
+        out: Folder of the files; by default `export` in the run's folder. Of `playground` also the
+            file, by default `playground.html`.
         trust: Import the classes that the checkpoint names, also if its author is unknown.
 
     Returns:
@@ -79,6 +79,8 @@ def export_model(
                 f'export needs {library}: pip install -e ".[export]", or add --format torch, which '
                 "needs no more packages"
             )
+    if out and out.suffix == ".html":
+        raise UserError(f"--out {out}: give a folder, such as {out.stem}, not a file")
     model = model.cpu().float()
     program, metadata = program_of(model), metadata_of(model)
     saves: dict[str, tuple[str, Callable[[Path], float]]] = {
@@ -98,7 +100,7 @@ def save_playground(run: Path | None, formats: Sequence[str], path: Path) -> Pat
     if run is not None or len(formats) > 1:
         other = "other formats" if run is None else run
         raise UserError(f"--format playground trains new networks: leave out {other}")
-    if path.is_dir():
+    if path.is_dir() or path.suffix != ".html":  # which a browser would not open
         path = path / "playground.html"
     output_folder(path.parent)
     write(path, lambda file: file.write_text(playground_page(), "utf-8"))

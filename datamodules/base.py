@@ -16,6 +16,7 @@ from datamodules.data_module import DataModule, Split, Splits
 from datamodules.loader import BatchLoader
 from datamodules.rows import Place, choose_place, free_memory, put
 from runtime.errors import UserError
+from runtime.files import describe_size
 from runtime.ranges import Positive, PositiveFloat
 
 
@@ -218,8 +219,8 @@ class ArrayDataModule(DataModule):
         batch //= self.trainer.world_size if self.trainer else 1
         if batch > (free := free_memory(device)):
             raise UserError(
-                f"a batch of {self.batch_size:,} examples takes {batch / 1e9:.2f} GB a process, "
-                f"and {device.type} has {free / 1e9:.2f} GB: set a smaller --data.batch_size"
+                f"a batch of {self.batch_size:,} examples takes {describe_size(batch)} a process, "
+                f"and {device.type} has {describe_size(free)}: set a smaller --data.batch_size"
             )
         nbytes = sum(split.inputs.nbytes for split in self._loaded() if split)
         place = "device" if self.keep == "auto" else self.keep
@@ -229,7 +230,7 @@ class ArrayDataModule(DataModule):
                 place = self.trainer.strategy.broadcast(place)
         if place != "device":
             where = {"memory": "memory that the processes share", "disk": "a file"}[place]
-            rank_zero_info(f"Reads {nbytes / 1e6:,.0f} MB of examples ahead from {where}.")
+            rank_zero_info(f"Reads {describe_size(nbytes)} of examples ahead from {where}.")
         return place
 
     def state_dict(self) -> dict[str, Any]:

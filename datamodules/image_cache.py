@@ -29,6 +29,7 @@ from datamodules.image_files import Fit, UnreadableImageError, count_pixels, rea
 from datamodules.image_sources import ImageSource
 from datamodules.rows import FileRows, OpenFile, cache_folder
 from runtime.errors import UserError
+from runtime.files import describe_size
 
 FORMAT = 3  # of the files; a change of what decoding returns needs a new number
 LIMIT = 100  # GB of all data sets
@@ -122,8 +123,8 @@ class ImageCache:
         except OSError as error:
             raise UserError(
                 f"the cache {self.folder} cannot be written ({error.strerror or error}). Decoded "
-                f"images take {self.row_bytes * len(sources) / 1e9:.2f} GB: make room, or set the "
-                "environment variable LADDER_CACHE to a folder with room. Images that are decoded "
+                f"images take {describe_size(self.row_bytes * len(sources))}: make room, or set "
+                "the environment variable LADDER_CACHE to a folder with room. Decoded images "
                 "stay, and the same command goes on"
             ) from None
         _keep_within_limit(self.folder)
@@ -195,7 +196,7 @@ class ImageCache:
             The SHA-256 and the reason for each source that cannot be read, by its number.
         """
         failures: dict[int, tuple[str, str]] = {}
-        size = f"{self.row_bytes * len(missing) / 1e6:,.0f} MB"
+        size = describe_size(self.row_bytes * len(missing))
         some = f"{len(missing):,} new or changed" if kept else f"{len(missing):,}"
         rank_zero_info(f"Decoding {some} images of {self.about['path']}, {size}, once.")
         flags, bar = (

@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
 from runtime.errors import UserError
-from runtime.files import create, file_errors, partial_name
+from runtime.files import create, describe_size, file_errors, partial_name
 
 Place = Literal["device", "memory", "disk"]
 SHARE = 0.25  # of the free memory, which data may take
@@ -205,7 +205,7 @@ def _copy(rows: Tensor | FileRows, path: Path) -> None:
                     file.write(rows[block].contiguous().numpy().reshape(-1).data)
     except OSError as error:
         raise UserError(
-            f"{path.parent} has no room for {rows.nbytes / 1e9:.2f} GB of images "
+            f"{path.parent} has no room for {describe_size(rows.nbytes)} of images "
             f"({error.strerror}): set --data.keep disk, make room, or in a container raise its "
             "shared memory (docker run --shm-size)"
         ) from None

@@ -35,6 +35,7 @@ from models.generative import is_generative, to_pixels
 from models.sampling import LatentBatches, generate
 from pages.playground import playground_page
 from results import RUNS, Run, find_runs
+from results.run import time_of
 from results.tables import names_of
 from runtime.errors import UserError, printable
 from runtime.files import ROOT
@@ -135,12 +136,6 @@ def load_models(folders: Sequence[Path], trust: bool = False) -> dict[str, Model
         if kind := kind_of(model):
             found[kind][names[run.folder]] = model, run
     return found
-
-
-def time_of(run: Path) -> float:
-    """Returns when a run has saved its newest checkpoint; 0 if it has none."""
-    saved = run.glob("checkpoints/[!.]*.ckpt")
-    return max((path.lstat().st_mtime for path in saved), default=0.0)
 
 
 def score_of(run: Run) -> tuple[float, str]:

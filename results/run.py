@@ -5,6 +5,7 @@ Imports nothing heavy: the methods that need torch import it.
 
 import csv
 import io
+import math
 import os
 import re
 import time
@@ -83,11 +84,9 @@ class Run:
 
         step = checkpoints.saved_step(self.checkpoint) or 0
         minutes = (time.time() - self.checkpoint.stat().st_mtime) / 60
-        units = ((60 * 48, 60 * 24, "days"), (90, 60, "hours"), (0, 1, "minutes"))
-        age = next(
-            f"{minutes / size:.0f} {unit}" for least, size, unit in units if minutes >= least
-        )
-        return f"{self.folder}, step {step:,}, {age} old"
+        units = ((60 * 48, 60 * 24, "day"), (90, 60, "hour"), (-math.inf, 1, "minute"))
+        age, unit = next((round(minutes / size), u) for least, size, u in units if minutes >= least)
+        return f"{self.folder}, step {step:,}, {age} {unit}{'s' * (age != 1)} old"
 
     def model(self, given: type | None = None) -> Any:
         """Loads the model with its weights, in eval mode, on the CPU.
@@ -220,6 +219,12 @@ def find_runs(places: Iterable[Path]) -> list[Path]:
         runs = [Path(at) for at, _, files in os.walk(place) if not {*RECORDS}.isdisjoint(files)]
         found += sorted(runs, key=natural)
     return [*dict.fromkeys(found)]
+
+
+def time_of(run: Path) -> float:
+    """Returns when a run has saved its newest checkpoint; 0 if it has none."""
+    saved = run.glob("checkpoints/[!.]*.ckpt")
+    return max((path.lstat().st_mtime for path in saved), default=0.0)
 
 
 def _by_dotted_name(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -76,6 +76,12 @@ def check_links(folder: Path, remedy: str = "add --trust true") -> None:
                 raise UserError(f"{printable(str(path))} is no file: remove it, or {remedy}")
 
 
+def describe_size(nbytes: float) -> str:
+    """Returns a number of bytes in the unit that suits it, such as `4.5 kB`."""
+    unit, size = ("GB", 1e9) if nbytes >= 1e9 else ("MB", 1e6) if nbytes >= 1e6 else ("kB", 1e3)
+    return f"{nbytes / size:,.1f} {unit}"
+
+
 def remove_partial_files(folder: Path, seconds: float = 0.0) -> None:
     """Removes partial files of killed processes that are older than `seconds`."""
     for path in folder.glob(".*.partial*"):

@@ -220,12 +220,16 @@ def _is_own(name: str, own: Iterable[str]) -> bool:
     return module in modules or (of_library and short in own)
 
 
-def _is_installed(spec: ModuleSpec) -> bool:
-    """Returns whether a module lies in Python's own folders or in a folder of this project."""
+def is_own_code(file: object) -> bool:
+    """Returns whether a file lies neither in Python's own folders nor in one of this project."""
     paths = sysconfig.get_paths()
     own = [str(PROJECT / room) for room in CODE]
     folders = [paths["stdlib"], paths["platstdlib"], *site.getsitepackages(), *own]
     folders += [paths["purelib"], paths["platlib"], site.getusersitepackages()]
     roots = {Path(folder).resolve() for folder in folders}
+    return roots.isdisjoint(Path(str(file)).resolve().parents)
+
+
+def _is_installed(spec: ModuleSpec) -> bool:
     places = [spec.origin] if spec.has_location else spec.submodule_search_locations or []
-    return all(roots & {*Path(str(place)).resolve().parents} for place in places)
+    return not any(map(is_own_code, places))

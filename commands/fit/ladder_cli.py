@@ -5,7 +5,13 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stdout,
+    suppress,
+)
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +97,8 @@ class LadderCLI(LightningCLI):
         self.config = self._parsed(self.args)
         for name in ("trainer", *SECTIONS):
             if not isinstance(value := self.options[name], Namespace):
-                raise UserError(f"--{name}: expected its options by name, got '{value}'.")
+                names = errors.names_below(name, self._names_of_options(self.args))
+                raise UserError(f"--{name}: expected its options by name{names}, got '{value}'.")
         self._find_checkpoint()
         if self.options.get("data") is None:
             raise UserError(
@@ -105,14 +112,14 @@ class LadderCLI(LightningCLI):
         args, self._guard = with_config_of_run(args)
         self.files = config_files.given_files(args)
         config_files.check_configs(self.files)
-        config_files.warn_of_replaced_callbacks(self.files)
+        config_files.warn_of_replaced_parts(self.files)
         if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
             with self._guard(), corrected_init_args(), hide_subclasses_in_help():
                 config = self.parser.parse_args(args)
         except ArgumentError as error:
-            own = self._subcommand_parsers[args[0]].get_defaults().keys()
+            own = self._names_of_options(args)
             problem = UserError(errors.explain_parser_error(str(error), args, own, CLASSES))
             raise user_error_in(error) or problem from None
         given, options = dict(config_files.values(args)), config[args[0]]
@@ -120,6 +127,16 @@ class LadderCLI(LightningCLI):
             if options[name] is None and given.get(f"--{name}", "null") != "null":
                 options[name] = given[f"--{name}"]
         return config
+
+    def _names_of_options(self, args: list[str]) -> list[str]:
+        """Returns the options of a command, and of the classes that its arguments name."""
+        classes = (*config_files.CONFIG, "--model", "--data")
+        named = [f"{name}={value}" for name, value in config_files.values(args) if name in classes]
+        found = self._subcommand_parsers[args[0]].get_defaults()
+        with suppress(ArgumentError, UserError), self._guard():
+            found = self.parser.parse_args([args[0], *named])[args[0]]
+        names = [name.replace("init_args.", "") for name, _ in found.items()]
+        return [*dict.fromkeys(name.removesuffix(".class_path") for name in names)]
 
     @property
     def options(self) -> Namespace:
@@ -280,10 +297,23 @@ class LadderCLI(LightningCLI):
         data = self.datamodule
         if isinstance(data, DataModule) and data.splits and data.splits.val is None:
             raise UserError("the data have no validation split: use `python cli.py test RUN`.")
-        self.after_test()
+        self._print_pictures()
 
     def after_test(self) -> None:
-        """Says where the pictures are."""
+        """Says where the pictures are, and which command comes next."""
+        self._print_pictures()
+        tool = "sample" if is_generative(self.model) else "predict"
+        if self._folder_of_checkpoint and not self._is_of_points:
+            self._print_next(tool, str(self._folder_of_checkpoint))
+
+    @property
+    def _is_of_points(self) -> bool:  # which have no scores and no samples in files
+        return is_generative(self.model) and len(self.model.image_shape) == 1
+
+    def _print_next(self, command: str, folder: str) -> None:
+        rank_zero_info(f"Next:     python cli.py {command} {shlex.quote(folder)}{self._trusting}")
+
+    def _print_pictures(self) -> None:
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part
         if folder and self.trainer.loggers and any(Path(folder, "figures").glob("*.png")):
             rank_zero_info(f"Pictures: {folder}/figures")
@@ -294,13 +324,11 @@ class LadderCLI(LightningCLI):
         if not folder or not self.trainer.loggers or self.options.trainer.fast_dev_run:
             return
         rank_zero_info(f"This run: {folder}")
-        self.after_test()
+        self._print_pictures()
         runs = shlex.quote(str(self.runs))
         rank_zero_info(f"Watch it: tensorboard --logdir {runs} --host localhost")
-        of_points = is_generative(self.model) and len(self.model.image_shape) == 1
-        if self._saves and not of_points:  # which have no scores
-            run = f"{shlex.quote(folder)}{self._trusting}"
-            rank_zero_info(f"Next:     python cli.py test {run}")
+        if self._saves and not self._is_of_points:
+            self._print_next("test", folder)
 
     @property
     def _trusting(self) -> str:

@@ -23,9 +23,11 @@ from runtime.checkpoints import contents
 from runtime.trust import imported
 
 PARTS = (discriminator, losses)  # of models, with classes that `models` does not name
-CLASSES = {  # that are suggested, by the first word of the options that take them
-    "model": [
-        *models.__all__,
+_IS_MODEL = {name: issubclass(getattr(models, name), LightningModule) for name in models.__all__}
+CLASSES = {  # that are suggested, by the option that takes them or by the first word of several
+    "model": [name for name, is_model in _IS_MODEL.items() if is_model],
+    "model.": [
+        *(name for name, is_model in _IS_MODEL.items() if not is_model),
         *torch.optim.__all__,
         *(name for part in PARTS for name, it in vars(part).items() if isinstance(it, type)),
     ],
@@ -34,7 +36,7 @@ CLASSES = {  # that are suggested, by the first word of the options that take th
         for name, it in vars(datamodules).items()
         if isinstance(it, type) and ArrayDataModule in it.__mro__[1:]
     ],
-    "trainer": [*callbacks.__all__, *lightning_callbacks.__all__, *loggers.__all__],
+    "trainer.": [*callbacks.__all__, *lightning_callbacks.__all__, *loggers.__all__],
 }
 FROM_DATA = ("input_shape", "image_shape", "num_classes", "mirrors")  # of a model's init arguments
 SECTIONS = {"checkpoint": EpochCheckpoint, "samples": SampleGrid, "quality": Quality}

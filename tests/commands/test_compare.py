@@ -193,6 +193,15 @@ def test_runs_without_results_are_named_and_skipped(tmp_path, capsys):
     assert str(empty) in capsys.readouterr().err
 
 
+def test_an_experiment_is_its_newest_run_that_has_a_checkpoint(tmp_path):
+    scores = {"version_0": 0.25, "version_1": 0.5, "version_2": 0.75}  # the last one was killed
+    runs = [results(tmp_path / name, score) for name, score in scores.items()]
+    for run_folder in runs[:2]:
+        (run_folder / "checkpoints").mkdir()
+        (run_folder / "checkpoints" / "last.ckpt").touch()
+    assert compare([tmp_path]).loc["test/frechet"].to_list() == ["0.5 (0.1)"]
+
+
 BROKEN = [  # a file of a run, and what somebody else has written into it
     *(("config.yaml", text) for text in ("a: [1", "[1, 2]", "5", "", "a: " + 3000 * "[")),
     ("config.yaml", bytes(range(256))),

@@ -158,7 +158,7 @@ def touch(page: Any, points: list[tuple[float, float]]) -> None:
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["touch"])
 def test_a_phone_shows_all_tabs_and_a_finger_draws_and_moves_weights(page):
-    page.get_by_text("minutes old, test accuracy 0.").wait_for()
+    page.get_by_text(" old, test accuracy 0.").wait_for()
     page.locator("#canvas button[title=Brush]").wait_for()
     page.wait_for_timeout(1000)
     touch(page, places_on(page, THREE))
