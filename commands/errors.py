@@ -239,7 +239,7 @@ def explain_parser_error(
             near = [] if word in choices else suggest(word, choices, most=2)
             names = names_below(path, options)
             message = line.format(*others, given, names=names) + did_you_mean(near)
-            if path in classes and choices and not near:
+            if is_class and path in classes and choices and not near:
                 message += f" It is one of {', '.join(choices)}."
             break
     else:

@@ -49,10 +49,11 @@ def test_checkpoints_hold_both_networks_and_plain_values(finished):
     assert checkpoint["datamodule_hyper_parameters"]["dataset_found"] == "digits"
 
 
-def test_the_last_checkpoint_is_used_with_nothing_but_the_run(finished, tmp_path):
+def test_the_last_checkpoint_is_used_with_nothing_but_the_run(finished, tmp_path, caplog):
     before = (finished / "config.yaml").read_text()
     run("validate", f"--ckpt_path={finished}")
     run("test", f"--ckpt_path={finished}")
+    assert f"Next:     python cli.py sample {finished}" in caplog.text
     assert (finished / "config.yaml").read_text() == before
     rows = [*csv.DictReader((finished / "metrics.csv").open())]
     assert [row["step"] for row in rows[-2:]] == ["8", "8"]  # that of the checkpoint

@@ -133,8 +133,10 @@ class LadderCLI(LightningCLI):
         classes = (*config_files.CONFIG, "--model", "--data")
         named = [f"{name}={value}" for name, value in config_files.values(args) if name in classes]
         found = self._subcommand_parsers[args[0]].get_defaults()
-        with suppress(ArgumentError, UserError), self._guard():
-            found = self.parser.parse_args([args[0], *named])[args[0]]
+        for needed in (["--data.path=."], []):  # `ImageFolder` has no default for it
+            with suppress(ArgumentError, UserError), self._guard():
+                found = self.parser.parse_args([args[0], *named, *needed])[args[0]]
+                break
         names = [name.replace("init_args.", "") for name, _ in found.items()]
         return [*dict.fromkeys(name.removesuffix(".class_path") for name in names)]
 

@@ -62,3 +62,19 @@ def test_aliases_and_merged_keys_are_read(tmp_path):
     config_files.check_configs([file])  # `x` is in `b` once
     found = yaml_files.read(file)
     assert found["b"] == {"x": 3, "y": [2]}
+
+
+def test_a_config_that_replaces_a_model_says_so(tmp_path, recwarn):
+    texts = {
+        "a": "model: GAN\ndata: Iris",
+        "b": "model: {class_path: models.GAN}",
+        "c": "model: Flow",
+    }
+    files = [tmp_path / f"{name}.yaml" for name in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        file.write_text(text)
+    config_files.warn_of_replaced_parts(files[:2])
+    assert not recwarn.list
+    config_files.warn_of_replaced_parts(files)
+    assert "c.yaml: its model Flow replaces GAN of an earlier config." in str(recwarn.pop().message)
+    assert not recwarn.list

@@ -51,7 +51,7 @@ def test_an_earlier_grid_is_kept(cgan, capsys):
     assert (cgan / "samples" / "grid.png").read_bytes() == before
     assert (cgan / "samples_2" / "grid.png").is_file()
     lines = capsys.readouterr().out.splitlines()
-    assert re.match(r"Run: .*, step \d+, \d+ (minutes|hours) old\.", lines[0])
+    assert re.match(r"Run: .*, step \d+, \d+ (minutes?|hours?) old\.", lines[0])
     assert lines[-1].endswith("grid.png: 100 images, of 300 in samples.npz")
 
 

@@ -109,3 +109,14 @@ def test_a_run_reads_the_data_set_that_it_has_found(tmp_path, monkeypatch):
     assert run.settings["data.dataset"] == "digits"
     with warnings.catch_warnings(action="error"):
         assert run.data().dataset_found == "digits"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "age"),
+    [(0, "0 minutes"), (1.2, "1 minute"), (89, "89 minutes"), (91, "2 hours"), (2881, "2 days")],
+)
+def test_the_age_of_a_run_is_in_words(minutes, age, tmp_path, monkeypatch):
+    file = tmp_path / "step=5.ckpt"
+    file.touch()
+    monkeypatch.setattr("time.time", lambda: file.stat().st_mtime + 60 * minutes)
+    assert Run(tmp_path, file).describe() == f"{tmp_path}, step 5, {age} old"

@@ -153,3 +153,11 @@ def test_an_error_of_the_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match="No space left on device") as caught:
         files.write(tmp_path / "x.csv", full)
     assert caught.value.filename == str(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "text"),
+    [(0, "0.0 kB"), (1_500, "1.5 kB"), (2_500_000, "2.5 MB"), (1_234_500_000_000, "1,234.5 GB")],
+)
+def test_a_size_has_the_unit_that_suits_it(nbytes, text):
+    assert files.describe_size(nbytes) == text
