@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 EXTRAS_READY := .venv/extras-ready
-EXTRAS := export,sweep,wandb,mlflow,demo,browser,docs,pretrained,parquet
+EXTRAS := export,sweep,wandb,mlflow,demo,browser,docs,pretrained,datasets
 BENCH_READY := .venv-bench/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest

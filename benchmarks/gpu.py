@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -42,12 +43,15 @@ class Bench:
         self.shared = [f"--trainer.default_root_dir={folder}"]
         self.shared += [f"--trainer.accelerator={'cpu' if cpu else 'gpu'}"]
 
-    def run(self, *command: str, seconds: float, tf32: bool = True) -> tuple[str, str]:
+    def run(
+        self, *command: str, seconds: float, tf32: bool = True, **variables: str
+    ) -> tuple[str, str]:
         """Runs a Python command; returns its output, and what went wrong or an empty text."""
         left = min(LIMIT if self.cpu else seconds, self.end - time.monotonic())  # a CPU may be busy
         if left < 5:
             return "", "not run: time is up"
-        log, variables = self.folder / "log", {"NVIDIA_TF32_OVERRIDE": f"{tf32:d}"}
+        log = self.folder / "log"
+        variables |= {"NVIDIA_TF32_OVERRIDE": f"{tf32:d}"}
         with log.open("w") as out:
             process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=out, stderr=out,
                                        env=os.environ | variables)  # fmt: skip
@@ -60,12 +64,12 @@ class Bench:
         text = log.read_text(errors="replace")
         return text, next((x for x in text.splitlines() if x.startswith("error")), problem)
 
-    def speed(self, config: str, *options: str, tf32: bool = True) -> str:
+    def speed(self, config: str, *options: str, **run: Any) -> str:
         """Returns the examples per second of a training, and what went wrong."""
         text, problem = self.run(
             "cli.py", "fit", f"--config=configs/{config}.yaml", *PLAIN, "--trainer.max_epochs=-1",
             f"--trainer.max_steps={2 if self.cpu else 1000}", "--trainer.log_every_n_steps=10",
-            *self.shared, "--trainer.devices=1", *options, seconds=CELL, tf32=tf32,
+            *self.shared, "--trainer.devices=1", *options, seconds=CELL, **run,
         )  # fmt: skip
         found = re.findall(r"(?:^Speed: |examples_per_s )([\d,]+)", text, re.MULTILINE)
         return " ".join([*found[-1:], *([f"({problem})"] if problem else [])])
@@ -116,7 +120,7 @@ def sections(bench: Bench, data_dir: Path) -> Iterator[Section]:
         cells = {k: bench.speed(name, *NOISE, *v, tf32=k != "fp32") for k, v in COLUMNS.items()}
         table.rows.append([name, *cells.values()])
     yield table
-    places = ("device", "memory", "disk")
+    places = ("device", "file")
     table = Section("Examples per second by place of a folder's images", ["config", *places])
     for k in range(256):
         path = bench.folder / f"photos/{k % 2}/{k}.png"
@@ -124,8 +128,8 @@ def sections(bench: Bench, data_dir: Path) -> Iterator[Section]:
         Image.effect_noise((64, 64), 99).save(path)
     photos = (f"--data.path={bench.folder}/photos", "--data.size=64")
     for name in ("own/classifier", "own/cgan")[: 1 if bench.cpu else None]:
-        kept = [f"--data.keep={place}" for place in places]
-        table.rows.append([name, *(bench.speed(name, *photos, keep) for keep in kept)])
+        speeds = [bench.speed(name, *photos, LADDER_EXAMPLES=place) for place in places]
+        table.rows.append([name, *speeds])
     yield table
     counts = [n for n in (1, 2, 4, 8) if n <= max(1, torch.cuda.device_count())]
     table = Section("Examples per second by number of GPUs", ["config", *map(str, counts)])

@@ -1,10 +1,8 @@
 """`cache`: lists and clears the images that were decoded for later runs."""
 
-import json
 from datetime import datetime
 
-from datamodules.image_cache import entries, remove, size_of
-from datamodules.rows import cache_folder
+from datamodules.store import cache_folder, describe, entries, remove, size_of
 from runtime.errors import UserError, printable
 from runtime.files import describe_size
 
@@ -31,8 +29,8 @@ def cache(clear: str | None = None) -> None:
         return
     print(f"{cache_folder()}: {len(found)} sets of decoded images")
     for key, folder in found.items():
-        about = json.loads((folder / "about.json").read_text())
-        shape = " x ".join(map(str, about["image_shape"]))
-        used = datetime.fromtimestamp((folder / "about.json").stat().st_mtime)
-        size = describe_size(size_of(folder))
-        print(f"{key}  {size:>10}  {used:%Y-%m-%d %H:%M}  {shape}  {printable(about['path'])}")
+        about, size = describe(folder), describe_size(size_of(folder))
+        shape = " x ".join(map(str, about.get("image_shape", [])))
+        path = printable(str(about.get("path", "incomplete, or of an earlier version")))
+        used = datetime.fromtimestamp(folder.stat().st_mtime)
+        print(f"{key}  {size:>10}  {used:%Y-%m-%d %H:%M}  {shape}  {path}")

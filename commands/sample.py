@@ -321,7 +321,7 @@ def write_path(path: Path, model: Any, seed: int, classes: Sequence[int] | None)
 def write_neighbors(path: Path, images: np.ndarray, train: Any) -> None:
     """Draws each image (uint8), then its nearest training images, with their distances.
 
-    `train` is a tensor or `FileRows`.
+    `train` is a tensor or `StoredImages`.
     """
     wanted = as_tensor(images)
     distances, places = torch.empty(len(wanted), 0), torch.empty(len(wanted), 0, dtype=torch.int64)

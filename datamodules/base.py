@@ -2,8 +2,10 @@
 
 import math
 import os
+import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +16,12 @@ from torch.utils.data import Dataset
 
 from datamodules.data_module import DataModule, Split, Splits
 from datamodules.loader import BatchLoader
-from datamodules.rows import Place, choose_place, free_memory, put
+from datamodules.store import StoredImages
 from runtime.errors import UserError
 from runtime.files import describe_size
 from runtime.ranges import Positive, PositiveFloat
+
+DEVICE_SHARE = 0.25  # of a GPU's free memory, which examples may take
 
 
 def cut_validation(
@@ -93,15 +97,12 @@ class ArrayDataModule(DataModule):
     """
 
     balanced: bool = False  # training draws each class equally often
-    keep: Literal["auto", "device", "memory", "disk"] = "device"  # where the examples are
-    block: int = 0  # see `BatchLoader`
     random_order: bool = False  # of the examples; False: they may be in the order of their classes
 
     def __init__(self, batch_size: Positive, scale: PositiveFloat = 1.0) -> None:
         super().__init__(scale)
         self.batch_size = batch_size
         self._placed: dict[tuple[str, torch.device], Split] = {}
-        self._place: Place | None = None  # None: not chosen yet
         self._resumed_seed: int | None = None
 
     @property
@@ -201,20 +202,11 @@ class ArrayDataModule(DataModule):
         epoch = (lambda: trainer.current_epoch) if trainer else None
         return BatchLoader(
             arrays, *share, shuffle=shuffle, seed=self.seed, current_epoch=epoch, device=device,
-            classes=arrays[1] if self.balanced and shuffle else None, block=self.block,
+            classes=arrays[1] if self.balanced and shuffle else None,
         )  # fmt: skip
 
     def _put(self, split: Split, device: torch.device) -> Split:
-        """Puts a split where this run keeps its examples."""
-        trainer = self.trainer
-        strategy, local_rank = (trainer.strategy, trainer.local_rank) if trainer else (None, 0)
-        if self._place is None:
-            self._place = self._choose_place(device)
-        inputs = put(split.inputs, self._place, device, strategy, local_rank)
-        return Split(inputs, split.targets.to(device if self._place == "device" else "cpu"))
-
-    def _choose_place(self, device: torch.device) -> Place:
-        """Returns where this run keeps its examples, and says so if that is not the device."""
+        """Copies a split to the training device, if that is no CPU whose processes share a file."""
         batch = 4 * math.prod(self.input_shape) * self.batch_size  # bytes, as float32
         batch //= self.trainer.world_size if self.trainer else 1
         if batch > (free := free_memory(device)):
@@ -222,16 +214,15 @@ class ArrayDataModule(DataModule):
                 f"a batch of {self.batch_size:,} examples takes {describe_size(batch)} a process, "
                 f"and {device.type} has {describe_size(free)}: set a smaller --data.batch_size"
             )
-        nbytes = sum(split.inputs.nbytes for split in self._loaded() if split)
-        place = "device" if self.keep == "auto" else self.keep
-        if self.keep == "auto":
-            place = choose_place(nbytes, device, self.trainer.num_devices if self.trainer else 1)
-            if self.trainer:
-                place = self.trainer.strategy.broadcast(place)
-        if place != "device":
-            where = {"memory": "memory that the processes share", "disk": "a file"}[place]
-            rank_zero_info(f"Reads {describe_size(nbytes)} of examples ahead from {where}.")
-        return place
+        nbytes = sum(part.inputs.nbytes for part in self._loaded() if part)
+        fits = device.type != "cuda" or nbytes <= DEVICE_SHARE * free
+        shared = isinstance(split.inputs, StoredImages) and device.type == "cpu"
+        place = os.environ.get("LADDER_EXAMPLES")  # for tests and benchmarks: device or file
+        if place == "device" or (place is None and fits and not shared):
+            return Split(split.inputs.to(device), split.targets.to(device))
+        if not shared:
+            rank_zero_info(f"Reads {describe_size(nbytes)} of examples in batches from the host.")
+        return split
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the identity of the data, their frame and the seed of the training order."""
@@ -242,3 +233,14 @@ class ArrayDataModule(DataModule):
         super().load_state_dict(state_dict)
         if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
             self._resumed_seed = state_dict["seed"]
+
+
+def free_memory(device: torch.device) -> int:
+    """Returns the bytes that are free, of a GPU or of this machine; systems may not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return sys.maxsize
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))

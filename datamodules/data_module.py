@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datamodules.image_files import Fit
 from datamodules.input_spec import InputSpec, measure_spec
+from runtime.class_defaults import drop_removed_options
 from runtime.errors import UserError
 from runtime.ranges import PositiveFloat
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Split(NamedTuple):
     """Inputs (N, ...) and targets (N, ...) of one part of a data set.
 
-    Inputs are a tensor or `FileRows`, which are read by `inputs[rows]` and `inputs.to(device)`.
+    Inputs are a tensor or `StoredImages`, which are read by `inputs[rows]` and `inputs.to(device)`.
     """
 
     inputs: Any
@@ -189,7 +190,9 @@ class DataModule(LightningDataModule):
             return  # A trained model may be tested on any data.
         if self.trainer is None:
             return
-        for key, value in state_dict["identity"].items():
+        saved = dict(state_dict["identity"])
+        drop_removed_options(type(self), saved)
+        for key, value in saved.items():
             here = self.identity().get(key)
             if here == value:
                 continue

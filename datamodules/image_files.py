@@ -1,5 +1,6 @@
 """Image files of any size and mode, and their conversion to one shape."""
 
+import math
 import os
 import zipfile
 import zlib
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from runtime.errors import UserError
 Fit = Literal["crop", "pad", "stretch"]
 SUFFIXES = (*IMG_EXTENSIONS, ".gif")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")  # which state their size
-MAX_UNPACKED = 2**30  # bytes of arrays in a small file
+MAX_UNPACKED, DEFLATED = 2**30, 1040  # bytes of arrays in a small file, and for each byte of it
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # or not there
 
 
@@ -114,15 +115,34 @@ def count_pixels(content: bytes | None) -> int:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads the arrays of an `.npz` file; refuses a small file that unpacks to a huge size."""
+    """Reads the arrays of an `.npz` file.
+
+    Refuses a small file that unpacks to a huge size, and an array whose header does not fit.
+    """
     try:
+        if not path.is_file():
+            raise FileNotFoundError("there is no such file")
         with np.load(path, allow_pickle=False) as arrays:
-            size, packed = sum(it.file_size for it in arrays.zip.infolist()), path.stat().st_size
-            if size > max(MAX_UNPACKED, 100 * packed):
+            members, packed = arrays.zip.infolist(), path.stat().st_size
+            size = sum(member.file_size for member in members)
+            if size > min(max(MAX_UNPACKED, 100 * packed), DEFLATED * packed):
                 raise ValueError(f"{size:,} bytes of arrays in a file of {packed:,} bytes")
+            for member in members:
+                with arrays.zip.open(member) as file:
+                    _check_header(file, member.file_size)
             return dict(arrays)
-    except (*DAMAGED, TypeError, MemoryError) as error:  # TypeError: an `.npy` file
+    except (*DAMAGED, TypeError, MemoryError, AttributeError) as error:  # the last ones: `.npy`
         raise UserError(
             f"{path} cannot be read as arrays ({' '.join(str(error).split())}): set --data.path to "
             "a file that np.savez has written"
         ) from error
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Refuses a member whose header claims more or fewer bytes than it has."""
+    version = np.lib.format.read_magic(file)
+    old = version == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject or file.tell() + math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"an array {dtype} of shape {shape} in {size:,} bytes")

@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.image_files import Fit, to_tensor
-from datamodules.rows import FileRows
 from datamodules.scans import border, find_foreground, place_foreground
 from runtime.errors import UserError, printable
 
@@ -73,7 +72,7 @@ def class_names(described: Any, num_classes: int) -> list[str]:
     return [str(name) for name in names or range(num_classes)]
 
 
-def measure_spec(images: Tensor | FileRows) -> dict[str, Any]:
+def measure_spec(images: Any) -> dict[str, Any]:
     """Measures background, extent and centre of images uint8 (N, C, H, W); empty if not uniform."""
     if images.dtype != torch.uint8 or len(images.shape) != 4 or images.shape[1] != 1:
         return {}

@@ -1,8 +1,6 @@
-"""Whole batches, from tensors on the training device or read ahead from where the rows live."""
+"""Whole batches, from tensors or from images in a file."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,12 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
-from datamodules.rows import FileRows
+from datamodules.store import StoredImages
 from runtime.errors import UserError
-
-READERS = 4  # threads that read batches ahead
-AHEAD = 2**26  # bytes of batches that wait
-MIXED_BLOCKS = 16  # whose rows are shuffled together
 
 
 class BatchLoader:
@@ -32,19 +26,17 @@ class BatchLoader:
 
     The arrays share their first dimension N. `batch_size` is the sum over all processes. With
     `classes` (N,), training takes as many examples of each class as of any other: an epoch has as
-    many steps, with some examples of large classes left out and those of small ones repeated. With
-    `block`, the order is that of blocks of so many rows, and of rows within 16 of these blocks.
+    many steps, with some examples of large classes left out and those of small ones repeated.
     `current_epoch` returns the epoch when an iteration begins; None: `set_epoch` tells it.
 
-    If the arrays are not on `device`, threads read the next batches ahead, for a GPU into pinned
-    memory. The order and the saved position are the same.
+    Batches for a GPU that does not hold the arrays are in pinned memory.
     """
 
     batch_sampler = None  # Lightning reads this if a loader has a `sampler`.
 
     def __init__(
         self,
-        arrays: tuple[Tensor | FileRows, ...],
+        arrays: tuple[Tensor | StoredImages, ...],
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
@@ -53,11 +45,10 @@ class BatchLoader:
         seed: int = 0,
         current_epoch: Callable[[], int] | None = None,
         classes: Tensor | None = None,
-        block: int = 0,
         device: torch.device | None = None,
     ) -> None:
         self.arrays, self.num_examples = arrays, len(arrays[0])
-        self.block, self.device = block, device
+        self.pins = device is not None and device.type == "cuda" != _device_of(arrays[0]).type
         self.batch_size, self.shuffle = batch_size, shuffle
         self.rank, self.world_size = rank, world_size
         self.seed, self.epoch, self.current_epoch = seed, 0, current_epoch
@@ -117,8 +108,7 @@ class BatchLoader:
         first, self._start = self._start, 0
         index = self._shuffled_index() if self.shuffle else None
         rows = (self._share(i) if index is None else index[i] for i in range(first, len(self)))
-        batches = map(self._take, rows) if self._is_placed() else self._read_ahead(rows)
-        for i, batch in enumerate(batches, start=first):
+        for i, batch in enumerate(map(self._take, rows), start=first):
             self._position = i + 1  # A checkpoint during this batch counts it as done.
             yield batch
 
@@ -128,38 +118,12 @@ class BatchLoader:
         return slice(*(begin + r * size // self.world_size for r in (self.rank, self.rank + 1)))
 
     def _take(self, rows: slice | Tensor) -> tuple[Tensor, ...]:
-        return tuple(
-            array[rows] if isinstance(rows, slice) or isinstance(array, FileRows)
+        parts = (
+            array[rows] if isinstance(rows, slice) or isinstance(array, StoredImages)
             else array.index_select(0, rows)
             for array in self.arrays
         )  # fmt: skip
-
-    def _is_placed(self) -> bool:
-        """Returns whether a batch needs no reading, because its rows are on the device."""
-        inputs = self.arrays[0]
-        return isinstance(inputs, Tensor) and self.device in (None, inputs.device)
-
-    def _read_ahead(self, wanted: Iterable[slice | Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        """Yields batches in order, while threads read the next ones."""
-        pins = self.device is not None and self.device.type == "cuda"
-
-        def read(rows: slice | Tensor) -> tuple[Tensor, ...]:
-            return tuple(part.pin_memory() if pins else part for part in self._take(rows))
-
-        row_bytes = self.arrays[0].nbytes // self.num_examples
-        ahead = max(1, min(2 * READERS, AHEAD // (row_bytes * self.batch_size // self.world_size)))
-        waiting: deque[Future[tuple[Tensor, ...]]] = deque()
-        with ThreadPoolExecutor(READERS, "reader") as pool:
-            try:
-                for rows in wanted:
-                    waiting.append(pool.submit(read, rows))
-                    if len(waiting) > ahead:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:  # The iteration may be given up.
-                for future in waiting:
-                    future.cancel()
+        return tuple(part.pin_memory() for part in parts) if self.pins else tuple(parts)
 
     def _shuffled_index(self) -> Tensor:
         """Returns this rank's rows in every batch of the epoch, (batches, B / W), on the device."""
@@ -167,17 +131,10 @@ class BatchLoader:
         generator = torch.Generator().manual_seed(int(state))
         order = self._order(generator)[: self._edges[-1]]
         share = order.view(len(self), self.world_size, -1)[:, self.rank]
-        inputs = self.arrays[0]
-        device = inputs.device if isinstance(inputs, Tensor) else torch.device("cpu")
-        return share.contiguous().to(device, non_blocking=True)
+        return share.contiguous().to(_device_of(self.arrays[0]), non_blocking=True)
 
     def _order(self, generator: torch.Generator) -> Tensor:
         """Returns the rows of an epoch (N,) at random, or of each class in turn."""
-        if self.block:
-            blocks = torch.arange(self.num_examples).split(self.block)
-            order = torch.randperm(len(blocks), generator=generator)
-            mixed = (torch.cat([blocks[k] for k in ks]) for ks in order.split(MIXED_BLOCKS))
-            return torch.cat([it[torch.randperm(len(it), generator=generator)] for it in mixed])
         if self.classes is None:
             return torch.randperm(self.num_examples, generator=generator)
         groups = [(self.classes == k).nonzero().flatten() for k in self.classes.unique()]
@@ -205,3 +162,7 @@ class BatchLoader:
             )
         self.seed, self.epoch = state["seed"], state["epoch"]
         self._position = self._start = position if unfinished else 0
+
+
+def _device_of(array: Tensor | StoredImages) -> torch.device:
+    return array.device if isinstance(array, Tensor) else torch.device("cpu")

@@ -2,20 +2,21 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import ArrayDataModule, Split, Splits, cut_validation
-from datamodules.image_cache import ImageCache, describe
+from datamodules.folders import find_in_folder
+from datamodules.formats import find_in_files, is_address, is_no_folder
 from datamodules.image_files import SUFFIXES, Fit, list_files, read_arrays
-from datamodules.image_sources import find_parts
-from datamodules.rows import FileRows
+from datamodules.store import Store, StoredImages, hash_of
 from runtime.errors import UserError, printable
-from runtime.ranges import Fraction, NonNegative, Positive, Seed
+from runtime.ranges import Fraction, Positive, Seed
 
 DECIDE_TEST = ("content", "labels", "test_fraction", "split_seed")  # of an identity
 DARK = 32  # of 255; if most images have no lighter pixel, their files use few of their levels
@@ -34,17 +35,12 @@ class OwnImages(ArrayDataModule):
         split_seed: Decides which images are cut, independently of the run's seed.
         mirrors: The mirror image of each image is an equally valid image.
         balanced: Draw images of each class equally often in training.
-        keep: Where the images are while the run reads them: on the training `device`, in `memory`
-            that the processes of a node share, or on `disk`. `auto`: the first of these whose free
-            memory they take at most a quarter of.
-        block: Shuffle blocks of so many images, and images within 16 of these, for disks that read
-            images at random places slowly; 0: shuffle all images.
         batch_size: Images per batch, summed over all processes.
     """
 
-    not_in_identity = ArrayDataModule.not_in_identity | {"path", "mirrors", "keep"}
+    removed_options: ClassVar = {"keep": "auto", "block": 0, "near_duplicates": False}
+    not_in_identity = ArrayDataModule.not_in_identity | {"path", "mirrors"}
     content: str | None = None  # SHA-256 of the images; `load_parts` sets it
-    near_duplicates: bool = False  # stay in one split, like equal images
     cuts_test: bool = False  # from the training images; `load_splits` sets it
 
     def __init__(
@@ -55,18 +51,11 @@ class OwnImages(ArrayDataModule):
         split_seed: Seed = 0,
         mirrors: bool = False,
         balanced: bool = False,
-        keep: Literal["auto", "device", "memory", "disk"] = "auto",
-        block: NonNegative = 0,
         batch_size: Positive = 64,
     ) -> None:
         super().__init__(batch_size, scale=255.0)
         self.path, self.mirrors = Path(path).expanduser(), mirrors
-        self.balanced, self.keep, self.block = balanced, keep, block
-        if balanced and block:
-            raise UserError(
-                "data.balanced draws from all images, and data.block from some blocks at a time: "
-                "set --data.balanced false or --data.block 0"
-            )
+        self.balanced = balanced
 
     def load_parts(self) -> dict[str, Split]:
         """Reads `train` and, if they are given, `val` and `test`."""
@@ -100,7 +89,10 @@ class OwnImages(ArrayDataModule):
         return Splits(train, val, test)
 
     def _warn_of_dark(self, train: Split) -> None:
-        dark = (facts_of(train.inputs)["lightest"] < DARK).mean()
+        images = train.inputs
+        stored = isinstance(images, StoredImages)
+        lightest = images.facts["lightest"] if stored else images.flatten(1).amax(dim=1).numpy()
+        dark = (lightest < DARK).mean()
         if dark > 0.5:
             rank_zero_warn(
                 f"{dark:.0%} of the training images in {self.hparams.get('path')} are nearly black "
@@ -120,7 +112,7 @@ class OwnImages(ArrayDataModule):
             )
 
     def _warn_of_duplicates(self, *splits: Split | None) -> None:
-        groups = [self._groups(part) for part in splits if part]
+        groups = [_hashes(part) for part in splits if part]
         train, others = groups[0], np.concatenate(groups[1:])
         if copies := len(train) + len(others) - len({*train, *others}):
             rank_zero_warn(
@@ -132,20 +124,16 @@ class OwnImages(ArrayDataModule):
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
         """Cuts off a split, and keeps equal images on the same side."""
         fraction, seed = self.hparams[option], self.hparams["split_seed"]
-        groups = self._groups(train)
+        groups = _hashes(train)
         rows = torch.from_numpy(np.sort(np.unique(groups, return_index=True)[1]))
         different = Split(rows, train.targets[rows])
         cut = cut_validation(different, fraction, seed, option, self.class_names)[1]
         if cut is None:
             return train, None
         if len(rows) < len(groups):  # Earlier versions cut other splits from these images.
-            self.content = f"{self.content} near_duplicates={self.near_duplicates}"
+            self.content = f"{self.content} near_duplicates=False"  # as checkpoints have it
         is_cut = torch.from_numpy(np.isin(groups, groups[cut.inputs.numpy()]))
         return train.take(~is_cut), train.take(is_cut)
-
-    def _groups(self, split: Split) -> np.ndarray:
-        """Returns numbers (N,), the same ones for images that stay in one split."""
-        return facts_of(split.inputs)["look" if self.near_duplicates else "pixels"]
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"content": self.content}
@@ -169,11 +157,11 @@ def _resolve(path: str) -> Path:
     return Path(path).expanduser().resolve()
 
 
-def facts_of(images: torch.Tensor | FileRows) -> np.ndarray:
-    """Returns what is known of each image: see `datamodules.image_cache.describe`."""
-    if isinstance(images, FileRows) and images.facts is not None:
-        return images.facts
-    return describe(images[:])
+def _hashes(split: Split) -> np.ndarray:
+    """Returns numbers (N,), the same ones for equal images, which stay in one split."""
+    if isinstance(split.inputs, StoredImages):
+        return split.inputs.facts["hash"]
+    return np.array([hash_of(image) for image in split.inputs.numpy()], "u8")
 
 
 class ImageFolder(OwnImages):
@@ -182,19 +170,18 @@ class ImageFolder(OwnImages):
     The folder has one sub-folder for each class, whose name is the class's name. It may instead
     have `train` (or `Training`), and optionally `val` and `test`, each with these sub-folders. The
     files are PNG, JPEG, BMP, WebP, TIFF, PPM or GIF (the first frame). They may also be in tars,
-    with a class's number or name in a file `.cls` beside each image (WebDataset), or in Parquet
-    files with columns `image` and `label` (Hugging Face). Names of such files may begin with the
+    with a class's number or name in a file `.cls` beside each image (WebDataset), or in tables
+    (Parquet, Arrow, CSV) with columns `image` and `label`. Names of such files may begin with the
     name of a split. Images are decoded once, into the cache: see `python cli.py cache`.
 
     Args:
-        path: The folder, a tar or Parquet file, or a pattern such as `images-{000..099}.tar`.
+        path: The folder, a tar or table, a pattern such as `images-{000..099}.tar`, or an address
+            such as `s3://bucket/images.parquet` or `hf://datasets/OWNER/NAME`.
         size: Height and width in pixels: one number, or `[height, width]`.
         channels: 3 for colour, 1 for grey.
         fit: `crop` cuts off what does not fit, `pad` adds white edges, `stretch` changes the
             proportions.
         labels: `folders`, or `none` for images without classes, in and below the folder.
-        near_duplicates: Treat copies in another size or format like equal images, which stay in one
-            split. Plain drawings may be taken for copies.
         max_pixels: Limit for each file, because all of its pixels are decoded at once. Pillow has
             one of 178,956,970.
         skip_unreadable: Leave out files that cannot be read, with a warning.
@@ -210,61 +197,58 @@ class ImageFolder(OwnImages):
         channels: Literal[1, 3] = 3,
         fit: Fit = "crop",
         labels: Literal["folders", "none"] = "folders",
-        near_duplicates: bool = False,
         max_pixels: Positive = 2**26,
         skip_unreadable: bool = False,
         **own: Any,
     ) -> None:
         super().__init__(path, **own)
         height, width = (size, size) if isinstance(size, int) else size
-        self.parts, self.class_names = find_parts(self.path, labelled=labels == "folders")
-        self.sources = [source for part in self.parts.values() for source in part]
         self.image_shape = (channels, height, width)
-        self.num_classes = len(self.class_names) if self.class_names else None
-        self.title = self.path.resolve().name
         self.fit, self.skip_unreadable = fit, skip_unreadable
-        self.near_duplicates, self.max_pixels = near_duplicates, max_pixels
+        path, labelled = str(path), labels == "folders"
+        if is_address(path):
+            self.title = path.rpartition("/")[2]
+        else:
+            path = str(self.path.resolve())
+            self.title = self.path.resolve().name
+        self._store = Store(path, self.image_shape, fit, max_pixels, labelled)
+        if is_no_folder(path):
+            self.source = find_in_files(path, labelled, max_pixels)
+            names = self._stored.about["class_names"]
+        else:
+            self.source = find_in_folder(self.path, labelled)
+            names = self.source.open()[1]
+        self.class_names = tuple(map(printable, names)) if names else None
+        self.num_classes = len(names) if names else None
+
+    @cached_property
+    def _stored(self) -> StoredImages:
+        return self._store.load(self.source)
 
     def load_parts(self) -> dict[str, Split]:
-        assert self.image_shape is not None
-        channels, height, width = self.image_shape
-        places = self._places()
-        cache = ImageCache(self.path, (channels, height, width), self.fit, self.max_pixels)
-        images, sizes, failures, self.content = cache.load(self.sources, places)
-        self._report_failures(failures)
+        images = self._stored
+        self.content = images.about["content"]
+        self._report_failures(images.about["failures"])
         self._report_others()
         if self.fit == "crop":
-            self._warn_of_crops(sizes)
-        readable = np.array([i not in failures for i in range(len(self.sources))])
-        rows = readable.cumsum() - 1  # in `images`, of each source
-        labels = torch.tensor([source.label for source in self.sources])
-        parts, first = {}, 0
-        for name, sources in self.parts.items():
-            numbers = np.arange(first, first + len(sources))
-            numbers = numbers[readable[numbers]]
-            if self.block:
-                numbers = numbers[np.argsort(places)[numbers].argsort()]
-            parts[name] = Split(images.take(torch.from_numpy(rows[numbers])), labels[numbers])
-            first += len(sources)
+            self._warn_of_crops(images.facts["size"].astype(np.int64))
+        readable, parts = images.facts["size"].all(axis=1), {}
+        for number, name in enumerate(Splits._fields):
+            inside = images.facts["split"] == number
+            if inside.any():
+                rows = torch.from_numpy(np.flatnonzero(inside & readable))
+                labels = torch.from_numpy(images.facts["label"].astype(np.int64))
+                parts[name] = Split(images, labels).take(rows)
         return parts
 
-    def _places(self) -> list[int]:
-        """Returns the images in the order of their pixels in the cache.
-
-        Files are at random places, so that blocks of these pixels have images of all classes.
-        Shards are in their own order, in which they can be read.
-        """
-        numbers = list(range(len(self.sources)))
-        if self.path.is_dir():
-            numbers.sort(key=lambda i: hashlib.sha256(self.sources[i].name.encode()).digest())
-        return numbers
-
-    def _report_failures(self, failures: dict[int, str]) -> None:
+    def _report_failures(self, failures: list[str]) -> None:
         if not failures:
             return
-        listed = [f"{self.sources[i]} ({why})" for i, why in sorted(failures.items())]
-        more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
-        problem = f"{len(listed)} image(s) cannot be read: {', '.join(listed[:3])}{more}"
+        more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
+        problem = (
+            f"{len(failures)} image(s) of {self.hparams.get('path')} cannot be read: "
+            f"{printable(', '.join(failures[:3]))}{more}"
+        )
         if not self.skip_unreadable:
             raise UserError(
                 f"{problem}: replace them, or set --data.skip_unreadable true to leave them out"
@@ -274,7 +258,7 @@ class ImageFolder(OwnImages):
     def _report_others(self) -> None:
         if not self.path.is_dir():
             return
-        if others := sorted({*list_files(self.path)} - {it.path for it in self.sources}):
+        if others := sorted({*list_files(self.path)} - {*self.source.files.values()}):
             other = printable(str(others[0].relative_to(self.path)))
             rank_zero_info(
                 f"Files left out: {len(others)}, such as {other}. "
@@ -289,9 +273,10 @@ class ImageFolder(OwnImages):
             ratio = (sizes[:, 0] * height) / (sizes[:, 1] * width)
         cut = np.flatnonzero(np.maximum(ratio, 1 / ratio) >= 1.5)
         if len(cut):
+            first = printable(self._stored.about["names"][cut[0]])
             rank_zero_warn(
                 f"fit crop cuts off a third or more of {len(cut)} of {len(sizes)} images "
-                f"({len(cut) / len(sizes):.0%}), such as {self.sources[cut[0]]}: to keep all of "
+                f"({len(cut) / len(sizes):.0%}), such as {first}: to keep all of "
                 "each image, set --data.fit to pad or stretch."
             )
 

@@ -68,7 +68,7 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
             name = saved["Images"]["identity"]["dataset"]
             data = {**data, "init_args": {**given, "dataset": name}}
     try:
-        with nullcontext() if trust else only_trusted(data, file):
+        with nullcontext() if trust else only_trusted(data, file, [data_dir]):
             found = _build(data, file)
         found.prepare_data()
         found.setup(None)  # type: ignore[arg-type]  # all splits

@@ -15,7 +15,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from jsonargparse import _actions, _paths, _typehints, _util
 from lightning import Callback, LightningDataModule
@@ -24,7 +24,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from runtime.errors import UserError
+from runtime.errors import UserError, printable
 
 PROJECT = Path(__file__).resolve().parent.parent
 ROOMS = ("callbacks", "datamodules", "metrics", "models")  # whose classes a run may name
@@ -117,6 +117,16 @@ def trusted_class(name: Any) -> type | None:
     return found if of_library and issubclass(found, KINDS) else None
 
 
+def require_own_address(address: str) -> None:
+    """Refuses data at an address that a run names, and the user does not."""
+    for guard in _Guard.active:
+        if address not in guard.own:
+            raise UserError(
+                f"{guard.source} names data at {printable(address)}, outside this machine. If you "
+                "want to read them, add --trust true, or give your own --data.path"
+            )
+
+
 @contextmanager
 def only_trusted(values: Any, source: str | Path, own: Iterable[Any] = ()) -> Iterator[None]:
     """Allows only trusted classes for objects that are built from `values` inside the block.
@@ -130,9 +140,8 @@ def only_trusted(values: Any, source: str | Path, own: Iterable[Any] = ()) -> It
         UserError: If the values name anything else. It is raised at the end of the block as well,
             because jsonargparse tries another meaning of a value when one was refused.
     """
-    guard = _Guard(
-        {value for _, value in leaves(values) if isinstance(value, str)}, {*map(str, own)}
-    )
+    texts = {value for _, value in leaves(values) if isinstance(value, str)}
+    guard = _Guard(texts, {*map(str, own)}, source)
     guard.refused = refusal(values, guard.own)
     try:
         if not guard.refused:
@@ -154,8 +163,10 @@ def only_trusted(values: Any, source: str | Path, own: Iterable[Any] = ()) -> It
 class _Guard(MetaPathFinder):
     """Intercepts the lookup of names, the parsing of strings and the import of modules."""
 
-    def __init__(self, texts: set[str], own: set[str]) -> None:
-        self.texts, self.own = texts, own
+    active: ClassVar[list["_Guard"]] = []
+
+    def __init__(self, texts: set[str], own: set[str], source: str | Path) -> None:
+        self.texts, self.own, self.source = texts, own, source
         self.refused = ""
         self._imports_own = False
 
@@ -168,6 +179,8 @@ class _Guard(MetaPathFinder):
             stack.enter_context(_patched(_paths.Path, "__init__", self._open))
             sys.meta_path.insert(0, self)
             stack.callback(sys.meta_path.remove, self)
+            self.active.append(self)
+            stack.callback(self.active.remove, self)
             yield
 
     def _import(self, real: Any, name: Any, check_path: bool = True) -> Any:

@@ -1,10 +1,12 @@
 """`cache` lists and clears the decoded images."""
 
+import os
+
 import pytest
 from filelock import FileLock
 
 from commands.cache import cache
-from datamodules.image_cache import entries
+from datamodules.store import entries
 from runtime.errors import UserError
 from tests.datamodules.pictures import loaded, write_classes
 
@@ -27,6 +29,11 @@ def test_sets_are_listed_and_cleared(tmp_path, monkeypatch, capsys):
         cache(clear=key)
     cache(clear=key)
     assert len(entries()) == 1
+    old = tmp_path / "cache" / "0123456789abcdef"  # as an earlier version has left it
+    old.mkdir()
+    os.mkfifo(old / "index.npz")
+    cache()
+    assert "incomplete, or of an earlier version" in capsys.readouterr().out
     cache(clear="all")
     assert not entries()
     assert len(next(iter(data.train_dataloader()))[0])  # a run keeps what it has opened

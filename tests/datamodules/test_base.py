@@ -195,7 +195,7 @@ def test_a_dataset_of_numbers_has_targets_as_the_models_take_them():
 
 
 def test_a_dataset_of_pictures_in_a_file_reads_only_what_it_gives(tmp_path):
-    dataset = loaded(write_classes(tmp_path / "pictures"), keep="disk").as_dataset("train")
+    dataset = loaded(write_classes(tmp_path / "pictures")).as_dataset("train")
     assert not isinstance(dataset.split.inputs, torch.Tensor)
     images, labels = next(iter(DataLoader(dataset, batch_size=3, num_workers=0)))
     assert torch.equal(images, dataset.split.inputs[:3] / 255)

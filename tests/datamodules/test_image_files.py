@@ -1,6 +1,5 @@
 """Image files of every mode become images of one shape."""
 
-import io
 import os
 import struct
 import zlib
@@ -206,17 +205,3 @@ def test_channels_and_sides_are_those_wanted(shape):
     assert torch.equal(same[0], torch.from_numpy(GRADIENT))
     red = to_tensor(Image.new("RGB", (3, 3), RED), (3, 2, 2))
     assert red[:, 0, 0].tolist() == [255, 0, 0]  # channels first
-
-
-def photographs(count: int) -> list[Image.Image]:
-    """Smooth images in colour, no two alike."""
-    random = np.random.default_rng(0)
-    noise = random.integers(0, 256, (count, 6, 6, 3), np.uint8)
-    return [Image.fromarray(pixels).resize((96, 96), Image.Resampling.BICUBIC) for pixels in noise]
-
-
-def copied(image: Image.Image) -> Image.Image:
-    """The image, smaller and as a JPEG."""
-    file = io.BytesIO()
-    image.resize((80, 80)).save(file, "JPEG", quality=80)
-    return Image.open(file)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import partial
 from hashlib import sha1
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,6 +22,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.cli import OptimizerCallable
 
 from callbacks import EpochCheckpoint, StepMonitor
+from datamodules import Split, Splits
 from models import ImageClassifier
 from models.gan.penalties import Penalties
 from models.networks import FeedForward
@@ -30,6 +32,7 @@ from runtime.preemption import SAVED_EXIT_CODE, Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 from tests import ranks
+from tests.datamodules.pictures import stored
 from tests.datasets import Stripes
 from tests.faults.runs import rounds, rows_of
 from tests.models.classifiers import SHAPE, convnet
@@ -69,7 +72,7 @@ def gan() -> Any:
 
 KINDS: tuple[Callable[[], Any], ...] = (mlp, cnn, gan)
 SIZES = (1, 2, 4)[: rounds(full=3, short=2)]
-PLACES = ("device", "memory", "disk")
+PLACES = ("device", "file")
 WAYS = ("SIGTERM", "SIGUSR1", "time limit", "max_steps")
 
 
@@ -80,7 +83,22 @@ class Part(NamedTuple):
     way: str = ""  # one of `WAYS`; empty: it is not told
     stop: int = STEPS
     told: int = 0  # the rank that gets the signal
-    keep: Any = "device"  # where the images are
+    place: str = "device"  # where the images are
+
+
+class InFile(Stripes):
+    """Stripes in a file."""
+
+    folder: Path
+
+    def load_splits(self) -> Splits:
+        parts = dict(zip(Splits._fields, super().load_splits(), strict=True))
+        for name in parts:
+            (self.folder / name).mkdir(parents=True)
+        return Splits(*(
+            Split(stored(part.inputs, self.folder / name), part.targets)
+            for name, part in parts.items()
+        ))  # fmt: skip
 
 
 class Record(Callback):
@@ -124,8 +142,9 @@ def fit(kind: Callable[[], Any], part: Part, root: Path) -> None:
         ],
     )  # fmt: skip
     signals.restore()
-    data = Stripes(1, 28, num_classes=10, num_train=200, num_eval=50, batch_size=BATCH)
-    data.keep = part.keep
+    data = InFile(1, 28, num_classes=10, num_train=200, num_eval=50, batch_size=BATCH)
+    os.environ["LADDER_EXAMPLES"] = part.place
+    data.folder = Path(mkdtemp(dir=root))
     checkpoint = str(last) if resumed else None
     trainer.fit(kind(), datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
@@ -181,7 +200,7 @@ def draw(seed: int) -> list[Part]:
         Part(size, chance.choice(ways), stop, chance.randrange(size), chance.choice(PLACES))
         for size, stop in zip(sizes, sorted(set(stops)), strict=False)
     ]
-    return [*parts, Part(sizes[-1], keep=chance.choice(PLACES))]
+    return [*parts, Part(sizes[-1], place=chance.choice(PLACES))]
 
 
 def numbers(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:

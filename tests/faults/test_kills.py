@@ -16,12 +16,14 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from callbacks import quality, samples
 from callbacks.evaluation import Evaluation
-from datamodules import image_cache, rows
+from datamodules import store
+from datamodules.store import Store, StoredImages
 from models.base import Module
 from runtime import checkpoints
 from runtime.checkpoints import AtomicCheckpointIO, newest, problem_of
@@ -173,23 +175,24 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on_to_the_bit(
 
 
 @pytest.mark.ddp
-def test_a_rank_killed_while_it_decodes_or_reads_ahead_loses_nothing(tmp_path, monkeypatch):
+def test_a_rank_killed_while_it_decodes_or_reads_loses_nothing(tmp_path, monkeypatch):
     photos = write_classes(tmp_path / "photos", count=100)
-    own = ["--data=ImageFolder", f"--data.path={photos}", "--data.size=16", "--data.keep=disk",
+    own = ["--data=ImageFolder", f"--data.path={photos}", "--data.size=16",
            "--data.batch_size=32"]  # fmt: skip
     monkeypatch.setenv("LADDER_CACHE", str(tmp_path / "whole"))
     start = partial(start_with, own)
     runs.finish(start(tmp_path / "undisturbed"), tmp_path / "undisturbed")
     monkeypatch.setenv("LADDER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(image_cache, "CHUNK_FILES", 50)  # of 200
+    monkeypatch.setattr(store, "CHUNK_FILES", 50)  # of 200
     root = tmp_path / "run"
-    decoding = partial(before, image_cache, "describe", 3)
+    decoding = partial(before, Store, "_decode_into", 3)
     assert ranks.end(start(root, fault=decoding, processes=1), 120) == [-signal.SIGKILL]
     codes = ranks.end(start(root, fault=partial(at_read, 12), rank=1), 120)
     assert codes == [1, -signal.SIGKILL]
     assert errors(root) == [LOST_PROCESS]
-    (folder,) = (tmp_path / "cache").glob("*/index")
-    assert folder.stat().st_size == 200 * image_cache.RECORD.itemsize
+    (file,) = (tmp_path / "cache").glob("*/pixels.npy")
+    assert np.load(file).shape == (200, 3, 16, 16)
+    assert len([*file.parent.iterdir()]) == 2  # nothing is left of the one that was killed
     runs.finish(start(root), root)
     runs.check_equal(root, tmp_path / "undisturbed", spare=1)
 
@@ -201,8 +204,8 @@ def start_with(
 
 
 def at_read(count: int) -> None:
-    """Kills this process when a thread reads rows for the n-th time."""
-    before(rows.FileRows, "__getitem__", count)
+    """Kills this process when it reads images for the n-th time."""
+    before(StoredImages, "__getitem__", count)
 
 
 @pytest.mark.ddp

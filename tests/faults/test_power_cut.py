@@ -16,9 +16,8 @@ import pytest
 import torch
 
 from commands import sweep
-from datamodules import image_cache
-from datamodules.image_cache import ImageCache
-from datamodules.image_sources import find_parts
+from datamodules import store as image_store
+from datamodules.folders import find_in_folder
 from results import Run
 from runtime import checkpoints
 from runtime.errors import UserError
@@ -154,17 +153,17 @@ def test_samples_after_a_power_cut(tmp_path, uninterrupted):
                     assert len(arrays["images"]) == 4
 
 
-def test_the_image_cache_after_a_power_cut(tmp_path, monkeypatch):
-    """Images that were decoded before it are complete, and the next run decodes the others."""
+def test_decoded_images_after_a_power_cut(tmp_path, monkeypatch):
+    """They are complete, or the next run decodes them again."""
     root, log, store = tmp_path / "root", tmp_path / "log", Store(tmp_path / "store")
     photos = write_images(tmp_path / "photos", 9)
     monkeypatch.setenv("LADDER_CACHE", str(root))
-    monkeypatch.setattr(image_cache, "CHUNK_FILES", 3)
-    monkeypatch.setattr(image_cache, "CHECKED", 0)  # so that nothing is found by luck
-    sources = find_parts(photos, labelled=False)[0]["train"]
+    monkeypatch.setattr(image_store, "CHUNK_FILES", 3)
+    monkeypatch.setattr(image_store, "checksum_of", lambda _: 0)  # so that nothing is found by luck
+    source = find_in_folder(photos, labelled=False)
 
     def decoded() -> Any:
-        return ImageCache(photos, (1, 16, 16), "crop", 10**6).load(sources, range(9))
+        return image_store.Store(str(photos), (1, 16, 16), "crop", 10**6, False).load(source)
 
     root.mkdir()
     expected = decoded()
@@ -182,9 +181,9 @@ def test_the_image_cache_after_a_power_cut(tmp_path, monkeypatch):
         store.put(cut.tree, root, link=False)
         for _ in range(2):
             found = decoded()
-            assert torch.equal(found.images[:], expected.images[:]), sorted(cut.tree)
-            assert found.content == expected.content
-            assert np.array_equal(found.images.facts, expected.images.facts)
+            assert torch.equal(found[:], expected[:]), sorted(cut.tree)
+            assert found.about == expected.about
+            assert np.array_equal(found.facts, expected.facts)
 
 
 @pytest.mark.extras
