@@ -186,7 +186,7 @@ def _is_plain(pickle: bytes) -> bool:
     try:
         for operation, argument, _ in pickletools.genops(pickle):
             name, before = operation.name, operation.stack_before
-            if name == "GLOBAL" and not PLAIN.fullmatch(argument):
+            if name == "GLOBAL" and not PLAIN.fullmatch(str(argument)):
                 return False
             if name == "MARK":
                 marks.append(len(stack))
