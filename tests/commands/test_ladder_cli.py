@@ -159,7 +159,9 @@ def test_the_last_lines_say_where_the_run_is_and_what_comes_next(tmp_path, caplo
     caplog.clear()
     run("test", str(folder), *QUIET)
     assert caplog.messages[0] == f"Run: {folder}, step 2."
-    assert caplog.messages[-1] == f"Pictures: {folder}/figures"
+    *_, pictures, after = caplog.messages
+    assert pictures == f"Pictures: {folder}/figures"
+    assert after.endswith(f"python cli.py predict '{folder}'")
     assert [text for text in caplog.messages if "Restor" in text] == []
 
 
