@@ -143,7 +143,7 @@ def test_photographs_are_resized_as_in_training(fit):
     ],
 )
 def test_a_description_that_somebody_else_wrote_is_checked(wrong):
-    """Before, `predict --files` made images of 10^11 pixels of the first one."""
+    """Before, an image for the first one had 10^11 pixels, and no end after 10 s."""
     with pytest.raises(UserError, match="description of its inputs is not sound"):
         InputSpec.of_checkpoint({"Images": {"frame": {"input_shape": (1, 8, 8)} | wrong}})
 
