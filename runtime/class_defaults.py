@@ -47,8 +47,9 @@ def corrected_init_args() -> Iterator[None]:
     own = vars(_typehints)[name]
 
     def discard(parser: Any, previous: Any, value: Any) -> None:
-        if arguments := value.get("init_args"):
-            drop_removed_options(_typehints.import_object(value["class_path"]), arguments)
+        for part in ("init_args", "dict_kwargs"):  # of configs, and of Lightning's checkpoints
+            if arguments := value.get(part):
+                drop_removed_options(_typehints.import_object(value["class_path"]), arguments)
         if previous and "init_args" in previous and previous["class_path"] != value["class_path"]:
             arguments = previous["init_args"]
             for argument, default in _defaults(previous["class_path"]).items():

@@ -92,7 +92,8 @@ MISTAKES = {
     "r --way dwn": "--way: expected one of 'up', 'down', 'left', got 'dwn'. Did you mean down?",
     "r --gif maybe": "--gif: expected bool, got 'maybe'.",
     "r --classes": "--classes needs a value: write one after it.",
-    "r again": "there is no option 'again'.",
+    "r again": "there is no option 'again'. It is one of run, count, classes, numbers, files, "
+    "format, gif, steps, share, rate, way.",
 }
 
 

@@ -16,6 +16,7 @@ from commands.sample import sample
 from results import Run
 from runtime import checkpoints
 from runtime.errors import UserError
+from tests.conftest import ROOT
 from tests.test_cli import parsed
 
 
@@ -120,3 +121,14 @@ def test_the_age_of_a_run_is_in_words(minutes, age, tmp_path, monkeypatch):
     file.touch()
     monkeypatch.setattr("time.time", lambda: file.stat().st_mtime + 60 * minutes)
     assert Run(tmp_path, file).describe() == f"{tmp_path}, step 5, {age} old"
+
+
+def test_a_run_of_an_earlier_version_opens(tmp_path):
+    """Its model had an option that is removed: at the old default it is dropped."""
+    saved = ROOT / "tests" / "fixtures" / "cgan" / "checkpoints" / "last.ckpt"
+    assert Run.find(saved).model().latent_dim == 4
+    changed = torch.load(saved, weights_only=True)
+    changed["hyper_parameters"]["accumulate_grad_batches"] = 2
+    torch.save(changed, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match="no option accumulate_grad_batches any more, .* is 2"):
+        Run.find(tmp_path / "last.ckpt").model()
