@@ -15,7 +15,6 @@ from torchmetrics.classification import (
 
 from models.base import NetworkCallable
 from models.layers import Initialization, full_precision, initialize_
-from models.mixing import Mixed
 from models.networks import FeedForward, check_fit
 from models.training import OneNetwork
 from runtime.errors import UserError
@@ -188,25 +187,13 @@ class Classifier(OneNetwork):
         """Augments the inputs (B, ...) of a training batch; here it does nothing."""
         return inputs
 
-    def mix(self, inputs: Tensor, targets: Tensor) -> Mixed | None:
-        """Mixes the augmented inputs (B, ...) of a training batch; here it does nothing."""
-        return None
-
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Computes a batch's loss, and returns its targets (B,) and class probabilities (B, C).
-
-        Of mixed inputs, the loss is the mean of those of both targets, weighted by their parts, and
-        the targets are those of the larger parts.
-        """
-        (inputs, targets), mixed = batch, None
+        """Computes a batch's loss, and returns its targets (B,) and class probabilities (B, C)."""
+        inputs, targets = batch
         if self.training:
             inputs = self.augment(inputs, targets)
-            if (mixed := self.mix(inputs, targets)) is not None:
-                inputs, targets = mixed.inputs, mixed.targets
         logits = full_precision(self(inputs))
         loss = self._loss(logits, targets)
-        if mixed is not None:
-            loss = self._loss(logits, mixed.others).lerp(loss, mixed.fraction)
         probabilities = self.as_probabilities(logits.detach())
         return {"loss": loss, "targets": targets, "probabilities": probabilities}
 

@@ -14,13 +14,12 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 from models.base import NetworkCallable
 from models.classifier import Classifier
 from models.distributed import draw_local
-from models.mixing import Mixed, Mixing
 from models.networks import IMAGES, ResidualConvNet
 from runtime.ranges import Fraction, NonNegative, NonNegativeFloat
 
 
 class ImageClassifier(Classifier):
-    """A classifier with random augmentation of its training images, and mixtures of them.
+    """A classifier with random augmentation of its training images.
 
     Args:
         input_shape: (C, H, W) of the images.
@@ -43,14 +42,11 @@ class ImageClassifier(Classifier):
         shift_in_evaluation: Test-time augmentation: average the logits over all shifts by up to
             this number of pixels; 1: nine shifts, which takes nine times as long.
         erase: Side in pixels of a square set to 0, anywhere.
-        mixup: Average each training image with another one of the batch, by a weight from
-            Beta(mixup, mixup): 0.2 for example. 0: none; see `Mixing`. The accuracy in training is
-            then that of the class of the larger part.
-        cutmix: Paste a box of another image, whose area is from Beta(cutmix, cutmix): 1 for
-            example. With `mixup`, each of both mixes half of the batches.
         mirrors: The value for `flip: auto`, set by the data: true for clothes, false for digits.
         **classifier: As for `Classifier`.
     """
+
+    removed_options = {"mixup": 0.0, "cutmix": 0.0}
 
     def __init__(
         self,
@@ -70,8 +66,6 @@ class ImageClassifier(Classifier):
         contrast: Fraction = 0.0,
         saturation: Fraction = 0.0,
         augmentation: Callable[[], nn.Module] | None = None,
-        mixup: NonNegativeFloat = 0.0,
-        cutmix: NonNegativeFloat = 0.0,
         mirrors: bool = False,
         **classifier: Any,
     ) -> None:
@@ -82,7 +76,6 @@ class ImageClassifier(Classifier):
         color = (brightness, contrast, saturation)
         self.augmentation = Augmentation(shift, rotation, zoom, shear, mirrored, erase, crop, color)
         self.own_augmentation = augmentation() if augmentation else None
-        self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
         self.flip_in_evaluation = flip_in_evaluation and mirrored
         self.shift_in_evaluation = shift_in_evaluation
 
@@ -106,9 +99,6 @@ class ImageClassifier(Classifier):
     def augment(self, inputs: Tensor, targets: Tensor) -> Tensor:
         images = self.augmentation(inputs)
         return images if self.own_augmentation is None else self.own_augmentation(images)
-
-    def mix(self, inputs: Tensor, targets: Tensor) -> Mixed | None:
-        return None if self.mixing is None else self.mixing(inputs, targets)
 
 
 @dataclass(frozen=True)

@@ -114,8 +114,8 @@ EQUAL = {
             4, 0.2, optimizer=sgd(), shift=2, rotation=10, zoom=0.1, shear=0.1, flip=True, erase=6
         )
     ),
-    "CNN, mixtures": lambda: without_batch_norm(
-        convnet(4, optimizer=sgd(), rotation=10, label_smoothing=0.1, mixup=0.4, cutmix=1.0)
+    "CNN, smoothed labels": lambda: without_batch_norm(
+        convnet(4, optimizer=sgd(), rotation=10, label_smoothing=0.1)
     ),
     "GAN, penalties": lambda: without_batch_norm(penalized_gan()),
     "GAN, clusters": lambda: without_batch_norm(clustered_gan()),

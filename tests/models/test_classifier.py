@@ -234,8 +234,7 @@ class SaveAt(Callback):
 def augmented(**kwargs: Any) -> ImageClassifier:
     return convnet(
         width=2, dropout=0.2, shift=2, rotation=10, erase=4, average=Averaging(0.9),
-        schedule=Schedule("cosine", warmup=0.2), label_smoothing=0.1,
-        mixup=0.4, cutmix=1.0, **kwargs,
+        schedule=Schedule("cosine", warmup=0.2), label_smoothing=0.1, **kwargs,
     )  # fmt: skip
 
 
