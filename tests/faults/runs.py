@@ -66,7 +66,8 @@ def start(
     The output goes to `<logs>/<rank>.log`, by default in the root.
     """
     root.mkdir(parents=True, exist_ok=True)
-    saved = any(root.glob("run/*/checkpoints/[!.]*.ckpt"))
+    files = root.glob("run/*/checkpoints/[!.]*.ckpt")
+    saved = any(path.name != "best.ckpt" for path in files)  # which has weights alone
     options = [
         *MODELS[kind],
         *SMALL,

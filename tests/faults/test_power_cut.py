@@ -5,6 +5,7 @@ In the long form these are more than 10,000 different states of the disk.
 
 import csv
 import random
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -114,7 +115,7 @@ def newest(root: Path) -> Path | None:
     try:
         return checkpoints.resolve("last", root / "run", resume=True)
     except UserError as error:
-        if "no checkpoint below" not in str(error):
+        if not re.search("no checkpoint below|best.ckpt has weights alone", str(error)):
             raise
         return None
 
