@@ -149,7 +149,7 @@ def contenders_of(setting: Setting, name: str, softmax: bool) -> dict[str, list[
 
 
 def loss_of_keras(setting: Setting) -> str:
-    """Returns what Keras computes for the labelled GAN: `softmax` or `normalized`, the slides'."""
+    """Returns what Keras computes for the labeled GAN: `softmax` or `normalized`, the slides'."""
     if setting.without_keras():
         return "normalized"
     command = [str(setting.keras), "benchmarks/keras_gans.py", "loss"]

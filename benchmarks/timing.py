@@ -28,7 +28,7 @@ def digits(value: float) -> str:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Computes median and quartiles; each is a measured value or the mean of two neighbours."""
+    """Computes median and quartiles; each is a measured value or the mean of two neighbors."""
     if len(values) == 1:
         return Spread(values[0], values[0], values[0])
     return Spread(*statistics.quantiles(values, n=4, method="inclusive"))
@@ -44,7 +44,7 @@ def interleave(
 ) -> dict[Name, list[float]]:
     """Takes one measurement of each contender per round.
 
-    The order rotates by one per round, so that no contender always follows the same neighbour.
+    The order rotates by one per round, so that no contender always follows the same neighbor.
 
     Returns:
         The measurements of each contender, one per round.

@@ -88,8 +88,8 @@ class Quality(Callback):
 
     def chosen(self, model: Generative, stage: str) -> list[Score]:
         """Returns the scores of a model in a stage: "fit", "validate" or "test"."""
-        labelled = model.num_classes is not None
-        return [s for s in self.scores.values() if stage in s.stages and s.needs_labels <= labelled]
+        labeled = model.num_classes is not None
+        return [s for s in self.scores.values() if stage in s.stages and s.needs_labels <= labeled]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._forget()
@@ -187,10 +187,10 @@ class Quality(Callback):
         if self._real is None:
             held_out = data.examples(stage, count)
             assert held_out is not None
-            labelled = not (data.num_classes is None and model.num_classes is None)
-            known = _judge_real(trainer, model, judge, train, labelled)
+            labeled = not (data.num_classes is None and model.num_classes is None)
+            known = _judge_real(trainer, model, judge, train, labeled)
             judge.fit(known)
-            real = _judge_real(trainer, model, judge, held_out, labelled)
+            real = _judge_real(trainer, model, judge, held_out, labeled)
             self._real = known.take(slice(count)), real
         scores = self.chosen(model, trainer.state.fn)  # type: ignore[arg-type]  # while it runs
         keeps = trainer.state.fn != TrainerFn.FITTING or any(s.needs_images for s in scores)
@@ -220,10 +220,8 @@ def _warn_of_copies(num_training: int) -> None:
         )
 
 
-def _judge_real(
-    trainer: Trainer, model: Any, judge: Judge, split: Split, labelled: bool
-) -> Samples:
-    kept = KeptSamples(judge.num_classes, labelled).to(model.device)
+def _judge_real(trainer: Trainer, model: Any, judge: Judge, split: Split, labeled: bool) -> Samples:
+    kept = KeptSamples(judge.num_classes, labeled).to(model.device)
     blocks = torch.arange(len(split.targets)).split(LatentBatches.BLOCK)
     for block in track(trainer, blocks, "Real images"):
         numbers = block[trainer.global_rank :: trainer.world_size]

@@ -37,7 +37,7 @@ LOGGERS = (
 
 @contextmanager
 def without_irrelevant_messages() -> Iterator[None]:
-    """Hides messages that ask nothing of the user, and afterwards restores filters and format."""
+    """Hides messages that ask nothing of the user, and afterward restores filters and format."""
 
     def is_relevant(record: logging.LogRecord) -> bool:
         if "KeyboardInterrupt" in record.getMessage():

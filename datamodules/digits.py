@@ -33,17 +33,17 @@ def as_mnist_digits(small: Tensor) -> Tensor:
     """Redraws digits (N, 1, 8, 8) in [0, 1] with sharp strokes: (N, 1, 28, 28) in [0, 1].
 
     A smooth enlargement to 80 x 80 is cut at the level of the strokes' edge and averaged to
-    20 x 20. The result is centred by its mass, as MNIST's digits are (LeCun et al. 1998).
+    20 x 20. The result is centered by its mass, as MNIST's digits are (LeCun et al. 1998).
     """
     large = F.interpolate(small, (80, 80), mode="bicubic")
     window = torch.hann_window(11, periodic=False)[1:-1]
     kernel = torch.outer(window, window)
     smooth = F.conv2d(F.pad(large, [4] * 4, mode="replicate"), (kernel / kernel.sum())[None, None])
     strokes = F.avg_pool2d(((smooth - INK) * SHARPNESS).sigmoid(), 4)
-    return torch.stack([_centred(image) for image in F.pad(strokes, [MNIST_MARGIN] * 4)])
+    return torch.stack([_centered(image) for image in F.pad(strokes, [MNIST_MARGIN] * 4)])
 
 
-def _centred(image: Tensor) -> Tensor:
+def _centered(image: Tensor) -> Tensor:
     """Shifts an image (1, H, W) by whole pixels, so that its center of mass is in the middle."""
     shifts = []
     for side, weights in ((0, image[0].sum(dim=1)), (1, image[0].sum(dim=0))):

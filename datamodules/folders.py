@@ -14,12 +14,12 @@ SPLITS = {  # by the names of folders and the beginnings of shards' names, in sm
 EXPECTED = "one sub-folder for each class, or train/ and test/ with such sub-folders"
 
 
-def find_in_folder(root: Path, labelled: bool) -> Source:
+def find_in_folder(root: Path, labeled: bool) -> Source:
     """Lists the pictures in a folder, whose classes are sub-folders, or which have none."""
     if not root.is_dir():
         raise UserError(f"there is no folder {root}: set --data.path to a folder with {EXPECTED}")
     folders = _split_folders(root)
-    names = _class_folders(folders) if labelled else ()
+    names = _class_folders(folders) if labeled else ()
     files, pictures = dict[str, Path](), list[Picture]()
     for split, folder in folders.items():
         for label, name in enumerate(names or ("",)):

@@ -39,13 +39,13 @@ def is_no_folder(path: str) -> bool:
     return is_address(path) or ENDING.search(path) is not None
 
 
-def find_in_files(path: str, labelled: bool, max_pixels: int) -> Source:
+def find_in_files(path: str, labeled: bool, max_pixels: int) -> Source:
     """Finds the files with pictures that a path, a pattern or an address means.
 
     Args:
         path: Such as `images-{000..099}.tar`, `data/*.parquet`, `pictures.csv`,
             `s3://bucket/train-*.parquet` or `hf://datasets/OWNER/NAME`.
-        labelled: The pictures have classes.
+        labeled: The pictures have classes.
         max_pixels: Limit for each picture.
     """
     if is_address(path):
@@ -64,7 +64,7 @@ def find_in_files(path: str, labelled: bool, max_pixels: int) -> Source:
             pictures, classes = _open_tars(names, PIXEL_BYTES * max_pixels)
         else:
             pictures, classes = _open_tables(path, names)
-        return (it._replace(label=_label(it) if labelled else 0) for it in pictures), classes
+        return (it._replace(label=_label(it) if labeled else 0) for it in pictures), classes
 
     return Source({} if is_address(path) else {name: Path(name) for name in names}, opened)
 

@@ -30,7 +30,7 @@ class Functions(ArrayDataModule):
     """Points (B, m) in `[-pi, pi]^m` and values (B, 1), both float32.
 
     The points of each split are a grid, row by row (the last variable changes fastest). Validation
-    points are the centres of the cells of the test grid.
+    points are the centers of the cells of the test grid.
 
     Args:
         function: A formula of `x` or `x1`, `x2`, ... such as `sin(x) * x` or `x1 > 0`.

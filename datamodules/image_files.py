@@ -44,9 +44,9 @@ def find_images(folder: Path) -> Iterator[Path]:
 
 
 def read_image(source: Path | BytesIO, max_pixels: int = 2**26) -> Image.Image:
-    """Reads an image file in 8-bit colour ("RGB"; grey ones have equal channels).
+    """Reads an image file in 8-bit color ("RGB"; gray ones have equal channels).
 
-    Turns the image as its EXIF orientation says. Transparent parts become white. 16-bit grey is
+    Turns the image as its EXIF orientation says. Transparent parts become white. 16-bit gray is
     scaled to 8 bits. A JPEG of more than `max_pixels` is decoded at half its width and height.
 
     Raises:
@@ -84,7 +84,7 @@ def to_tensor(image: Image.Image, image_shape: tuple[int, int, int], fit: Fit = 
     """Converts an image to uint8 (C, H, W) of shape `image_shape`, with antialiasing.
 
     Args:
-        image: A grey or colour image of any size.
+        image: A gray or color image of any size.
         image_shape: Channels (1 or 3), height and width.
         fit: `crop` cuts off what does not fit, equally on both sides. `pad` adds white edges.
             `stretch` changes the proportions.

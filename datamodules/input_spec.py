@@ -17,21 +17,21 @@ from runtime.errors import UserError, printable
 MAX_INPUTS = 10**8  # numbers in one example
 MEASURED = 1000  # Images, evenly spaced over the training split.
 MIN_UNIFORM_BORDER = 0.6  # least fraction of border pixels at the background's level
-BACKGROUND_TOLERANCE = 16  # largest difference in grey levels within the background
-FOREGROUND_CONTRAST = 32  # least difference in grey levels of the foreground from the background
+BACKGROUND_TOLERANCE = 16  # largest difference in gray levels within the background
+FOREGROUND_CONTRAST = 32  # least difference in gray levels of the foreground from the background
 
 
 class InputSpec(NamedTuple):
     """Shape and appearance of training examples, to which other inputs of a model are adapted.
 
-    The last three are known for grey images on a background of one grey level only.
+    The last three are known for gray images on a background of one gray level only.
     """
 
     input_shape: tuple[int, ...]  # of one example; (C, H, W) of images
     scale: float = 1.0  # divisor of uint8 inputs
     class_names: tuple[str, ...] | None = None
     fit: Fit = "crop"  # how image files of other sizes became training images
-    background: float | None = None  # grey level, 0 to 255; None: not uniform, or not known
+    background: float | None = None  # gray level, 0 to 255; None: not uniform, or not known
     # Longer side of the foreground over that of the image; None: varies
     extent: float | None = None
     centre: tuple[float, float] | None = None  # of mass of the foreground, in units of (H, W)
@@ -73,33 +73,33 @@ def class_names(described: Any, num_classes: int) -> list[str]:
 
 
 def measure_spec(images: Any) -> dict[str, Any]:
-    """Measures background, extent and centre of images uint8 (N, C, H, W); empty if not uniform."""
+    """Measures background, extent and center of images uint8 (N, C, H, W); empty if not uniform."""
     if images.dtype != torch.uint8 or len(images.shape) != 4 or images.shape[1] != 1:
         return {}
     if not len(images):
         return {}
     rows = torch.linspace(0, len(images) - 1, min(len(images), MEASURED)).long()
-    grey = images[rows].numpy()[:, 0].astype(np.float32)
-    edges = border(grey)
+    gray = images[rows].numpy()[:, 0].astype(np.float32)
+    edges = border(gray)
     background = float(np.median(edges))
     if (np.abs(edges - background) <= BACKGROUND_TOLERANCE).mean() < MIN_UNIFORM_BORDER:
         return {}
-    foregrounds = np.abs(grey - background)
+    foregrounds = np.abs(gray - background)
     foregrounds = foregrounds[foregrounds.max(axis=(1, 2)) > FOREGROUND_CONTRAST]
     if not len(foregrounds):
         return {"background": background}
     sides = foregrounds.shape[1:]
-    lengths, centre = [], []
+    lengths, center = [], []
     for axis, side in enumerate(sides, start=1):
         seen = (foregrounds > FOREGROUND_CONTRAST).any(axis=3 - axis)  # (N, side)
         lengths.append(side - seen.argmax(axis=1) - seen[:, ::-1].argmax(axis=1))
         profile = foregrounds.sum(axis=3 - axis)
         mass = (profile * (np.arange(side) + 0.5)).sum(axis=1) / profile.sum(axis=1)
-        centre.append(float(np.median(mass) / side))
+        center.append(float(np.median(mass) / side))
     shares = np.maximum(*lengths) / max(sides)
     low, typical, high = (float(value) for value in np.quantile(shares, (0.05, 0.5, 0.95)))
     extent = typical if high - low <= 0.1 else None
-    return {"background": background, "extent": extent, "centre": tuple(centre)}
+    return {"background": background, "extent": extent, "centre": tuple(center)}
 
 
 def match_spec(image: Image.Image, spec: InputSpec) -> tuple[Tensor, str]:
@@ -107,7 +107,7 @@ def match_spec(image: Image.Image, spec: InputSpec) -> tuple[Tensor, str]:
 
     An image of their shape and polarity is not changed. If the training images have foregrounds of
     one size on a uniform background, the foreground is segmented, scaled to that size and placed by
-    its center of mass. Other images are resized as the training images were. Grey images on the
+    its center of mass. Other images are resized as the training images were. Gray images on the
     opposite background are inverted.
 
     Returns:
@@ -119,9 +119,9 @@ def match_spec(image: Image.Image, spec: InputSpec) -> tuple[Tensor, str]:
     if channels != 1 or spec.background is None:
         return resized, ""
     training_is_light = spec.background > 127.5
-    grey = np.asarray(image.convert("L"))
-    is_light = bool(np.median(border(grey)) > 127.5)
-    if grey.shape == (height, width) and is_light == training_is_light:
+    gray = np.asarray(image.convert("L"))
+    is_light = bool(np.median(border(gray)) > 127.5)
+    if gray.shape == (height, width) and is_light == training_is_light:
         return resized, ""
     foreground = find_foreground(image)
     is_light = foreground.light if foreground else is_light

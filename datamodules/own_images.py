@@ -178,7 +178,7 @@ class ImageFolder(OwnImages):
         path: The folder, a tar or table, a pattern such as `images-{000..099}.tar`, or an address
             such as `s3://bucket/images.parquet` or `hf://datasets/OWNER/NAME`.
         size: Height and width in pixels: one number, or `[height, width]`.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for color, 1 for gray.
         fit: `crop` cuts off what does not fit, `pad` adds white edges, `stretch` changes the
             proportions.
         labels: `folders`, or `none` for images without classes, in and below the folder.
@@ -205,18 +205,18 @@ class ImageFolder(OwnImages):
         height, width = (size, size) if isinstance(size, int) else size
         self.image_shape = (channels, height, width)
         self.fit, self.skip_unreadable = fit, skip_unreadable
-        path, labelled = str(path), labels == "folders"
+        path, labeled = str(path), labels == "folders"
         if is_address(path):
             self.title = path.rpartition("/")[2]
         else:
             path = str(self.path.resolve())
             self.title = self.path.resolve().name
-        self._store = Store(path, self.image_shape, fit, max_pixels, labelled)
+        self._store = Store(path, self.image_shape, fit, max_pixels, labeled)
         if is_no_folder(path):
-            self.source = find_in_files(path, labelled, max_pixels)
+            self.source = find_in_files(path, labeled, max_pixels)
             names = self._stored.about["class_names"]
         else:
-            self.source = find_in_folder(self.path, labelled)
+            self.source = find_in_folder(self.path, labeled)
             names = self.source.open()[1]
         self.class_names = tuple(map(printable, names)) if names else None
         self.num_classes = len(names) if names else None
@@ -300,7 +300,7 @@ class ImageArrays(OwnImages):
         arrays = read_arrays(self.path)
         given = [name for name in Splits._fields if f"{name}_images" in arrays]
         prefixes = {name: f"{name}_" for name in ("train", *given)} if given else {"train": ""}
-        self.labelled = any(name.endswith("labels") for name in arrays)
+        self.labeled = any(name.endswith("labels") for name in arrays)
         try:
             self.parts = {name: self._part(arrays, start) for name, start in prefixes.items()}
         except KeyError as error:
@@ -309,7 +309,7 @@ class ImageArrays(OwnImages):
             ) from error
         channels, height, width = self.parts["train"].inputs.shape[1:]
         self.image_shape = channels, height, width
-        if self.labelled:
+        if self.labeled:
             self.num_classes = 1 + max(int(part.targets.max()) for part in self.parts.values())
 
     def load_parts(self) -> dict[str, Split]:
@@ -331,7 +331,7 @@ class ImageArrays(OwnImages):
                 "are uint8, N x H x W or N x H x W x C with 1 or 3 channels, and N at least 1"
             )
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        if not self.labelled:
+        if not self.labeled:
             return Split(pixels, torch.zeros(len(pixels), dtype=torch.int64))
         labels = arrays[f"{prefix}labels"]
         right = labels.dtype.kind in "iu" and labels.size == len(pixels)

@@ -12,7 +12,7 @@ from runtime.ranges import Positive, Seed
 PointShape = Literal["ring", "grid", "moons", "spiral", "checkerboard"]
 MODES = {"ring": 8, "grid": 25, "moons": 2, "spiral": 1, "checkerboard": 8}
 MODE_STD = {"ring": 0.015, "grid": 0.01}  # standard deviation of a mode
-MODE_RADIUS = 4.0  # standard deviations from a mode's centre that still belong to it
+MODE_RADIUS = 4.0  # standard deviations from a mode's center that still belong to it
 
 
 class Points(ArrayDataModule):
@@ -56,7 +56,7 @@ class Points(ArrayDataModule):
         """
         if self.shape not in MODE_STD:
             return None
-        distances = torch.cdist(points.cpu(), centres(self.shape))
+        distances = torch.cdist(points.cpu(), centers(self.shape))
         nearest, mode = distances.min(dim=1)
         good = nearest < MODE_RADIUS * MODE_STD[self.shape]
         counts = mode[good].bincount(minlength=MODES[self.shape])
@@ -64,8 +64,8 @@ class Points(ArrayDataModule):
         return int(enough.sum()), len(enough), float(good.float().mean())
 
 
-def centres(shape: str) -> Tensor:
-    """Returns the centres of a shape's modes, (K, 2)."""
+def centers(shape: str) -> Tensor:
+    """Returns the centers of a shape's modes, (K, 2)."""
     if shape == "grid":
         sides = torch.linspace(0.1, 0.9, 5)
         return torch.cartesian_prod(sides, sides)
@@ -79,7 +79,7 @@ def draw_points(shape: str, count: int, random: torch.Generator) -> tuple[Tensor
     along, across = torch.rand(2, count, generator=random)
     noise = torch.randn(count, 2, generator=random)
     if shape in MODE_STD:
-        return centres(shape)[modes] + MODE_STD[shape] * noise, modes
+        return centers(shape)[modes] + MODE_STD[shape] * noise, modes
     if shape == "checkerboard":  # eight squares of a quarter's side, two in each row
         row = modes // 2
         column = 2 * (modes % 2) + row % 2

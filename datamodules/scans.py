@@ -16,7 +16,7 @@ Pixels = np.ndarray  # float32 (H, W)
 
 
 class Foreground(NamedTuple):
-    """A drawing that was segmented from paper of one colour."""
+    """A drawing that was segmented from paper of one color."""
 
     ink: Pixels  # 0 on paper to 1 in the middle of a stroke, cropped to the figure
     light: bool  # the paper is lighter than the drawing
@@ -42,7 +42,7 @@ def find_foreground(image: Image.Image) -> Foreground | None:
         sign = -1 if light else 1
         edge = np.abs(difference).max() / 2
         if edge < 1:
-            return None  # a page of one grey level
+            return None  # a page of one gray level
         is_paper = sign * difference < edge
     if edge < MIN_CONTRAST * difference[is_paper].std():
         return None
@@ -84,7 +84,7 @@ def _fit_paper(pixels: Pixels, is_paper: np.ndarray) -> Pixels:
 
 
 def place_foreground(
-    ink: Pixels, shape: tuple[int, int], extent: float, centre: tuple[float, float]
+    ink: Pixels, shape: tuple[int, int], extent: float, center: tuple[float, float]
 ) -> Pixels:
     """Scales a foreground and places it in an image by its center of mass, as in MNIST.
 
@@ -92,7 +92,7 @@ def place_foreground(
         ink: The figure, 0 to 1, cropped.
         shape: Height and width of the image.
         extent: The foreground's longer side, as a fraction of the image's longer side.
-        centre: Position of its center of mass, as fractions of height and width.
+        center: Position of its center of mass, as fractions of height and width.
 
     Returns:
         The image, 0 to 1.
@@ -107,7 +107,7 @@ def place_foreground(
     # A thin stroke has faded
     foreground = (foreground / max(np.percentile(foreground, 95), 1e-6)).clip(0, 1)
     middle = np.array(ndimage.center_of_mass(foreground)) + 0.5
-    corner = np.round(np.multiply(centre, shape) - middle).astype(int)
+    corner = np.round(np.multiply(center, shape) - middle).astype(int)
     top, left = corner.clip(0, [shape[0] - height, shape[1] - width])
     image = np.zeros(shape, np.float32)
     image[top : top + height, left : left + width] = foreground

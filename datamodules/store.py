@@ -200,7 +200,7 @@ class Store:
         image_shape: (C, H, W).
         fit: How images of other proportions are resized.
         max_pixels: Limit for each image.
-        labelled: The pictures have classes.
+        labeled: The pictures have classes.
     """
 
     def __init__(
@@ -209,13 +209,13 @@ class Store:
         image_shape: tuple[int, int, int],
         fit: Fit,
         max_pixels: int,
-        labelled: bool,
+        labeled: bool,
     ) -> None:
         self.image_shape, self.fit, self.max_pixels = image_shape, fit, max_pixels
-        self.path, self.labelled = path, labelled
+        self.path, self.labeled = path, labeled
         self.options = {
             "path": path, "image_shape": [*image_shape], "fit": fit, "max_pixels": max_pixels,
-            "labelled": labelled, "format": FORMAT,
+            "labeled": labeled, "format": FORMAT,
         }  # fmt: skip
         key = hashlib.sha256(json.dumps(self.options).encode()).hexdigest()[:16]
         self.folder = cache_folder() / key
@@ -292,7 +292,7 @@ class Store:
         if not done:
             raise UserError(f"{printable(self.path)} has no images")
         records = np.array([it.record for it in done], RECORD)
-        if self.labelled:
+        if self.labeled:
             records["label"], classes = _numbered([it.picture.label for it in done], classes)
         known = {*source.files.values()}
         beside = [it.picture.content for it in done if isinstance(it.picture.content, Path)]

@@ -1,4 +1,4 @@
-"""Draws Debian's colour emoji into a folder, one sub-folder for each of nine groups.
+"""Draws Debian's color emoji into a folder, one sub-folder for each of nine groups.
 
     sudo apt install fonts-noto-color-emoji unicode-data
     python docs/emoji.py emoji              # smileys people animals food travel activities ...

@@ -1,4 +1,4 @@
-"""The lecture's labelled GAN on one page of plain PyTorch: the slides' networks, losses and loop.
+"""The lecture's labeled GAN on one page of plain PyTorch: the slides' networks, losses and loop.
 
     python examples/cgan_plain.py --data data --epochs 50
 

@@ -131,14 +131,14 @@ def plot_reliability(confidence: Tensor, hits: Tensor, error: float, title: str)
     """
     counts, edges = np.histogram(confidence, BINS, (0, 1))
     right, _ = np.histogram(confidence, BINS, (0, 1), weights=hits.double())
-    centres, width = edges[:-1] + 0.5 / BINS, 0.94 / BINS
+    centers, width = edges[:-1] + 0.5 / BINS, 0.94 / BINS
     figure, (upper, lower) = new_figure(8.4, 6.5, 2, sharex=True, height_ratios=[3, 1])
-    upper.bar(centres, right / counts.clip(1), width, label="share that is right")
+    upper.bar(centers, right / counts.clip(1), width, label="share that is right")
     upper.plot([0, 1], [0, 1], "--", color="black", label="as it should be: the probability")
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.legend(loc="upper left")
     figure.suptitle(f"{title}: expected calibration error {error:.4f}", fontsize=14)
-    bars = lower.bar(centres, counts, width, color="0.6")
+    bars = lower.bar(centers, counts, width, color="0.6")
     lower.bar_label(bars, [f"{count:,}" if count else "" for count in counts], fontsize=10)
     lower.set(xlabel="probability of the predicted class", ylabel="examples", yscale="symlog")
     lower.margins(y=0.3)

@@ -11,7 +11,7 @@ from figures.style import styled
 ROW, BOX, COLUMN, GAP = 0.5, 0.34, 6.0, 0.3  # inches: a row, its box, a column, between columns
 MAX_ROWS, MAX_COLUMNS = 16, 6  # rows per column, and columns; with more layers columns are longer
 MAX_NUMBERS = 4  # sources that a box names
-GREY = "#555555"
+GRAY = "#555555"
 HEADINGS = "layer", "from", "output shape", "parameters"
 
 
@@ -50,17 +50,17 @@ def plot_networks(networks: dict[str, list[Layer]]) -> Figure:
     for place, (title, start, layers) in enumerate(columns):
         left = GAP + place * (COLUMN + GAP)
         axes.text(left, -1.1 * ROW, title, size=14, weight="bold", va="center")
-        _write_cells(axes, left, -0.4 * ROW, HEADINGS, color=GREY)
+        _write_cells(axes, left, -0.4 * ROW, HEADINGS, color=GRAY)
         for row, layer in enumerate(layers):
             y, index, sources = (row + 0.5) * ROW, start + row, sorted(layer.sources)
             if row and index - 1 in sources:
-                axes.vlines(left + COLUMN / 2, y - ROW + BOX / 2, y - BOX / 2, color=GREY)
+                axes.vlines(left + COLUMN / 2, y - ROW + BOX / 2, y - BOX / 2, color=GRAY)
             numbers = [str(k + 1) for k in sources if sources != [index - 1]]
             if len(numbers) > MAX_NUMBERS:
                 numbers[1:-2] = ["..."]
             color = "white" if layer.is_input else "#cfe3f5" if layer.parameters else "#f2f2f2"
             corner = left, y - BOX / 2
-            axes.add_patch(FancyBboxPatch(corner, COLUMN, BOX, "round,pad=0", fc=color, ec=GREY))
+            axes.add_patch(FancyBboxPatch(corner, COLUMN, BOX, "round,pad=0", fc=color, ec=GRAY))
             shape = " x ".join(map(str, layer.output_shape))
             count = f"{layer.parameters:,}" if layer.parameters else ""
             _write_cells(

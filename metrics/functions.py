@@ -18,8 +18,8 @@ __all__ = [
     "label_accuracy", "memorization", "modes", "modes_kl", "precision", "recall",
 ]  # fmt: skip
 CHUNK = 512  # rows of distances held at once: 40 MB against 10,000 samples
-NEIGHBOURS = 3  # of precision and recall, as Kynkaanniemi et al. 2019
-DENSITY_NEIGHBOURS = 5  # of density and coverage, as Naeem et al. 2020
+NEIGHBORS = 3  # of precision and recall, as Kynkaanniemi et al. 2019
+DENSITY_NEIGHBORS = 5  # of density and coverage, as Naeem et al. 2020
 KERNEL_GROUPS = 10  # for the standard error of the kernel distance
 # Most features of Frechet distances, and held-out images that each needs for a useful covariance
 GAUSSIAN_FEATURES, IMAGES_PER_FEATURE = 64, 3
@@ -143,43 +143,43 @@ def _kernel_groups(features: Tensor) -> list[Tensor]:
 
 
 # Precision and recall: Kynkaanniemi et al. 2019, eq. 1-2. Density and coverage: Naeem et al. 2020,
-# section 3. A sample's ball reaches to its k-th nearest neighbour within its own set.
+# section 3. A sample's ball reaches to its k-th nearest neighbor within its own set.
 
 
 def precision(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the fraction of samples within a ball of a real image."""
-    return _mean(in_balls(samples.features, test.features, NEIGHBOURS).any(dim=1))
+    return _mean(in_balls(samples.features, test.features, NEIGHBORS).any(dim=1))
 
 
 def recall(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the fraction of real images within a ball of a sample."""
-    return _mean(in_balls(test.features, samples.features, NEIGHBOURS).any(dim=1))
+    return _mean(in_balls(test.features, samples.features, NEIGHBORS).any(dim=1))
 
 
 def density(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the mean number of real balls around a sample, over k; 1 for equal sets."""
-    balls = in_balls(samples.features, test.features, DENSITY_NEIGHBOURS).sum(dim=1)
-    return _mean(balls) / DENSITY_NEIGHBOURS
+    balls = in_balls(samples.features, test.features, DENSITY_NEIGHBORS).sum(dim=1)
+    return _mean(balls) / DENSITY_NEIGHBORS
 
 
 def coverage(samples: Samples, train: Samples, test: Samples) -> float:
     """Computes the fraction of real balls that contain a sample."""
-    return _mean(in_balls(samples.features, test.features, DENSITY_NEIGHBOURS).any(dim=0))
+    return _mean(in_balls(samples.features, test.features, DENSITY_NEIGHBORS).any(dim=0))
 
 
-def in_balls(points: Tensor, centres: Tensor, k: int) -> Tensor:
+def in_balls(points: Tensor, centers: Tensor, k: int) -> Tensor:
     """Returns which points are in which balls, bool (N, M), of features (N, D) and (M, D).
 
-    Empty if a set is not larger than the most neighbours that a score needs.
+    Empty if a set is not larger than the most neighbors that a score needs.
     """
-    if min(len(points), len(centres)) <= DENSITY_NEIGHBOURS:
+    if min(len(points), len(centers)) <= DENSITY_NEIGHBORS:
         return torch.empty(0, 0, dtype=torch.bool)
-    points, centres = points.double(), centres.double()
+    points, centers = points.double(), centers.double()
     radii = torch.cat(
         # The nearest of all is the sample itself.
-        [torch.cdist(x, centres).topk(k + 1, largest=False).values[:, k] for x in _chunks(centres)]
+        [torch.cdist(x, centers).topk(k + 1, largest=False).values[:, k] for x in _chunks(centers)]
     )
-    return torch.cat([torch.cdist(x, centres) <= radii for x in _chunks(points)])
+    return torch.cat([torch.cdist(x, centers) <= radii for x in _chunks(points)])
 
 
 def _chunks(features: Tensor) -> tuple[Tensor, ...]:

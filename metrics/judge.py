@@ -2,7 +2,7 @@
 
 Inception, the usual choice, was trained on photographs and distinguishes digits poorly. So
 `configs/judge/` trains a small judge for each data set, and `metrics/weights/` holds its weights as
-plain arrays. `metrics/probe.py` has the judge of colour pictures. A judge scores samples; it never
+plain arrays. `metrics/probe.py` has the judge of color pictures. A judge scores samples; it never
 gives a generator a gradient.
 """
 

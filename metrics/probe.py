@@ -1,4 +1,4 @@
-"""The judge of colour pictures: features of a network that was trained before, on other pictures.
+"""The judge of color pictures: features of a network that was trained before, on other pictures.
 
 Its classes are those of a linear probe, a logistic regression from the features of training images
 (Alain and Bengio 2017).

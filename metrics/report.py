@@ -96,8 +96,8 @@ def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
     at 0 and 1.
     """
     z = NORMAL_95**2 / count
-    centre, width = fraction + z / 2, math.sqrt(z * (fraction * (1 - fraction) + z / 4))
-    return (centre - width) / (1 + z), (centre + width) / (1 + z)
+    center, width = fraction + z / 2, math.sqrt(z * (fraction * (1 - fraction) + z / 4))
+    return (center - width) / (1 + z), (center + width) / (1 + z)
 
 
 def compute_report(

@@ -16,7 +16,7 @@ Floor = Literal["train", "test"]
 Counted = Literal["generated", "test"]
 FINAL = ("validate", "test")
 ALWAYS = ("fit", *FINAL)
-NEIGHBOUR_SAMPLES, KERNEL_SAMPLES = 5000, 10_000  # their costs grow with the square
+NEIGHBOR_SAMPLES, KERNEL_SAMPLES = 5000, 10_000  # their costs grow with the square
 # Other quantities that runs log, with their titles.
 OTHER_QUANTITIES: dict[str, tuple[Direction, str]] = {
     "loss": ("lower", "loss"),
@@ -107,19 +107,19 @@ SCORES: tuple[Score, ...] = (
     Score("kid_error", note="standard error of kid", most=KERNEL_SAMPLES),
     Score(
         "precision", "higher", note="fraction of generated images near real ones",
-        most=NEIGHBOUR_SAMPLES, equal=True, fraction_of="generated",
+        most=NEIGHBOR_SAMPLES, equal=True, fraction_of="generated",
     ),
     Score(
         "recall", "higher", note="fraction of real images near generated ones",
-        most=NEIGHBOUR_SAMPLES, equal=True, fraction_of="test",
+        most=NEIGHBOR_SAMPLES, equal=True, fraction_of="test",
     ),
-    Score("density", "higher", most=NEIGHBOUR_SAMPLES, equal=True),
-    Score("coverage", "higher", most=NEIGHBOUR_SAMPLES, equal=True, fraction_of="test"),
+    Score("density", "higher", most=NEIGHBOR_SAMPLES, equal=True),
+    Score("coverage", "higher", most=NEIGHBOR_SAMPLES, equal=True, fraction_of="test"),
     Score("modes", "higher", note="classes that appear", stages=ALWAYS),
     Score("modes_kl", "lower", note="imbalance of the classes, in nats"),
     Score(
         "memorization", note="best near the value of real images; 0 for copies of them",
-        most=NEIGHBOUR_SAMPLES,
+        most=NEIGHBOR_SAMPLES,
     ),
     Score(
         "gan_train", "higher", note="accuracy of a classifier trained on generated images",

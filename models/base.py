@@ -34,7 +34,7 @@ def derive_seed(*entropy: int) -> int:
 
 @contextmanager
 def eval_mode(network: nn.Module) -> Iterator[None]:
-    """Puts a network into eval mode inside the block and restores each module's mode afterwards."""
+    """Puts a network into eval mode inside the block and restores each module's mode afterward."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

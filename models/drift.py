@@ -1,4 +1,4 @@
-"""Drifting: a generator whose images move towards real ones and away from each other."""
+"""Drifting: a generator whose images move toward real ones and away from each other."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -27,7 +27,7 @@ class Drift(OneNetwork, Generative):
     """A generator alone, one evaluation an image (Deng et al. 2026, "Generative modeling via
     drifting").
 
-    In each step every generated image x gets a direction V(x): towards the real images of its
+    In each step every generated image x gets a direction V(x): toward the real images of its
     class, weighted by their distance, and away from the generated ones. The generator learns to
     generate x + V(x) instead of x. If generated images have the distribution of real ones, V is 0.
 

@@ -46,7 +46,7 @@ def maximize_units(
             not depend on exact positions (Mordvintsev et al. 2015, "Inceptionism").
         blur: Standard deviation in pixels of a Gaussian that smooths the image after each step
             (Yosinski et al. 2015, "Understanding neural networks through deep visualization").
-        l2: L2 decay: fraction by which the input shrinks towards 0 at each step.
+        l2: L2 decay: fraction by which the input shrinks toward 0 at each step.
         seed: Seed of the noise and the jitter.
         bounds: The valid range of inputs, kept at every step.
         most: Only the layer's first units, at most this many.
@@ -131,7 +131,7 @@ def occlusion_map(
     stride: int,
     fill: float,
 ) -> Tensor:
-    """Computes the probability of the true class with a grey square at each position.
+    """Computes the probability of the true class with a gray square at each position.
 
     Zeiler and Fergus 2013, "Visualizing and understanding convolutional networks", section 4.2.
 

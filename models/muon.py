@@ -12,7 +12,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5, by Jordan et al.
 
 
 class MuonWithAdam(Optimizer):
-    """Steps along orthogonalised momentum (Jordan et al. 2024, "Muon: an optimizer for hidden
+    """Steps along orthogonalized momentum (Jordan et al. 2024, "Muon: an optimizer for hidden
     layers").
 
     Momentum U S V' of a matrix becomes U V', so that rare directions are learned as fast as

@@ -35,7 +35,7 @@ OFFLINE = "without a network, give a file of weights or package:NAME"
 class Pretrained(nn.Module):
     """A known architecture with a new last layer, and weights from elsewhere for all others.
 
-    It takes pictures in [0, 1], grey ones as three equal channels, and normalizes them as its
+    It takes pictures in [0, 1], gray ones as three equal channels, and normalizes them as its
     weights need. `load` gets the weights, because a checkpoint has them already.
 
     Args:

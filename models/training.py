@@ -101,7 +101,7 @@ class MovingAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Moves the average towards `network` after update number `step`, counted from 0.
+        """Moves the average toward `network` after update number `step`, counted from 0.
 
         The first updates move it further, so that a short run does not average over untrained
         weights.

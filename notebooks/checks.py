@@ -752,29 +752,29 @@ def flow(point: Any, velocity: Any, flow_loss: Any) -> str:
 
 @exercise(15)
 def drift(answer: Any) -> str:
-    """Exercise 15: directions (N, 2) of generated points: towards real ones, and apart."""
+    """Exercise 15: directions (N, 2) of generated points: toward real ones, and apart."""
     (generated, real), temperature = (torch.randn(4, 2), torch.randn(5, 2) + 1), 0.5
 
     def kernels(falling: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         near, own = (falling(torch.cdist(generated, others)) for others in (real, generated))
         return near, own.fill_diagonal_(0)
 
-    def towards(others: Tensor, weights: Tensor) -> Tensor:
+    def toward(others: Tensor, weights: Tensor) -> Tensor:
         return weights @ others - weights.sum(dim=1, keepdim=True) * generated
 
     def field(near: Tensor, own: Tensor, dim: int = 1) -> Tensor:
         near, own = F.normalize(near, p=1, dim=dim), F.normalize(own, p=1, dim=dim)
-        return towards(real, near) - towards(generated, own)
+        return toward(real, near) - toward(generated, own)
 
     near, own = kernels(lambda distances: (-distances / temperature).exp())
-    right, pull = field(near, own), towards(real, F.normalize(near, p=1))
+    right, pull = field(near, own), toward(real, F.normalize(near, p=1))
     mistakes = {
         "pull and push are swapped: real points attract, generated ones repel.": -right,
         "generated points repel: the push has a minus.": 2 * pull - right,
         "the push is missing.": pull,
         "the pull is missing.": right - pull,
         "a point does not repel itself: k = i has no weight.": field(near, own + torch.eye(4)),
-        "divide the kernels by their sums.": towards(real, near) - towards(generated, own),
+        "divide the kernels by their sums.": toward(real, near) - toward(generated, own),
         "each row of weights sums to 1, not each column: `dim=1`.": field(near, own, dim=0),
         "near points have the largest kernels: the exponent has a minus.":
             field(*kernels(lambda distances: (distances / temperature).exp())),

@@ -52,7 +52,7 @@ def skip(reason: str) -> NoReturn:
 
 
 def restored() -> Iterator[None]:
-    """Afterwards restores environment, signal handlers, process group, RNG and rounding."""
+    """Afterward restores environment, signal handlers, process group, RNG and rounding."""
     environment = dict(os.environ)
     for name in [n for n in os.environ if n.startswith(("SLURM_", "PL_")) or n == "LOCAL_RANK"]:
         del os.environ[name]  # inside an allocation Lightning would see a cluster

@@ -6,7 +6,7 @@ from datamodules import ArrayDataModule, Split, Splits
 
 
 class Stripes(ArrayDataModule):
-    """Noisy stripes whose direction and colour are their class; a small network learns them.
+    """Noisy stripes whose direction and color are their class; a small network learns them.
 
     Args:
         channels: Channels C of an image.

@@ -44,7 +44,7 @@ def test_the_walk_from_a_folder_to_a_file_for_other_programs(tmp_path, monkeypat
 
 
 def draw_pictures(folder: Path, classes: list[str], count: int = 40) -> None:
-    """Draws noisy pictures of one colour for each class."""
+    """Draws noisy pictures of one color for each class."""
     random = np.random.default_rng(0)
     for name in classes:
         (folder / name).mkdir(parents=True)

@@ -58,7 +58,7 @@ def test_is_taken_away(taken, tmp_path, monkeypatch):
 
 
 # What a user does after a run was killed, in one process, which imports everything once
-AFTERWARDS = """
+AFTERWARD = """
 import sys; sys.path.insert(0, ".")
 import cli
 folder, *fit = sys.argv[1:]
@@ -81,8 +81,8 @@ def test_trains_is_killed_goes_on_tests_and_samples(tmp_path, in_root, weights_h
     process.communicate()
     assert (folder / "checkpoints/last.ckpt").is_file()
     assert not (folder / "checkpoints/last.ckpt").is_symlink()
-    (tmp_path / "afterwards.py").write_text(AFTERWARDS)
-    scores = run(str(tmp_path / "afterwards.py"), str(folder), *FIT, parts)
+    (tmp_path / "afterward.py").write_text(AFTERWARD)
+    scores = run(str(tmp_path / "afterward.py"), str(folder), *FIT, parts)
     assert "frechet" in scores
     last = "run/version_0/checkpoints/last.ckpt"
     assert weights_hash(tmp_path / "b" / last) == weights_hash(tmp_path / "a" / last)

@@ -47,7 +47,7 @@ def _leave_ranks(own_process: bool) -> None:
 
 
 def run_as_function(args: list[str], options: Any = None) -> Any:
-    """Runs fit, validate or test in this process, and restores the process's state afterwards."""
+    """Runs fit, validate or test in this process, and restores the process's state afterward."""
     with process_as_before():
         return run_lightning([*args, *flags(options)])
 

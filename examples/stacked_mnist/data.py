@@ -1,4 +1,4 @@
-"""Stacked MNIST: three grey images as the colour channels of one, so there are 1,000 modes."""
+"""Stacked MNIST: three gray images as the color channels of one, so there are 1,000 modes."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -21,7 +21,7 @@ class ModeCoverage(NamedTuple):
 
 
 class CountModes(Callback):
-    """Draws stacks, lets a judge of grey images see each channel, and counts their modes.
+    """Draws stacks, lets a judge of gray images see each channel, and counts their modes.
 
     Logs `test/modes` and `test/modes_kl` (Metz et al. 2017), and prints both beside those of real
     training stacks. Real frequencies are those of the test stacks, as the judge sees them.

@@ -13,13 +13,13 @@ class DiffAugment(nn.Module):
 
     It is hard for the discriminator to memorize the images. The generator learns through all parts,
     so its images stay free of it. The default amounts are those of the paper. Translation repeats
-    the pixels of the edge, which the paper replaces by grey. 0 turns a part off.
+    the pixels of the edge, which the paper replaces by gray. 0 turns a part off.
 
     Args:
         color: Range of brightness (1: by at most 0.25), saturation (1: from 0 to 2 times) and
             contrast (1: from 0.5 to 1.5 times).
         translation: Largest shift, as a fraction of height and width.
-        cutout: Height and width of a grey hole, as fractions of the image's.
+        cutout: Height and width of a gray hole, as fractions of the image's.
     """
 
     def __init__(

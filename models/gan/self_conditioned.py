@@ -16,11 +16,11 @@ from models.gan.networks import GeneratorCallable, ImageShape, ModernGenerator
 from runtime.errors import UserError
 from runtime.ranges import Positive
 
-DESCRIBED_SIDE = 28  # images are shrunk towards this side before their edges are described
+DESCRIBED_SIDE = 28  # images are shrunk toward this side before their edges are described
 CELL = 4  # pixels
 DIRECTIONS = 8
-CENTRES, IMAGES_PER_CENTRE = 2000, 8
-CENTRE_NEIGHBOURS = 5
+CENTERS, IMAGES_PER_CENTER = 2000, 8
+CENTER_NEIGHBORS = 5
 
 
 class SelfConditionedGAN(GAN):
@@ -89,7 +89,7 @@ class Clusters(nn.Module):
     """K clusters of the training images, of any shape.
 
     An image is described by the directions of its edges. k-means finds many small clusters of
-    these descriptions, and spectral clustering joins neighbouring ones until K are left (landmarks
+    these descriptions, and spectral clustering joins neighboring ones until K are left (landmarks
     as in Chen and Cai 2011, "Large scale spectral clustering with landmark-based representation").
 
     One number of the latent selects the cluster of a generated image. Each cluster has a range of
@@ -110,7 +110,7 @@ class Clusters(nn.Module):
         self.count, self.uniform = count, uniform
         self.factor = max(1, min(image_shape[1:]) // DESCRIBED_SIDE)
         size = self.describe(torch.zeros(1, *image_shape)).shape[1]
-        self.register_buffer("centres", torch.zeros(max(CENTRES, 4 * count), size))
+        self.register_buffer("centres", torch.zeros(max(CENTERS, 4 * count), size))
         self.register_buffer("cluster_of_centre", torch.zeros(len(self.centres), dtype=torch.long))
         self.register_buffer("limits", self._limits(torch.ones(count)))
 
@@ -120,24 +120,24 @@ class Clusters(nn.Module):
         Raises:
             UserError: There are fewer different images than clusters.
         """
-        centres = self._small_clusters(descriptions, seed)
-        centres = centres[_nearest(descriptions, centres).unique()]
-        if len(centres) < self.count:
+        centers = self._small_clusters(descriptions, seed)
+        centers = centers[_nearest(descriptions, centers).unique()]
+        if len(centers) < self.count:
             raise UserError(
-                f"model.clusters is {self.count}, and there are {len(centres)} different training "
+                f"model.clusters is {self.count}, and there are {len(centers)} different training "
                 "images: set it to fewer, a tenth of them for example"
             )
-        labels = self._join(centres, seed)
-        rows = torch.arange(len(self.centres), device=labels.device) % len(centres)
-        self.centres.copy_(centres[rows])
+        labels = self._join(centers, seed)
+        rows = torch.arange(len(self.centres), device=labels.device) % len(centers)
+        self.centres.copy_(centers[rows])
         self.cluster_of_centre.copy_(labels[rows])
-        sizes = labels[_nearest(descriptions, centres)].bincount(minlength=self.count)
+        sizes = labels[_nearest(descriptions, centers)].bincount(minlength=self.count)
         self.limits.copy_(self._limits(sizes))
 
     def _small_clusters(self, descriptions: Tensor, seed: int) -> Tensor:
-        """Returns the centres (M, D) of many small clusters: of few images, the images."""
+        """Returns the centers (M, D) of many small clusters: of few images, the images."""
         images = len(descriptions)
-        count = min(len(self.centres), max(4 * self.count, images // IMAGES_PER_CENTRE))
+        count = min(len(self.centres), max(4 * self.count, images // IMAGES_PER_CENTER))
         if count >= images:
             return descriptions
         from sklearn.cluster import MiniBatchKMeans  # takes a second to import
@@ -146,19 +146,19 @@ class Clusters(nn.Module):
         means.fit(descriptions.cpu().numpy())
         return torch.from_numpy(means.cluster_centers_).to(descriptions)
 
-    def _join(self, centres: Tensor, seed: int) -> Tensor:
-        """Returns the cluster (M,) of each centre (M, D)."""
-        if len(centres) == self.count:
-            return torch.arange(self.count, device=centres.device)
+    def _join(self, centers: Tensor, seed: int) -> Tensor:
+        """Returns the cluster (M,) of each center (M, D)."""
+        if len(centers) == self.count:
+            return torch.arange(self.count, device=centers.device)
         from sklearn.cluster import SpectralClustering
 
-        neighbours = min(CENTRE_NEIGHBOURS, len(centres) - 1)
+        neighbors = min(CENTER_NEIGHBORS, len(centers) - 1)
         spectral = SpectralClustering(
-            self.count, affinity="nearest_neighbors", n_neighbors=neighbours, random_state=seed
+            self.count, affinity="nearest_neighbors", n_neighbors=neighbors, random_state=seed
         )
         with warnings.catch_warnings(action="ignore"):  # groups may be far from each other
-            found = spectral.fit_predict(centres.cpu().numpy())
-        return torch.from_numpy(found).to(centres.device, torch.long)
+            found = spectral.fit_predict(centers.cpu().numpy())
+        return torch.from_numpy(found).to(centers.device, torch.long)
 
     def describe(self, images: Tensor) -> Tensor:
         """Describes images (B, C, H, W) by the directions of their edges, as vectors (B, D).
@@ -179,7 +179,7 @@ class Clusters(nn.Module):
         return F.normalize(torch.cat(cells, dim=1).flatten(1), dim=1)
 
     def of_images(self, images: Tensor) -> Tensor:
-        """Returns the clusters (B,) of images (B, C, H, W): those of the nearest centres."""
+        """Returns the clusters (B,) of images (B, C, H, W): those of the nearest centers."""
         with torch.autocast(images.device.type, enabled=False):
             return self.cluster_of_centre[_nearest(self.describe(images), self.centres)]
 
@@ -197,8 +197,8 @@ class Clusters(nn.Module):
         return (ends if self.uniform else torch.special.ndtri(ends)).float()
 
 
-def _nearest(points: Tensor, centres: Tensor) -> Tensor:
-    """Returns the numbers (N,) of the centres nearest to points (N, D)."""
-    centres = centres.to(points.dtype)  # a model's buffers follow its precision
-    sizes = centres.square().sum(dim=1)
-    return torch.cat([(sizes - 2 * part @ centres.T).argmin(dim=1) for part in points.split(4096)])
+def _nearest(points: Tensor, centers: Tensor) -> Tensor:
+    """Returns the numbers (N,) of the centers nearest to points (N, D)."""
+    centers = centers.to(points.dtype)  # a model's buffers follow its precision
+    sizes = centers.square().sum(dim=1)
+    return torch.cat([(sizes - 2 * part @ centers.T).argmin(dim=1) for part in points.split(4096)])

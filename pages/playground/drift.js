@@ -10,7 +10,7 @@ function meanLength(vectors) {
 //
 // Weights are kernels exp(-distance / temperature), each divided by the root of the product of the sums of its row
 // and its column. V = sum_ij a_i r_j (p_i - q_j) over the data p_i, which attract, and the other points q_j, which
-// repel: a point x is pulled towards p_i - x and pushed away from q_j - x.
+// repel: a point x is pulled toward p_i - x and pushed away from q_j - x.
 function drift(points, data, temperatures) {
   const others = Float64Array.of(...data, ...points), rows = points.length / 2, columns = others.length / 2;
   const near = data.length / 2, distances = new Float64Array(rows * columns);

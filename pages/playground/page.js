@@ -80,7 +80,7 @@ function buildUnits() {
 
 function paintUnits() {
   const { network } = state.trainer;
-  network.forward(centred(COARSE_GRID));
+  network.forward(centered(COARSE_GRID));
   state.units.forEach((units, k) => units.forEach((canvas, unit) => {
     const own = Float64Array.from({ length: COARSE ** 2 }, (_, i) => network.layers[k].sums[i * units.length + unit]);
     paintUnit(canvas, network.activation, own, COARSE);

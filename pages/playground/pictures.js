@@ -1,13 +1,13 @@
-// Pictures of the plane, of hidden units and of curves. Colours are those of figures/style.py.
+// Pictures of the plane, of hidden units and of curves. Colors are those of figures/style.py.
 
 const BLUE = [1, 115, 178], ORANGE = [222, 143, 5], INK = "#1d2230", SOFT_INK = "#8b8f99";
 const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
-const STRENGTH = 0.6; // of the colours behind points
+const STRENGTH = 0.6; // of the colors behind points
 
 // Shades from blue at 0 over white to orange at 1, as pixels.
 const SHADES = Uint32Array.from({ length: 256 }, (_, k) => {
-  const share = STRENGTH * Math.abs(k / 127.5 - 1), colour = k < 128 ? BLUE : ORANGE;
-  const [r, g, b] = colour.map((v) => Math.round(255 + share * (v - 255)));
+  const share = STRENGTH * Math.abs(k / 127.5 - 1), color = k < 128 ? BLUE : ORANGE;
+  const [r, g, b] = color.map((v) => Math.round(255 + share * (v - 255)));
   return (255 << 24) | (b << 16) | (g << 8) | r;
 });
 
@@ -61,7 +61,7 @@ function paintBoundary(canvas, values, side, width) {
   context.stroke();
 }
 
-// The output of a hidden unit by colour, and the line where its weighted sum is 0.
+// The output of a hidden unit by color, and the line where its weighted sum is 0.
 function paintUnit(canvas, activation, sums, side) {
   const zero = activation.value(0), values = sums.map((z) => activation.value(z) - zero);
   const largest = values.reduce((most, v) => Math.max(most, Math.abs(v)), 1e-9);
@@ -86,9 +86,9 @@ class Plane {
     return [this.low + unit * (clientX - left), this.high - unit * (clientY - top)];
   }
 
-  points(xy, colour, radius = 3.5) {
+  points(xy, color, radius = 3.5) {
     const { context } = this;
-    Object.assign(context, { fillStyle: css(colour), strokeStyle: "#fff", lineWidth: this.scale });
+    Object.assign(context, { fillStyle: css(color), strokeStyle: "#fff", lineWidth: this.scale });
     for (let i = 0; i < xy.length; i += 2) {
       context.beginPath();
       context.arc(...this.pixel(xy[i], xy[i + 1]), radius * this.scale, 0, 2 * Math.PI);
@@ -98,7 +98,7 @@ class Plane {
   }
 
   // Vectors at points as arrows: `size` pixels of the page for a length of `one`, at most twice as many.
-  arrows(xy, vectors, one, size, colour) {
+  arrows(xy, vectors, one, size, color) {
     const { context, scale } = this;
     context.beginPath();
     for (let i = 0; i < xy.length; i += 2) {
@@ -113,7 +113,7 @@ class Plane {
         context.lineTo(x + dx - tip * (dx - side * dy), y + dy - tip * (dy + side * dx));
       }
     }
-    Object.assign(context, { strokeStyle: colour, lineWidth: 1.5 * scale, lineCap: "round" });
+    Object.assign(context, { strokeStyle: color, lineWidth: 1.5 * scale, lineCap: "round" });
     context.stroke();
   }
 }

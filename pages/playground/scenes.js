@@ -1,6 +1,6 @@
 // What each method shows: its settings, which the controls change, its picture, and a line below.
 
-const SIDE = 64, COARSE = 24; // of the grids of colours: of the plane, and of a hidden unit
+const SIDE = 64, COARSE = 24; // of the grids of colors: of the plane, and of a hidden unit
 const SHOWN = 200, ARROWS = 70; // points with and without an arrow
 const SQUARE = [-0.1, 1.1], WIDE = [-0.6, 1.6]; // what the plane shows
 const GRID = gridPoints(SQUARE, SIDE), COARSE_GRID = gridPoints(SQUARE, COARSE), ARROW_GRID = gridPoints(WIDE, 15);
@@ -37,7 +37,7 @@ const CLASSIFY = {
     const logits = trainer.logits(GRID), { train } = trainer.data;
     paintField(plane.canvas, logits.map(sigmoid), SIDE);
     paintBoundary(plane.canvas, logits, SIDE, 2 * plane.scale);
-    [BLUE, ORANGE].forEach((colour, k) => plane.points(some(train, k), colour, train.count > 4 ? 3.5 : 9));
+    [BLUE, ORANGE].forEach((color, k) => plane.points(some(train, k), color, train.count > 4 ? 3.5 : 9));
   },
   status({ data, trainer }) {
     const held = data.held.count ? `, held out ${percent(trainer.accuracy(data.held))}` : "";

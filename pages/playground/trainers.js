@@ -3,7 +3,7 @@
 // shows, `heldOut()` the loss of the held-out points.
 
 const SCALE = 4; // networks get coordinates in [-4, 4]
-const centred = (xy) => xy.map((v) => SCALE * (2 * v - 1));
+const centered = (xy) => xy.map((v) => SCALE * (2 * v - 1));
 const repeated = (count, value) => Array(count).fill(value);
 
 // Terms of a loss: their values and slopes in the logit z, for a target y.
@@ -35,7 +35,7 @@ class Classifier {
 
   // The logit of class 1.
   logits(xy) {
-    return this.network.forward(centred(xy));
+    return this.network.forward(centered(xy));
   }
 
   loss({ xy, labels }) {
@@ -88,7 +88,7 @@ class GAN {
 
   // D's logit of "real".
   logits(xy) {
-    return this.discriminator.forward(centred(xy));
+    return this.discriminator.forward(centered(xy));
   }
 
   discriminatorLoss(real, fake) {

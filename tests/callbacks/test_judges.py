@@ -93,10 +93,10 @@ def test_a_judge_of_other_images_or_classes_is_refused(recwarn):
     data = Pictures((3, 16, 16), 4)
     judge = judge_of(data)
     check_judge(judge, data)
-    unlabelled = Pictures((3, 16, 16), 4)
-    unlabelled.num_classes = unlabelled.class_names = None
+    unlabeled = Pictures((3, 16, 16), 4)
+    unlabeled.num_classes = unlabeled.class_names = None
     assert not recwarn.list
-    check_judge(judge_of(data, identity=None), unlabelled)
+    check_judge(judge_of(data, identity=None), unlabeled)
     for other, problem in {
         Pictures((3, 16, 20), 4): r"images of shape \(3, 16, 16\) .* \(3, 16, 20\): train a judge",
         Pictures((3, 16, 16), 5): "j knows 4 classes, and the data have 5: train one",

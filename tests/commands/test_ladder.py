@@ -74,11 +74,11 @@ def test_images_are_classified_in_every_layout(classifier, images):
         np.testing.assert_allclose(found.p_3, expected.p_3, rtol=1e-5)
 
 
-def test_colour_images_are_classified_in_both_layouts():
+def test_color_images_are_classified_in_both_layouts():
     torch.manual_seed(0)
     model = ImageClassifier((3, 16, 16), 4, partial(FeedForward, hidden=0))
-    colours = np.random.default_rng(0).integers(256, size=(2, 16, 16, 3), dtype=np.uint8)
-    tables = [ladder.classify(model, part) for part in (colours, colours.transpose(0, 3, 1, 2))]
+    colors = np.random.default_rng(0).integers(256, size=(2, 16, 16, 3), dtype=np.uint8)
+    tables = [ladder.classify(model, part) for part in (colors, colors.transpose(0, 3, 1, 2))]
     assert tables[0].equals(tables[1])
 
 

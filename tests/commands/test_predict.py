@@ -162,8 +162,8 @@ def test_small_inputs_stand_beside_the_answers(iris, tmp_path):
     ],
 )
 def test_values_and_gates_are_predicted(model, data, columns, tmp_path):
-    labelled = ["--data.labelled=true"] if isinstance(data, Points) else []
-    cli.main(["fit", f"--model={model}", f"--data={type(data).__name__}", *labelled, *QUIET,
+    labeled = ["--data.labelled=true"] if isinstance(data, Points) else []
+    cli.main(["fit", f"--model={model}", f"--data={type(data).__name__}", *labeled, *QUIET,
               "--trainer.max_steps=2", f"--trainer.default_root_dir={tmp_path}"])  # fmt: skip
     table = ladder.predict(tmp_path / model.lower() / "version_0")
     assert list(table)[: 3 + len(columns)] == ["index", *columns, "truth", "predicted"]

@@ -57,7 +57,7 @@ def colors(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def tiny_colors(tiny, monkeypatch):
-    """Returns a writer of tiny data sets in colour, whose MD5 sums torchvision then expects."""
+    """Returns a writer of tiny data sets in color, whose MD5 sums torchvision then expects."""
 
     def pickle_file(path: Path, content: dict[str, Any]) -> list[str]:
         path.write_bytes(pickle.dumps(content))

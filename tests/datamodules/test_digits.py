@@ -25,13 +25,13 @@ def test_digits_are_framed_as_mnist_frames_its_digits():
     train, _ = load_digits()
     images = train.inputs.float() / 255
     assert images.mean().item() == pytest.approx(MNIST_BRIGHTNESS, rel=0.05)
-    share_of_grey = ((images > 0.1) & (images < 0.9)).float().mean() / (images > 0.1).float().mean()
-    assert share_of_grey < 0.65  # of a blur: 0.9
+    share_of_gray = ((images > 0.1) & (images < 0.9)).float().mean() / (images > 0.1).float().mean()
+    assert share_of_gray < 0.65  # of a blur: 0.9
     places = torch.arange(28.0)
     for side in (2, 3):
         mass = images.sum(dim=[d for d in (1, 2, 3) if d != side])
-        centre = (mass * places).sum(dim=1) / mass.sum(dim=1)
-        assert (centre - 13.5).abs().max() <= 0.51  # moved by whole pixels
+        center = (mass * places).sum(dim=1) / mass.sum(dim=1)
+        assert (center - 13.5).abs().max() <= 0.51  # moved by whole pixels
 
 
 def test_digits_are_those_of_scikit_learn_stratified():

@@ -35,7 +35,7 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-def labelled(photos: Path, label: dict[str, str]) -> dict[str, bytes]:
+def labeled(photos: Path, label: dict[str, str]) -> dict[str, bytes]:
     """The images, each beside its class, in turns."""
     files = sorted(photos.rglob("*.png"), key=lambda path: (path.stem, path.parent.name))
     members = {}
@@ -47,7 +47,7 @@ def labelled(photos: Path, label: dict[str, str]) -> dict[str, bytes]:
 
 @pytest.fixture
 def tar(photos, tmp_path):
-    return write_tar(tmp_path / "it.tar", labelled(photos, {"cat": "0", "dog": "1"}))
+    return write_tar(tmp_path / "it.tar", labeled(photos, {"cat": "0", "dog": "1"}))
 
 
 def counts(data: Any) -> list[list[int]]:
@@ -73,18 +73,18 @@ def equal(found: ImageFolder, folder: ImageFolder) -> None:
 
 
 def test_a_tar_has_the_images_of_the_folder(photos, tar):
-    write_tar(tar, labelled(photos, {"cat": " cat \n", "dog": "dog\n"}))
+    write_tar(tar, labeled(photos, {"cat": " cat \n", "dog": "dog\n"}))
     found = loaded(tar)
     equal(found, loaded(photos))
     assert parts(loaded(tar)) == parts(found)  # from the cache
-    write_tar(tar, labelled(photos, {"cat": "0", "dog": "1"}))
+    write_tar(tar, labeled(photos, {"cat": "0", "dog": "1"}))
     found = loaded(tar, val_fraction=0)
     assert (found.num_classes, found.class_names) == (2, ("0", "1"))
     assert counts(found) == [[9, 9], [1, 1]]
 
 
 def test_files_with_names_of_classes_and_splits(photos, tmp_path):
-    items = list(labelled(photos, {"cat": "tiger cat", "dog": "dog"}).items())
+    items = list(labeled(photos, {"cat": "tiger cat", "dog": "dog"}).items())
     write_tar(tmp_path / "train-000.tar", dict(items[:14]))
     write_tar(tmp_path / "train-001.tar", dict(items[14:30]))
     write_tar(tmp_path / "train-002.tar", dict(items[30:36]))
@@ -288,7 +288,7 @@ def server(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*")
 def test_files_at_an_address_are_read_once(photos, tmp_path, tar, server):
     folder = loaded(photos)
-    write_tar(tar, labelled(photos, {"cat": "cat", "dog": "dog"}))
+    write_tar(tar, labeled(photos, {"cat": "cat", "dog": "dog"}))
     equal(loaded(f"{server}/it.tar"), folder)
     tar.unlink()
     equal(loaded(f"{server}/it.tar"), folder)  # until the cache is cleared

@@ -69,9 +69,9 @@ def test_a_hidden_folder_may_vanish_during_the_search(tmp_path, monkeypatch):
 WHITE = (255, 255, 255)
 SOURCES: dict[str, tuple[Image.Image, dict[str, Any], tuple[int, ...]]] = {
     "1 bit": (Image.new("1", (2, 2), 1), {}, WHITE),
-    "grey": (Image.new("L", (2, 2), 70), {}, (70, 70, 70)),
-    "grey with alpha": (Image.new("LA", (2, 2), (0, 0)), {}, WHITE),
-    "grey with a transparent value": (Image.new("L", (2, 2), 7), {"transparency": 7}, WHITE),
+    "gray": (Image.new("L", (2, 2), 70), {}, (70, 70, 70)),
+    "gray with alpha": (Image.new("LA", (2, 2), (0, 0)), {}, WHITE),
+    "gray with a transparent value": (Image.new("L", (2, 2), 7), {"transparency": 7}, WHITE),
     "16 bits": (Image.fromarray(np.full((2, 2), 257 * 70, np.uint16)), {}, (70, 70, 70)),
     "32 bits": (Image.fromarray(np.full((2, 2), 65535, np.int32)), {}, WHITE),
     "half transparent": (Image.new("RGBA", (2, 2), (255, 0, 0, 51)), {}, (255, 204, 204)),
@@ -81,12 +81,12 @@ SOURCES: dict[str, tuple[Image.Image, dict[str, Any], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_mode_becomes_colour_on_white(kind, tmp_path):
+def test_every_mode_becomes_color_on_white(kind, tmp_path):
     source, options, expected = SOURCES[kind]
     path = saved(tmp_path / ("a.tiff" if source.mode == "I" else "a.png"), source, **options)
     image = read_image(path)
     assert (image.mode, pixel(image)) == ("RGB", expected)
-    if len({*expected}) == 1:  # grey stays what it is in one channel
+    if len({*expected}) == 1:  # gray stays what it is in one channel
         assert to_tensor(image.crop((0, 0, 1, 1)), (1, 1, 1)).item() == expected[0]
 
 

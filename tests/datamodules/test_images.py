@@ -100,7 +100,7 @@ def test_what_a_data_set_declares_is_known_before_any_data_is_read(key):
 
 
 @pytest.mark.parametrize("config", ["cgan", "flow", "vae", "mnist_cnn", "judge/own"])
-def test_models_take_the_shape_of_colour_images(config, tiny_colors, in_root, tmp_path):
+def test_models_take_the_shape_of_color_images(config, tiny_colors, in_root, tmp_path):
     tiny_colors("cifar10", tmp_path)
     data = [f"--data.data_dir={tmp_path}", "--data.val_fraction=0.5", "--data.batch_size=10"]
     quick = ["--trainer.fast_dev_run=1", f"--trainer.default_root_dir={tmp_path}"]

@@ -24,7 +24,7 @@ SQUARES = on_black((slice(4, 14), slice(5, 9)), (slice(4, 8), slice(2, 12)))
 MNIST_LIKE = InputSpec((1, 28, 28), 255.0, None, "crop", 0.0, 20 / 28, (0.5, 0.5))
 
 
-def test_background_extent_and_centre_are_measured():
+def test_background_extent_and_center_are_measured():
     measured = measure_spec(SQUARES)
     assert (measured["background"], measured["extent"]) == (0.0, 0.5)
     assert measured["centre"] == pytest.approx((7.5 / 20, 7.0 / 20))
@@ -94,7 +94,7 @@ def test_a_drawn_square_is_scaled_and_placed_as_the_training_images_were(light):
     drawn[10:50, 80:110] = 255
     pixels, note = match_spec(Image.fromarray(255 - drawn if light else drawn), MNIST_LIKE)
     expected = torch.zeros(1, 28, 28, dtype=torch.uint8)
-    expected[0, 4:24, 6:21] = 255  # 20 rows, 15 columns; 7.5 columns left of the centre, rounded
+    expected[0, 4:24, 6:21] = 255  # 20 rows, 15 columns; 7.5 columns left of the center, rounded
     assert (pixels.int() - expected.int()).abs().max() <= 1
     inverted = "dark on light, inverted to match the training images"
     assert note == (inverted if light else "")

@@ -278,10 +278,10 @@ def test_images_of_given_splits_that_also_occur_in_training_are_said(photos):
 
 def test_images_that_differ_are_cut_as_the_classes_alone_would_be(tmp_path):
     """The splits of folders without duplicates are those of earlier versions, bit by bit."""
-    pixels = torch.from_numpy(COLOUR.transpose(0, 3, 1, 2).copy())
+    pixels = torch.from_numpy(COLOR.transpose(0, 3, 1, 2).copy())
     train, test = cut_validation(Split(pixels, torch.from_numpy(LABELS)), 0.2, 3, "test_fraction")
     train, val = cut_validation(train, 0.25, 3)
-    path = archive(tmp_path, images=COLOUR, labels=LABELS)
+    path = archive(tmp_path, images=COLOR, labels=LABELS)
     found = read(path, test_fraction=0.2, val_fraction=0.25, split_seed=3).splits
     for expected, split in zip((train, val, test), found, strict=True):
         assert torch.equal(expected.inputs, split.inputs)
@@ -322,7 +322,7 @@ def test_classes_without_training_images_are_said(photos, tmp_path):
     damage(photos / "dog")
     with pytest.warns(UserWarning, match="1 of the 3 classes of .*photos have no training .*: dog"):
         loaded(photos, skip_unreadable=True)
-    path = archive(tmp_path, images=GREY, labels=np.where(LABELS % 2, 0, 255))
+    path = archive(tmp_path, images=GRAY, labels=np.where(LABELS % 2, 0, 255))
     with pytest.warns(UserWarning, match=r"254 of the 256 .*: 1, 2, 3 and 251 more.*0, 1, 2"):
         read(path)
 
@@ -399,8 +399,8 @@ def test_mistakes_in_a_folder_are_named_with_a_remedy(mistake, photos):
     assert "\n" not in str(caught.value)
 
 
-COLOUR = np.random.default_rng(0).integers(0, 256, (40, 4, 6, 3), np.uint8)
-GREY, LABELS = COLOUR[..., 0], np.arange(40) % 4
+COLOR = np.random.default_rng(0).integers(0, 256, (40, 4, 6, 3), np.uint8)
+GRAY, LABELS = COLOR[..., 0], np.arange(40) % 4
 
 
 def archive(folder: Path, **arrays: Any) -> str:
@@ -415,25 +415,25 @@ def read(path: str, **options: Any) -> ImageArrays:
     return data
 
 
-def test_colour_images_have_their_channels_first_and_their_content_as_identity(tmp_path):
-    data = read(archive(tmp_path, images=COLOUR, labels=LABELS))
+def test_color_images_have_their_channels_first_and_their_content_as_identity(tmp_path):
+    data = read(archive(tmp_path, images=COLOR, labels=LABELS))
     assert (data.image_shape, data.num_classes, data.class_names) == ((3, 4, 6), 4, None)
     assert [len(split.targets) for split in data.splits if split] == [32, 4, 4]
-    known = {image.tobytes(): k for image, k in zip(COLOUR, LABELS, strict=True)}
+    known = {image.tobytes(): k for image, k in zip(COLOR, LABELS, strict=True)}
     for split in data.splits:
         for image, k in zip(split.inputs, split.targets.tolist(), strict=True):
             assert known.pop(image.permute(1, 2, 0).contiguous().numpy().tobytes()) == k
     moved = (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
     assert read(str(moved)).identity() == data.identity()
-    other = read(archive(tmp_path, images=255 - COLOUR, labels=LABELS))
+    other = read(archive(tmp_path, images=255 - COLOR, labels=LABELS))
     assert other.identity() != data.identity()
-    relabelled = read(archive(tmp_path, images=COLOUR, labels=LABELS[::-1]))
-    assert relabelled.identity() != data.identity()
+    relabeled = read(archive(tmp_path, images=COLOR, labels=LABELS[::-1]))
+    assert relabeled.identity() != data.identity()
 
 
 def test_given_arrays_stay_and_labels_may_be_a_column(tmp_path):
     """As in the files of MedMNIST."""
-    arrays = {f"{name}_images": np.roll(GREY, i, 2) for i, name in enumerate(("train", "test"))}
+    arrays = {f"{name}_images": np.roll(GRAY, i, 2) for i, name in enumerate(("train", "test"))}
     labels = {"train_labels": LABELS[:, None], "test_labels": LABELS.astype(np.uint8)}
     data = read(archive(tmp_path, **arrays, **labels), val_fraction=0)
     assert (data.image_shape, data.num_classes) == ((1, 4, 6), 4)
@@ -444,44 +444,44 @@ def test_given_arrays_stay_and_labels_may_be_a_column(tmp_path):
 
 
 def test_images_without_labels_have_no_classes_and_numbers_of_classes_stay(tmp_path):
-    data = read(archive(tmp_path, images=GREY))
+    data = read(archive(tmp_path, images=GRAY))
     assert (data.num_classes, data.input_shape) == (None, (1, 4, 6))
     assert sum(map(len, parts(data))) == 40
     # as `sample --classes 1 3` writes them
     with pytest.warns(UserWarning, match="2 of the 4 classes .*: 0, 2"):
-        data = read(archive(tmp_path, images=GREY[1::2], labels=LABELS[1::2], scores=np.ones(20)))
+        data = read(archive(tmp_path, images=GRAY[1::2], labels=LABELS[1::2], scores=np.ones(20)))
     assert data.num_classes == 4
     assert data.splits.train.targets.unique().tolist() == [1, 3]
 
 
 ARRAY_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "no images": ({"x": GREY, "y": LABELS}, "has no array 'images' but x, y: name the array"),
+    "no images": ({"x": GRAY, "y": LABELS}, "has no array 'images' but x, y: name the array"),
     "no labels": (
-        {"train_images": GREY, "train_labels": LABELS, "val_images": GREY},
+        {"train_images": GRAY, "train_labels": LABELS, "val_images": GRAY},
         "has no array 'val_labels' but train_images, ",
     ),
     "no training images": (
-        {"test_images": GREY, "test_labels": LABELS},
+        {"test_images": GRAY, "test_labels": LABELS},
         "has no array 'train_images' but test_images, test_labels: name",
     ),
-    "empty": ({"images": GREY[:0], "labels": LABELS[:0]}, r"shape \(0, 4, 6, 1\): images are"),
-    "empty test": ({"train_images": GREY, "test_images": GREY[:0]}, r"test_images is .* \(0, 4, "),
+    "empty": ({"images": GRAY[:0], "labels": LABELS[:0]}, r"shape \(0, 4, 6, 1\): images are"),
+    "empty test": ({"train_images": GRAY, "test_images": GRAY[:0]}, r"test_images is .* \(0, 4, "),
     "objects": ({"images": np.array([{}, {}], dtype=object)}, "cannot be read as arrays"),
     "floats": (
-        {"images": GREY / 255},
+        {"images": GRAY / 255},
         r"images is float64 of shape \(40, 4, 6, 1\): images are",
     ),
-    "channels first": ({"images": np.moveaxis(COLOUR, 3, 1)}, "with 1 or 3 channels"),
-    "one image": ({"images": GREY[0]}, r"of shape \(4, 6\): images are uint8, N x H x W"),
-    "lengths": ({"images": GREY, "labels": LABELS[1:]}, r"shape \(39,\): give .* 40 images"),
-    "floating": ({"images": GREY, "labels": LABELS / 2}, "labels is float64 of .*: give each"),
-    "negative": ({"images": GREY, "labels": LABELS - 1}, "one integer from 0 to 65,535"),
+    "channels first": ({"images": np.moveaxis(COLOR, 3, 1)}, "with 1 or 3 channels"),
+    "one image": ({"images": GRAY[0]}, r"of shape \(4, 6\): images are uint8, N x H x W"),
+    "lengths": ({"images": GRAY, "labels": LABELS[1:]}, r"shape \(39,\): give .* 40 images"),
+    "floating": ({"images": GRAY, "labels": LABELS / 2}, "labels is float64 of .*: give each"),
+    "negative": ({"images": GRAY, "labels": LABELS - 1}, "one integer from 0 to 65,535"),
     "above int64": (
-        {"images": GREY, "labels": LABELS.astype(np.uint64) + 2**63},
+        {"images": GRAY, "labels": LABELS.astype(np.uint64) + 2**63},
         r"labels is uint64 of shape \(40,\): give each",
     ),
-    "2^40 classes": ({"images": GREY, "labels": LABELS * 2**38}, "one integer from 0 to 65,535"),
-    "shapes": ({"train_images": GREY, "test_images": COLOUR}, r"examples of \(3, 4, 6\) and"),
+    "2^40 classes": ({"images": GRAY, "labels": LABELS * 2**38}, "one integer from 0 to 65,535"),
+    "shapes": ({"train_images": GRAY, "test_images": COLOR}, r"examples of \(3, 4, 6\) and"),
 }
 
 
@@ -496,9 +496,9 @@ def test_mistakes_in_arrays_are_named_with_a_remedy(mistake, tmp_path):
 
 
 def test_files_that_are_no_arrays_are_refused(tmp_path):
-    cut = Path(archive(tmp_path, images=GREY))
+    cut = Path(archive(tmp_path, images=GRAY))
     cut.write_bytes(cut.read_bytes()[:500])
-    np.save(tmp_path / "x.npy", GREY)
+    np.save(tmp_path / "x.npy", GRAY)
     os.mkfifo(tmp_path / "fifo.npz")
     names = ("x.npy", "", "missing.npz", "fifo.npz")
     for path in (cut, *(tmp_path / name for name in names)):

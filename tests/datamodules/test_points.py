@@ -7,7 +7,7 @@ from PIL import Image
 import cli
 import ladder
 from datamodules import Points
-from datamodules.points import MODES, centres, draw_points
+from datamodules.points import MODES, centers, draw_points
 from runtime.errors import UserError
 from tests.test_cli import fails
 
@@ -69,7 +69,7 @@ def drawn(shape):
 
 
 @pytest.mark.parametrize(("shape", "spread"), [("ring", 0.015), ("grid", 0.01)])
-def test_modes_are_gaussians_around_their_centres(shape, spread):
+def test_modes_are_gaussians_around_their_centers(shape, spread):
     points, modes = drawn(shape)
     angles = torch.arange(8) * torch.pi / 4
     sides = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
@@ -77,7 +77,7 @@ def test_modes_are_gaussians_around_their_centres(shape, spread):
         "ring": 0.5 + 0.35 * torch.stack([angles.cos(), angles.sin()], dim=1),
         "grid": torch.stack([sides.repeat_interleave(5), sides.repeat(5)], dim=1),
     }[shape]
-    torch.testing.assert_close(centres(shape), known)
+    torch.testing.assert_close(centers(shape), known)
     apart = points - known[modes]
     assert apart.mean(dim=0).abs().max() < spread / 20
     torch.testing.assert_close(apart.std(dim=0), torch.full((2,), spread), rtol=0.05, atol=0)
@@ -106,6 +106,6 @@ def test_a_spiral_is_equally_dense():
 
 
 def test_a_mode_counts_from_a_fifth_of_its_points():
-    whole = torch.cat([centre.expand(100, 2) for centre in centres("ring")])
+    whole = torch.cat([center.expand(100, 2) for center in centers("ring")])
     for few, expected in ((30, 8), (10, 7)):
         assert Points("ring").mode_coverage(whole[: 700 + few])[0] == expected

@@ -14,7 +14,7 @@ Levels = np.ndarray
 
 
 def digit(value: int, height: int, angle: float = 0.0) -> Levels:
-    """A digit of the default font, 0 to 1, on a page 2.5 times as high, off-centre."""
+    """A digit of the default font, 0 to 1, on a page 2.5 times as high, off-center."""
     page = Image.new("L", (2 * height, round(2.5 * height)), 0)
     font = ImageFont.truetype(str(FONT), round(1.37 * height))
     place = (round(0.8 * height), round(0.2 * height))
@@ -23,7 +23,7 @@ def digit(value: int, height: int, angle: float = 0.0) -> Levels:
 
 
 def scanned(drawn: Levels, seed: int = 0) -> Image.Image:
-    """Dark on grey paper under light from one side, with noise."""
+    """Dark on gray paper under light from one side, with noise."""
     rows, columns = drawn.shape
     paper = np.linspace(150, 220, columns) + np.linspace(-20, 20, rows)[:, None]
     noise = np.random.default_rng(seed).normal(0, 8, drawn.shape)
@@ -44,7 +44,7 @@ def test_a_scanned_digit_looks_like_the_drawn_one(value, height):
 
 
 @pytest.mark.parametrize(("levels", "found"), [(1, False), (3, True)])
-def test_a_figure_is_at_least_two_grey_levels_from_the_paper(levels, found):
+def test_a_figure_is_at_least_two_gray_levels_from_the_paper(levels, found):
     page = np.full((100, 100), 200, np.uint8)
     page[40:60, 40:60] -= levels
     assert (find_foreground(Image.fromarray(page)) is not None) == found
@@ -63,7 +63,7 @@ def test_noise_is_no_figure():
     assert find_foreground(Image.fromarray(noise.clip(0, 255).astype(np.uint8))) is None
 
 
-def test_a_figure_is_centred_by_its_mass_and_stays_inside():
+def test_a_figure_is_centered_by_its_mass_and_stays_inside():
     bar = np.zeros((10, 10), np.float32)
     bar[:, :2] = 1  # its mass is at the left
     image = place_foreground(bar, (20, 20), 0.5, (0.5, 0.5))

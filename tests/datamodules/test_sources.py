@@ -21,7 +21,7 @@ from datamodules.sources import DATASETS, FILES, load_dataset
 from runtime.errors import UserError
 from tests.datamodules.conftest import colors, idx_bytes
 
-GREY, COLORS = ("mnist", "fashion", "kmnist"), ("cifar10", "cifar100", "svhn")
+GRAY, COLORS = ("mnist", "fashion", "kmnist"), ("cifar10", "cifar100", "svhn")
 connect = sources._connect  # which other tests replace
 
 WHOLE = idx_bytes(np.zeros((60, 28, 28), np.uint8))
@@ -58,7 +58,7 @@ def test_no_more_of_a_file_is_unpacked_than_it_should_have(tmp_path, tiny, monke
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize("key", GREY)
+@pytest.mark.parametrize("key", GRAY)
 def test_every_data_set_loads_from_a_folder_that_cannot_be_written(tmp_path, tiny, key, suffix):
     raw = tmp_path / DATASETS[key].name / "raw"
     tiny(raw, suffix)
@@ -133,7 +133,7 @@ def test_a_download_is_found_and_a_failure_is_one_line(tmp_path, tiny, monkeypat
     assert len(load_dataset("mnist", tmp_path)[0].targets) == 60
 
 
-@pytest.mark.parametrize("key", GREY)
+@pytest.mark.parametrize("key", GRAY)
 def test_the_files_are_those_that_torchvision_downloads(key):
     resources = getattr(torchvision.datasets, DATASETS[key].name).resources
     assert tuple(name.removesuffix(".gz") for name, _ in resources) == FILES
@@ -144,7 +144,7 @@ def test_the_address_is_that_of_torchvision(key):
     dataset = getattr(torchvision.datasets, DATASETS[key].name)
     urls = (
         dataset.mirrors
-        if key in GREY
+        if key in GRAY
         else [dataset.split_list["train"][0]]
         if key == "svhn"
         else [dataset.url]
@@ -153,7 +153,7 @@ def test_the_address_is_that_of_torchvision(key):
 
 
 @pytest.mark.parametrize("key", COLORS)
-def test_colour_images_load_from_torchvisions_files(tmp_path, tiny_colors, key):
+def test_color_images_load_from_torchvisions_files(tmp_path, tiny_colors, key):
     tiny_colors(key, tmp_path)
     for split, count in zip(load_dataset(key, tmp_path), (60, 20), strict=True):
         pixels, labels = colors(count)
@@ -204,7 +204,7 @@ def test_both_splits_of_svhn_are_downloaded(tmp_path, monkeypatch):
 
 def test_what_is_known_of_the_data_sets():
     counts = {key: spec.counts for key, spec in DATASETS.items()}
-    assert {counts[key] for key in GREY} == {(60_000, 10_000)}
+    assert {counts[key] for key in GRAY} == {(60_000, 10_000)}
     assert [counts[key] for key in COLORS] == [(50_000, 10_000)] * 2 + [(73_257, 26_032)]
     assert [k for k, spec in DATASETS.items() if spec.mirrors] == ["fashion", "cifar10", "cifar100"]
     assert DATASETS["kmnist"].class_names == tuple(torchvision.datasets.KMNIST.classes)

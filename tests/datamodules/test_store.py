@@ -46,7 +46,7 @@ def pixels():
 
 def decoded(root: Path, size: int = 8) -> StoredImages:
     found = Store(str(root), (3, size, size), "crop", 10**6, True)
-    return found.load(find_in_folder(root, labelled=True))
+    return found.load(find_in_folder(root, labeled=True))
 
 
 def file_of(name: str = "pixels.npy") -> Path:
@@ -128,7 +128,7 @@ def test_two_images_of_the_largest_size_are_decoded_at_a_time(max_pixels, tmp_pa
 
     monkeypatch.setattr(store, "to_tensor", slow)
     found = Store(str(tmp_path), (1, 2, 2), "crop", max_pixels, False)
-    found.load(find_in_folder(tmp_path, labelled=False))
+    found.load(find_in_folder(tmp_path, labeled=False))
     assert (max(counts) <= 2) == (max_pixels == 36)
 
 

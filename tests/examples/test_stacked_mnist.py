@@ -56,13 +56,13 @@ def test_a_perfect_sampler_reaches_all_modes_and_the_divergence_of_chance():
     assert found.kl == pytest.approx(999 / 52_000, abs=0.004)
 
 
-def test_a_judge_of_grey_images_sees_the_modes_of_stacks_of_one_split_each():
+def test_a_judge_of_gray_images_sees_the_modes_of_stacks_of_one_split_each():
     data = StackedImages("digits", num_train=500)
-    stacked, grey = splits_of(data), splits_of(Images("digits"))
+    stacked, gray = splits_of(data), splits_of(Images("digits"))
     assert (data.judge, data.channel_judge, data.num_classes) == (None, "digits", None)
     parts = [channels(split) for split in stacked if split]
     assert [len(split.targets) for split in stacked if split] == [500, 1000, 1000]
-    for part, split in zip(parts, grey, strict=True):
+    for part, split in zip(parts, gray, strict=True):
         assert part <= channels(split)
     assert parts[0].isdisjoint(parts[1] | parts[2])
     counts = count_modes(load_judge("digits"), stacked.train.inputs)

@@ -177,7 +177,7 @@ def raising(code: int, *names: object) -> Callable[..., Any]:
     return refuse
 
 
-# -- afterwards -----------------------------------------------------------------------------------
+# -- afterward -----------------------------------------------------------------------------------
 
 
 def folder_of(root: Path) -> Path:

@@ -161,7 +161,7 @@ def test_decoded_images_after_a_power_cut(tmp_path, monkeypatch):
     monkeypatch.setenv("LADDER_CACHE", str(root))
     monkeypatch.setattr(image_store, "CHUNK_FILES", 3)
     monkeypatch.setattr(image_store, "checksum_of", lambda _: 0)  # so that nothing is found by luck
-    source = find_in_folder(photos, labelled=False)
+    source = find_in_folder(photos, labeled=False)
 
     def decoded() -> Any:
         return image_store.Store(str(photos), (1, 16, 16), "crop", 10**6, False).load(source)

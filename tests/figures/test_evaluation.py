@@ -43,7 +43,7 @@ def test_a_reliability_diagram_has_the_accuracy_of_each_bin():
     assert [bar.get_height() for bar in lower.containers[0]][-2:] == [1, 2]
 
 
-def test_the_heat_map_has_counts_and_colours_by_row():
+def test_the_heat_map_has_counts_and_colors_by_row():
     figure = plot_confusion(torch.tensor([[3, 1], [0, 1]]), ["a", "b"], "Test: accuracy")
     axes = figure.axes[0]
     texts = [text.get_text() for text in axes.texts]

@@ -28,7 +28,7 @@ from tests.callbacks.runs import SHAPES, trainer
 Shape = tuple[int, int, int]
 
 
-def colours(shape: Shape, count: int = 6) -> torch.Tensor:
+def colors(shape: Shape, count: int = 6) -> torch.Tensor:
     """Images (N, C, H, W) of one value per image and channel, in [0, 1]; the last is white."""
     channels, height, width = shape
     values = torch.linspace(0, 1, count)[:, None] ** torch.arange(1, channels + 1)
@@ -37,7 +37,7 @@ def colours(shape: Shape, count: int = 6) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_mosaic_shows_every_image_in_its_place(shape):
-    images = colours(shape)
+    images = colors(shape)
     axes = mosaic(images, ["title"] * 6, columns=4).axes[0]
     array = torch.from_numpy(axes.images[0].get_array().filled(float("nan")))
     height, width = array.shape[0] // 2, array.shape[1] // 4
@@ -53,12 +53,12 @@ def test_a_mosaic_shows_every_image_in_its_place(shape):
 def test_a_signed_mosaic_is_symmetric_around_zero():
     figure = mosaic(torch.tensor([-3.0, 1.0]).view(2, 1, 1).expand(2, 5, 5), signed=True)
     assert figure.axes[0].images[0].get_clim() == (-3, 3)
-    assert len(figure.axes) == 2  # With a colour bar.
+    assert len(figure.axes) == 2  # With a color bar.
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_tiled_picture_keeps_its_colours(shape, tmp_path):
-    images = colours(shape, count=3)
+def test_a_tiled_picture_keeps_its_colors(shape, tmp_path):
+    images = colors(shape, count=3)
     write_png(tmp_path / "a.png", tile(images, columns=2, scale=1))
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.mode == {1: "L", 3: "RGB"}[shape[0]]

@@ -10,7 +10,7 @@ FEATURES, CLASSES, SHAPE = 8, 3, (3, 6, 4)
 LIGHT = [score for score in SCORES if not score.needs_images]
 
 
-def draw(count: int, seed: int, scale: float = 1.0, labelled: bool = True) -> Samples:
+def draw(count: int, seed: int, scale: float = 1.0, labeled: bool = True) -> Samples:
     """Draws a Gaussian for each class, of which the judge mistakes a tenth.
 
     Images are brighter with each class.
@@ -22,12 +22,12 @@ def draw(count: int, seed: int, scale: float = 1.0, labelled: bool = True) -> Sa
     predicted = torch.where(mistaken, (labels + 1) % CLASSES, labels)
     images = torch.randint(60, (count, *SHAPE), generator=random, dtype=torch.uint8)
     images += (80 * labels).byte()[:, None, None, None]
-    return Samples(features, predicted, CLASSES, labels if labelled else None, images)
+    return Samples(features, predicted, CLASSES, labels if labeled else None, images)
 
 
-def sets(labelled: bool = True) -> tuple[Samples, Samples, Samples]:
+def sets(labeled: bool = True) -> tuple[Samples, Samples, Samples]:
     """Generated samples, which vary too little, and training and test samples."""
-    return draw(300, 0, 0.7, labelled), draw(400, 1), draw(350, 2)
+    return draw(300, 0, 0.7, labeled), draw(400, 1), draw(350, 2)
 
 
 def of(features: Tensor, labels: Tensor | None = None, predicted: Tensor | None = None) -> Samples:

@@ -160,7 +160,7 @@ def test_kernel_error_is_that_of_the_mean_of_ten_groups():
     assert math.isnan(functions.kid(of(features[0][:1]), NONE, of(features[1])))
 
 
-def naive_neighbours(generated: Tensor, real: Tensor) -> list[float]:
+def naive_neighbors(generated: Tensor, real: Tensor) -> list[float]:
     """Precision, recall, density and coverage, one sample at a time."""
 
     def radius(x: Tensor, i: int, k: int) -> float:
@@ -182,28 +182,28 @@ def naive_neighbours(generated: Tensor, real: Tensor) -> list[float]:
     ]
 
 
-def neighbours(generated: Tensor, real: Tensor) -> list[float]:
+def neighbors(generated: Tensor, real: Tensor) -> list[float]:
     names = ("precision", "recall", "density", "coverage")
     return [getattr(functions, name)(of(generated), NONE, of(real)) for name in names]
 
 
 @chunks
-def test_scores_of_neighbours_are_their_definitions():
+def test_scores_of_neighbors_are_their_definitions():
     generated, real = cloud(30, 1, scale=0.8) + 0.8, cloud(40)
-    expected = naive_neighbours(generated, real)
+    expected = naive_neighbors(generated, real)
     assert min(expected) > 0
     assert max(expected) < 1  # so that no score is met by chance
-    assert neighbours(generated, real) == pytest.approx(expected, rel=1e-12)
+    assert neighbors(generated, real) == pytest.approx(expected, rel=1e-12)
 
 
-def test_scores_of_neighbours_by_hand():
-    """A set lies within itself, and each ball of 5 neighbours holds its centre too: 6 / 5."""
+def test_scores_of_neighbors_by_hand():
+    """A set lies within itself, and each ball of 5 neighbors holds its center too: 6 / 5."""
     one = cloud(40)
-    assert neighbours(one, one) == [1, 1, pytest.approx(6 / 5, abs=0.02), 1]
-    assert neighbours(one + 100, one) == [0, 0, 0, 0]
-    precision, recall, _, coverage = neighbours(one, torch.cat([one, one + 100]))
+    assert neighbors(one, one) == [1, 1, pytest.approx(6 / 5, abs=0.02), 1]
+    assert neighbors(one + 100, one) == [0, 0, 0, 0]
+    precision, recall, _, coverage = neighbors(one, torch.cat([one, one + 100]))
     assert (precision, recall, coverage) == (1, 0.5, 0.5)  # a lost mode
-    assert all(math.isnan(score) for score in neighbours(one[:5], one) + neighbours(one, one[:5]))
+    assert all(math.isnan(score) for score in neighbors(one[:5], one) + neighbors(one, one[:5]))
 
 
 @chunks

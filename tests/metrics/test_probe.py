@@ -1,4 +1,4 @@
-"""A judge with the features of another network, and how it ranks sets of colour pictures."""
+"""A judge with the features of another network, and how it ranks sets of color pictures."""
 
 import pytest
 import torch
@@ -72,17 +72,17 @@ def test_one_class_or_none_is_always_predicted(labels, seen):
 
 
 def draw_pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draws discs, squares and crosses, uint8 (N, 3, 24, 24), of any colour, size and place."""
+    """Draws discs, squares and crosses, uint8 (N, 3, 24, 24), of any color, size and place."""
     random = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % KINDS
-    colours = torch.randint(256, (2, count, 3, 1, 1), generator=random).float()
+    colors = torch.randint(256, (2, count, 3, 1, 1), generator=random).float()
     y0, x0 = 8 + 8 * torch.rand(2, count, 1, 1, generator=random)
     size = 4 + 3 * torch.rand(count, 1, 1, generator=random)
     y, x = torch.arange(SIDE).view(-1, 1) - y0, torch.arange(SIDE) - x0
     disc, square = x.square() + y.square() < size.square(), x.abs().maximum(y.abs()) < size
     cross = square & (x.abs().minimum(y.abs()) < size / 3)
     shapes = torch.stack([disc, square, cross])[labels, torch.arange(count)][:, None]
-    return torch.where(shapes, *colours).byte(), labels
+    return torch.where(shapes, *colors).byte(), labels
 
 
 @pytest.mark.extras

@@ -93,7 +93,7 @@ def test_the_table_shows_each_score_and_class(report):
 
 def test_an_unconditional_model_has_no_scores_by_class():
     scores = [score for score in LIGHT if not score.needs_labels]
-    report = compute_report(scores, *sets(labelled=False))
+    report = compute_report(scores, *sets(labeled=False))
     assert report.class_scores == report.class_floor == {}
     assert report.class_counts == []
     assert "\nclass" not in report.table(scores, NAMES)

@@ -33,7 +33,7 @@ def test_only_what_is_wanted_is_kept_and_must_be_given():
     assert kept.compute().labels is None
     assert kept.compute().images is None
     with pytest.raises(AssertionError, match="labels are missing"):
-        keep(KeptSamples(CLASSES, labels=True), draw(10, 0, labelled=False), torch.arange(10))
+        keep(KeptSamples(CLASSES, labels=True), draw(10, 0, labeled=False), torch.arange(10))
 
 
 def share(folder: Path) -> None:

@@ -10,7 +10,7 @@ from models.generative import Generative
 
 
 class Autoencoder(Generative):
-    """Encodes images as numbers that are drawn towards a normal distribution, and decodes them.
+    """Encodes images as numbers that are drawn toward a normal distribution, and decodes them.
 
     Args:
         image_shape: (C, H, W).

@@ -85,7 +85,7 @@ def test_erased_square_is_zero_and_the_rest_untouched():
     erased = erase(images, 6)
     gone = (erased == 0).sum(dim=(1, 2, 3))
     assert gone.max() == 36
-    assert gone.min() >= 9  # centred in a corner
+    assert gone.min() >= 9  # centered in a corner
     assert ((erased == 0) | (erased == 1)).all()
 
 

@@ -24,9 +24,9 @@ def test_without_amounts_images_stay_as_they_are():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_color_changes_brightness_saturation_and_contrast_alone(channels):
     before = images(3, channels)
-    bright, grey, flat = jitter(before, torch.tensor([[0.4, 0, 0], [0, -1, 0], [0, 0, -1.0]]))
+    bright, gray, flat = jitter(before, torch.tensor([[0.4, 0, 0], [0, -1, 0], [0, 0, -1.0]]))
     torch.testing.assert_close(bright, before[0] + 0.1)
-    torch.testing.assert_close(grey, before[1].mean(dim=0).expand_as(grey))
+    torch.testing.assert_close(gray, before[1].mean(dim=0).expand_as(gray))
     assert flat.mean() == pytest.approx(before[2].mean().item())
     assert flat.std() == pytest.approx(before[2].std().item() / 2)
 

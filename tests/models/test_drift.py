@@ -39,7 +39,7 @@ def test_one_point_between_two_follows_the_formula():
     """One point, one that attracts and one that repels: V is along their difference."""
     x, p, q = (torch.tensor([[v]], dtype=torch.float64) for v in (0.0, 1.0, -3.0))
     found, _ = drift(x, p, q, (0.5,))
-    assert found.item() == pytest.approx(1.0)  # scaled to a mean square of 1, towards p
+    assert found.item() == pytest.approx(1.0)  # scaled to a mean square of 1, toward p
 
 
 def field(fakes, reals, *labels, **options):

@@ -227,13 +227,13 @@ def test_a_mistake_is_one_line(change: dict[str, Any], message: str, weights: Pa
         Pretrained(num_outputs=10, **given).load()
 
 
-def test_weights_for_grey_pictures_are_refused_for_colour(weights: Path, tmp_path: Path) -> None:
+def test_weights_for_gray_pictures_are_refused_for_color(weights: Path, tmp_path: Path) -> None:
     found = torch.load(weights, weights_only=True)
-    grey = {**found, "conv1.weight": found["conv1.weight"].sum(dim=1, keepdim=True)}
-    torch.save(grey, tmp_path / "grey.pth")
+    gray = {**found, "conv1.weight": found["conv1.weight"].sum(dim=1, keepdim=True)}
+    torch.save(gray, tmp_path / "gray.pth")
     line = r"which has \(64, 3, 7, 7\) where they have \(64, 1, 7, 7\) \(conv1.weight\)"
     with pytest.raises(UserError, match=line):
-        Pretrained(SHAPE, 10, RESNET, str(tmp_path / "grey.pth")).load()
+        Pretrained(SHAPE, 10, RESNET, str(tmp_path / "gray.pth")).load()
 
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(range(256))])

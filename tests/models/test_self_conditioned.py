@@ -74,7 +74,7 @@ def test_each_group_is_a_cluster(clusters):
     assert numbers[0] != numbers[-1]
 
 
-def test_the_nearest_centre_is_found_in_full_precision(clusters):
+def test_the_nearest_center_is_found_in_full_precision(clusters):
     clusters.cluster_of_centre = torch.arange(len(clusters.centres))
     expected = torch.cdist(clusters.describe(groups()), clusters.centres[:400]).argmin(dim=1)
     with torch.autocast("cpu", torch.bfloat16):
@@ -88,7 +88,7 @@ def test_neither_brightness_nor_contrast_counts(clusters):
 
 
 def test_a_cluster_need_not_be_round():
-    """Bars at all angles but for two gaps: k-means would cut across them, neighbours do not."""
+    """Bars at all angles but for two gaps: k-means would cut across them, neighbors do not."""
     random = torch.Generator().manual_seed(0)
     share = torch.rand(600, generator=random)
     long = torch.arange(600) < 450  # 30 to 150 degrees, the others 165 to 195

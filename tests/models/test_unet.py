@@ -36,8 +36,8 @@ def written_out(network: UNet, points: torch.Tensor, times: torch.Tensor, classe
                         w[f"{name}.2.bias"], padding=1)  # fmt: skip
 
     def norm(name, images):
-        centred = images - images.mean(dim=1, keepdim=True)
-        scaled = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+        centered = images - images.mean(dim=1, keepdim=True)
+        scaled = centered / (centered.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
         return scaled * w[f"{name}.weight"][:, None, None] + w[f"{name}.bias"][:, None, None]
 
     def block(name, images):

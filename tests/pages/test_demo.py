@@ -171,14 +171,14 @@ def classifier():
 
 @pytest.mark.parametrize("points", [[(20, 20), (60, 100)], [(5, 140), (275, 140)]])
 def test_a_drawing_is_framed_as_mnist(points, classifier):
-    """MNIST: scaled to a 20 x 20 box, and placed in 28 x 28 by its centre of mass."""
+    """MNIST: scaled to a 20 x 20 box, and placed in 28 x 28 by its center of mass."""
     answer, seen = demo.classify_drawing({"a": (classifier, None)}, "a", drawing(*points))
     pixels = np.asarray(seen)[::10, ::10]
     assert pixels.shape == (28, 28)
     rows, columns = (np.flatnonzero(pixels.max(axis) > 0) for axis in (1, 0))
     assert abs(max(np.ptp(rows), np.ptp(columns)) + 1 - 20) <= 1
-    centre = [(pixels.sum(axis) @ (np.arange(28) + 0.5)) / pixels.sum() for axis in (1, 0)]
-    assert centre == pytest.approx([14, 14], abs=0.51)  # to a pixel
+    center = [(pixels.sum(axis) @ (np.arange(28) + 0.5)) / pixels.sum() for axis in (1, 0)]
+    assert center == pytest.approx([14, 14], abs=0.51)  # to a pixel
     images = torch.from_numpy(pixels.copy())[None, None] / 255
     assert [*answer] == [*map(str, range(10))]
     assert [*answer.values()] == pytest.approx(classifier.probabilities(images)[0].tolist())

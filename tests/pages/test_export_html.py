@@ -38,7 +38,7 @@ def own(input_dim: int, shape: tuple[int, ...]) -> nn.Module:
 
 
 MODELS: dict[str, Any] = {
-    "colours": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
+    "colors": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
     "conditional": partial(small, ConditionalGAN, generator=HIDDEN),
     "detail": partial(small, ConditionalGAN, generator=DETAIL),
     "clusters": partial(small, SelfConditionedGAN, clusters=3, latent="uniform"),

@@ -67,7 +67,7 @@ def address(tmp_path_factory):
 
 @pytest.fixture(params=[{"viewport": {"width": 1280, "height": 800}}], ids=["mouse"])
 def page(request, chromium, address):
-    """The page, opened. Afterwards, it asked nobody else and reported no error."""
+    """The page, opened. Afterward, it asked nobody else and reported no error."""
     page = chromium.new_page(**request.param)
     requests, errors = watched(page)
     page.set_default_timeout(WAIT)

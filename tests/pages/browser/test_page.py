@@ -54,7 +54,7 @@ def drawn(page: Any, latents: torch.Tensor, labels: Any) -> torch.Tensor:
     return torch.tensor(page.evaluate(code, [latents.tolist(), labels]))
 
 
-@pytest.mark.parametrize("kind", ["colours", "conditional", "detail", "clusters", "vae", "own"])
+@pytest.mark.parametrize("kind", ["colors", "conditional", "detail", "clusters", "vae", "own"])
 def test_the_page_draws_what_pytorch_draws(kind, opened):
     model = contrasting(MODELS[kind]())
     page = opened(model)
@@ -132,7 +132,7 @@ def test_a_class_another_style_and_a_walk_change_the_image(opened):
 
 def test_a_page_without_classes_has_none(opened):
     page = opened(without_classes())
-    assert not page.locator("#towards").is_visible()
+    assert not page.locator("#toward").is_visible()
     before = page.evaluate(PIXELS)
     page.locator("#choices button").nth(3).click()
     assert is_drawn(page)
@@ -141,7 +141,7 @@ def test_a_page_without_classes_has_none(opened):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("model", [long_names, without_classes, MODELS["colours"]])
+@pytest.mark.parametrize("model", [long_names, without_classes, MODELS["colors"]])
 def test_nothing_overflows(model, size, opened):
     page = opened(contrasting(model()) if isinstance(model, partial) else model(), size)
     code = "[...document.querySelectorAll('*')].map((e) => e.getBoundingClientRect().right)"
