@@ -46,9 +46,23 @@ class Part(NamedTuple):
     """A row of the published scores."""
 
     config: str
-    options: tuple[str, ...] = ()  # of `fit`
+    options: tuple[str, ...] = ()  # of `fit`; `SEED` stands for the run's
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     split: str = "test"
+    pictures: str = ""  # a folder or file of one's own in --data-dir; empty: a public data set
+    judge: str = ""  # of `test`, for generators of such pictures
+
+
+def fine_tuning(pictures: str, options: str = "") -> dict[str, Part]:
+    """Returns a network that knows ImageNet and learns own pictures, and its linear probe.
+
+    The seed also chooses the test images. The probe is the network as its training begins.
+    """
+    words = (*options.split(), "--data.split_seed", "SEED")
+    probe = (*words, "--model.optimizer.lr", "0", "--trainer.max_steps", "1")
+    part = Part("configs/own/finetune.yaml", words, pictures=pictures)
+    name = f"finetune-{Path(pictures).stem}"
+    return {name: part, f"{name}-probe": part._replace(options=probe)}
 
 
 def trick(options: str = "") -> Part:
@@ -81,6 +95,18 @@ PARTS = {
     "lecture-gan": Part("configs/lecture/gan.yaml", seeds=(0,)),
     "lecture-gan-40": Part("configs/lecture/gan.yaml", ("--trainer.max_epochs", "40"), (0,)),
     "lecture-cgan": Part("configs/lecture/cgan.yaml", seeds=(0,)),  # 100 minutes on two cores
+    # Pictures of one's own: docs/measured.md says how to make these
+    "own-cgan": Part("configs/own/cgan.yaml", seeds=(0, 1, 2), pictures="five", judge="pretrained"),
+    "own-flow": Part("configs/own/flow.yaml", seeds=(0, 1, 2), pictures="five", judge="pretrained"),
+    "own-classifier": Part("configs/own/classifier.yaml", pictures="emoji"),
+    **fine_tuning("two", "--data.test_fraction 0.4 --data.val_fraction 0.25"),
+    **fine_tuning(
+        "digits.npz",
+        "--data ImageArrays --data.test_fraction 0.5 --data.val_fraction 0.5 "
+        "--model.network.size 96",
+    ),
+    **fine_tuning("five"),
+    **fine_tuning("emoji"),
     # The tricks of ganhacks (github.com/soumith/ganhacks), which the slides link to
     "tricks-none": trick(),
     "tricks-minimax": trick("--model.discriminator.loss Minimax"),
@@ -113,7 +139,9 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("part", nargs="?", help=f"one of {', '.join(PARTS)}")
     found.add_argument("--seeds", type=int, nargs="+", help="default: those of the part")
-    found.add_argument("--data-dir", type=Path, default=Path("data"), help="contains MNIST/raw")
+    found.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="MNIST/raw, or own pictures"
+    )
     found.add_argument("--split", choices=STAGES, help="val: to choose settings")
     found.add_argument("--out", type=Path, help="the CSV file (default: see above)")
     found.add_argument("--runs", type=Path, default=ROOT / "runs/quality", help="of the runs")
@@ -133,9 +161,11 @@ def train_and_score(part: Part, seed: int, data_dir: Path, folder: Path) -> dict
     folder, name = folder.resolve(), f"seed_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
-    options = ["--seed_everything", str(seed), "--trainer.accelerator", "cpu", *part.options]
+    options = ["--seed_everything", str(seed), "--trainer.accelerator", "cpu"]
+    options += [option.replace("SEED", str(seed)) for option in part.options]
     place = ["--trainer.default_root_dir", str(folder), "--experiment", name]
-    place += ["--data.data_dir", str(data_dir.resolve())]
+    data = "--data.path" if part.pictures else "--data.data_dir"
+    place += [data, str(data_dir.resolve() / part.pictures)]
     timed = ["--trainer.callbacks+", "benchmarks.pacing.CpuSeconds"]
     record = facts_of(part, seed)
     before = cpu_seconds_of_children()
@@ -148,7 +178,8 @@ def train_and_score(part: Part, seed: int, data_dir: Path, folder: Path) -> dict
     seconds = re.findall(r"CPU-seconds of training: ([\d.]+)", log.read_text())
     record["cpu_seconds_training"] = float(seconds[-1]) if seconds else None
     command = STAGES[part.split]
-    if launch([command, "--ckpt_path", str(folder / name), "--trust=true"], log):
+    judge = ["--quality.judge", part.judge] if part.judge else []
+    if launch([command, "--ckpt_path", str(folder / name), "--trust=true", *judge], log):
         return record | {"status": f"{command} failed: {last_error(log)}"}
     checkpoint = newest(folder / name)
     assert checkpoint is not None

@@ -136,7 +136,19 @@ def test_every_part_has_a_config_and_never_falls_back(name):
     part = PARTS[name]
     data = yaml.safe_load((ROOT / part.config).read_text())["data"]["init_args"]
     options = dict(zip(part.options, part.options[1:], strict=False))
-    assert options.get("--data.dataset", data.get("dataset", "auto")) != "auto"
+    given = part.pictures or options.get("--data.dataset", data.get("dataset", "auto"))
+    assert given != "auto"
+
+
+def test_own_pictures_their_judge_and_a_split_for_each_seed_are_parts(fake, tmp_path):
+    run(tmp_path, "own-cgan", "--seeds", "1", "--data-dir", str(tmp_path))
+    _, found = run(tmp_path, "finetune-two", "--seeds", "3", "--data-dir", str(tmp_path))
+    fit, test, tuned, _ = (dict(zip(words, words[1:], strict=False)) for words in fake.commands)
+    assert fit["--data.path"] == str(tmp_path / "five")
+    assert test["--quality.judge"] == "pretrained"
+    assert (tuned["--data.path"], tuned["--data.split_seed"]) == (str(tmp_path / "two"), "3")
+    assert not {"--data.data_dir", "--quality.judge"} & {*fit, *tuned}
+    assert found["options"].iloc[-1].endswith("--data.split_seed SEED")  # one experiment
 
 
 def test_the_published_runs_are_those_of_the_parts():
