@@ -27,6 +27,7 @@ from callbacks import Quality
 from callbacks.network import layers_of
 from commands.arguments import checked
 from commands.compare import compare
+from commands.demo import demo
 from commands.fit.lightning_run import flags, process_as_before, run_as_function
 from commands.maximize import maximize
 from commands.predict import classify_images as classify
@@ -35,7 +36,6 @@ from commands.sample import SampledImages, sample, sample_images
 from datamodules.loader import BatchLoader
 from figures.pictures import mosaic, read_png
 from models.generative import is_generative
-from pages.demo import demo
 from results import Run
 from runtime.errors import UserError, did_you_mean, user_error_in
 from runtime.ranges import Positive, PositiveFloat

@@ -39,7 +39,7 @@ COMMANDS = {  # the import path of each, and what it does in one line that begin
     "compare": ("commands.compare:compare", "List runs, or compare their results in a table"),
     "sweep": ("commands.sweep:sweep", "Repeat a run with several seeds, or search settings"),
     "cache": ("commands.cache:cache", "List or clear the decoded images of earlier runs"),
-    "demo": ("pages.demo:demo", "Play with trained models in a browser"),
+    "demo": ("commands.demo:demo", "Play with trained models in a browser"),
 }
 
 

@@ -1,1 +1,1 @@
-"""Pages in a browser: the demo, the exported page and the page that trains."""
+"""Pages for a browser: the one of an exported generator, and the one that trains."""

@@ -22,7 +22,7 @@ import yaml
 
 import cli
 import ladder
-from pages import demo
+from commands import demo
 from runtime.errors import UserError
 from tests.faults.bombs import BOMBS
 from tests.faults.runs import rounds

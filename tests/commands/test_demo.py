@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import ladder
+from commands import demo
 from commands.fit import lightning_run
 from datamodules.gates import GATES
 from datamodules.input_spec import InputSpec
@@ -26,7 +27,6 @@ from models import (
     PlaneVelocity,
     ResidualConvNet,
 )
-from pages import demo
 from results import Run, building
 from runtime.errors import UserError
 from tests.models.gans import SHAPE, small
