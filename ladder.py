@@ -148,8 +148,8 @@ def score(
         trainer = _scored(run if isinstance(run, LightningModule) else load(run), data, command)
     else:
         trainer = run_as_function([command, "--ckpt_path", str(run)], options).trainer
-    found = trainer.callback_metrics.items()
-    values = {name.removeprefix(f"{split}/"): float(value) for name, value in found}
+    metrics = trainer.callback_metrics.items()
+    values = {name.removeprefix(f"{split}/"): float(value) for name, value in metrics}
     scores = {name: value for name, value in values.items() if not name.startswith("floor/")}
     if not scores:
         raise UserError(f"{run}: nothing was scored: its data have no {split} split")
@@ -198,8 +198,8 @@ def layers(model: LightningModule) -> pd.DataFrame:
     """Lists inputs and layers of a model in memory or of a run, with their output shapes."""
     rows = [
         (part, layer.kind, layer.output_shape, layer.parameters)
-        for part, found in layers_of(model).items()
-        for layer in found
+        for part, layers in layers_of(model).items()
+        for layer in layers
     ]
     return pd.DataFrame(rows, columns=["network", "layer", "output shape", "parameters"])
 
@@ -212,13 +212,13 @@ def figure(run: Path, name: str) -> Image.Image:
     """
     folder = Run.find(run).folder
     files = [*folder.glob("figures/*.png"), *folder.glob("samples*/*.png")]
-    found = {path.stem: path for path in sorted(files, key=lambda path: path.lstat().st_mtime)}
-    if name not in found:
-        near = difflib.get_close_matches(name, found, n=1)
-        names = [other for other in sorted(found) if not re.fullmatch(r"samples_\d+", other)]
+    figures = {path.stem: path for path in sorted(files, key=lambda path: path.lstat().st_mtime)}
+    if name not in figures:
+        near = difflib.get_close_matches(name, figures, n=1)
+        names = [other for other in sorted(figures) if not re.fullmatch(r"samples_\d+", other)]
         hint = did_you_mean(near) or f" It has {', '.join(names) or 'none'}."
         raise UserError(f"{run} has no figure {name!r}.{hint}")
-    return read_png(found[name])
+    return read_png(figures[name])
 
 
 @checked

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import Tensor
 
-from callbacks.results import datamodule_of
+from callbacks.recording import datamodule_of
 from datamodules.data_module import DataModule, Split
 from datamodules.input_spec import class_names
 from figures.pictures import mosaic, publish

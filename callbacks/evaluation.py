@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from callbacks.results import datamodule_of, rank_zero_print, record
+from callbacks.recording import datamodule_of, rank_zero_print, record
 from datamodules.input_spec import class_names
 from figures.evaluation import (
     MIN_CALIBRATION_EXAMPLES,
@@ -107,8 +107,8 @@ class Evaluation(Callback):
             mistakes, self._mistakes = self._mistakes.compute(), None  # Of all ranks.
             self._report_classes(trainer, model, stage, title, mistakes)
         else:
-            found = trainer.callback_metrics.items()
-            scores = {name.split("/")[-1]: float(v) for name, v in found if stage in name}
+            metrics = trainer.callback_metrics.items()
+            scores = {name.split("/")[-1]: float(v) for name, v in metrics if stage in name}
             width = max((len(SCORE_TITLES.get(name, name)) for name in scores), default=0)
             rows = [f"  {SCORE_TITLES.get(k, k):<{width}}  {v:.4g}" for k, v in scores.items()]
             rank_zero_print(trainer, "\n".join([title, *rows]))

@@ -3,7 +3,7 @@
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from callbacks.results import datamodule_of
+from callbacks.recording import datamodule_of
 from runtime.ranges import Positive
 
 

@@ -85,8 +85,8 @@ def panels_of(names: list[str]) -> dict[str, list[str]]:
             panel = title(quantity) + (f"\n({better} is better)" if better else "")
         elif quantity in ALONE:
             panel = ALONE[quantity]
-        elif found := re.search(r"loss|error|acc", quantity):
-            panel = {"acc": "accuracy"}.get(found[0], found[0])
+        elif match := re.search(r"loss|error|acc", quantity):
+            panel = {"acc": "accuracy"}.get(match[0], match[0])
         else:
             continue
         panels.setdefault(panel, []).append(name)

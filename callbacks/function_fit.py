@@ -8,7 +8,7 @@ import torch
 from lightning import Trainer
 from torch import Tensor, nn
 
-from callbacks.results import datamodule_of, rank_zero_print
+from callbacks.recording import datamodule_of, rank_zero_print
 from datamodules.data_module import DataModule
 from figures.functions import describe_errors, plot_curve, plot_heat_maps, plot_surface
 from figures.pictures import publish

@@ -99,10 +99,10 @@ def check_judge(judge: FoundJudge, data: DataModule) -> None:
         judge.network.check(data.input_shape)
     except ValueError as error:
         raise UserError(f"quality.judge: {error}") from None
-    name, found = f"quality.judge: {judge.name}", judge.network.num_classes
-    if data.num_classes not in (None, found):
+    name, judged = f"quality.judge: {judge.name}", judge.network.num_classes
+    if data.num_classes not in (None, judged):
         raise UserError(
-            f"{name} knows {found} classes, and the data have {data.num_classes}: {TRAIN}"
+            f"{name} knows {judged} classes, and the data have {data.num_classes}: {TRAIN}"
         )
     identity = data.identity()
     others = [key for key, value in (judge.identity or {}).items() if identity.get(key) != value]

@@ -12,7 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
-from callbacks.results import rank_zero_print
+from callbacks.recording import rank_zero_print
 from models.base import is_logging_step
 from models.distributed import all_gather_stacked, exchange_seconds
 from runtime.errors import RunFailedError
@@ -92,10 +92,10 @@ class StepMonitor(Callback):
         self._first = self._first or self._totals(trainer)
         if trainer.global_step == self._due:  # Not while gradients accumulate.
             logged, self._logged = self._logged, self._totals(trainer)
-            found = dict(zip(LOGGED, rates(logged, self._logged), strict=False))
+            speeds = dict(zip(LOGGED, rates(logged, self._logged), strict=False))
             if pl_module.device.type == "cuda":
-                found["train/peak_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
-            for name, value in found.items():
+                speeds["train/peak_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+            for name, value in speeds.items():
                 pl_module.log(name, value, prog_bar=name == LOGGED[0], batch_size=1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,13 +106,13 @@ class StepMonitor(Callback):
 
     def _totals(self, trainer: Trainer) -> list[float]:
         """Returns examples, seconds, and seconds of each wait that is measured, so far."""
-        found: list[float] = [self._examples, self._seconds]
+        totals: list[float] = [self._examples, self._seconds]
         clock = trainer.profiler  # type: ignore[attr-defined]  # a connector's
         if isinstance(clock, LoaderClock):
-            found.append(clock.seconds)
+            totals.append(clock.seconds)
             if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
-                found.append(exchange_seconds(trainer.strategy.model))
-        return found
+                totals.append(exchange_seconds(trainer.strategy.model))
+        return totals
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks the weights as well, which checkpoints are about to keep."""
@@ -125,10 +125,10 @@ class StepMonitor(Callback):
             self._found = f"{bad[0]}: {_place(trainer)}"
         if not self._agreement.agree_to_stop(bool(self._found), wait=wait):
             return
-        found = self._found or f"a loss of another process: {_place(trainer)}"
+        cause = self._found or f"a loss of another process: {_place(trainer)}"
         rates = ", ".join(f"{o.param_groups[0]['lr']:.3g}" for o in trainer.optimizers)
         raise RunFailedError(
-            f"{found}, learning rate {rates}. {_saved(trainer)} Try a smaller learning rate, "
+            f"{cause}, learning rate {rates}. {_saved(trainer)} Try a smaller learning rate, "
             "gradient clipping or --trainer.precision 32-true."
         )
 
@@ -162,8 +162,8 @@ def count_examples(batch: Any) -> int:
     if isinstance(batch, Tensor):
         return len(batch) if batch.dim() else 1
     parts = batch.values() if isinstance(batch, dict) else batch
-    found = map(count_examples, parts) if isinstance(batch, dict | list | tuple) else ()
-    return next(filter(None, found), 0)
+    counts = map(count_examples, parts) if isinstance(batch, dict | list | tuple) else ()
+    return next(filter(None, counts), 0)
 
 
 def _losses(model: LightningModule, outputs: Any) -> dict[str, Tensor]:

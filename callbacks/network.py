@@ -99,7 +99,7 @@ def _layers(network: nn.Module, compute: Callable[[], Any], inputs: Inputs) -> l
 
     Parameters of a module that is called twice are counted once.
     """
-    found = [Layer(name, shape) for name, (shape, _) in inputs.items()]
+    layers = [Layer(name, shape) for name, (shape, _) in inputs.items()]
     counted: set[Tensor] = set()
     traced = _Sources()
     for index, (_, tensor) in enumerate(inputs.values()):
@@ -117,9 +117,9 @@ def _layers(network: nn.Module, compute: Callable[[], Any], inputs: Inputs) -> l
         counted.update(own)
         if isinstance(output, Tensor) and (leaf or own):
             kind = type(module).__name__.removeprefix("Parametrized")
-            sources = traced.of.get(output) or {len(found) - 1}
-            found.append(Layer(kind, _shape(output), sum(p.numel() for p in own), {*sources}))
-            traced.of[output] = {len(found) - 1}
+            sources = traced.of.get(output) or {len(layers) - 1}
+            layers.append(Layer(kind, _shape(output), sum(p.numel() for p in own), {*sources}))
+            traced.of[output] = {len(layers) - 1}
 
     parts = [part for name, part in network.named_modules() if "parametrizations" not in name]
     hooks = [part.register_forward_hook(record) for part in parts]
@@ -130,7 +130,7 @@ def _layers(network: nn.Module, compute: Callable[[], Any], inputs: Inputs) -> l
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return layers
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:

@@ -50,8 +50,8 @@ class Progress(TQDMProgressBar):
         """Returns the newest metrics, and first the losses of training, as any module logs them."""
         logged = trainer.callback_metrics.items()
         losses = {k: float(v) for k, v in logged if "loss" in k and not k.startswith("val")}
-        found = {**losses, **trainer.progress_bar_metrics}.items()
-        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in found}
+        metrics = {**losses, **trainer.progress_bar_metrics}.items()
+        return {k.removeprefix("train/"): f"{float(f'{v:.3g}'):,.10g}" for k, v in metrics}
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         total, batches = total_steps(trainer), trainer.num_training_batches

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from callbacks.judges import PRETRAINED, FoundJudge, check_judge, find_judge, pretrained_judge
 from callbacks.progress import track
-from callbacks.results import datamodule_of, rank_zero_print, record
+from callbacks.recording import datamodule_of, rank_zero_print, record
 from datamodules.data_module import Split
 from datamodules.input_spec import class_names
 from figures.evaluation import plot_confusion
@@ -205,9 +205,9 @@ class Quality(Callback):
         report = trainer.strategy.broadcast(report)
         assert report is not None
         # Equal on all ranks already; sync_dist only tells Lightning so.
-        found = {f"{stage}/{k}": v for k, v in report.scores.items()}
-        found |= {f"floor/{k}": v for k, v in report.floor.items()}
-        model.log_dict(found, sync_dist=True)
+        logged = {f"{stage}/{k}": v for k, v in report.scores.items()}
+        logged |= {f"floor/{k}": v for k, v in report.floor.items()}
+        model.log_dict(logged, sync_dist=True)
         return report, generated
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from callbacks.results import datamodule_of
+from callbacks.recording import datamodule_of
 from datamodules.input_spec import class_names
 from figures.codes import interpolations, plot_latent_plane, reconstructions
 from figures.pictures import (
@@ -101,8 +101,9 @@ def _plot_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
     assert latents is not None
     points = generate(model, latents, labels)
     title = f"{data.title}, step {trainer.global_step}"
-    if (found := data.mode_coverage(points)) is not None:
-        title += f"\n{found[0]} of {found[1]} clusters found, {found[2]:.0%} of the points in one"
+    if (coverage := data.mode_coverage(points)) is not None:
+        reached, known, inside = coverage
+        title += f"\n{reached} of {known} clusters found, {inside:.0%} of the points in one"
     real, modes = (part[:POINTS_DRAWN].to(model.device) for part in data.splits.train)
     with eval_mode(model):
         publish(

@@ -99,12 +99,12 @@ def _import(path: str) -> Callable[..., Any]:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        found = pkgutil.resolve_name(path)
+        function = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"there is no command '{path}': {error}. See `cli.py --help`.") from error
-    if not callable(found) or isinstance(found, type):
+    if not callable(function) or isinstance(function, type):
         raise UserError(f"there is no command '{path}': it is not a function.")
-    return found
+    return function
 
 
 def help_text() -> str:
@@ -122,5 +122,5 @@ def help_text() -> str:
 def version_text() -> str:
     """Returns the versions of this project, PyTorch and Lightning."""
     own = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    found = ", ".join(f"{package} {version(package)}" for package in ("torch", "lightning"))
-    return f"Ladder {own} ({found})"
+    versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "lightning"))
+    return f"Ladder {own} ({versions})"

@@ -16,19 +16,19 @@ def cache(clear: str | None = None) -> None:
     Args:
         clear: Remove a set, by its key in the list, or `all`. Later runs decode its images again.
     """
-    found = {folder.name: folder for folder in entries()}
+    sets = {folder.name: folder for folder in entries()}
     if clear is not None:
-        chosen = list(found) if clear == "all" else [clear]
+        chosen = list(sets) if clear == "all" else [clear]
         for key in chosen:
-            if key not in found:
-                keys = f"one of {', '.join(found)}, or all" if found else "the cache is empty"
+            if key not in sets:
+                keys = f"one of {', '.join(sets)}, or all" if sets else "the cache is empty"
                 raise UserError(f"--clear {printable(key)}: there is no such set: {keys}")
-            if not remove(found[key]):
+            if not remove(sets[key]):
                 raise UserError(f"--clear: a process is decoding {key}: wait until it ends")
-        print(f"Removed {len(chosen)} of {len(found)} sets from {cache_folder()}.")
+        print(f"Removed {len(chosen)} of {len(sets)} sets from {cache_folder()}.")
         return
-    print(f"{cache_folder()}: {len(found)} sets of decoded images")
-    for key, folder in found.items():
+    print(f"{cache_folder()}: {len(sets)} sets of decoded images")
+    for key, folder in sets.items():
         about, size = describe(folder), describe_size(size_of(folder))
         shape = " x ".join(map(str, about.get("image_shape", [])))
         path = printable(str(about.get("path", "incomplete, or of an earlier version")))

@@ -35,14 +35,14 @@ def compare(
     Returns:
         The table that is printed.
     """
-    places = runs or [RUNS]
-    if missing := [place for place in places if not place.is_dir()]:
+    given = runs or [RUNS]
+    if missing := [folder for folder in given if not folder.is_dir()]:
         raise UserError(f"there is no folder {missing[0]}. `compare runs --list` lists the runs.")
-    if not (found := find_runs(places)):
-        text = f"there is no run in {', '.join(map(str, places))}"
+    if not (folders := find_runs(given)):
+        text = f"there is no run in {', '.join(map(str, given))}"
         raise UserError(f"{text}: no folder with {' or '.join(RECORDS)}.")
     stages = [*SCORED_STAGES, "train"] if list else SCORED_STAGES
-    read = read_runs(found if list else [run for at in places for run in _meant(at)], stages)
+    read = read_runs(folders if list else [run for at in given for run in _meant(at)], stages)
     if not read:
         raise UserError("none of these runs can be read, for the reasons above.")
     if list:
@@ -52,7 +52,7 @@ def compare(
     scored, empty = [r for r in read if r.scores], [str(r.folder) for r in read if not r.scores]
     if not scored:
         raise UserError(
-            f"there is nothing to compare: no results in {', '.join(map(str, found))}. "
+            f"there is nothing to compare: no results in {', '.join(map(str, folders))}. "
             "`python cli.py test --ckpt_path RUN` writes a run's results into its folder."
         )
     if empty:
@@ -66,15 +66,15 @@ def compare(
     return report(scored, out or Path(os.path.relpath(common)))
 
 
-def _meant(place: Path) -> builtins.list[Path]:
+def _meant(folder: Path) -> builtins.list[Path]:
     """Returns the runs that a place means: of the versions of one run the newest usable one.
 
     That is the one with the newest checkpoint, which all other commands take, too.
     """
-    found = find_runs([place])
-    versions = all(run.parent == place and run.name.startswith("version_") for run in found)
-    newest = sorted(found, key=lambda run: (time_of(run), (run / METRICS).is_file()))
-    return newest[-1:] if versions else found
+    runs = find_runs([folder])
+    versions = all(run.parent == folder and run.name.startswith("version_") for run in runs)
+    newest = sorted(runs, key=lambda run: (time_of(run), (run / METRICS).is_file()))
+    return newest[-1:] if versions else runs
 
 
 def _row(run: Row) -> dict[str, str]:

@@ -33,12 +33,12 @@ def check_configs(files: Iterable[Path]) -> None:
     for file in files:
         if not file.is_file():
             raise UserError(_not_found(file))
-        found = read(file)
+        config = read(file)
         for _ in _keys_of(yaml.compose(file.read_bytes(), Loader=LOADER), "", file):
             pass
-        if "config" in found:
+        if "config" in config:
             raise UserError(f"{file}: 'config' is no option here. Give both files with --config.")
-        if not isinstance(found.get("trainer"), dict | None):
+        if not isinstance(config.get("trainer"), dict | None):
             raise UserError(f"{file}: {EXPECTED_OPTIONS}")
 
 
@@ -49,15 +49,15 @@ def warn_of_replaced_parts(files: Iterable[Path]) -> None:
     last: Path | None = None
     classes: dict[str, str] = {}
     for file in files:
-        found = read(file)
+        config = read(file)
         for part in ("model", "data"):
-            value = found.get(part)
+            value = config.get(part)
             name = value.get("class_path") if isinstance(value, dict) else value
             name = str(name or "").rpartition(".")[2]
             if name and (old := classes.get(part, name)) != name:
                 rank_zero_warn(f"{file}: its {part} {name} replaces {old} of an earlier config.")
             classes |= {part: name} if name else {}
-        trainer = found.get("trainer")
+        trainer = config.get("trainer")
         if isinstance(trainer, dict) and trainer.get("callbacks"):
             if last:
                 rank_zero_warn(
@@ -105,7 +105,7 @@ def _keys_of(node: yaml.Node | None, prefix: str, file: Path) -> Iterator[tuple[
         yield from _keys_of(value, f"{name}.", file)
 
 
-def place_of(name: str, args: list[str]) -> str:
+def location_of(name: str, args: list[str]) -> str:
     """Returns `file:line: ` of the last config file with an option; empty if `args` has it."""
     if f"--{name}" in [option.rstrip("+") for option, _ in values(args)]:
         return ""

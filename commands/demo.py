@@ -101,14 +101,14 @@ def demo(runs: list[Path] | None = None, port: Port = 7860, trust: bool = False)
     """
     if find_spec("gradio") is None:
         raise UserError('demo needs Gradio: pip install -e ".[demo]"')
-    found = load_models([RUNS] if runs is None else runs, trust)
+    models = load_models([RUNS] if runs is None else runs, trust)
     if runs is None:
-        for kind in (kind for kind in SMALL_MODELS if not found[kind]):
-            found[kind] = load_models([train_small_model(kind)])[kind]
+        for kind in (kind for kind in SMALL_MODELS if not models[kind]):
+            models[kind] = load_models([train_small_model(kind)])[kind]
     with tempfile.TemporaryDirectory(prefix="ladder-demo-") as folder:  # pictures of the page
         os.environ.update(OFFLINE, GRADIO_TEMP_DIR=folder)
         with without_irrelevant_messages():
-            serve(build_page(found), port)
+            serve(build_page(models), port)
 
 
 def load_models(folders: Sequence[Path], trust: bool = False) -> dict[str, Models]:
@@ -123,7 +123,7 @@ def load_models(folders: Sequence[Path], trust: bool = False) -> dict[str, Model
     times = {run: time_of(run) for run in find_runs(folders)}
     newest = sorted(filter(times.get, times), key=times.__getitem__, reverse=True)[:MAX_MODELS]
     names = names_of(newest)
-    found: dict[str, Models] = {kind: {} for kind in SMALL_MODELS}
+    models: dict[str, Models] = {kind: {} for kind in SMALL_MODELS}
     runs = (Run(folder, trust=trust) for folder in newest)
     for run in sorted(runs, key=lambda run: score_of(run)[0]):
         try:
@@ -134,8 +134,8 @@ def load_models(folders: Sequence[Path], trust: bool = False) -> dict[str, Model
             print(printable(f"{run.folder} is left out: {reason}"))
             continue
         if kind := kind_of(model):
-            found[kind][names[run.folder]] = model, run
-    return found
+            models[kind][names[run.folder]] = model, run
+    return models
 
 
 def score_of(run: Run) -> tuple[float, str]:
@@ -167,9 +167,9 @@ def train_small_model(kind: str) -> Path:
     if not any(folder.glob("**/checkpoints/*.ckpt")):
         print(f"There is no {kind} in {RUNS}: training a small one first, in a minute.")
         config, options = SMALL_MODELS[kind]
-        place = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
+        target = {"trainer.default_root_dir": str(RUNS), "experiment": folder.name}
         file = str(ROOT / "configs" / config)
-        lightning_run.run_as_function(["fit", "--config", file], {**options, **place})
+        lightning_run.run_as_function(["fit", "--config", file], {**options, **target})
     return folder
 
 
@@ -224,7 +224,7 @@ def serve(page: Any, port: int) -> None:
     page.block_thread()
 
 
-def build_page(found: dict[str, Models]) -> Any:
+def build_page(models_by_kind: dict[str, Models]) -> Any:
     """Builds the page."""
     import gradio as gr
 
@@ -236,7 +236,7 @@ def build_page(found: dict[str, Models]) -> Any:
             ("Gates", "gate", add_gates),
         ):
             with gr.Tab(name):
-                models = (gates_to_move() if kind == "gate" else {}) | found[kind]
+                models = (gates_to_move() if kind == "gate" else {}) | models_by_kind[kind]
                 note = gr.HTML(note_of(kind, models), elem_classes="note")
                 if models:
                     chosen = add(page, models)
@@ -394,8 +394,8 @@ def add_gates(page: Any, models: Models) -> Any:
             formula = gr.Markdown()
             for row in range(max(SYMBOLS) // 3):
                 with gr.Row():
-                    for place in range(3 * row, 3 * row + 3):
-                        sliders.append(gr.Slider(-end, end, 0, elem_id=f"weight-{place}", **look))
+                    for index in range(3 * row, 3 * row + 3):
+                        sliders.append(gr.Slider(-end, end, 0, elem_id=f"weight-{index}", **look))
             table = gr.Markdown(elem_id="table")
         with gr.Column(min_width=320):
             surface = gr.Image(show_label=False, buttons=[], elem_id="surface")

@@ -194,7 +194,7 @@ def explain_parser_error(
         classes: The short names of classes by the option that takes them, or by the first word of
             several, such as `model.`.
     """
-    from commands.config_files import place_of, values
+    from commands.config_files import location_of, values
 
     options = [*options]
     # Classes, from outside to inside, but not the short names in a given value.
@@ -208,7 +208,7 @@ def explain_parser_error(
     path = ".".join(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', message)))
     if match := re.search(r"(?:arguments: |not accept option '|Option ')([^\s'=]+)", message):
         return _unknown(match[1], path, owners, args, options)
-    place = place_of(path, args) or "--"
+    location = location_of(path, args) or "--"
     if match := re.search(r"argument (?:-c/)?(--\S+): expected one argument", message):
         pairs = itertools.pairwise([*args, "--"])
         bare = (option for option, value in pairs if "=" not in option and value[:2] == "--")
@@ -225,7 +225,7 @@ def explain_parser_error(
             return f"missing: --{name}."
         owner = (called[1] if called else owners[-1]).rpartition(".")[2]
         remedy = f": add `--{path}.{match[1]} VALUE`" if path in ("data", "model") else ""
-        return f"{place}{path}: {owner} needs {match[1]}{remedy}."
+        return f"{location}{path}: {owner} needs {match[1]}{remedy}."
     for pattern, line in VALUES.items():
         if match := re.search(pattern, message):
             *others, given = match.groups()
@@ -233,8 +233,8 @@ def explain_parser_error(
             typed = dict(values(args)).get(f"--{path}", "")
             given = typed if typed.startswith(given) else given
             is_class = "no such class" in line or "name of a class" in line
-            found = classes.get(path) or classes.get(f"{path.partition('.')[0]}.", ())
-            choices = found if is_class else re.findall(r"'(\w+)'", match[0])
+            known = classes.get(path) or classes.get(f"{path.partition('.')[0]}.", ())
+            choices = known if is_class else re.findall(r"'(\w+)'", match[0])
             word = "folder" if is_class and Path(given).is_dir() else given.strip("'")
             near = [] if word in choices else suggest(word, choices, most=2)
             names = names_below(path, options)
@@ -245,7 +245,7 @@ def explain_parser_error(
     else:
         message = message.rpartition("Parser key ")[2].partition(": ")[2] or message
         message = shorten(message.partition(" - Expected a <class 'NoneType'>")[0], 150)
-    return f"{place}{path}: {message}" if path else message
+    return f"{location}{path}: {message}" if path else message
 
 
 def names_below(path: str, options: Iterable[str]) -> str:
@@ -263,23 +263,23 @@ def suggest(word: str, names: Iterable[str], most: int = 1) -> list[str]:
     known: dict[str, list[str]] = {}
     for name in names:
         known.setdefault(name.rpartition(".")[2].lower(), []).append(name)
-    meant = {short: [*found] for short, found in known.items()}
+    meant = {short: [*nearest] for short, nearest in known.items()}
     for meaning, others in MEANINGS.items():
         short, space, value = meaning.partition(" ")
         for name in known.get(short.lower(), []):
             for other in others.split():
                 meant.setdefault(other, []).append(f"{name}{space}{value}")
     if last in meant:
-        found, most = meant[last], 2
+        nearest, most = meant[last], 2
     else:
         close = difflib.get_close_matches(last, meant, n=most, cutoff=0.7)
-        found = [name for other in close for name in meant[other]]
+        nearest = [name for other in close for name in meant[other]]
 
     def shared(name: str) -> int:
         return len(os.path.commonprefix([name.split("."), start.split(".")]))
 
-    best = max(map(shared, found), default=0)
-    return [*dict.fromkeys(name for name in found if shared(name) == best)][:most]
+    best = max(map(shared, nearest), default=0)
+    return [*dict.fromkeys(name for name in nearest if shared(name) == best)][:most]
 
 
 def _remedy_for_path(path: str, args: list[str]) -> str:
@@ -297,7 +297,7 @@ def _unknown(
     name: str, path: str, owners: list[str], args: list[str], options: Iterable[str]
 ) -> str:
     """Says that an option does not exist, where it is written, and which is near."""
-    from commands.config_files import configs_called, place_of
+    from commands.config_files import configs_called, location_of
 
     bare = name.lstrip("-")
     if Path(name).suffix in (".yaml", ".yml") and name == bare:
@@ -312,17 +312,17 @@ def _unknown(
         own = [f"{path}.{option}" for option in inits if option not in FROM_DATA]
     full = f"{path}.{bare}" if path else bare
     typed = name in [arg.partition("=")[0] for arg in args]  # otherwise in a file, or below a class
-    place = "" if typed else place_of(full, args)
+    location = "" if typed else location_of(full, args)
     known = [*dict.fromkeys([*own, *options])]
     near = [] if path and full in known else suggest(full, [s for s in known if s != path])
     if typed and name == bare and args[0] == "fit" and (files := configs_called(Path(name))):
         near = [f"config {files[0]}"]
-    dashes, parts = "" if place else "--", {s: s.removeprefix(f"{path}.") for s in near}
+    dashes, parts = "" if location else "--", {s: s.removeprefix(f"{path}.") for s in near}
     near = [s if path and "." not in s else f"{dashes}{full}" for full, s in parts.items()]
-    text = f"{place}there is no option '{name}'."
+    text = f"{location}there is no option '{name}'."
     start, around = f"{full.rpartition('.')[0]}.", own
     if path:
-        text = f"{place or '--'}{path} has no option '{bare}'."
+        text = f"{location or '--'}{path} has no option '{bare}'."
     else:
         around = [s for s in known if s.startswith(start) or args[0] not in FITTING]
     listed = ", ".join(option.removeprefix(start) for option in around)

@@ -65,8 +65,8 @@ def export(
         raise UserError(
             "missing: RUN, directly after the command, such as `python cli.py export runs/cgan`."
         )
-    found = Run.find(run, trust)
-    return export_model(found.model(), found.name, wanted, found.folder, out)
+    trained = Run.find(run, trust)
+    return export_model(trained.model(), trained.name, wanted, trained.folder, out)
 
 
 def export_model(
@@ -110,12 +110,12 @@ def save_playground(run: Path | None, formats: Sequence[str], path: Path) -> Pat
 
 def _write(path: Path, save: Callable[[Path], float]) -> None:
     """Writes a file with a function that returns its difference from PyTorch, and prints both."""
-    found: list[float] = []
+    differences: list[float] = []
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # what a user needs is in the errors of the exporters
     try:
         with warnings.catch_warnings(action="ignore"), torch.autocast("cpu", enabled=False):
-            write(path, lambda file: found.append(save(file)))
+            write(path, lambda file: differences.append(save(file)))
     except OSError:  # such as a full disk
         raise
     except Exception as error:  # exporters raise errors of many kinds
@@ -130,7 +130,7 @@ def _write(path: Path, save: Callable[[Path], float]) -> None:
         logging.disable(before)
     size = path.stat().st_size / 1e3
     hint = ". Open it in a browser." if path.suffix == ".html" else ""
-    print(f"{path}: {size:,.0f} kB, largest difference from PyTorch {found[0]:.1e}{hint}")
+    print(f"{path}: {size:,.0f} kB, largest difference from PyTorch {differences[0]:.1e}{hint}")
 
 
 class Predictor(nn.Module):
@@ -225,8 +225,8 @@ def save_onnx(program: Program, metadata: dict[str, str], path: Path) -> float:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(**inputs: Tensor) -> Tensors:
-        found = session.run(names, {name: value.numpy() for name, value in inputs.items()})
-        return dict(zip(names, map(torch.from_numpy, found), strict=True))
+        outputs = session.run(names, {name: value.numpy() for name, value in inputs.items()})
+        return dict(zip(names, map(torch.from_numpy, outputs), strict=True))
 
     return largest_difference(program, run)
 
@@ -244,8 +244,8 @@ def save_weights(model: Any, metadata: dict[str, str], path: Path) -> float:
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     given = {name: value for name, value in model.hparams.items() if name[0] != "_"}
     path.write_bytes(save(tensors, metadata | {"init_args": json.dumps(given, default=str)}))
-    found = load_file(path)
-    if not all(torch.equal(found[name], value) for name, value in tensors.items()):
+    written = load_file(path)
+    if not all(torch.equal(written[name], value) for name, value in tensors.items()):
         raise UserError("it has other weights than the model")
     return 0.0
 
@@ -260,14 +260,14 @@ def largest_difference(program: Program, run: Callable[..., Tensors]) -> float:
     largest = 0.0
     for size in SIZES:
         inputs = program.inputs(size)
-        wanted, found = program.network(**inputs), run(**inputs)
+        wanted, actual = program.network(**inputs), run(**inputs)
         limit = TOLERANCE * max(1.0, *(float(value.abs().max()) for value in wanted.values()))
         for name, expected in wanted.items():
             if not expected.isfinite().all():
                 raise UserError("the model's outputs are not finite numbers: train it again")
-            if found[name].shape != expected.shape:
-                raise UserError(f"'{name}' of {size} inputs has shape {tuple(found[name].shape)}")
-            difference = float((found[name] - expected).abs().max())
+            if actual[name].shape != expected.shape:
+                raise UserError(f"'{name}' of {size} inputs has shape {tuple(actual[name].shape)}")
+            difference = float((actual[name] - expected).abs().max())
             if not difference <= limit:  # also if it is not a number
                 raise UserError(
                     f"'{name}' of {size} inputs differs from PyTorch's by {difference:.1e}, and "

@@ -54,13 +54,13 @@ def maximize(
     Returns:
         The pictures.
     """
-    found = Run.find(run, trust)
-    model = found.model()
+    trained = Run.find(run, trust)
+    model = trained.model()
     if not is_classifier(model) or len(model.input_shape) != 3:
         kind = type(model).__name__
         raise UserError(f"maximize is for classifiers of images, and this run's model is {kind}")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    data = found.data(data_dir) if occlusion else None
+    data = trained.data(data_dir) if occlusion else None
     high = 255 / model.input_spec.scale if model.input_spec else 1.0
     network = model.network if model.ema is None else model.ema.network
     last = inspection.last_layer(network)
@@ -77,7 +77,7 @@ def maximize(
         figures["filters"] = mosaic(filters, (), columns, heading, signed=True, cell=0.9)
     if data is not None:
         figures["occlusion"] = _occlusion(model, data, occlusion, high)
-    folder = output_folder(out or found.folder / "figures", bool(out))
+    folder = output_folder(out or trained.folder / "figures", bool(out))
     for title, figure in figures.items():
         write_figure(folder / f"{title}.png", figure)
     print(f"Drawn into {folder}: {', '.join(f'{title}.png' for title in figures)}")

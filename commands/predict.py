@@ -53,22 +53,22 @@ def predict(
     Returns:
         The table.
     """
-    found = Run.find(run, trust)
-    model = found.model()
+    trained = Run.find(run, trust)
+    model = trained.model()
     if not (is_classifier(model) or is_regressor(model)):
         raise UserError(
             f"predict is for classifiers and regressors, and this run's model is "
             f"{type(model).__name__}. Draw from a generator with `python cli.py sample {run}`."
         )
     if files is None:
-        table, name = predict_test(model, found.data(data_dir)), "predictions"
+        table, name = predict_test(model, trained.data(data_dir)), "predictions"
     else:
         table, pixels = classify_files(model, files)
         name = "predictions_files"
     head = table.head(ROWS).to_string(index=False, max_cols=13, float_format="{:.4f}".format)
     count = f"The first {ROWS} of {len(table):,}" if len(table) > ROWS else "All"
     print(f"{count} predictions:\n{head}")
-    path = output_folder(out or found.folder) / f"{name}.csv"
+    path = output_folder(out or trained.folder) / f"{name}.csv"
     write(path, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
     print(f"Predictions: {path}")
     if files is not None:
@@ -80,15 +80,15 @@ def predict(
 def predict_test(model: Any, data: DataModule) -> pd.DataFrame:
     """Makes a table of the test split: index, inputs of small data, truth, prediction."""
     data.check_classes(model.input_spec)
-    found, known = list[Tensor](), list[tuple[Tensor, Tensor]]()
+    outputs, known = list[Tensor](), list[tuple[Tensor, Tensor]]()
     with inference(model):
         for batch in data.test_dataloader():
             known.append((batch[0], batch[1]))
             inputs, _ = data.on_after_batch_transfer([part.to(model.device) for part in batch], 0)
             classifies = is_classifier(model)
-            found.append((model.probabilities(inputs) if classifies else model(inputs)).cpu())
+            outputs.append((model.probabilities(inputs) if classifies else model(inputs)).cpu())
     targets = torch.cat([part for _, part in known])
-    answers = torch.cat(found)
+    answers = torch.cat(outputs)
     if is_classifier(model):
         names = class_names(model.input_spec, model.num_classes)
         table = _tabulate(model, answers)
@@ -172,17 +172,17 @@ def _input_spec_of(model: Any) -> InputSpec:
 
 def list_given_files(given: Iterable[Path]) -> list[Path]:
     """Returns the files given, and the image files in and below the folders given."""
-    found: list[Path] = []
+    files: list[Path] = []
     for path in given:
         if path.is_dir() and (inside := list(find_images(path))):
-            found += inside
+            files += inside
         elif path.is_file():
-            found.append(path)
+            files.append(path)
         else:
             suffixes = f"no image in or below this folder ({', '.join(SUFFIXES)})"
             reason = suffixes if path.is_dir() else "no such file or folder"
             raise UserError(f"--files {path}: there is {reason}")
-    return found
+    return files
 
 
 def _tabulate(model: Any, probabilities: Tensor) -> pd.DataFrame:

@@ -87,9 +87,9 @@ def sample(
     Returns:
         The images, labels and scores.
     """
-    found = Run.find(run, trust)
-    print(f"Run: {found.describe()}.")
-    model = require_image_generator(found.model())
+    trained = Run.find(run, trust)
+    print(f"Run: {trained.describe()}.")
+    model = require_image_generator(trained.model())
     ends = class_numbers("between", between, model)
     if ends is not None and len(ends) != 2:
         raise UserError("--between takes two classes, such as --between 3 8")
@@ -102,15 +102,15 @@ def sample(
     known = None
     if neighbors:
         try:
-            known = found.data().examples("train", NEIGHBORS_SEARCHED).inputs
+            known = trained.data().examples("train", NEIGHBORS_SEARCHED).inputs
         except UserError as error:
             rank_zero_warn(f"No neighbors.png: {error}")
-    grids = sorted((found.folder / "figures").glob("samples_*.png"))
+    grids = sorted((trained.folder / "figures").glob("samples_*.png"))
     if gif and not grids:
-        raise UserError(f"--gif: there are no samples_*.png in {found.folder / 'figures'}")
+        raise UserError(f"--gif: there are no samples_*.png in {trained.folder / 'figures'}")
     drawn = sample_images(model, count, chosen, seed, min_score, max_score)
     latents = plot_latent_plane(model, chosen or ()) if plane else None
-    folder = output_folder(out or unused_folder(found.folder / "samples", "grid.png"), bool(out))
+    folder = output_folder(out or unused_folder(trained.folder / "samples", "grid.png"), bool(out))
     arrays: dict[str, Any] = {k: v for k, v in drawn._asdict().items() if v is not None}
     wanted: list[Path] = []  # files that the options ask for
 
@@ -236,11 +236,11 @@ def class_numbers(
 
 def unused_folder(folder: Path, name: str) -> Path:
     """Returns the folder, with a number appended if it contains this file already."""
-    found, number = folder, 1
-    while (found / name).exists():
+    unused, number = folder, 1
+    while (unused / name).exists():
         number += 1
-        found = folder.with_name(f"{folder.name}_{number}")
-    return found
+        unused = folder.with_name(f"{folder.name}_{number}")
+    return unused
 
 
 def as_tensor(images: np.ndarray) -> Tensor:
@@ -324,14 +324,14 @@ def write_neighbors(path: Path, images: np.ndarray, train: Any) -> None:
     `train` is a tensor or `StoredImages`.
     """
     wanted = as_tensor(images)
-    distances, places = torch.empty(len(wanted), 0), torch.empty(len(wanted), 0, dtype=torch.int64)
+    distances, indices = torch.empty(len(wanted), 0), torch.empty(len(wanted), 0, dtype=torch.int64)
     for block in torch.arange(len(train)).split(NEIGHBORS_BLOCK):
         known, points = (part.flatten(1).float() / 255 for part in (train[block], wanted))
-        found = torch.cat([distances, torch.cdist(points, known)], dim=1)
-        numbers = torch.cat([places, block.expand(len(wanted), -1)], dim=1)
-        distances, nearest = found.topk(min(NEIGHBORS, found.shape[1]), largest=False)
-        places = numbers.gather(1, nearest)
-    beside = train[places.flatten()].unflatten(0, places.shape)
+        table = torch.cat([distances, torch.cdist(points, known)], dim=1)
+        numbers = torch.cat([indices, block.expand(len(wanted), -1)], dim=1)
+        distances, nearest = table.topk(min(NEIGHBORS, table.shape[1]), largest=False)
+        indices = numbers.gather(1, nearest)
+    beside = train[indices.flatten()].unflatten(0, indices.shape)
     rows = torch.cat([wanted[:, None], beside], dim=1).flatten(0, 1)
     titles = [
         title for row in distances.tolist() for title in ("sample", *(f"{x:.1f}" for x in row))

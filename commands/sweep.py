@@ -96,8 +96,8 @@ def sweep(
     folder = out or root / f"{experiment_name(files, '')}-sweep"
     settings: dict[str, Any] = {"fit": [*fit]}
     if space is not None:
-        found, direction = read_space(space), direction_of(objective, direction)
-        settings |= {"space": {name: str(values) for name, values in found.items()}}
+        distributions, direction = read_space(space), direction_of(objective, direction)
+        settings |= {"space": {name: str(values) for name, values in distributions.items()}}
         settings |= {"objective": objective, "direction": direction}
     check_links(folder, "give another folder with --out")
     new = not folder.exists()
@@ -120,7 +120,7 @@ def sweep(
         if seeds is not None:
             repeat(folder, fit, seeds, jobs)
         elif direction is not None:
-            search(folder, fit, found, objective, direction, trials, jobs)
+            search(folder, fit, distributions, objective, direction, trials, jobs)
     except UserError:
         if new and not any(folder.glob(f"*/{DONE}")):
             shutil.rmtree(folder, ignore_errors=True)
@@ -204,9 +204,9 @@ def search(
     def work(environment: dict[str, str]) -> None:
         while True:
             with lock:
-                if (found := next_run()) is None:
+                if (run := next_run()) is None:
                     return
-            number, claimed = found
+            number, claimed = run
             with claimed:
                 if not study.trials[number].state.is_finished():
                     try_values(number, environment)
@@ -217,15 +217,15 @@ def search(
         with study_errors(journal):
             options = to_options(params_of(study.trials[number], space))
         how = train_in_process(run, [*fit, *options], environment, stop)
-        found = logged(run, objective)[-1:]
-        if how == "done" and not found and not any(t.intermediate_values for t in study.trials):
+        scores = logged(run, objective)[-1:]
+        if how == "done" and not scores and not any(t.intermediate_values for t in study.trials):
             list(numbers)  # no other run begins
             raise UserError(
                 f"--objective {objective}: the first run logged {', '.join(objectives_of(run))}: "
                 "give one of them, and another folder with --out."
             )
         state = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}.get(how)
-        study.tell(trial, None if state else found, state)
+        study.tell(trial, None if state else scores, state)
 
     run_parallel(work, jobs)
     others = [f"trial_{k}" for k in taken if not study.trials[k].state.is_finished()]
@@ -404,8 +404,8 @@ def without_option(option: str, words: list[str]) -> list[str]:
     """Returns the words of a command line without an option and its value."""
     kept = [word for word in words if not word.startswith(f"{option}=")]
     while option in kept:
-        place = kept.index(option)
-        del kept[place : place + 2]
+        index = kept.index(option)
+        del kept[index : index + 2]
     return kept
 
 
@@ -456,22 +456,22 @@ def read_space(file: Path) -> "Space":
         from optuna import distributions
     except ImportError:
         raise UserError('--space needs Optuna: pip install -e ".[sweep]"') from None
-    found: dict[str, Any] = {}
+    space: dict[str, Any] = {}
     try:
         for option, given in yaml_files.read(file).items():
             if isinstance(given, list):
                 plain = [v if isinstance(v, str | int | float) else json.dumps(v) for v in given]
-                found[option] = distributions.CategoricalDistribution(plain)
+                space[option] = distributions.CategoricalDistribution(plain)
                 continue
             # YAML takes a number like 1e-4, without a point, for a text.
             limits = {k: float(v) if isinstance(v, str) else v for k, v in given.items()}
             whole = all(isinstance(limit, int) for limit in limits.values())
             kind = "IntDistribution" if whole else "FloatDistribution"
-            found[option] = getattr(distributions, kind)(**limits)
+            space[option] = getattr(distributions, kind)(**limits)
     except (UserError, AttributeError, TypeError, ValueError) as error:
         reason = str(error).removeprefix(f"{file}: ").rstrip(".")
         raise UserError(
             f"--space {file}: {reason}. Write a line for each option: `data.batch_size: [64, 128]` "
             "or a range such as `model.optimizer.lr: {low: 0.1, high: 10, log: true}`."
         ) from None
-    return found
+    return space

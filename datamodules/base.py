@@ -116,14 +116,14 @@ class ArrayDataModule(DataModule):
 
     def examples(self, split: str, count: int) -> Split | None:
         """Returns a random subset of `count` examples of a split, the same one at each call."""
-        found: Split | None = self._loaded()._asdict()[split]
-        return None if found is None else self._subset(found, count)
+        part: Split | None = self._loaded()._asdict()[split]
+        return None if part is None else self._subset(part, count)
 
     def as_dataset(self, split: str) -> SplitDataset:
         """Returns "train", "val" or "test" as a map-style dataset of torch, in its order."""
-        if (found := self._loaded()._asdict().get(split)) is None:
+        if (examples := self._loaded()._asdict().get(split)) is None:
             raise UserError(f"there is no split {split!r} here: one of {', '.join(Splits._fields)}")
-        return SplitDataset(found, self.scale)
+        return SplitDataset(examples, self.scale)
 
     def _measurable(self) -> Split | None:
         return self.splits and self.splits.train
@@ -156,8 +156,8 @@ class ArrayDataModule(DataModule):
         if self.splits is not None:
             return
         self.splits = self.load_splits()
-        found = {tuple(split.inputs.shape[1:]) for split in self.splits if split is not None}
-        if wrong := found - {self.input_shape}:
+        shapes = {tuple(split.inputs.shape[1:]) for split in self.splits if split is not None}
+        if wrong := shapes - {self.input_shape}:
             raise UserError(
                 f"{type(self).__name__} has examples of {wrong.pop()} and declares "
                 f"{self.input_shape}: correct its image_shape or input_shape, or the examples"

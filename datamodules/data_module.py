@@ -103,15 +103,15 @@ class DataModule(LightningDataModule):
         if not is_overridden(f"{split}_dataloader", self, LightningDataModule):
             return None
         if split not in self._examples or len(self._examples[split].targets) < count:
-            batches, found = [], 0
+            batches, size = [], 0
             with isolate_rng():
                 torch.manual_seed(0)  # A loader may shuffle: equally on all ranks.
                 for inputs, targets, *_ in getattr(self, f"{split}_dataloader")():
                     if self.image_shape and inputs.is_floating_point():
                         inputs = (inputs * 255).round().to(torch.uint8)
                     batches.append((inputs, targets))
-                    found += len(targets)
-                    if found >= count:
+                    size += len(targets)
+                    if size >= count:
                         break
             if not batches:
                 return None
@@ -170,12 +170,12 @@ class DataModule(LightningDataModule):
         Args:
             frame: That of the model; None: not known.
         """
-        known, found = frame and frame.class_names, self.class_names
-        if not known or not found or tuple(known) == tuple(found):
+        known, own = frame and frame.class_names, self.class_names
+        if not known or not own or tuple(known) == tuple(own):
             return
         gone, new = (
             shorten(", ".join(name for name in names if name not in others) or "none", 80)
-            for names, others in ((known, found), (found, known))
+            for names, others in ((known, own), (own, known))
         )
         raise UserError(
             f"{self.hparams.get('path', type(self).__name__)} has other classes than this run "

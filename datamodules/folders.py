@@ -23,9 +23,9 @@ def find_in_folder(root: Path, labeled: bool) -> Source:
     files, pictures = dict[str, Path](), list[Picture]()
     for split, folder in folders.items():
         for label, name in enumerate(names or ("",)):
-            found = _images(folder / name, len(os.fspath(root)) + 1)
-            files |= found
-            pictures += [Picture(it, path, split, label) for it, path in found.items()]
+            images = _images(folder / name, len(os.fspath(root)) + 1)
+            files |= images
+            pictures += [Picture(it, path, split, label) for it, path in images.items()]
     _require_flat(folders["train"], names)
     return Source(files, lambda: (pictures, names or None), len(pictures))
 
@@ -52,8 +52,8 @@ def _split_folders(root: Path) -> dict[str, Path]:
     inside = _subfolders(root)
     splits = [SPLITS.get(folder.name.lower(), "") for folder in inside]
     if {"train", ""} < {*splits}:
-        found, odd = " and ".join(sorted({*splits} - {""})), inside[splits.index("")].name
-        raise UserError(f"{root} has the splits {found}, and {odd}, which is none: move it away")
+        given, odd = " and ".join(sorted({*splits} - {""})), inside[splits.index("")].name
+        raise UserError(f"{root} has the splits {given}, and {odd}, which is none: move it away")
     if "train" not in splits or "" in splits:
         return {"train": root}
     if len({*splits}) < len(splits):
@@ -69,8 +69,8 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _images(folder: Path, start: int) -> dict[str, Path]:
     """Returns the images in and below a folder by their names, which begin at letter `start`."""
-    if found := {os.fspath(path)[start:]: path for path in find_images(folder)}:
-        return found
+    if images := {os.fspath(path)[start:]: path for path in find_images(folder)}:
+        return images
     raise UserError(
         f"{folder} has no images: remove it, or put images ({' '.join(SUFFIXES)}) there"
     )

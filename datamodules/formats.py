@@ -71,20 +71,20 @@ def find_in_files(path: str, labeled: bool, max_pixels: int) -> Source:
 
 def _expand(pattern: str) -> list[str]:
     """Returns the files of a pattern with numbers {000..099}, or with `*`."""
-    found = [pattern]
+    paths = [pattern]
     if numbers := re.fullmatch(r"(.*)\{(\d{1,9})\.\.(\d{1,9})\}(.*)", pattern):
         before, first, last, after = numbers.groups()
         if int(last) - int(first) >= MAX_FILES:
             raise UserError(f"{pattern} means more than {MAX_FILES:,} files: give fewer")
         counted = range(int(first), int(last) + 1)
-        found = [f"{before}{number:0{len(first)}}{after}" for number in counted]
+        paths = [f"{before}{number:0{len(first)}}{after}" for number in counted]
     if is_address(pattern):
-        return found
+        return paths
     if "*" in pattern and not numbers:
-        found = sorted(map(str, Path(pattern).parent.glob(Path(pattern).name)))
-    if missing := next((name for name in found or [pattern] if not Path(name).is_file()), None):
+        paths = sorted(map(str, Path(pattern).parent.glob(Path(pattern).name)))
+    if missing := next((name for name in paths or [pattern] if not Path(name).is_file()), None):
         raise UserError(f"there is no file {missing}: correct --data.path, or add the file")
-    return found
+    return paths
 
 
 def _split_of(name: str) -> str:
@@ -188,8 +188,8 @@ def _open_tables(path: str, names: list[str]) -> Opened:
             load = partial(datasets.load_dataset, TABLES[ending[0]], split="train", streaming=True)
             parts = [(_split_of(name), load(data_files=[name])) for name in names]
         else:
-            found = datasets.load_dataset(path.removeprefix(HUB), streaming=True).items()
-            parts = [(SPLITS[key.lower()], it) for key, it in found if key.lower() in SPLITS]
+            tables = datasets.load_dataset(path.removeprefix(HUB), streaming=True).items()
+            parts = [(SPLITS[key.lower()], it) for key, it in tables if key.lower() in SPLITS]
         if "train" not in dict(parts):
             raise UserError(f"{path} has no training images: there is no split train")
         features = [part.features or {} for _, part in parts]

@@ -31,11 +31,11 @@ class UnreadableImageError(Exception):
 
 def list_files(folder: Path) -> Iterator[Path]:
     """Yields the files in and below a folder, sorted, without hidden ones."""
-    found: list[Path] = []
+    files: list[Path] = []
     for inside, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]  # others may vanish
-        found += [Path(inside, name) for name in names if not name.startswith(".")]
-    yield from (path for path in sorted(found) if path.is_file())
+        files += [Path(inside, name) for name in names if not name.startswith(".")]
+    yield from (path for path in sorted(files) if path.is_file())
 
 
 def find_images(folder: Path) -> Iterator[Path]:

@@ -102,8 +102,8 @@ class OwnImages(ArrayDataModule):
 
     def _warn_of_missing(self, train: Split) -> None:
         count = self.num_classes or 0
-        names, found = self.class_names or [*map(str, range(count))], {*train.targets.tolist()}
-        if missing := [name for k, name in enumerate(names) if k not in found]:
+        names, present = self.class_names or [*map(str, range(count))], {*train.targets.tolist()}
+        if missing := [name for k, name in enumerate(names) if k not in present]:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             rank_zero_warn(
                 f"{len(missing)} of the {count} classes of {self.hparams.get('path')} have no "

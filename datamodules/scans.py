@@ -79,8 +79,8 @@ def _fit_paper(pixels: Pixels, is_paper: np.ndarray) -> Pixels:
     y, x = np.meshgrid(*(np.linspace(-1, 1, side) for side in pixels.shape), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
     step = max(1, is_paper.sum() // 20_000)  # 20,000 pixels suffice for the fit
-    found = np.linalg.lstsq(terms[is_paper][::step], pixels[is_paper][::step], rcond=None)[0]
-    return terms @ found
+    coefficients = np.linalg.lstsq(terms[is_paper][::step], pixels[is_paper][::step], rcond=None)[0]
+    return terms @ coefficients
 
 
 def place_foreground(

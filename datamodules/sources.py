@@ -72,16 +72,16 @@ class PublicDataset:
                 unpacked = gzip.open if file.suffix == ".gz" else open
                 with file_errors(file), unpacked(file, "rb") as data:
                     (raw / file.name.removesuffix(".gz")).write_bytes(data.read(LONGEST_FILE))
-            found = self.torchvision(folder)
-        return [(x.data.unsqueeze(1), x.targets) for x in found]
+            splits = self.torchvision(folder)
+        return [(x.data.unsqueeze(1), x.targets) for x in splits]
 
 
 class Cifar(PublicDataset):
     """Pickles. These are programs, so torchvision runs only those with the authors' MD5 sums."""
 
     def read(self, files: list[Path]) -> list[tuple[Tensor, Tensor]]:
-        found = self.torchvision(files[0].parent.parent)
-        return [(torch.tensor(x.data).movedim(3, 1), torch.tensor(x.targets)) for x in found]
+        splits = self.torchvision(files[0].parent.parent)
+        return [(torch.tensor(x.data).movedim(3, 1), torch.tensor(x.targets)) for x in splits]
 
 
 class Svhn(PublicDataset):
@@ -90,8 +90,8 @@ class Svhn(PublicDataset):
     splits = "train", "test"
 
     def read(self, files: list[Path]) -> list[tuple[Tensor, Tensor]]:
-        found = self.torchvision(files[0].parent)
-        return [(torch.tensor(x.data), torch.tensor(x.labels)) for x in found]
+        splits = self.torchvision(files[0].parent)
+        return [(torch.tensor(x.data), torch.tensor(x.labels)) for x in splits]
 
 
 COLOR: dict[str, Any] = {"image_shape": (3, 32, 32), "download_seconds": 900.0}
@@ -177,8 +177,8 @@ def load_dataset(
         splits = [Split(images.contiguous(), labels.long()) for images, labels in spec.read(files)]
     except (zlib.error, EOFError, gzip.BadGzipFile, *TORCHVISION_ERRORS):
         splits = []
-    found = [(*split.inputs.shape, len(split.targets)) for split in splits]
-    if found != [(count, *spec.image_shape, count) for count in spec.counts]:
+    shapes = [(*split.inputs.shape, len(split.targets)) for split in splits]
+    if shapes != [(count, *spec.image_shape, count) for count in spec.counts]:
         raise UserError(
             f"the files of {spec.name} in {folders} are damaged or not the original ones: delete "
             "them, so that they are downloaded again, or put good copies in their place"

@@ -114,16 +114,16 @@ class StoredImages:
 
     def take(self, index: slice | Tensor) -> "StoredImages":
         """Returns the images at `index`, a slice, int64 (M,) or bool (N,), without reading them."""
-        found = object.__new__(StoredImages)
-        found.__dict__ |= self.__dict__ | {"numbers": self.numbers[index]}
-        return found
+        images = object.__new__(StoredImages)
+        images.__dict__ |= self.__dict__ | {"numbers": self.numbers[index]}
+        return images
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         numbers = self.numbers[index].numpy()
         self._read_together(numbers)
-        found = self.pixels[numbers]
+        images = self.pixels[numbers]
         for i in np.flatnonzero(~self.checked[numbers]):
-            if checksum_of(found[i]) != self.records["check"][numbers[i]]:
+            if checksum_of(images[i]) != self.records["check"][numbers[i]]:
                 with suppress(OSError):  # so that the next run decodes again
                     self.path.with_name("index.npz").unlink()
                 raise UserError(
@@ -132,7 +132,7 @@ class StoredImages:
                     "A run that had begun continues with --ckpt_path last"
                 )
         self.checked[numbers] = True
-        return torch.from_numpy(found)
+        return torch.from_numpy(images)
 
     def _read_together(self, numbers: np.ndarray) -> None:
         """Asks the system for several images at once, which a disk reads three times as fast."""
@@ -168,8 +168,8 @@ def cache_folder() -> Path:
 def entries() -> list[Path]:
     """Returns the folders of the sets in the cache, the last used first."""
     folders = cache_folder().glob("[0-9a-f]" * 16)
-    found = [it for it in folders if it.is_dir() and not it.is_symlink()]
-    return sorted(found, key=lambda folder: -folder.stat().st_mtime)
+    sets = [it for it in folders if it.is_dir() and not it.is_symlink()]
+    return sorted(sets, key=lambda folder: -folder.stat().st_mtime)
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -239,10 +239,10 @@ class Store:
             if not lock.is_locked:
                 rank_zero_info(f"Another process decodes {printable(self.path)}: waiting for it.")
                 lock.acquire()
-            found = self._open(source)
-            if found is None:
+            images = self._open(source)
+            if images is None:
                 self._decode(source)
-                found = self._open(source)
+                images = self._open(source)
             os.utime(self.folder)  # It was used.
         except OSError as error:
             size = int(np.prod(self.image_shape)) * (source.num_pictures or 0) / 1e9
@@ -253,10 +253,10 @@ class Store:
             ) from None
         finally:
             lock.release()
-        if found is None:
+        if images is None:
             raise UserError(f"{printable(self.path)} changes while it is read: repeat the command")
         _keep_within_limit(self.folder)
-        return found
+        return images
 
     def _open(self, source: Source) -> StoredImages | None:
         """Maps the stored pictures; None: there are none, or of other files, or damaged ones."""
@@ -266,8 +266,8 @@ class Store:
             files = source.files | {name: Path(name) for name in about["beside"]}
             if about["files"] != _state_of(files) or not self.pixels.is_file():
                 return None
-            found, classes = StoredImages(self.pixels, records, about), about["class_names"]
-            pixels = found.pixels
+            images, classes = StoredImages(self.pixels, records, about), about["class_names"]
+            pixels = images.pixels
             if (
                 (pixels.shape, pixels.dtype) == ((len(records), *self.image_shape), np.uint8)
                 and pixels.flags.c_contiguous
@@ -275,7 +275,7 @@ class Store:
                 and records["split"].max(initial=0) < len(Splits._fields)
                 and records["label"].max(initial=0) < len(classes or [0])
             ):
-                return found
+                return images
         return None
 
     def _decode(self, source: Source) -> None:

@@ -21,8 +21,8 @@ SMOOTHED, WINDOWS = 50, 20  # least points of a smoothed curve; its window is a 
 
 def split_name(name: str) -> tuple[str, str]:
     """Splits `train/d_loss`, or `val_loss` of any module, into stage and quantity."""
-    found = re.fullmatch(r"(train|val|test|floor)[/_](.+)", name)
-    return (found[1], found[2]) if found else ("train", name)
+    match = re.fullmatch(r"(train|val|test|floor)[/_](.+)", name)
+    return (match[1], match[2]) if match else ("train", name)
 
 
 @styled
@@ -40,8 +40,8 @@ def plot_curves(table: "DataFrame", panels: dict[str, list[str]]) -> Figure:
     size = PANELS_WIDTH if columns > 1 else 7.2, 5.0 if rows == 1 else 3.8 * rows
     figure, grid = new_figure(*size, rows, columns, squeeze=False)
     for axes, (label, names) in zip(grid.flat, panels.items(), strict=False):
-        for place, name in enumerate(names):
-            _plot_curve(axes, table[name].dropna(), name, colors()[place % len(colors())])
+        for index, name in enumerate(names):
+            _plot_curve(axes, table[name].dropna(), name, colors()[index % len(colors())])
         if label == "accuracy" and any("d_loss" in name for name in table):
             axes.axhline(0.5, color="black", linewidth=1, linestyle=":", label="undecided D")
         _scale(axes, table[names].stack().dropna(), label)

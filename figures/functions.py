@@ -18,13 +18,13 @@ def plot_surface(
     x, p = axis.numpy(), surface.numpy()
     heights = axes.pcolormesh(x, x, p, cmap="RdBu", vmin=0, vmax=1, shading="gouraud")
     figure.colorbar(heights, label="probability of 1", shrink=0.9, ticks=[0, 0.25, 0.5, 0.75, 1])
-    found = "no 0.5 line"
+    boundary = "no 0.5 line"
     if max(p.max() - 0.5, 0.5 - p.min()) < UNDECIDED:  # its 0.5 line would be rounding errors
         ends = dict.fromkeys([f"{p.min():.2f}", f"{p.max():.2f}"])
-        found = f"undecided, P(1) is {' to '.join(ends)} everywhere"
+        boundary = f"undecided, P(1) is {' to '.join(ends)} everywhere"
     elif p.min() < 0.5 < p.max():
         axes.contour(x, x, p, levels=[0.5], colors="black", linewidths=2)
-        found = "0.5 along the black line"
+        boundary = "0.5 along the black line"
     for value, color in ((0, "#b2182b"), (1, "#2166ac")):  # The lecture's red and blue.
         x1, x2 = points[targets == value].T.numpy()
         shown = axes.scatter(x1, x2, 170, color, edgecolor="white", linewidth=2, zorder=3)
@@ -32,7 +32,7 @@ def plot_surface(
     axes.legend(title="truth", loc="upper right", frameon=True, framealpha=0.9)
     axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
     axes.locator_params(nbins=5)
-    axes.set_title(f"{title}: {found}" if title else found)
+    axes.set_title(f"{title}: {boundary}" if title else boundary)
     return figure
 
 

@@ -47,8 +47,8 @@ def plot_networks(networks: dict[str, list[Layer]]) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(ROW * (longest + 0.2), -1.6 * ROW))
     axes.axis("off")
-    for place, (title, start, layers) in enumerate(columns):
-        left = GAP + place * (COLUMN + GAP)
+    for position, (title, start, layers) in enumerate(columns):
+        left = GAP + position * (COLUMN + GAP)
         axes.text(left, -1.1 * ROW, title, size=14, weight="bold", va="center")
         _write_cells(axes, left, -0.4 * ROW, HEADINGS, color=GRAY)
         for row, layer in enumerate(layers):
@@ -70,6 +70,6 @@ def plot_networks(networks: dict[str, list[Layer]]) -> Figure:
 
 
 def _write_cells(axes: Any, left: float, y: float, cells: Sequence[str], **style: Any) -> None:
-    places = ((0.12, "left"), (3.0, "center"), (4.2, "center"), (COLUMN - 0.1, "right"))
-    for (x, side), text in zip(places, cells, strict=True):
+    anchors = ((0.12, "left"), (3.0, "center"), (4.2, "center"), (COLUMN - 0.1, "right"))
+    for (x, side), text in zip(anchors, cells, strict=True):
         axes.text(left + x, y, text, size=12, ha=side, va="center", **style)

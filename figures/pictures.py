@@ -188,9 +188,9 @@ def mosaic(
     axes.axis("off")
     low, cmap = (-limit, "RdBu_r") if signed else (0.0, "gray")
     shown = axes.imshow(picture(grid, limit), cmap, vmin=low, vmax=limit, interpolation="nearest")
-    for place, title in enumerate(titles):
-        x = (place % columns + 0.5) * tiles.shape[3]
-        y = place // columns * tiles.shape[2] + strip - 0.02 * inch
+    for index, title in enumerate(titles):
+        x = (index % columns + 0.5) * tiles.shape[3]
+        y = index // columns * tiles.shape[2] + strip - 0.02 * inch
         axes.text(x, y, title, fontsize=letters, ha="center", va="bottom", parse_math=False)
     if signed:
         figure.colorbar(shown, ax=axes, shrink=0.8)
@@ -256,6 +256,6 @@ def name_rows(image: Image.Image, rows: Sequence[str]) -> Image.Image:
     page = Image.new(image.mode, (margin + image.width, image.height), "white")
     page.paste(image, (margin, 0))
     draw, row = ImageDraw.Draw(page), image.height / len(rows)
-    for place, name in enumerate(rows):
-        draw.text((margin / 2, (place + 0.5) * row), name, "black", font, anchor="mm")
+    for index, name in enumerate(rows):
+        draw.text((margin / 2, (index + 0.5) * row), name, "black", font, anchor="mm")
     return page

@@ -137,8 +137,8 @@ def _kernel_within(features: Tensor) -> Tensor:
 
 def _kernel_groups(features: Tensor) -> list[Tensor]:
     """Splits samples into ten groups; not every tenth sample, because classes may alternate."""
-    places = torch.arange(len(features), device=features.device)
-    groups = (places + places // KERNEL_GROUPS) % KERNEL_GROUPS
+    numbers = torch.arange(len(features), device=features.device)
+    groups = (numbers + numbers // KERNEL_GROUPS) % KERNEL_GROUPS
     return [features[groups == group] for group in range(KERNEL_GROUPS)]
 
 
@@ -215,20 +215,20 @@ def _mean_nearest(samples: Tensor, references: Tensor, leave_one_out: bool) -> T
     """Computes the mean distance to the nearest reference, perhaps without that of its number."""
     if len(samples) == 0 or len(references) <= int(leave_one_out):
         return samples.new_tensor(math.nan, dtype=torch.float64)
-    found = []
-    for place, rows in enumerate(_chunks(samples.double())):
+    means = []
+    for index, rows in enumerate(_chunks(samples.double())):
         distances = torch.cdist(rows, references.double())
         if leave_one_out:
-            distances.diagonal(place * CHUNK).fill_(torch.inf)
-        found.append(distances.amin(dim=1))
-    return torch.cat(found).mean()
+            distances.diagonal(index * CHUNK).fill_(torch.inf)
+        means.append(distances.amin(dim=1))
+    return torch.cat(means).mean()
 
 
 def nearest(samples: Samples, references: Samples) -> tuple[Tensor, Tensor]:
     """Finds the distance (N,) of each sample to the nearest reference, and its index (N,)."""
     known = references.features.double()
     parts = [torch.cdist(rows, known).min(dim=1) for rows in _chunks(samples.features.double())]
-    distances, indices = (torch.cat(found) for found in zip(*parts, strict=True))
+    distances, indices = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
     return distances, indices
 
 
@@ -236,11 +236,11 @@ def farthest(samples: Samples, references: Samples, count: int) -> tuple[Tensor,
     """Finds the samples that are farthest from all references.
 
     Returns:
-        Their places (count,), the farthest first, and those of the references nearest to them.
+        Their rows (count,), the farthest first, and those of the references nearest to them.
     """
     distances, indices = nearest(samples, references)
-    places = distances.topk(min(count, len(samples))).indices
-    return places, indices[places]
+    rows = distances.topk(min(count, len(samples))).indices
+    return rows, indices[rows]
 
 
 # Scores of the classes that the judge predicts.

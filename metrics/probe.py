@@ -64,8 +64,8 @@ class ProbedJudge(Judge):
         Classes without a training image are never predicted; without labels, all images are of
         class 0.
         """
-        found = train.predicted.new_zeros(len(train)) if train.labels is None else train.labels
-        seen, weight, bias = _logistic_regression(train.features.cpu(), found.cpu())
+        classes = train.predicted.new_zeros(len(train)) if train.labels is None else train.labels
+        seen, weight, bias = _logistic_regression(train.features.cpu(), classes.cpu())
         self.classes.weight.zero_()
         self.classes.bias.fill_(-torch.inf)
         self.classes.weight[seen] = weight.to(self.classes.weight)

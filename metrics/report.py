@@ -48,10 +48,10 @@ class Report:
 
         lines = [self.summary(scores)]
         if self.class_scores:
-            found = pd.DataFrame(self.class_scores)
+            table = pd.DataFrame(self.class_scores)
             real = pd.DataFrame(self.class_floor).add_suffix(" (real images)")
             counts = pd.DataFrame(self.class_counts).add_prefix("n ")
-            classes = pd.concat([found, real, counts], axis=1).set_axis([*names])
+            classes = pd.concat([table, real, counts], axis=1).set_axis([*names])
             text = classes.rename_axis(columns="class").to_string(float_format="{:.4g}".format)
             lines += ["", text]
         lines.append(EXPLANATION)
@@ -72,8 +72,8 @@ class Report:
             counts = "{generated:,} generated, {train:,} training and {test:,} held-out images"
             groups.setdefault(counts.format(**self.counts[score.name]), []).append(score.name)
         (most, _), *others = sorted(groups.items(), key=lambda item: -len(item[1]))
-        lines += [f"Of {most}."] + [f"{', '.join(found)}: {text}." for text, found in others]
-        if max(found["test"] for found in self.counts.values()) < FEW:
+        lines += [f"Of {most}."] + [f"{', '.join(figures)}: {text}." for text, figures in others]
+        if max(figures["test"] for figures in self.counts.values()) < FEW:
             lines.append(f"Uncertain, because fewer than {FEW} images are held out.")
         if better := ", ".join(self.better_than_real()):
             lines.append(f"{better}: {BETTER_THAN_REAL}")

@@ -79,8 +79,8 @@ class KeptSamples(Metric):
 
     def compute(self) -> Samples:
         """Returns the samples of all processes, in the order of their numbers."""
-        found = {name: dim_zero_cat(getattr(self, name)) for name in self.kept}
-        order = found.pop("numbers").argsort()
+        values = {name: dim_zero_cat(getattr(self, name)) for name in self.kept}
+        order = values.pop("numbers").argsort()
         return Samples(
-            num_classes=self.num_classes, **{name: value[order] for name, value in found.items()}
+            num_classes=self.num_classes, **{name: value[order] for name, value in values.items()}
         )

@@ -174,11 +174,11 @@ def step_of_layer(layer: Any, shape: Shape) -> Step:
         tensors = {"weight": transposed(layer.weight), "bias": bias}
         return Step("up", shape, tensors, {"stride": [2, 2], "padding": [half, half]})
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and is_plain(layer):
-        places = {"stride": [*layer.stride], "padding": [*layer.padding]}
+        settings = {"stride": [*layer.stride], "padding": [*layer.padding]}
         if layer.transposed:
-            places["output_padding"] = [*layer.output_padding]
+            settings["output_padding"] = [*layer.output_padding]
         name = "up" if layer.transposed else "convolve"
-        return Step(name, shape, {"weight": layer.weight, "bias": bias}, places)
+        return Step(name, shape, {"weight": layer.weight, "bias": bias}, settings)
     name = type(layer).__name__ if [*layer.children()] else layer
     raise UserError(f"a page has no layer like {name}: {ELSEWHERE}")
 
@@ -213,7 +213,7 @@ def write_page(title: str, about: dict[str, Any], steps: list[Step], fineness: i
     model = json.dumps(about | {"steps": described, "weights": weights}).replace("<", "\\u003c")
     parts = {"title": html.escape(title), "model": model}
     template = TEMPLATE.read_text(encoding="utf-8")
-    return re.sub("%(title|model)%", lambda found: parts[found[1]], template).encode()
+    return re.sub("%(title|model)%", lambda match: parts[match[1]], template).encode()
 
 
 def encode_tensor(value: Tensor, fineness: int) -> bytes:
@@ -235,14 +235,14 @@ def encode_tensor(value: Tensor, fineness: int) -> bytes:
 
 def read_page(content: bytes) -> tuple[dict[str, Any], list[Step]]:
     """Returns what `describe` does, with the weights that are in the file."""
-    found = MODEL.search(content.decode())
-    assert found is not None
-    about = json.loads(found[1])
+    match = MODEL.search(content.decode())
+    assert match is not None
+    about = json.loads(match[1])
     block = zlib.decompress(base64.b64decode(about.pop("weights")))
     steps = []
     for step in about.pop("steps"):
         tensors = {
-            name: decode_tensor(block, **place) for name, place in step.pop("tensors").items()
+            name: decode_tensor(block, **tensor) for name, tensor in step.pop("tensors").items()
         }
         steps.append(Step(step.pop("kind"), tuple(step.pop("shape")), tensors, step))
     return about, steps

@@ -37,15 +37,15 @@ def model_of(path: Path, trust: bool, given: type | None = None) -> Any:
     own = [name] if given is not None else []
     with nullcontext() if trust else only_trusted({**saved, "class_path": name}, path, own):
         try:
-            found = given or (resolve_name(name) if trust else trusted_class(name))
+            kind = given or (resolve_name(name) if trust else trusted_class(name))
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(f"{path} is of model {name}, which cannot be imported ({error}): put "
                             "its file on Python's path") from None  # fmt: skip
-        if not (isinstance(found, type) and issubclass(found, LightningModule)):
+        if not (isinstance(kind, type) and issubclass(kind, LightningModule)):
             raise UserError(f"{path} is of {name}, which is no LightningModule")
-        checked: dict[str, Any] = {"trust": True} if issubclass(found, Module) else {}
+        checked: dict[str, Any] = {"trust": True} if issubclass(kind, Module) else {}
         with _explained(name, path), isolate_rng():
-            model: Any = found.load_from_checkpoint(path, weights_only=True, **checked).eval()
+            model: Any = kind.load_from_checkpoint(path, weights_only=True, **checked).eval()
     model.input_spec = InputSpec.of_checkpoint(content)
     return model
 
@@ -69,24 +69,24 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
             data = {**data, "init_args": {**given, "dataset": name}}
     try:
         with nullcontext() if trust else only_trusted(data, file, [data_dir]):
-            found = _build(data, file)
-        found.prepare_data()
-        found.setup(None)  # type: ignore[arg-type]  # all splits
+            data_module = _build(data, file)
+        data_module.prepare_data()
+        data_module.setup(None)  # type: ignore[arg-type]  # all splits
     except UserError as error:  # which names the option of `fit`
         raise UserError(re.sub(r"--data\.(data_dir|path)", "--data_dir", str(error))) from None
-    if state := saved.get(type(found).__qualname__):
-        found.check_test_split(state)
-    return found
+    if state := saved.get(type(data_module).__qualname__):
+        data_module.check_test_split(state)
+    return data_module
 
 
 def _build(data: dict[str, Any], file: Path) -> DataModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
     with _explained("data", file), corrected_init_args():
-        found = parser.instantiate_classes(parser.parse_object({"data": data})).data
-    if not isinstance(found, DataModule):
-        raise UserError(f"{type(found).__name__} is no datamodules.DataModule")
-    return found
+        built = parser.instantiate_classes(parser.parse_object({"data": data})).data
+    if not isinstance(built, DataModule):
+        raise UserError(f"{type(built).__name__} is no datamodules.DataModule")
+    return built
 
 
 @contextmanager

@@ -60,8 +60,8 @@ class Run:
             return cls(Path(text), trust=trust)
         from runtime import checkpoints
 
-        found = checkpoints.resolve(text, RUNS, option="RUN")
-        return cls(checkpoints.run_folder_of(found) or found.parent, found, trust)
+        checkpoint = checkpoints.resolve(text, RUNS, option="RUN")
+        return cls(checkpoints.run_folder_of(checkpoint) or checkpoint.parent, checkpoint, trust)
 
     @property
     def name(self) -> str:
@@ -136,8 +136,8 @@ class Run:
             settings[printable(name)] = value if plain else printable(str(value))
         if settings.get("data.dataset") == "auto":
             lines = _lines_of(self.folder / HPARAMS)
-            found = [line[len(FOUND) :] for line in lines if line.startswith(FOUND)]
-            settings["data.dataset"] = printable("".join(found).strip()) or "auto"
+            notes = [line[len(FOUND) :] for line in lines if line.startswith(FOUND)]
+            settings["data.dataset"] = printable("".join(notes).strip()) or "auto"
         return settings
 
     # -- what it reached --
@@ -148,17 +148,17 @@ class Run:
         Those in `metrics.json` take precedence. For a stage that is not in it, the scores are the
         last values in `metrics.csv`.
         """
-        found: Scores = {}
+        scores: Scores = {}
         for stage in stages:
             logged = {name: x for name, x in self.logged.items() if name.startswith(f"{stage}/")}
             recorded = self._recorded(stage, "scores")
-            found |= logged if recorded is None else recorded
-        return found
+            scores |= logged if recorded is None else recorded
+        return scores
 
     def floors(self, stages: Sequence[str] = SCORED_STAGES) -> Scores:
         """Returns the scores of real images by stage and name."""
-        found = [self._recorded(stage, "floor") or {} for stage in stages]
-        return {name: value for part in found for name, value in part.items()}
+        recorded = [self._recorded(stage, "floor") or {} for stage in stages]
+        return {name: value for part in recorded for name, value in part.items()}
 
     @cached_property
     def logged(self) -> Scores:
@@ -192,9 +192,9 @@ class Run:
     def _recorded(self, stage: str, part: str) -> Scores | None:
         """Returns `scores` or `floor` of a stage in `metrics.json`; None without that stage."""
         file = self.folder / METRICS
-        if not (found := self._metrics.get(stage)):
+        if not (stage_values := self._metrics.get(stage)):
             return None
-        values = {"floor": {}, **found}.get(part) if isinstance(found, dict) else None
+        values = {"floor": {}, **stage_values}.get(part) if isinstance(stage_values, dict) else None
         if not isinstance(values, dict):
             raise UserError(f"{file}: '{stage}' has no {part} by name")
         return _numbers({f"{stage}/{name}": value for name, value in values.items()}, file)
@@ -208,17 +208,17 @@ class Run:
             raise UserError(f"{error}. {remedy}") from None
 
 
-def find_runs(places: Iterable[Path]) -> list[Path]:
+def find_runs(roots: Iterable[Path]) -> list[Path]:
     """Returns the folders of all runs in or below some folders, `version_10` after `version_9`."""
 
     def natural(path: Path) -> list[Any]:
         return [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(path))]
 
-    found: list[Path] = []
-    for place in places:
-        runs = [Path(at) for at, _, files in os.walk(place) if not {*RECORDS}.isdisjoint(files)]
-        found += sorted(runs, key=natural)
-    return [*dict.fromkeys(found)]
+    folders: list[Path] = []
+    for root in roots:
+        runs = [Path(at) for at, _, files in os.walk(root) if not {*RECORDS}.isdisjoint(files)]
+        folders += sorted(runs, key=natural)
+    return [*dict.fromkeys(folders)]
 
 
 def time_of(run: Path) -> float:
@@ -249,10 +249,10 @@ def _lines_of(file: Path) -> list[str]:
     return lines
 
 
-def _numbers(found: Mapping[str, Any], file: Path) -> dict[str, Any]:
+def _numbers(recorded: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """Returns checked numbers by name, because somebody else may have written the file."""
     numbers = {}
-    for name, value in found.items():
+    for name, value in recorded.items():
         try:
             numbers[printable(name)] = None if value is None else float(value)
         except (TypeError, ValueError, OverflowError):

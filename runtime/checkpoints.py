@@ -262,39 +262,39 @@ def resolve(
         resume: The run will go on, for which weights alone are not enough.
         option: The name of the option, for messages.
     """
-    wanted, path, found = str(wanted), Path(wanted), None
+    wanted, path, checkpoint = str(wanted), Path(wanted), None
     if path.name == "best" and not path.exists():
         folder = runs if wanted == "best" else path.parent
-        found = max(folder.glob("**/best.ckpt"), key=os.path.getmtime, default=None)
+        checkpoint = max(folder.glob("**/best.ckpt"), key=os.path.getmtime, default=None)
         problem = (
             f"no best.ckpt below {folder}. Classifiers that are validated, and generators whose "
             "samples are scored, keep one; 'last' is the newest checkpoint."
         )
     elif wanted == "last" or path.is_dir() or (runs / path).is_dir():
         folder = runs if wanted == "last" else path if path.is_dir() else runs / path
-        found = newest(folder, resume)
+        checkpoint = newest(folder, resume)
         problem = _reason_for_none(folder)
     elif path.is_file() or path.is_symlink():
-        found = path
+        checkpoint = path
     else:
         there = [other.name for other in path.parent.glob("[!.]*")]
         near = difflib.get_close_matches(path.name, there, n=1)
         remedy = f"Give a checkpoint, a run folder, or 'last' for the newest run below {runs}."
         remedy = f"Did you mean {path.parent / near[0]}?" if near else remedy
         problem = f"no such file or folder. {remedy}"
-    if found is None:
+    if checkpoint is None:
         raise UserError(f"{option} {wanted}: {problem}")
-    require_printable(found)
-    if wrong := problem_of(found):
+    require_printable(checkpoint)
+    if wrong := problem_of(checkpoint):
         raise UserError(
             f"{option} {wanted}: {wrong}. Give another, or a run folder, for its newest."
         )
-    if resume and (missing := _missing_to_resume(found)):
+    if resume and (missing := _missing_to_resume(checkpoint)):
         raise UserError(
             f"{option} {wanted}: it has weights but no {missing}, so the run cannot go on from "
             "it. Use it with test, sample or predict, or give a checkpoint of a run."
         )
-    return found
+    return checkpoint
 
 
 def newest(folder: Path, resume: bool = False) -> Path | None:
@@ -308,14 +308,14 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
         resume: Leave out those with which a run cannot go on.
     """
     # `last.ckpt` may point to one that was removed.
-    found = [path for path in folder.glob("**/[!.]*.ckpt") if path.is_file()]
+    checkpoints = [path for path in folder.glob("**/[!.]*.ckpt") if path.is_file()]
     dates: dict[Path, float] = {}
-    for path in found:
+    for path in checkpoints:
         dates[path.parent] = max(dates.get(path.parent, 0.0), path.lstat().st_mtime)
     seen: set[Path] = set()
     damaged: list[str] = []
     for run in sorted(dates, key=lambda run: dates[run], reverse=True):
-        for path in sorted((p for p in found if p.parent == run), key=_rank, reverse=True):
+        for path in sorted((p for p in checkpoints if p.parent == run), key=_rank, reverse=True):
             if path.resolve() in seen:
                 continue
             seen.add(path.resolve())
@@ -327,7 +327,7 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
                 return path
     for text in damaged:
         rank_zero_warn(f"{text}. There is no sound one before it.")
-    for path in found:
+    for path in checkpoints:
         with files.file_errors(path):
             _read(path)  # raises if the disk refuses, which is not the same as none
     return None
@@ -341,10 +341,10 @@ def _read(path: Path) -> None:
 
 def _reason_for_none(folder: Path) -> str:
     """Returns why `newest` has found nothing, and the remedy."""
-    found = sorted(path for path in folder.glob("**/[!.]*.ckpt") if path.is_file())
-    if sound := next((path for path in found if not problem_of(path)), None):
+    checkpoints = sorted(path for path in folder.glob("**/[!.]*.ckpt") if path.is_file())
+    if sound := next((path for path in checkpoints if not problem_of(path)), None):
         return f"{sound} has weights alone: start a new run from them with --init_from {sound}"
-    if found:
+    if checkpoints:
         return f"no checkpoint below {folder} is sound: train anew"
     return f"no checkpoint below {folder}. Train first, or name a file."
 

@@ -52,13 +52,13 @@ def bf16_slowdown() -> float:
         layer, images = torch.nn.Conv2d(64, 64, 3), torch.randn(16, 64, 24, 24)
 
     def seconds(half: bool) -> float:
-        found = []
+        times = []
         for _ in range(4):
             start = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 layer(images).sum().backward()
-            found.append(time.perf_counter() - start)
-        return min(found)
+            times.append(time.perf_counter() - start)
+        return min(times)
 
     return seconds(True) / seconds(False)
 

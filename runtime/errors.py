@@ -69,7 +69,7 @@ def did_you_mean(near: Iterable[str]) -> str:
 
 def printable(text: str) -> str:
     """Returns a text with control characters as escapes, as a name that others chose may have."""
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def require_printable(name: object) -> None:

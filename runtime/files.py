@@ -70,8 +70,8 @@ def check_links(folder: Path, remedy: str = "add --trust true") -> None:
         for path in (Path(inside, name) for name in (*folders, *names)):
             target = os.path.realpath(path)
             if path.is_symlink() and not Path(target).is_relative_to(root):
-                found = printable(f"{path} is a link to {target}, outside {folder}")
-                raise UserError(f"{found}: copy the file there, or {remedy}")
+                text = printable(f"{path} is a link to {target}, outside {folder}")
+                raise UserError(f"{text}: copy the file there, or {remedy}")
             if path.exists() and not (path.is_file() or path.is_dir()):
                 raise UserError(f"{printable(str(path))} is no file: remove it, or {remedy}")
 
@@ -114,14 +114,14 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: If the file cannot be read or is no JSON object.
     """
     try:
-        found = json.loads(read_text(path, MAX_JSON))
+        content = json.loads(read_text(path, MAX_JSON))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UserError(f"{path}: expected values by name, a JSON object")
-    return found
+    return content
 
 
 def read_text(path: Path, max_bytes: int) -> str:

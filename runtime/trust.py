@@ -92,11 +92,11 @@ def imported(name: str) -> Any:
     """
     parts = str(name).split(".")
     for end in range(len(parts) - 1, 0, -1):
-        found: Any = sys.modules.get(".".join(parts[:end]))
-        if found is not None:
+        value: Any = sys.modules.get(".".join(parts[:end]))
+        if value is not None:
             for part in parts[end:]:
-                found = vars(found).get(part) if isinstance(found, ModuleType | type) else None
-            return found
+                value = vars(value).get(part) if isinstance(value, ModuleType | type) else None
+            return value
     return None
 
 
@@ -106,15 +106,15 @@ def trusted_class(name: Any) -> type | None:
     The module in which the class was defined decides, not the one that the path goes through:
     `torch.os` is not a part of torch.
     """
-    found = imported(name)
-    if not isinstance(found, type):
+    value = imported(name)
+    if not isinstance(value, type):
         return None
-    home = found.__module__
+    home = value.__module__
     room = sys.modules.get(home.partition(".")[0])
     if room and room.__name__ in ROOMS:
-        return found if Path(room.__file__ or "").resolve().parents[1] == PROJECT else None
+        return value if Path(room.__file__ or "").resolve().parents[1] == PROJECT else None
     of_library = any(f"{home}.".startswith(f"{library}.") for library in LIBRARIES)
-    return found if of_library and issubclass(found, KINDS) else None
+    return value if of_library and issubclass(value, KINDS) else None
 
 
 def require_own_address(address: str) -> None:
@@ -186,8 +186,8 @@ class _Guard(MetaPathFinder):
     def _import(self, real: Any, name: Any, check_path: bool = True) -> Any:
         if not check_path or not isinstance(name, str) or "." not in name:
             return real(name, check_path)  # a type in the code, or no import path
-        if found := trusted_class(name):
-            return found
+        if kind := trusted_class(name):
+            return kind
         if _is_own(name, self.own):
             self._imports_own = True
             try:
@@ -207,8 +207,8 @@ class _Guard(MetaPathFinder):
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Refuses to import a module that is neither installed nor of this project."""
-        found = None if self._imports_own else PathFinder.find_spec(name, path)
-        if found is None or _is_installed(found):
+        spec = None if self._imports_own else PathFinder.find_spec(name, path)
+        if spec is None or _is_installed(spec):
             return None  # the finders after this one go on
         self.refused = self.refused or f"the module {name}"
         raise ImportError(f"{name} is not trusted", name=name)
@@ -244,5 +244,5 @@ def is_own_code(file: object) -> bool:
 
 
 def _is_installed(spec: ModuleSpec) -> bool:
-    places = [spec.origin] if spec.has_location else spec.submodule_search_locations or []
-    return not any(map(is_own_code, places))
+    locations = [spec.origin] if spec.has_location else spec.submodule_search_locations or []
+    return not any(map(is_own_code, locations))

@@ -132,12 +132,12 @@ class LadderCLI(LightningCLI):
         """Returns the options of a command, and of the classes that its arguments name."""
         classes = (*config_files.CONFIG, "--model", "--data")
         named = [f"{name}={value}" for name, value in config_files.values(args) if name in classes]
-        found = self._subcommand_parsers[args[0]].get_defaults()
+        values = self._subcommand_parsers[args[0]].get_defaults()
         for needed in (["--data.path=."], []):  # `ImageFolder` has no default for it
             with suppress(ArgumentError, UserError), self._guard():
-                found = self.parser.parse_args([args[0], *named, *needed])[args[0]]
+                values = self.parser.parse_args([args[0], *named, *needed])[args[0]]
                 break
-        names = [name.replace("init_args.", "") for name, _ in found.items()]
+        names = [name.replace("init_args.", "") for name, _ in values.items()]
         return [*dict.fromkeys(name.removesuffix(".class_path") for name in names)]
 
     @property
@@ -283,8 +283,8 @@ class LadderCLI(LightningCLI):
             raise UserError("--trainer.max_epochs 0 or max_steps 0 trains nothing: give 1 or more")
         check_optimization(self.trainer, self.model)
         if self.checkpoint is None and (initial := self.options.init_from):
-            found = checkpoints.resolve(initial, self.runs, option="--init_from")
-            load_initial_weights(self.model, found)
+            source = checkpoints.resolve(initial, self.runs, option="--init_from")
+            load_initial_weights(self.model, source)
 
     def before_test(self) -> None:
         """Refuses data whose classes the model does not know."""

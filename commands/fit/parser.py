@@ -96,7 +96,7 @@ def keep_own_hyperparameters(model: LightningModule) -> None:
 def default_init_args(class_path: str) -> dict[str, Any]:
     """Returns the init arguments that an imported class and its bases take, with their defaults."""
     parser = ArgumentParser()
-    if found := imported(class_path):
-        parser.add_class_arguments(found, "cls", fail_untyped=False)
+    if constructor := imported(class_path):
+        parser.add_class_arguments(constructor, "cls", fail_untyped=False)
     defaults = parser.get_defaults()
     return defaults.cls.as_dict() if "cls" in defaults else {}  # a class without arguments

@@ -6,7 +6,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.results import rank_zero_print
+from callbacks.recording import rank_zero_print
 from examples.stacked_mnist.data import MODES, StackedImages
 from metrics.judge import JudgeNetwork, load_judge
 from models.generative import is_generative, to_pixels

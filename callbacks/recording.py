@@ -24,7 +24,7 @@ def rank_zero_print(trainer: Trainer, text: str) -> None:
         Tqdm.write(text)
 
 
-def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
+def record(trainer: Trainer, stage: str, scores: dict[str, Any]) -> None:
     """Writes the results of `val` or `test` into metrics.json. Every rank must call it."""
     if (folder := run_folder(trainer)) is not None:
         path = folder / METRICS
@@ -33,4 +33,4 @@ def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
         except UserError as error:  # must not end a test that has scored for minutes
             rank_zero_warn(f"{error}. It is overwritten.")
             known = {}
-        write_json(path, {**known, stage: found})
+        write_json(path, {**known, stage: scores})
