@@ -17,7 +17,7 @@ def main(args: list[str] | None = None) -> Any:
     Raises:
         SystemExit: With 2 for a user's mistake, explained in one line on standard error; with 75
             if a signal stopped the run, which can be resumed; with 1, also after one line, if a run
-            cannot go on; with 130 if Ctrl-C stopped a tool.
+            cannot continue; with 130 if Ctrl-C stopped a tool.
     """
     given = sys.argv[1:] if args is None else args
     own_process = args is None

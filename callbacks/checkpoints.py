@@ -59,7 +59,7 @@ class EpochCheckpoint(ModelCheckpoint):
         return super().state_key
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says if the data have no position, and removes checkpoints that the run forgot.
+        """Warns if the loader saves no position, and removes checkpoints that the run forgot.
 
         They are left if it was killed between a save and the removal of the one before. A run in
         another folder knows none, and leaves all.
@@ -68,7 +68,7 @@ class EpochCheckpoint(ModelCheckpoint):
         if not isinstance(trainer.train_dataloader, _Stateful):
             rank_zero_info(
                 "The training loader has no state_dict and does not save its position: after a "
-                "stop within an epoch, the run goes on with the first batches of an epoch."
+                "stop within an epoch, the run continues with the first batches of an epoch."
             )
         if not trainer.is_global_zero:  # another rank would read what this one removes
             return
@@ -94,7 +94,7 @@ class EpochCheckpoint(ModelCheckpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds the runs of W&B and MLflow in which a resumed run goes on."""
+        """Adds the runs of W&B and MLflow that a resumed run continues."""
         remote = [log for log in trainer.loggers if isinstance(log, WandbLogger | MLFlowLogger)]
         if remote:
             checkpoint["logger_runs"] = [(type(log).__name__, log.version) for log in remote]
@@ -102,7 +102,7 @@ class EpochCheckpoint(ModelCheckpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Reads the best score of a run of before, which another callback had saved."""
+        """Reads the best score that the callback of an earlier version saved."""
         for name, state in checkpoint["callbacks"].items():
             if name.startswith("BestCheckpoint") and state["best_model_score"] is not None:
                 self._lowest = float(state["best_model_score"]) if self._best.exists() else inf

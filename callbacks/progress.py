@@ -97,7 +97,7 @@ class Progress(TQDMProgressBar):
             unit = 10 ** (len(str(steps)) - 1)
             text += (
                 f" --trainer.max_steps {steps // unit * unit} would take less than {LONG // 60}, "
-                "at some loss of quality. Ctrl-C saves the run, and --ckpt_path last goes on."
+                "at some loss of quality. Ctrl-C saves the run, and --ckpt_path last continues it."
             )
         Tqdm.write(text)
 

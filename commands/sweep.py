@@ -279,7 +279,7 @@ def drop_incomplete_line(journal: Path) -> None:
 
     journal.touch()
     stale = Path(f"{journal}.lock")
-    if stale.is_symlink() and not stale.exists():  # Optuna would wait for ever
+    if stale.is_symlink() and not stale.exists():  # Optuna would wait without end
         stale.unlink()
     lock = JournalFileSymlinkLock(str(journal))
     lock.acquire()

@@ -82,8 +82,8 @@ class StoredImages:
 
     Args:
         path: The file, an array in NumPy's format.
-        records: What is known of each image in it; an unreadable one has the size 0.
-        about: What is known of all.
+        records: A `RECORD` of each image in it; an unreadable one has the size 0.
+        about: Facts of the set, such as its class names and unreadable files.
     """
 
     dtype = torch.uint8
@@ -109,7 +109,7 @@ class StoredImages:
 
     @property
     def facts(self) -> np.ndarray:
-        """What is known of these images, records (N,)."""
+        """Records (N,) of these images: hashes, checksums, sizes, labels and splits."""
         return self.records[self.numbers.numpy()]
 
     def take(self, index: slice | Tensor) -> "StoredImages":

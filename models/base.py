@@ -161,8 +161,9 @@ class Module(LightningModule):
         changes = [*_changes(hyperparameters(checkpoint), self.hparams, "model")]
         if kept := [change for change in changes if fits and OPTIMIZER.match(change)]:
             raise UserError(
-                f"the run goes on with its optimizer as it was ({'; '.join(kept)}): leave the "
-                "option out, or start a new run from these weights with --init_from"
+                "the run continues with the optimizer of its checkpoint "
+                f"({'; '.join(kept)}): leave the option out, or start a new run "
+                "from these weights with --init_from"
             )
         if fits and (data := getattr(self.trainer, "datamodule", None)):
             saved = checkpoint.get("datamodule_hyper_parameters", {})

@@ -159,7 +159,7 @@ def in_words(names: Iterable[str]) -> dict[str, str]:
 
 
 def as_text(frame: pd.DataFrame, index: bool = True) -> str:
-    """Returns a table in lines that fit the terminal; what is too wide goes on below."""
+    """Returns a table in lines that fit the terminal; further columns follow below."""
     text = frame.to_string(index=index, line_width=shutil.get_terminal_size().columns)
     return "\n".join(printable(line.rstrip(" \\")) for line in text.splitlines())
 

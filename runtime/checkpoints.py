@@ -152,7 +152,7 @@ def _damage_of(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
-            names = {record.filename.lower() for record in records}  # as torch compares them
+            names = {record.filename.lower() for record in records}  # torch ignores case
             if len(names) < len(records) or any(record.compress_type for record in records):
                 return "damaged: it has compressed records, or two of a name"
             if sum(record.file_size for record in records) > path.stat().st_size:
@@ -259,7 +259,7 @@ def resolve(
         wanted: A file; a folder, also one in `runs`, for the newest in or below it; `last` or
             `best`, for the newest or the best below `runs`; or `RUN/best`.
         runs: The folder of this experiment's runs.
-        resume: The run will go on, for which weights alone are not enough.
+        resume: A run will continue, for which weights alone are not enough.
         option: The name of the option, for messages.
     """
     wanted, path, checkpoint = str(wanted), Path(wanted), None
@@ -291,7 +291,7 @@ def resolve(
         )
     if resume and (missing := _missing_to_resume(checkpoint)):
         raise UserError(
-            f"{option} {wanted}: it has weights but no {missing}, so the run cannot go on from "
+            f"{option} {wanted}: it has weights but no {missing}, so no run can continue from "
             "it. Use it with test, sample or predict, or give a checkpoint of a run."
         )
     return checkpoint
@@ -305,7 +305,7 @@ def newest(folder: Path, resume: bool = False) -> Path | None:
 
     Args:
         folder: A run's folder or one above.
-        resume: Leave out those with which a run cannot go on.
+        resume: Leave out those from which a run cannot continue.
     """
     # `last.ckpt` may point to one that was removed.
     checkpoints = [path for path in folder.glob("**/[!.]*.ckpt") if path.is_file()]

@@ -65,7 +65,7 @@ def corrected_init_args() -> Iterator[None]:
 
 
 def _defaults(class_path: str) -> dict[str, Any]:
-    classes = reversed(_typehints.import_object(class_path).__mro__)  # a door of `trust`
+    classes = reversed(_typehints.import_object(class_path).__mro__)  # `runtime.trust` guards this
     bases = [base for base in classes if "__init__" in vars(base)]
     parameters = (inspect.signature(base).parameters.items() for base in bases)
     return {name: parameter.default for items in parameters for name, parameter in items}

@@ -21,11 +21,11 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in the order in which Lightnin
 GRACE, PATIENCE = 1.0, 6.0  # seconds
 LOST_PROCESS = (
     "another process of this run has ended. Its own message says why; without one it was killed, "
-    "for example at a memory limit. Checkpoints are kept: `--ckpt_path last` goes on."
+    "for example at a memory limit. Checkpoints are kept: `--ckpt_path last` continues."
 )
 STUCK_PROCESS = (
     "rank {ranks} did not answer within {seconds:g} s (--trainer.rank_timeout): it is stuck or cut "
-    "off. Checkpoints are kept: end its process, then `--ckpt_path last` goes on."
+    "off. Checkpoints are kept: end its process, then `--ckpt_path last` continues."
 )
 NOT_FOUND = "the processes have not found each other within --trainer.rank_timeout: "
 INTERFACES = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
@@ -51,7 +51,7 @@ class UserError(Exception):
 
 
 class RunFailedError(RuntimeError):
-    """A run that cannot go on: `main` prints the reason in one line and exits with 1."""
+    """A run that cannot continue: `main` prints the reason in one line and exits with 1."""
 
 
 def user_error_in(error: BaseException | None) -> UserError | None:
@@ -188,7 +188,7 @@ def explain_disk_error(error: OSError) -> str:
     path = os.fsdecode(error.filename)
     text = f"{path}: {os.strerror(error.errno)}"
     if error.errno not in FULL:
-        return f"{text}. A run that had saved checkpoints goes on with `--ckpt_path last`."
+        return f"{text}. `--ckpt_path last` continues a run that has saved checkpoints."
     folder = os.path.dirname(os.path.abspath(path))
     while not os.path.isdir(folder):  # removed with the run that could not begin
         folder = os.path.dirname(folder)
@@ -196,4 +196,4 @@ def explain_disk_error(error: OSError) -> str:
         text += f" ({shutil.disk_usage(folder).free / 1e6:,.1f} MB are free)"
         if hasattr(os, "statvfs") and (disk := os.statvfs(folder)).f_files and not disk.f_favail:
             text += ", and too many files are there"
-    return f"{text}. Make room, then repeat the command. A run goes on with `--ckpt_path last`."
+    return f"{text}. Make room, then repeat the command. `--ckpt_path last` continues a run."

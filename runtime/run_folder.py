@@ -89,7 +89,7 @@ class RunFolder(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets metrics of steps that the run repeats, because it was killed after them.
 
-        A run that goes on writes its config only now, when nothing can refuse its checkpoint.
+        A resumed run writes its config only now, when nothing can refuse its checkpoint.
         """
         self._unused = None
         if self.resumed is not None:

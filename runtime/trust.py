@@ -209,7 +209,7 @@ class _Guard(MetaPathFinder):
         """Refuses to import a module that is neither installed nor of this project."""
         spec = None if self._imports_own else PathFinder.find_spec(name, path)
         if spec is None or _is_installed(spec):
-            return None  # the finders after this one go on
+            return None  # Python asks the next finder
         self.refused = self.refused or f"the module {name}"
         raise ImportError(f"{name} is not trusted", name=name)
 

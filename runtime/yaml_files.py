@@ -1,4 +1,4 @@
-"""YAML files of anybody, read as plain values. Imports nothing heavy."""
+"""YAML files of unknown origin, read as plain values. Imports nothing heavy."""
 
 from pathlib import Path
 from typing import Any

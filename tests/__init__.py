@@ -1,4 +1,4 @@
-"""Without a mark a test sees no optional library, installed or not; `conftest.py` shows them."""
+"""Hides the optional libraries from tests without a mark, also if they are installed."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What tests without a mark do not see: the optional libraries of pyproject.toml."""
+"""Tests without a mark cannot import the optional libraries of pyproject.toml."""
 
 import importlib
 

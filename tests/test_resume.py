@@ -34,7 +34,7 @@ KINDS = {
     ],
 }  # fmt: skip
 SMALL = [
-    # The generator has batch norm, the trunk dropout: both must go on as they were.
+    # The generator has batch norm, the trunk dropout: both must continue as they were.
     "--model.generator.width=2", "--model.trunk=LectureTrunk", "--model.trunk.channels=2",
     "--model.initialization=glorot", "--model.average.decay=0.9", "--model.latent_dim=4",
     "--data=Images", "--data.dataset=digits", "--data.batch_size=32",
@@ -181,4 +181,4 @@ def test_a_refused_resume_changes_no_file_of_the_run(tmp_path, capsys):
     assert "the checkpoint was trained with data.val_fraction" in line
     assert {path: path.read_bytes() for path in before} == before
     run("fit", f"--ckpt_path={folder}", "--trainer.max_steps=8", root)
-    assert "max_steps: 8" in (folder / "config.yaml").read_text()  # of the run that went on
+    assert "max_steps: 8" in (folder / "config.yaml").read_text()  # of the resumed run

@@ -1,4 +1,4 @@
-"""Equal commands end with equal weights, whatever is in memory that nobody wrote."""
+"""Equal commands end with equal weights, also if new memory is not zero."""
 
 import hashlib
 import os

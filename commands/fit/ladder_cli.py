@@ -192,11 +192,11 @@ class LadderCLI(LightningCLI):
         self.options.ckpt_path = str(self.checkpoint) if self.checkpoint else None
 
     def _keep_seed(self, seed: int | None) -> None:
-        """Lets a run go on with its seed, which also decides the order of its data."""
+        """Keeps the seed of a resumed run, which also decides the order of its data."""
         given = self.options.seed_everything
         if isinstance(seed, int) and seed != given:
             if given is not True:
-                rank_zero_warn(f"The run goes on with seed_everything {seed}, not {given}.")
+                rank_zero_warn(f"The run continues with seed_everything {seed}, not {given}.")
             self.options.seed_everything = seed
 
     def _parse_ckpt_path(self) -> None:

@@ -57,7 +57,7 @@ def add_shared_options(parser: LightningArgumentParser) -> None:
 
 
 def continue_logger_runs(parser: LightningArgumentParser, checkpoint: Path) -> None:
-    """Lets loggers of W&B and MLflow go on in a checkpoint's runs there, unless given others."""
+    """Lets loggers of W&B and MLflow continue a checkpoint's runs there, unless given others."""
     runs = [*contents(checkpoint).get("logger_runs", [])]
 
     def build(kind: type[Any], *args: Any, **given: Any) -> Logger:
@@ -71,7 +71,7 @@ def continue_logger_runs(parser: LightningArgumentParser, checkpoint: Path) -> N
         try:
             logger.experiment.update_run(own[1], status="RUNNING")
         except Exception as error:  # it raises many kinds
-            rank_zero_warn(f"MLflow cannot go on in run {own[1]}, so a new one begins: {error}")
+            rank_zero_warn(f"MLflow cannot continue run {own[1]}, so a new one begins: {error}")
             return kind(*args, **given)
         logger.log_hyperparams = keep_hyperparameters
         return logger

@@ -131,13 +131,13 @@ class Slow(Small):
             15.0,
             "Will take about 15 min: 59 batches of 15 s. --trainer.max_steps 40 would take "
             "less than 10, at some loss of quality. Ctrl-C saves the run, and --ckpt_path last "
-            "goes on.",
+            "continues it.",
         ),
         (
             10.4,
             "Will take about 10 min: 59 batches of 10 s. --trainer.max_steps 50 would take "
             "less than 10, at some loss of quality. Ctrl-C saves the run, and --ckpt_path last "
-            "goes on.",
+            "continues it.",
         ),
     ],
 )

@@ -63,13 +63,13 @@ def test_a_run_that_goes_on_names_what_differs_from_its_checkpoint(iris, tmp_pat
         seed = parsed(*args, "--seed_everything=7").options.seed_everything
         fails(capsys, *args, "--data.batch_size=8")  # within an epoch
     assert lines[1:] == [
-        "The run goes on with seed_everything 0, not 7.",
+        "The run continues with seed_everything 0, not 7.",
         "The checkpoint was trained with model.label_smoothing 0.0, not 0.5; "
         "data.batch_size 16, not 8.",
     ]
     assert seed == 0
     line = fails(capsys, *args, "--model.optimizer.betas=[0.5,0.9]")
-    assert "goes on with its optimizer as it was (model.optimizer.betas [0.9, 0.999], not" in line
+    assert "the optimizer of its checkpoint (model.optimizer.betas [0.9, 0.999], not" in line
 
 
 def test_runs_may_be_in_the_users_home(iris, monkeypatch):

@@ -1,4 +1,4 @@
-"""W&B and MLflow: a run that goes on goes on there too."""
+"""W&B and MLflow: a resumed run continues its run there."""
 
 import shutil
 from contextlib import nullcontext
@@ -72,7 +72,7 @@ def test_mlflow_keeps_hyperparameters_and_replaces_a_lost_run(fit, tmp_path):
     (shape,) = tmp_path.glob("mlflow/*/*/params/schedule/shape")
     assert shape.read_text() == "constant"
     shutil.rmtree(shape.parents[2])
-    with pytest.warns(UserWarning, match=f"cannot go on in run {first}, so a new one begins"):
+    with pytest.warns(UserWarning, match=f"cannot continue run {first}, so a new one begins"):
         assert first not in fit("mlflow", *changed, epochs=4)
 
 

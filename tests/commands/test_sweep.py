@@ -319,7 +319,7 @@ def journal_with(folder: Path, *logs: dict[str, Any], direction: int = 1) -> Pat
 
 
 def trial_with(params: dict[str, Any], state: int = 0, **more: Any) -> dict[str, Any]:
-    """A log entry: a trial with values, each the only one of its own domain."""
+    """Returns the log entry of a trial, each of whose options has one possible value."""
     choices = {
         name: json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": [value]}})
         for name, value in params.items()

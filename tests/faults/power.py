@@ -26,7 +26,7 @@ Tree = dict[str, Content]
 
 
 def step_in(_: Any, checkpoint: dict[str, Any], *__: Any) -> int:
-    """Returns the step of a checkpoint with which a run can go on, otherwise 0."""
+    """Returns the step of a checkpoint from which a run can continue, otherwise 0."""
     return checkpoint["global_step"] if "optimizer_states" in checkpoint else 0
 
 

@@ -197,7 +197,7 @@ def check_whole(root: Path) -> None:
 def check_equal(root: Path, whole: Path, spare: int = 0) -> None:
     """Checks that a run after a fault has all that an uninterrupted one has, and no more.
 
-    Lightning keeps the checkpoint from which a run went on if it is not `last.ckpt`, so there may
+    Lightning keeps the checkpoint from which a run continued if it is not `last.ckpt`, so there may
     be some to spare.
     """
     ours, theirs = folder_of(root), folder_of(whole)

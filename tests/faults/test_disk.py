@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or refuses is one line, and the run goes on to the same bits."""
+"""A disk that is full, read-only or refuses is one line, and a resumed run has the same bits."""
 
 import builtins
 import errno

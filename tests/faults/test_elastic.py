@@ -1,4 +1,4 @@
-"""A run stopped anywhere goes on with other processes and its data elsewhere, as if not stopped.
+"""A stopped run continues with other processes and data elsewhere, as if it had not stopped.
 
 Networks without batch norm, which acts on a process's own share. Dropout, augmentation and noise
 are drawn for the whole batch.

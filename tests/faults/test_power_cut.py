@@ -94,7 +94,7 @@ def check_whole(tree: Tree, flushed: set[bytes]) -> None:
 
 
 def check_run(cut: Cut, root: Path, rows: Rows) -> None:
-    """Checks the checkpoint from which a run goes on, and the rows before it."""
+    """Checks the checkpoint from which a run continues, and the rows before it."""
     found = newest(root)
     step = checkpoints.saved_step(found) or 0
     assert step >= cut.saved, f"the checkpoint of step {cut.saved} is lost: {sorted(cut.tree)}"

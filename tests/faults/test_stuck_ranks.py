@@ -1,4 +1,4 @@
-"""A rank that is stuck or cut off ends the others, which name it, and the run goes on to the bit.
+"""A rank that is stuck or cut off ends the others, which name it. A resumed run has equal bits.
 
 The network of these tests is a namespace of Linux, whose loopback device is taken down to cut or
 delay all connections.

@@ -143,7 +143,7 @@ def test_a_run_with_an_average_goes_on_to_the_same_bits(
     copy = tmp_path / "weights.pth"
     copy.write_bytes(weights.read_bytes())
     whole = fit(make(), Save()).state_dict()
-    copy.unlink()  # a run that goes on has its own
+    copy.unlink()  # a resumed run has its own
     for step in steps:
         again = fit(make(), ckpt_path=tmp_path / f"step={step}.ckpt").state_dict()
         for name, value in whole.items():

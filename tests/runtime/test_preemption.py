@@ -135,7 +135,7 @@ def test_a_run_stops_only_after_gradients_were_applied(tmp_path):
 
 
 def test_a_run_does_not_stop_before_a_validation_of_its_step(tmp_path):
-    """Lightning would go on behind it."""
+    """Lightning would continue behind it."""
 
     class Stop(Callback):
         def on_train_batch_start(self, trainer: Any, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""train.sbatch on two nodes of a real SLURM: an interrupted run goes on, to the bit."""
+"""train.sbatch on two nodes of a real SLURM: an interrupted run continues with equal bits."""
 
 import os
 import re
@@ -140,7 +140,7 @@ def test_a_site_requeues_by_an_exit_code_after_submitits_signal(cluster, runs, m
     flags = ["configs/gates.yaml", "--checkpoint.min_steps=0", "--trainer.pictures=false", *ENDLESS]
     job = Job(cluster, runs, "--time=5", flags, nodes=1)
     job.interrupt(lambda job: cluster.run("scancel", "--signal=USR2", job.id))
-    job.wait("the run to go on", lambda: f"Continues {job.folder}" in job.output.read_text())
+    job.wait("the run to continue", lambda: f"Continues {job.folder}" in job.output.read_text())
     job.cancel()
 
 
