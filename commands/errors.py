@@ -45,6 +45,7 @@ MEANINGS = {  # options, commands and classes, perhaps with a value: what users 
     "Flow": "diffusion ddpm", "FeedForward": "mlp dense", "ConvNet": "cnn",
     "ImageClassifier": "cnn mlp", "PretrainedClassifier": "resnet18 resnet50 vit",
     "Images --data.dataset NAME": "mnist fashion digits cifar10",
+    "TensorBoardLogger": "tb tensorboard", "WandbLogger": "wandb", "CSVLogger": "csv",
     "Points": "ring moons", "ImageFolder --data.path FOLDER": "folder",
 }  # fmt: skip
 FITTING = ("fit", "validate", "test")
@@ -237,6 +238,8 @@ def explain_parser_error(
             choices = known if is_class else re.findall(r"'(\w+)'", match[0])
             word = "folder" if is_class and Path(given).is_dir() else given.strip("'")
             near = [] if word in choices else suggest(word, choices, most=2)
+            if "bool" in others:  # a logger's class, too
+                near = suggest(word, known, most=2)
             names = names_below(path, options)
             message = line.format(*others, given, names=names) + did_you_mean(near)
             if is_class and path in classes and choices and not near:

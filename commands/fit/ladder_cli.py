@@ -279,8 +279,9 @@ class LadderCLI(LightningCLI):
     # --- Before and after a command ---
 
     def before_fit(self) -> None:
-        if 0 in (self.trainer.max_epochs, self.trainer.max_steps):
-            raise UserError("--trainer.max_epochs 0 or max_steps 0 trains nothing: give 1 or more")
+        for name in ("max_epochs", "max_steps", "check_val_every_n_epoch"):
+            if getattr(self.trainer, name) == 0:
+                raise UserError(f"--trainer.{name} 0: give 1 or more")
         check_optimization(self.trainer, self.model)
         if self.checkpoint is None and (initial := self.options.init_from):
             source = checkpoints.resolve(initial, self.runs, option="--init_from")

@@ -1,6 +1,7 @@
 """Errors of libraries in one line, and those of a user's own code with their place."""
 
 import traceback
+from typing import Any
 
 import pytest
 from torch import nn
@@ -16,7 +17,8 @@ class Own(nn.Module):
 
     def __init__(self, *_: object, **__: object) -> None:
         super().__init__()
-        self.layers = None[0]  # type: ignore[index]
+        nothing: Any = None
+        self.layers = nothing[0]
 
 
 def wrapped(make):
