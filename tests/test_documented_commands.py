@@ -53,6 +53,9 @@ TEXTS = [page.read_text() for page in PAGES if page.name not in OTHERS]
 COMMANDS = sorted({*options_of_tables(), *(line for text in TEXTS for line in commands_of(text))})
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder with runs of a GAN, a classifier and iris, configs, images and scans."""

@@ -31,6 +31,9 @@ QUICK = {
     "callback": [],
 }
 
+OFTEN = ("callback", "generative model", "loss")  # the CI tries the others, too
+KINDS = [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in OFTEN)) for kind in QUICK]
+
 
 class Example(NamedTuple):
     python: str
@@ -68,7 +71,7 @@ def test_all_examples_are_short():
         assert example.python.count("\n") < 30, kind
 
 
-@pytest.mark.parametrize("kind", QUICK)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_example_works_from_a_config_and_from_flags(kind, tmp_path):
     from_file, from_flags = (options(line, tmp_path) for line in EXAMPLES[kind].lines)
     pictures = f"--trainer.pictures={kind in ('callback', 'generative model')}".lower()

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 from commands import COMMANDS
 from tests.conftest import ROOT
 
@@ -151,6 +153,7 @@ def imported(path: Path) -> Iterator[str]:
         )
 
 
+@pytest.mark.slow
 def test_an_import_and_help_start_nothing_and_change_nothing():
     """Others' modules may: they are imported before."""
     others = sorted({name for path in [*TOP, *MODULES] for name in imported(path)})

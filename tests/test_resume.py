@@ -115,7 +115,9 @@ def test_stopped_and_resumed_is_the_run_that_was_not_stopped(
     assert "ckpt_path" not in yaml.safe_load((folder / "config.yaml").read_text())
 
 
-@pytest.mark.parametrize("name", ["flow", "drift", "vae"])
+@pytest.mark.parametrize(
+    "name", ["flow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("drift", "vae"))]
+)
 def test_every_generative_model_goes_on_to_the_bit(name, tmp_path, in_root, weights_hash):
     args = [
         "fit", f"--config=configs/points/{name}.yaml", "--data.count=256", "--data.batch_size=32",

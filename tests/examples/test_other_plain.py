@@ -53,6 +53,7 @@ def test_a_page_trains_and_draws_a_grid(page, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*.png"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [cgan_plain, flow_plain, vae_plain])
 def test_without_mnist_a_page_takes_small_digits(page, tmp_path, monkeypatch, capsys):
     def offline(*args: object, **options: object) -> None:

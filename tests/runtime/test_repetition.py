@@ -35,6 +35,7 @@ def test_a_rehearsal_changes_nothing(more, tmp_path, in_root):
 
 
 @pytest.mark.ddp
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], [ACCUMULATING]])
 def test_three_ranks_resume_to_the_bit(more, tmp_path):
     """Two sum to the same bits in any order."""
