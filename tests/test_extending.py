@@ -19,7 +19,6 @@ SCORED = ["--quality.samples=100", "--quality.final_samples=150", "--quality.gan
 GAN = [*DIGITS, *SCORED, "--model.generator.width=2", "--model.trunk.width=2"]
 QUICK = {
     "network": DIGITS,
-    "graph": DIGITS,
     "augmentation": DIGITS,
     "generative model": [*DIGITS, *SCORED],
     "discriminator": GAN,
