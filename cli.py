@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 import commands
-from commands.errors import explain_error
+from commands.rewording import explain_error
 from runtime.errors import end_torchrun, exit_without_cleanup, print_error
 
 

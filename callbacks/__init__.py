@@ -4,7 +4,7 @@ Lightning calls all of them at each hook of each step. So there is one for each 
 has only those of its kind of model, at most eight with those of `runtime/`.
 """
 
-from callbacks.checkpoints import EpochCheckpoint
+from callbacks.checkpointing import EpochCheckpoint
 from callbacks.evaluation import Evaluation
 from callbacks.fallback import FallbackSteps
 from callbacks.figures import Figures

@@ -13,7 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from callbacks.recording import datamodule_of, rank_zero_print, record
 from datamodules.input_spec import class_names
-from figures.evaluation import (
+from figures.classification import (
     MIN_CALIBRATION_EXAMPLES,
     Mistakes,
     classification_report,

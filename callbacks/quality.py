@@ -17,10 +17,10 @@ from callbacks.progress import track
 from callbacks.recording import datamodule_of, rank_zero_print, record
 from datamodules.data_module import Split
 from datamodules.input_spec import class_names
-from figures.evaluation import plot_confusion
+from figures.classification import plot_confusion
 from figures.pictures import figures_folder, mosaic, publish
 from metrics import SCORES, Score
-from metrics.functions import confusion, farthest, nearest
+from metrics.formulas import confusion, farthest, nearest
 from metrics.judge import Judge
 from metrics.report import Report, compute_report
 from metrics.samples import KeptSamples, Samples

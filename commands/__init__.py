@@ -83,7 +83,7 @@ def find_command(name: str) -> Callable[..., Any]:
         return pkgutil.resolve_name(COMMANDS[name][0])
     if "." in name and "/" not in name:
         return _import(name)
-    from commands.errors import suggest
+    from commands.rewording import suggest
 
     near = suggest(name, [*COMMANDS, "--version"])
     if Path(name).exists():

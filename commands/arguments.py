@@ -24,7 +24,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from commands import errors
+from commands import rewording
 from results import Run
 from runtime.errors import UserError, did_you_mean, require_printable
 
@@ -62,7 +62,9 @@ def call(function: Callable[..., Any], name: str, args: list[str]) -> Any:
     try:
         values = parser.parse_args(own).as_dict()
     except ArgumentError as error:
-        raise UserError(errors.explain_parser_error(str(error), [name, *args], known, {})) from None
+        raise UserError(
+            rewording.explain_parser_error(str(error), [name, *args], known, {})
+        ) from None
     return function(**values, **({REST: rest} if takes_rest else {}))
 
 
@@ -117,7 +119,7 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
     try:
         return parser.parse_object({name: values if is_list(kind) else values[0]})[name]
     except ArgumentError as error:
-        raise UserError(errors.explain_parser_error(str(error), [name], [], {})) from None
+        raise UserError(rewording.explain_parser_error(str(error), [name], [], {})) from None
 
 
 class HelpInWords(DefaultHelpFormatter):

@@ -1,6 +1,6 @@
 """The table of quality scores: what each is called and which direction is better.
 
-To add a score, append it to `SCORES` and write the function of its name in `metrics/functions.py`.
+To add a score, append it to `SCORES` and write the function of its name in `metrics/formulas.py`.
 A score in a file outside of this project is used by its import path:
 `--quality.extra_scores my_file.MyScore`.
 """
@@ -33,7 +33,7 @@ OTHER_QUANTITIES |= {f"top{k}_accuracy": ("higher", f"top-{k} accuracy") for k i
 class Score:
     """One quality score of generated samples.
 
-    By default, the function of its name in `metrics/functions.py` computes it, and that of
+    By default, the function of its name in `metrics/formulas.py` computes it, and that of
     `<class_name>_by_class` its scores by class.
 
     Args:
@@ -81,12 +81,12 @@ class Score:
             train: Training images, as many as generated ones.
             test: Images that were not trained on, of the validation or the test split.
         """
-        return getattr(import_module("metrics.functions"), self.name)(samples, train, test)
+        return getattr(import_module("metrics.formulas"), self.name)(samples, train, test)
 
     def by_class(self, samples: "Samples", train: "Samples", test: "Samples") -> list[float]:
         """Computes the score of each class."""
         function = f"{self.class_name}_by_class"
-        return getattr(import_module("metrics.functions"), function)(samples, train, test)
+        return getattr(import_module("metrics.formulas"), function)(samples, train, test)
 
 
 SCORES: tuple[Score, ...] = (

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metrics.functions import frechet_distance
+from metrics.formulas import frechet_distance
 from models import FunctionMLP
 from models.autoencoder import kl
 from models.classifier import cross_entropy as cross_entropy_of_logits

@@ -16,9 +16,9 @@ import torch.distributed as dist
 import cli
 import commands
 from commands import COMMANDS
-from commands.errors import explain_error
 from commands.fit import help_texts, lightning_run
 from commands.fit.ladder_cli import LadderCLI
+from commands.rewording import explain_error
 from runtime.run_folder import RunFolder
 from tests.conftest import ROOT
 from tests.models.gans import WIDTH_2

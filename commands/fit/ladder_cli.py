@@ -24,7 +24,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from callbacks import DEFAULT_CALLBACKS, Evaluation, Progress
-from commands import arguments, config_files, errors
+from commands import arguments, config_files, rewording
 from commands.fit.parser import (
     CLASSES,
     SECTIONS,
@@ -97,7 +97,7 @@ class LadderCLI(LightningCLI):
         self.config = self._parsed(self.args)
         for name in ("trainer", *SECTIONS):
             if not isinstance(value := self.options[name], Namespace):
-                names = errors.names_below(name, self._names_of_options(self.args))
+                names = rewording.names_below(name, self._names_of_options(self.args))
                 raise UserError(f"--{name}: expected its options by name{names}, got '{value}'.")
         self._find_checkpoint()
         if self.options.get("data") is None:
@@ -120,7 +120,7 @@ class LadderCLI(LightningCLI):
                 config = self.parser.parse_args(args)
         except ArgumentError as error:
             own = self._names_of_options(args)
-            problem = UserError(errors.explain_parser_error(str(error), args, own, CLASSES))
+            problem = UserError(rewording.explain_parser_error(str(error), args, own, CLASSES))
             raise user_error_in(error) or problem from None
         given, options = dict(config_files.values(args)), config[args[0]]
         for name in NAMES:  # a run's own config says null, which is no answer to an option
@@ -225,7 +225,7 @@ class LadderCLI(LightningCLI):
             cause = user_error_in(error)
             if missing := re.search(r"(\w+)':\s+(Requirement .*)", str(error)):  # of a logger
                 cause = UserError(f"{missing[1]}: {missing[2]}")
-            raise (cause or errors.explain_constructor(error)) from None
+            raise (cause or rewording.explain_constructor(error)) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the Trainer with the run's folder and callbacks."""

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from metrics import Score, functions
+from metrics import Score, formulas
 from metrics.report import Report, compute_report, wilson_interval
 from metrics.samples import Samples
 from runtime.files import write_json
@@ -22,7 +22,7 @@ def report():
 def test_real_images_are_scored_in_place_of_generated_ones(report):
     generated, train, test = sets()
     for score in LIGHT:
-        function = getattr(functions, score.name)
+        function = getattr(formulas, score.name)
         one, two, three = generated, train, test
         if score.name in ("precision", "recall", "density", "coverage"):  # of equally many
             one, two, three = (x.take(slice(300)) for x in (generated, train, test))
@@ -31,9 +31,9 @@ def test_real_images_are_scored_in_place_of_generated_ones(report):
         assert report.floor[score.name] == function(real, two, three)
         counts = {"generated": len(one), "train": len(two), "test": len(three)}
         assert report.counts[score.name] == counts
-    by_class = functions.accuracy_by_class(generated, train, test)
+    by_class = formulas.accuracy_by_class(generated, train, test)
     assert report.class_scores["accuracy"] == by_class
-    assert report.class_floor["accuracy"] == functions.accuracy_by_class(test, train, test)
+    assert report.class_floor["accuracy"] == formulas.accuracy_by_class(test, train, test)
     assert report.scores["intra_frechet"] == sum(report.class_scores["frechet"]) / CLASSES
     for name, samples in {"generated": generated, "train": train, "test": test}.items():
         found = [counts[name] for counts in report.class_counts]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from figures.evaluation import (
+from figures.classification import (
     BINS,
     Mistakes,
     classification_report,

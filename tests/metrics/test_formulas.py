@@ -9,8 +9,8 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from metrics import SCORES, direction, functions, title
-from metrics.functions import farthest, fit_gaussian, frechet_distance, kernel_distance
+from metrics import SCORES, direction, formulas, title
+from metrics.formulas import farthest, fit_gaussian, frechet_distance, kernel_distance
 from metrics.samples import Samples
 from tests.metrics.samples import CLASSES, draw, of, sets
 
@@ -25,14 +25,14 @@ def cloud(count: int, seed: int = 0, size: int = 4, scale: float = 1.0) -> Tenso
 
 @pytest.fixture(params=[7, 512])
 def chunk(request, monkeypatch):
-    monkeypatch.setattr(functions, "CHUNK", request.param)
+    monkeypatch.setattr(formulas, "CHUNK", request.param)
 
 
 chunks = pytest.mark.usefixtures("chunk")
 
 
 def test_each_score_has_a_function_and_says_what_is_better():
-    assert {score.name for score in SCORES} == set(functions.__all__)
+    assert {score.name for score in SCORES} == set(formulas.__all__)
     assert [s.name for s in SCORES if s.better is None] == ["kid_error", "memorization"]
     lower = ["frechet", "intra_frechet", "kid", "modes_kl"]
     assert [s.name for s in SCORES if s.better == "lower"] == lower
@@ -85,8 +85,8 @@ def test_rounding_in_directions_without_variance_is_no_variance():
 def test_frechet_of_equal_sets_and_of_a_shift(rank):
     """A root of eigenvalues would leave some 1e-8 for each dimension without variance."""
     features, shift = cloud(200, size=rank) @ cloud(rank, 1, 8), torch.arange(8.0).double()
-    assert 0 <= functions.frechet(of(features), NONE, of(features)) < 1e-12
-    found = functions.frechet(of(features), NONE, of(features + shift))
+    assert 0 <= formulas.frechet(of(features), NONE, of(features)) < 1e-12
+    found = formulas.frechet(of(features), NONE, of(features + shift))
     assert found == pytest.approx(140, rel=1e-11)
 
 
@@ -94,14 +94,14 @@ def test_frechet_of_each_class_and_of_too_few_samples():
     """Class k is shifted by k along each of 4 axes; class 2 has one sample."""
     features, labels = cloud(41), torch.tensor([0] * 20 + [1] * 20 + [2])
     pair = of(features, labels), of(features + labels[:, None], labels)
-    found = functions.frechet_by_class(pair[0], NONE, pair[1])
+    found = formulas.frechet_by_class(pair[0], NONE, pair[1])
     assert found[:2] == pytest.approx([0, 4], abs=1e-11)
     assert math.isnan(found[2])
-    assert math.isnan(functions.intra_frechet(pair[0], NONE, pair[1]))
+    assert math.isnan(formulas.intra_frechet(pair[0], NONE, pair[1]))
     kept = [x.take(slice(40)) for x in pair]
     for x in kept:
         x.num_classes = 2
-    assert functions.intra_frechet(kept[0], NONE, kept[1]) == pytest.approx(2, abs=1e-11)
+    assert formulas.intra_frechet(kept[0], NONE, kept[1]) == pytest.approx(2, abs=1e-11)
 
 
 def test_a_diverged_network_is_no_crash():
@@ -118,7 +118,7 @@ def test_frechet_of_many_features_is_that_of_principal_components(count, size):
     components = PCA(size).fit(train).components_
     reduced = [of(x.features @ torch.from_numpy(components.T), x.labels) for x in pair]
     for name in ("frechet", "intra_frechet"):
-        score = getattr(functions, name)
+        score = getattr(formulas, name)
         for x in (*pair, *reduced):
             x.num_classes = 2
         expected = score(reduced[0], NONE, reduced[1])
@@ -145,7 +145,7 @@ def test_kernel_distance_is_that_of_all_pairs_of_different_samples():
     first, second = cloud(23, size=6), 0.5 + cloud(17, 1, 6)
     expected = pytest.approx(naive_kernel(first, second), rel=1e-11)
     assert kernel_distance(first, second) == expected
-    assert functions.kid(of(first), NONE, of(second)) == expected
+    assert formulas.kid(of(first), NONE, of(second)) == expected
 
 
 def test_kernel_error_is_that_of_the_mean_of_ten_groups():
@@ -154,10 +154,10 @@ def test_kernel_error_is_that_of_the_mean_of_ten_groups():
     dealt = [(torch.arange(len(x)) + torch.arange(len(x)) // 10) % 10 for x in features]
     groups = [[x[d == g] for x, d in zip(features, dealt, strict=True)] for g in range(10)]
     estimates = torch.tensor([naive_kernel(*pair) for pair in groups])
-    found = functions.kid_error(of(features[0]), NONE, of(features[1]))
+    found = formulas.kid_error(of(features[0]), NONE, of(features[1]))
     assert found == pytest.approx(estimates.std().item() / math.sqrt(10), rel=1e-6)
-    assert math.isnan(functions.kid_error(of(features[0][:19]), NONE, of(features[1])))
-    assert math.isnan(functions.kid(of(features[0][:1]), NONE, of(features[1])))
+    assert math.isnan(formulas.kid_error(of(features[0][:19]), NONE, of(features[1])))
+    assert math.isnan(formulas.kid(of(features[0][:1]), NONE, of(features[1])))
 
 
 def naive_neighbors(generated: Tensor, real: Tensor) -> list[float]:
@@ -184,7 +184,7 @@ def naive_neighbors(generated: Tensor, real: Tensor) -> list[float]:
 
 def neighbors(generated: Tensor, real: Tensor) -> list[float]:
     names = ("precision", "recall", "density", "coverage")
-    return [getattr(functions, name)(of(generated), NONE, of(real)) for name in names]
+    return [getattr(formulas, name)(of(generated), NONE, of(real)) for name in names]
 
 
 @chunks
@@ -214,17 +214,17 @@ def test_memorization_of_copies_of_shifts_and_of_training_images():
     """
     line = torch.arange(10.0, dtype=torch.float64)[:, None]
     train, test = of(line + 0.1), of(line - 0.4)
-    assert functions.memorization(of(line), train, test) == pytest.approx(0.25, rel=1e-6)
-    assert functions.memorization(of(line + 0.1), train, test) == pytest.approx(0, abs=1e-6)
+    assert formulas.memorization(of(line), train, test) == pytest.approx(0.25, rel=1e-6)
+    assert formulas.memorization(of(line + 0.1), train, test) == pytest.approx(0, abs=1e-6)
     right, train = of(line + 0.25), of(line)
     expected = 1 / ((9 * 0.75 + 1.25) / 10)
-    assert functions.memorization(train, train, right) == pytest.approx(expected, rel=1e-6)
+    assert formulas.memorization(train, train, right) == pytest.approx(expected, rel=1e-6)
     more = of(torch.cat([line, line + 20]))  # divides by the ratio of training images
     of_train = 1 / ((9 * 0.35 + 1.65) / 10)
-    found = functions.memorization(of(line + 0.4), of(line + 0.65), more)
+    found = formulas.memorization(of(line + 0.4), of(line + 0.65), more)
     assert found == pytest.approx(0.25 / 0.4 / of_train, rel=1e-6)
     for few in (NONE, of(cloud(1))):
-        assert math.isnan(functions.memorization(few, few, of(cloud(3))))
+        assert math.isnan(formulas.memorization(few, few, of(cloud(3))))
 
 
 def test_memorization_of_fresh_samples_is_1_for_unequal_references():
@@ -233,13 +233,13 @@ def test_memorization_of_fresh_samples_is_1_for_unequal_references():
     Copies of any of these are found.
     """
     ratios = [
-        functions.memorization(*(of(cloud(n, 3 * i + j)) for j, n in enumerate((500, 1000, 100))))
+        formulas.memorization(*(of(cloud(n, 3 * i + j)) for j, n in enumerate((500, 1000, 100))))
         for i in range(10)
     ]
     assert sum(ratios) / 10 == pytest.approx(1, abs=0.05)
     train, test = of(cloud(1000)), of(cloud(100, 1))
-    assert functions.memorization(train.take(slice(-50, None)), train, test) < 1e-6
-    assert functions.memorization(train, train, test) == 1
+    assert formulas.memorization(train.take(slice(-50, None)), train, test) < 1e-6
+    assert formulas.memorization(train, train, test) == 1
 
 
 @chunks
@@ -257,16 +257,16 @@ def seen(predicted: list[int], labels: list[int] | None = None) -> Samples:
 
 def test_label_accuracy_by_hand():
     samples = seen([0, 0, 0, 1, 1, 0], labels=[0, 0, 0, 0, 1, 1])
-    assert functions.label_accuracy(samples, NONE, NONE) == 4 / 6
-    found = functions.accuracy_by_class(samples, NONE, NONE)
+    assert formulas.label_accuracy(samples, NONE, NONE) == 4 / 6
+    found = formulas.accuracy_by_class(samples, NONE, NONE)
     assert found[:2] == [0.75, 0.5]
     assert math.isnan(found[2])
-    assert functions.confusion(samples).tolist() == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert formulas.confusion(samples).tolist() == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
 
 
 def test_modes_and_their_divergence_by_hand():
     def both(samples: Samples, test: Samples) -> tuple[float, float]:
-        return functions.modes(samples, NONE, test), functions.modes_kl(samples, NONE, test)
+        return formulas.modes(samples, NONE, test), formulas.modes_kl(samples, NONE, test)
 
     assert both(seen([0, 1, 2]), seen([0, 1, 2] * 7)) == (3, pytest.approx(0, abs=1e-12))
     expected = 0.5 * math.log(0.5 / 0.6) + 0.5 * math.log(0.5 / 0.2)
@@ -282,21 +282,21 @@ def test_gan_train_learns_from_samples_alone(monkeypatch):
     samples, wrong, (_, train, test) = draw(120, 0), draw(120, 0), sets()
     for part in (wrong, train):  # what the training images show does not count
         part.labels = (part.labels + 1) % CLASSES
-    found = functions.gan_train(samples, train, test)
-    assert found == functions.gan_train(samples, train, test) > 0.9
-    assert functions.gan_train(wrong, train, test) < 1 / CLASSES
+    found = formulas.gan_train(samples, train, test)
+    assert found == formulas.gan_train(samples, train, test) > 0.9
+    assert formulas.gan_train(wrong, train, test) < 1 / CLASSES
     for k in range(CLASSES):  # what an image is taken for does not depend on the others
-        assert functions.gan_train(samples, train, test.take(test.labels == k)) > 0.9
+        assert formulas.gan_train(samples, train, test.take(test.labels == k)) > 0.9
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_gan_train_depends_on_its_own_seed_alone(monkeypatch):
     monkeypatch.setattr("metrics.gan_train.STEPS", 2)  # its accuracy is that of its first weights
     samples, (_, train, test) = draw(120, 0), sets()
-    found = functions.gan_train(samples, train, test, seed=3)
+    found = formulas.gan_train(samples, train, test, seed=3)
     torch.manual_seed(1)
-    assert functions.gan_train(samples, train, test, seed=3) == found
-    assert functions.gan_train(samples, train, test, seed=4) != found
+    assert formulas.gan_train(samples, train, test, seed=3) == found
+    assert formulas.gan_train(samples, train, test, seed=4) != found
 
 
 class OnApple(torch.Tensor):
@@ -323,7 +323,7 @@ def test_scores_of_an_apple_gpu_are_computed_on_the_cpu():
     with pytest.raises(TypeError, match="float64"):
         parts[0].double()
     for name in ("frechet", "precision", "recall", "kid", "label_accuracy", "modes_kl"):
-        score = getattr(functions, name)
+        score = getattr(formulas, name)
         torch.testing.assert_close(score(there, here, here), score(here, here, here))
 
 
@@ -347,7 +347,7 @@ def test_gan_train_lowers_its_rate_to_nothing(monkeypatch):
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    functions.gan_train(draw(120, 0), draw(9, 1), draw(9, 2))
+    formulas.gan_train(draw(120, 0), draw(9, 1), draw(9, 2))
     assert rates[0] == pytest.approx(0.005 / 25)
     assert max(rates) > 0.004
     assert rates[-1] < 1e-6

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 import cli
-from commands.errors import explain_constructor
+from commands.rewording import explain_constructor
 from models.gan.networks import ModernGenerator
 from runtime.errors import UserError
 
