@@ -35,7 +35,7 @@ from commands.predict import predict
 from commands.sample import SampledImages, sample, sample_images
 from datamodules.loader import BatchLoader
 from figures.pictures import mosaic, read_png
-from models.generative import is_generative
+from models.generative import Generative
 from results import Run
 from runtime.errors import UserError, did_you_mean, user_error_in
 from runtime.ranges import Positive, PositiveFloat
@@ -163,7 +163,7 @@ def _scored(model: LightningModule, data: Any, command: str) -> LadderTrainer:
         kind = type(data).__name__
         raise UserError(f"--data: expected a DataModule or a DataLoader, got {kind}.")
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    quality = [Quality()] if is_generative(model) else []
+    quality = [Quality()] if isinstance(model, Generative) else []
     with process_as_before():
         trainer = LadderTrainer(precision="32-true", callbacks=quality, **quiet)
         try:

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from models.classifier import is_classifier
+from models.classifier import Classifier
 from runtime import lightning_fixes
 from runtime.checkpoints import contents, epoch_is_due, is_over, link, problem_of
 from runtime.ranges import NonNegative, ranged
@@ -137,7 +137,7 @@ class EpochCheckpoint(ModelCheckpoint):
                 super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        name = "val/loss" if is_classifier(pl_module) else "val/frechet"
+        name = "val/loss" if isinstance(pl_module, Classifier) else "val/frechet"
         score = float(trainer.callback_metrics.get(name, inf))
         trains = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if trains and score < self._lowest:

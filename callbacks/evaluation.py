@@ -22,7 +22,7 @@ from figures.classification import (
     plot_reliability,
 )
 from figures.pictures import figures_folder, publish
-from models.classifier import is_classifier
+from models.classifier import Classifier
 
 SCORE_TITLES = {"sup_error": "largest error"}
 MAX_GAP = 0.25  # of accuracy between training and validation; emoji that 40 epochs overfit: 0.13
@@ -76,7 +76,7 @@ class Evaluation(Callback):
         self._mistakes: WorstMistakes | None = None  # None: no classifier was evaluated
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        evaluates = is_classifier(pl_module) and not trainer.sanity_checking
+        evaluates = isinstance(pl_module, Classifier) and not trainer.sanity_checking
         self._mistakes = WorstMistakes().to(pl_module.device) if evaluates else None
 
     def on_validation_batch_end(

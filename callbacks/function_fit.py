@@ -13,8 +13,8 @@ from datamodules.data_module import DataModule
 from figures.functions import describe_errors, plot_curve, plot_heat_maps, plot_surface
 from figures.pictures import publish
 from models.base import eval_mode
-from models.classifier import is_classifier
-from models.regressor import is_regressor
+from models.classifier import Classifier
+from models.regressor import FunctionMLP
 
 SURFACE_MARGIN, RESOLUTION = 0.5, 201  # of a surface: beyond the points, and points along each axis
 
@@ -29,9 +29,9 @@ def draw_function(trainer: Trainer, model: Any, folder: Path | None) -> None:
     if data is None or data.splits is None:
         return
     points, targets = data.splits.test
-    if is_regressor(model):
+    if isinstance(model, FunctionMLP):
         _draw_fit(trainer, model, data, folder, points, targets)
-    elif is_classifier(model) and model.num_classes == 2 and data.input_shape == (2,):
+    elif isinstance(model, Classifier) and model.num_classes == 2 and data.input_shape == (2,):
         low, high = points.min().item() - SURFACE_MARGIN, points.max().item() + SURFACE_MARGIN
         axis = torch.linspace(low, high, RESOLUTION)
         surface = probability_surface(model, axis)

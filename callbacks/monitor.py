@@ -13,7 +13,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 
 from callbacks.recording import rank_zero_print
-from models.base import is_logging_step
+from models.base import Module, is_logging_step
 from models.distributed import all_gather_stacked, exchange_seconds
 from runtime.errors import RunFailedError
 from runtime.preemption import Agreement
@@ -168,9 +168,8 @@ def count_examples(batch: Any) -> int:
 
 def _losses(model: LightningModule, outputs: Any) -> dict[str, Tensor]:
     """Returns the losses of the batch that just ended, by name."""
-    losses = getattr(model, "losses", None)  # of `models.base.Module`, in manual mode as well
-    if isinstance(losses, dict) and losses:
-        return losses
+    if isinstance(model, Module) and model.losses:  # in manual optimization as well
+        return model.losses
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     return {"loss": loss} if isinstance(loss, Tensor) else {}
 

@@ -16,7 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from figures.network import Layer, plot_networks
 from figures.pictures import publish, warn_if_it_fails
 from models.base import eval_mode
-from models.generative import is_generative
+from models.generative import Generative
 
 # Shape and tensor of each input; None: the model makes the tensor.
 Inputs = dict[str, tuple[tuple[int, ...], Tensor | None]]
@@ -46,7 +46,7 @@ def layers_of(model: LightningModule) -> dict[str, list[Layer]]:
 
     Empty for a model that is not generative and has no tensor as `example_input_array`.
     """
-    if not is_generative(model):
+    if not isinstance(model, Generative):
         inputs: Any = model.example_input_array
         if not isinstance(inputs, Tensor):
             return {}

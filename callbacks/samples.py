@@ -68,7 +68,7 @@ class SampleGrid(Callback):
         if len(pl_module.image_shape) == 1 and (folder := figures_folder(trainer)):
             with warn_if_it_fails("training.gif"):
                 write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
-        elif hasattr(pl_module, "reconstruct"):
+        elif pl_module.encodes:
             _plot_codes(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, model: Generative) -> None:

@@ -29,9 +29,9 @@ from datamodules.gates import GATES, Gates
 from datamodules.input_spec import InputSpec, class_names, match_spec
 from figures.functions import plot_surface
 from models.base import Module
-from models.classifier import both_logits, is_classifier
+from models.classifier import Classifier, both_logits
 from models.gates import GateLogistic, GateMLP
-from models.generative import is_generative, to_pixels
+from models.generative import Generative, to_pixels
 from models.sampling import LatentBatches, generate
 from pages.playground import playground_page
 from results import RUNS, Run, find_runs
@@ -153,10 +153,10 @@ def score_of(run: Run) -> tuple[float, str]:
 
 def kind_of(model: Any) -> str:
     """Returns the kind of a model, which selects its tab; empty if there is no tab for it."""
-    if is_generative(model):
+    if isinstance(model, Generative):
         return "generator" if len(model.image_shape) == 3 else ""
-    if not is_classifier(model) or len(model.input_shape) == 3:
-        return "classifier" if is_classifier(model) else ""
+    if not isinstance(model, Classifier) or len(model.input_shape) == 3:
+        return "classifier" if isinstance(model, Classifier) else ""
     is_gate = (*model.input_shape, model.num_classes) == (2, 2)
     return "gate" if is_gate and len(weights_of(model)) in SYMBOLS else ""
 

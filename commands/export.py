@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from figures.pictures import output_folder
-from models.classifier import is_classifier
-from models.generative import is_generative
-from models.regressor import is_regressor
+from models.classifier import Classifier
+from models.generative import Generative
+from models.regressor import FunctionMLP
 from pages.export_html import save_page
 from pages.playground import playground_page
 from results import Run
@@ -147,7 +147,7 @@ class Predictor(nn.Module):
         if inputs.dtype == torch.uint8:
             inputs = inputs.float() / self.model.input_spec.scale
         outputs = self.model(inputs)
-        if is_regressor(self.model):
+        if isinstance(self.model, FunctionMLP):
             return {"predictions": outputs}
         return {"logits": outputs, "probabilities": self.model.as_probabilities(outputs)}
 
@@ -186,14 +186,16 @@ class Program(NamedTuple):
 def program_of(model: Any) -> Program:
     """Returns the program of a trained model."""
     random, count = torch.Generator().manual_seed(0), max(SIZES)
-    if is_generative(model):
+    if isinstance(model, Generative):
         latents, _ = model.draw_latents(count, random)
         examples = {"latents": latents}
         if model.num_classes is not None:
             examples["labels"] = torch.arange(count) % model.num_classes
         return Program("generator", Generator(model).requires_grad_(False).eval(), examples)
-    if is_classifier(model) or is_regressor(model):
-        name, shape = "classifier" if is_classifier(model) else "regressor", model.input_shape
+    if isinstance(model, Classifier | FunctionMLP):
+        name, shape = "regressor", model.input_shape
+        if isinstance(model, Classifier):
+            name = "classifier"
         inputs = torch.randn(count, *shape, generator=random)
         if len(shape) == 3 and model.input_spec is not None:  # the divisor of the pixels is known
             inputs = torch.randint(256, inputs.shape, generator=random, dtype=torch.uint8)

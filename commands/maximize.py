@@ -15,7 +15,7 @@ from datamodules.data_module import DataModule
 from datamodules.input_spec import class_names
 from figures.pictures import mosaic, output_folder, styled, write_figure
 from models import inspection
-from models.classifier import is_classifier
+from models.classifier import Classifier
 from results import Run
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, Positive
@@ -56,7 +56,7 @@ def maximize(
     """
     trained = Run.find(run, trust)
     model = trained.model()
-    if not is_classifier(model) or len(model.input_shape) != 3:
+    if not isinstance(model, Classifier) or len(model.input_shape) != 3:
         kind = type(model).__name__
         raise UserError(f"maximize is for classifiers of images, and this run's model is {kind}")
     model.to("cuda" if torch.cuda.is_available() else "cpu")

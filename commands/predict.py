@@ -16,8 +16,8 @@ from datamodules.data_module import DataModule
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
 from datamodules.input_spec import InputSpec, as_pixels, class_names, match_spec
 from figures.pictures import mosaic, output_folder
-from models.classifier import is_classifier
-from models.regressor import is_regressor
+from models.classifier import Classifier
+from models.regressor import FunctionMLP
 from results import Run
 from results.building import inference
 from runtime.errors import UserError, printable
@@ -55,7 +55,7 @@ def predict(
     """
     trained = Run.find(run, trust)
     model = trained.model()
-    if not (is_classifier(model) or is_regressor(model)):
+    if not isinstance(model, Classifier | FunctionMLP):
         raise UserError(
             f"predict is for classifiers and regressors, and this run's model is "
             f"{type(model).__name__}. Draw from a generator with `python cli.py sample {run}`."
@@ -85,11 +85,11 @@ def predict_test(model: Any, data: DataModule) -> pd.DataFrame:
         for batch in data.test_dataloader():
             known.append((batch[0], batch[1]))
             inputs, _ = data.on_after_batch_transfer([part.to(model.device) for part in batch], 0)
-            classifies = is_classifier(model)
+            classifies = isinstance(model, Classifier)
             outputs.append((model.probabilities(inputs) if classifies else model(inputs)).cpu())
     targets = torch.cat([part for _, part in known])
     answers = torch.cat(outputs)
-    if is_classifier(model):
+    if isinstance(model, Classifier):
         names = class_names(model.input_spec, model.num_classes)
         table = _tabulate(model, answers)
         truth: list[Any] = [names[k] for k in targets.tolist()]
@@ -160,7 +160,7 @@ def class_probabilities(model: Any, pixels: Tensor, batch_size: int = 500) -> Te
 def _input_spec_of(model: Any) -> InputSpec:
     """Returns the form of a model's training images; refuses a model of something else."""
     wanted = "image files are for a classifier of images"
-    if not is_classifier(model):
+    if not isinstance(model, Classifier):
         raise UserError(f"{wanted}, but this model is {type(model).__name__}")
     if len(model.input_shape) != 3:
         shape = tuple(model.input_shape)

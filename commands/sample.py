@@ -18,7 +18,7 @@ from figures.codes import plot_latent_plane
 from figures.pictures import as_image, mosaic, output_folder, tile, write_film, write_png
 from figures.style import write_figure
 from models import sampling
-from models.generative import Generative, is_generative, to_pixels
+from models.generative import Generative, to_pixels
 from models.sampling import LatentBatches
 from results import Run
 from results.building import inference
@@ -134,7 +134,7 @@ def sample(
         write_figure(named("plane.png"), latents)
     if gif:
         write_film(named("training.gif"), grids)
-        if hasattr(model, "path"):
+        if model.steps is not None:
             write_path(named("path.gif"), model, seed, chosen)
     for path in wanted:
         print(f"Wrote {path}")
@@ -203,7 +203,7 @@ def sample_images(
 
 def require_image_generator(model: object) -> Generative:
     """Refuses a model that draws no images."""
-    if not is_generative(model):
+    if not isinstance(model, Generative):
         raise UserError(
             f"sample draws images from a generator, and this run's model is {type(model).__name__}"
         )

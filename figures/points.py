@@ -46,15 +46,14 @@ def plot_plane(
         labels: Their classes (M,) of a conditional model.
         title: Text above all.
     """
-    if hasattr(model, "path"):
-        figure = _plot_flow(model, data, latents, labels)
-    elif hasattr(model, "encode"):
+    if (path := model.path(latents, labels)) is not None:
+        figure = _plot_flow(model, data, [*path])
+    elif model.encodes:
         figure = _plot_codes(model, data, modes, drawn)
     else:
         figure, axes = new_figure(5.2, 5.2)
         _show(axes, data, drawn)
-        if hasattr(model, "directions"):
-            moves = model.directions(drawn, data)
+        if (moves := model.directions(drawn, data)) is not None:
             axes.quiver(*arrows(drawn, moves), color="#2a5674", width=0.003, angles="xy")
         elif labels is None and model.realness(drawn[:1]) is not None:
             axis = torch.linspace(0, 1, SIDE, device=drawn.device)
@@ -79,9 +78,8 @@ def arrows(places: Tensor, moves: Tensor) -> list[Any]:
     return [*places.T.cpu().numpy(), *moves.T.cpu().numpy()]
 
 
-def _plot_flow(model: Any, data: Tensor, latents: Tensor, labels: Tensor | None) -> Figure:
+def _plot_flow(model: Any, data: Tensor, path: list[Tensor]) -> Figure:
     figure, row = new_figure(3 * len(TIMES), 3.5, 1, len(TIMES))
-    path = [*model.path(latents, labels)]
     axis = torch.linspace(-1.5, 1.5, QUIVERS, device=data.device)
     places = torch.cartesian_prod(axis, axis)
     class_vectors = model.class_vectors(None, places)

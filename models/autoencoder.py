@@ -46,6 +46,8 @@ class VariationalAutoencoder(OneNetwork, Generative):
         **training: As for `OneNetwork`.
     """
 
+    encodes = True
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -87,7 +89,6 @@ class VariationalAutoencoder(OneNetwork, Generative):
         }
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) -> mean and log variance of their latents, (B, latent_dim) each."""
         network = cast(Any, self.active)
         features = network["trunk"](images.to(self.dtype))
         both = full_precision(network["posterior"](self.append_class_vectors(features, labels)))
@@ -101,10 +102,6 @@ class VariationalAutoencoder(OneNetwork, Generative):
     def _decode(self, decoder: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
         images: Tensor = decoder(self.append_class_vectors(latents.to(self.dtype), labels))
         return images.clamp(0, 1)
-
-    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, C, H, W) -> their reconstructions, decoded from the mean latents."""
-        return self(self.encode(images, labels)[0], labels)
 
     def elbo(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Returns log likelihoods (B,) and KL divergences (B, latent_dim), in nats."""

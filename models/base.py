@@ -165,7 +165,7 @@ class Module(LightningModule):
                 f"({'; '.join(kept)}): leave the option out, or start a new run "
                 "from these weights with --init_from"
             )
-        if fits and (data := getattr(self.trainer, "datamodule", None)):
+        if fits and (data := cast(Any, self.trainer).datamodule):
             saved = checkpoint.get("datamodule_hyper_parameters", {})
             changes += _changes(saved, data.hparams, "data")
         if changes:

@@ -1,7 +1,7 @@
 """Training, validation, test and prediction of a classifier with any network, and its losses."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeGuard, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -243,8 +243,3 @@ class Classifier(OneNetwork):
         values |= {f"{stage}/accuracy_class_{k}": share for k, share in enumerate(shares)}
         # The same on every rank already; sync_dist only tells Lightning so.
         self.log_dict({name: v.float() for name, v in values.items()}, sync_dist=True)
-
-
-def is_classifier(model: object) -> TypeGuard[Classifier]:
-    """Returns whether a model has `probabilities(inputs)` and the attributes of a classifier."""
-    return all(hasattr(model, name) for name in ("probabilities", "num_classes", "input_shape"))

@@ -136,7 +136,6 @@ class Drift(OneNetwork, Generative):
         return found, length
 
     def directions(self, points: Tensor, reals: Tensor) -> Tensor:
-        """Returns the directions of generated points (N, ...) for real points (M, ...)."""
         return self.field(points.flatten(1), reals.flatten(1), None)[0].view_as(points)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.distributed import draw_local, is_distributed
+from models.layers import BatchAware
 
 MIN_WEIGHTS = 2**18  # weights; below, a call of Python takes as long as what it saves
 
@@ -53,13 +54,11 @@ def onednn_is_faster() -> bool:
     return known and is_amd and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-class Dropout(nn.Dropout):
+class Dropout(BatchAware, nn.Dropout):
     """Like `nn.Dropout`, but samples its mask with `torch.rand`, three times faster on a CPU.
 
     With several processes, each takes its rows of the global batch's mask.
     """
-
-    joined = 1  # see `joined_batches`
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, ...) -> the same shape; each value is kept with probability 1 - p."""

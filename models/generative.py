@@ -1,7 +1,7 @@
 """Base class of generative models: the interface that tools and callbacks use."""
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeGuard
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,8 @@ class Generative(Module):
     latent_dim: int  # numbers of one latent
     latent: Literal["gaussian", "uniform"] = "gaussian"  # uniform: on [0, 1)
     num_classes: int | None = None  # None: unconditional
-    steps: int | None = None  # of a solver from latent to image; None: one forward pass
+    steps: int | None = None  # of a solver, whose points `path` yields; None: one forward pass
+    encodes = False  # True: a subclass has `encode`, so that real images can be reconstructed
     label_weights: Tensor | None = None  # (K,), how often training draws a class; None: equally
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -59,6 +60,31 @@ class Generative(Module):
 
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor | None:
         """Computes D's logits (B,) for "these images (B, C, H, W) are real"; None without a D."""
+        return None
+
+    def path(self, latents: Tensor, labels: Tensor | None = None) -> Iterator[Tensor] | None:
+        """Yields latents, and the points after each of the `steps`; None: there are no steps."""
+        return None
+
+    def directions(self, points: Tensor, reals: Tensor) -> Tensor | None:
+        """Returns where training moves points (N, ...), given real ones (M, ...); None: unknown."""
+        return None
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) -> mean and log variance of their latents, (B, latent_dim) each."""
+        raise NotImplementedError
+
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) -> their reconstructions, decoded from the mean latents."""
+        return self(self.encode(images, labels)[0], labels)
+
+    @property
+    def cluster_limits(self) -> Tensor | None:
+        """Boundaries (K - 1,) between the ranges of the last number of a latent.
+
+        Each range selects a cluster, whose class vector replaces this number in the network's
+        input. None: there are no clusters.
+        """
         return None
 
     def networks(
@@ -145,12 +171,6 @@ class Generative(Module):
             found["labels"] = batch.labels
         logits = self.realness(images, batch.labels)
         return found if logits is None else found | {"scores": logits.float().sigmoid()}
-
-
-def is_generative(model: object) -> TypeGuard[Generative]:
-    """Returns whether a model fulfils the contract of `Generative`."""
-    names = "image_shape", "latent_dim", "draw_latents", "eval_network"
-    return all(hasattr(model, name) for name in names)
 
 
 def to_pixels(images: Tensor) -> Tensor:

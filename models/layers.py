@@ -85,7 +85,13 @@ class _GradientInChannelsLast(torch.autograd.Function):
         return gradient.contiguous(memory_format=torch.channels_last)
 
 
-class MinibatchStd(nn.Module):
+class BatchAware:
+    """A layer that compares the examples of a batch, or draws random numbers for them."""
+
+    joined = 1  # batches that are joined in one, which must not mix: see `joined_batches`
+
+
+class MinibatchStd(BatchAware, nn.Module):
     """Adds a channel: the standard deviation over groups of images (Karras et al. 2018, 3).
 
     So a discriminator detects generated images that are too similar. Groups consist of consecutive
@@ -93,7 +99,6 @@ class MinibatchStd(nn.Module):
     """
 
     GROUP = 4
-    joined = 1  # see `joined_batches`
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C + 1, H, W)."""
@@ -111,10 +116,9 @@ class MinibatchStd(nn.Module):
 def joined_batches(network: nn.Module, joined: int) -> Iterator[None]:
     """Tells the layers of a network how many batches are joined in one.
 
-    Layers with an attribute `joined` never compare images of two of these batches, and draw random
-    numbers for each of them.
+    They then compare no images of two of these batches, and draw random numbers for each of them.
     """
-    layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "joined")]
+    layers = [layer for layer in network.modules() if isinstance(layer, BatchAware)]
     for layer in layers:
         layer.joined = joined
     try:

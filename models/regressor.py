@@ -1,6 +1,6 @@
 """Regression: one hidden layer that approximates a function."""
 
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -80,8 +80,3 @@ class FunctionMLP(OneNetwork):
         self.log_means_of_examples({f"{stage}/loss": result["loss"]}, len(batch[0]))
         self.log(f"{stage}/sup_error", largest, on_step=False, on_epoch=True)
         return result
-
-
-def is_regressor(model: object) -> TypeGuard[FunctionMLP]:
-    """Returns whether a model computes values, not classes."""
-    return isinstance(model, FunctionMLP)

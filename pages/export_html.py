@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from datamodules.input_spec import class_names
 from models.gan.networks import WithInput
-from models.generative import is_generative
+from models.generative import Generative
 from models.layers import UpsampleConv2d
 from runtime.errors import UserError
 
@@ -85,7 +85,7 @@ def save_page(model: Any, title: str, path: Path) -> float:
 def describe(model: Any) -> tuple[dict[str, Any], list[Step]]:
     """Returns the description of a model's inputs for a page, and the steps to its images."""
     kind = type(model).__name__
-    if not is_generative(model):
+    if not isinstance(model, Generative):
         raise UserError(f"a page draws images, and {kind} does not: {ELSEWHERE}")
     if len(model.image_shape) != 3:
         raise UserError(f"a page draws images, and this {kind} points in the plane: {ELSEWHERE}")
@@ -94,8 +94,8 @@ def describe(model: Any) -> tuple[dict[str, Any], list[Step]]:
     latents, labels = examples(model)
     inputs = inputs_of_sampler(model, latents, labels)
     steps, classes = [], model.num_classes
-    if clusters := getattr(model, "clusters", None):
-        steps = [Step("cluster", (inputs.shape[1],), {"limits": clusters.limits})]
+    if (limits := model.cluster_limits) is not None:
+        steps = [Step("cluster", (inputs.shape[1],), {"limits": limits})]
     elif inputs.shape[1] != latents.shape[1] + (classes or 0):
         raise UserError(f"a page has no inputs like those of {kind}: {ELSEWHERE}")
     more, images = trace_steps(model.eval_network, inputs[:1])

@@ -34,7 +34,7 @@ from commands.fit.parser import (
 )
 from datamodules.data_module import DataModule
 from datamodules.input_spec import InputSpec
-from models.generative import is_generative
+from models.generative import Generative
 from runtime import checkpoints, cluster, signals, trust, yaml_files
 from runtime.class_defaults import corrected_init_args
 from runtime.cpu import flush_denormals
@@ -247,7 +247,7 @@ class LadderCLI(LightningCLI):
         given = config.callbacks or []
         chosen = [*(given if isinstance(given, list) else [given])]
         chosen += [make() for make in DEFAULT_CALLBACKS]
-        generative = is_generative(self.model)
+        generative = isinstance(self.model, Generative)
         chosen += [options.samples, options.quality] if generative else [Evaluation()]
         if config.enable_progress_bar is not False:
             chosen.append(Progress())
@@ -305,13 +305,13 @@ class LadderCLI(LightningCLI):
     def after_test(self) -> None:
         """Says where the pictures are, and which command comes next."""
         self._print_pictures()
-        tool = "sample" if is_generative(self.model) else "predict"
+        tool = "sample" if isinstance(self.model, Generative) else "predict"
         if self._folder_of_checkpoint and not self._is_of_points:
             self._print_next(tool, str(self._folder_of_checkpoint))
 
     @property
     def _is_of_points(self) -> bool:  # which have no scores and no samples in files
-        return is_generative(self.model) and len(self.model.image_shape) == 1
+        return isinstance(self.model, Generative) and len(self.model.image_shape) == 1
 
     def _print_next(self, command: str, folder: str) -> None:
         rank_zero_info(f"Next:     python cli.py {command} {shlex.quote(folder)}{self._trusting}")

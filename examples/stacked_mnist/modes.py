@@ -9,7 +9,7 @@ from torch import Tensor
 from callbacks.recording import rank_zero_print
 from examples.stacked_mnist.data import MODES, StackedImages
 from metrics.judge import JudgeNetwork, load_judge
-from models.generative import is_generative, to_pixels
+from models.generative import Generative, to_pixels
 from models.sampling import LatentBatches, generate
 
 
@@ -35,7 +35,9 @@ class CountModes(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]  # set by a connector
-        if not (isinstance(data, StackedImages) and is_generative(pl_module) and data.splits):
+        if not (
+            isinstance(data, StackedImages) and isinstance(pl_module, Generative) and data.splits
+        ):
             return
         judge = load_judge(data.channel_judge or "mnist").to(pl_module.device)
         draws = LatentBatches(

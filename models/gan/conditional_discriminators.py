@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.gan.discriminator import LossCallable, NonSaturating, PlainDiscriminator
-from models.layers import full_precision
+from models.layers import BatchAware, full_precision
 from runtime.ranges import NonNegative, NonNegativeFloat
 
 
@@ -43,7 +43,7 @@ class ACGANDiscriminator(PlainDiscriminator):
         return 0.0
 
 
-class ProjectionDiscriminator(ACGANDiscriminator):
+class ProjectionDiscriminator(BatchAware, ACGANDiscriminator):
     """An AC-GAN's discriminator plus a projection on the class, w.f(x) + b + e_y.f(x).
 
     e_y is the embedding of class y (Miyato and Koyama 2018, equation 4). The logits of classes
@@ -56,8 +56,6 @@ class ProjectionDiscriminator(ACGANDiscriminator):
             class).
         **options: `loss` and `class_weight`, as for `ACGANDiscriminator`.
     """
-
-    joined = 1  # see `joined_batches`
 
     def __init__(
         self,

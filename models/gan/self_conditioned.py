@@ -59,6 +59,10 @@ class SelfConditionedGAN(GAN):
     def num_conditions(self) -> int:
         return self.num_clusters
 
+    @property
+    def cluster_limits(self) -> Tensor:
+        return self.clusters.limits
+
     def on_train_start(self) -> None:
         if self.global_step == 0:  # a continued run keeps its clusters
             self.clusters.learn(self._training_images(), self.seed)

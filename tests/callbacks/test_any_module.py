@@ -1,5 +1,6 @@
 """A LightningModule from elsewhere trains with all default callbacks, on a plain DataLoader."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from tests.callbacks.runs import pictures, trainer
 
 
 class Boring(BoringModel):
-    """A model that logs losses in its own way, and knows none of this project's contracts."""
+    """A model that logs losses in its own way, and knows none of this project's contracts.
+
+    Attributes that this project's models have too mean something else here.
+    """
+
+    losses = [math.nan]
+    input_shape, num_classes, probabilities, encodes = (32,), 2, None, True
+    image_shape, latent_dim, draw_latents, eval_network = (1, 8, 8), 4, None, None
 
     def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
         loss = self.loss(self.layer(batch))

@@ -24,7 +24,7 @@ from models import (
     LectureConvNet,
     PlaneVelocity,
 )
-from models.generative import is_generative
+from models.generative import Generative
 from models.training import Averaging
 from results import Run
 from runtime.errors import UserError
@@ -59,7 +59,7 @@ def shaken(model: Any, scale: float = 255.0) -> Any:
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor += 0.03 * torch.rand_like(tensor)  # variances stay positive
-    shape = model.image_shape if is_generative(model) else model.input_shape
+    shape = model.image_shape if isinstance(model, Generative) else model.input_shape
     model.input_spec = InputSpec(shape, scale, NAMES[: getattr(model, "num_classes", 0)] or None)
     return model.eval()
 

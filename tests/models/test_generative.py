@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models import ConditionalGAN, IrisMLP
-from models.generative import LatentBatch, is_generative, to_pixels
+from models.generative import Generative, LatentBatch, to_pixels
 from models.sampling import LatentBatches, generate
 from tests.conftest import ROOT
 from tests.models.gans import small
@@ -31,14 +31,15 @@ def test_an_own_model_trains_draws_a_grid_and_resumes(tmp_path, monkeypatch):
 
 def test_the_base_draws_and_samples():
     model = Autoencoder(SHAPE, latent_dim=3)
-    assert is_generative(model)
-    assert not is_generative(IrisMLP())
+    assert isinstance(model, Generative)
+    assert not isinstance(IrisMLP(), Generative)
     latents, labels = model.sample_grid()
     assert (latents.shape, labels, model.grid_rows) == ((25, 3), None, 5)
     images = generate(model, latents, batch_size=7)
     assert images.shape == (25, *SHAPE)
     assert to_pixels(images).dtype == torch.uint8
-    assert model.realness(images) is None
+    offers = model.realness(images), model.path(latents), model.directions(images, images)
+    assert (*offers, model.cluster_limits, model.encodes) == (None, None, None, None, False)
 
 
 def test_predictions_have_the_probability_that_an_image_is_real():

@@ -31,7 +31,7 @@ from models import (
     VariationalAutoencoder,
 )
 from models.gan.penalties import Penalties
-from models.generative import is_generative
+from models.generative import Generative
 from models.sampling import generate
 from models.training import Averaging
 from tests.datasets import Stripes
@@ -85,7 +85,7 @@ class Draw(Callback):
     """Draws the sample grid at the end of a validation, as the pictures of a run do."""
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if is_generative(pl_module):
+        if isinstance(pl_module, Generative):
             latents, labels = pl_module.sample_grid()
             images = generate(pl_module, latents, labels)
             assert images.dtype == torch.float32
