@@ -41,7 +41,7 @@ test-browser: $(EXTRAS_READY)  ## play with the pages of `demo` and `export` in 
 test-faults: $(READY)  ## run a few rounds of every fault: kills, damage, full disks
 	$(IN_TWO) -m "faults and not extras" tests/faults
 
-test-faults-full: $(READY)  ## run all rounds of docs/reliability.md (hours)
+test-faults-full: $(READY)  ## run all rounds of docs/measured.md (hours)
 	LADDER_FAULTS=full $(PYTEST) -m faults tests/faults
 
 test-gpu: $(READY)  ## run the tests that need a CUDA device

@@ -4,7 +4,7 @@
 
 docs/quality.csv has a line for each run, also for those with `--split val`, on which settings are
 chosen. A run with the same config, options and split is replaced. Runs with options of `fit` on
-test images go to runs/trials.csv; without any, the last line is a row of docs/records.md.
+test images go to runs/trials.csv. benchmarks/measured.py writes the others into the documentation.
 """
 
 import argparse
@@ -248,7 +248,7 @@ def add(record: dict[str, Any], file: Path) -> pd.DataFrame:
 def of_experiment(runs: pd.DataFrame, record: dict[str, Any]) -> "pd.Series[bool]":
     """Returns for each run whether it differs from a record in its seed at most."""
     expected = pd.Series({name: record[name] for name in EXPERIMENT})
-    return runs[EXPERIMENT].fillna("").eq(expected).all(axis=1)
+    return runs[EXPERIMENT].astype(object).fillna("").eq(expected).all(axis=1)
 
 
 def table(runs: pd.DataFrame) -> str:
@@ -260,23 +260,6 @@ def table(runs: pd.DataFrame) -> str:
     found = pd.DataFrame(rows).T
     found["real images"] = [scores.get(f"real_{n}", pd.Series(dtype=float)).mean() for n in names]
     return found.to_string(float_format="{:.4g}".format, na_rep="-")
-
-
-def record_of(runs: pd.DataFrame) -> str:
-    """Formats all seeds of one experiment as a row of docs/records.md."""
-    classifies = "accuracy" in runs and bool(runs["accuracy"].notna().all())
-    values = runs["accuracy" if classifies else "frechet"]
-    text = f"{values.mean():.4f} ({values.min():.4f} to {values.max():.4f})"
-    if not classifies:
-        others = runs.reindex(columns=["real_frechet", "precision", "recall"]).mean()
-        text = " | ".join([text, *(f"{value:.3f}" for value in others)])
-    seconds = runs["cpu_seconds_process"].mean()
-    time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-    facts = ("cpu", "commit", "date")
-    hardware, commits, dates = (sorted(set(runs[name].fillna(""))) for name in facts)
-    places = "; ".join(hardware), ", ".join(found[:7] for found in commits), dates[-1]
-    cells = (f"`{runs['part'].iloc[0]}`", text, len(runs), time, *places)
-    return f"| {' | '.join(map(str, cells))} |"
 
 
 def reproduce(options: argparse.Namespace, fit: Sequence[str]) -> bool:
@@ -298,7 +281,7 @@ def reproduce(options: argparse.Namespace, fit: Sequence[str]) -> bool:
         print(table(runs), flush=True)
     print(f"Written: {file}")
     if ended_well and not fit and part.split == "test":
-        print(f"Row of docs/records.md:\n{record_of(runs)}")
+        print("Write it into documentation and configs: python -m benchmarks.measured")
     return ended_well
 
 
