@@ -53,10 +53,11 @@ function show() {
   plane.begin($("plane"), scene().view);
   const generated = scene().paint(plane, trainer, state.settings);
   if (state.units.length) paintUnits();
-  paintCurves($("curve"), history);
+  paintCurves($("curve"), history, scene().curves);
   const values = Object.entries(history.curves).map(([name, curve]) => `${name} ${curve.at(-1).toPrecision(3)}`);
   [...$("values").children].forEach((item, k) => {
     item.hidden = !values[k];
+    item.firstChild.style.background = css(scene().curves[k]);
     item.lastChild.textContent = values[k] || "";
   });
   $("hint").hidden = data.train.count > 0;

@@ -1,6 +1,7 @@
 // Pictures of the plane, of hidden units and of curves. Colors are those of figures/style.py.
 
 const BLUE = [1, 115, 178], ORANGE = [222, 143, 5], INK = "#1d2230", SOFT_INK = "#8b8f99";
+const INK_RGB = [29, 34, 48], GREEN = [2, 158, 115];
 const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
 const STRENGTH = 0.6; // of the colors behind points
 
@@ -86,9 +87,9 @@ class Plane {
     return [this.low + unit * (clientX - left), this.high - unit * (clientY - top)];
   }
 
-  points(xy, color, radius = 3.5) {
-    const { context } = this;
-    Object.assign(context, { fillStyle: css(color), strokeStyle: "#fff", lineWidth: this.scale });
+  points(xy, color, radius = 3.5, isHollow = false) {
+    const { context } = this, [fill, edge] = isHollow ? ["#fff", css(color)] : [css(color), "#fff"];
+    Object.assign(context, { fillStyle: fill, strokeStyle: edge, lineWidth: this.scale });
     for (let i = 0; i < xy.length; i += 2) {
       context.beginPath();
       context.arc(...this.pixel(xy[i], xy[i + 1]), radius * this.scale, 0, 2 * Math.PI);
@@ -97,7 +98,7 @@ class Plane {
     }
   }
 
-  // Vectors at points as arrows: `size` pixels of the page for a length of `one`, at most twice as many.
+  // Vectors at points as arrows with a white edge: `size` pixels of the page for a length of `one`, at most twice as many.
   arrows(xy, vectors, one, size, color) {
     const { context, scale } = this;
     context.beginPath();
@@ -113,8 +114,10 @@ class Plane {
         context.lineTo(x + dx - tip * (dx - side * dy), y + dy - tip * (dy + side * dx));
       }
     }
-    Object.assign(context, { strokeStyle: color, lineWidth: 1.5 * scale, lineCap: "round" });
-    context.stroke();
+    for (const [strokeStyle, width] of [["#fff", 4], [color, 2]]) {
+      Object.assign(context, { strokeStyle, lineWidth: width * scale, lineCap: "round" });
+      context.stroke();
+    }
   }
 }
 
@@ -139,7 +142,7 @@ class History {
   }
 }
 
-function paintCurves(canvas, { curves }) {
+function paintCurves(canvas, { curves }, colors) {
   const scale = fit(canvas), context = canvas.getContext("2d"), { width, height } = canvas;
   const all = Object.values(curves).flat().filter(Number.isFinite);
   const top = Math.max(1e-9, ...all), low = Math.min(0, ...all);
@@ -149,7 +152,7 @@ function paintCurves(canvas, { curves }) {
   Object.values(curves).forEach((values, c) => {
     context.beginPath();
     values.forEach((v, k) => context.lineTo((k / Math.max(1, values.length - 1)) * width, y(v)));
-    Object.assign(context, { strokeStyle: css([BLUE, ORANGE][c]), lineWidth: 2 * scale, lineJoin: "round" });
+    Object.assign(context, { strokeStyle: css(colors[c]), lineWidth: 2 * scale, lineJoin: "round" });
     context.stroke();
   });
   Object.assign(context, { fillStyle: "#5c6270", font: `${12 * scale}px system-ui, sans-serif`, textAlign: "right" });

@@ -5,6 +5,7 @@
 const SCALE = 4; // networks get coordinates in [-4, 4]
 const centered = (xy) => xy.map((v) => SCALE * (2 * v - 1));
 const repeated = (count, value) => Array(count).fill(value);
+const scale = (array, factor) => array.forEach((v, i) => (array[i] = factor * v));
 
 // Terms of a loss: their values and slopes in the logit z, for a target y.
 const CLASSIFIER_LOSSES = {
@@ -30,6 +31,8 @@ class Classifier {
     Object.assign(this, { settings, data, random });
     const { hidden, layers, activation, optimizer } = settings;
     this.network = new Network([2, ...repeated(hidden ? layers : 0, hidden), 1], activation, random);
+    // From weights of the usual size, tanh is flat at the corners, and two units get stuck from half of all starts.
+    if (data?.name in GATES) for (const part of ["weight", "bias"]) scale(this.network.layers[0][part], 0.05);
     this.optimizer = new OPTIMIZERS[optimizer](this.network);
   }
 
@@ -52,6 +55,13 @@ class Classifier {
 
   heldOut() {
     return this.loss(this.data.held.all()).loss;
+  }
+
+  // Whether the loss has hardly fallen in the second half of a long training, and a gate is not solved.
+  isStuck({ train = [] }, steps) {
+    const { rate, optimizer } = this.settings, last = train.at(-1), isLong = steps * rate > (optimizer === "SGD" ? 90 : 9);
+    if (!(this.data.name in GATES) || !isLong || steps < 300 || this.accuracy(this.data.train) === 1) return false;
+    return last < 0.6 && last > 0.98 * train[train.length >> 1];
   }
 
   accuracy(points) {

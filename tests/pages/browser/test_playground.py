@@ -170,6 +170,35 @@ def test_a_classifier_learns(data, layers, opened):
     assert page.evaluate("state.trainer.accuracy(state.data.train)") > 0.985
 
 
+def test_two_units_solve_xor_and_the_page_says_when_they_are_stuck(opened):
+    page = opened()
+    page.get_by_label("Data").select_option("XOR")
+    page.get_by_label("Hidden units:").fill("2")
+    solved, stuck = page.evaluate("""() => {
+        const found = [[], []];
+        for (let trial = 0; trial < 200; trial++) {
+          reset();
+          for (let k = 0; k < 1000; k++) step();
+          found[0].push(state.trainer.accuracy(state.data.train) === 1);
+          found[1].push(scene().status(state).includes("stuck? Reset"));
+        }
+        return found;
+    }""")
+    assert sum(solved) >= 120
+    assert stuck == [not right for right in solved]
+    page.get_by_label("Activation").select_option("relu")
+    said = "accuracy 75 % · stuck? Reset tries another start"
+    code = "reset(); for (let k = 0; k < 1000; k++) step(); scene().status(state)"
+    assert said in [page.evaluate(code) for _ in range(5)]
+
+
+def test_a_ring_is_not_eight_clusters(opened):
+    code = "covered(Array.from({length: 400}, (_, k) => ring(k, 0.35)).flat())"
+    page = opened("GAN")
+    assert page.evaluate(code)["found"] == 0
+    assert page.evaluate("covered(state.data.train.xy)") == {"found": 8, "inside": 1}
+
+
 @pytest.mark.parametrize(("mode", "steps"), [("GAN", 2000), ("Flow", 1000), ("Drift", 600)])
 def test_a_generator_finds_the_clusters(mode, steps, opened):
     page, ring = opened(mode), Points("ring")
