@@ -23,8 +23,8 @@ EXAMPLES = 20  # images at most
 FIRST = 200  # images of a loader to choose from
 
 
-def draw_data(trainer: Trainer, folder: Path) -> None:
-    """Draws `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a `table()`.
+def plot_data(trainer: Trainer, folder: Path) -> None:
+    """Plots `data_examples.png` of images, `data_head.png` and `data_pairs.png` of a `table()`.
 
     Images are one of each class, at most `EXAMPLES`, or the first ten without classes.
     """
@@ -36,8 +36,8 @@ def draw_data(trainer: Trainer, folder: Path) -> None:
         images, targets = train.take(chosen[chosen < len(train.targets)])
         names = class_names(data, data.num_classes or 0)
         titles = [names[target] for target in targets.tolist()] if names else []
-        draw = partial(mosaic, images[:], titles, min(10, len(images)), cell=1.6)
-        publish(trainer, folder, "data_examples", draw)
+        plot = partial(mosaic, images[:], titles, min(10, len(images)), cell=1.6)
+        publish(trainer, folder, "data_examples", plot)
     if (table := data.table()) is not None:
         publish(trainer, folder, "data_head", partial(plot_head, table))
         publish(trainer, folder, "data_pairs", partial(plot_pairs, table, data.unit))

@@ -7,9 +7,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_summary import summarize
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from callbacks.data_figures import draw_data
-from callbacks.function_fit import draw_function
-from callbacks.network import draw_network, summary_table
+from callbacks.data_figures import plot_data
+from callbacks.function_fit import plot_function
+from callbacks.network import plot_network, summary_table
 from figures.curves import STAGE_TITLES, plot_curves, split_name
 from figures.pictures import figures_folder, warn_if_it_fails
 from figures.style import write_figure
@@ -17,18 +17,18 @@ from metrics import SCORES, direction, title
 
 
 class Figures(Callback):
-    """Draws figures into the run's folder, and prints the table of the networks.
+    """Plots figures into the run's folder, and prints the table of the networks.
 
-    Before the first step of a new run: `network.png` and the data's figures (`draw_data`). At the
-    end: `curves.png` and `.svg`, and what a model of one or two numbers computes (`draw_function`).
+    Before the first step of a new run: `network.png` and the data's figures (`plot_data`). At the
+    end: `curves.png` and `.svg`, and what a model of one or two numbers computes (`plot_function`).
     Curves come from metrics.csv, which has a resumed run's past.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = figures_folder(trainer)
         if folder is not None and not trainer.ckpt_path:
-            draw_network(trainer, pl_module, folder)
-            draw_data(trainer, folder)
+            plot_network(trainer, pl_module, folder)
+            plot_data(trainer, folder)
         if getattr(trainer, "prints_summary", False):
             # Lightning's callback prints question marks for a model with several networks.
             rank_zero_info(summary_table(summarize(pl_module)))  # Every rank runs the model.
@@ -38,8 +38,8 @@ class Figures(Callback):
         if folder is not None:
             for logger in trainer.loggers:
                 logger.save()
-            _draw_log(folder)
-        draw_function(trainer, pl_module, folder)  # On every rank: weights may be sharded.
+            _plot_log(folder)
+        plot_function(trainer, pl_module, folder)  # On every rank: weights may be sharded.
 
 
 SAME = 0.01  # largest difference of two curves that look like one
@@ -51,8 +51,8 @@ ALONE = {  # in a panel, with what the panel says
 }
 
 
-def _draw_log(folder: Path) -> None:
-    """Draws the curves in the run's metrics.csv, if it has one."""
+def _plot_log(folder: Path) -> None:
+    """Plots the curves in the run's metrics.csv, if it has one."""
     metrics = folder.parent / "metrics.csv"
     if metrics.is_file():
         with warn_if_it_fails("curves.png"):

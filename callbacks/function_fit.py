@@ -19,7 +19,7 @@ from models.regressor import FunctionMLP
 SURFACE_MARGIN, RESOLUTION = 0.5, 201  # of a surface: beyond the points, and points along each axis
 
 
-def draw_function(trainer: Trainer, model: Any, folder: Path | None) -> None:
+def plot_function(trainer: Trainer, model: Any, folder: Path | None) -> None:
     """Draws, after training, the function that a model of one or two numbers computes.
 
     `decision_surface.png` is for two inputs and two classes (the gates), `function_fit.png` for a
@@ -30,17 +30,17 @@ def draw_function(trainer: Trainer, model: Any, folder: Path | None) -> None:
         return
     points, targets = data.splits.test
     if isinstance(model, FunctionMLP):
-        _draw_fit(trainer, model, data, folder, points, targets)
+        _plot_fit(trainer, model, data, folder, points, targets)
     elif isinstance(model, Classifier) and model.num_classes == 2 and data.input_shape == (2,):
         low, high = points.min().item() - SURFACE_MARGIN, points.max().item() + SURFACE_MARGIN
         axis = torch.linspace(low, high, RESOLUTION)
         surface = probability_surface(model, axis)
         if folder is not None:
-            draw = partial(plot_surface, axis, surface, points, targets, data.title)
-            publish(trainer, folder, "decision_surface", draw)
+            plot = partial(plot_surface, axis, surface, points, targets, data.title)
+            publish(trainer, folder, "decision_surface", plot)
 
 
-def _draw_fit(
+def _plot_fit(
     trainer: Trainer,
     model: Any,
     data: DataModule,
@@ -56,12 +56,12 @@ def _draw_fit(
     title, one = fit_title(data.title, model), points.shape[1] == 1
     if one:
         assert data.splits is not None
-        draw = partial(plot_curve, points[:, 0], truth[:, 0], fit[:, 0], *data.splits.train, title)
+        plot = partial(plot_curve, points[:, 0], truth[:, 0], fit[:, 0], *data.splits.train, title)
     else:
         side = len(points[:, 0].unique())
         axis, truth, fit = (x.view(side, side) for x in (points[:, 1], truth, fit))
-        draw = partial(plot_heat_maps, axis, truth, fit, title)
-    publish(trainer, folder, "function_fit", draw, vector=one)
+        plot = partial(plot_heat_maps, axis, truth, fit, title)
+    publish(trainer, folder, "function_fit", plot, vector=one)
 
 
 @torch.no_grad()

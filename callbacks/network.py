@@ -34,8 +34,8 @@ def summary_table(summary: ModelSummary) -> str:
     return "\n".join(lines)
 
 
-def draw_network(trainer: Trainer, model: LightningModule, folder: Path) -> None:
-    """Draws `network.png` and `.svg` of a model's networks."""
+def plot_network(trainer: Trainer, model: LightningModule, folder: Path) -> None:
+    """Plots `network.png` and `.svg` of a model's networks."""
     with warn_if_it_fails("network.png"):
         if networks := layers_of(model):
             publish(trainer, folder, "network", partial(plot_networks, networks), vector=True)

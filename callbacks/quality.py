@@ -154,8 +154,8 @@ class Quality(Callback):
         if generated.labels is None:
             return
         title, axes = "Generated images that show their class:", ("requested class", "seen class")
-        draw = partial(plot_confusion, confusion(generated).cpu(), names, title, *axes)
-        publish(trainer, folder, f"asked_{stage}", draw, vector=True)
+        plot = partial(plot_confusion, confusion(generated).cpu(), names, title, *axes)
+        publish(trainer, folder, f"asked_{stage}", plot, vector=True)
 
     def _heading(self, stage: str) -> str:
         """Names the judge, after a warning if its accuracy on real images is low."""

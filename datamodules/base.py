@@ -225,7 +225,7 @@ class ArrayDataModule(DataModule):
         return split
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the identity of the data, their frame and the seed of the training order."""
+        """Returns the identity of the data, their input spec and the seed of the training order."""
         return super().state_dict() | {"seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -158,19 +158,19 @@ class DataModule(LightningDataModule):
         return tuple(part.to(dtype) if part.is_floating_point() else part for part in batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the identity of the data and their frame."""
+        """Returns the identity of the data and their input spec."""
         return {"identity": self.identity(), "frame": self.input_spec()._asdict()}
 
     def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
         """Warns if the model with this state of its data may have learned from test images."""
 
-    def check_classes(self, frame: InputSpec | None) -> None:
+    def check_classes(self, spec: InputSpec | None) -> None:
         """Refuses to be the data of a model that knows other classes.
 
         Args:
-            frame: That of the model; None: not known.
+            spec: That of the model; None: not known.
         """
-        known, own = frame and frame.class_names, self.class_names
+        known, own = spec and spec.class_names, self.class_names
         if not known or not own or tuple(known) == tuple(own):
             return
         gone, new = (

@@ -67,7 +67,7 @@ class InputSpec(NamedTuple):
 
 
 def class_names(described: Any, num_classes: int) -> list[str]:
-    """Returns the class names of a frame or a DataModule, or numbers if it is None or has none."""
+    """Returns the class names of an input spec or DataModule; numbers if it is None or has none."""
     names = described.class_names if described is not None else None
     return [str(name) for name in names or range(num_classes)]
 

@@ -48,7 +48,7 @@ def main() -> None:
         if model.steps is not None:
             found = by_evaluations(run, model)
             print(found.to_string(float_format="{:.4g}".format))
-            write_figure(options.out / "evaluations.png", draw_evaluations(found))
+            write_figure(options.out / "evaluations.png", plot_evaluations(found))
     print(f"Drawn: {options.out}")
 
 
@@ -96,7 +96,7 @@ def by_evaluations(run: str, model: Any) -> pd.DataFrame:
 
 
 @styled
-def draw_evaluations(scores: pd.DataFrame) -> Figure:
+def plot_evaluations(scores: pd.DataFrame) -> Figure:
     """Draws scores against the number of evaluations, a panel for each score."""
     figure, row = new_figure(11, 3.5, 1, 3)
     ticks = [2**k for k in range(7)]

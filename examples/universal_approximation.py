@@ -47,16 +47,16 @@ def main() -> None:
         print(f"N = {width:3}: largest errors of {options.seeds} seeds: {listed}", flush=True)
     widths = [width for width in WIDTHS for _ in range(options.seeds)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    figure = draw_error_against_width(widths, errors, options.function)
+    figure = plot_error_against_width(widths, errors, options.function)
     write_figure(options.out, figure)
     print(f"Drawn: {options.out}")
 
 
 @styled
-def draw_error_against_width(
+def plot_error_against_width(
     widths: Sequence[int], errors: Sequence[float], function: str = "f(x)"
 ) -> Figure:
-    """Draws the sup-norm error of fits against their number N of hidden units, on log scales.
+    """Plots the sup-norm error of fits against their number N of hidden units, on log scales.
 
     Args:
         widths: Hidden units of each fit. A width may occur several times, for several seeds.

@@ -76,7 +76,7 @@ class VariationalAutoencoder(OneNetwork, Generative):
 
     @property
     def eval_network(self) -> nn.Module:
-        """The decoder to sample with: that of the moving average if there is one."""
+        """The decoder to sample with: that of the EMA if there is one."""
         decoder: nn.Module = cast(Any, super().eval_network)["decoder"]
         return decoder
 

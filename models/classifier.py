@@ -169,7 +169,7 @@ class Classifier(OneNetwork):
         return list(cast(Any, self.metrics[stage]))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, ...) -> logits (B, C); in evaluation, of the averaged weights if any."""
+        """Inputs (B, ...) -> logits (B, C); in evaluation, of the EMA if any."""
         return self.active(inputs.to(self.dtype))
 
     def on_fit_start(self) -> None:

@@ -12,7 +12,7 @@ from models.distributed import all_gather
 from models.gan.networks import GeneratorCallable, ModernGenerator
 from models.generative import Generative
 from models.layers import full_precision
-from models.training import Averaging, OneNetwork
+from models.training import EMAOptions, OneNetwork
 from runtime.errors import UserError
 from runtime.ranges import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 
@@ -44,7 +44,7 @@ class Drift(OneNetwork, Generative):
             in each step. Whole images with different textures are all equally far from each other.
         guidance: Strength of classifier-free guidance: real images of all classes repel as well,
             with this weight for each generated image (equations 15 and 16 of the paper); 0: none.
-        average: Moving average of the weights, to sample with.
+        average: Exponential moving average (EMA) of the weights, to sample with.
         **training: As for `OneNetwork`.
     """
 
@@ -60,7 +60,7 @@ class Drift(OneNetwork, Generative):
         scales: Sequence[Positive] = (1,),
         windows: NonNegative = 0,
         guidance: NonNegativeFloat = 0.0,
-        average: Averaging = Averaging(decay=0.999),
+        average: EMAOptions = EMAOptions(decay=0.999),
         **training: Any,
     ) -> None:
         super().__init__(average, **training)

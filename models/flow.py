@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.distributed import draw_local
 from models.generative import Generative
 from models.layers import full_precision
-from models.training import Averaging, OneNetwork
+from models.training import EMAOptions, OneNetwork
 from models.unet import UNet
 from runtime.errors import UserError
 from runtime.ranges import Fraction, NonNegativeFloat, Positive, PositiveFloat, Probability
@@ -44,7 +44,7 @@ class Flow(OneNetwork, Generative):
         black_threshold: Pixel values below it become 0, because a flow does not reach exact black.
         time_mean: Mean of the logit-normal distribution of training times (Esser et al. 2024).
         time_std: Its standard deviation.
-        average: Moving average of the weights, to sample with.
+        average: Exponential moving average (EMA) of the weights, to sample with.
         **training: As for `OneNetwork`.
     """
 
@@ -64,7 +64,7 @@ class Flow(OneNetwork, Generative):
         black_threshold: Fraction = 0.0,
         time_mean: float = 0.0,
         time_std: PositiveFloat = 1.0,
-        average: Averaging = Averaging(decay=0.999),
+        average: EMAOptions = EMAOptions(decay=0.999),
         **training: Any,
     ) -> None:
         super().__init__(average, **training)

@@ -55,7 +55,7 @@ class Generative(Module):
 
     @property
     def eval_network(self) -> nn.Module:
-        """The network to put into eval mode for sampling: a moving average if there is one."""
+        """The network to put into eval mode for sampling: an EMA if there is one."""
         return self
 
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""How a network is trained: its optimizer, learning rate and moving average."""
+"""How a network is trained: its optimizer, learning rate and EMA."""
 
 import math
 from collections.abc import Iterable
@@ -69,22 +69,22 @@ def build_optimizer(
 
 
 @dataclass(frozen=True)
-class Averaging:
-    """The moving average that a model is evaluated with.
+class EMAOptions:
+    """Options of the exponential moving average (EMA) of weights that a model is evaluated with.
 
     Args:
-        decay: Fraction of the average that one update keeps, such as 0.999; 0: there is no average.
+        decay: Fraction of the EMA that one update keeps, such as 0.999; 0: there is no EMA.
     """
 
     decay: Fraction = 0.0
 
-    def build(self, network: nn.Module) -> "MovingAverage | None":
-        """Returns an average that starts at the network's weights, or None."""
-        return MovingAverage(network, self.decay) if self.decay else None
+    def build(self, network: nn.Module) -> "EMA | None":
+        """Returns an EMA that starts at the network's weights, or None."""
+        return EMA(network, self.decay) if self.decay else None
 
 
-class MovingAverage(nn.Module):
-    """A copy of a network that follows it: average <- decay * average + (1 - decay) * network.
+class EMA(nn.Module):
+    """A copy of a network that follows it: ema <- decay * ema + (1 - decay) * network.
 
     Batch norm statistics are averaged as well. The copy is part of the state dict. Lightning's
     callback would copy the whole module, not only the generator of a GAN.
@@ -95,20 +95,20 @@ class MovingAverage(nn.Module):
         self.decay = decay
         self.network = deepcopy(network).requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "MovingAverage":
-        """Stays in eval mode, because an average has no batch statistics."""
+    def train(self, mode: bool = True) -> "EMA":
+        """Stays in eval mode, because an EMA has no batch statistics."""
         return super().train(False)
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Moves the average toward `network` after update number `step`, counted from 0.
+        """Moves the EMA toward `network` after update number `step`, counted from 0.
 
         The first updates move it further, so that a short run does not average over untrained
         weights.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages, currents = _floating_state(self.network), _floating_state(network)
-        torch._foreach_lerp_(averages, currents, 1 - decay)
+        ema, currents = _floating_state(self.network), _floating_state(network)
+        torch._foreach_lerp_(ema, currents, 1 - decay)
 
 
 def _floating_state(network: nn.Module) -> list[Tensor]:
@@ -116,33 +116,33 @@ def _floating_state(network: nn.Module) -> list[Tensor]:
 
 
 class OneNetwork(Module):
-    """Trains `network` as Lightning does, with a schedule per step and a moving average.
+    """Trains `network` as Lightning does, with a schedule per step and an EMA of its weights.
 
     A subclass calls `set_network` in `__init__`.
 
     Args:
-        average: Moving average of the weights, to evaluate instead of them.
+        average: Exponential moving average (EMA) of the weights, to evaluate instead of them.
         optimizer: From parameters to an optimizer.
         schedule: The learning rate over the run.
     """
 
     def __init__(
         self,
-        average: Averaging = Averaging(),
+        average: EMAOptions = EMAOptions(),
         optimizer: OptimizerCallable = torch.optim.Adam,
         schedule: Schedule = Schedule(),
     ) -> None:
         super().__init__()
         self.save_hyperparameters()  # also those of the subclass
-        self.average, self.make_optimizer, self.schedule = average, optimizer, schedule
+        self.ema_options, self.make_optimizer, self.schedule = average, optimizer, schedule
 
     def set_network(self, network: nn.Module) -> None:
         """Sets the network that is trained."""
-        self.network, self.ema = network, self.average.build(network)
+        self.network, self.ema = network, self.ema_options.build(network)
 
     @property
     def eval_network(self) -> nn.Module:
-        """The network to evaluate with: the moving average if there is one."""
+        """The network to evaluate with: the EMA if there is one."""
         return self.network if self.ema is None else self.ema.network
 
     @property
@@ -164,7 +164,7 @@ class OneNetwork(Module):
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Steps, then updates the average, before any callback may write a checkpoint."""
+        """Steps, then updates the EMA, before any callback may write a checkpoint."""
         super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
             self.ema.update(self.network, self.global_step)

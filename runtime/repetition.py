@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from runtime import lightning_fixes
 
 
-class Rehearsal(Callback):
+class Repetition(Callback):
     """Trains on the first batch once more before it counts, for runs of more than two ranks in DDP.
 
     DDP rearranges its gradient buckets after the first all-reduce, which changes the rounding of

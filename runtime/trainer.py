@@ -23,7 +23,7 @@ from runtime.cpu import (
 )
 from runtime.errors import UserError
 from runtime.ranges import PositiveFloat
-from runtime.repetition import Rehearsal
+from runtime.repetition import Repetition
 
 # Types, so that a wrong value is refused with the nearest.
 Precision = Trainer.__init__.__annotations__["precision"] | Literal["auto"]
@@ -78,7 +78,7 @@ class LadderTrainer(Trainer):
                 error = ValueError("there is no GPU here: use --trainer.accelerator auto")
             raise UserError(f"trainer: {error}") from error
         if isinstance(self.strategy, DDPStrategy) and self.world_size > 2:
-            vars(self)["callbacks"].insert(0, Rehearsal())
+            vars(self)["callbacks"].insert(0, Repetition())
         lightning_fixes.correct(self)
         lightning_fixes.set_rank_timeout(self, timedelta(seconds=rank_timeout))
         if self.strategy.root_device.type == "cpu":

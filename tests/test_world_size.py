@@ -34,7 +34,7 @@ from models.gan.instance_noise import InstanceNoise
 from models.gan.losses import Relativistic
 from models.gan.penalties import Penalties
 from models.networks import FeedForward
-from models.training import Averaging, Schedule
+from models.training import EMAOptions, Schedule
 from tests import ranks
 from tests.datasets import Stripes
 from tests.models.classifiers import SHAPE, convnet, dense
@@ -80,7 +80,7 @@ def penalized_gan() -> Any:
     return small(
         **modern(4), discriminator=partial(PlainDiscriminator, loss=Relativistic),
         spectral_norm=True,
-        penalties=Penalties(1.0, 1.0, 2), average=Averaging(0.9),
+        penalties=Penalties(1.0, 1.0, 2), average=EMAOptions(0.9),
         augment=partial(InstanceNoise, noise=0.1, noise_steps=4),
         schedule=Schedule("linear"), generator_optimizer=sgd(0.1), discriminator_optimizer=sgd(0.1),
     )  # fmt: skip

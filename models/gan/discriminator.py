@@ -20,13 +20,13 @@ Examples = tuple[Tensor, Tensor | None]  # images (B, C, H, W), labels (B,) or N
 
 
 class AdversarialLoss(ABC):
-    """The losses of both players. All arguments are logits (B,), all results scalars.
+    """The losses of both players. All arguments are realness (B,), all results scalars.
 
-    Logits above `threshold` mean "real".
+    Realness above `threshold` means "real".
     """
 
     threshold = 0.0
-    pairs = False  # True: `generator(fake, real)` gets the logits of real images, too
+    pairs = False  # True: `generator(fake, real)` gets the realness of real images, too
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class AdversarialLoss(ABC):
 
     @abstractmethod
     def generator(self, fake: Tensor) -> Tensor:
-        """Computes the generator's loss; a loss that `pairs` gets the logits of real images too."""
+        """Computes the generator's loss; a loss that `pairs` gets that of real images too."""
 
     @abstractmethod
     def evaluation(self, real: Tensor) -> Tensor:
@@ -102,11 +102,11 @@ class Discriminator(nn.Module, ABC):
         """
 
     @abstractmethod
-    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def compute_realness(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """Computes the logits (B,) for "these images are real"."""
 
     @abstractmethod
-    def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def evaluate_real(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Computes loss and accuracy on real images alone, as the lecture prints them."""
 
 
@@ -141,12 +141,9 @@ class PlainDiscriminator(Discriminator):
     def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
         with joined_batches(self, 2):
             realness, classes = self(*join(real, fake))
-        real_logits, fake_logits = realness.chunk(2)
-        limit, loss = self.loss.threshold, self.loss.discriminator(real_logits, fake_logits)
-        stats = {
-            "acc_real": accuracy(real_logits > limit),
-            "acc_fake": accuracy(fake_logits < limit),
-        }
+        of_real, of_fake = realness.chunk(2)
+        limit, loss = self.loss.threshold, self.loss.discriminator(of_real, of_fake)
+        stats = {"acc_real": accuracy(of_real > limit), "acc_fake": accuracy(of_fake < limit)}
         if classes is not None and real[1] is not None:
             real_classes = classes.chunk(2)[0]  # D is not trained on the classes of fakes
             loss = loss + self.class_weight * F.cross_entropy(real_classes, real[1])
@@ -154,19 +151,19 @@ class PlainDiscriminator(Discriminator):
         return loss, stats
 
     def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
-        logits, classes = self(*fake)
+        realness, classes = self(*fake)
         pair = [self(*real)[0]] if self.loss.pairs else []
-        loss = self.loss.generator(logits, *pair)
+        loss = self.loss.generator(realness, *pair)
         if classes is not None and fake[1] is not None:
             loss = loss + self.class_weight * F.cross_entropy(classes, fake[1])
-        return loss, {"acc_generator": accuracy(logits > self.loss.threshold)}
+        return loss, {"acc_generator": accuracy(realness > self.loss.threshold)}
 
-    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def compute_realness(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return self(images, labels)[0] - self.loss.threshold
 
-    def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        logits, classes = self(images, labels)
-        loss, hits = self.loss.evaluation(logits), logits > self.loss.threshold
+    def evaluate_real(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        realness, classes = self(images, labels)
+        loss, hits = self.loss.evaluation(realness), realness > self.loss.threshold
         if classes is not None and labels is not None:
             loss = loss + self.class_weight * F.cross_entropy(classes, labels)
             hits = hits & (classes.argmax(dim=1) == labels)

@@ -22,7 +22,7 @@ from models.gan.networks import (
 from models.gan.penalties import Penalties
 from models.generative import Generative
 from models.layers import Initialization, initialize_, spectral_normalize_
-from models.training import Averaging, Schedule
+from models.training import EMAOptions, Schedule
 from runtime.ranges import Positive, PositiveFloat
 
 
@@ -41,7 +41,7 @@ class GAN(AlternatingOptimization, Generative):
         latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
         discriminator_steps: Discriminator updates per generator update.
         fakes_in_eval_mode: Generate D's fakes in eval mode, as the slides' `generate.predict` does.
-        average: Moving average of the generator's weights, to sample with.
+        average: Exponential moving average (EMA) of the generator's weights, to sample with.
         augment: Augments all images that D gets in training, `InstanceNoise` or `DiffAugment`;
             None: no augmentation.
         spectral_norm: Divide D's weights by their largest singular value.
@@ -65,7 +65,7 @@ class GAN(AlternatingOptimization, Generative):
         latent: Literal["uniform", "gaussian"] = "gaussian",
         discriminator_steps: Positive = 1,
         fakes_in_eval_mode: bool = False,
-        average: Averaging = Averaging(),
+        average: EMAOptions = EMAOptions(),
         augment: Callable[[], nn.Module] | None = None,
         spectral_norm: bool = False,
         penalties: Penalties = Penalties(),
@@ -130,7 +130,8 @@ class GAN(AlternatingOptimization, Generative):
 
         if self.generator_is_due():
             with g_optimizer.toggle_model(sync_grad=False):
-                loss, g_stats = self.generator_loss(real, rng)
+                fake = self.generate_fakes(len(batch[0]), rng)
+                loss, g_stats = self.generator_loss(fake, real)
                 self.update_network(g_optimizer, loss)
             stats |= g_stats
             if self.ema is not None:
@@ -138,13 +139,17 @@ class GAN(AlternatingOptimization, Generative):
         self.log_means(stats)  # over the batches since the last logging step
         self.count_batch()
 
+    def generate_fakes(self, count: int, rng: torch.Generator) -> Examples:
+        """Generates images (count, C, H, W) as D gets them, with their labels."""
+        latents, labels = self.local_latents(count, rng)
+        fake = self.generator(self.generator_input(latents, labels))
+        return self.augmented(fake), labels
+
     @torch.no_grad()
     def fakes_for_discriminator(self, count: int, rng: torch.Generator) -> Examples:
         """Generates images (count, C, H, W) without gradients, with their labels."""
-        latents, labels = self.local_latents(count, rng)
         with eval_mode(self.generator) if self.fakes_in_eval_mode else nullcontext():
-            fake = self.generator(self.generator_input(latents, labels))
-        return self.augmented(fake), labels
+            return self.generate_fakes(count, rng)
 
     def discriminator_loss(self, real: Examples, fake: Examples) -> tuple[Tensor, Stats]:
         """Computes D's loss and the values to log.
@@ -152,18 +157,17 @@ class GAN(AlternatingOptimization, Generative):
         The loss includes gradient penalties, which are 0 in most steps: see `Penalties.every`.
         """
         loss, stats = self.discriminator.discriminator_loss(real, fake)
-        loss = loss + self.penalties.due(self._real_logits, real, fake, self.global_step)
+        realness = self.discriminator.compute_realness
+        loss = loss + self.penalties.due(realness, real, fake, self.global_step)
         return loss, stats | {"d_loss": loss.detach()}
 
-    def generator_loss(self, real: Examples, rng: torch.Generator) -> tuple[Tensor, Stats]:
-        """Computes G's loss on as many new images as there are real ones, and the values to log.
+    def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
+        """Computes G's loss on images with gradients, and the values to log.
 
-        Add a term of the logits in an `AdversarialLoss`, and of images, features or classes in
+        Add a term of realness in an `AdversarialLoss`, and of images, features or classes in
         `Discriminator.generator_loss`.
         """
-        latents, labels = self.local_latents(len(real[0]), rng)
-        fake = self.generator(self.generator_input(latents, labels))
-        loss, stats = self.discriminator.generator_loss((self.augmented(fake), labels), real)
+        loss, stats = self.discriminator.generator_loss(fake, real)
         return loss, stats | {"g_loss": loss.detach()}
 
     def augmented(self, images: Tensor) -> Tensor:
@@ -181,7 +185,7 @@ class GAN(AlternatingOptimization, Generative):
 
     @property
     def eval_network(self) -> nn.Module:
-        """The network to sample from: the moving average if there is one."""
+        """The network to sample from: the EMA if there is one."""
         return self.generator if self.ema is None else self.ema.network
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -190,13 +194,11 @@ class GAN(AlternatingOptimization, Generative):
 
     def realness(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Computes the discriminator's logits (B,) for "these images (B, C, H, W) are real"."""
-        return self._real_logits(images, self.condition(images, labels))
-
-    def _real_logits(self, images: Tensor, classes: Tensor | None) -> Tensor:
-        return self.discriminator.real_logits(images.to(self.dtype), classes)
+        classes = self.condition(images, labels)
+        return self.discriminator.compute_realness(images.to(self.dtype), classes)
 
     def evaluate(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> None:
         """Logs D's loss and accuracy on real images alone, other than in training."""
-        loss, accuracy = self.discriminator.evaluate(batch[0], self.condition(*batch))
+        loss, accuracy = self.discriminator.evaluate_real(batch[0], self.condition(*batch))
         values = {f"{stage}/d_loss": loss, f"{stage}/d_accuracy": accuracy}
         self.log_means_of_examples(values, len(batch[0]))

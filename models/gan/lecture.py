@@ -98,14 +98,14 @@ class SoftmaxDiscriminator(Discriminator):
         return self.cross_entropy(logits, target), stats
 
     def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
-        loss, hits = self.evaluate(*fake)
+        loss, hits = self.evaluate_real(*fake)  # as if they were real
         return loss, {"acc_generator": hits}
 
-    def real_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def compute_realness(self, images: Tensor, labels: Tensor | None) -> Tensor:
         log_probability = self.log_probability(self(images))
         return log_probability[:, 1:].logsumexp(dim=1) - log_probability[:, FAKE]
 
-    def evaluate(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def evaluate_real(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         assert labels is not None
         logits, target = self(images), labels + 1
         return self.cross_entropy(logits, target), accuracy(logits.argmax(dim=1) == target)

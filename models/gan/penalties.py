@@ -10,8 +10,6 @@ from models.gan.discriminator import Examples
 from models.layers import full_precision
 from runtime.ranges import NonNegativeFloat, Positive
 
-Realness = Callable[[Tensor, Tensor | None], Tensor]  # images (B, C, H, W), labels -> logits (B,)
-
 
 @dataclass(frozen=True)
 class Penalties:
@@ -27,8 +25,14 @@ class Penalties:
     r2: NonNegativeFloat = 0.0
     every: Positive = 8
 
-    def due(self, realness: Realness, real: Examples, fake: Examples, step: int) -> Tensor | float:
-        """Computes the sum of the penalties that are due in a step."""
+    def due(
+        self,
+        compute_realness: Callable[[Tensor, Tensor | None], Tensor],
+        real: Examples,
+        fake: Examples,
+        step: int,
+    ) -> Tensor | float:
+        """Computes the sum of the penalties that are due in a step, by D's `compute_realness`."""
         found: Tensor | float = 0.0
         if step % self.every:
             return found
@@ -36,16 +40,16 @@ class Penalties:
             if gamma:
                 images = images.detach().requires_grad_()
                 with torch.compiler.set_stance("force_eager"):  # no second derivative otherwise
-                    penalty = squared_slope(realness(images, labels), images)
+                    penalty = squared_slope(compute_realness(images, labels), images)
                 found = found + gamma / 2 * self.every * penalty
         return found
 
 
-def squared_slope(logits: Tensor, images: Tensor) -> Tensor:
+def squared_slope(realness: Tensor, images: Tensor) -> Tensor:
     """Mean squared gradient norm of D at images (B, C, H, W) that require grad.
 
     R1 (real images) and R2 (generated ones) of Mescheder et al. 2018, equation 9, without the
     factor gamma / 2.
     """
-    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    (gradients,) = torch.autograd.grad(realness.sum(), images, create_graph=True)
     return full_precision(gradients).flatten(1).square().sum(dim=1).mean()

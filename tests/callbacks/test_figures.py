@@ -45,6 +45,6 @@ def test_a_balanced_accuracy_that_looks_like_accuracy_is_not_drawn_twice(
     text = f"step,val/accuracy,val/balanced_accuracy\n1,0.5,0.5\n2,0.9,{balanced}\n"
     (tmp_path / "metrics.csv").write_text(text, "utf-8")
     (tmp_path / "figures").mkdir()
-    figures._draw_log(tmp_path / "figures")
+    figures._plot_log(tmp_path / "figures")
     assert seen == [{"accuracy": ["val/accuracy", *["val/balanced_accuracy"] * drawn]}]
     assert (tmp_path / "figures" / "curves.png").is_file()

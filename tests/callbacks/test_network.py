@@ -17,7 +17,7 @@ from models.gan.conditional_discriminators import ProjectionDiscriminator
 from models.gan.lecture import LectureGenerator, LectureTrunk
 from models.gan.networks import ModernGenerator, ModernTrunk
 from models.plane import PlaneVelocity
-from models.training import Averaging
+from models.training import EMAOptions
 from models.unet import UNet
 from tests.callbacks.runs import pictures, trainer
 from tests.models.gans import small
@@ -26,7 +26,7 @@ LECTURE = {"generator": LectureGenerator, "trunk": LectureTrunk}
 
 
 def test_the_summary_of_a_gan_has_its_three_networks():
-    model = small(average=Averaging(0.9))
+    model = small(average=EMAOptions(0.9))
     lines = [line.split() for line in summary_table(summarize(model)).splitlines()]
     counts = {
         name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
@@ -59,7 +59,7 @@ def test_a_generator_of_other_inputs_is_a_warning(tmp_path):
 
 
 def test_the_layers_of_the_slides_iris_network():
-    (layers,) = layers_of(IrisMLP(average=Averaging(0.9))).values()
+    (layers,) = layers_of(IrisMLP(average=EMAOptions(0.9))).values()
     assert [layer[:3] for layer in layers if layer.kind != "Flatten"] == [
         ("input", (4,), 0),
         ("Linear", (128,), 640),
@@ -69,7 +69,7 @@ def test_the_layers_of_the_slides_iris_network():
 
 
 def test_all_parameters_of_a_gan_are_listed_once_and_nothing_changes():
-    model = ConditionalGAN((1, 28, 28), 10, average=Averaging(0.9), spectral_norm=True)
+    model = ConditionalGAN((1, 28, 28), 10, average=EMAOptions(0.9), spectral_norm=True)
     model.discriminator.eval()  # frozen, say
     modes = [module.training for module in model.modules()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -138,7 +138,7 @@ def test_a_flow_is_listed_once_and_an_autoencoder_as_both_of_its_networks():
     assert sum(layer.parameters for layer in layers) == count(flow.network)
     model = VariationalAutoencoder(
         (1, 28, 28), 10, partial(ModernTrunk, width=2), partial(ModernGenerator, width=2),
-        average=Averaging(0.9),
+        average=EMAOptions(0.9),
     )  # fmt: skip
     found = layers_of(model)
     assert [*found] == ["encoder", "decoder"]

@@ -11,7 +11,7 @@ from PIL import Image
 from callbacks import Figures, SampleGrid, StepMonitor
 from callbacks.samples import untrained_scores
 from models import ConditionalGAN
-from models.training import Averaging
+from models.training import EMAOptions
 from runtime.loggers import RunCSVLogger
 from tests.callbacks.runs import NAMES_PX, SHAPES, trainer
 from tests.models.gans import DROPOUT, fit, same, small, state
@@ -23,7 +23,7 @@ def loggers(folder: Path) -> list[Any]:
 
 
 def test_watching_a_run_changes_none_of_its_bits(tmp_path):
-    alone, watched = (small(**DROPOUT, average=Averaging(0.5)) for _ in range(2))
+    alone, watched = (small(**DROPOUT, average=EMAOptions(0.5)) for _ in range(2))
     watchers = [SampleGrid(min_steps=1), StepMonitor(), Figures()]
     options = {"max_steps": 3, "limit_train_batches": 2, "log_every_n_steps": 1}
     fit(alone, **options)

@@ -25,7 +25,7 @@ from models import (
     PlaneVelocity,
 )
 from models.generative import Generative
-from models.training import Averaging
+from models.training import EMAOptions
 from results import Run
 from runtime.errors import UserError
 from tests.models.classifiers import SHAPE, convnet, dense, iris
@@ -82,11 +82,11 @@ def files(folder: Path) -> set[str]:
 
 
 MODELS: dict[str, Any] = {
-    "residual": partial(convnet, average=Averaging(0.9), flip=True, flip_in_evaluation=True),
+    "residual": partial(convnet, average=EMAOptions(0.9), flip=True, flip_in_evaluation=True),
     "lecture": partial(image_classifier, LectureConvNet, loss="bce"),
     "iris": partial(iris, [8], "tanh"),
     "function": FunctionMLP,
-    "gan": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
+    "gan": partial(small, GAN, image_shape=(3, 16, 20), average=EMAOptions(0.9)),
     "lecture-gan": partial(small, **LECTURE | DROPOUT, latent="uniform"),
     "flow": partial(Flow, (1, 8, 8), 3, steps=2, guidance=0.5, class_dropout=0.1),
     "points": partial(Flow, (2,), network=PlaneVelocity, steps=2),
@@ -158,7 +158,7 @@ def test_a_label_beyond_the_classes_is_refused(label, exported):
 
 
 def test_a_classifier_takes_pixels_divides_them_and_answers_with_its_average(exported):
-    model = shaken(convnet(average=Averaging(0.9)), scale=100.0)
+    model = shaken(convnet(average=EMAOptions(0.9)), scale=100.0)
     out = exported(model, "torch")
     extra = {"class_names": "", "scale": "", "model": ""}
     program = torch.export.load(out / "classifier.pt2", extra_files=extra).module()
@@ -185,7 +185,7 @@ def test_floats_are_taken_as_in_training_if_no_scale_is_known(exported):
 def test_safetensors_keep_all_weights_and_the_settings(exported):
     from safetensors import safe_open
 
-    model = shaken(small(ConditionalGAN, average=Averaging(0.9), latent_dim=7))
+    model = shaken(small(ConditionalGAN, average=EMAOptions(0.9), latent_dim=7))
     with safe_open(exported(model, "safetensors") / "model.safetensors", "pt") as file:
         settings = json.loads(file.metadata()["init_args"])
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -24,7 +24,7 @@ def test_a_flow_costs_evaluations_and_is_scored_by_them(tmp_path, monkeypatch):
     found = example.by_evaluations(run, model)
     assert found["evaluations"].tolist() == [1, 3]
     assert found[["frechet", "precision", "recall"]].notna().all(axis=None)
-    panels = example.draw_evaluations(found).axes
+    panels = example.plot_evaluations(found).axes
     assert [axes.get_title() for axes in panels] == [*example.DRAWN.values()]
 
 

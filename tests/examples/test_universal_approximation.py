@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from datamodules import Functions
 from examples.universal_approximation import (
     approximation_error,
-    draw_error_against_width,
     levenberg_marquardt,
+    plot_error_against_width,
 )
 
 
@@ -51,7 +51,7 @@ def test_error_falls_with_the_number_of_units(function):
 
 
 def test_errors_against_width_are_joined_at_their_medians():
-    axes = draw_error_against_width([4, 2, 2, 2], [0.1, 0.9, 0.3, 0.5]).axes[0]
+    axes = plot_error_against_width([4, 2, 2, 2], [0.1, 0.9, 0.3, 0.5]).axes[0]
     points, line = axes.lines
     assert len(points.get_xdata()) == 4
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([2, 4], [0.5, 0.1])

@@ -26,7 +26,7 @@ from datamodules import Split, Splits
 from models import ImageClassifier
 from models.gan.penalties import Penalties
 from models.networks import FeedForward
-from models.training import Averaging, Schedule
+from models.training import EMAOptions, Schedule
 from runtime import signals
 from runtime.preemption import SAVED_EXIT_CODE, Preemption
 from runtime.run_folder import RunFolder
@@ -50,7 +50,7 @@ MOMENTUM: OptimizerCallable = partial(torch.optim.SGD, lr=0.05, momentum=0.5)
 
 def mlp() -> Any:
     network = partial(FeedForward, hidden=32, activation="tanh", dropout=0.2)
-    schedule, average = Schedule("cosine", warmup=0.2), Averaging(0.9)
+    schedule, average = Schedule("cosine", warmup=0.2), EMAOptions(0.9)
     return ImageClassifier(
         SHAPE, 10, network, optimizer=ADAM, average=average, schedule=schedule
     )  # fmt: skip
@@ -64,7 +64,7 @@ def cnn() -> Any:
 def gan() -> Any:
     model = small(
         **modern(4), penalties=Penalties(r1=1.0, every=2), gradient_clip_val=1.0,
-        average=Averaging(0.9),
+        average=EMAOptions(0.9),
         generator_optimizer=ADAM, discriminator_optimizer=MOMENTUM,
     )  # fmt: skip
     return with_dropout(without_batch_norm(model))

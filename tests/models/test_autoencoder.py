@@ -10,7 +10,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from models import VariationalAutoencoder
 from models.autoencoder import kl
 from models.sampling import generate
-from models.training import Averaging
+from models.training import EMAOptions
 from tests.models.closed_form import assert_same, seeded, step
 
 
@@ -76,7 +76,7 @@ def test_a_conditional_one_tells_both_networks_the_class():
 
 def test_samples_in_training_are_of_the_average():
     """So the grid at a run's end shows what `sample` draws."""
-    model = VariationalAutoencoder((1, 16, 16), latent_dim=4, average=Averaging(0.9))
+    model = VariationalAutoencoder((1, 16, 16), latent_dim=4, average=EMAOptions(0.9))
     for weights in model.network["decoder"].parameters():
         torch.nn.init.zeros_(weights)
     latents = torch.randn(2, 4)
@@ -92,7 +92,7 @@ def test_images_are_within_their_range():
 
 def test_an_evaluation_is_of_the_average_with_the_same_noise_each_time():
     model = VariationalAutoencoder(
-        (1, 2, 3), None, lambda shape: nn.Flatten(), Decoder, average=Averaging(0.9)
+        (1, 2, 3), None, lambda shape: nn.Flatten(), Decoder, average=EMAOptions(0.9)
     ).eval()
     logged, batch = [], (torch.rand(5, 1, 2, 3), torch.zeros(5))
     model.log_means_of_examples = lambda values, count: logged.append(values)

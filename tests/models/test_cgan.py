@@ -9,7 +9,7 @@ from lightning import Callback, LightningDataModule
 from torch import Tensor
 
 from models import ConditionalGAN
-from models.training import Averaging, MovingAverage
+from models.training import EMA, EMAOptions
 from runtime.errors import UserError
 from tests.datasets import Stripes
 from tests.models.classifiers import fit as fit_with
@@ -50,14 +50,14 @@ def test_pretraining_leaves_the_generator_untrained(capsys):
 def test_the_average_counts_the_updates_of_the_generator_alone(monkeypatch):
     """Otherwise it would keep the untrained generator for long after pre-training."""
     steps: list[int] = []
-    monkeypatch.setattr(MovingAverage, "update", lambda *args: steps.append(args[2]))
-    model = small(ConditionalGAN, pretrain_epochs=2, average=Averaging(0.9), discriminator_steps=2)
+    monkeypatch.setattr(EMA, "update", lambda *args: steps.append(args[2]))
+    model = small(ConditionalGAN, pretrain_epochs=2, average=EMAOptions(0.9), discriminator_steps=2)
     fit(model, max_steps=-1, max_epochs=4, limit_train_batches=4)
     assert steps == [0, 1, 2, 3]
 
 
 def test_the_class_changes_what_is_drawn():
-    model = small(ConditionalGAN, average=Averaging(0.5))
+    model = small(ConditionalGAN, average=EMAOptions(0.5))
     before = state(model)
     fit(model, max_steps=3)
     assert not same(before, state(model))

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from datamodules import Gates, Images, Iris
 from models import GateLogistic, ImageClassifier, IrisMLP
 from models.classifier import CLASSIFIER_LOSSES, weighted_cross_entropy
-from models.training import Averaging, Schedule
+from models.training import EMAOptions, Schedule
 from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
 from tests.models.classifiers import convnet, dense, fit, iris, trainer
@@ -145,7 +145,7 @@ def test_a_schedule_needs_to_know_its_end():
 
 def test_the_average_follows_each_step_and_is_what_is_evaluated():
     torch.manual_seed(0)
-    model = IrisMLP(average=Averaging(0.5), optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
+    model = IrisMLP(average=EMAOptions(0.5), optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
     expected = [p.detach().clone() for p in model.network.parameters()]
 
     class Follow(Callback):
@@ -233,7 +233,7 @@ class SaveAt(Callback):
 
 def augmented(**kwargs: Any) -> ImageClassifier:
     return convnet(
-        width=2, dropout=0.2, shift=2, rotation=10, erase=4, average=Averaging(0.9),
+        width=2, dropout=0.2, shift=2, rotation=10, erase=4, average=EMAOptions(0.9),
         schedule=Schedule("cosine", warmup=0.2), label_smoothing=0.1, **kwargs,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from torch import nn
 from models import Flow
 from models.base import derive_seed
 from models.plane import PlaneVelocity
-from models.training import Averaging
+from models.training import EMAOptions
 from runtime.errors import UserError
 from tests.models.closed_form import assert_same, seeded, step
 from tests.models.gans import fit
@@ -86,7 +86,7 @@ def test_a_training_step_is_the_error_of_the_velocity(mean):
 
 
 def test_the_average_is_evaluated():
-    model = flow(Linear(0.5), average=Averaging(0.9))
+    model = flow(Linear(0.5), average=EMAOptions(0.9))
     batch = torch.rand(4, 2), None, torch.randn(4, 2), torch.rand(4)
     before = model.loss(*batch)
     torch.nn.init.constant_(model.network.rate, 9.0)
@@ -189,7 +189,7 @@ def test_training_tells_the_class_and_draws_times_as_its_options_say(
             return points + self.weight
 
     network = Seen()
-    model = Flow((1, 28, 28), 10, lambda s, k: network, average=Averaging(), **options)
+    model = Flow((1, 28, 28), 10, lambda s, k: network, average=EMAOptions(), **options)
     fit(model, batch_size=1000, max_steps=1)
     told = network.classes.sum(dim=1)
     assert (told == 0).float().mean().item() == pytest.approx(class_dropout, abs=0.05)
@@ -226,7 +226,7 @@ def test_the_network_of_the_plane_returns_a_point_that_is_clean_already():
 
 
 def test_a_validation_is_at_evenly_spread_times():
-    model, images = flow(Linear(0.5), average=Averaging()), torch.rand(8, 2)
+    model, images = flow(Linear(0.5), average=EMAOptions()), torch.rand(8, 2)
     logged = []
     model.log_means_of_examples = lambda values, count: logged.append(values["val/loss"])
     for batch_idx in (0, 0, 1):

@@ -14,7 +14,7 @@ from models import GAN, ConditionalGAN
 from models.gan import penalties as penalties_module
 from models.gan.conditional_discriminators import ACGANDiscriminator
 from models.gan.penalties import Penalties
-from models.training import Averaging, Schedule
+from models.training import EMAOptions, Schedule
 from tests.models.gans import DROPOUT, KINDS, SHAPE, fit, same, sgd, small, state
 
 
@@ -172,7 +172,7 @@ def test_fakes_in_eval_mode_leave_batch_norm_alone(in_eval_mode):
 
 
 def test_samples_come_from_the_moving_average_in_eval_mode():
-    model = small(average=Averaging(0.9))
+    model = small(average=EMAOptions(0.9))
     fit(model, max_steps=2)
     assert model.eval_network is model.ema.network
     latents = torch.randn(5, 4)
@@ -182,7 +182,7 @@ def test_samples_come_from_the_moving_average_in_eval_mode():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_runs_with_one_seed_are_bit_identical(kind):
-    first, second, other = (small(kind, **DROPOUT, average=Averaging(0.9)) for _ in range(3))
+    first, second, other = (small(kind, **DROPOUT, average=EMAOptions(0.9)) for _ in range(3))
     other.seed = 1
     for model in (first, second, other):
         fit(model, max_steps=2)
@@ -283,7 +283,7 @@ def test_each_turn_gets_its_images_as_they_are_seen(monkeypatch):
     monkeypatch.setattr(
         model.discriminator, "generator_loss", lambda *a: seen.append(a) or judged(*a)
     )
-    model.generator_loss(real, random)
+    model.generator_loss(model.generate_fakes(4, random), real)
     for images, _ in (fake, seen[-1][0]):
         assert 0 < images.max() <= 1 / 1000
 

@@ -104,7 +104,7 @@ def test_the_generators_accuracy_is_the_share_of_fakes_that_pass():
 def test_held_out_accuracy_is_the_share_of_real_images_seen_as_their_class():
     outputs = torch.tensor([[0.0, 0.0, 9.0], [0.0, 0.0, 9.0], [9.0, 0.0, 0.0]])  # 1, 1, "fake"
     discriminator = says(SoftmaxDiscriminator, outputs, num_classes=2)
-    _, accuracy = discriminator.evaluate(torch.zeros(3, 1, 1, 1), torch.tensor([1, 0, 0]))
+    _, accuracy = discriminator.evaluate_real(torch.zeros(3, 1, 1, 1), torch.tensor([1, 0, 0]))
     torch.testing.assert_close(accuracy, torch.tensor(1 / 3))
 
 
@@ -113,7 +113,7 @@ def test_realness_is_the_odds_against_fake(discriminator):
     logits = torch.randn(5, 11)
     softmax, sigmoid = logits.softmax(1), F.normalize(logits.sigmoid(), 1, 1)
     expected = 1 - (softmax if discriminator is SoftmaxDiscriminator else sigmoid)[:, 0]
-    found = says(discriminator, logits).real_logits(torch.zeros(5, 1, 1, 1), None).sigmoid()
+    found = says(discriminator, logits).compute_realness(torch.zeros(5, 1, 1, 1), None).sigmoid()
     torch.testing.assert_close(found, expected)
 
 
@@ -131,7 +131,7 @@ def test_auxiliary_loss_adds_the_class_of_real_images_to_realness():
     loss, _ = discriminator.generator_loss((IMAGES, labels), REAL)
     expected = F.binary_cross_entropy_with_logits(realness[:2], torch.ones(2))
     torch.testing.assert_close(loss, expected + 0.5 * F.cross_entropy(classes[:2], labels))
-    loss, accuracy = discriminator.evaluate(IMAGES, labels)
+    loss, accuracy = discriminator.evaluate_real(IMAGES, labels)
     torch.testing.assert_close(loss, expected + 0.5 * F.cross_entropy(classes[:2], labels))
     hits = (realness[:2] > 0) & (classes[:2].argmax(dim=1) == labels)
     assert accuracy == hits.float().mean()
@@ -204,7 +204,7 @@ def test_a_loss_says_which_logits_mean_real():
     discriminator = PlainDiscriminator(nn.Flatten(), 1, None, loss=FromOneHalf)
     discriminator.realness = nn.Identity()
     images = torch.tensor([0.4, 0.6, 1.2]).view(3, 1, 1, 1)
-    assert (discriminator.real_logits(images, None) > 0).tolist() == [False, True, True]
-    assert discriminator.evaluate(images, torch.zeros(3))[1] == pytest.approx(2 / 3)
+    assert (discriminator.compute_realness(images, None) > 0).tolist() == [False, True, True]
+    assert discriminator.evaluate_real(images, torch.zeros(3))[1] == pytest.approx(2 / 3)
     _, stats = discriminator.generator_loss((images, None), REAL)
     assert stats["acc_generator"] == pytest.approx(2 / 3)

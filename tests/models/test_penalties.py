@@ -61,7 +61,7 @@ def test_the_gradient_of_a_penalty_reaches_the_weights_in_bf16():
             penalties = Penalties(1.0, 1.0, 1)
             torch.manual_seed(1)
             loss = penalties.due(
-                discriminator.real_logits, (images, None), (images.flip(0), None), 0
+                discriminator.compute_realness, (images, None), (images.flip(0), None), 0
             )
             assert isinstance(loss, Tensor)
             loss.backward()

@@ -33,12 +33,12 @@ from models import (
 from models.gan.penalties import Penalties
 from models.generative import Generative
 from models.sampling import generate
-from models.training import Averaging
+from models.training import EMAOptions
 from tests.datasets import Stripes
 from tests.models.classifiers import fit
 
 SHAPE = (1, 16, 16)
-WIDE: dict[str, Any] = {"latent_dim": 4, "average": Averaging(0.9)}
+WIDE: dict[str, Any] = {"latent_dim": 4, "average": EMAOptions(0.9)}
 NETWORKS: dict[str, Any] = {
     "generator": partial(ModernGenerator, width=2),
     "trunk": partial(ModernTrunk, width=2, minibatch_std=True),
@@ -69,7 +69,7 @@ MODELS = {
         SHAPE, 4, partial(ConvNet, width=2), shift=1, flip=True, erase=3, flip_in_evaluation=True
     ),
     "dense": lambda: Classifier(SHAPE, 4, loss="mse", label_smoothing=0.1),
-    "iris": lambda: IrisMLP(variation=0.1, average=Averaging(0.9)),
+    "iris": lambda: IrisMLP(variation=0.1, average=EMAOptions(0.9)),
     "gate": lambda: GateMLP(),
     "function": lambda: FunctionMLP(),
 }  # fmt: skip

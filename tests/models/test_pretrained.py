@@ -19,7 +19,7 @@ from torchvision.models import resnet18
 
 from datamodules import Images
 from models import FeedForward, Pretrained, PretrainedClassifier, pretrained
-from models.training import Averaging
+from models.training import EMAOptions
 from runtime.errors import UserError
 from runtime.trainer import LadderTrainer
 from tests.models.classifiers import trainer
@@ -62,7 +62,7 @@ def body_of(found: Any) -> dict[str, Tensor]:
 
 
 def test_a_new_run_begins_with_the_weights_in_a_file(weights: Path) -> None:
-    found = fit(model(weights, frozen=1.0, average=Averaging(0.5)))
+    found = fit(model(weights, frozen=1.0, average=EMAOptions(0.5)))
     wanted, own = torch.load(weights, weights_only=True), body_of(found)
     for name in own:
         assert torch.equal(own[name], wanted[name]) != name.startswith("fc."), name
@@ -138,7 +138,7 @@ def test_a_run_with_an_average_goes_on_to_the_same_bits(
     def make() -> PretrainedClassifier:
         torch.manual_seed(3)
         path = copy if source == "file" else "none"
-        return model(path, frozen=0.5, average=Averaging(0.9))
+        return model(path, frozen=0.5, average=EMAOptions(0.9))
 
     copy = tmp_path / "weights.pth"
     copy.write_bytes(weights.read_bytes())
@@ -154,7 +154,7 @@ def test_a_new_run_keeps_the_weights_and_the_average_of_another_one(weights: Pat
     """As `--init_from` gives them."""
     for source in (weights, "none"):
         torch.manual_seed(3)
-        found = model(source, average=Averaging(0.9))
+        found = model(source, average=EMAOptions(0.9))
         if source == weights:
             found.network.sha256.fill_(1)
         with torch.no_grad():

@@ -14,7 +14,7 @@ from datamodules.input_spec import InputSpec
 from models import GAN, ConditionalGAN, Drift, Flow, SelfConditionedGAN, VariationalAutoencoder
 from models.gan.networks import ModernGenerator
 from models.plane import PlaneGenerator, PlaneTrunk
-from models.training import Averaging
+from models.training import EMAOptions
 from pages import export_html
 from pages.export_html import compute, examples, read_page, save_page
 from runtime.errors import UserError
@@ -38,13 +38,13 @@ def own(input_dim: int, shape: tuple[int, ...]) -> nn.Module:
 
 
 MODELS: dict[str, Any] = {
-    "colors": partial(small, GAN, image_shape=(3, 16, 20), average=Averaging(0.9)),
+    "colors": partial(small, GAN, image_shape=(3, 16, 20), average=EMAOptions(0.9)),
     "conditional": partial(small, ConditionalGAN, generator=HIDDEN),
     "detail": partial(small, ConditionalGAN, generator=DETAIL),
     "clusters": partial(small, SelfConditionedGAN, clusters=3, latent="uniform"),
     "lecture": partial(small, **LECTURE | DROPOUT, latent="uniform"),
     "drift": partial(Drift, SHAPE, 10, generator=HIDDEN, latent_dim=9),
-    "vae": partial(VariationalAutoencoder, SHAPE, 10, decoder=HIDDEN, average=Averaging(0.9)),
+    "vae": partial(VariationalAutoencoder, SHAPE, 10, decoder=HIDDEN, average=EMAOptions(0.9)),
     "own": partial(small, generator=own, image_shape=(1, 8, 8), trunk=lambda shape: nn.Flatten()),
 }
 

@@ -1,4 +1,4 @@
-"""A first step that is rehearsed changes nothing, and lets three ranks resume to the bit."""
+"""A first step that is repeated changes nothing, and lets three ranks resume to the bit."""
 
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,12 @@ def fit(folder: Path, *flags: str) -> None:
 
 @pytest.mark.parametrize("more", [[], [ACCUMULATING]])
 def test_a_rehearsal_changes_nothing(more, tmp_path, in_root):
-    rehearsal = "--trainer.callbacks=runtime.repetition.Rehearsal"
-    for name, flags in (("plain", []), ("rehearsed", [rehearsal])):
+    repetition = "--trainer.callbacks=runtime.repetition.Repetition"
+    for name, flags in (("plain", []), ("repeated", [repetition])):
         fit(tmp_path / name, *more, *flags)
-    plain, rehearsed = tmp_path / "plain", tmp_path / "rehearsed"
-    assert weights_hash_of(plain / LAST) == weights_hash_of(rehearsed / LAST)
-    assert rows_of((plain / LAST).parents[1]) == rows_of((rehearsed / LAST).parents[1])
+    plain, repeated = tmp_path / "plain", tmp_path / "repeated"
+    assert weights_hash_of(plain / LAST) == weights_hash_of(repeated / LAST)
+    assert rows_of((plain / LAST).parents[1]) == rows_of((repeated / LAST).parents[1])
 
 
 @pytest.mark.ddp
