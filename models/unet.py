@@ -13,8 +13,6 @@ from runtime.ranges import Positive
 
 FREQUENCIES = 16  # of the time's sines and cosines
 SIGMA_DATA = 0.5  # standard deviation of the clean images' values, about
-ATTENTION_SIDE = 16  # pixels, height and width of the largest feature maps with attention
-HEAD_WIDTH = 32  # channels of an attention head, if they divide a layer's
 
 
 class UNet(nn.Module):
@@ -31,8 +29,9 @@ class UNet(nn.Module):
         num_classes: Number of classes; 0: unconditional.
         widths: Channels of each level, at half the height and width, at a quarter, and so on.
         blocks: Residual blocks on each side of a level, and in the middle of the last.
-        attention: Let all pixels attend to each other after each block at 16 x 16 pixels or less.
     """
+
+    removed_options = {"attention": False}
 
     def __init__(
         self,
@@ -40,7 +39,6 @@ class UNet(nn.Module):
         num_classes: int,
         widths: Sequence[Positive] = (32, 64),
         blocks: tuple[Positive, Positive] = (2, 2),
-        attention: bool = False,
     ) -> None:
         super().__init__()
         if not widths:
@@ -56,8 +54,7 @@ class UNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.label = nn.Linear(num_classes, dim, bias=False) if num_classes else None
         self.enter = nn.Conv2d(patch, widths[0], 3, padding=1)
-        largest = ATTENTION_SIDE if attention else 0
-        self.levels = build_levels(max(image_shape[1:]) // 2, widths, dim, blocks, largest)
+        self.levels = build_levels(widths, dim, blocks)
         self.leave = normed_conv(widths[0], patch)
         use_channels_last_(self)
 
@@ -78,28 +75,24 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.leave(self.levels(features, F.silu(embedding))), 2)
 
 
-def build_levels(
-    side: int, widths: Sequence[int], dim: int, blocks: tuple[int, int], largest: int
-) -> nn.Module:
-    """Builds the levels from features with this side on; attention up to the side `largest`."""
+def build_levels(widths: Sequence[int], dim: int, blocks: tuple[int, int]) -> nn.Module:
+    """Builds the levels of these widths, each inside the one before it."""
     if len(widths) == 1:
-        return Blocks(blocks[1], widths[0], dim, side <= largest)
-    return Level(side, widths, dim, blocks, largest)
+        return Blocks(blocks[1], widths[0], dim)
+    return Level(widths, dim, blocks)
 
 
 class Level(nn.Module):
     """Blocks, the smaller levels at half the height and width, and blocks after these."""
 
-    def __init__(
-        self, side: int, widths: Sequence[int], dim: int, blocks: tuple[int, int], largest: int
-    ) -> None:
+    def __init__(self, widths: Sequence[int], dim: int, blocks: tuple[int, int]) -> None:
         super().__init__()
-        (width, inner, *_), attends = widths, side <= largest
-        self.down = Blocks(blocks[0], width, dim, attends)
+        width, inner, *_ = widths
+        self.down = Blocks(blocks[0], width, dim)
         self.shrink = nn.Conv2d(width, inner, 2, stride=2)
-        self.inner = build_levels(side // 2, widths[1:], dim, blocks, largest)
+        self.inner = build_levels(widths[1:], dim, blocks)
         self.enlarge = nn.ConvTranspose2d(inner, width, 2, stride=2)
-        self.up = Blocks(blocks[0], width, dim, attends)
+        self.up = Blocks(blocks[0], width, dim)
 
     def forward(self, images: Tensor, embedding: Tensor) -> Tensor:
         """Features (B, width, H, W), embedding (B, dim) -> features (B, width, H, W)."""
@@ -109,12 +102,10 @@ class Level(nn.Module):
 
 
 class Blocks(nn.ModuleList):
-    """Residual blocks one after the other, perhaps each with attention after it."""
+    """Residual blocks one after the other."""
 
-    def __init__(self, count: int, width: int, dim: int, attention: bool) -> None:
-        super().__init__()
-        for _ in range(count):
-            self.extend([Block(width, dim), *([Attention(width)] if attention else [])])
+    def __init__(self, count: int, width: int, dim: int) -> None:
+        super().__init__(Block(width, dim) for _ in range(count))
 
     def forward(self, images: Tensor, embedding: Tensor) -> Tensor:
         """Features (B, width, H, W), embedding (B, dim) -> features (B, width, H, W)."""
@@ -140,25 +131,6 @@ class Block(nn.Module):
         scale, shift = self.tell(embedding)[:, :, None, None].chunk(2, dim=1)
         inner = self.norm(self.first(images)) * (1 + scale) + shift
         return images + self.second(F.silu(inner))
-
-
-class Attention(nn.Module):
-    """Adds to each pixel what it gathers from all pixels (Dhariwal and Nichol 2021, 4)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.heads = width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1
-        self.norm = ChannelNorm(width)
-        self.enter, self.leave = nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
-        for values in self.leave.parameters():
-            nn.init.zeros_(values)
-
-    def forward(self, images: Tensor, embedding: Tensor) -> Tensor:
-        """Features (B, width, H, W) -> the same shape; the embedding has no effect."""
-        pixels = self.enter(self.norm(images)).flatten(2).unflatten(1, (3 * self.heads, -1))
-        queries, keys, values = pixels.transpose(2, 3).chunk(3, dim=1)  # (B, heads, H * W, D)
-        found = F.scaled_dot_product_attention(queries, keys, values)
-        return images + self.leave(found.transpose(2, 3).reshape(images.shape))
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -5,28 +5,20 @@ from torch import Tensor, nn
 
 from models.distributed import draw_local
 from runtime.errors import UserError
-from runtime.ranges import Fraction, Probability
+
+TRANSLATION, CUTOUT = 1 / 8, 1 / 2  # largest shift, and side of the hole, as fractions of a side
 
 
 class DiffAugment(nn.Module):
     """Color, translation and cutout of real and generated images alike (Zhao et al. 2020).
 
     It is hard for the discriminator to memorize the images. The generator learns through all parts,
-    so its images stay free of it. The default amounts are those of the paper. Translation repeats
-    the pixels of the edge, which the paper replaces by gray. 0 turns a part off.
-
-    Args:
-        color: Range of brightness (1: by at most 0.25), saturation (1: from 0 to 2 times) and
-            contrast (1: from 0.5 to 1.5 times).
-        translation: Largest shift, as a fraction of height and width.
-        cutout: Height and width of a gray hole, as fractions of the image's.
+    so its images stay free of it. The amounts are those of the paper: brightness changes by at most
+    0.25, saturation by 0 to 2 times, contrast by 0.5 to 1.5 times. Translation repeats the pixels
+    of the edge, which the paper replaces by gray.
     """
 
-    def __init__(
-        self, color: Probability = 1.0, translation: Fraction = 1 / 8, cutout: Fraction = 1 / 2
-    ) -> None:
-        super().__init__()
-        self.color, self.translation, self.cutout = color, translation, cutout
+    removed_options = {"color": 1.0, "translation": TRANSLATION, "cutout": CUTOUT}
 
     def forward(self, images: Tensor, step: int) -> Tensor:
         """Images (B, C, H, W) in [0, 1] -> the same shape; color may leave that range."""
@@ -35,11 +27,9 @@ class DiffAugment(nn.Module):
                 "model.augment: DiffAugment changes images, and the data are points: leave it out"
             )
         random = draw_local(torch.rand, len(images), 7, device=images.device)
-        if self.color:
-            images = jitter(images, self.color * (2 * random[:, :3] - 1))
-        if self.translation:
-            images = translate(images, self.translation, random[:, 3:5])
-        return cut_out(images, self.cutout, random[:, 5:]) if self.cutout else images
+        images = jitter(images, 2 * random[:, :3] - 1)
+        images = translate(images, TRANSLATION, random[:, 3:5])
+        return cut_out(images, CUTOUT, random[:, 5:])
 
 
 def jitter(images: Tensor, amounts: Tensor) -> Tensor:

@@ -15,12 +15,6 @@ def images(count=4, channels=3, height=6, width=10):
     return torch.rand(count, channels, height, width)
 
 
-def test_without_amounts_images_stay_as_they_are():
-    before = images()
-    assert DiffAugment(color=0, translation=0, cutout=0)(before, 0) is before
-    assert DiffAugment(color=0, translation=0.04, cutout=0.04)(before, 0).equal(before)
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_color_changes_brightness_saturation_and_contrast_alone(channels):
     before = images(3, channels)
@@ -62,7 +56,7 @@ def test_centers_of_holes_are_pixels_or_corners_alike_often():
 
 
 def test_gradients_flow_through_all_parts():
-    augment = DiffAugment(cutout=0.3)
+    augment = DiffAugment()
 
     def seeded(pixels):
         torch.manual_seed(1)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from models import UNet
-from models.unet import FREQUENCIES, Attention, time_embedding
+from models.unet import FREQUENCIES, time_embedding
 from runtime.errors import UserError
 
 
@@ -98,7 +98,7 @@ def test_a_new_block_returns_its_input():
 
 
 def test_a_pixel_depends_on_its_surroundings_alone():
-    """There is no attention, so the work grows with the number of pixels only."""
+    """The work grows with the number of pixels only."""
     points = torch.randn(1, 3, 4, 160).double().requires_grad_()
     clean = network((3, 4, 160))(points, torch.zeros(1).double(), torch.zeros(1, 2).double())
     (gradient,) = torch.autograd.grad(clean[0, 0, 0, 0], points)
@@ -157,31 +157,3 @@ def test_each_level_halves_the_size():
             == points.shape
         )
     assert reach == sorted(set(reach))  # each level sees farther
-
-
-def test_attention_is_the_mean_of_the_values_with_softmax_weights():
-    layer, images = Attention(64).double(), torch.randn(2, 64, 3, 5).double()
-    for values in layer.parameters():
-        torch.nn.init.normal_(values, std=0.2)
-    heads = layer.enter(layer.norm(images)).flatten(2).view(2, 6, 32, 15)  # 2 queries, keys, values
-    found = []
-    for query, key, value in zip(
-        heads[:, :2].unbind(1), heads[:, 2:4].unbind(1), heads[:, 4:].unbind(1), strict=True
-    ):
-        weights = (query.mT @ key / 32**0.5).softmax(dim=-1)
-        found.append(value @ weights.mT)
-    expected = images + layer.leave(torch.cat(found, dim=1).view(images.shape))
-    torch.testing.assert_close(layer(images, torch.zeros(2, 1)), expected)
-
-
-def test_attention_acts_at_sixteen_pixels_and_less():
-    model = UNet((1, 64, 64), 2, (4, 8, 8), (1, 2), attention=True)
-    where = [name for name, part in model.named_modules() if isinstance(part, Attention)]
-    inner = "levels.inner"  # at 16 pixels: one after each block; two in the middle, at 8
-    assert where == [f"{inner}.down.1", f"{inner}.inner.1", f"{inner}.inner.3", f"{inner}.up.1"]
-    model = UNet((1, 32, 16), 2, (4, 8), (1, 1), attention=True).double()
-    for values in model.parameters():
-        torch.nn.init.normal_(values, std=0.3)
-    assert seen_by_the_first_pixel(model, torch.randn(1, 1, 32, 16)).all()
-    new = Attention(6)
-    assert torch.equal(new(images := torch.randn(1, 6, 2, 2), torch.zeros(1, 1)), images)
