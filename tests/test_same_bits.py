@@ -16,7 +16,7 @@ from tests.test_cli import run
 from tests.test_configs import offline
 
 RESNET = (
-    "--model=PretrainedClassifier", "--model.network.architecture=torchvision/resnet18",
+    "--model=PretrainedClassifier", "--model.network.architecture=resnet18",
     "--model.network.weights=none", "--data=ImageFolder",
 )  # fmt: skip
 FAMILIES = [

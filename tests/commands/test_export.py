@@ -181,7 +181,6 @@ def test_floats_are_taken_as_in_training_if_no_scale_is_known(exported):
     torch.testing.assert_close(program(inputs=images)["logits"], model(images))
 
 
-@pytest.mark.extras
 def test_safetensors_keep_all_weights_and_the_settings(exported):
     from safetensors import safe_open
 
