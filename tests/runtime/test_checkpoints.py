@@ -22,7 +22,7 @@ from runtime.checkpoints import (
     resolve,
 )
 from runtime.errors import RunFailedError, UserError
-from tests.callbacks.test_checkpoints import fit
+from tests.callbacks.test_checkpointing import fit
 from tests.conftest import ROOT
 from tests.faults.bombs import BOMBS
 
