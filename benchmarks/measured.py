@@ -87,8 +87,9 @@ def score(part: str, column: str) -> str:
     exact = digits if "frechet" in name or "seconds" in name else "{:.3f}".format
     exact = "{:.4f}".format if name == "accuracy" else exact
     found = values.mean(), values.min(), values.max(), values.std()
-    mean, low, high, std = map(exact, found)
-    return {"": mean, "range": f"{mean} ({low} to {high})", "std": f"{mean} +- {std}"}[spread]
+    mean, low, high, std = ("" if pd.isna(value) else exact(value) for value in found)
+    spreads = {"range": f" ({low} to {high})", "std": f" +- {std}"}
+    return mean + spreads.get(spread, "") if std else mean
 
 
 def markdown(rows: list[list[str]]) -> str:
@@ -159,14 +160,12 @@ def header(part: str) -> str:
             f"{HEADS.get(name, name)} {mean} (real {score(part, f'real_{name}')})"
             for name, mean in means.items()
         )
-    options = PARTS[part].options
-    data = yaml.safe_load((ROOT / PARTS[part].config).read_text())["data"]["init_args"]
-    given = dict(zip(options, options[1:], strict=False)).get("--data.dataset")
+    wanted = PARTS[part]
+    data = yaml.safe_load((ROOT / wanted.config).read_text())["data"]["init_args"]
+    given = dict(zip(wanted.options, wanted.options[1:], strict=False)).get("--data.dataset")
+    images = f"{wanted.pictures or given or data['dataset']}, {wanted.split} images"
     seeds, time, cpu = (fact(part, name) for name in ("seeds", "time", "cpu"))
-    where = f"{time} on one core, {cpu}" if time else cpu
-    return (
-        f"{text}; {given or data['dataset']}, {PARTS[part].split} images, seeds: {seeds}, {where}"
-    )
+    return f"{text}; {images}, seeds: {seeds}, {f'{time} on one core, ' if time else ''}{cpu}"
 
 
 def written(text: str) -> str:

@@ -87,7 +87,5 @@ def test_no_header_of_a_published_config_has_typed_scores():
     typed = re.compile(
         r"^# (?!Measured).*((distance|recall|accuracy|precision) \d|\d\.\d+ %)", re.M
     )
-    found = {config: typed.findall((ROOT / config).read_text()) for config in configs}
-    assert {config for config, scores in found.items() if scores} <= {
-        "configs/mnist_cnn.yaml"
-    }  # of clothes
+    found = {config for config in configs if typed.search((ROOT / config).read_text())}
+    assert not found, "leave them to `# Measured (PART):`"
