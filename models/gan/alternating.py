@@ -1,4 +1,4 @@
-"""Manual optimization of several networks, with the parts that Lightning then omits."""
+"""Manual optimization of several networks, each with its own optimizer."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from models.training import Schedule, build_optimizer
 class AlternatingOptimization(Module):
     """Trains each network with its own optimizer. One batch is one step.
 
-    In manual optimization Lightning neither clips gradients nor steps schedules, and it counts the
-    steps of every optimizer. This class does all three for each network. A subclass sets the
-    attributes.
+    In manual optimization Lightning does not clip gradients, does not change learning rates, and
+    counts each optimizer's update as a step. This class clips, applies the schedule, and counts
+    batches. A subclass sets the attributes.
     """
 
-    factories: dict[str, OptimizerCallable]  # by the networks' names, as `self.optimizers()` are
+    factories: dict[str, OptimizerCallable]  # by network, in the order of `self.optimizers()`
     schedule: Schedule  # of all learning rates
     gradient_clip_val: float | None  # largest gradient norm of each network; None: no limit
 
@@ -59,13 +59,13 @@ class AlternatingOptimization(Module):
         self.manual_backward(loss)
         if self.trainer.world_size > 1:
             average_gradients(p for group in optimizer.param_groups for p in group["params"])
-        # Lightning would count the step. `count_batch` counts instead.
+        # Without these two hooks Lightning does not count the update. `count_batch` counts.
         optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
         optimizer.step()
         optimizer.zero_grad()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if self.gradient_clip_val is not None:  # here, because 16-mixed has unscaled them by now
+        if self.gradient_clip_val is not None:  # in 16-mixed, gradients are unscaled here
             self.clip_gradients(optimizer, self.gradient_clip_val, "norm")
 
     def count_batch(self) -> None:

@@ -19,11 +19,11 @@ class ConditionalGAN(GAN):
     Args:
         image_shape: (C, H, W) of the data's images.
         num_classes: Number of classes.
-        generator: From (input_dim, image_shape) to the generator.
-        discriminator: From (trunk, num_features, num_classes) to the discriminator with its losses.
+        generator: Function (input_dim, image_shape) -> generator.
+        discriminator: Function (trunk, num_features, num_classes) -> discriminator with its losses.
         pretrain_epochs: Epochs in which only D learns, with fakes of the untrained generator.
         fake_labels: Classes of fakes in training: each equally often, or as often as in the `data`.
-            If these are unequal, `uniform` lets D tell real images by their class alone.
+            With `uniform` and unequal classes, D can recognize real images by their class alone.
         **gan: As for `GAN`.
     """
 
@@ -55,7 +55,7 @@ class ConditionalGAN(GAN):
         return self.num_classes
 
     def on_fit_start(self) -> None:
-        """Takes the frequencies of the classes from the data, if that is wanted."""
+        """Reads the frequencies of the classes from the data for `fake_labels: data`."""
         if self.fake_labels == "data":
             counts = self.class_counts("fake_labels data").cpu().float()
             self.label_weights = counts if counts.unique().numel() > 1 else None
@@ -73,6 +73,8 @@ class ConditionalGAN(GAN):
 
     @property
     def generator_updates(self) -> int:
+        if not self.pretrain_epochs:  # epochs may have no length
+            return super().generator_updates
         pretraining = self.pretrain_epochs * int(self.trainer.num_training_batches)
         return (self.global_step - pretraining) // self.discriminator_steps
 

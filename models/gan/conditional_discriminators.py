@@ -35,8 +35,8 @@ class ACGANDiscriminator(PlainDiscriminator):
 
     def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         features = self.trunk(images)
-        unconditional = full_precision(self.realness(features).squeeze(1))
-        return unconditional + self.match(features, labels), full_precision(self.classes(features))
+        realness = full_precision(self.realness(features).squeeze(1))
+        return realness + self.match(features, labels), full_precision(self.classes(features))
 
     def match(self, features: Tensor, labels: Tensor | None) -> Tensor | float:
         """Returns how well features fit the requested class, added to the realness."""
@@ -47,13 +47,12 @@ class ProjectionDiscriminator(BatchAware, ACGANDiscriminator):
     """An AC-GAN's discriminator plus a projection on the class, w.f(x) + b + e_y.f(x).
 
     e_y is the embedding of class y (Miyato and Koyama 2018, equation 4). The logits of classes
-    stay, with the weight `class_weight` in both losses.
+    stay: with the weight `class_weight`, D learns the classes of real images, and G those of fakes.
 
     Args:
-        nearness: Number of learned measures of an image's distance to the others of its class in
-            the batch, which are added to its realness. So D detects a generator whose images of a
-            class are too similar (minibatch discrimination, Salimans et al. 2016, within each
-            class).
+        nearness: Number of learned distances between an image and the others of its class in the
+            batch. Their sum is added to its realness, so D detects images of a class that are too
+            similar (minibatch discrimination, Salimans et al. 2016, within each class); 0: none.
         **options: `loss` and `class_weight`, as for `ACGANDiscriminator`.
     """
 
@@ -97,8 +96,8 @@ class ClassProjection(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Features (B, F), labels (B,) -> products (B,)."""
-        # All classes in one matrix product take less time than a gradient for each image's vector.
-        # In bf16 the products of many images would be the same number.
+        # One matrix product with all classes is faster than a product for each image. bf16 has too
+        # few digits: many images would get the same number.
         with torch.autocast(features.device.type, enabled=False):
             products = F.linear(features.to(self.weight.dtype), self.weight)
         return products.gather(1, labels[:, None]).squeeze(1)
@@ -110,7 +109,7 @@ def nearness_within_classes(measures: Tensor, labels: Tensor, joined: int = 1) -
     Args:
         measures: (B, M); each of the M is compared alone.
         labels: (B,).
-        joined: Batches that are joined in this one; images of different batches are not compared.
+        joined: Number of batches that this one consists of. Their images are not compared.
 
     Returns:
         (B, M), 0 for an image whose class has no other.

@@ -1,7 +1,7 @@
 """Discriminators: a trunk that computes features, output layers, and the losses of both networks.
 
-One is built as `discriminator(trunk, num_features, num_classes)`, where `num_classes` may be None.
-A new one is one class, here or in any other file, used by its import path.
+Each is built as `discriminator(trunk, num_features, num_classes)`, where `num_classes` may be None.
+Your own can be in any file: a config names it by its import path.
 """
 
 from abc import ABC, abstractmethod
@@ -34,7 +34,7 @@ class AdversarialLoss(ABC):
 
     @abstractmethod
     def generator(self, fake: Tensor) -> Tensor:
-        """Computes the generator's loss; a loss that `pairs` gets that of real images too."""
+        """Computes the generator's loss. If `pairs` is True, it gets `real` as well."""
 
     @abstractmethod
     def evaluation(self, real: Tensor) -> Tensor:
@@ -48,14 +48,14 @@ class NonSaturating(AdversarialLoss):
     """Binary cross-entropy of real (1) and fake (0) images (Goodfellow et al. 2014).
 
     Args:
-        label_smoothing: 1 minus the target of real images (one-sided, Salimans et al. 2016, 3.4).
+        label_smoothing: The target of real images is 1 minus this (Salimans et al. 2016, 3.4).
     """
 
     def __init__(self, label_smoothing: Fraction = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Equation 1, as the mean over both halves."""
+        """Equation 1, divided by 2: the mean over real and fake images."""
         # = BCE(sigmoid(real), 1 - label_smoothing)
         real_loss = F.softplus(-real) + self.label_smoothing * real
         return (real_loss.mean() + F.softplus(fake).mean()) / 2
@@ -73,7 +73,7 @@ class Discriminator(nn.Module, ABC):
     """A trunk with output layers, and the losses of discriminator and generator.
 
     Args:
-        trunk: From images (B, C, H, W) to features (B, num_features).
+        trunk: Images (B, C, H, W) -> features (B, num_features).
         num_features: Number of features.
         num_classes: Number of classes, or None.
     """

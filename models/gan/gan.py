@@ -1,4 +1,4 @@
-"""A generative adversarial network, trained by manual optimization."""
+"""A generative adversarial network, trained by manual optimization (docs/one-step.md)."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -33,9 +33,9 @@ class GAN(AlternatingOptimization, Generative):
 
     Args:
         image_shape: (C, H, W) of the data's images.
-        generator: From (input_dim, image_shape) to the generator.
-        trunk: From image_shape to the discriminator up to its last layer.
-        discriminator: From (trunk, num_features, num_classes) to the discriminator with its losses.
+        generator: Function (input_dim, image_shape) -> generator.
+        trunk: Function (image_shape) -> discriminator without its last layer.
+        discriminator: Function (trunk, num_features, num_classes) -> discriminator with its losses.
         initialization: Of the weights: `torch`, `glorot` (Keras' default) or `normal`.
         latent_dim: Size of the noise that the generator turns into an image.
         latent: `uniform` on [0, 1), the lecture's, or `gaussian`.
@@ -48,7 +48,7 @@ class GAN(AlternatingOptimization, Generative):
         penalties: Gradient penalties of the discriminator.
         schedule: Learning rates of both networks.
         gradient_clip_val: Largest gradient norm of each network; None: no limit.
-        generator_optimizer: From parameters to an optimizer.
+        generator_optimizer: Function (parameters) -> optimizer.
         discriminator_optimizer: The same for the discriminator.
     """
 
@@ -96,25 +96,25 @@ class GAN(AlternatingOptimization, Generative):
 
     @property
     def generator_input_dim(self) -> int:
-        """Length of one row of G's input, to which a subclass adds that of a class vector."""
+        """Length of G's input for one image. A conditional model adds that of a class vector."""
         return self.latent_dim
 
     @property
     def num_conditions(self) -> int | None:
-        """Number of classes that D gets; None: no classes."""
+        """Number of classes that D gets; None: none. `num_classes` is the number of the data's."""
         return None
 
-    @property  # type: ignore[misc]  # because its labels depend on the subclass
+    @property  # type: ignore[misc]  # Lightning has an attribute
     def example_input_array(self) -> tuple[Tensor, ...]:
         """Latents (2, latent_dim) and, if conditional, labels (2,)."""
         return tuple(part[:2] for part in self.sample_grid() if part is not None)
 
     def generator_input(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Returns G's input: latents (B, latent_dim), to which a subclass adds classes."""
+        """Returns G's input: latents (B, latent_dim). A conditional model adds class vectors."""
         return latents
 
     def condition(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
-        """Returns the classes (B,) of real images for D, which a subclass may find by itself."""
+        """Returns the classes (B,) of real images for D: the labels, or clusters of a subclass."""
         return labels
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -123,7 +123,7 @@ class GAN(AlternatingOptimization, Generative):
         real = self.augmented(batch[0]), self.condition(*batch)
 
         fake = self.fakes_for_discriminator(len(batch[0]), rng)
-        # The other network's weights get no gradients. `update_network` shares them, not DDP.
+        # The other network gets no gradients. `update_network` averages them, not DDP.
         with d_optimizer.toggle_model(sync_grad=False):
             loss, stats = self.discriminator_loss(real, fake)
             self.update_network(d_optimizer, loss)
@@ -162,11 +162,7 @@ class GAN(AlternatingOptimization, Generative):
         return loss, stats | {"d_loss": loss.detach()}
 
     def generator_loss(self, fake: Examples, real: Examples) -> tuple[Tensor, Stats]:
-        """Computes G's loss on images with gradients, and the values to log.
-
-        Add a term of realness in an `AdversarialLoss`, and of images, features or classes in
-        `Discriminator.generator_loss`.
-        """
+        """Computes G's loss on images with gradients, and the values to log."""
         loss, stats = self.discriminator.generator_loss(fake, real)
         return loss, stats | {"g_loss": loss.detach()}
 
@@ -198,7 +194,7 @@ class GAN(AlternatingOptimization, Generative):
         return self.discriminator.compute_realness(images.to(self.dtype), classes)
 
     def evaluate(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> None:
-        """Logs D's loss and accuracy on real images alone, other than in training."""
+        """Logs D's loss and accuracy on real images. In training, fakes count, too."""
         loss, accuracy = self.discriminator.evaluate_real(batch[0], self.condition(*batch))
         values = {f"{stage}/d_loss": loss, f"{stage}/d_accuracy": accuracy}
         self.log_means_of_examples(values, len(batch[0]))

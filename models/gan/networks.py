@@ -37,20 +37,20 @@ MOST_WIDTHS = 8  # channels of the smallest feature maps, at most, as a multiple
 class ModernGenerator(nn.Sequential):
     """Features (B, input_dim) -> images (B, C, H, W) in [0, 1]; batch norm and ReLU.
 
-    Images have 1 or 3 channels, and sides that are multiples of 4 from 16 to 256. The first feature
-    maps are as small as whole doublings allow, but not below 4 x 4: 7 x 7 for MNIST.
+    Images have 1 or 3 channels, and sides that are multiples of 4 from 16 to 256. Each layer
+    doubles both sides. The first feature maps are the smallest of 4 x 4 or more: 7 x 7 for MNIST.
 
     Args:
         input_dim: Number of features.
         image_shape: (C, H, W).
-        width: Channels at half the height and width; with each halving twice as many, up to eight
-            times.
+        width: Channels at half the height and width. Smaller feature maps have twice as many at
+            each halving, up to eight times.
         hidden: Units of each dense layer between the features and the first feature maps. Without
-            one, class and style of an image can only be added, not combined.
+            one, the first feature maps are a sum of a part of the latents and a part of the class.
         skip: Concatenate the features with the output of the hidden layers.
         transposed: Upsample with a transposed 4 x 4 convolution, not with nearest upsampling and a
-            5 x 5 convolution: a training step of `configs/cgan.yaml` takes 10 % less time. Without
-            `detail`, in all but the last upsampling layer.
+            5 x 5 convolution: a training step of `configs/cgan.yaml` takes 10 % less time. The last
+            layer changes only with `detail`.
         detail: Channels of one more layer at full height and width; 0: none. With it, a 3 x 3
             convolution follows each upsampling, for edges and textures.
     """
@@ -68,7 +68,7 @@ class ModernGenerator(nn.Sequential):
         MODERN_IMAGES.check(image_shape, "model.generator: ModernGenerator", RESIZE)
         channels, *sides = image_shape
         doublings = count_doublings(sides)
-        height, rows = (side >> doublings for side in sides)
+        height, columns = (side >> doublings for side in sides)
         widths = [width * min(2**level, MOST_WIDTHS) for level in reversed(range(doublings))]
 
         def normed(layer: nn.Module, channels: int) -> list[nn.Module]:
@@ -92,8 +92,8 @@ class ModernGenerator(nn.Sequential):
         units = [input_dim, *hidden][-1] + skip * input_dim
         layers = [
             *dense,
-            nn.Linear(units, widths[0] * height * rows, bias=False),
-            *normed(Unflatten(1, (widths[0], height, rows)), widths[0]),
+            nn.Linear(units, widths[0] * height * columns, bias=False),
+            *normed(Unflatten(1, (widths[0], height, columns)), widths[0]),
         ]
         for fan_in, fan_out in itertools.pairwise(widths):
             layers += normed(double(fan_in, fan_out), fan_out)
@@ -123,13 +123,14 @@ class WithInput(nn.Sequential):
 class ModernTrunk(nn.Sequential):
     """Strided convolutions without normalization: (B, C, H, W) -> features (B, F).
 
-    Takes the images of `ModernGenerator`. There are three, or as many as it takes to 4 x 4.
+    Takes the images of `ModernGenerator`. There are at least three convolutions, and as many as
+    reach 4 x 4.
 
     Args:
         image_shape: (C, H, W).
         width: Channels of the first strided layer; twice as many in each further one, up to eight
             times.
-        detail: Channels of a 3 x 3 convolution at full height and width, before it; 0: none.
+        detail: Channels of a 3 x 3 convolution in front, at full height and width; 0: none.
         minibatch_std: Add a channel with the standard deviation over the batch (`MinibatchStd`).
     """
 

@@ -13,6 +13,7 @@ from models.training import EMA, EMAOptions
 from runtime.errors import UserError
 from tests.datasets import Stripes
 from tests.models.classifiers import fit as fit_with
+from tests.models.classifiers import trainer
 from tests.models.gans import SHAPE, fit, same, small, state
 
 
@@ -35,6 +36,14 @@ class Epochs(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self.generators.append([p.detach().clone() for p in pl_module.generator.parameters()])
+
+
+def test_a_moving_average_needs_no_length_of_an_epoch():
+    model = small(ConditionalGAN, average=EMAOptions(decay=0.9))
+    batch = torch.rand(2, *SHAPE), torch.tensor([0, 1])
+    made = trainer(max_epochs=None, max_steps=2)
+    made.fit(model, iter([batch] * 3))
+    assert made.global_step == 2
 
 
 def test_pretraining_leaves_the_generator_untrained(capsys):
