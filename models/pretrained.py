@@ -95,9 +95,11 @@ class Pretrained(nn.Module):
             return
         tensors, state = _read(self.weights, self.name), self.body.state_dict()
         kept = [name for name in state if not name.startswith(self.last)]
-        if not {*kept} <= {*tensors}:  # another library's names: in the same order
-            tensors = dict(zip(state, tensors.values(), strict=False))
         last = {name: state[name] for name in state if name not in kept}
+        more = len(tensors) - len(state)  # the file's last layer, if this network has none
+        if not {*kept} <= {*tensors} and 0 <= more <= (0 if last else 2):
+            # Another library's names, in the same order.
+            tensors = dict(zip(state, tensors.values(), strict=False))
         try:
             self.body.load_state_dict({k: tensors[k] for k in kept if k in tensors} | last)
         except RuntimeError as error:
@@ -120,13 +122,16 @@ def _build(name: str, num_outputs: int) -> Any:
             f"--model.network.architecture: there is no {name} in timm, from which all networks "
             f"come. Did you mean {' or '.join(near or known[:3])}?"
         )
-    body = timm.create_model(name, num_classes=num_outputs)
-    if num_outputs and not isinstance(body.get_classifier(), nn.Linear):
-        raise UserError(
-            f"--model.network.architecture: {name} does not end with one fully connected layer, "
-            "which Pretrained replaces: choose another"
-        )
-    return body
+    try:
+        body = timm.create_model(name, num_classes=num_outputs)
+        if not num_outputs or isinstance(body.get_classifier(), nn.Linear):
+            return body
+    except (AttributeError, TypeError):  # a network without a classifier
+        pass
+    raise UserError(
+        f"--model.network.architecture: {name} does not end with one fully connected layer, "
+        "which Pretrained replaces: choose another"
+    )
 
 
 def _read(weights: str, name: str) -> dict[str, Tensor]:
@@ -203,12 +208,13 @@ class PretrainedClassifier(ImageClassifier):
     def on_fit_start(self) -> None:
         """Loads the weights, unless a checkpoint, or the run of `--init_from`, has brought them.
 
-        With a `DataModule`, the last layer then begins as a linear probe.
+        With a `DataModule` of this project, the last layer then begins as a linear probe.
         """
         super().on_fit_start()
         if self.network.weights != "none" and not self.network.is_loaded:
             self.network.load()
-            if (data := cast(Any, self.trainer).datamodule) is not None:
+            data = cast(Any, self.trainer).datamodule
+            if getattr(data, "examples", None):  # this project's DataModule
                 self._fit_last_layer(data)
             if self.ema is not None:
                 self.ema.network.load_state_dict(self.network.state_dict())

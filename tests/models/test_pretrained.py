@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
-from lightning import Callback
+from lightning import Callback, LightningDataModule
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from torch.testing import assert_close
+from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules import Images
 from models import Pretrained, PretrainedClassifier, pretrained
@@ -240,7 +241,7 @@ MISTAKES = [
     ({"architecture": "test_resnt"}, "no test_resnt in timm, .* Did you mean test_resnet or"),
     ({"architecture": "torchvision/resnet18"}, "no torchvision/resnet18 in .*mean resnet18 "),
     ({"architecture": "test_resnet.mine"}, "no test_resnet.mine in timm"),
-    ({"architecture": "test_vit"}, r"not the weights of test_vit \(Error.*size mismatch for"),
+    ({"architecture": "test_vit"}, r"not the weights of test_vit \(Error.*Missing key"),
     ({"architecture": "deit_tiny_distilled_patch16_224"}, "does not end with one fully connected"),
 ]
 
@@ -250,6 +251,30 @@ def test_a_mistake_is_one_line(change, message, weights):
     given = {"input_shape": SHAPE, "architecture": NAME, "weights": str(weights), **change}
     with pytest.raises(UserError, match=f"^--model.network.*{message}"):
         Pretrained(num_outputs=10, **given).load()
+
+
+def test_a_network_without_a_classifier_is_refused(monkeypatch):
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: torch.nn.Identity())
+    with pytest.raises(UserError, match=f"{NAME} does not end with one fully connected layer"):
+        Pretrained(SHAPE, 10, NAME)
+
+
+@pytest.mark.parametrize(("more", "num_outputs"), [(1, 10), (3, 0), (-1, 10)])
+def test_other_names_stand_for_as_many_weights(more, num_outputs, weights, tmp_path):
+    tensors = [*torch.load(weights, weights_only=True).values()]
+    tensors = [*tensors, *tensors[:more]] if more > 0 else tensors[:more]
+    torch.save({f"w{k}": value for k, value in enumerate(tensors)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="not the weights of test_resnet"):
+        Pretrained(SHAPE, num_outputs, NAME, str(tmp_path / "other.pth")).load()
+
+
+def test_data_of_lightning_alone_need_no_examples(weights):
+    found, data = model(weights), LightningDataModule()
+    images = TensorDataset(torch.rand(4, *SHAPE), torch.arange(4))
+    data.train_dataloader = lambda: DataLoader(images, 2)
+    trainer(max_steps=1, max_epochs=-1).fit(found, datamodule=data)
+    assert found.network.is_loaded
+    assert found.global_step == 1
 
 
 class Program:
