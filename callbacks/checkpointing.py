@@ -30,7 +30,7 @@ class EpochCheckpoint(ModelCheckpoint):
         keep_last: How many checkpoints to keep, by default two, in case one is damaged; -1 keeps
             all. `last.ckpt` is a link to the newest.
         min_steps: If an epoch is shorter than this, save only every few epochs.
-        every_n_steps: Also save every so many steps within an epoch; 0 does not.
+        every_n_steps: Also save within an epoch, after each of this many steps; 0: do not.
     """
 
     def __init__(

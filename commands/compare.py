@@ -67,7 +67,7 @@ def compare(
 
 
 def _meant(folder: Path) -> builtins.list[Path]:
-    """Returns the runs that a place means: of the versions of one run the newest usable one.
+    """Returns the runs that a folder means: of the versions of one run the newest usable one.
 
     That is the one with the newest checkpoint, which all other commands take, too.
     """

@@ -57,8 +57,8 @@ def plot_plane(
             axes.quiver(*arrows(drawn, moves), color="#2a5674", width=0.003, angles="xy")
         elif labels is None and model.realness(drawn[:1]) is not None:
             axis = torch.linspace(0, 1, SIDE, device=drawn.device)
-            places = torch.cartesian_prod(axis, axis)
-            real = model.realness(places).sigmoid().view(SIDE, SIDE).T.float().cpu().numpy()
+            grid = torch.cartesian_prod(axis, axis)
+            real = model.realness(grid).sigmoid().view(SIDE, SIDE).T.float().cpu().numpy()
             shown = axes.imshow(real, "RdBu", origin="lower", extent=(0, 1, 0, 1), vmin=0, vmax=1)
             figure.colorbar(shown, label="P(real), by the discriminator", shrink=0.75)
     figure.suptitle(title, fontsize=11)
@@ -73,19 +73,19 @@ def _show(axes: Axes, data: Tensor, drawn: Tensor) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(), yticks=())
 
 
-def arrows(places: Tensor, moves: Tensor) -> list[Any]:
-    """Returns places and moves (N, 2) as quiver takes them: x, y and the lengths along both."""
-    return [*places.T.cpu().numpy(), *moves.T.cpu().numpy()]
+def arrows(points: Tensor, moves: Tensor) -> list[Any]:
+    """Returns points and moves (N, 2) as quiver takes them: x, y and the lengths along both."""
+    return [*points.T.cpu().numpy(), *moves.T.cpu().numpy()]
 
 
 def _plot_flow(model: Any, data: Tensor, path: list[Tensor]) -> Figure:
     figure, row = new_figure(3 * len(TIMES), 3.5, 1, len(TIMES))
     axis = torch.linspace(-1.5, 1.5, QUIVERS, device=data.device)
-    places = torch.cartesian_prod(axis, axis)
-    class_vectors = model.class_vectors(None, places)
+    grid = torch.cartesian_prod(axis, axis)
+    class_vectors = model.class_vectors(None, grid)
     for axes, time in zip(row, TIMES, strict=True):
-        moves = model.velocity(places, min(time, LAST), class_vectors)
-        axes.quiver(*arrows(places, moves), color="#2a5674", width=0.004, zorder=2)
+        moves = model.velocity(grid, min(time, LAST), class_vectors)
+        axes.quiver(*arrows(grid, moves), color="#2a5674", width=0.004, zorder=2)
         axes.scatter(*(2 * data - 1).T.cpu().numpy(), s=3, color=DATA)
         points = path[round(time * (len(path) - 1))]
         axes.scatter(*points.T.cpu().numpy(), s=5, color=DRAWN, zorder=3)

@@ -144,7 +144,7 @@ def _frame(runs: Sequence[Row], part: str) -> pd.DataFrame:
 
 
 def short(value: Any, widest: int = WIDEST) -> str:
-    """Returns a value as text of at most so many letters, for the terminal."""
+    """Returns a value as text of limited length, for the terminal."""
     if pd.isna(value):
         return "-"
     text = f"{value:.4g}" if isinstance(value, float) else str(value)

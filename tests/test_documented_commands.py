@@ -116,7 +116,6 @@ def test_a_documented_command_works(line):
         else:
             parsed("fit", "--config", *rest)
     else:
-        # tests/test_addresses.py starts TensorBoard
         assert line.startswith(("tensorboard --logdir runs --host localhost", *ELSEWHERE))
 
 

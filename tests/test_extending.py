@@ -17,7 +17,7 @@ PATTERN = r"<!-- example: ([a-z ]+) -->\n```python\n(.*?)```\n(?:```yaml\n(.*?)`
 DIGITS = ["--data=Images", "--data.dataset=digits", "--data.batch_size=32"]
 SCORED = ["--quality.samples=100", "--quality.final_samples=150", "--quality.gan_train=false"]
 GAN = [*DIGITS, *SCORED, "--model.generator.width=2", "--model.trunk.width=2"]
-QUICK = {
+OPTIONS = {
     "network": DIGITS,
     "augmentation": DIGITS,
     "generative model": [*DIGITS, *SCORED],
@@ -31,7 +31,7 @@ QUICK = {
 }
 
 OFTEN = ("callback", "generative model", "loss")  # the CI tries the others, too
-KINDS = [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in OFTEN)) for kind in QUICK]
+KINDS = [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in OFTEN)) for kind in OPTIONS]
 
 
 class Example(NamedTuple):
@@ -64,7 +64,7 @@ def options(line: list[str], tmp_path: Path) -> list[str]:
 
 
 def test_all_examples_are_short():
-    assert EXAMPLES.keys() == QUICK.keys() | {"command"}
+    assert EXAMPLES.keys() == OPTIONS.keys() | {"command"}
     assert TEXT.count("```python") == len(EXAMPLES)
     for kind, example in EXAMPLES.items():
         assert example.python.count("\n") < 30, kind
@@ -74,7 +74,7 @@ def test_all_examples_are_short():
 def test_an_example_works_from_a_config_and_from_flags(kind, tmp_path):
     from_file, from_flags = (options(line, tmp_path) for line in EXAMPLES[kind].lines)
     pictures = f"--trainer.pictures={kind in ('callback', 'generative model')}".lower()
-    quick = [*QUICK[kind], "--trainer.max_steps=2", "--trainer.limit_val_batches=1", pictures,
+    quick = [*OPTIONS[kind], "--trainer.max_steps=2", "--trainer.limit_val_batches=1", pictures,
              "--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path}/runs"
              ]  # fmt: skip
     cli.main([*from_file, *quick])

@@ -118,7 +118,7 @@ def test_stopped_and_resumed_is_the_run_that_was_not_stopped(
 @pytest.mark.parametrize(
     "name", ["flow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("drift", "vae"))]
 )
-def test_every_generative_model_goes_on_to_the_bit(name, tmp_path, in_root, weights_hash):
+def test_every_generative_model_continues_to_the_bit(name, tmp_path, in_root, weights_hash):
     args = [
         "fit", f"--config=configs/points/{name}.yaml", "--data.count=256", "--data.batch_size=32",
         "--trainer.max_steps=20", "--model.average.decay=0.9", "--samples.min_steps=1000",

@@ -69,7 +69,7 @@ cli.main(["sample", folder, "--count=4", f"--out={folder}/drawn"])
 
 
 @pytest.mark.slow
-def test_trains_is_killed_goes_on_tests_and_samples(tmp_path, in_root, weights_hash):
+def test_trains_is_killed_continues_tests_and_samples(tmp_path, in_root, weights_hash):
     whole, parts = (f"--trainer.default_root_dir={tmp_path / name}" for name in ("a", "b"))
     run("cli.py", *FIT, whole)
     process = start("cli.py", *FIT, parts)

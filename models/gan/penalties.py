@@ -18,7 +18,7 @@ class Penalties:
     Args:
         r1: Weight gamma of R1, on real images.
         r2: Weight gamma of R2, R1 on generated images.
-        every: Compute R1 and R2 only every so many batches, with their weight times this number.
+        every: Compute R1 and R2 once in this many batches, with their weight times this number.
     """
 
     r1: NonNegativeFloat = 0.0

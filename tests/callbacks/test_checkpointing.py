@@ -48,7 +48,7 @@ def test_as_many_checkpoints_stay_as_a_run_keeps(tmp_path, keep, left):
     assert (folder / "last.ckpt").readlink() == Path(files[-1].name)  # also after a move
 
 
-def test_what_kills_have_left_is_removed_when_the_run_goes_on(tmp_path, monkeypatch):
+def test_what_kills_have_left_is_removed_when_the_run_continues(tmp_path, monkeypatch):
     """A kill between a save and the removal of an older file leaves one that nobody mentions."""
     folder = tmp_path / "checkpoints"
     with monkeypatch.context() as killed:

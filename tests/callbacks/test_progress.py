@@ -85,7 +85,7 @@ def test_steps_are_batches(case, tmp_path, monkeypatch):
     assert found == [(step, total) for step in expected]
 
 
-def test_a_gan_counts_batches_and_goes_on_counting(tmp_path, monkeypatch):
+def test_a_gan_counts_batches_and_continues_counting(tmp_path, monkeypatch):
     text = run(tmp_path, monkeypatch, io.StringIO(), small(), max_steps=10)
     assert steps(text) == [(step, 10) for step in range(1, 11)]
     options: dict[str, Any] = {"max_steps": 20, "ckpt_path": tmp_path / "last.ckpt"}
@@ -150,7 +150,7 @@ def test_a_run_says_how_long_it_takes(seconds, said, terminal, tmp_path, monkeyp
     )
 
 
-def test_a_run_that_goes_on_says_how_long_the_rest_takes(tmp_path, monkeypatch):
+def test_a_run_that_continues_says_how_long_the_rest_takes(tmp_path, monkeypatch):
     run(tmp_path, monkeypatch, io.StringIO(), max_epochs=2)
     model, out = Slow(), io.StringIO()
     model.clock = Clock(monkeypatch, 10.0)

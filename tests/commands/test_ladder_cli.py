@@ -49,7 +49,7 @@ def test_a_null_in_a_runs_config_undoes_no_option_before_it(words, name, iris, t
     assert parsed("fit", "--ckpt_path=null", f"--config={config}").checkpoint is None
 
 
-def test_a_run_that_goes_on_names_what_differs_from_its_checkpoint(iris, tmp_path, capsys):
+def test_a_run_that_continues_names_what_differs_from_its_checkpoint(iris, tmp_path, capsys):
     copy = shutil.copytree(iris, tmp_path / "runs" / "run", symlinks=True)
     config = copy / "config.yaml"
     config.write_text(config.read_text().replace("label_smoothing: 0.0", "label_smoothing: 0.5"))

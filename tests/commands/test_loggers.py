@@ -40,7 +40,7 @@ def fit(tmp_path, in_root, monkeypatch):
 
 @pytest.mark.parametrize("service", ["wandb", "mlflow"])
 @pytest.mark.parametrize("requeued", [True, False])
-def test_a_run_that_goes_on_is_the_same_run(service, requeued, fit, tmp_path, monkeypatch):
+def test_a_run_that_continues_is_the_same_run(service, requeued, fit, tmp_path, monkeypatch):
     for name, value in JOB.items() if requeued else ():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     (first,) = fit(service, STOPPED)
@@ -76,7 +76,7 @@ def test_mlflow_keeps_hyperparameters_and_replaces_a_lost_run(fit, tmp_path):
         assert first not in fit("mlflow", *changed, epochs=4)
 
 
-def test_each_of_two_loggers_goes_on_in_its_run(fit, tmp_path):
+def test_each_of_two_loggers_continues_in_its_run(fit, tmp_path):
     kind = f"class_path: MLFlowLogger, init_args: {{save_dir: {tmp_path}/mlflow, experiment_name: "
     config = tmp_path / "two.yaml"
     config.write_text(f"trainer: {{logger: [{{{kind}a}}}}, {{{kind}b}}}}]}}\n")

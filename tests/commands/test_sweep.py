@@ -133,7 +133,7 @@ def stopped(sweep: Sweep, signum: signal.Signals, first: str, *options: str) -> 
 
 
 @pytest.mark.parametrize("options", [[], ["--init_from", "run"], ["--init_from=run"]])
-def test_a_stopped_sweep_goes_on(options, sweep):
+def test_a_stopped_sweep_continues(options, sweep):
     """In a terminal, Ctrl-C goes to the whole process group."""
     assert "seed_0 stopped" in stopped(sweep, signal.SIGINT, "seed_0", "--seeds=2", *options)
     assert not (sweep.out / "seed_1").exists()

@@ -95,7 +95,7 @@ def refused(root: Path, kind: str, fault: Fault, logs: Path) -> str:
     return line
 
 
-def goes_on(root: Path, kind: str, logs: Path, whole: Path, spare: int = 0) -> None:
+def continues(root: Path, kind: str, logs: Path, whole: Path, spare: int = 0) -> None:
     """Continues a run to its end, which is that of the whole run."""
     runs.finish(runs.start(root, kind, logs=logs), logs)
     runs.check_equal(root, whole, spare)
@@ -112,7 +112,7 @@ def test_a_full_disk_stops_a_run_and_loses_nothing(kind, tmp_path, disk, uninter
             assert re.search(r"No space left.*MB are free|MB are free.*No space left", line), line
             assert "--ckpt_path last" in line
             (disk / "filler").unlink()
-        goes_on(root, kind, tmp_path, uninterrupted(kind))
+        continues(root, kind, tmp_path, uninterrupted(kind))
 
 
 @pytest.mark.parametrize("disk", ["nr_inodes=200"], indirect=True)
@@ -123,7 +123,7 @@ def test_a_disk_that_takes_no_more_files(disk, tmp_path, uninterrupted):
         assert re.search(r"/run/.*No space left.*MB are free.*, and too many files", line), line
         for path in disk.glob("filler_*"):
             path.unlink()
-        goes_on(root, "classifier", tmp_path, uninterrupted("classifier"), spare=1)
+        continues(root, "classifier", tmp_path, uninterrupted("classifier"), spare=1)
         shutil.rmtree(root)
 
 
@@ -264,7 +264,9 @@ def check_line(line: str, root: Path | str = "") -> None:
 
 
 @pytest.mark.parametrize(("kind", "part"), [("classifier", 3), ("GAN", 5)])
-def test_what_the_disk_refuses_is_one_line_and_the_run_goes_on(kind, part, tmp_path, uninterrupted):
+def test_what_the_disk_refuses_is_one_line_and_the_run_continues(
+    kind, part, tmp_path, uninterrupted
+):
     """One run meets each refusal in turn, in the short form every third or fifth."""
     root = tmp_path / "root"
     for name, refusal in [*REFUSALS.items()][:: rounds(full=1, short=part)]:
@@ -275,7 +277,7 @@ def test_what_the_disk_refuses_is_one_line_and_the_run_goes_on(kind, part, tmp_p
         print(f"{name}: {line}")
         check_line(line, "" if name == "no descriptors" else root)
         assert saved(root) >= before
-    goes_on(root, kind, tmp_path, uninterrupted(kind), spare=1)
+    continues(root, kind, tmp_path, uninterrupted(kind), spare=1)
 
 
 def saved(root: Path) -> int:

@@ -236,7 +236,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.ddp
 @pytest.mark.parametrize("seed", range(rounds(full=20, short=3)))
-def test_a_run_goes_on_with_another_number_of_processes(seed, tmp_path, whole):
+def test_a_run_continues_with_another_number_of_processes(seed, tmp_path, whole):
     kind, parts, run = KINDS[seed % len(KINDS)], draw(seed), Run(tmp_path)
     print(kind.__name__, *parts)
     for part in parts:

@@ -157,7 +157,7 @@ def errors(root: Path) -> list[str]:
 
 @pytest.mark.ddp
 @pytest.mark.parametrize(("kind", "victim"), [("GAN", 0), ("classifier", 1)])
-def test_a_killed_rank_ends_the_other_and_the_run_goes_on_to_the_bit(
+def test_a_killed_rank_ends_the_other_and_the_run_continues_to_the_bit(
     kind, victim, tmp_path, uninterrupted
 ):
     chance = random.Random(victim)

@@ -111,7 +111,7 @@ def test_latents_are_normal_or_uniform():
 
 
 @pytest.mark.parametrize("classes", [None, [2, 0, 1]])
-def test_a_later_draw_goes_on_with_other_latents_and_the_next_classes(classes):
+def test_a_later_draw_continues_with_other_latents_and_the_next_classes(classes):
     model = small(ConditionalGAN, num_classes=3)
     first, second, rest = LatentBatches(model, 1100, classes=classes)
     assert not torch.equal(first.latents, second.latents)

@@ -86,7 +86,7 @@ def test_decay_shrinks_matrices_alone():
     torch.testing.assert_close(bias.detach(), torch.ones(2))
 
 
-def test_goes_on_from_a_checkpoint_without_decay():
+def test_continues_from_a_checkpoint_without_decay():
     weight = nn.Parameter(torch.ones(2, 3))
     optimizer = MuonWithAdam([weight], weight_decay=0.5)
     saved = optimizer.state_dict()
@@ -97,7 +97,7 @@ def test_goes_on_from_a_checkpoint_without_decay():
     torch.testing.assert_close(weight.detach(), torch.ones(2, 3))
 
 
-def test_goes_on_to_the_bit():
+def test_continues_to_the_bit():
     def steps(network, optimizer, count):
         for _ in range(count):
             optimizer.zero_grad()

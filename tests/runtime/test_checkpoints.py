@@ -188,7 +188,7 @@ def test_the_highest_step_of_a_run_is_the_newest_whoever_saved_it(tmp_path):
         assert newest(tmp_path) == folder / "last.ckpt"
 
 
-def test_a_run_goes_on_from_the_newest_with_which_it_can(tmp_path):
+def test_a_run_continues_from_the_newest_with_which_it_can(tmp_path):
     everything: dict[str, Any] = {"optimizer_states": [], "loops": {}, "epoch": 0}
     whole = save(tmp_path / "a.ckpt", 5, **everything)
     weights = save(tmp_path / "b.ckpt", 9)

@@ -60,7 +60,7 @@ def fit(folder, name, *options):
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RUNS]
 )
-def test_a_compiled_run_trains_the_same_and_any_run_goes_on_from_it(name, tmp_path):
+def test_a_compiled_run_trains_the_same_and_any_run_continues_from_it(name, tmp_path):
     plain = fit(tmp_path, name, "--trainer.max_steps=5")
     torch._dynamo.utils.counters.clear()
     fit(tmp_path, name, "--trainer.max_steps=3", "--trainer.compile=true")

@@ -80,7 +80,7 @@ def test_a_run_resumed_within_an_epoch_validates_as_often_and_as_long(tmp_path):
         assert resumed.seen == [seen for seen in whole.seen if seen[0] > step], step
 
 
-def test_a_run_that_max_steps_ended_goes_on_anywhere(tmp_path):
+def test_a_run_that_max_steps_ended_continues_anywhere(tmp_path):
     path = tmp_path / "last.ckpt"
 
     class Save(Callback):

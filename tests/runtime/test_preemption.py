@@ -183,7 +183,7 @@ def test_a_time_limit_saves_and_loses_no_batch(tmp_path, whole, caplog):
     assert weights_hash_of(tmp_path / "stopped" / last) == whole
 
 
-def test_a_requeued_job_goes_on_in_its_folder(tmp_path, whole, monkeypatch):
+def test_a_requeued_job_continues_in_its_folder(tmp_path, whole, monkeypatch):
     job = {"JOB_ID": 7, "NTASKS": 1, "NNODES": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
     for name, value in job.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))

@@ -25,7 +25,7 @@ def fit(folder: Path, *flags: str) -> None:
 
 
 @pytest.mark.parametrize("more", [[], [ACCUMULATING]])
-def test_a_rehearsal_changes_nothing(more, tmp_path, in_root):
+def test_a_repetition_changes_nothing(more, tmp_path, in_root):
     repetition = "--trainer.callbacks=runtime.repetition.Repetition"
     for name, flags in (("plain", []), ("repeated", [repetition])):
         fit(tmp_path / name, *more, *flags)

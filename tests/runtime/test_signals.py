@@ -18,7 +18,7 @@ RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every
        "--trainer.precision=32-true"]  # fmt: skip
 
 
-def test_ctrl_c_saves_and_the_run_goes_on_to_the_bit(tmp_path, in_root, weights_hash):
+def test_ctrl_c_saves_and_the_run_continues_to_the_bit(tmp_path, in_root, weights_hash):
     args = ["fit", *RUN, f"--trainer.default_root_dir={tmp_path}"]
     folder = tmp_path / "iris" / "version_0"
     last = "version_0/checkpoints/last.ckpt"

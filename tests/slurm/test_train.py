@@ -144,7 +144,7 @@ def test_a_site_requeues_by_an_exit_code_after_submitits_signal(cluster, runs, m
     job.cancel()
 
 
-def test_a_run_of_two_nodes_goes_on_with_one(cluster, runs):
+def test_a_run_of_two_nodes_continues_with_one(cluster, runs):
     two = Job(cluster, runs, "--time=5", [*DENSE, *ENDLESS])
     two.wait("an epoch", lambda: two.step() > 0)
     two.cancel()
