@@ -123,7 +123,7 @@ def _build(name: str, num_outputs: int) -> Any:
             f"come. Did you mean {' or '.join(near or known[:3])}?"
         )
     try:
-        body = timm.create_model(name, num_classes=num_outputs)
+        body: Any = timm.create_model(name, num_classes=num_outputs)
         if not num_outputs or isinstance(body.get_classifier(), nn.Linear):
             return body
     except (AttributeError, TypeError):  # a network without a classifier
