@@ -20,7 +20,7 @@ SURFACE_MARGIN, RESOLUTION = 0.5, 201  # of a surface: beyond the points, and po
 
 
 def plot_function(trainer: Trainer, model: Any, folder: Path | None) -> None:
-    """Draws, after training, the function that a model of one or two numbers computes.
+    """Plots, after training, the function that a model of one or two numbers computes.
 
     `decision_surface.png` is for two inputs and two classes (the gates), `function_fit.png` for a
     regressor, whose errors it also prints. Call it on every rank, because weights may be sharded.

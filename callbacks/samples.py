@@ -28,13 +28,13 @@ from models.sampling import generate
 from runtime.files import write
 from runtime.ranges import NonNegative
 
-POINTS_DRAWN = 1000  # to draw in the plane
+POINTS_PLOTTED = 1000  # in the plane
 # Grids of a run, and steps between two if its length is unknown
 GRIDS_PER_RUN, DEFAULT_INTERVAL = 20, 200
 
 
 class SampleGrid(Callback):
-    """Draws a generative model's samples before, about twenty times during, and after training.
+    """Plots a generative model's samples before, about twenty times during, and after training.
 
     A conditional model's grid has a row for each class, with its name.
 
@@ -54,24 +54,24 @@ class SampleGrid(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
         if trainer.global_step == 0:
-            self._draw(trainer, pl_module)
+            self._plot(trainer, pl_module)
             with warn_if_it_fails("samples.png"):
                 if text := untrained_scores(pl_module, batch):
                     pl_module.print(text)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.global_step % self._every == 0:
-            self._draw(trainer, pl_module)
+            self._plot(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._draw(trainer, pl_module)
+        self._plot(trainer, pl_module)
         if len(pl_module.image_shape) == 1 and (folder := figures_folder(trainer)):
             with warn_if_it_fails("training.gif"):
                 write_film(folder / "training.gif", sorted(folder.glob("samples_*.png")))
         elif pl_module.encodes:
             _plot_codes(trainer, pl_module)
 
-    def _draw(self, trainer: Trainer, model: Generative) -> None:
+    def _plot(self, trainer: Trainer, model: Generative) -> None:
         if self._drawn == trainer.global_step:
             return
         self._drawn = trainer.global_step
@@ -96,7 +96,7 @@ class SampleGrid(Callback):
 def _plot_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
     """Plots points in the plane over the data's."""
     data: Any = datamodule_of(trainer)
-    drawn = model.draw_latents(POINTS_DRAWN, torch.Generator().manual_seed(model.seed))
+    drawn = model.draw_latents(POINTS_PLOTTED, torch.Generator().manual_seed(model.seed))
     latents, labels = (x if x is None else x.to(model.device) for x in drawn)
     assert latents is not None
     points = generate(model, latents, labels)
@@ -104,7 +104,7 @@ def _plot_plane(trainer: Trainer, model: Generative, folder: Path) -> None:
     if (coverage := data.mode_coverage(points)) is not None:
         reached, known, inside = coverage
         title += f"\n{reached} of {known} clusters found, {inside:.0%} of the points in one"
-    real, modes = (part[:POINTS_DRAWN].to(model.device) for part in data.splits.train)
+    real, modes = (part[:POINTS_PLOTTED].to(model.device) for part in data.splits.train)
     with eval_mode(model):
         publish(
             trainer, folder, "samples",
@@ -124,7 +124,7 @@ def _plot_codes(trainer: Trainer, model: Any) -> None:
     folder, data = figures_folder(trainer), datamodule_of(trainer)
     if folder is None or data is None:
         return
-    split = data.examples("val", POINTS_DRAWN) or data.examples("train", POINTS_DRAWN)
+    split = data.examples("val", POINTS_PLOTTED) or data.examples("train", POINTS_PLOTTED)
     if split is None:
         return
     images, labels = (part.to(model.device) for part in split)

@@ -30,8 +30,11 @@ COMMANDS = {  # the import path of each, and what it does in one line that begin
         "commands.predict:predict",
         "Write a trained model's predictions for its test data, or for image files",
     ),
-    "sample": ("commands.sample:sample", "Draw images from a trained generator"),
-    "maximize": ("commands.maximize:maximize", "Draw what a network has learned"),
+    "sample": ("commands.sample:sample", "Generate images with a trained generator"),
+    "maximize": (
+        "commands.maximize:maximize",
+        "Compute images that show what a network has learned",
+    ),
     "export": (
         "commands.export:export",
         "Write a trained model into files for ONNX Runtime, PyTorch or a browser",

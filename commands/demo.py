@@ -361,7 +361,7 @@ def add_generators(page: Any, models: Models) -> Any:
 def steer(
     models: Models, name: str, first: int | None, second: int | None, share: float, seed: int
 ) -> tuple[Any, str]:
-    """Draws the image of a seed for an interpolation between two classes.
+    """Generates the image of a seed for an interpolation between two classes.
 
     At 0 it is the first image that `sample` draws of this class and seed.
     """

@@ -35,7 +35,7 @@ def maximize(
     out: Path | None = None,
     trust: bool = False,
 ) -> list[Path]:
-    """Draws inputs that excite a classifier's units, its first filters, and occlusion maps.
+    """Plots inputs that excite a classifier's units, its first filters, and occlusion maps.
 
     Writes `maximize_class_scores.png`, or `maximize_<layer>.png` of another layer, `filters.png`
     if the first layer's weights are large enough to show a shape, and `occlusion.png`.
@@ -94,7 +94,7 @@ def plot_maximized(images: Tensor, activations: Tensor, names: Sequence[str], ro
 
 @torch.no_grad()
 def _occlusion(model: Any, data: DataModule, count: int, high: float) -> Figure:
-    """Draws occlusion maps of the least certain of the test images that are classified right."""
+    """Plots occlusion maps of the least certain of the test images that are classified right."""
     candidates = data.examples("test", CANDIDATES)
     assert candidates is not None
     rows = tuple(part.to(model.device) for part in candidates)

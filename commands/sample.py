@@ -1,4 +1,4 @@
-"""Draws images from a trained generator, with the pictures that show them."""
+"""Generates images with a trained generator, and plots them."""
 
 import math
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def sample(
     out: Path | None = None,
     trust: bool = False,
 ) -> SampledImages:
-    """Draws images from a trained generator into `grid.png` and `samples.npz`.
+    """Generates images with a trained generator, into `grid.png` and `samples.npz`.
 
     `samples.npz` contains images (uint8, N x H x W in gray, N x H x W x 3 in color), the
     discriminator's scores, the seed and, for a conditional model, labels.
@@ -151,7 +151,7 @@ def sample_images(
     min_score: Probability = 0.0,
     max_score: Probability = 1.0,
 ) -> SampledImages:
-    """Draws images without files, the same ones as `sample` with this seed.
+    """Generates images without files, the same ones as `sample` with this seed.
 
     Args:
         model: A model that draws images, in memory, or a run.
@@ -250,7 +250,7 @@ def as_tensor(images: np.ndarray) -> Tensor:
 
 
 def write_grid(path: Path, drawn: SampledImages, names: Sequence[str]) -> int:
-    """Draws up to ten images per class, a named row each, and returns how many it shows.
+    """Plots up to ten images per class, a named row each, and returns how many it shows.
 
     Images without classes make a square, at most 10 x 10.
     """
@@ -272,7 +272,7 @@ def write_grid(path: Path, drawn: SampledImages, names: Sequence[str]) -> int:
 def write_interpolation(
     path: Path, model: Generative, seed: int, classes: Sequence[int], names: Sequence[str]
 ) -> None:
-    """Draws rows from one latent to another, each of one class if there are any."""
+    """Plots rows from one latent to another, each of one class if there are any."""
     rows = len(classes) or INTERPOLATED
     latents = torch.cat([draw.latents for draw in LatentBatches(model, 2 * rows, seed)])
     start, end = latents.split(rows)
@@ -298,7 +298,7 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 def write_between_classes(
     path: Path, model: Generative, seed: int, ends: Sequence[int], names: Sequence[str]
 ) -> None:
-    """Draws rows of one latent each, from class to class."""
+    """Plots rows of one latent each, from class to class."""
     first, last = one_hot(torch.tensor(ends), model.num_classes or -1).float()
     mixtures = torch.stack([torch.lerp(first, last, k) for k in torch.linspace(0, 1, PER_ROW)])
     latents = torch.cat([draw.latents for draw in LatentBatches(model, INTERPOLATED, seed)])
@@ -319,7 +319,7 @@ def write_path(path: Path, model: Any, seed: int, classes: Sequence[int] | None)
 
 
 def write_neighbors(path: Path, images: np.ndarray, train: Any) -> None:
-    """Draws each image (uint8), then its nearest training images, with their distances.
+    """Plots each image (uint8), then its nearest training images, with their distances.
 
     `train` is a tensor or `StoredImages`.
     """

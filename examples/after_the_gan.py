@@ -97,7 +97,7 @@ def by_evaluations(run: str, model: Any) -> pd.DataFrame:
 
 @styled
 def plot_evaluations(scores: pd.DataFrame) -> Figure:
-    """Draws scores against the number of evaluations, a panel for each score."""
+    """Plots scores against the number of evaluations, a panel for each score."""
     figure, row = new_figure(11, 3.5, 1, 3)
     ticks = [2**k for k in range(7)]
     for axes, (name, title) in zip(row, DRAWN.items(), strict=True):

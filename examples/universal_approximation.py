@@ -1,4 +1,4 @@
-"""Draws the error of one hidden layer against its number of units: docs/pictures/approximation.png.
+"""Plots the error of one hidden layer against its number of units: docs/pictures/approximation.png.
 
     python -m examples.universal_approximation [--function "abs(x)"] [--out FILE]
 

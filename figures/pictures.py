@@ -157,7 +157,7 @@ def mosaic(
     cell: float = 1.4,
     letters: float = 13,
 ) -> Figure:
-    """Draws images row by row in one figure, each below its title.
+    """Plots images row by row in one figure, each below its title.
 
     The distance between images fits their titles.
 

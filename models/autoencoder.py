@@ -133,8 +133,8 @@ class VariationalAutoencoder(OneNetwork, Generative):
         """Logs the ELBO with the same noise in each epoch."""
         images, labels = batch
         noise, _ = self.evaluation_noise(images, batch_idx)
-        found = _parts_of(*self.elbo(images, labels, noise))
-        self.log_means_of_examples({f"{stage}/{k}": v for k, v in found.items()}, len(images))
+        parts = _parts_of(*self.elbo(images, labels, noise))
+        self.log_means_of_examples({f"{stage}/{k}": v for k, v in parts.items()}, len(images))
 
 
 def kl(mean: Tensor, log_variance: Tensor) -> Tensor:

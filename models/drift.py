@@ -84,7 +84,7 @@ class Drift(OneNetwork, Generative):
         return self.generate(self.eval_network, latents, labels).clamp(0, 1)
 
     def generate(self, network: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Draws images with a network: the one in training, or its average."""
+        """Generates images with a network: the one in training, or its average."""
         return network(self.append_class_vectors(latents.to(self.dtype), labels))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -100,8 +100,8 @@ class Drift(OneNetwork, Generative):
         views += [(1 / self.windows, partial(window, place=place)) for place in places]
         for part, view in views:
             seen = view(fake)
-            found, moved = self.field(all_gather(seen.detach()), all_gather(view(images)), classes)
-            own = found[self.global_rank * count :][:count]
+            shift, moved = self.field(all_gather(seen.detach()), all_gather(view(images)), classes)
+            own = shift[self.global_rank * count :][:count]
             loss = loss + part * F.mse_loss(seen, seen.detach() + own)
             size = size + part * moved
         self.log_means({"loss": loss.detach(), "drift": size})
@@ -123,7 +123,7 @@ class Drift(OneNetwork, Generative):
         if classes is None:
             return drift(fakes, require_enough_images(reals), fakes, self.temperatures, itself=True)
         others = reals[: GUIDANCE_IMAGES if self.guidance else 0]
-        found, length = torch.zeros_like(fakes), fakes.new_zeros(())
+        total, length = torch.zeros_like(fakes), fakes.new_zeros(())
         for label in classes[0].unique():
             own = classes[0] == label
             points = fakes[own]
@@ -131,9 +131,9 @@ class Drift(OneNetwork, Generative):
             repel = torch.cat([points, others])
             counts = repel.new_ones(len(repel))
             counts[len(points) :] = self.guidance * len(points) / max(1, len(others))
-            found[own], moved = drift(points, near, repel, self.temperatures, counts, itself=True)
+            total[own], moved = drift(points, near, repel, self.temperatures, counts, itself=True)
             length = length + moved * len(points) / len(fakes)
-        return found, length
+        return total, length
 
     def directions(self, points: Tensor, reals: Tensor) -> Tensor:
         return self.field(points.flatten(1), reals.flatten(1), None)[0].view_as(points)

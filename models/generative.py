@@ -166,11 +166,11 @@ class Generative(Module):
     def predict_step(self, batch: LatentBatch, batch_idx: int) -> dict[str, Tensor]:
         """Images uint8 (B, C, H, W), positions, and P(real) (B,) and labels if there are any."""
         images = self(batch.latents, batch.labels)
-        found = {"images": to_pixels(images), "index": batch.indices}
+        prediction = {"images": to_pixels(images), "index": batch.indices}
         if batch.labels is not None:
-            found["labels"] = batch.labels
+            prediction["labels"] = batch.labels
         logits = self.realness(images, batch.labels)
-        return found if logits is None else found | {"scores": logits.float().sigmoid()}
+        return prediction if logits is None else prediction | {"scores": logits.float().sigmoid()}
 
 
 def to_pixels(images: Tensor) -> Tensor:

@@ -86,15 +86,15 @@ def _features(network: nn.Module, layer_name: str, inputs: Tensor) -> Tensor:
             f"{name} ({type(part).__name__})" for name, part in layers.items() if name
         )
         raise UserError(f"the network has no layer {layer_name!r}: choose one of {names}")
-    found = []
+    features = []
 
     def record(module: nn.Module, args: object, output: Tensor) -> None:
         # A copy, because the next layer may change the output in place.
-        found.append(output.flatten(2).mean(2) if output.dim() > 2 else output.clone())
+        features.append(output.flatten(2).mean(2) if output.dim() > 2 else output.clone())
 
     with layers[layer_name].register_forward_hook(record):
         network(inputs)
-    return found[-1].float()
+    return features[-1].float()
 
 
 def last_layer(network: nn.Module) -> str:
@@ -111,13 +111,13 @@ def first_layer_filters(network: nn.Module, input_shape: Sequence[int]) -> Tenso
     to show a shape.
     """
     for layer in network.modules():
-        found = None
+        weight = None
         if isinstance(layer, nn.Conv2d):
-            found = layer.weight
+            weight = layer.weight
         elif isinstance(layer, nn.Linear) and layer.in_features == math.prod(input_shape):
-            found = layer.weight.unflatten(1, tuple(input_shape))
-        if found is not None:
-            filters = found.detach().float().mean(dim=1)
+            weight = layer.weight.unflatten(1, tuple(input_shape))
+        if weight is not None:
+            filters = weight.detach().float().mean(dim=1)
             return filters if min(filters.shape[1:]) >= MIN_FILTER_SIDE else None
     return None
 
@@ -148,9 +148,9 @@ def occlusion_map(
         is for the square with its corner at (i * stride, j * stride).
     """
     rows, columns = (range(0, side - size + 1, stride) for side in images.shape[2:])
-    found = []
+    maps = []
     for top, left in itertools.product(rows, columns):
         covered = images.clone()
         covered[:, :, top : top + size, left : left + size] = fill
-        found.append(probabilities(covered).gather(1, targets[:, None]))
-    return torch.cat(found, dim=1).view(len(images), len(rows), len(columns))
+        maps.append(probabilities(covered).gather(1, targets[:, None]))
+    return torch.cat(maps, dim=1).view(len(images), len(rows), len(columns))

@@ -113,15 +113,15 @@ def orthogonal(matrices: Tensor) -> Tensor:
     multiplied with each other first, at the size of the shorter side.
     """
     a, b, c = COEFFICIENTS
-    found = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    if tall := found.shape[1] > found.shape[2]:
-        found = found.mT
-    square = found @ found.mT
-    identity = torch.eye(found.shape[1], dtype=found.dtype, device=found.device)
+    result = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    if tall := result.shape[1] > result.shape[2]:
+        result = result.mT
+    square = result @ result.mT
+    identity = torch.eye(result.shape[1], dtype=result.dtype, device=result.device)
     factor = identity
     for _ in range(ROUNDS):
         step = a * identity + b * square + c * square @ square
         square = square @ step @ step
         factor = step @ factor
-    found = factor @ found
-    return found.mT if tall else found
+    result = factor @ result
+    return result.mT if tall else result

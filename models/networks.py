@@ -81,10 +81,10 @@ def check_fit(network: nn.Module, input_shape: Sequence[int], num_outputs: int) 
             f"model.network: {name} cannot take inputs of shape {shape} ({reason}): correct it, or "
             "choose another network or other data"
         ) from error
-    found = tuple(getattr(outputs, "shape", ()))
-    if found != (2, num_outputs):
+    output_shape = tuple(getattr(outputs, "shape", ()))
+    if output_shape != (2, num_outputs):
         raise UserError(
-            f"model.network: {name} returns shape {found} for two inputs: it must return "
+            f"model.network: {name} returns shape {output_shape} for two inputs: it must return "
             f"{(2, num_outputs)}, a row of {num_outputs} for each input"
         )
 

@@ -13,7 +13,7 @@ from models.generative import Generative, LatentBatch
 def generate(
     model: Generative, latents: Tensor, labels: Tensor | None = None, batch_size: int = 500
 ) -> Tensor:
-    """Draws images (N, C, H, W) in [0, 1] for latents (N, latent_dim), in eval mode."""
+    """Generates images (N, C, H, W) in [0, 1] for latents (N, latent_dim), in eval mode."""
     with eval_mode(model.eval_network):
         parts = [slice(i, i + batch_size) for i in range(0, len(latents), batch_size)]
         batches = [model(latents[p], None if labels is None else labels[p]) for p in parts]

@@ -147,8 +147,8 @@ class OneNetwork(Module):
 
     @property
     def trained_networks(self) -> list[nn.Module]:
-        found = self.network
-        return [*found.children()] if isinstance(found, nn.ModuleDict) else [found]
+        network = self.network
+        return [*network.children()] if isinstance(network, nn.ModuleDict) else [network]
 
     @property
     def active(self) -> nn.Module:

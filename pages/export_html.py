@@ -262,7 +262,7 @@ def decode_tensor(block: bytes, at: int, shape: list[int], scaled: bool) -> Tens
 
 
 def compute(about: dict[str, Any], steps: list[Step], latents: Tensor, labels: Any) -> Tensor:
-    """Draws images (B, C, H, W) in [0, 1] as the page does."""
+    """Generates images (B, C, H, W) in [0, 1] as the page does."""
     values, kept = latents, []
     if labels is not None:
         classes = F.one_hot(labels, len(about["classes"]))

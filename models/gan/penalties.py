@@ -33,16 +33,16 @@ class Penalties:
         step: int,
     ) -> Tensor | float:
         """Computes the sum of the penalties that are due in a step, by D's `compute_realness`."""
-        found: Tensor | float = 0.0
+        total: Tensor | float = 0.0
         if step % self.every:
-            return found
+            return total
         for gamma, (images, labels) in ((self.r1, real), (self.r2, fake)):
             if gamma:
                 images = images.detach().requires_grad_()
                 with torch.compiler.set_stance("force_eager"):  # no second derivative otherwise
                     penalty = squared_slope(compute_realness(images, labels), images)
-                found = found + gamma / 2 * self.every * penalty
-        return found
+                total = total + gamma / 2 * self.every * penalty
+        return total
 
 
 def squared_slope(realness: Tensor, images: Tensor) -> Tensor:

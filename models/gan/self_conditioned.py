@@ -161,8 +161,8 @@ class Clusters(nn.Module):
             self.count, affinity="nearest_neighbors", n_neighbors=neighbors, random_state=seed
         )
         with warnings.catch_warnings(action="ignore"):  # groups may be far from each other
-            found = spectral.fit_predict(centers.cpu().numpy())
-        return torch.from_numpy(found).to(centers.device, torch.long)
+            clusters = spectral.fit_predict(centers.cpu().numpy())
+        return torch.from_numpy(clusters).to(centers.device, torch.long)
 
     def describe(self, images: Tensor) -> Tensor:
         """Describes images (B, C, H, W) by the directions of their edges, as vectors (B, D).

@@ -43,7 +43,7 @@ def test_a_run_of_any_length_draws_about_twenty_grids(steps, every, grids, tmp_p
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_grid_has_a_row_for_each_class_of_images_of_any_shape(shape, tmp_path):
     model = small(ConditionalGAN, image_shape=shape)
-    SampleGrid()._draw(trainer(tmp_path, logger=loggers(tmp_path)), model)
+    SampleGrid()._plot(trainer(tmp_path, logger=loggers(tmp_path)), model)
     scale = max(1, round(56 / shape[1]))
     with Image.open(tmp_path / "run" / "figures" / "samples.png") as picture:
         assert picture.size == (
