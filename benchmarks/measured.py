@@ -169,7 +169,7 @@ def header(part: str) -> str:
 
 
 def written(text: str) -> str:
-    """Returns a text with the published numbers in place of its own."""
+    """Replaces the numbers in a text by the published ones."""
     kinds = {"scores": scores, "speed": speed}
     text = TABLE.sub(lambda m: f"{m[1]}\n{kinds[m[2]](m[3])}\n\n{m[4]}", text)
     text = NUMBER.sub(lambda m: f"[{(fact if m[3] in FACTS else score)(m[2], m[3])}]{m[1]}", text)

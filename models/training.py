@@ -1,4 +1,4 @@
-"""How a network is trained: its optimizer, learning rate and EMA."""
+"""Optimizer, learning-rate schedule and EMA of a network."""
 
 import math
 from collections.abc import Iterable
