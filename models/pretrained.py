@@ -122,16 +122,14 @@ def _build(name: str, num_outputs: int) -> Any:
             f"--model.network.architecture: there is no {name} in timm, from which all networks "
             f"come. Did you mean {' or '.join(near or known[:3])}?"
         )
-    try:
-        body: Any = timm.create_model(name, num_classes=num_outputs)
-        if not num_outputs or isinstance(body.get_classifier(), nn.Linear):
-            return body
-    except (AttributeError, TypeError):  # a network without a classifier
-        pass
-    raise UserError(
-        f"--model.network.architecture: {name} does not end with one fully connected layer, "
-        "which Pretrained replaces: choose another"
-    )
+    body: Any = timm.create_model(name, num_classes=num_outputs)
+    layer = getattr(body, "get_classifier", lambda: None)()
+    if layer is None or (num_outputs and not isinstance(layer, nn.Linear)):
+        raise UserError(
+            f"--model.network.architecture: {name} does not end with one fully connected layer, "
+            "which Pretrained replaces: choose another"
+        )
+    return body
 
 
 def _read(weights: str, name: str) -> dict[str, Tensor]:
