@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from torchvision.transforms.functional import to_pil_image
 
 import metrics
+import pages.page
 from callbacks.function_fit import probability_surface
 from commands.arguments import checked
 from commands.fit import lightning_run
@@ -33,7 +34,6 @@ from models.classifier import Classifier, both_logits
 from models.gates import GateLogistic, GateMLP
 from models.generative import Generative, to_pixels
 from models.sampling import LatentBatches, generate
-from pages.playground import playground_page
 from results import RUNS, Run, find_runs
 from results.run import time_of
 from results.tables import names_of
@@ -242,7 +242,7 @@ def build_page(models_by_kind: dict[str, Models]) -> Any:
                     chosen = add(page, models)
                     gr.on([page.load, chosen.input], partial(note_of, kind, models), chosen, note)
         with gr.Tab("Train"):
-            gr.HTML(PLAYGROUND.format(html.escape(playground_page())))
+            gr.HTML(PLAYGROUND.format(html.escape(pages.page.build_page())))
     return page
 
 

@@ -18,7 +18,7 @@ from models.classifier import Classifier
 from models.generative import Generative
 from models.regressor import FunctionMLP
 from pages.export_html import save_page
-from pages.playground import playground_page
+from pages.page import build_page
 from results import Run
 from runtime.errors import UserError
 from runtime.files import write
@@ -103,7 +103,7 @@ def save_playground(run: Path | None, formats: Sequence[str], path: Path) -> Pat
     if path.is_dir() or path.suffix != ".html":  # which a browser would not open
         path = path / "playground.html"
     output_folder(path.parent)
-    write(path, lambda file: file.write_text(playground_page(), "utf-8"))
+    write(path, lambda file: file.write_text(build_page(), "utf-8"))
     print(f"{path}: {path.stat().st_size / 1e3:,.0f} kB. Open it in a browser.")
     return path
 

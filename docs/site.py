@@ -29,8 +29,8 @@ def on_files(files: Files, config: Any) -> Files:
     files.append(File.generated(config, "notebook.md", content=text))
     for name, content in pictures["outputs"].items():
         files.append(File.generated(config, name, content=content))
-    playground = run_path(str(root / "pages/playground/__init__.py"))["playground_page"]()
-    files.append(File.generated(config, "playground.html", content=playground))
+    page = run_path(str(root / "pages/page.py"))["build_page"]()
+    files.append(File.generated(config, "playground.html", content=page))
     return files
 
 

@@ -1,1 +1,1 @@
-"""Pages for a browser: the one of an exported generator, and the one that trains."""
+"""The page for a browser, and what it shows of a run."""

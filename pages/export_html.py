@@ -1,7 +1,7 @@
 """A generator as a page that draws in a browser, offline: `export --format html`.
 
-The network becomes a list of steps, and its weights one block of bytes. `page.html` computes the
-steps in JavaScript, `compute` here in PyTorch, both from the weights as they are in the file.
+The network becomes a list of steps, and its weights one block of bytes. `generator.html` computes
+the steps in JavaScript, `compute` here in PyTorch, both from the weights as they are in the file.
 """
 
 import base64
@@ -36,7 +36,7 @@ STEP_FUNCTIONS: dict[str, Any] = {
     "linear": F.linear, "convolve": F.conv2d, "up": F.conv_transpose2d, "relu": F.leaky_relu,
     "tanh": torch.tanh, "sigmoid": torch.sigmoid, "silu": F.silu, "reshape": lambda values: values,
 }  # fmt: skip
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE = Path(__file__).with_name("generator.html")
 MODEL = re.compile(r'<script id="model" type="application/json">(.*?)</script>')
 
 Shape = tuple[int, ...]  # (C, H, W) or (N,)
@@ -45,7 +45,7 @@ Shape = tuple[int, ...]  # (C, H, W) or (N,)
 class Step(NamedTuple):
     """One operation on the values of an image."""
 
-    kind: str  # the name of its function in page.html
+    kind: str  # the name of its function in generator.html
     shape: Shape  # of its result
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}

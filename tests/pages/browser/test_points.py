@@ -1,4 +1,4 @@
-"""The page that trains: its gradients are PyTorch's, it learns soon, by mouse, touch and keys."""
+"""Points: its gradients are PyTorch's, it learns soon, by mouse, touch and keys."""
 
 import re
 from copy import deepcopy
@@ -45,6 +45,7 @@ def opened(chromium, tmp_path):
         page = chromium.new_context(viewport=viewport, offline=True, **options).new_page()
         seen.append((page, *watched(page)))
         page.goto(file.as_uri())
+        page.evaluate("void Object.assign(window, PARTS.points)")  # `state`, `step` and others
         page.get_by_role("button", name=mode).click()
         return page
 

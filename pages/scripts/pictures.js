@@ -29,7 +29,7 @@ function gridPoints([low, high], side) {
   });
 }
 
-const stencil = document.createElement("canvas");
+const stencil = IN_PAGE ? element("canvas") : null;
 // Paints values (side * side) in [0, 1] over a whole canvas.
 function paintField(canvas, values, side) {
   Object.assign(stencil, { width: side, height: side });

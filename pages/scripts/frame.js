@@ -1,0 +1,72 @@
+// The frame: parts of the page, of which one is shown, and the address that says which, with what settings.
+//
+// A part is { settings: defaults of what the address may say, isEmpty(): nothing to show, open(settings): what the
+// address says, without what is not in `settings`; called when the part is shown, and when its address changes,
+// close(): called when another part is shown }.
+
+const IN_PAGE = typeof document !== "undefined"; // not in a worker, which runs these scripts too
+const PARTS = {};
+// What the quiz may ask about: { name, shape: [C, H, W], pictures: async (count) => ({ real, generated, verdicts }) }.
+const SOURCES = [];
+
+const $ = (id) => document.getElementById(id);
+const element = (name, properties) => Object.assign(document.createElement(name), properties);
+// What a script element of the page holds; null: nothing.
+const dataOf = (id) => JSON.parse($(id)?.textContent || "null");
+
+// Sets a control to a value, if it offers the value. Returns whether it does.
+function setControl(control, value) {
+  const property = control.type === "checkbox" ? "checked" : "value", before = control[property];
+  control[property] = value;
+  if (String(control[property]) === String(value)) return true;
+  control[property] = before;
+  return false;
+}
+
+// A part's name and settings in an address. Settings that the part does not have, and numbers that are none, are left out.
+function readAddress(hash) {
+  const [name, query] = hash.replace(/^#/, "").split("?"), settings = {};
+  if (!Object.hasOwn(PARTS, name)) return { name: null, settings };
+  for (const [key, text] of new URLSearchParams(query || "")) {
+    if (!Object.hasOwn(PARTS[name].settings, key)) continue;
+    const kind = typeof PARTS[name].settings[key], value = kind === "number" ? Number(text) : text;
+    if (kind === "boolean") settings[key] = text === "true";
+    else if (text !== "" && !Number.isNaN(value)) settings[key] = value;
+  }
+  return { name, settings };
+}
+
+// The address of a part: only what differs from the defaults.
+function addressOf(name, settings, defaults = PARTS[name].settings) {
+  const changed = Object.entries(settings).filter(([key, value]) => key in defaults && value !== defaults[key]);
+  const query = new URLSearchParams(changed).toString();
+  return `#${name}${query && `?${query}`}`;
+}
+
+const shown = { name: null, addresses: {}, timer: null };
+
+// Writes a part's settings into its tab, and soon into the address: browsers refuse many changes in a second.
+function remember(name, settings, defaults) {
+  shown.addresses[name] = addressOf(name, settings, defaults);
+  clearTimeout(shown.timer);
+  shown.timer = setTimeout(() => {
+    if (shown.name === name) history.replaceState(null, "", location.href.split("#")[0] + shown.addresses[name]);
+  }, 200);
+}
+
+// Shows the part of an address; otherwise runs, or the first part.
+function visit(hash) {
+  const names = Object.keys(PARTS).filter((name) => !PARTS[name].isEmpty()), before = shown.name;
+  const address = readAddress(hash), isKnown = names.includes(address.name);
+  const name = isKnown ? address.name : names.includes("runs") ? "runs" : names[0];
+  if (before && before !== name) PARTS[before].close();
+  if (before !== name) scrollTo(0, 0); // the browser has scrolled to the part
+  shown.name = name;
+  for (const part of document.querySelectorAll(".part")) part.hidden = part.id !== name;
+  $("tabs").hidden = names.length < 2;
+  for (const tab of $("tabs").children) {
+    tab.hidden = !names.includes(tab.value);
+    tab.ariaCurrent = tab.value === name ? "page" : null;
+  }
+  PARTS[name].open(isKnown ? address.settings : {});
+}

@@ -1,0 +1,112 @@
+"""The frame: one part is shown, the address says which and how, and no name runs."""
+
+import pytest
+
+from pages.page import build_page
+from tests.pages.browser.conftest import watched
+
+pytestmark = pytest.mark.browser
+
+SETTINGS = "PARTS.points.state.settings"
+
+
+@pytest.fixture
+def opened(chromium, tmp_path):
+    """A function that opens the page at an address, from the disk and offline."""
+    file, context = tmp_path / "page.html", chromium.new_context(offline=True)
+    file.write_text(build_page(), "utf-8")
+    page = context.new_page()
+    requests, errors = watched(page)
+
+    def opening(address=""):
+        page.goto("about:blank")
+        page.goto(file.as_uri() + address)
+        return page
+
+    yield opening
+    context.close()
+    assert {request.split("#")[0] for request in requests} <= {"about:blank", file.as_uri()}
+    assert errors == []
+
+
+def address(page):
+    page.wait_for_timeout(400)  # browsers refuse many changes in a second
+    return page.evaluate("location.hash")
+
+
+def test_an_address_opens_a_setting_and_a_setting_makes_an_address(opened):
+    page = opened("#points?data=XOR&hidden=2")
+    assert page.get_by_label("Data").input_value() == "XOR"
+    assert page.evaluate(f"[{SETTINGS}.hidden, {SETTINGS}.rate]") == [2, 0.03]
+    page.get_by_role("button", name="Flow").click()
+    page.get_by_label("Learning rate").select_option("0.01")
+    assert address(page) == "#points?mode=flow&rate=0.01"
+    assert opened(address(page)).evaluate(f"[PARTS.points.state.mode, {SETTINGS}.rate]") == [
+        "flow", 0.01,
+    ]  # fmt: skip
+    page.get_by_label("Learning rate").select_option("0.005")
+    assert address(page) == "#points?mode=flow"
+    page.get_by_role("button", name="Classify").click()
+    assert address(page) == "#points"
+    page.evaluate("location.hash = '#points?data=spiral'")  # another link of the lesson
+    page.wait_for_timeout(50)
+    assert page.get_by_label("Data").input_value() == "spiral"
+    page.go_back()
+    page.wait_for_timeout(50)
+    assert page.get_by_label("Data").input_value() == "two moons"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#points?data=%3Cimg%20src=x%20onerror=alert(1)%3E&hidden=1e9&rate=x&layers=NaN&other=1",
+     "#points?mode=toString&hidden=2.5&__proto__=1&activation=", "#constructor", "#quiz", "#?&=%",
+     "#points?speed=%E0%A4%A", "#__proto__?settings=1"],
+)  # fmt: skip
+def test_what_an_address_says_amiss_is_ignored(text, opened):
+    wanted = opened().evaluate(f"[PARTS.points.state.mode, {SETTINGS}]")
+    page = opened(text)
+    assert page.evaluate(f"[PARTS.points.state.mode, {SETTINGS}]") == wanted
+    assert address(page) in ("#points", text)
+
+
+def test_a_tab_shows_its_part_which_keeps_what_it_has(opened):
+    page = opened("#points?data=circle")
+    assert not page.locator("#tabs").is_visible()  # there is one part
+    page.evaluate("""() => {
+        const part = PARTS.points, log = [];
+        Object.assign(window, {log, part});
+        PARTS.digits = {settings: {pace: 1}, isEmpty: () => false, close: () => log.push("close"),
+                        open: (settings) => log.push(settings)};
+        PARTS.runs = {settings: {}, isEmpty: () => true};
+        visit(location.hash);
+    }""")
+    assert page.locator("#tabs button:visible").all_inner_texts() == ["Points", "Digits"]
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_timeout(100)
+    page.get_by_role("button", name="Digits", exact=True).click()
+    steps = page.evaluate("part.state.steps")
+    page.wait_for_timeout(100)
+    assert page.locator(".part:visible").get_attribute("id") == "digits"
+    assert page.locator("[aria-current=page]").inner_text() == "Digits"
+    page.evaluate("location.hash = '#digits?pace=3&other=1'")
+    page.get_by_role("button", name="Points", exact=True).click()
+    page.wait_for_timeout(100)
+    assert page.evaluate("log") == [{}, {"pace": 3}, "close"]
+    assert page.evaluate("[part.state.steps, part.state.settings.data]") == [steps, "circle"]
+    assert steps > 0
+
+
+def test_the_page_runs_in_a_sandboxed_frame(opened, chromium, tmp_path):
+    text = build_page().replace("&", "&amp;").replace('"', "&quot;")
+    (tmp_path / "around.html").write_text(f'<iframe sandbox="allow-scripts" srcdoc="{text}">')
+    page = chromium.new_context(offline=True).new_page()
+    _, errors = watched(page)
+    page.goto((tmp_path / "around.html").as_uri())
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("button", name="GAN").click()
+    frame.get_by_role("button", name="Step").click()
+    assert frame.locator("#status").inner_text().startswith("step 1 ")
+    page.wait_for_timeout(400)
+    assert page.frames[1].evaluate("location.hash") == "#points?mode=gan"
+    page.context.close()
+    assert errors == []
