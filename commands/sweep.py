@@ -1,7 +1,7 @@
 """`python cli.py sweep`: one setting with several seeds, or a search for the best setting.
 
-Each run is a process of `cli.py fit` in a folder of its own, which is locked while it trains. So
-several processes, for example the tasks of a SLURM job array, can share one sweep.
+Several processes, for example the tasks of a SLURM job array, can share one sweep
+(`commands/fit_processes.py`).
 
 The space of a search is a YAML file with options of `fit` and their possible values:
 
@@ -14,34 +14,29 @@ A range whose limits are integers has integer values.
 
 import json
 import math
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 import metrics
 from commands.arguments import checked, experiment_name
 from commands.config_files import given_files, values
+from commands.fit_processes import DONE, LOCK, lock_run, run_parallel, train_in_process
 from figures.style import styled, write_figure
 from results import Run, find_runs
 from results.tables import as_text, read_runs, report
 from runtime import signals, yaml_files
-from runtime.cpu import allowed_cores
 from runtime.errors import RunFailedError, UserError, printable
-from runtime.files import ROOT, check_links, complete_lines, read_json, write, write_json
+from runtime.files import check_links, complete_lines, read_json, write, write_json
 from runtime.ranges import Positive
-from runtime.signals import SAVED_EXIT_CODE
 
 if TYPE_CHECKING:
     import optuna
@@ -50,11 +45,9 @@ if TYPE_CHECKING:
 
 StudyDirection = Literal["minimize", "maximize"]
 BETTER: dict[Any, StudyDirection] = {"lower": "minimize", "higher": "maximize"}
-CLI = ROOT / "cli.py"
-LOCK, DONE, SETTINGS = ".lock", "done", "sweep.json"
+SETTINGS = "sweep.json"
 STUDY = "study.journal"  # not SQLite, which cannot lock files on many network file systems
 SEARCHED = ("val/", "train/")  # what a search may see
-POLL_SECONDS = 0.5  # seconds between two looks at a run
 
 
 @checked
@@ -330,91 +323,6 @@ def to_options(params: dict[str, Any]) -> list[str]:
     """Returns the values of a trial as options of `fit`."""
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in params.items()}
     return [f"--{name}={text}" for name, text in texts.items()]
-
-
-def run_parallel(work: Callable[[dict[str, str]], Any], jobs: int) -> list[Any]:
-    """Calls `work` `jobs` times in parallel, each with environment variables for its hardware.
-
-    Each gets one GPU, in turn, and an equal part of the cores, unless the user has set their
-    number.
-    """
-    if jobs == 1:
-        return [work({})]
-    from torch.cuda import device_count
-
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = given.split(",") if given else [str(number) for number in range(device_count())]
-    threads = {"OMP_NUM_THREADS": str(max(1, allowed_cores() // jobs))}
-    threads |= {name: os.environ[name] for name in threads if name in os.environ}
-    shares = [
-        threads | ({"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {})
-        for job in range(jobs)
-    ]
-    with ThreadPoolExecutor(jobs) as pool:
-        return [*pool.map(work, shares)]
-
-
-def train_in_process(
-    folder: Path, fit: Sequence[str], environment: dict[str, str],
-    should_stop: Callable[[], bool] = bool,
-) -> str:  # fmt: skip
-    """Trains a run in a child process, or continues it from its last checkpoint.
-
-    Returns:
-        How it ended: done, failed, or pruned because `should_stop` said so.
-
-    Raises:
-        SystemExit: With 75 if a signal ended the run. The same command continues it.
-        UserError: If the first run is refused for a reason that every other has too.
-    """
-    options = [*fit, f"--trainer.default_root_dir={folder.parent}", f"--experiment={folder.name}"]
-    if saved := any(folder.glob("*/checkpoints/[!.]*.ckpt")):
-        options = [*without_option("--init_from", options), f"--ckpt_path={folder}"]
-    stopped, file = False, folder / "log.txt"
-    with file.open("ab" if saved else "wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(CLI), "fit", *options], stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
-        )  # fmt: skip
-    print(f"{folder.name} {'continued' if saved else 'started'}", flush=True)
-    try:
-        while process.poll() is None and not (stopped or signals.stop_requested()):
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(POLL_SECONDS)
-            stopped = should_stop()
-    finally:
-        process.terminate()  # does nothing if it has ended
-        code = process.wait()
-    if code and not stopped and (code == SAVED_EXIT_CODE or signals.stop_requested()):
-        print(f"{folder.name} stopped. Repeat the command to continue.", flush=True)
-        raise SystemExit(SAVED_EXIT_CODE)
-    how = "done" if code == 0 else "pruned" if stopped else "failed"
-    if how == "done":
-        (folder / DONE).touch()
-    elif how == "failed":
-        last = ["", *file.read_text(errors="replace").splitlines()][-1].removeprefix("error: ")
-        if code == 2 and not any(folder.parent.glob(f"*/{DONE}")):  # a mistake of the user
-            raise UserError(last)
-        print(f"{last or f'exit code {code}'} (log: {file})")
-    print(f"{folder.name} {how}", flush=True)
-    return how
-
-
-def without_option(option: str, words: list[str]) -> list[str]:
-    """Returns the words of a command line without an option and its value."""
-    kept = [word for word in words if not word.startswith(f"{option}=")]
-    while option in kept:
-        index = kept.index(option)
-        del kept[index : index + 2]
-    return kept
-
-
-def lock_run(folder: Path) -> AbstractContextManager[Any] | None:
-    """Makes and locks the folder of a run; returns None if another process has locked it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with suppress(Timeout):
-        return FileLock(folder / LOCK).acquire(timeout=0)
-    return None
 
 
 def versions_of(folder: Path) -> list[Path]:

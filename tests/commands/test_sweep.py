@@ -1,4 +1,4 @@
-"""`sweep` trains each run once, also if it is stopped in between, and shares its runs."""
+"""`sweep` repeats a run with several seeds, or searches for the best setting."""
 
 import csv
 import json
@@ -7,64 +7,17 @@ import pickle
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.image import imread
 
-from commands import sweep as command
-from commands.sweep import SAVED_EXIT_CODE, direction_of
-from runtime.preemption import SAVED_EXIT_CODE as EXIT_CODE_OF_FIT
-from tests.conftest import ROOT
+from commands import fit_processes
+from commands.sweep import direction_of
+from tests.commands.conftest import Sweep
 from tests.test_cli import fails, parsed, run
-
-FAKE = Path(__file__).parent / "fake_fit.py"
-OTHER_PROCESS = (
-    "import sys, cli; from pathlib import Path; from commands import sweep; "
-    "sweep.CLI = Path(sys.argv.pop(1)); cli.main(sys.argv[1:])"
-)
-Output = pytest.CaptureFixture[str]
-
-
-class Sweep:
-    """A folder for a sweep of a fake `fit`, and a config file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.out, self.config = folder / "out", folder / "some.yaml"
-        self.config.write_text("{}\n")
-
-    def args(self, *options: str) -> list[str]:
-        return ["sweep", "--config", str(self.config), "--out", str(self.out), *options]
-
-    def run(self, *options: str) -> None:
-        run(*self.args(*options))
-
-    def start(self, *options: str) -> "subprocess.Popen[str]":
-        """Starts a sweep in a process group of its own."""
-        command = [sys.executable, "-c", OTHER_PROCESS, str(FAKE), *self.args(*options)]
-        return subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            process_group=0,
-        )  # fmt: skip
-
-    def calls(self, name: str) -> list[str]:
-        """The `--ckpt_path` of each call of `fit` for a run."""
-        return (self.out / name / "calls").read_text().split("\n")[:-1]
-
-    def trials(self) -> list[dict[str, str]]:
-        with (self.out / "trials.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
-
-
-@pytest.fixture
-def sweep(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "CLI", FAKE)
-    monkeypatch.setattr(command, "POLL_SECONDS", 0.05)
-    return Sweep(tmp_path)
 
 
 @pytest.fixture
@@ -105,99 +58,12 @@ def test_without_validation_the_table_is_of_training(sweep, tmp_path, capsys):
     assert (tmp_path / "runs/some-sweep/seed_0/version_0/config.yaml").is_file()
 
 
-def test_a_failed_run_ends_nothing_and_is_tried_again(sweep, capsys):
-    for tries in (1, 2):
-        with pytest.raises(SystemExit) as ended:
-            sweep.run("--seeds=3", "--fails_if_x=1")
-        assert ended.value.code == 1
-        printed = capsys.readouterr().out
-        log = sweep.out / "seed_1" / "log.txt"
-        assert f"RuntimeError: out of luck (log: {log})\nseed_1 failed" in printed
-        assert "mean" in printed
-        assert len(sweep.calls("seed_1")) == tries
-        assert len(sweep.calls("seed_2")) == 1
-        assert "Traceback" in log.read_text()
-
-
-def stopped(sweep: Sweep, signum: signal.Signals, first: str, *options: str) -> str:
-    """Starts a sweep, sends a signal to the first run, and returns what it has printed."""
-    process = sweep.start(*options, "--seconds=2")
-    end = time.monotonic() + 60
-    while not list(sweep.out.glob(f"{first}/*/checkpoints/*.ckpt")):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    os.killpg(process.pid, signum) if signum is signal.SIGINT else process.send_signal(signum)
-    printed = process.communicate(timeout=40)[0]
-    assert process.returncode == SAVED_EXIT_CODE == EXIT_CODE_OF_FIT, printed
-    return printed
-
-
-@pytest.mark.parametrize("options", [[], ["--init_from", "run"], ["--init_from=run"]])
-def test_a_stopped_sweep_continues(options, sweep):
-    """In a terminal, Ctrl-C goes to the whole process group."""
-    assert "seed_0 stopped" in stopped(sweep, signal.SIGINT, "seed_0", "--seeds=2", *options)
-    assert not (sweep.out / "seed_1").exists()
-    sweep.run("--seeds=2", *options, "--seconds=2")
-    assert (sweep.out / "seed_0" / "log.txt").read_text() == "started\ncontinued\n"
-    assert sweep.calls("seed_0") == ["", str(sweep.out / "seed_0")]
-    assert sweep.calls("seed_1") == [""]
-
-
 @extras
 def test_a_stopped_search_continues_its_trial(sweep, space):
-    stopped(sweep, signal.SIGTERM, "trial_0", *flags(space, 2))
+    sweep.stop(signal.SIGTERM, "trial_0", *flags(space, 2))
     sweep.run(*flags(space, 2, "--seconds=2"))
     assert sweep.calls("trial_0") == ["", str(sweep.out / "trial_0")]
     assert [trial["state"] for trial in sweep.trials()] == ["complete"] * 2
-
-
-def test_jobs_train_at_once(sweep, capsys):
-    sweep.run("--seeds=3", "--jobs=2", "--seconds=1")
-    printed = capsys.readouterr().out
-    assert [len(sweep.calls(f"seed_{i}")) for i in range(3)] == [1] * 3
-    assert sorted(printed.splitlines()[:2]) == ["seed_0 started", "seed_1 started"]
-    assert printed.count("mean") == 1
-    started = [(sweep.out / f"seed_{i}/environment.json").stat().st_mtime for i in range(3)]
-    assert abs(started[1] - started[0]) < 0.9 < started[2] - min(started)
-
-
-def test_a_failed_run_among_jobs_is_tried_once(sweep):
-    with pytest.raises(SystemExit) as ended:
-        sweep.run("--seeds=4", "--jobs=2", "--fails_if_x=1")
-    assert ended.value.code == 1
-    assert [len(sweep.calls(f"seed_{i}")) for i in range(4)] == [1] * 4
-
-
-def test_a_mistake_among_jobs_is_one_line(sweep, capsys):
-    line = fails(capsys, *sweep.args("--seeds=4", "--jobs=2", "--refused=true"))
-    assert "no option '--refused'" in line
-    assert not sweep.out.exists()
-
-
-def test_stopped_jobs_go_on(sweep):
-    printed = stopped(sweep, signal.SIGTERM, "seed_1", "--seeds=3", "--jobs=2")
-    assert {"seed_0 stopped", "seed_1 stopped"} <= {
-        line.split(".")[0] for line in printed.splitlines()
-    }
-    sweep.run("--seeds=3", "--jobs=2", "--seconds=2")
-    assert [len(sweep.calls(f"seed_{i}")) for i in range(3)] == [2, 2, 1]
-
-
-@pytest.mark.parametrize(
-    ("visible", "devices", "expected"),
-    [(None, 2, {"0", "1"}), ("3,5", 2, {"3", "5"}), (None, 1, {"0"}), (None, 0, {None})],
-)
-def test_each_job_has_its_gpu_and_its_cores(visible, devices, expected, sweep, monkeypatch):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
-    monkeypatch.setattr(command, "allowed_cores", lambda: 7)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if visible:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    sweep.run("--seeds=2", "--jobs=2", "--seconds=0.5")
-    found = [json.loads((sweep.out / f"seed_{i}/environment.json").read_text()) for i in (0, 1)]
-    assert {given["CUDA_VISIBLE_DEVICES"] for given in found} == expected
-    assert {given["OMP_NUM_THREADS"] for given in found} == {"3"}
 
 
 @extras
@@ -209,14 +75,6 @@ def test_jobs_share_a_search(sweep, space):
     assert [len(sweep.calls(f"trial_{i}")) for i in range(5)] == [1] * 5
 
 
-def test_two_processes_train_no_run_twice(sweep):
-    processes = [sweep.start("--seeds=4", "--seconds=0.3") for _ in range(2)]
-    printed = [process.communicate(timeout=60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], printed
-    assert [len(sweep.calls(f"seed_{i}")) for i in range(4)] == [1] * 4
-    assert any("mean" in text for text in printed)
-
-
 @pytest.mark.parametrize(
     ("first", "options"),
     [("seed_0", ["--seeds=1"]), pytest.param("trial_0", ["--trials=1"], marks=extras)],
@@ -226,8 +84,8 @@ def test_a_process_says_which_runs_another_one_trains(first, options, sweep, tmp
         pytest.importorskip("optuna")
         (tmp_path / "space.yaml").write_text("x: [1, 2]\n")
         options = [*options, f"--space={tmp_path / 'space.yaml'}"]
-    stopped(sweep, signal.SIGTERM, first, *options)
-    claimed = command.lock_run(sweep.out / first)
+    sweep.stop(signal.SIGTERM, first, *options)
+    claimed = fit_processes.lock_run(sweep.out / first)
     with claimed:
         sweep.run(*options, "--seconds=2")
     line = f"Another process trains {first}. The last to end prints the whole table.\n"
@@ -266,15 +124,6 @@ def test_a_file_is_no_folder_for_a_sweep(sweep, capsys):
     sweep.out.touch()
     line = fails(capsys, *sweep.args("--seeds=2"))
     assert line.startswith(f"error: --out {sweep.out}: cannot be written to (File exists).")
-
-
-@pytest.mark.parametrize("link", ["seed_0", "seed_0/log.txt"])
-def test_a_link_out_of_a_sweep_is_refused(link, sweep, tmp_path, capsys):
-    (sweep.out / link).parent.mkdir(parents=True)
-    (sweep.out / link).symlink_to(tmp_path / "elsewhere")
-    line = fails(capsys, *sweep.args("--seeds=1"))
-    assert line.startswith(f"error: {sweep.out / link} is a link to {tmp_path / 'elsewhere'}")
-    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_config_is_needed(capsys):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands import sweep
+from commands import fit_processes, sweep
 from datamodules import store as image_store
 from datamodules.folders import find_in_folder
 from results import Run
@@ -24,7 +24,7 @@ from runtime import checkpoints
 from runtime.errors import UserError
 from runtime.loggers import RunCSVLogger
 from tests import ranks
-from tests.commands.test_sweep import FAKE
+from tests.commands.conftest import FAKE
 from tests.datamodules.pictures import write_images
 from tests.faults import power, runs
 from tests.faults.power import Cut, Store, Tree
@@ -196,7 +196,7 @@ def test_a_search_after_a_power_cut(tmp_path, monkeypatch):
     space.write_text(SPACE)
 
     def prepare() -> None:
-        sweep.CLI, sweep.POLL_SECONDS = FAKE, 0.05
+        fit_processes.CLI, fit_processes.POLL_SECONDS = FAKE, 0.05
         power.record(root, log, (optuna.Study, "tell", lambda _, trial, *__: trial.number + 1))
 
     args = ["sweep", f"--config={config}", f"--space={space}", f"--trials={TRIALS}"]
