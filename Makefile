@@ -3,15 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 EXTRAS_READY := .venv/extras-ready
-EXTRAS := export,sweep,wandb,mlflow,demo,browser,docs,pretrained,datasets
+EXTRAS := export,sweep,wandb,mlflow,browser,docs,pretrained,datasets
 BENCH_READY := .venv-bench/ready
 CONFIG ?= configs/cgan.yaml
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 IN_TWO := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations=10
-ELSEWHERE := slurm or gpu or faults
+ELSEWHERE := slurm or gpu or faults or full
 TESTS ?= not (slow or extras or browser or $(ELSEWHERE))
 
-.PHONY: help train demo notebook test slow test-extras test-browser test-faults test-faults-full test-gpu test-slurm lint docs ci ci-computes ci-waits bench bench-gpu reproduce-quality clean
+.PHONY: help train demo notebook test slow test-extras test-browser test-browser-full test-faults test-faults-full test-gpu test-slurm lint docs ci ci-computes ci-waits bench bench-gpu reproduce-quality clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -19,7 +19,7 @@ help:  ## list the targets
 train: $(READY)  ## set up .venv, then train the conditional GAN (another config: CONFIG=configs/...)
 	$(BIN)/python cli.py fit --config $(CONFIG)
 
-demo: $(EXTRAS_READY)  ## play with trained models in a browser
+demo: $(READY)  ## play with trained models in a browser
 	$(BIN)/python cli.py demo
 
 notebook: $(READY)  ## install Jupyter and open the notebooks in a browser
@@ -35,7 +35,10 @@ slow: $(READY)  ## run the slow tests
 test-extras: $(EXTRAS_READY)  ## install the optional libraries, then run their tests
 	$(IN_TWO) -m extras
 
-test-browser: $(EXTRAS_READY)  ## play with the pages of `demo` and `export` in Chromium (LADDER_BROWSER=install: install it)
+test-browser: $(EXTRAS_READY)  ## play with the page of `demo` in Chromium (LADDER_BROWSER=install: install it)
+	$(PYTEST) -m "browser and not full" tests/pages/browser
+
+test-browser-full: $(EXTRAS_READY)  ## the same, and what the page learns in minutes
 	$(PYTEST) -m browser tests/pages/browser
 
 test-faults: $(READY)  ## run a few rounds of every fault: kills, damage, full disks

@@ -21,13 +21,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+import commands.demo as showing
 import commands.export as exporting
 import commands.sweep as sweeping
 from callbacks import Quality
 from callbacks.network import layers_of
 from commands.arguments import checked
 from commands.compare import compare
-from commands.demo import demo
 from commands.fit.lightning_run import flags, process_as_before, run_as_function
 from commands.maximize import maximize
 from commands.predict import classify_images as classify
@@ -89,18 +89,30 @@ def export(
     format: Sequence[exporting.Format] = ("onnx",),
     out: Path | None = None,
     trust: bool = False,
+    real: bool = True,
 ) -> list[Path]:
-    """Writes a trained model, or a page that trains one, into files: see `cli.py export --help`.
+    """Writes a trained model into files: see `cli.py export --help`.
 
     A model in memory stays as it is. Its files are in the folder `export`, unless `out` is given.
     """
     if not isinstance(run, LightningModule):
-        return exporting.export(run, format, out, trust)
-    if "playground" in format:
-        raise UserError("--format playground trains new networks: leave out the model")
+        return exporting.export(run, format, out, trust, real)
+    if "html" in format:
+        raise UserError("--format html needs a run: give its folder, not a model in memory")
     trainer = run._trainer  # which the copy shares
     copy = deepcopy(run, {id(trainer): trainer})
-    return exporting.export_model(copy, type(run).__name__, format, Path(), out)
+    return exporting.export_model(copy, format, Path(), out)
+
+
+@checked
+def demo(
+    runs: Sequence[Path] | None = None,
+    out: Path = showing.PAGE,
+    real: bool = True,
+    trust: bool = False,
+) -> showing.Page:
+    """Writes a page to play with runs, which a notebook shows: see `cli.py demo --help`."""
+    return showing.demo(runs, out, False, real, trust)
 
 
 @checked

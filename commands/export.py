@@ -17,13 +17,13 @@ from figures.pictures import output_folder
 from models.classifier import Classifier
 from models.generative import Generative
 from models.regressor import FunctionMLP
-from pages.export_html import save_page
 from pages.page import build_page
+from pages.trained import run_data
 from results import Run
 from runtime.errors import UserError
 from runtime.files import write
 
-Format = Literal["onnx", "torch", "safetensors", "html", "playground"]
+Format = Literal["onnx", "torch", "safetensors", "html"]
 ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
 SIZES = 1, 3, 64  # batch sizes that each file is tried with
 TOLERANCE = 1e-5  # largest difference from PyTorch, relative to the largest output above 1
@@ -36,21 +36,22 @@ def export(
     format: Sequence[Format] = ("onnx",),
     out: Path | None = None,
     trust: bool = False,
+    real: bool = True,
 ) -> list[Path]:
-    """Writes a trained model, or a page that trains one, into files that run without this project.
+    """Writes a trained model into files that run without this project.
 
     A classifier of images takes their pixels as uint8. A generator stops at a label beyond the
     classes. Each file is run at once and compared with PyTorch, and one that differs is not kept.
 
     Args:
-        run: A run folder, a checkpoint, or `last` or `best`; none for `playground`.
+        run: A run folder, a checkpoint, or `last` or `best`. Without one, `html` is a page that
+            only trains small networks.
         format: One or several of `onnx` (for ONNX Runtime), `torch` (a `torch.export` program),
             `safetensors` (all weights, with the model's init arguments as metadata) and `html` (a
-            page that draws a generator's images in a browser, offline). Alone: `playground` (a page
-            that trains small networks in a browser, offline).
-        out: Folder of the files; by default `export` in the run's folder. Of `playground` also the
-            file, by default `playground.html`.
+            page to play with the model in a browser, offline, see `demo`).
+        out: Folder of the files; by default `export` in the run's folder. Of `html` also the file.
         trust: Import the classes that the checkpoint names, also if its author is unknown.
+        real: Put some real images into the page. `false`: leave them out.
 
     Returns:
         The files.
@@ -59,18 +60,20 @@ def export(
         UserError: If a file cannot be written.
     """
     wanted = [*dict.fromkeys(format)]
-    if "playground" in wanted:
-        return [save_playground(run, wanted, out or Path("playground.html"))]
+    if run is None and wanted == ["html"]:
+        return [save_page(None, real, out)]
     if run is None:
         raise UserError(
             "missing: RUN, directly after the command, such as `python cli.py export runs/cgan`."
         )
     trained = Run.find(run, trust)
-    return export_model(trained.model(), trained.name, wanted, trained.folder, out)
+    pages = [save_page(trained, real, out)] if "html" in wanted else []
+    others = [name for name in wanted if name != "html"]
+    return pages + (export_model(trained.model(), others, trained.folder, out) if others else [])
 
 
 def export_model(
-    model: Any, title: str, formats: Sequence[Format], beside: Path, out: Path | None
+    model: Any, formats: Sequence[Format], beside: Path, out: Path | None
 ) -> list[Path]:
     """Writes a model, which it changes, into files in `out`; None: the folder `beside`/export."""
     for library in ONNX_LIBRARIES if "onnx" in formats else ():
@@ -87,7 +90,6 @@ def export_model(
         "onnx": (f"{program.name}.onnx", partial(save_onnx, program, metadata)),
         "torch": (f"{program.name}.pt2", partial(save_torch, program, metadata)),
         "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
-        "html": (f"{program.name}.html", lambda path: save_page(model, title, path)),
     }
     folder = output_folder(out or beside / "export", bool(out))
     for name, save in (saves[name] for name in formats):
@@ -95,15 +97,13 @@ def export_model(
     return [folder / saves[name][0] for name in formats]
 
 
-def save_playground(run: Path | None, formats: Sequence[str], path: Path) -> Path:
-    """Writes the page that trains, which needs no run."""
-    if run is not None or len(formats) > 1:
-        other = "other formats" if run is None else run
-        raise UserError(f"--format playground trains new networks: leave out {other}")
-    if path.is_dir() or path.suffix != ".html":  # which a browser would not open
-        path = path / "playground.html"
-    output_folder(path.parent)
-    write(path, lambda file: file.write_text(build_page(), "utf-8"))
+def save_page(run: Run | None, real: bool, out: Path | None) -> Path:
+    """Writes the page, with a run or without, into a file or a folder."""
+    path = out or (run.folder / "export" if run else Path())
+    path = path if path.suffix == ".html" else path / "page.html"
+    output_folder(path.parent, bool(out))
+    runs = [run_data(run, real)] if run else []
+    write(path, lambda file: file.write_text(build_page(runs), "utf-8"))
     print(f"{path}: {path.stat().st_size / 1e3:,.0f} kB. Open it in a browser.")
     return path
 
@@ -129,8 +129,7 @@ def _write(path: Path, save: Callable[[Path], float]) -> None:
     finally:
         logging.disable(before)
     size = path.stat().st_size / 1e3
-    hint = ". Open it in a browser." if path.suffix == ".html" else ""
-    print(f"{path}: {size:,.0f} kB, largest difference from PyTorch {differences[0]:.1e}{hint}")
+    print(f"{path}: {size:,.0f} kB, largest difference from PyTorch {differences[0]:.1e}")
 
 
 class Predictor(nn.Module):

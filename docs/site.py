@@ -30,7 +30,7 @@ def on_files(files: Files, config: Any) -> Files:
     for name, content in pictures["outputs"].items():
         files.append(File.generated(config, name, content=content))
     page = run_path(str(root / "pages/page.py"))["build_page"]()
-    files.append(File.generated(config, "playground.html", content=page))
+    files.append(File.generated(config, "page.html", content=page))
     return files
 
 

@@ -143,7 +143,7 @@ def _check_cli(command: str, *options: str) -> None:
         quick = {"test": scored, "maximize": ["--steps=2"], "export": ["--format=torch"]}
         limited = any(option.endswith("_score") for option in options)
         with suppress(SystemExit) if limited else nullcontext():  # no image may pass
-            run(command, *given, *([] if "playground" in options else quick.get(command, [])))
+            run(command, *given, *([] if "html" in options else quick.get(command, [])))
 
 
 def _check_sweep(*options: str) -> None:

@@ -27,7 +27,7 @@ def test_the_list_is_that_of_pyproject(tmp_path):
 
 @pytest.mark.extras
 def test_a_mark_shows_them():
-    libraries = {"datasets", "gradio", "onnx", "optuna"}
+    libraries = {"datasets", "onnx", "optuna"}
     assert libraries <= OPTIONAL
     assert importlib.import_module("datasets").__version__
     assert optional_libraries(ROOT / "pyproject.toml") == OPTIONAL

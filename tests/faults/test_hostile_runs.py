@@ -264,7 +264,7 @@ def hostile_runs() -> Iterator[tuple[str, Callable[[Run], None]]]:
 
 
 def demonstrate(folder: str) -> None:
-    demo.load_models([Path(folder)])
+    demo.best_runs(Path(folder))
 
 
 FEW = ["--quality.final_samples=40", "--quality.samples=40", "--quality.gan_train=false"]

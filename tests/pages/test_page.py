@@ -1,8 +1,13 @@
-"""`export --format playground` writes a small page that loads nothing and runs no strings."""
+"""`export --format html` writes a small page that loads nothing and runs no strings."""
 
+import json
 import re
+import subprocess
+import sys
 
+from commands.export import export
 from pages.page import build_page
+from tests.conftest import ROOT
 from tests.test_cli import run
 
 RUNS_STRINGS = "eval(", "Function(", "innerHTML", "outerHTML", "document.write", "import("
@@ -17,9 +22,34 @@ def test_the_page_is_small_and_loads_nothing():
     assert page.count("</script>") == 3
 
 
-def test_the_page_is_written_to_a_file_or_into_a_folder(tmp_path, monkeypatch):
+HOSTILE = "</script><img src=x onerror=alert(1)>", "<!--<script>", "%script%", "\\u003c", "\u2028"
+
+
+def test_no_name_ends_its_script_or_fills_the_template():
+    named = {"name": HOSTILE[0], "classes": [*HOSTILE]}
+    page = build_page([named], title=HOSTILE[0])
+    assert page.count("<script") == page.count("</script>") == 3
+    data = re.search(r'<script id="runs-data" type="application/json">(.*?)</script>', page)
+    assert json.loads(data[1]) == [named]
+    assert "<img" not in page
+
+
+def test_the_page_alone_is_written_to_a_file_or_into_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for out in ([], ["--out=new/lesson.html"], ["--out=new"]):
-        run("export", "--format=playground", *out)
-    files = "playground.html", "new/lesson.html", "new/playground.html"
+        run("export", "--format=html", *out)
+    files = "page.html", "new/lesson.html", "new/page.html"
     assert {(tmp_path / file).read_text("utf-8") for file in files} == {build_page()}
+
+
+def test_the_page_of_a_run_is_written_beside_its_other_files(tmp_path, monkeypatch, gan):
+    monkeypatch.chdir(tmp_path)
+    assert export(gan, ["html", "safetensors"]) == [
+        gan / "export/page.html", gan / "export/model.safetensors",
+    ]  # fmt: skip
+    assert '"runs-data" type="application/json">[{' in (gan / "export/page.html").read_text("utf-8")
+
+
+def test_the_page_needs_no_torch():
+    code = "import sys, runpy; runpy.run_path('pages/page.py'); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -37,7 +37,7 @@ RIGHT = "[...document.querySelectorAll('*')].map((e) => e.getBoundingClientRect(
 @pytest.fixture
 def opened(chromium, tmp_path):
     """A function that opens the page at a method. It asks for nothing but itself, without error."""
-    (file,) = export(format=["playground"], out=tmp_path / "playground.html")
+    (file,) = export(format=["html"], out=tmp_path / "page.html")
     seen = []
 
     def opening(mode: str = "Classify", size: Any = SIZES[0], **options: Any) -> Any:
