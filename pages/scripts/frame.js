@@ -7,6 +7,8 @@
 const IN_PAGE = typeof document !== "undefined"; // not in a worker, which runs these scripts too
 const PARTS = {};
 // What the quiz may ask about: { name, shape: [C, H, W], pictures: async (count) => ({ real, generated, verdicts }) }.
+// Images are arrays of values in [0, 1]. A verdict is { name, says: a number for each image, first the real ones,
+// means: a sentence }.
 const SOURCES = [];
 
 const $ = (id) => document.getElementById(id);
@@ -54,19 +56,28 @@ function remember(name, settings, defaults) {
   }, 200);
 }
 
+// Names of the parts that have something to show.
+const filled = () => Object.keys(PARTS).filter((name) => !PARTS[name].isEmpty());
+
+// Shows the tabs of these parts. Whoever fills or empties a part calls it.
+function showTabs() {
+  const names = filled();
+  $("tabs").hidden = names.length < 2;
+  for (const tab of $("tabs").children) {
+    tab.hidden = !names.includes(tab.value);
+    tab.ariaCurrent = tab.value === shown.name ? "page" : null;
+  }
+}
+
 // Shows the part of an address; otherwise runs, or the first part.
 function visit(hash) {
-  const names = Object.keys(PARTS).filter((name) => !PARTS[name].isEmpty()), before = shown.name;
+  const names = filled(), before = shown.name;
   const address = readAddress(hash), isKnown = names.includes(address.name);
   const name = isKnown ? address.name : names.includes("runs") ? "runs" : names[0];
   if (before && before !== name) PARTS[before].close();
   if (before !== name) scrollTo(0, 0); // the browser has scrolled to the part
   shown.name = name;
   for (const part of document.querySelectorAll(".part")) part.hidden = part.id !== name;
-  $("tabs").hidden = names.length < 2;
-  for (const tab of $("tabs").children) {
-    tab.hidden = !names.includes(tab.value);
-    tab.ariaCurrent = tab.value === name ? "page" : null;
-  }
+  showTabs();
   PARTS[name].open(isKnown ? address.settings : {});
 }

@@ -1,12 +1,14 @@
 """Debian's Chromium, driven by Playwright. Tests skip, with one line, where one is missing."""
 
 import os
+import re
 import shutil
 import subprocess
 from typing import Any
 
 import pytest
 
+from pages.page import build_page
 from tests.conftest import skip
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -58,3 +60,38 @@ def watched(page: Any) -> tuple[list[str], list[str]]:
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     return requests, errors
+
+
+SIZES = [(1280, 800), (390, 844)]
+RIGHT = "[...document.querySelectorAll('*')].map((e) => e.getBoundingClientRect().right)"
+CONTROL = re.compile(r"- (?:button|checkbox|combobox|img|link|slider|spinbutton|textbox)\b(.*)")
+
+
+@pytest.fixture
+def opened(chromium, tmp_path):
+    """A function that opens the page, from the disk. It asks for nothing else, without an error."""
+    file, seen = tmp_path / "page.html", []
+
+    def opening(address: str = "", runs: Any = (), size: Any = SIZES[0], **options: Any) -> Any:
+        file.write_text(build_page(runs), "utf-8")
+        viewport = dict(zip(("width", "height"), size, strict=True))
+        page = chromium.new_context(viewport=viewport, offline=True, **options).new_page()
+        seen.append((page, *watched(page)))
+        page.goto(file.as_uri() + address)
+        return page
+
+    yield opening
+    for page, requests, errors in seen:
+        page.context.close()
+        own = [url for url in requests if not url.startswith("blob:")]
+        assert [url.split("#")[0] for url in own] == [file.as_uri()]
+        assert errors == []
+
+
+def check_controls(page: Any) -> int:
+    """Checks that all controls have names and nothing is too wide; returns how many there are."""
+    assert max(page.evaluate(RIGHT)) <= page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
+    names = CONTROL.findall(page.locator("body").aria_snapshot())
+    assert all(name.startswith(' "') for name in names), names
+    return len(names)

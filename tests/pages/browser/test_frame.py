@@ -3,30 +3,11 @@
 import pytest
 
 from pages.page import build_page
-from tests.pages.browser.conftest import watched
+from tests.pages.browser.conftest import SIZES, check_controls, watched
 
 pytestmark = pytest.mark.browser
 
 SETTINGS = "PARTS.points.state.settings"
-
-
-@pytest.fixture
-def opened(chromium, tmp_path):
-    """A function that opens the page at an address, from the disk and offline."""
-    file, context = tmp_path / "page.html", chromium.new_context(offline=True)
-    file.write_text(build_page(), "utf-8")
-    page = context.new_page()
-    requests, errors = watched(page)
-
-    def opening(address=""):
-        page.goto("about:blank")
-        page.goto(file.as_uri() + address)
-        return page
-
-    yield opening
-    context.close()
-    assert {request.split("#")[0] for request in requests} <= {"about:blank", file.as_uri()}
-    assert errors == []
 
 
 def address(page):
@@ -47,13 +28,13 @@ def test_an_address_opens_a_setting_and_a_setting_makes_an_address(opened):
     page.get_by_label("Learning rate").select_option("0.005")
     assert address(page) == "#points?mode=flow"
     page.get_by_role("button", name="Classify").click()
-    assert address(page) == "#points"
+    assert address(page) == "#points?data=XOR&hidden=2"  # a method keeps its settings
     page.evaluate("location.hash = '#points?data=spiral'")  # another link of the lesson
     page.wait_for_timeout(50)
     assert page.get_by_label("Data").input_value() == "spiral"
     page.go_back()
     page.wait_for_timeout(50)
-    assert page.get_by_label("Data").input_value() == "two moons"
+    assert page.get_by_label("Data").input_value() == "XOR"
 
 
 @pytest.mark.parametrize(
@@ -110,3 +91,22 @@ def test_the_page_runs_in_a_sandboxed_frame(opened, chromium, tmp_path):
     assert page.frames[1].evaluate("location.hash") == "#points?mode=gan"
     page.context.close()
     assert errors == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_all_controls_of_all_parts_have_names_and_fit(size, opened):
+    page = opened(size=size)
+    page.evaluate("""() => {
+        SOURCES.push({name: "a".repeat(99), shape: [1, 8, 8]});
+        showTabs();
+    }""")
+    counts = {}
+    for tab in page.locator("#tabs button:visible").all():
+        tab.click()
+        part = tab.get_attribute("value")
+        for choice in page.locator(".part:visible .choice button:visible").all():
+            choice.click()
+            check_controls(page)
+        counts[part] = check_controls(page)
+    assert counts["points"] > 12
+    assert counts["quiz"] >= 4
