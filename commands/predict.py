@@ -179,9 +179,12 @@ def list_given_files(given: Iterable[Path]) -> list[Path]:
         elif path.is_file():
             files.append(path)
         else:
-            suffixes = f"no image in or below this folder ({', '.join(SUFFIXES)})"
-            reason = suffixes if path.is_dir() else "no such file or folder"
-            raise UserError(f"--files {path}: there is {reason}")
+            reason = "there is no such file or folder"
+            if path.exists():
+                reason = "it is a pipe, socket or device, not a file"
+            if path.is_dir():
+                reason = f"there is no image in or below this folder ({', '.join(SUFFIXES)})"
+            raise UserError(f"--files {path}: {reason}")
     return files
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from errno import ENAMETOOLONG
 from pathlib import Path
 from textwrap import shorten
 
@@ -119,6 +120,9 @@ def explain_error(error: Exception) -> tuple[int, str]:
     if isinstance(error, RunFailedError):
         return 1, str(error)
     if isinstance(error, OSError):
+        if error.errno == ENAMETOOLONG:
+            name = errors.printable(str(error.filename))
+            return 2, f"{name:.60}...: {error.strerror}: shorten it"
         return 1, errors.explain_disk_error(error)
     if errors.is_lost_process(error):
         return 1, errors.describe_lost_ranks(error)

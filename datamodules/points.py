@@ -51,8 +51,8 @@ class Points(ArrayDataModule):
         """Counts the modes that points (N, 2) cover.
 
         Returns the number of covered modes, the number of modes, and the fraction of points near a
-        mode. A mode is covered by a fifth of its expected points. None for a shape without separate
-        modes.
+        mode. A mode is covered by half of its expected points: an even ring through all eight
+        covers none. None for a shape without separate modes.
         """
         if self.shape not in MODE_STD:
             return None
@@ -60,7 +60,7 @@ class Points(ArrayDataModule):
         nearest, mode = distances.min(dim=1)
         good = nearest < MODE_RADIUS * MODE_STD[self.shape]
         counts = mode[good].bincount(minlength=MODES[self.shape])
-        enough = counts >= max(1, len(points) / MODES[self.shape] / 5)
+        enough = counts >= max(1, len(points) / MODES[self.shape] / 2)
         return int(enough.sum()), len(enough), float(good.float().mean())
 
 

@@ -89,3 +89,8 @@ def test_no_header_of_a_published_config_has_typed_scores():
     )
     found = {config for config in configs if typed.search((ROOT / config).read_text())}
     assert not found, "leave them to `# Measured (PART):`"
+
+
+def test_a_published_part_has_all_its_seeds():
+    for name in {*pd.read_csv(measured.PUBLISHED)["part"]} & {*PARTS}:
+        assert {*measured.runs_of(name)["seed"]} == {*PARTS[name].seeds}, name

@@ -1,5 +1,6 @@
 """`predict` for a test split and for image files."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -174,9 +175,11 @@ def test_values_and_gates_are_predicted(model, data, columns, tmp_path):
 def test_a_refused_predict_leaves_nothing(classifier, iris, scans, tmp_path):
     out, empty = tmp_path / "out", tmp_path / "empty"
     empty.mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
     for run, files, expected in (
         (classifier, [scans / "c.png"], "no file can be read as an image"),
         (classifier, [tmp_path / "no.png"], "there is no such file or folder"),
+        (classifier, [tmp_path / "pipe.png"], "it is a pipe, socket or device, not a file"),
         (classifier, [empty], r"there is no image in or below this folder \(\."),
         (iris, [scans], r"the inputs of this IrisMLP have shape \(4,\)"),
     ):

@@ -1,5 +1,7 @@
 """Points in the plane: their modes, how many of them a model finds, and the pictures of a run."""
 
+import math
+
 import pytest
 import torch
 from PIL import Image
@@ -105,7 +107,10 @@ def test_a_spiral_is_equally_dense():
     assert (radius < 0.21).float().mean().item() == pytest.approx(0.25, abs=0.02)
 
 
-def test_a_mode_counts_from_a_fifth_of_its_points():
+def test_a_mode_counts_from_half_of_its_points():
     whole = torch.cat([center.expand(100, 2) for center in centers("ring")])
-    for few, expected in ((30, 8), (10, 7)):
+    for few, expected in ((55, 8), (40, 7)):
         assert Points("ring").mode_coverage(whole[: 700 + few])[0] == expected
+    angles = torch.linspace(0, math.tau, 401)[:-1]
+    even = 0.5 + 0.35 * torch.stack([angles.cos(), angles.sin()], dim=1)
+    assert Points("ring").mode_coverage(even)[0] == 0

@@ -1,5 +1,6 @@
 """`Run` finds what a user means, once, and reads its files when they are asked for."""
 
+import copy
 import shutil
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import cli
 from commands.predict import predict
 from commands.sample import sample
+from models import Flow
 from results import Run
 from runtime import checkpoints
 from runtime.errors import UserError
@@ -123,12 +126,40 @@ def test_the_age_of_a_run_is_in_words(minutes, age, tmp_path, monkeypatch):
     assert Run(tmp_path, file).describe() == f"{tmp_path}, step 5, {age} old"
 
 
-def test_a_run_of_an_earlier_version_opens(tmp_path):
-    """Its model had an option that is removed: at the old default it is dropped."""
-    saved = ROOT / "tests" / "fixtures" / "cgan" / "checkpoints" / "last.ckpt"
-    assert Run.find(saved).model().latent_dim == 4
-    changed = torch.load(saved, weights_only=True)
-    changed["hyper_parameters"]["accumulate_grad_batches"] = 2
-    torch.save(changed, tmp_path / "last.ckpt")
-    with pytest.raises(UserError, match="no option accumulate_grad_batches any more, .* is 2"):
-        Run.find(tmp_path / "last.ckpt").model()
+AMOUNTS = {"color": 1.0, "translation": 0.125, "cutout": 0.5}
+REMOVED = {  # options that models had, at their old defaults
+    "ConditionalGAN": {
+        "accumulate_grad_batches": 1,
+        "augment": {"class_path": "models.DiffAugment", "init_args": AMOUNTS},
+    },
+    "Flow": {"network": {"class_path": "models.UNet", "init_args": {"attention": False}}},
+}
+
+
+@pytest.mark.parametrize("kind", REMOVED)
+def test_a_run_of_an_earlier_version_opens(kind, tmp_path):
+    """At its old default, a removed option is dropped from checkpoints and configs."""
+    run, removed = ROOT / "tests" / "fixtures" / "cgan", copy.deepcopy(REMOVED[kind])
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    if kind == "Flow":
+        config["model"] = {"class_path": "models.Flow", "init_args": {}}
+        names = {"_class_path": "models.Flow", "image_shape": (1, 8, 8), "num_classes": 10}
+        instantiator = saved["hyper_parameters"]["_instantiator"]
+        saved["hyper_parameters"] = names | {"_instantiator": instantiator}
+        saved["state_dict"] = Flow((1, 8, 8), 10).state_dict()
+    saved["hyper_parameters"] |= removed
+    config["model"]["init_args"] |= removed
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    parsed("fit", f"--config={tmp_path / 'config.yaml'}")
+    torch.save(saved, tmp_path / "last.ckpt")
+    assert type(Run.find(tmp_path / "last.ckpt").model()).__name__ == kind
+    for options in (removed, *(it["init_args"] for it in removed.values() if it != 1)):
+        for name in {"accumulate_grad_batches", "attention", *AMOUNTS} & options.keys():
+            default, options[name] = options[name], 2
+            saved["hyper_parameters"] |= removed
+            torch.save(saved, tmp_path / "last.ckpt")
+            with pytest.raises(UserError, match=f"no option {name} any more, and here it is 2"):
+                Run.find(tmp_path / "last.ckpt").model()
+            options[name] = default
+    assert removed == REMOVED[kind]
