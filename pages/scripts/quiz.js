@@ -56,7 +56,7 @@ if (IN_PAGE) {
     $("quiz-result").replaceChildren();
     $("quiz-answers").hidden = true;
     $("quiz-start").hidden = false;
-    $("quiz-start").disabled = false;
+    Object.assign($("quiz-start"), { disabled: false, textContent: "Start" });
     $("quiz-question").textContent = isPair() ? "Two images, of which one is real: which?" : "Is the image real, or generated?";
     ANSWERS[state.settings.way].forEach((text, k) => ($("quiz-answers").children[k].textContent = text));
   }
@@ -115,7 +115,7 @@ if (IN_PAGE) {
     $("quiz-images").replaceChildren();
     $("quiz-answers").hidden = true;
     $("quiz-start").hidden = false;
-    $("quiz-start").disabled = false;
+    Object.assign($("quiz-start"), { disabled: false, textContent: "Again" });
     $("quiz-question").textContent = `${right} of ${count} right: ${percent(right / count)}`;
     const meaning = low > 0.5 ? "You tell them apart." : high < 0.5 ? "The network deceives you: you take its images for the real ones." : "Guessing explains this as well.";
     const words = [`95 % interval (Wilson): ${percent(low)} to ${percent(high)}. ${meaning}`];

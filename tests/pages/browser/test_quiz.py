@@ -99,7 +99,7 @@ def test_images_one_at_a_time_are_answered_by_keys(quiz):
     assert len(row["times"].split()) == 50
     assert page.locator("img").count() == 0
     page.keyboard.press("ArrowLeft")  # the quiz is over
-    page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Again").click()
     assert page.locator("#quiz-question").inner_text() == "Image 1 of 50"
 
 
@@ -133,7 +133,7 @@ def test_an_image_is_hidden_after_its_seconds_and_a_change_begins_anew(quiz):
     assert page.evaluate(alpha) == [0]
     page.get_by_role("button", name="Generated", exact=True).click()
     assert page.evaluate(alpha) == [255]
-    page.get_by_label("For").select_option("1 second")
+    page.get_by_label("Visible for").select_option("1 second")
     assert page.get_by_role("button", name="Start").is_visible()
     page.wait_for_timeout(400)
     assert page.evaluate("location.hash") == "#quiz?source=1&seconds=1"
