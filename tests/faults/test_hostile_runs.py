@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -264,7 +265,8 @@ def hostile_runs() -> Iterator[tuple[str, Callable[[Run], None]]]:
 
 
 def demonstrate(folder: str) -> None:
-    demo.best_runs(Path(folder))
+    with tempfile.TemporaryDirectory() as place:
+        demo.demo([Path(folder)], Path(place), open=False)
 
 
 FEW = ["--quality.final_samples=40", "--quality.samples=40", "--quality.gan_train=false"]

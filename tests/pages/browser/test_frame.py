@@ -8,6 +8,11 @@ from tests.pages.browser.conftest import SIZES, check_controls, watched
 pytestmark = pytest.mark.browser
 
 SETTINGS = "PARTS.points.state.settings"
+SOURCE = """() => {
+    const images = {real: [Array(64).fill(1)], generated: [Array(64).fill(0)]};
+    SOURCES.push({name: "a".repeat(99), shape: [1, 8, 8], pictures: async () => images});
+    showTabs();
+}"""
 
 
 def address(page):
@@ -89,6 +94,13 @@ def test_the_page_runs_in_a_sandboxed_frame(opened, chromium, tmp_path):
     assert frame.locator("#status").inner_text().startswith("step 1 ")
     page.wait_for_timeout(400)
     assert page.frames[1].evaluate("location.hash") == "#points?mode=gan"
+    page.frames[1].evaluate(SOURCE)
+    frame.get_by_role("button", name="Real or generated?").click()
+    frame.get_by_role("button", name="Start").click()
+    frame.get_by_role("button", name="Generated", exact=True).click()
+    assert frame.locator("#quiz-question").inner_text() == "Image 2 of 2"
+    frame.get_by_role("button", name="Points").click()
+    assert frame.locator("#status").inner_text().startswith("step 1 ")
     page.context.close()
     assert errors == []
 
@@ -96,10 +108,7 @@ def test_the_page_runs_in_a_sandboxed_frame(opened, chromium, tmp_path):
 @pytest.mark.parametrize("size", SIZES)
 def test_all_controls_of_all_parts_have_names_and_fit(size, opened):
     page = opened(size=size)
-    page.evaluate("""() => {
-        SOURCES.push({name: "a".repeat(99), shape: [1, 8, 8]});
-        showTabs();
-    }""")
+    page.evaluate(SOURCE)
     counts = {}
     for tab in page.locator("#tabs button:visible").all():
         tab.click()
