@@ -50,7 +50,7 @@ if (IN_PAGE) {
 
   // Before the first question.
   function reset() {
-    Object.assign(state, { trials: null, images: null });
+    Object.assign(state, { trials: null, images: null, start: null });
     clearTimeout(state.timer);
     $("quiz-images").replaceChildren();
     $("quiz-result").replaceChildren();
@@ -65,8 +65,17 @@ if (IN_PAGE) {
     reset();
     $("quiz-start").disabled = true;
     $("quiz-question").textContent = "The images are being computed ...";
-    const images = await source().pictures(QUIZ_IMAGES / 2), random = uniform(Date.now());
-    if (!$("quiz-start").disabled) return; // the settings have changed
+    const own = (state.start = {}), random = uniform(Date.now());
+    let images;
+    try {
+      images = await source().pictures(QUIZ_IMAGES / 2);
+    } catch (error) {
+      if (state.start !== own) return;
+      $("quiz-question").textContent = `There are no images: ${error.message}`;
+      $("quiz-start").disabled = false;
+      return;
+    }
+    if (state.start !== own) return; // the settings have changed
     const pairs = Math.min(QUIZ_IMAGES / 2, images.real.length, images.generated.length);
     // The images of a trial from left to right, as [is generated, index].
     const trials = Array.from({ length: pairs }, (_, k) => [[0, k], [1, k]]);
@@ -75,6 +84,7 @@ if (IN_PAGE) {
     Object.assign(state, { images, next: 0, source: source() });
     $("quiz-start").hidden = true;
     $("quiz-answers").hidden = false;
+    $("quiz-answers").firstElementChild.focus();
     ask();
   }
 

@@ -139,6 +139,29 @@ def test_an_image_is_hidden_after_its_seconds_and_a_change_begins_anew(quiz):
     assert page.evaluate("location.hash") == "#quiz?source=1&seconds=1"
 
 
+def test_images_that_come_late_or_never_do_no_harm(quiz):
+    page = quiz()
+    page.evaluate("""() => {
+        window.waiting = [];
+        SOURCES[0].pictures = () => new Promise((...ends) => waiting.push(ends));
+        window.images = {real: [Array(192).fill(1)], generated: [Array(192).fill(0)]};
+    }""")
+    start, asked = page.get_by_role("button", name="Start"), page.locator("#quiz-question")
+    start.click()
+    assert start.is_disabled()
+    page.get_by_label("Shown").select_option("in pairs")
+    start.click()
+    page.evaluate("waiting[0][0]({})")  # for the settings before
+    assert asked.inner_text() == "The images are being computed ..."
+    page.evaluate("waiting[1][0](images)")
+    assert asked.inner_text() == "Pair 1 of 1"
+    page.get_by_label("Shown").select_option("one at a time")
+    start.click()
+    page.evaluate("waiting[2][1](Error('too large'))")
+    assert asked.inner_text() == "There are no images: too large"
+    assert start.is_enabled()
+
+
 def test_without_images_there_is_no_quiz(opened):
     page = opened("#quiz")
     assert page.locator(".part:visible").get_attribute("id") == "points"
