@@ -67,7 +67,7 @@ def demo(
     Args:
         runs: Runs to show. By default the best of each kind of model in `runs`, where small ones
             are trained first if there are none.
-        out: The file.
+        out: The file, or its folder.
         open: Open it in this machine's browser. `false`: only write it.
         real: Put some real images beside the generated ones. `false`: leave them out, so that you
             may pass on the file if you may not pass on the data.
@@ -80,7 +80,8 @@ def demo(
     else:
         shown = best_runs(RUNS, real, trust)
     write(path, lambda file: file.write_text(build_page(shown), "utf-8"))
-    print(f"{path}: {path.stat().st_size / 1e3:,.0f} kB. Open it in a browser.")
+    names = ", ".join(printable(data["name"]) for data in shown)
+    print(f"{path}: {path.stat().st_size / 1e3:,.0f} kB, with {names}. Open it in a browser.")
     print(f"On phones in this network: {serving(path)}")
     if open and has_display():
         webbrowser.open(path.absolute().as_uri())
@@ -157,8 +158,6 @@ def serving(path: Path) -> str:
         except OSError:  # without a network
             address = socket.gethostname()
     name = "" if path.name == "index.html" else path.name
-    folder = quote(str(path.parent))
-    return (
-        f"python -m http.server {PORT} --directory {folder}, then open "
-        f"http://{address}:{PORT}/{name}"
-    )
+    command = f"python -m http.server {PORT} --directory {quote(str(path.parent))}"
+    shared = " (which also shares the other files there)" * (len(os.listdir(path.parent)) > 1)
+    return f"{command}{shared}, then open http://{address}:{PORT}/{name}"

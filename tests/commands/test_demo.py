@@ -1,6 +1,7 @@
 """`demo` writes the best runs into one file, opens it, and names how phones reach it."""
 
 import os
+import re
 import socket
 import webbrowser
 from html.parser import HTMLParser
@@ -86,7 +87,12 @@ def test_the_page_is_written_opened_and_served_by_a_command(folder, monkeypatch,
     make_run(folder / "<b>")
     run("demo", "a/version_0", "<b>/version_0", "--real=false")
     assert opened == []  # there is no display
-    assert capsys.readouterr().out.startswith("demo/index.html: 1")
+    assert re.match(
+        r"demo/index.html: 1\d\d kB, with a, <b>. Open it in a browser.\n"
+        r"On phones in this network: python -m http.server 8000 --directory demo, then open http://"
+        r"\S+:8000/\n$",
+        capsys.readouterr().out,
+    )
     text = Path("demo/index.html").read_text("utf-8")
     assert r'[{"name":"a","real":false},{"name":"\u003cb>","real":false}]' in text
     monkeypatch.setenv("DISPLAY", ":0")
@@ -94,13 +100,16 @@ def test_the_page_is_written_opened_and_served_by_a_command(folder, monkeypatch,
     assert opened == []
     run("demo", "a/version_0", "--out=my pages/lesson.html")
     assert opened == [(folder / "my pages/lesson.html").as_uri()]
-    phones = capsys.readouterr().out.splitlines()[-1]
-    assert "python -m http.server 8000 --directory 'my pages', then open http://" in phones
-    assert phones.endswith(":8000/lesson.html")
+    Path("my pages/secret").touch()
+    run("demo", "a/version_0", "--out=my pages/lesson.html")
+    plain, shared = [line for line in capsys.readouterr().out.splitlines() if "phones" in line][-2:]
+    assert "python -m http.server 8000 --directory 'my pages', then open http://" in plain
+    assert "'my pages' (which also shares the other files there), then open http://" in shared
+    assert shared.endswith(":8000/lesson.html")
     assert "RUN none: no such file or folder" in fails(capsys, "demo", "none")
 
 
-def test_phones_get_the_address_that_other_machines_see(monkeypatch):
+def test_phones_get_the_address_that_other_machines_see(folder, monkeypatch):
     class Probe:
         def __init__(self, *kind):
             assert kind == (socket.AF_INET, socket.SOCK_DGRAM)  # of which connect sends nothing
@@ -119,6 +128,7 @@ def test_phones_get_the_address_that_other_machines_see(monkeypatch):
             return "10.1.2.3", 9
 
     monkeypatch.setattr(socket, "socket", Probe)
+    Path("demo").mkdir()
     for Probe.there, name in ((True, "10.1.2.3"), (False, socket.gethostname())):
         assert demo.serving(Path("demo/index.html")).endswith(f"open http://{name}:8000/")
 
