@@ -18,8 +18,8 @@ from sklearn.datasets import load_digits
 FOLDER = Path(__file__).parent
 # In this order: the frame, Points with its networks, the other parts, and what starts the page.
 SCRIPTS = (
-    "frame", "network", "data", "drift", "trainers", "pictures", "scenes", "points", "quiz",
-    "main",
+    "frame", "network", "data", "drift", "trainers", "pictures", "scenes", "points", "tensors",
+    "scans", "runs", "quiz", "main",
 )  # fmt: skip
 TITLE = "Ladder"
 

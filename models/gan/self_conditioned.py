@@ -193,7 +193,7 @@ class Clusters(nn.Module):
 
     def one_hot(self, noise: Tensor) -> Tensor:
         """Returns these clusters as vectors (B, K)."""
-        return F.one_hot(self.of_noise(noise), self.count).to(noise.dtype)
+        return (self.of_noise(noise)[:, None] == torch.arange(self.count)).to(noise.dtype)
 
     def _limits(self, sizes: Tensor) -> Tensor:
         sizes = sizes.cpu().double()  # Apple's GPUs have no float64

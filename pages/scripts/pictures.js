@@ -158,3 +158,11 @@ function paintCurves(canvas, { curves }, colors) {
   Object.assign(context, { fillStyle: "#5c6270", font: `${12 * scale}px system-ui, sans-serif`, textAlign: "right" });
   if (all.length) context.fillText(top.toPrecision(2), width - 2 * scale, 14 * scale);
 }
+
+// Paints values from 0 to `white` of an image (C, H, W), one pixel of the canvas for each.
+function paintImage(canvas, values, [channels, height, width], white = 1) {
+  const size = height * width, image = new ImageData(width, height);
+  Object.assign(canvas, { width, height });
+  for (let i = 0; i < 4 * size; i++) image.data[i] = i % 4 === 3 ? 255 : (255 * values[(channels === 3 ? i % 4 : 0) * size + (i >> 2)]) / white;
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}

@@ -23,17 +23,6 @@ function shuffle(values, random) {
   return values;
 }
 
-// Values in [0, 1] of an image (C, H, W), one pixel of the canvas each.
-function paintImage(canvas, values, [channels, height, width]) {
-  const size = height * width, image = new ImageData(width, height);
-  for (let i = 0; i < 4 * size; i++) {
-    const channel = i % 4, from = (channels === 3 ? channel : 0) * size + (i >> 2);
-    image.data[i] = channel === 3 ? 255 : Math.round(255 * values[from]);
-  }
-  Object.assign(canvas, { width, height });
-  canvas.getContext("2d").putImageData(image, 0, 0);
-}
-
 // A line of CSV. Names that begin like a formula get an apostrophe.
 const csvLine = (values) => values.map((value) => {
   const text = String(value), safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;

@@ -1,0 +1,354 @@
+// A recorded network: steps of torch's operators on tensors { shape, data }, whose data are never changed.
+
+const sizeOf = (shape) => shape.reduce((a, b) => a * b, 1);
+const stridesOf = (shape) => shape.map((_, d) => sizeOf(shape.slice(d + 1)));
+const constant = (shape, value) => ({ shape, data: new Float32Array(sizeOf(shape)).fill(value) });
+const apply = (x, f) => ({ shape: x.shape, data: x.data.map(f) });
+
+// A tensor whose element (i, j, ...) is x.data[offset + i * strides[0] + j * strides[1] + ...].
+function gather(x, shape, strides, offset = 0) {
+  const data = new Float32Array(sizeOf(shape)), last = shape.length - 1, index = shape.map(() => 0);
+  const inner = last < 0 ? 1 : shape[last], step = strides[last];
+  for (let at = 0, from = offset; at < data.length; ) {
+    for (let i = 0, place = from; i < inner; i++, place += step) data[at++] = x.data[place];
+    for (let d = last - 1; d >= 0; d--) {
+      from += strides[d];
+      if (++index[d] < shape[d]) break;
+      from -= strides[d] * shape[d];
+      index[d] = 0;
+    }
+  }
+  return { shape, data };
+}
+function permute(x, dims) {
+  const strides = stridesOf(x.shape);
+  return gather(x, dims.map((d) => x.shape.at(d)), dims.map((d) => strides.at(d)));
+}
+function swap(x, a, b) {
+  const dims = x.shape.map((_, d) => d), last = dims.length;
+  [dims[(a + last) % last], dims[(b + last) % last]] = [dims[(b + last) % last], dims[(a + last) % last]];
+  return permute(x, dims);
+}
+function expand(x, shape) {
+  if (x.shape.length === shape.length && x.shape.every((side, d) => side === shape[d])) return x;
+  const strides = stridesOf(x.shape), before = shape.length - x.shape.length;
+  return gather(x, shape, shape.map((_, d) => (d < before || x.shape[d - before] === 1 ? 0 : strides[d - before])));
+}
+function slice(x, dim, start, count, step = 1) {
+  const d = (dim + x.shape.length) % x.shape.length, strides = stridesOf(x.shape);
+  const offset = start * strides[d];
+  return gather(x, x.shape.with(d, count), strides.with(d, step * strides[d]), offset);
+}
+// f of two tensors or numbers, element by element.
+function combine(shape, a, b, f) {
+  const data = new Float32Array(sizeOf(shape));
+  const [x, y] = [a, b].map((part) => (typeof part === "object" ? expand(part, shape).data : part));
+  if (typeof x === "number") for (let i = 0; i < data.length; i++) data[i] = f(x, y[i]);
+  else if (typeof y === "number") for (let i = 0; i < data.length; i++) data[i] = f(x[i], y);
+  else for (let i = 0; i < data.length; i++) data[i] = f(x[i], y[i]);
+  return { shape, data };
+}
+// f of the values along some dimensions, all if none are given.
+function reduce(shape, x, dims, f) {
+  const count = x.shape.length, over = (dims?.length ? dims : x.shape.map((_, d) => d)).map((d) => (d + count) % count);
+  const kept = x.shape.map((_, d) => d).filter((d) => !over.includes(d));
+  const moved = permute(x, [...kept, ...over]).data, data = new Float32Array(sizeOf(shape)), size = moved.length / data.length;
+  for (let i = 0; i < data.length; i++) data[i] = f(moved.subarray(i * size, (i + 1) * size));
+  return { shape, data };
+}
+const sum = (row) => row.reduce((total, v) => total + v, 0);
+const largest = (row) => row.reduce((most, v) => (v > most ? v : most), -Infinity);
+function softmax(x, dim, f) {
+  const last = swap(x, dim, -1), size = last.shape.at(-1), data = last.data;
+  for (let i = 0; i < data.length; i += size) {
+    const row = data.subarray(i, i + size), top = largest(row), total = sum(row.map((v) => Math.exp(v - top)));
+    row.forEach((v, k) => (row[k] = f(v - top, total)));
+  }
+  return swap(last, dim, -1);
+}
+// Subtracts the mean of each row of `size` values, and divides by the standard deviation.
+function normalize(x, size, epsilon) {
+  const data = new Float32Array(x.data.length);
+  for (let i = 0; i < data.length; i += size) {
+    let mean = 0, square = 0;
+    for (let k = i; k < i + size; k++) mean += x.data[k] / size;
+    for (let k = i; k < i + size; k++) square += (x.data[k] - mean) ** 2 / size;
+    const scale = 1 / Math.sqrt(square + epsilon);
+    for (let k = i; k < i + size; k++) data[k] = (x.data[k] - mean) * scale;
+  }
+  return { shape: x.shape, data };
+}
+// Multiplies and shifts by a number for each value of a dimension; null: 1 and 0.
+function scaleAndShift(x, weight, bias, dim) {
+  const size = sizeOf(x.shape.slice(dim + 1)), count = x.shape[dim];
+  const scale = weight?.data || new Float32Array(count).fill(1), shift = bias?.data || new Float32Array(count);
+  return apply(x, (v, i) => { const k = Math.floor(i / size) % count; return v * scale[k] + shift[k]; });
+}
+
+// Adds a (m, k) times b (k, n) to out (m, n), four by four, so that sums stay in registers.
+function addProduct(a, b, out, m, k, n) {
+  for (let i = 0; i < m; i += 4) {
+    const rows = Math.min(4, m - i), a0 = i * k, a1 = rows > 1 ? a0 + k : a0, a2 = rows > 2 ? a1 + k : a0, a3 = rows > 3 ? a2 + k : a0;
+    let j = 0;
+    for (; j + 4 <= n; j += 4) {
+      let c00 = 0, c01 = 0, c02 = 0, c03 = 0, c10 = 0, c11 = 0, c12 = 0, c13 = 0;
+      let c20 = 0, c21 = 0, c22 = 0, c23 = 0, c30 = 0, c31 = 0, c32 = 0, c33 = 0;
+      for (let p = 0, q = j; p < k; p++, q += n) {
+        const w0 = a[a0 + p], w1 = a[a1 + p], w2 = a[a2 + p], w3 = a[a3 + p];
+        const x0 = b[q], x1 = b[q + 1], x2 = b[q + 2], x3 = b[q + 3];
+        c00 += w0 * x0; c01 += w0 * x1; c02 += w0 * x2; c03 += w0 * x3;
+        c10 += w1 * x0; c11 += w1 * x1; c12 += w1 * x2; c13 += w1 * x3;
+        c20 += w2 * x0; c21 += w2 * x1; c22 += w2 * x2; c23 += w2 * x3;
+        c30 += w3 * x0; c31 += w3 * x1; c32 += w3 * x2; c33 += w3 * x3;
+      }
+      const o = i * n + j;
+      out[o] += c00; out[o + 1] += c01; out[o + 2] += c02; out[o + 3] += c03;
+      if (rows > 1) { out[o + n] += c10; out[o + n + 1] += c11; out[o + n + 2] += c12; out[o + n + 3] += c13; }
+      if (rows > 2) { const r = o + 2 * n; out[r] += c20; out[r + 1] += c21; out[r + 2] += c22; out[r + 3] += c23; }
+      if (rows > 3) { const r = o + 3 * n; out[r] += c30; out[r + 1] += c31; out[r + 2] += c32; out[r + 3] += c33; }
+    }
+    for (; j < n; j++) for (let r = i; r < i + rows; r++) {
+      let total = 0;
+      for (let p = 0, q = j; p < k; p++, q += n) total += a[r * k + p] * b[q];
+      out[r * n + j] += total;
+    }
+  }
+}
+const product = (shape, a, b) => {
+  const out = constant(shape, 0), [m, k] = a.shape.slice(-2), n = b.shape.at(-1);
+  for (let i = 0; i < out.data.length / (m * n); i++) {
+    const part = (data, size) => data.subarray(i * size, (i + 1) * size);
+    addProduct(part(a.data, m * k), part(b.data, k * n), part(out.data, m * n), m, k, n);
+  }
+  return out;
+};
+
+// Calls f(place among the kernel's taps of all channels, place in the image) for what each tap sees of an image
+// (C, H, W) at the positions (rows, columns) of a kernel.
+function eachTap([C, H, W], [rows, columns], [kh, kw], [sy, sx], [py, px], [dy, dx], f) {
+  for (let c = 0, tap = 0; c < C; c++) for (let a = 0; a < kh; a++) for (let b = 0; b < kw; b++, tap++) {
+    const first = Math.max(0, Math.ceil((px - b * dx) / sx)), last = Math.min(columns - 1, Math.floor((W - 1 + px - b * dx) / sx));
+    for (let y = 0; y < rows; y++) {
+      const row = y * sy + a * dy - py;
+      if (row < 0 || row >= H) continue;
+      f((tap * rows + y) * columns + first, (c * H + row) * W + first * sx + b * dx - px, last - first + 1, sx);
+    }
+  }
+}
+// A convolution of one image is a product of matrices: weights times what each tap sees.
+function convolve(shape, x, weight, bias, stride, padding, dilation, transposed, groups) {
+  const out = constant(shape, 0), size = sizeOf(shape.slice(2)), kernel = weight.shape.slice(2);
+  const [large, small] = transposed ? [shape, x.shape] : [x.shape, shape], within = [large[1] / groups, ...large.slice(2)];
+  const positions = sizeOf(small.slice(2)), taps = within[0] * sizeOf(kernel), channels = small[1] / groups;
+  for (let g = 0; g < groups; g++) {
+    const image = (transposed ? out : x).data.subarray(g * sizeOf(within), (g + 1) * sizeOf(within));
+    const other = (transposed ? x : out).data.subarray(g * channels * positions, (g + 1) * channels * positions);
+    const kernels = weight.data.subarray(g * channels * taps, (g + 1) * channels * taps);
+    const seen = new Float32Array(taps * positions), place = [within, small.slice(2), kernel, stride, padding, dilation];
+    if (transposed) {
+      addProduct(permute({ shape: [channels, taps], data: kernels }, [1, 0]).data, other, seen, taps, channels, positions);
+      eachTap(...place, (at, from, count, step) => { for (let i = 0; i < count; i++) image[from + i * step] += seen[at + i]; });
+    } else {
+      eachTap(...place, (at, from, count, step) => { for (let i = 0; i < count; i++) seen[at + i] = image[from + i * step]; });
+      addProduct(kernels, seen, other, channels, taps, positions);
+    }
+  }
+  return bias ? apply(out, (v, i) => v + bias.data[Math.floor(i / size)]) : out;
+}
+// f(values) of windows, whose rows and columns `range(position, side, positions)` gives.
+function pool(shape, x, range, f) {
+  const [C, H, W] = x.shape.slice(-3), [rows, columns] = shape.slice(-2), data = new Float32Array(sizeOf(shape));
+  for (let c = 0, at = 0; c < C; c++) for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) {
+    const [top, bottom] = range(i, H, rows, 0), [left, right] = range(j, W, columns, 1), values = [];
+    for (let y = top; y < bottom; y++) for (let k = left; k < right; k++) values.push(x.data[(c * H + y) * W + k]);
+    data[at++] = f(values);
+  }
+  return { shape, data };
+}
+const windows = (kernel, stride, padding, dilation = [1]) => (i, side, _, d) => {
+  const [size, by, edge] = [kernel, stride.length ? stride : kernel, padding].map((v) => v[d] ?? v[0]);
+  return [Math.max(0, i * by - edge), Math.min(side, i * by - edge + size)];
+};
+const adaptive = (i, side, count) => [Math.floor((i * side) / count), Math.ceil(((i + 1) * side) / count)];
+const meanOf = (row) => sum(row) / row.length;
+const sigmoidOf = (v) => 1 / (1 + Math.exp(-v));
+const softplusOf = (v) => (v > 20 ? v : Math.log1p(Math.exp(v)));
+function erf(v) { // Abramowitz and Stegun 1964, 7.1.26
+  const t = 1 / (1 + 0.3275911 * Math.abs(v));
+  const y = 1 - ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t * Math.exp(-v * v);
+  return Math.sign(v) * y;
+}
+const gelu = (how) => (v) => how === "tanh"
+  ? 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3))) : 0.5 * v * (1 + erf(v * Math.SQRT1_2));
+
+// By torch's names: the shape of the result, and torch's arguments in their order. `trained.py` reads the names.
+const same = (shape, x) => ({ shape, data: x.data });
+const OPERATORS = {
+  addmm: (shape, bias, a, b, beta, alpha) => combine(shape, bias, product(shape, a, b), (x, y) => beta * x + alpha * y),
+  mm: product,
+  bmm: product,
+  convolution: (shape, x, weight, bias, stride, padding, dilation, transposed, _, groups) =>
+    convolve(shape, x, weight, bias, stride, padding, dilation, transposed, groups),
+  native_batch_norm: (shape, x, weight, bias, mean, variance, training, momentum, epsilon) => {
+    const scale = apply(variance, (v, k) => (weight ? weight.data[k] : 1) / Math.sqrt(v + epsilon));
+    const shift = apply(mean, (v, k) => (bias ? bias.data[k] : 0) - v * scale.data[k]);
+    return scaleAndShift(x, scale, shift, 1);
+  },
+  native_layer_norm: (shape, x, sides, weight, bias, epsilon) => {
+    const normal = normalize(x, sizeOf(sides), epsilon), rows = { shape: [sizeOf(shape) / sizeOf(sides), sizeOf(sides)], data: normal.data };
+    return same(shape, scaleAndShift(rows, weight, bias, 1));
+  },
+  native_group_norm: (shape, x, weight, bias, N, C, size, groups, epsilon) =>
+    scaleAndShift(normalize(x, (C * size) / groups, epsilon), weight, bias, 1),
+  relu: (shape, x) => apply(x, (v) => (v > 0 ? v : 0)),
+  leaky_relu: (shape, x, slope) => apply(x, (v) => (v > 0 ? v : slope * v)),
+  elu: (shape, x, alpha, scale, inner) => apply(x, (v) => scale * (v > 0 ? v : alpha * Math.expm1(inner * v))),
+  gelu: (shape, x, how) => apply(x, gelu(how)),
+  silu: (shape, x) => apply(x, (v) => v * sigmoidOf(v)),
+  mish: (shape, x) => apply(x, (v) => v * Math.tanh(softplusOf(v))),
+  softplus: (shape, x, beta) => apply(x, (v) => softplusOf(beta * v) / beta),
+  hardtanh: (shape, x, low, high) => apply(x, (v) => Math.min(high, Math.max(low, v))),
+  clamp: (shape, x, low, high) => apply(x, (v) => Math.min(high ?? Infinity, Math.max(low ?? -Infinity, v))),
+  sigmoid: (shape, x) => apply(x, sigmoidOf),
+  tanh: (shape, x) => apply(x, Math.tanh),
+  exp: (shape, x) => apply(x, Math.exp),
+  log: (shape, x) => apply(x, Math.log),
+  sqrt: (shape, x) => apply(x, Math.sqrt),
+  rsqrt: (shape, x) => apply(x, (v) => 1 / Math.sqrt(v)),
+  sin: (shape, x) => apply(x, Math.sin),
+  cos: (shape, x) => apply(x, Math.cos),
+  abs: (shape, x) => apply(x, Math.abs),
+  neg: (shape, x) => apply(x, (v) => -v),
+  reciprocal: (shape, x) => apply(x, (v) => 1 / v),
+  _softmax: (shape, x, dim) => softmax(x, dim, (v, total) => Math.exp(v) / total),
+  _log_softmax: (shape, x, dim) => softmax(x, dim, (v, total) => v - Math.log(total)),
+  add: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => x + alpha * y),
+  sub: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => x - alpha * y),
+  rsub: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => y - alpha * x),
+  mul: (shape, a, b) => combine(shape, a, b, (x, y) => x * y),
+  div: (shape, a, b) => combine(shape, a, b, (x, y) => x / y),
+  pow: (shape, a, b) => combine(shape, a, b, (x, y) => x ** y),
+  maximum: (shape, a, b) => combine(shape, a, b, Math.max),
+  minimum: (shape, a, b) => combine(shape, a, b, Math.min),
+  ge: (shape, a, b) => combine(shape, a, b, (x, y) => +(x >= y)),
+  gt: (shape, a, b) => combine(shape, a, b, (x, y) => +(x > y)),
+  le: (shape, a, b) => combine(shape, a, b, (x, y) => +(x <= y)),
+  lt: (shape, a, b) => combine(shape, a, b, (x, y) => +(x < y)),
+  eq: (shape, a, b) => combine(shape, a, b, (x, y) => +(x === y)),
+  where: (shape, mask, a, b) => ({ shape, data: pick(expand(mask, shape).data, shape, a, b) }),
+  masked_fill: (shape, x, mask, value) => ({ shape, data: pick(expand(mask, shape).data, shape, value, x) }),
+  mean: (shape, x, dims) => reduce(shape, x, dims, meanOf),
+  sum: (shape, x, dims) => reduce(shape, x, Array.isArray(dims) ? dims : null, sum),
+  amax: (shape, x, dims) => reduce(shape, x, dims, largest),
+  max_pool2d_with_indices: (shape, x, kernel, stride, padding) => pool(shape, x, windows(kernel, stride, padding), largest),
+  avg_pool2d: (shape, x, kernel, stride, padding, ceil, padded, divisor) =>
+    pool(shape, x, windows(kernel, stride, padding), (row) => sum(row) / (divisor ?? (padded ? kernel[0] * kernel.at(-1) : row.length))),
+  _adaptive_avg_pool2d: (shape, x) => pool(shape, x, adaptive, meanOf),
+  adaptive_max_pool2d: (shape, x) => pool(shape, x, adaptive, largest),
+  upsample_nearest2d: (shape, x) => pool(shape, x, (i, side, count) => [Math.floor((i * side) / count), Math.floor((i * side) / count) + 1], (row) => row[0]),
+  constant_pad_nd: (shape, x, edges, value) => {
+    const out = constant(shape, value), strides = stridesOf(shape), from = stridesOf(x.shape), before = shape.map(() => 0);
+    for (let k = 0; k < edges.length / 2; k++) before[shape.length - 1 - k] = edges[2 * k];
+    x.data.forEach((v, i) => {
+      const index = from.map((stride, d) => (Math.floor(i / stride) % x.shape[d]) + before[d]);
+      if (index.every((k, d) => k >= 0 && k < shape[d])) out.data[index.reduce((at, k, d) => at + k * strides[d], 0)] = v;
+    });
+    return out;
+  },
+  cat: (shape, parts, dim) => {
+    const d = (dim + shape.length) % shape.length, inner = sizeOf(shape.slice(d + 1)), out = constant(shape, 0), row = shape[d] * inner;
+    let before = 0;
+    for (const part of parts) {
+      const size = (part.shape[d] || 0) * inner;
+      for (let k = 0; k * size < part.data.length; k++) out.data.set(part.data.subarray(k * size, (k + 1) * size), k * row + before);
+      before += size;
+    }
+    return out;
+  },
+  split: (shape, x, size, dim) => chunks(x, Array(Math.ceil(x.shape.at(dim) / size)).fill(size), dim),
+  split_with_sizes: (shape, x, sizes, dim) => chunks(x, sizes, dim),
+  slice: (shape, x, dim, start, end, step) => {
+    const side = x.shape.at(dim), first = Math.min(side, (start ?? 0) < 0 ? Math.max(0, side + start) : start ?? 0);
+    return slice(x, dim, first, shape.at(dim), step);
+  },
+  select: (shape, x, dim, index) => same(shape, slice(x, dim, (index + x.shape.at(dim)) % x.shape.at(dim), 1)),
+  flip: (shape, x, dims) => dims.reduce((y, dim) => slice(y, dim, shape.at(dim) - 1, shape.at(dim), -1), x),
+  repeat: (shape, x) => {
+    const strides = stridesOf(x.shape), out = constant(shape, 0), places = stridesOf(shape), before = shape.length - x.shape.length;
+    for (let i = 0; i < out.data.length; i++) out.data[i] = x.data[strides.reduce((at, stride, d) =>
+      at + (Math.floor(i / places[d + before]) % shape[d + before] % x.shape[d]) * stride, 0)];
+    return out;
+  },
+  expand: (shape, x) => expand(x, shape),
+  permute: (shape, x, dims) => permute(x, dims),
+  transpose: (shape, x, a, b) => swap(x, a, b),
+  t: (shape, x) => (shape.length < 2 ? x : swap(x, 0, 1)),
+  pixel_shuffle: (shape, x, by) => {
+    const [B, C, H, W] = x.shape;
+    return same(shape, permute({ shape: [B, C / by ** 2, by, by, H, W], data: x.data }, [0, 1, 4, 2, 5, 3]));
+  },
+  pixel_unshuffle: (shape, x, by) => {
+    const [B, C, H, W] = x.shape;
+    return same(shape, permute({ shape: [B, C, H / by, by, W / by, by], data: x.data }, [0, 1, 3, 5, 2, 4]));
+  },
+  embedding: (shape, weight, x) => {
+    const size = weight.shape[1], out = constant(shape, 0);
+    x.data.forEach((k, i) => out.data.set(weight.data.subarray(k * size, (k + 1) * size), i * size));
+    return out;
+  },
+  copy: (shape, _, x) => expand(x, shape),
+  view: same,
+  _unsafe_view: same,
+  unsqueeze: same,
+  squeeze: same,
+  clone: same,
+  alias: same,
+  detach: same,
+  _to_copy: same,
+};
+const chunks = (x, sizes, dim) => {
+  let start = 0;
+  return sizes.map((size) => {
+    const count = Math.min(size, x.shape.at(dim) - start), part = slice(x, dim, start, count);
+    start += size;
+    return part;
+  });
+};
+function pick(mask, shape, yes, no) {
+  const [a, b] = [yes, no].map((x) => expand(typeof x === "object" ? x : constant([], x), shape).data);
+  return mask.map((chosen, i) => (chosen ? a[i] : b[i]));
+}
+
+// Base64 of a zlib stream -> its bytes.
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+}
+function half(bits) {
+  const exponent = (bits >> 10) & 31, fraction = (bits & 1023) / 1024;
+  return (bits >> 15 ? -1 : 1) * (exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction);
+}
+function decode(block, { at, shape, kind }) {
+  const size = sizeOf(shape);
+  if (kind === "float32") return { shape, data: new Float32Array(block, at, size) };
+  if (kind === "float16") return { shape, data: Float32Array.from(new Uint16Array(block, at, size), half) };
+  const scales = new Float32Array(block, at, shape[0]), columns = size / shape[0];
+  return { shape, data: Float32Array.from(new Int8Array(block, at + 4 * shape[0], size), (v, k) => v * scales[Math.floor(k / columns)]) };
+}
+
+// A run's program with its weights, as a function of tensors.
+async function programOf(run) {
+  const { steps, result } = JSON.parse(new TextDecoder().decode(await unpack(run.program))), block = await unpack(run.weights);
+  const weights = run.tensors.map((tensor) => decode(block, tensor));
+  return (...inputs) => {
+    const values = { input: inputs, weight: weights, step: [] };
+    const valueOf = (part) => {
+      if (Array.isArray(part)) return part.map(valueOf);
+      if (!part?.kind) return part;
+      const value = values[part.kind][part.index];
+      return Array.isArray(value) ? value[part.part] : value;
+    };
+    for (const [name, shape, ...given] of steps) values.step.push(OPERATORS[name](shape, ...given.map(valueOf)));
+    return valueOf(result);
+  };
+}
