@@ -3,10 +3,13 @@
 import pytest
 
 from pages.page import build_page
+from pages.trained import run_data
 from tests.pages.browser.conftest import SIZES, check_controls, watched
+from tests.pages.runs import MODELS, contrasting, run_of
 
 pytestmark = pytest.mark.browser
 
+HOSTILE = "</script><img src=x onerror='window.ran = 1'>"
 SETTINGS = "PARTS.points.state.settings"
 SOURCE = """() => {
     const images = {real: [Array(64).fill(1)], generated: [Array(64).fill(0)]};
@@ -105,10 +108,18 @@ def test_the_page_runs_in_a_sandboxed_frame(opened, chromium, tmp_path):
     assert errors == []
 
 
+@pytest.fixture(scope="module")
+def runs():
+    """A generator and a classifier whose names want to become elements of the page."""
+    classes = [f"{HOSTILE}{k}" for k in range(8)] + ["a" * 99, "</title><b>"]
+    models = {kind: contrasting(MODELS[kind](), classes) for kind in ("conditional", "dense")}
+    return [run_data(run_of(model, HOSTILE + kind)) for kind, model in models.items()]
+
+
 @pytest.mark.parametrize("size", SIZES)
-def test_all_controls_of_all_parts_have_names_and_fit(size, opened):
-    page = opened(size=size)
-    page.evaluate(SOURCE)
+def test_all_controls_of_all_parts_have_names_and_fit_whatever_runs_are_called(size, opened, runs):
+    page = opened(runs=runs, size=size)
+    assert page.evaluate("shown.name") == "runs"
     counts = {}
     for tab in page.locator("#tabs button:visible").all():
         tab.click()
@@ -116,6 +127,20 @@ def test_all_controls_of_all_parts_have_names_and_fit(size, opened):
         for choice in page.locator(".part:visible .choice button:visible").all():
             choice.click()
             check_controls(page)
+        for k in range(2 if part == "runs" else 0):
+            page.locator("#runs select").first.select_option(index=k)
+            page.wait_for_timeout(300)
+            assert HOSTILE in page.locator("#runs").inner_text()
+            check_controls(page)
         counts[part] = check_controls(page)
+    page.get_by_role("button", name="Start").locator("visible=true").click()
+    page.get_by_text("Image 1 of").wait_for()
+    for _ in range(50):
+        page.keyboard.press("ArrowLeft")
+    assert HOSTILE in page.get_by_label("The answers as CSV").input_value()
+    check_controls(page)
     assert counts["points"] > 12
+    assert counts["runs"] > 5
     assert counts["quiz"] >= 4
+    assert page.evaluate("window.ran") is None
+    assert page.locator("img").count() == 0
