@@ -331,10 +331,14 @@ def of_classifier(
     layer = dict(model.active.named_modules())[last_layer(model.active)]
     seen: list[Tensor] = []  # what the last layer gets, of each view that the model averages
     hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(1)))
-    parts = [(model.probabilities(part), seen[0], seen.clear())[:2] for part in inputs.split(250)]
+    probabilities, features = [], []
+    for part in inputs.split(250):
+        seen.clear()
+        probabilities.append(model.probabilities(part))
+        features.append(seen[0])
     hook.remove()
-    probabilities, values = map(torch.cat, zip(*parts, strict=True))
-    sureness, answers = probabilities.max(dim=1)
+    values = torch.cat(features)
+    sureness, answers = torch.cat(probabilities).max(dim=1)
     wrong = sureness.masked_fill(answers == targets, -1).argsort(descending=True)
     wrong = wrong[: min(MOST_MISTAKES, most // 8, int((answers != targets).sum()))]
     found = zip(add(pictures, pixels[wrong]), targets[wrong].tolist(), answers[wrong].tolist(),
