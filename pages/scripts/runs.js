@@ -330,6 +330,7 @@ if (IN_PAGE) {
   async function choose() {
     play(false);
     network?.wanted.clear();
+    pictures = null;
     run = runs.find(({ name }) => name === settings.run) || runs[0];
     $("run").value = runs.indexOf(run);
     $("run-about").textContent = `${run.name}: ${run.about}`;
@@ -384,5 +385,6 @@ if (IN_PAGE) {
       choose();
     },
     close: () => { play(false); network?.wanted.clear(); },
+    isBusy: () => !pictures || network.isBusy,
   };
 }

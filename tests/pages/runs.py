@@ -96,7 +96,7 @@ MODELS: dict[str, Any] = {
 
 
 @torch.no_grad()
-def contrasting(model: Any, names: Any = None) -> Any:
+def contrasting(model: Any, names: tuple[str, ...] = ()) -> Any:
     """Draws weights and batch statistics, so that outputs differ, and names classes."""
     random = torch.Generator().manual_seed(0)
     for tensor in model.eval().state_dict().values():
@@ -107,7 +107,7 @@ def contrasting(model: Any, names: Any = None) -> Any:
             tensor += 0.3 * torch.rand(tensor.shape, generator=random)
     shape = getattr(model, "image_shape", None) or model.input_shape
     known = getattr(model, "num_classes", None) or 0
-    names = tuple(names or (f"class {k}" for k in range(known)))[:known] or None
+    names = (*names, *(f"class {k}" for k in range(len(names), known)))[:known] or None
     look = LOOK if shape[0] == 1 else {}
     model.input_spec = InputSpec(shape, 255.0, names, **look)
     return model
