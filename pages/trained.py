@@ -122,7 +122,7 @@ class Program(TorchDispatchMode):
         Raises:
             UserError: The page lacks an operator.
         """
-        known = {*re.findall(r"^  (\w+)[:,(]", SCRIPT.read_text("utf-8"), re.MULTILINE)}
+        known = {*re.findall(r"(\w+): ", SCRIPT.read_text("utf-8"))}
         if missing := {name_of(func) for func, *_ in self.steps} - known:
             raise UserError(f"a page lacks {', '.join(sorted(missing))} of torch: {ELSEWHERE}")
         steps = [[name_of(func), shape, *map(plain, given)] for func, given, shape in self.steps]

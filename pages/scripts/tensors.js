@@ -181,7 +181,17 @@ function erf(v) { // Abramowitz and Stegun 1964, 7.1.26
 const gelu = (how) => (v) => how === "tanh"
   ? 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3))) : 0.5 * v * (1 + erf(v * Math.SQRT1_2));
 
-// By torch's names: the shape of the result, and torch's arguments in their order. `trained.py` reads the names.
+// Operators by torch's names, for `trained.py` too: of one number, of two, and of tensors. The last ones get the shape of
+// the result, and torch's arguments in their order.
+const OF_ONE = {
+  relu: (v) => (v > 0 ? v : 0), sigmoid: sigmoidOf, silu: (v) => v * sigmoidOf(v), mish: (v) => v * Math.tanh(softplusOf(v)),
+  tanh: Math.tanh, exp: Math.exp, log: Math.log, sqrt: Math.sqrt, rsqrt: (v) => 1 / Math.sqrt(v), reciprocal: (v) => 1 / v,
+  sin: Math.sin, cos: Math.cos, abs: Math.abs, neg: (v) => -v,
+};
+const OF_TWO = {
+  mul: (x, y) => x * y, div: (x, y) => x / y, pow: (x, y) => x ** y, maximum: Math.max, minimum: Math.min,
+  ge: (x, y) => +(x >= y), gt: (x, y) => +(x > y), le: (x, y) => +(x <= y), lt: (x, y) => +(x < y), eq: (x, y) => +(x === y),
+};
 const same = (shape, x) => ({ shape, data: x.data });
 const OPERATORS = {
   addmm: (shape, bias, a, b, beta, alpha) => combine(shape, bias, product(shape, a, b), (x, y) => beta * x + alpha * y),
@@ -190,6 +200,7 @@ const OPERATORS = {
   convolution: (shape, x, weight, bias, stride, padding, dilation, transposed, _, groups) =>
     convolve(shape, x, weight, bias, stride, padding, dilation, transposed, groups),
   native_batch_norm: (shape, x, weight, bias, mean, variance, training, momentum, epsilon) => {
+    if (training) return scaleAndShift(normalize(x, sizeOf(shape.slice(2)), epsilon), weight, bias, 1); // of one image
     const scale = apply(variance, (v, k) => (weight ? weight.data[k] : 1) / Math.sqrt(v + epsilon));
     const shift = apply(mean, (v, k) => (bias ? bias.data[k] : 0) - v * scale.data[k]);
     return scaleAndShift(x, scale, shift, 1);
@@ -200,41 +211,17 @@ const OPERATORS = {
   },
   native_group_norm: (shape, x, weight, bias, N, C, size, groups, epsilon) =>
     scaleAndShift(normalize(x, (C * size) / groups, epsilon), weight, bias, 1),
-  relu: (shape, x) => apply(x, (v) => (v > 0 ? v : 0)),
   leaky_relu: (shape, x, slope) => apply(x, (v) => (v > 0 ? v : slope * v)),
   elu: (shape, x, alpha, scale, inner) => apply(x, (v) => scale * (v > 0 ? v : alpha * Math.expm1(inner * v))),
   gelu: (shape, x, how) => apply(x, gelu(how)),
-  silu: (shape, x) => apply(x, (v) => v * sigmoidOf(v)),
-  mish: (shape, x) => apply(x, (v) => v * Math.tanh(softplusOf(v))),
   softplus: (shape, x, beta) => apply(x, (v) => softplusOf(beta * v) / beta),
   hardtanh: (shape, x, low, high) => apply(x, (v) => Math.min(high, Math.max(low, v))),
   clamp: (shape, x, low, high) => apply(x, (v) => Math.min(high ?? Infinity, Math.max(low ?? -Infinity, v))),
-  sigmoid: (shape, x) => apply(x, sigmoidOf),
-  tanh: (shape, x) => apply(x, Math.tanh),
-  exp: (shape, x) => apply(x, Math.exp),
-  log: (shape, x) => apply(x, Math.log),
-  sqrt: (shape, x) => apply(x, Math.sqrt),
-  rsqrt: (shape, x) => apply(x, (v) => 1 / Math.sqrt(v)),
-  sin: (shape, x) => apply(x, Math.sin),
-  cos: (shape, x) => apply(x, Math.cos),
-  abs: (shape, x) => apply(x, Math.abs),
-  neg: (shape, x) => apply(x, (v) => -v),
-  reciprocal: (shape, x) => apply(x, (v) => 1 / v),
   _softmax: (shape, x, dim) => softmax(x, dim, (v, total) => Math.exp(v) / total),
   _log_softmax: (shape, x, dim) => softmax(x, dim, (v, total) => v - Math.log(total)),
   add: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => x + alpha * y),
   sub: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => x - alpha * y),
   rsub: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => y - alpha * x),
-  mul: (shape, a, b) => combine(shape, a, b, (x, y) => x * y),
-  div: (shape, a, b) => combine(shape, a, b, (x, y) => x / y),
-  pow: (shape, a, b) => combine(shape, a, b, (x, y) => x ** y),
-  maximum: (shape, a, b) => combine(shape, a, b, Math.max),
-  minimum: (shape, a, b) => combine(shape, a, b, Math.min),
-  ge: (shape, a, b) => combine(shape, a, b, (x, y) => +(x >= y)),
-  gt: (shape, a, b) => combine(shape, a, b, (x, y) => +(x > y)),
-  le: (shape, a, b) => combine(shape, a, b, (x, y) => +(x <= y)),
-  lt: (shape, a, b) => combine(shape, a, b, (x, y) => +(x < y)),
-  eq: (shape, a, b) => combine(shape, a, b, (x, y) => +(x === y)),
   where: (shape, mask, a, b) => ({ shape, data: pick(expand(mask, shape).data, shape, a, b) }),
   masked_fill: (shape, x, mask, value) => ({ shape, data: pick(expand(mask, shape).data, shape, value, x) }),
   mean: (shape, x, dims) => reduce(shape, x, dims, meanOf),
@@ -273,12 +260,6 @@ const OPERATORS = {
   },
   select: (shape, x, dim, index) => same(shape, slice(x, dim, (index + x.shape.at(dim)) % x.shape.at(dim), 1)),
   flip: (shape, x, dims) => dims.reduce((y, dim) => slice(y, dim, shape.at(dim) - 1, shape.at(dim), -1), x),
-  repeat: (shape, x) => {
-    const strides = stridesOf(x.shape), out = constant(shape, 0), places = stridesOf(shape), before = shape.length - x.shape.length;
-    for (let i = 0; i < out.data.length; i++) out.data[i] = x.data[strides.reduce((at, stride, d) =>
-      at + (Math.floor(i / places[d + before]) % shape[d + before] % x.shape[d]) * stride, 0)];
-    return out;
-  },
   expand: (shape, x) => expand(x, shape),
   permute: (shape, x, dims) => permute(x, dims),
   transpose: (shape, x, a, b) => swap(x, a, b),
@@ -291,21 +272,10 @@ const OPERATORS = {
     const [B, C, H, W] = x.shape;
     return same(shape, permute({ shape: [B, C, H / by, by, W / by, by], data: x.data }, [0, 1, 3, 5, 2, 4]));
   },
-  embedding: (shape, weight, x) => {
-    const size = weight.shape[1], out = constant(shape, 0);
-    x.data.forEach((k, i) => out.data.set(weight.data.subarray(k * size, (k + 1) * size), i * size));
-    return out;
-  },
-  copy: (shape, _, x) => expand(x, shape),
-  view: same,
-  _unsafe_view: same,
-  unsqueeze: same,
-  squeeze: same,
-  clone: same,
-  alias: same,
-  detach: same,
-  _to_copy: same,
+  view: same, _unsafe_view: same, unsqueeze: same, squeeze: same, clone: same, alias: same, detach: same, _to_copy: same,
 };
+for (const [name, f] of Object.entries(OF_ONE)) OPERATORS[name] = (_, x) => apply(x, f);
+for (const [name, f] of Object.entries(OF_TWO)) OPERATORS[name] = (shape, a, b) => combine(shape, a, b, f);
 const chunks = (x, sizes, dim) => {
   let start = 0;
   return sizes.map((size) => {
