@@ -47,6 +47,7 @@ def test_both_terms_of_the_autoencoder(images):
 @pytest.mark.parametrize("page", [flow_plain, vae_plain])
 def test_a_page_trains_and_draws_a_grid(page, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "BATCH_SIZE", 2)
+    monkeypatch.setattr(flow_plain, "STEPS", 2)
     pictures = torch.randint(256, (4, 28, 28), dtype=torch.uint8)
     network = page.train(pictures, torch.tensor([1, 2, 3, 4]), 2, tmp_path)
     assert all(p.isfinite().all() for p in network.parameters())

@@ -1,43 +1,40 @@
 """Ctrl-C asks a run to stop, like SIGTERM; the second ends it at once."""
 
-import re
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 
-import cli
 from runtime import signals
 from runtime.preemption import SAVED_EXIT_CODE
 from tests.conftest import ROOT
 
 RUN = ["--config=configs/iris.yaml", "--data.batch_size=4", "--trainer.log_every_n_steps=50",
        "--trainer.accelerator=cpu", "--checkpoint.min_steps=0", "--model.schedule.shape=constant",
-       "--trainer.precision=32-true"]  # fmt: skip
+       "--trainer.precision=32-true", "--trainer.pictures=false"]  # fmt: skip
 
 
-def test_ctrl_c_saves_and_the_run_continues_to_the_bit(tmp_path, in_root, weights_hash):
-    args = ["fit", *RUN, f"--trainer.default_root_dir={tmp_path}"]
+def test_ctrl_c_saves_and_says_how_to_continue(tmp_path):
+    """It sets what SIGTERM sets, after which tests/test_resume.py compares the bits."""
+    args = ["fit", *RUN, f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=100000"]
     folder = tmp_path / "iris" / "version_0"
-    last = "version_0/checkpoints/last.ckpt"
+    last = folder / "checkpoints" / "last.ckpt"
     with subprocess.Popen(
-        [sys.executable, "cli.py", *args, "--trainer.max_epochs=100000"], text=True,
+        [sys.executable, "cli.py", *args], text=True, cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
-        while not (tmp_path / "iris" / last).exists():
+        while not last.exists():
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         text = process.communicate(timeout=120)[0]
     assert process.returncode == SAVED_EXIT_CODE, text
     assert f"--ckpt_path {folder}" in text.split("Continue: ")[1]
-    step = int(re.findall(r"Told to stop after step (\d+)", text)[0])
-    more = f"--trainer.max_steps={step + 45}"
-    cli.main([*args, more, "--ckpt_path=last"])
-    cli.main([*args, more, "--experiment=whole"])
-    assert weights_hash(tmp_path / "iris" / last) == weights_hash(tmp_path / "whole" / last)
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert f"Told to stop after step {step}" in text.replace(",", "")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
