@@ -175,6 +175,7 @@ def test_all_ranks_end_together(tmp_path):
             "fit", *RUNS["iris"], f"--trainer.default_root_dir={tmp_path}", "--experiment=x",
             f"--trainer.callbacks={__name__}.BadOnRankOne", "--trainer.callbacks.step=6",
             "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu",
+            "--trainer.pictures=false",
         ])  # fmt: skip
 
     assert ranks.end(ranks.start(2, work, tmp_path), 60) == [1, 1]
@@ -247,7 +248,7 @@ def test_a_rank_waits_for_a_slow_one(name, tmp_path):
             "fit", *RUNS[name], f"--trainer.default_root_dir={tmp_path}", "--experiment=x",
             f"--trainer.callbacks={__name__}.SlowRankOne", "--trainer.max_steps=8",
             "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu",
-            "--quality.samples=0", "--trainer.log_every_n_steps=4",
+            "--quality.samples=0", "--trainer.log_every_n_steps=4", "--trainer.pictures=false",
         ])  # fmt: skip
 
     assert ranks.end(ranks.start(2, work, tmp_path), 60) == [0, 0]

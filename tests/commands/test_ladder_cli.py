@@ -140,6 +140,7 @@ def test_initial_weights_are_those_of_the_same_name_and_shape(tmp_path):
 
 def test_a_new_run_from_a_runs_weights(iris, tmp_path, capsys):
     options = ["--trainer.max_steps=1", f"--trainer.default_root_dir={tmp_path}"]
+    options.append("--trainer.pictures=false")
     run("fit", f"--init_from={iris}", *options)
     assert (tmp_path / "irismlp" / "version_0" / "checkpoints" / "last.ckpt").exists()
     line = fails(capsys, "fit", f"--init_from={iris}", f"--ckpt_path={iris}", *options)

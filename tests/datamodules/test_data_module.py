@@ -88,7 +88,7 @@ def of(kind: type) -> str:
 def test_a_generator_of_such_data_is_scored_and_drawn(tmp_path, caplog, capsys):
     caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
     folder = f"--trainer.default_root_dir={tmp_path}"
-    cli.main([*GAN, "--trainer.max_steps=30", folder, "--data", of(Streamed)])
+    cli.main([*GAN, "--trainer.max_steps=2", folder, "--data", of(Streamed)])
     (run,) = tmp_path.glob("*/version_0")
     assert "no judge" not in caplog.text
     assert caplog.text.count("does not save its position") == 1

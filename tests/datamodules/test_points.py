@@ -40,7 +40,7 @@ def test_modes_that_are_missing_are_counted():
 
 @pytest.mark.parametrize(
     ("name", "more"),
-    [("gan", []), ("flow", []), ("drift", []), ("vae", []), ("vae", ["--data.labelled=true"])],
+    [("gan", []), ("flow", []), ("drift", []), ("vae", ["--data.labelled=true"])],
 )
 def test_every_generative_model_draws_points_and_a_film(name, more, tmp_path):
     cli.main([

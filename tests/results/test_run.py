@@ -106,9 +106,10 @@ def test_a_step_is_read_from_a_name_and_else_from_the_file(tmp_path):
 
 def test_a_run_reads_the_data_set_that_it_has_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model = ["--model=ImageClassifier", "--model.network=FeedForward"]
+    few = ["--model.network=FeedForward", "--trainer.max_steps=1", "--trainer.limit_val_batches=0"]
+    few += ["--experiment=x", "--trainer.pictures=false"]
     with pytest.warns(UserWarning, match="MNIST WAS NOT FOUND"):
-        cli.main(["fit", *model, "--data=Images", "--trainer.max_steps=1", "--experiment=x"])
+        cli.main(["fit", "--model=ImageClassifier", "--data=Images", *few])
     run = Run.find("x")
     assert run.settings["data.dataset"] == "digits"
     with warnings.catch_warnings(action="error"):

@@ -23,7 +23,7 @@ from tests.models.gans import WIDTH_2
 
 
 def test_a_stopped_run_says_the_command_that_continues_it(tmp_path, in_root, caplog):
-    short = ["--trainer.max_steps=5", "--trainer.max_time=00:00:00:00"]
+    short = ["--trainer.max_steps=5", "--trainer.max_time=00:00:00:00", "--trainer.pictures=false"]
     place = f"--trainer.default_root_dir={tmp_path / 'my runs'}"
     with pytest.raises(SystemExit) as stopped:
         cli.main(["fit", "--config=configs/iris.yaml", *short, place])
