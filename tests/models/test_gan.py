@@ -107,25 +107,19 @@ def test_one_step_is_the_update_computed_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("options", "generator_steps"),
-    [({}, 6), ({"discriminator_steps": 2}, 3)],
-)
-def test_global_step_counts_batches(options, generator_steps):
-    steps = Steps()
-    trainer = fit(small(**options), steps, max_steps=6, limit_train_batches=6)
-    assert trainer.global_step == 6
-    assert trainer.fit_loop.epoch_loop.total_batch_idx == 5
-    assert sum(generator for _, generator in steps.changed) == generator_steps
-
-
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [(GAN, {}), (GAN, {"discriminator_steps": 2}), (ConditionalGAN, {"pretrain_epochs": 1})],
-)
-def test_updates_of_the_generator_are_counted(kind, options):
+    ("kind", "options", "generator_steps"),
+    [(GAN, {}, 18), (GAN, {"discriminator_steps": 2}, 9),
+     (ConditionalGAN, {"pretrain_epochs": 1}, 11)],
+)  # fmt: skip
+def test_global_step_counts_batches_and_updates_of_the_generator_are_counted(
+    kind, options, generator_steps
+):
     steps, model = Steps(), small(kind, **options)
-    fit(model, steps, max_steps=18, max_epochs=3, limit_train_batches=7)
-    assert model.generator_updates == sum(generator for _, generator in steps.changed) > 0
+    trainer = fit(model, steps, max_steps=18, max_epochs=3, limit_train_batches=7)
+    assert trainer.global_step == 18
+    assert trainer.fit_loop.epoch_loop.total_batch_idx == 17
+    assert sum(generator for _, generator in steps.changed) == generator_steps
+    assert model.generator_updates == generator_steps
 
 
 def test_gradients_are_clipped_one_network_at_a_time():
