@@ -314,7 +314,7 @@ def of_generator(
     if (logits := model.realness(images, both)) is not None:
         means = "the probability that an image is real, says this run's discriminator"
         verdicts.append({"name": "D", "says": shares(logits.sigmoid()), "means": means})
-    judge = (run.config.get("quality") or {}).get("judge") or data.judge
+    judge = run.settings.get("quality.judge") or data.judge
     if judge and judge != PRETRAINED:
         sureness = find_judge(judge).network(images).softmax(dim=1).amax(dim=1)
         means = "how sure the judge is of the class that it sees"

@@ -1,6 +1,7 @@
 """Tiny models and runs of them, for tests of the page."""
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from models.gan.networks import ModernGenerator
 from models.networks import ConvNet, FeedForward, ResidualConvNet
 from models.training import EMAOptions
 from models.unet import UNet
+from results import Run
 from tests.models.gans import SHAPE, small
 
 HIDDEN = partial(ModernGenerator, width=2, hidden=[6, 5], skip=True, transposed=True)
@@ -115,8 +117,9 @@ def contrasting(model: Any, names: tuple[str, ...] = ()) -> Any:
 
 def run_of(model: Any, name: str = "a run", **config: Any) -> Any:
     """A finished run of a model, with scikit-learn's digits as data."""
+    settings = Run.settings.func(SimpleNamespace(config=config, folder=Path(name)))  # type: ignore
     scores = {"val/accuracy": 0.98765, "val/loss": 1.0, "test/frechet": None}
     return SimpleNamespace(
-        name=name, folder=name, config=config, model=lambda: model, scores=lambda: scores,
+        name=name, folder=name, settings=settings, model=lambda: model, scores=lambda: scores,
         data=lambda: Images(dataset="digits", batch_size=16),
     )  # fmt: skip

@@ -143,10 +143,16 @@ def test_a_generator_comes_with_real_images_and_verdicts(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_run_whose_data_have_gone_has_no_real_images(capsys):
-    run = run_of(contrasting(MODELS["drift"]()), quality={"judge": "runs/gone"})
+@pytest.mark.parametrize("judge", ["runs/gone", {"class_path": "evil.X"}])
+def test_a_run_whose_judge_has_gone_has_no_real_images(judge, capsys):
+    run = run_of(contrasting(MODELS["drift"]()), quality={"judge": judge})
     assert "quiz" not in run_data(run)
     assert "a run: the page has no real images, because quality.judge:" in capsys.readouterr().out
+
+
+def test_a_config_without_sense_gives_the_judge_of_the_data():
+    data = run_data(run_of(contrasting(MODELS["drift"]()), quality="evil.X"))
+    assert [verdict["name"] for verdict in data["quiz"]["verdicts"]] == ["judge"]
 
 
 def test_mistakes_and_liked_images_of_a_classifier_are_found():
