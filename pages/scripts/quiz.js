@@ -145,7 +145,7 @@ if (IN_PAGE) {
     list.append(...all.map((verdict) => {
       const [real, generated] = [realOnes(verdict), generatedOnes(verdict)];
       const text = `${verdict.name}: ${verdict.means}. Mean of the real images ${mean(real).toFixed(2)}, of the generated ones `
-        + `${mean(generated).toFixed(2)}. Of a random pair, the real one has more in ${percent(separation(real, generated))}.`;
+        + `${mean(generated).toFixed(2)}. In ${percent(separation(real, generated))} of pairs, the real image gets the higher number.`;
       return element("li", { textContent: text });
     }));
     return [element("h2", { textContent: "What networks say of the same images" }), list];
@@ -163,10 +163,9 @@ if (IN_PAGE) {
       item.append(pictureOf(image, `Generated image: ${texts.join(", ")}`), ...texts.map((textContent) => element("span", { textContent })));
       list.append(item);
     }
-    return found.length ? [element("div", {})].map((part) => {
-      part.append(element("h2", { textContent: title }), element("p", { textContent: words }), list);
-      return part;
-    }) : [];
+    const part = element("div", {});
+    part.append(element("h2", { textContent: title }), element("p", { textContent: words }), list);
+    return found.length ? [part] : [];
   }
 
   // The answers in a file and as text, because some viewers save no file.

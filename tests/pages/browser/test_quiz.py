@@ -86,8 +86,8 @@ def test_images_one_at_a_time_are_answered_by_keys(quiz):
     assert f"Of 25 real images you called {reals} real." in text
     assert f"Of 25 generated images you called {38 - reals} generated." in text
     assert "Mean of the real images 0.90, of the generated ones 0.10" in text
-    assert "the real one has more in 100 %" in text
-    assert "the real one has more in 50 %" in text
+    assert "In 100 % of pairs, the real image" in text
+    assert "In 50 % of pairs, the real image" in text
     assert page.locator(".gallery li").count() == 6 + min(6, 12 - (25 - reals))
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
