@@ -8,9 +8,9 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -40,20 +40,14 @@ PAIRS = 25  # real and generated images for the quiz
 CANDIDATES = 2000  # validation images that a classifier is asked about
 PICTURE_BYTES = 600_000  # of images in the file, before compression
 MOST_UNITS, PER_UNIT, MOST_MISTAKES = 24, 6, 24
-MISTAKE = "picture", "truth", "answer", "share"
 SCORES = "accuracy", "frechet"
 ELSEWHERE = "export it with --format onnx"
 SCRIPT = Path(__file__).with_name("scripts") / "tensors.js"
 SHAPE_ONLY = {"new_full", "new_zeros", "new_ones", "full_like", "zeros_like", "ones_like"}
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A value of a program: an input, a weight, or an output `part` of a step."""
-
-    kind: str
-    index: int
-    part: int = 0
+class Reference(dict[str, Any]):
+    """The `index` of an "input", a "weight" or a "step", and the `part` of a step's results."""
 
 
 class Program(TorchDispatchMode):
@@ -68,7 +62,7 @@ class Program(TorchDispatchMode):
         self._indices: dict[tuple[Any, ...], int] = {}  # of weights, by their content
         self.steps: list[tuple[Any, list[Any], tuple[int, ...]]] = []  # operator, inputs, shape
         # With the tensors themselves, so that no other one gets their identity
-        self._known = {id(x): (x, Reference("input", k)) for k, x in enumerate(inputs)}
+        self._known = {id(x): (x, Reference(kind="input", index=k)) for k, x in enumerate(inputs)}
         with torch.no_grad(), self:
             outputs = function(*inputs)
         self.result = self._refer(outputs)
@@ -81,9 +75,12 @@ class Program(TorchDispatchMode):
             given = [args[k] if k < len(args) else kwargs.get(a.name, a.default_value)
                      for k, a in known]  # fmt: skip
             parts = [part for part in tree_leaves(outputs) if isinstance(part, Tensor)]
-            self.steps.append((func, tree_map(self._refer, given), tuple(parts[0].shape)))
+            self.steps.append(
+                (func, tree_map(self._refer, given), tuple(parts[0].shape if parts else ()))
+            )
             for k, part in enumerate(parts):
-                self._known[id(part)] = part, Reference("step", len(self.steps) - 1, k)
+                index = len(self.steps) - 1
+                self._known[id(part)] = part, Reference(kind="step", index=index, part=k)
         return outputs
 
     def _refer(self, value: Any) -> Any:
@@ -95,7 +92,7 @@ class Program(TorchDispatchMode):
         key = value.shape, value.dtype, value.numpy().tobytes()
         if self._indices.setdefault(key, len(self.weights)) == len(self.weights):
             self.weights.append(value)
-        return Reference("weight", self._indices[key])
+        return Reference(kind="weight", index=self._indices[key])
 
     def __call__(self, *inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Computes the function with these weights, as the page does."""
@@ -104,8 +101,8 @@ class Program(TorchDispatchMode):
         def value_of(part: Any) -> Any:
             if not isinstance(part, Reference):
                 return part
-            value = values[part.kind][part.index]
-            return value if isinstance(value, Tensor) else value[part.part]
+            value = values[part["kind"]][part["index"]]
+            return value if isinstance(value, Tensor) else value[part["part"]]
 
         for func, given, _ in self.steps:
             names = [argument.name for argument in func._schema.arguments]
@@ -125,25 +122,16 @@ class Program(TorchDispatchMode):
         known = {*re.findall(r"(\w+): ", SCRIPT.read_text("utf-8"))}
         if missing := {name_of(func) for func, *_ in self.steps} - known:
             raise UserError(f"a page lacks {', '.join(sorted(missing))} of torch: {ELSEWHERE}")
-        steps = [[name_of(func), shape, *map(plain, given)] for func, given, shape in self.steps]
-        return json.dumps({"steps": steps, "result": vars(self.result)})
+        steps = [[name_of(func), shape, *given] for func, given, shape in self.steps]
+        program = {"steps": steps, "result": self.result}
+        # The page needs no dtype, device and the like.
+        return json.dumps(program, default=lambda _: None, allow_nan=False)
 
 
 def name_of(func: Any) -> str:
     """Returns the name of an operator; `relu_` is `relu`, because the page does it not in place."""
     name: str = func.overloadpacket.__name__
     return name if name[0] == "_" else name.removesuffix("_")
-
-
-def plain(value: Any) -> Any:
-    """Returns a value of an operator's input for JSON, without what the page needs not."""
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, Reference):
-        return vars(value)
-    if isinstance(value, float):
-        return min(max(value, -3e38), 3e38)  # JSON has no infinity
-    return value if isinstance(value, bool | int | str) else None
 
 
 def run_data(run: Run, real: bool = True) -> dict[str, Any]:
@@ -161,9 +149,13 @@ def run_data(run: Run, real: bool = True) -> dict[str, Any]:
     """
     with torch.random.fork_rng(devices=[]), torch.autocast("cpu", enabled=False), torch.no_grad():
         model = run.model().cpu().float()
-        data, function, trials = describe(model, run)
-        program = Program(function, *(part[:1] for part in trials))
-        data["program"] = pack(program.as_json().encode())
+        try:
+            data, function, trials = describe(model, run)
+            program = Program(function, *(part[:1] for part in trials))
+            data["program"] = pack(program.as_json().encode())
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:  # of its own network
+            reason = shorten(str(error), 200)
+            raise UserError(f"a page cannot run this network ({reason}): {ELSEWHERE}") from error
         pictures: dict[bytes, int] = {}
         if real:
             data |= of_validation_images(model, run, pictures)
@@ -203,7 +195,7 @@ def describe(model: Any, run: Run) -> tuple[dict[str, Any], Callable[..., Tensor
         inputs = [model.draw_latents(TRIALS, random)[0]]
         if classes:
             inputs.append(torch.eye(len(classes))[torch.arange(TRIALS) % len(classes)])
-        function = clamped(model)
+        function: Callable[..., Tensor] = model
     elif isinstance(model, Classifier) and len(model.input_shape) == 3:
         spec = model.input_spec or InputSpec(model.input_shape, 255.0)
         classes = class_names(spec, model.num_classes)
@@ -221,10 +213,6 @@ def describe(model: Any, run: Run) -> tuple[dict[str, Any], Callable[..., Tensor
             f"{MOST_WORK / 1e9:g} billion in three seconds: train a smaller {kind}, or {ELSEWHERE}"
         )
     return data, function, inputs
-
-
-def clamped(model: Any) -> Callable[..., Tensor]:
-    return lambda *inputs: model(*inputs).clamp(0, 1)
 
 
 def pack(content: bytes) -> str:
@@ -313,12 +301,12 @@ def of_generator(
     both = None if classes is None else classes.repeat(2)
     if (logits := model.realness(images, both)) is not None:
         means = "the probability that an image is real, says this run's discriminator"
-        verdicts.append({"name": "D", "says": shares(logits.sigmoid()), "means": means})
+        verdicts.append({"name": "D", "says": logits.sigmoid().tolist(), "means": means})
     judge = run.settings.get("quality.judge") or data.judge
     if judge and judge != PRETRAINED:
         sureness = find_judge(judge).network(images).softmax(dim=1).amax(dim=1)
         means = "how sure the judge is of the class that it sees"
-        verdicts.append({"name": "judge", "says": shares(sureness), "means": means})
+        verdicts.append({"name": "judge", "says": sureness.tolist(), "means": means})
     numbers = {"real": add(pictures, real), "generated": add(pictures, generated)}
     return {"quiz": {**numbers, "verdicts": verdicts}}
 
@@ -341,9 +329,8 @@ def of_classifier(
     sureness, answers = torch.cat(probabilities).max(dim=1)
     wrong = sureness.masked_fill(answers == targets, -1).argsort(descending=True)
     wrong = wrong[: min(MOST_MISTAKES, most // 8, int((answers != targets).sum()))]
-    found = zip(add(pictures, pixels[wrong]), targets[wrong].tolist(), answers[wrong].tolist(),
-                shares(sureness[wrong]), strict=True)  # fmt: skip
-    mistakes = [dict(zip(MISTAKE, row, strict=True)) for row in found]
+    mistakes = [*zip(add(pictures, pixels[wrong]), targets[wrong].tolist(), answers[wrong].tolist(),
+                     sureness[wrong].tolist(), strict=True)]  # fmt: skip
     units = []
     count = min(MOST_UNITS, (most - len(wrong)) // PER_UNIT)
     for unit in sorted(values.std(dim=0).argsort(descending=True)[:count].tolist()):
@@ -352,7 +339,3 @@ def of_classifier(
         toward = int(layer.weight[:, unit].argmax()) if plain else None
         units.append({"unit": unit, "toward": toward, "pictures": add(pictures, pixels[best])})
     return {"units": units, "mistakes": mistakes, "asked": len(targets)}
-
-
-def shares(values: Tensor) -> list[float]:
-    return [round(value, 4) for value in values.double().tolist()]

@@ -306,7 +306,7 @@ if (IN_PAGE) {
     $("run-hint").textContent = "The network says which class an image shows. Draw, or give it a picture.";
     $("mistakes-part").hidden = !asked;
     $("mistakes-title").textContent = mistakes.length ? `Its surest mistakes among ${asked.toLocaleString("en")} validation images` : `No mistakes among ${asked.toLocaleString("en")} validation images`;
-    $("mistakes").replaceChildren(...mistakes.map(({ picture, truth, answer, share }) => {
+    $("mistakes").replaceChildren(...mistakes.map(([picture, truth, answer, share]) => {
       const words = `${run.classes[truth]}, said ${run.classes[answer]} ${inPercent(share)}`;
       const { button, canvas } = tileOf(words, () => { wipe(); recognize(pictureAt(picture), "a validation image as it is"); });
       paintImage(canvas, pictureAt(picture), run.shape, 255);
