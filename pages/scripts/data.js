@@ -56,13 +56,13 @@ class Points {
   draw(count, random) {
     const chosen = Array.from({ length: count }, () => Math.floor(random() * this.count));
     return {
-      xy: Float64Array.from({ length: 2 * count }, (_, i) => this.xy[2 * chosen[i >> 1] + (i & 1)]),
+      inputs: Float64Array.from({ length: 2 * count }, (_, i) => this.xy[2 * chosen[i >> 1] + (i & 1)]),
       labels: Float64Array.from(chosen, (k) => this.labels[k]),
     };
   }
 
   all() {
-    return { xy: Float64Array.from(this.xy), labels: Float64Array.from(this.labels) };
+    return { inputs: Float64Array.from(this.xy), labels: Float64Array.from(this.labels) };
   }
 }
 

@@ -34,65 +34,81 @@ class Network {
 
   // Inputs (B, sizes[0]) -> outputs (B, sizes.at(-1)). Each layer keeps its `sums` and `values`.
   forward(inputs) {
-    const count = inputs.length / this.layers[0].inputs, last = this.layers.length - 1;
+    const { value } = this.activation, last = this.layers.length - 1;
+    let given = inputs instanceof Float64Array ? inputs : Float64Array.from(inputs);
     this.layers.forEach((layer, k) => {
-      layer.given = k ? this.layers[k - 1].values : inputs;
-      layer.sums = weightedSums(layer, count);
-      layer.values = k < last ? layer.sums.map(this.activation.value) : layer.sums;
+      const { weight, bias, inputs: size, outputs } = layer, sums = products(given, weight, size);
+      for (let i = 0; i < sums.length; i += outputs) for (let o = 0; o < outputs; o++) sums[i + o] += bias[o];
+      Object.assign(layer, { given, sums, values: sums });
+      if (k < last) {
+        const values = (layer.values = new Float64Array(sums.length));
+        for (let i = 0; i < values.length; i++) values[i] = value(sums[i]);
+      }
+      given = layer.values;
     });
-    return this.layers[last].values;
+    return given;
   }
 
-  // Slopes of a loss in the last outputs -> slopes in the inputs. Replaces `gradients`.
-  backward(slopes) {
-    this.gradients.fill(0);
+  // Slopes of a loss in the last outputs -> slopes in the inputs, if these are needed. Replaces `gradients`, if
+  // the weights train.
+  backward(slopes, { trains = true, needsInputs = true } = {}) {
+    const { slope } = this.activation;
     for (let k = this.layers.length - 1; k >= 0; k--) {
-      const layer = this.layers[k];
+      const { sums, values, outputs, inputs, weight, given, gradient } = this.layers[k];
       if (k < this.layers.length - 1)
-        for (let i = 0; i < slopes.length; i++) slopes[i] *= this.activation.slope(layer.sums[i], layer.values[i]);
-      slopes = inputSlopes(layer, slopes);
+        for (let i = 0; i < slopes.length; i++) slopes[i] *= slope(sums[i], values[i]);
+      if (trains) {
+        const across = transposed(slopes, outputs), count = slopes.length / outputs;
+        gradient.weight.set(products(across, transposed(given, inputs), count));
+        for (let o = 0; o < outputs; o++) gradient.bias[o] = across.subarray(o * count, (o + 1) * count).reduce((a, b) => a + b, 0);
+      }
+      if (k || needsInputs) slopes = products(slopes, transposed(weight, inputs), outputs);
     }
     return slopes;
   }
 }
 
-// Four examples at once take a quarter of the time, because each term of one sum waits for the term before.
-function weightedSums({ inputs, outputs, weight, bias, given }, count) {
-  const padded = Math.ceil(count / 4) * 4, sums = new Float64Array(padded * outputs);
-  const values = new Float64Array(padded * inputs);
-  values.set(given);
-  for (let o = 0; o < outputs; o++) for (let b = 0; b < padded; b += 4) {
-    const from = b * inputs, to = b * outputs + o;
-    let [first, second, third, fourth] = [bias[o], bias[o], bias[o], bias[o]];
-    for (let i = 0; i < inputs; i++) {
-      const w = weight[o * inputs + i], at = from + i;
-      first += w * values[at];
-      second += w * values[at + inputs];
-      third += w * values[at + 2 * inputs];
-      fourth += w * values[at + 3 * inputs];
+// The product of each row of a with each row of b, both with `size` columns: (rows of a, rows of b).
+// Nine sums at once take a third of the time, because each term of one sum waits for the term before.
+function products(a, b, size) {
+  const rows = a.length / size, columns = b.length / size, result = new Float64Array(rows * columns);
+  for (let r = 0; r < rows; r += 3) {
+    const s = Math.min(r + 1, rows - 1), t = Math.min(r + 2, rows - 1); // the last rows may be the same
+    const aR = r * size, aS = s * size, aT = t * size;
+    for (let c = 0; c < columns; c += 3) {
+      const d = Math.min(c + 1, columns - 1), e = Math.min(c + 2, columns - 1);
+      const bC = c * size, bD = d * size, bE = e * size;
+      let rc = 0, rd = 0, re = 0, sc = 0, sd = 0, se = 0, tc = 0, td = 0, te = 0;
+      for (let k = 0; k < size; k++) {
+        const x = a[aR + k], y = a[aS + k], z = a[aT + k], u = b[bC + k], v = b[bD + k], w = b[bE + k];
+        rc += x * u;
+        rd += x * v;
+        re += x * w;
+        sc += y * u;
+        sd += y * v;
+        se += y * w;
+        tc += z * u;
+        td += z * v;
+        te += z * w;
+      }
+      result[r * columns + c] = rc;
+      result[r * columns + d] = rd;
+      result[r * columns + e] = re;
+      result[s * columns + c] = sc;
+      result[s * columns + d] = sd;
+      result[s * columns + e] = se;
+      result[t * columns + c] = tc;
+      result[t * columns + d] = td;
+      result[t * columns + e] = te;
     }
-    sums[to] = first;
-    sums[to + outputs] = second;
-    sums[to + 2 * outputs] = third;
-    sums[to + 3 * outputs] = fourth;
   }
-  return sums.subarray(0, count * outputs);
+  return result;
 }
 
-function inputSlopes({ inputs, outputs, weight, gradient, given }, slopes) {
-  const count = slopes.length / outputs, back = new Float64Array(count * inputs);
-  for (let b = 0, next = 0; b < count; b++) {
-    const from = b * inputs;
-    for (let o = 0, w = 0; o < outputs; o++) {
-      const slope = slopes[next++];
-      gradient.bias[o] += slope;
-      for (let i = 0; i < inputs; i++, w++) {
-        gradient.weight[w] += slope * given[from + i];
-        back[from + i] += slope * weight[w];
-      }
-    }
-  }
-  return back;
+function transposed(array, columns) {
+  const rows = array.length / columns, result = new Float64Array(array.length);
+  for (let r = 0, i = 0; r < rows; r++) for (let c = 0; c < columns; c++, i++) result[c * rows + r] = array[i];
+  return result;
 }
 
 class SGD {
@@ -124,3 +140,25 @@ class Adam {
   }
 }
 const OPTIMIZERS = { Adam, SGD };
+
+// Exponential moving average of a network's weights.
+class Average {
+  constructor(network, decay) {
+    Object.assign(this, { network, decay, weights: network.parameters.slice(), steps: 0 });
+  }
+
+  update() {
+    const { weights, steps, network } = this, decay = Math.min(this.decay, (1 + steps) / (10 + steps));
+    for (let i = 0; i < weights.length; i++) weights[i] += (1 - decay) * (network.parameters[i] - weights[i]);
+    this.steps++;
+  }
+
+  // Returns what a function computes while the network has the averaged weights.
+  with(compute) {
+    const trained = this.network.parameters.slice();
+    this.network.parameters.set(this.weights);
+    const result = compute();
+    this.network.parameters.set(trained);
+    return result;
+  }
+}

@@ -122,10 +122,10 @@ class Plane {
 }
 
 const MOST = 400; // values of a curve
-// Means of the recorded values, of ever more steps.
+// Means of the recorded values, of `stride` steps, and then of ever more.
 class History {
-  constructor() {
-    Object.assign(this, { curves: {}, stride: 1, waiting: [] });
+  constructor(stride = 1) {
+    Object.assign(this, { curves: {}, stride, waiting: [] });
   }
 
   // values: numbers of a step by name. heldOut: a function whose number is recorded with each mean; null: none.
