@@ -8,18 +8,20 @@ import base64
 import html
 import json
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 FOLDER = Path(__file__).parent
+READER = FOLDER / "reader.json"  # written by `python -m benchmarks.reader`
 # In this order: the frame, Points with its networks, the other parts, and what starts the page.
 SCRIPTS = (
-    "frame", "network", "data", "drift", "trainers", "pictures", "scenes", "points", "tensors",
-    "scans", "runs", "quiz", "main",
+    "frame", "network", "data", "drift", "trainers", "pictures", "scenes", "points",
+    "digits-training", "digits", "tensors", "scans", "runs", "quiz", "main",
 )  # fmt: skip
 TITLE = "Ladder"
 
@@ -41,15 +43,29 @@ def build_page(runs: Sequence[dict[str, Any]] = (), title: str = TITLE) -> str:
     return re.sub("%([a-z]+)%", lambda match: parts.get(match[1], match[0]), template)
 
 
-def digits_data() -> dict[str, str]:
-    """Returns scikit-learn's digits: levels of 0 to 16, 64 bytes an image, packed; labels as text.
+def split_digits() -> tuple[Any, Any, int]:
+    """Returns scikit-learn's digits: levels of 0 to 16 (N, 64), classes (N,), and how many train.
 
-    Levels are a zlib stream in base64.
+    The others are held out. They are those of `datamodules.digits`.
     """
     digits = load_digits()
-    levels = zlib.compress(digits.data.astype("uint8").tobytes(), 9)
-    labels = "".join(map(str, digits.target))
-    return {"levels": base64.b64encode(levels).decode(), "labels": labels}
+    rows = np.arange(len(digits.target))
+    parts = train_test_split(rows, test_size=0.2, random_state=0, stratify=digits.target)
+    order = np.concatenate(parts)
+    return digits.data[order].astype("int64"), digits.target[order], len(parts[0])
+
+
+def digits_data() -> dict[str, Any]:
+    """Returns the digits and the reader as data for the page: 5 pixels in 3 bytes, in base64."""
+    levels, labels, train = split_digits()
+    fives = np.resize(levels, -(-levels.size // 5) * 5).reshape(-1, 5) @ 17 ** np.arange(5)
+    packed = fives.astype(">u4").view("uint8").reshape(-1, 4)[:, 1:].tobytes()
+    return {
+        "levels": base64.b64encode(packed).decode(),
+        "labels": "".join(map(str, labels)),
+        "train": train,
+        "reader": json.loads(READER.read_text("utf-8")),
+    }
 
 
 def as_json(value: Any) -> str:

@@ -60,7 +60,6 @@ def test_what_an_address_says_amiss_is_ignored(text, opened):
 
 def test_a_tab_shows_its_part_which_keeps_what_it_has(opened):
     page = opened("#points?data=circle")
-    assert not page.locator("#tabs").is_visible()  # there is one part
     page.evaluate("""() => {
         const part = PARTS.points, log = [];
         Object.assign(window, {log, part});
