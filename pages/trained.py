@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import metrics
 from callbacks.judges import PRETRAINED, find_judge
+from datamodules.data_module import Split
 from datamodules.input_spec import InputSpec, class_names
 from models.classifier import Classifier
 from models.generative import Generative, to_pixels
@@ -71,16 +72,14 @@ class Program(TorchDispatchMode):
         outputs, kwargs = func(*args, **(kwargs or {})), kwargs or {}
         depends = any(id(value) in self._known for value in tree_leaves((args, kwargs)))
         if depends and name_of(func) not in SHAPE_ONLY:
-            known = enumerate(func._schema.arguments)
             given = [args[k] if k < len(args) else kwargs.get(a.name, a.default_value)
-                     for k, a in known]  # fmt: skip
+                     for k, a in enumerate(func._schema.arguments)]  # fmt: skip
             parts = [part for part in tree_leaves(outputs) if isinstance(part, Tensor)]
-            self.steps.append(
-                (func, tree_map(self._refer, given), tuple(parts[0].shape if parts else ()))
-            )
+            shape, given = tuple(parts[0].shape if parts else ()), tree_map(self._refer, given)
             for k, part in enumerate(parts):
-                index = len(self.steps) - 1
-                self._known[id(part)] = part, Reference(kind="step", index=index, part=k)
+                step = Reference(kind="step", index=len(self.steps), part=k)
+                self._known[id(part)] = part, step
+            self.steps.append((func, given, shape))
         return outputs
 
     def _refer(self, value: Any) -> Any:
@@ -270,6 +269,7 @@ def of_validation_images(model: Any, run: Run, pictures: dict[bytes, int]) -> di
         split = data.examples("val", CANDIDATES)
         if split is None:
             raise UserError("its data have no validation split")
+        split = Split(split.inputs.to("cpu"), split.targets)  # image files are read only now
         pixels = split.inputs if split.inputs.dtype == torch.uint8 else to_pixels(split.inputs)
         most = PICTURE_BYTES // pixels[0].numel()
         if isinstance(model, Generative):

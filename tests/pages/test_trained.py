@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from datamodules import Split
 from models import ImageClassifier
 from models.gan.networks import ModernGenerator
 from models.networks import FeedForward
@@ -194,3 +195,19 @@ def test_a_classifier_of_little_data_is_shown(capsys):
     model = contrasting(ImageClassifier(SHAPE, 10, partial(FeedForward, hidden=0)))
     assert run_data(run_of(model, "mine"))["classes"] == [f"class {k}" for k in range(10)]
     assert capsys.readouterr().out.startswith("mine: ")
+
+
+def test_image_files_are_read_when_a_page_shows_them(monkeypatch):
+    class Stored:
+        dtype = torch.uint8
+
+        def to(self, device):
+            return images.to(device)
+
+    run = run_of(contrasting(MODELS["drift"]()))
+    data = run.data()
+    images, labels = data.examples("val", 30)
+    run.data = lambda: data
+    monkeypatch.setattr(data, "examples", lambda *_: Split(Stored(), labels))
+    content = unpacked(run_data(run)["pictures"])
+    assert content[: 25 * 784] == images[:25].numpy().tobytes()
