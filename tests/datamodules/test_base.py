@@ -200,3 +200,11 @@ def test_a_dataset_of_pictures_in_a_file_reads_only_what_it_gives(tmp_path):
     images, labels = next(iter(DataLoader(dataset, batch_size=3, num_workers=0)))
     assert torch.equal(images, dataset.split.inputs[:3] / 255)
     assert torch.equal(labels, dataset.split.targets[:3])
+
+
+def test_validation_and_test_read_their_own_split():
+    data = Iris(val_fraction=0.2)
+    data.setup()
+    loaders = {data.val_dataloader(): data.splits.val, data.test_dataloader(): data.splits.test}
+    for loader, split in loaders.items():
+        assert torch.equal(torch.cat([inputs for inputs, _ in loader]), split.inputs)
