@@ -357,6 +357,21 @@ def test_the_classifier_learns_and_reads_a_drawing(touch, opened):
     page.get_by_text("Draw a digit with the mouse").wait_for()
 
 
+def test_without_classes_the_page_counts_those_that_it_sees(opened):
+    page = opened("#digits?classes=false")
+    assert re.search(r"% \(\d of 10 classes\) are certainly a digit", status(page))
+    code = """() => {
+        const {digits, report} = PARTS.digits.state, {held} = digits;
+        const row = held.rows[3].find((row) => shareRead(digits.reader,
+          held.inputs.subarray(64 * row, 64 * row + 64)) === 1);
+        const image = held.inputs.subarray(64 * row, 64 * row + 64);
+        for (let k = 0; k < 50; k++) report.methods[0].images.set(image, 64 * k);
+        dispatchEvent(new Event("resize"));
+    }"""
+    page.evaluate(code)
+    assert "(1 of 10 classes)" in status(page)
+
+
 def test_a_drawing_becomes_8_x_8_pixels(resting):
     code = "[...digitOf([[[0.5, 0.2], [0.5, 0.3]]])]"  # is scaled to the whole height
     found = torch.tensor(resting.evaluate(code)).view(8, 8)
@@ -414,3 +429,67 @@ def test_it_trains_in_a_sandboxed_frame(chromium, tmp_path):
     frame.get_by_role("button", name="Step").click()
     frame.get_by_text("step 1 ").wait_for()
     page.context.close()
+
+
+FRAMES = """(seconds) => new Promise((resolve) => {
+    const start = performance.now();
+    let count = 0;
+    const next = (now) => {
+      count++;
+      if (now - start < 1000 * seconds) requestAnimationFrame(next);
+      else resolve(count / seconds);
+    };
+    requestAnimationFrame(next);
+  })"""
+
+
+def slowed(page: Any) -> None:
+    """Makes the page four times slower. Chromium does not slow its worker."""
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
+
+
+def train(page: Any, seconds: float) -> None:
+    """Trains until the worker has spent this long on steps; a phone needs four times as long."""
+    page.locator("#digit-start").click()
+    spent = "STATE.report.methods.reduce((sum, method) => sum + method.seconds, 0)"
+    until(page, f"{spent} > {seconds}", 20 * seconds)
+    page.locator("#digit-start").click()
+    until(page, "!STATE.report.running")
+
+
+@pytest.mark.parametrize("method", ["gan", "drift", "flow", "all"])
+def test_the_page_paints_ten_frames_a_second_while_it_trains(method, opened):
+    page = opened(f"#digits?method={method}")
+    slowed(page)
+    page.locator("#digit-start").click()
+    until(page, "STATE.report.methods[0].steps > 2")
+    assert max(page.evaluate(FRAMES, 0.5) for _ in range(3)) >= 10
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("method", ["gan", "drift"])
+def test_most_images_are_read_after_two_minutes_of_a_phone(method, opened):
+    page = opened(f"#digits?method={method}")
+    slowed(page)
+    train(page, 15)  # 60 seconds of a device four times slower
+    first = ask(page, f"STATE.report.scores.{method}.at(-1)")
+    train(page, 30)
+    last = ask(page, f"STATE.report.scores.{method}.at(-1)")
+    print(f"{method}: {first:.3f} after 60 s, {last:.3f} after 120 s, steps {steps(page)}")
+    assert first > 0.5
+    assert last > 0.8
+    code = "(async () => (await SOURCES[0].pictures(200)).generated.flatMap((v) => [...v]))()"
+    images = page.evaluate(code)
+    seen = torch.tensor(page.evaluate(READ, images))[:, 0]
+    agreement = float((seen == judged(images)).double().mean())
+    print(f"the judge agrees with the reader on {agreement:.3f} of {len(seen)} generated images")
+    assert agreement > 0.92
+
+
+@pytest.mark.full
+def test_side_by_side_each_method_learns(opened):
+    page = opened("#digits?method=all")
+    train(page, 45)
+    scores = ask(page, "STATE.report.scores")
+    print({name: values[-1] for name, values in scores.items()})
+    assert min(values[-1] for values in scores.values()) > 0.8
