@@ -155,21 +155,25 @@ function convolve(shape, x, weight, bias, stride, padding, dilation, transposed,
   }
   return bias ? apply(out, (v, i) => v + bias.data[Math.floor(i / size)]) : out;
 }
-// f(values) of windows, whose rows and columns `range(position, side, positions)` gives.
-function pool(shape, x, range, f) {
+// f(values) of windows, whose rows and columns `places(position, side, positions, axis)` lists.
+function pool(shape, x, places, f) {
   const [C, H, W] = x.shape.slice(-3), [rows, columns] = shape.slice(-2), data = new Float32Array(sizeOf(shape));
-  for (let c = 0, at = 0; c < C; c++) for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) {
-    const [top, bottom] = range(i, H, rows, 0), [left, right] = range(j, W, columns, 1), values = [];
-    for (let y = top; y < bottom; y++) for (let k = left; k < right; k++) values.push(x.data[(c * H + y) * W + k]);
+  const down = Array.from({ length: rows }, (_, i) => places(i, H, rows, 0)), across = Array.from({ length: columns }, (_, j) => places(j, W, columns, 1));
+  for (let c = 0, at = 0; c < C; c++) for (const ys of down) for (const xs of across) {
+    const values = [];
+    for (const y of ys) for (const k of xs) values.push(x.data[(c * H + y) * W + k]);
     data[at++] = f(values);
   }
   return { shape, data };
 }
-const windows = (kernel, stride, padding, dilation = [1]) => (i, side, _, d) => {
-  const [size, by, edge] = [kernel, stride.length ? stride : kernel, padding].map((v) => v[d] ?? v[0]);
-  return [Math.max(0, i * by - edge), Math.min(side, i * by - edge + size)];
+const windows = (kernel, stride, padding, dilation = [1]) => (i, side, _, axis) => {
+  const [size, by, edge, step] = [kernel, stride.length ? stride : kernel, padding, dilation].map((v) => v[axis] ?? v[0]);
+  return Array.from({ length: size }, (_, k) => i * by - edge + k * step).filter((at) => at >= 0 && at < side);
 };
-const adaptive = (i, side, count) => [Math.floor((i * side) / count), Math.ceil(((i + 1) * side) / count)];
+const adaptive = (i, side, count) => {
+  const first = Math.floor((i * side) / count), end = Math.ceil(((i + 1) * side) / count);
+  return Array.from({ length: end - first }, (_, k) => first + k);
+};
 const meanOf = (row) => sum(row) / row.length;
 const sigmoidOf = (v) => 1 / (1 + Math.exp(-v));
 const softplusOf = (v) => (v > 20 ? v : Math.log1p(Math.exp(v)));
@@ -189,7 +193,7 @@ const OF_ONE = {
   sin: Math.sin, cos: Math.cos, abs: Math.abs, neg: (v) => -v,
 };
 const OF_TWO = {
-  mul: (x, y) => x * y, div: (x, y) => x / y, pow: (x, y) => x ** y, maximum: Math.max, minimum: Math.min,
+  mul: (x, y) => x * y, pow: (x, y) => x ** y, maximum: Math.max, minimum: Math.min,
   ge: (x, y) => +(x >= y), gt: (x, y) => +(x > y), le: (x, y) => +(x <= y), lt: (x, y) => +(x < y), eq: (x, y) => +(x === y),
 };
 const same = (shape, x) => ({ shape, data: x.data });
@@ -224,15 +228,16 @@ const OPERATORS = {
   rsub: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => y - alpha * x),
   where: (shape, mask, a, b) => ({ shape, data: pick(expand(mask, shape).data, shape, a, b) }),
   masked_fill: (shape, x, mask, value) => ({ shape, data: pick(expand(mask, shape).data, shape, value, x) }),
+  div: (shape, a, b, mode) => combine(shape, a, b, mode ? (x, y) => Math[mode](x / y) : (x, y) => x / y), // floor or trunc
   mean: (shape, x, dims) => reduce(shape, x, dims, meanOf),
   sum: (shape, x, dims) => reduce(shape, x, Array.isArray(dims) ? dims : null, sum),
   amax: (shape, x, dims) => reduce(shape, x, dims, largest),
-  max_pool2d_with_indices: (shape, x, kernel, stride, padding) => pool(shape, x, windows(kernel, stride, padding), largest),
+  max_pool2d_with_indices: (shape, x, kernel, stride, padding, dilation) => pool(shape, x, windows(kernel, stride, padding, dilation), largest),
   avg_pool2d: (shape, x, kernel, stride, padding, ceil, padded, divisor) =>
     pool(shape, x, windows(kernel, stride, padding), (row) => sum(row) / (divisor ?? (padded ? kernel[0] * kernel.at(-1) : row.length))),
   _adaptive_avg_pool2d: (shape, x) => pool(shape, x, adaptive, meanOf),
   adaptive_max_pool2d: (shape, x) => pool(shape, x, adaptive, largest),
-  upsample_nearest2d: (shape, x) => pool(shape, x, (i, side, count) => [Math.floor((i * side) / count), Math.floor((i * side) / count) + 1], (row) => row[0]),
+  upsample_nearest2d: (shape, x) => pool(shape, x, (i, side, count) => [Math.floor((i * side) / count)], ([value]) => value),
   constant_pad_nd: (shape, x, edges, value) => {
     const out = constant(shape, value), strides = stridesOf(shape), from = stridesOf(x.shape), before = shape.map(() => 0);
     for (let k = 0; k < edges.length / 2; k++) before[shape.length - 1 - k] = edges[2 * k];
