@@ -7,7 +7,7 @@ if (IN_PAGE) {
   const DATA_SEED = 1, BRUSH_POINTS = 3;
 
   const plane = new Plane(), controls = [...document.querySelectorAll("#points select, #points input")];
-  const state = { mode: null, seed: 0, running: false, steps: 0, painted: 0 };
+  const state = { mode: null, seed: 0, running: false, steps: 0, painted: 0, painting: 0 };
   const chosen = {}; // settings of the methods that were shown
   const scene = () => SCENES[state.mode];
   const isDrawn = () => state.settings.data === DRAWN;
@@ -100,11 +100,14 @@ if (IN_PAGE) {
 
   // Trains as fast as the chosen speed allows, and paints.
   function tick(now) {
-    const [steps, milliseconds, pause] = SPEEDS[state.settings.speed], end = performance.now() + milliseconds;
+    const [steps, milliseconds, pause] = SPEEDS[state.settings.speed];
+    const end = performance.now() + (milliseconds && Math.max(milliseconds, state.painting)); // slow phones paint slowly
     if (now - state.painted < pause) return;
     for (let done = 0; done < steps || performance.now() < end; done++) step();
     state.painted = now;
+    const start = performance.now();
     show();
+    state.painting = performance.now() - start;
   }
   function frame(now) {
     if (!state.running) return;
