@@ -125,7 +125,7 @@ if (IN_PAGE) {
     reset();
   }
 
-  const save = () => remember("digits", state.settings, defaultsOf(state.settings.method));
+  const save = () => remember("digits", state.settings, { ...defaultsOf(state.settings.method), method: START.method });
 
   function open(given) {
     if (!state.packed) begin();
