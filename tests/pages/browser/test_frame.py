@@ -68,7 +68,7 @@ def test_a_tab_shows_its_part_which_keeps_what_it_has(opened):
         PARTS.runs = {settings: {}, isEmpty: () => true};
         visit(location.hash);
     }""")
-    assert page.locator("#tabs button:visible").all_inner_texts() == ["Points", "Digits"]
+    assert page.locator("#tabs button:visible").all_inner_texts() == ["Points", "Digits", "Worksheet"]
     page.get_by_role("button", name="Start").click()
     page.wait_for_timeout(100)
     page.get_by_role("button", name="Digits", exact=True).click()
@@ -132,6 +132,7 @@ def test_all_controls_of_all_parts_have_names_and_fit_whatever_runs_are_called(s
             assert HOSTILE in page.locator("#runs").inner_text()
             check_controls(page)
         counts[part] = check_controls(page)
+    page.locator("#tabs button[value=quiz]").click()
     page.get_by_role("button", name="Start").locator("visible=true").click()
     page.get_by_text("Image 1 of").wait_for()
     for _ in range(50):
