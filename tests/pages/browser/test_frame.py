@@ -68,7 +68,8 @@ def test_a_tab_shows_its_part_which_keeps_what_it_has(opened):
         PARTS.runs = {settings: {}, isEmpty: () => true};
         visit(location.hash);
     }""")
-    assert page.locator("#tabs button:visible").all_inner_texts() == ["Points", "Digits", "Worksheet"]
+    tabs = page.locator("#tabs button:visible").all_inner_texts()
+    assert tabs == ["Points", "Digits", "Worksheet"]
     page.get_by_role("button", name="Start").click()
     page.wait_for_timeout(100)
     page.get_by_role("button", name="Digits", exact=True).click()

@@ -8,6 +8,7 @@ from tests.pages.browser.conftest import SIZES, check_controls
 
 pytestmark = pytest.mark.browser
 
+
 @pytest.mark.parametrize("size", SIZES)
 def test_each_link_opens_its_setting(size, opened):
     page = opened("#sheet", size=size)
