@@ -193,7 +193,8 @@ class Clusters(nn.Module):
 
     def one_hot(self, noise: Tensor) -> Tensor:
         """Returns these clusters as vectors (B, K)."""
-        return (self.of_noise(noise)[:, None] == torch.arange(self.count)).to(noise.dtype)
+        clusters = torch.arange(self.count, device=noise.device)
+        return (self.of_noise(noise)[:, None] == clusters).to(noise.dtype)
 
     def _limits(self, sizes: Tensor) -> Tensor:
         sizes = sizes.cpu().double()  # Apple's GPUs have no float64

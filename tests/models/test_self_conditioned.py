@@ -123,6 +123,13 @@ def test_ranges_end_where_the_shares_of_the_clusters_do():
     assert found[0].of_noise(numbers).tolist() == [0, 1, 1, 2, 3]
 
 
+def test_clusters_of_noise_are_vectors_on_its_device():
+    clusters = Clusters(3, SHAPE, uniform=True)
+    assert torch.equal(clusters.one_hot(torch.tensor([0.1, 0.5, 0.9])), torch.eye(3))
+    noise = torch.empty(3, device="meta")  # as on a GPU
+    assert clusters.to("meta").one_hot(noise).device == noise.device
+
+
 def test_both_networks_are_told_the_cluster_of_the_last_number():
     model: Any = self_conditioned()
     latents = torch.randn(50, 4)
