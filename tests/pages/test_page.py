@@ -5,8 +5,11 @@ import re
 import subprocess
 import sys
 
+import torch
+
 from commands.export import export
-from pages.page import build_page
+from datamodules.digits import as_mnist_digits, load_digits
+from pages.page import build_page, split_digits
 from tests.conftest import ROOT
 from tests.test_cli import run
 
@@ -21,6 +24,14 @@ def test_the_page_is_small_and_loads_nothing():
     assert "content=\"default-src 'none'; script-src 'unsafe-inline'; style-src" in page
     assert [word for word in RUNS_STRINGS if word in page] == []
     assert page.count("</script>") == 3
+
+
+def test_the_digits_are_split_as_those_of_the_data_set():
+    levels, labels, count = split_digits()
+    train, test = load_digits()
+    assert labels.tolist() == [*train.targets.tolist(), *test.targets.tolist()]
+    held = torch.from_numpy(levels[count:]).float().view(-1, 1, 8, 8) / 16
+    assert torch.equal((as_mnist_digits(held) * 255).round().byte(), test.inputs)
 
 
 HOSTILE = "</script><img src=x onerror=alert(1)>", "<!--<script>", "%script%", "\\u003c", "\u2028"
