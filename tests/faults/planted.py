@@ -1,4 +1,4 @@
-"""Measures whether the quick tests see twenty planted training bugs.
+"""Measures whether the quick tests see planted training bugs.
 
 `python -m tests.faults.planted` plants each bug alone in a copy of the tracked files. The nearest
 tests run first, then all quick tests. With `nothing` it plants none: if the tests find this, the
