@@ -88,7 +88,7 @@ def test_the_page_is_written_opened_and_served_by_a_command(folder, monkeypatch,
     run("demo", "a/version_0", "<b>/version_0", "--real=false")
     assert opened == []  # there is no display
     assert re.match(
-        r"demo/index.html: 1\d\d kB, with a, <b>. Open it in a browser.\n"
+        r"demo/index.html: \d\d\d kB, with a, <b>. Open it in a browser.\n"
         r"On phones in this network: python -m http.server 8000 --directory demo, then open http://"
         r"\S+:8000/\n$",
         capsys.readouterr().out,
