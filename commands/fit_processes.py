@@ -1,6 +1,6 @@
 """Runs of `cli.py fit` in child processes, several at once, which processes of `sweep` share.
 
-Each run has a folder of its own, which is locked while it trains.
+Each run has its own folder, which is locked while the run trains.
 """
 
 import os

@@ -128,7 +128,7 @@ class Program(TorchDispatchMode):
 
 
 def name_of(func: Any) -> str:
-    """Returns the name of an operator; `relu_` is `relu`, because the page does it not in place."""
+    """Returns an operator's name; `relu_` is `relu`, because the page changes nothing in place."""
     name: str = func.overloadpacket.__name__
     return name if name[0] == "_" else name.removesuffix("_")
 
@@ -152,7 +152,7 @@ def run_data(run: Run, real: bool = True) -> dict[str, Any]:
             data, function, trials = describe(model, run)
             program = Program(function, *(part[:1] for part in trials))
             data["program"] = pack(program.as_json().encode())
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:  # of its own network
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:  # of a user's network
             reason = shorten(str(error), 200)
             raise UserError(f"a page cannot run this network ({reason}): {ELSEWHERE}") from error
         pictures: dict[bytes, int] = {}

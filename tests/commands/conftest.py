@@ -36,7 +36,7 @@ class Sweep:
         run(*self.args(*options))
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
-        """Starts a sweep in a process group of its own."""
+        """Starts a sweep in its own process group."""
         command = [sys.executable, "-c", OTHER_PROCESS, str(FAKE), *self.args(*options)]
         return subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
