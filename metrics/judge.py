@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from metrics.samples import Samples
-from runtime.files import read_json, write, write_json
+from runtime.files import read_json
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECIPES = WEIGHTS / "judges.json"  # SHA-256, test accuracy and recipe of each file
@@ -131,18 +131,6 @@ def judge_of_checkpoint(checkpoint: Mapping[str, Any]) -> JudgeNetwork | None:
             except (KeyError, RuntimeError, ValueError):
                 return None
     return None
-
-
-def save_judge(network: JudgeNetwork, name: str, recipe: dict[str, Any]) -> Path:
-    """Writes a judge's weights and image shape, and records their SHA-256 and recipe."""
-    WEIGHTS.mkdir(exist_ok=True)
-    path = WEIGHTS / f"{name}.npz"
-    arrays = {key: value.cpu().numpy() for key, value in network.state_dict().items()}
-    arrays["image_shape"] = np.array(network.image_shape)
-    write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    entries = {**recipes(), name: {"sha256": sha256(path), **recipe}}
-    write_json(RECIPES, dict(sorted(entries.items())))
-    return path
 
 
 def recipes() -> dict[str, dict[str, Any]]:

@@ -74,6 +74,7 @@ def test_the_targets_of_the_makefile_start_them():
 def test_everything_is_compared(data_dir, tmp_path, monkeypatch, capsys):
     short = {name: system._replace(steps=2, epochs=1) for name, system in SYSTEMS.items()}
     monkeypatch.setattr(systems, "SYSTEMS", short)
+    monkeypatch.setattr(systems, "EXAMPLES", 1280)
     options = ["--rounds", "1", "--data-dir", str(data_dir), "--out", str(tmp_path)]
     table = measure(parser().parse_args(options)).read_text()
     assert table.count("\n## ") == 3

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.judges import export_judge, save_judge
 from datamodules.digits import load_digits
 from metrics import judge
-from metrics.export import export_judge
-from metrics.judge import JudgeNetwork, judge_of_checkpoint, load_judge, recipes, save_judge, sha256
+from metrics.judge import JudgeNetwork, judge_of_checkpoint, load_judge, recipes, sha256
 from runtime.files import write_json
 
 NAMES = sorted(path.stem for path in judge.WEIGHTS.glob("*.npz"))

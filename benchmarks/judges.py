@@ -1,16 +1,19 @@
-"""Stores a trained judge for scoring: `python -m metrics.export RUN NAME`.
+"""Stores a trained judge for scoring: `python -m benchmarks.judges RUN NAME`.
 
 RUN is a run of `configs/judge/NAME.yaml`, after `python cli.py test --ckpt_path RUN`.
 """
 
 import platform
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from jsonargparse import auto_cli
 
-from metrics.judge import judge_of_checkpoint, save_judge
-from runtime.files import METRICS, read_json
+from metrics import judge
+from metrics.judge import JudgeNetwork, judge_of_checkpoint, recipes, sha256
+from runtime.files import METRICS, read_json, write, write_json
 
 
 def export_judge(run: Path, name: str) -> Path:
@@ -34,6 +37,18 @@ def export_judge(run: Path, name: str) -> Path:
         "processor": platform.machine(),
     }
     return save_judge(network, name, recipe)
+
+
+def save_judge(network: JudgeNetwork, name: str, recipe: dict[str, Any]) -> Path:
+    """Writes a judge's weights and image shape, and records their SHA-256 and recipe."""
+    judge.WEIGHTS.mkdir(exist_ok=True)
+    path = judge.WEIGHTS / f"{name}.npz"
+    arrays = {key: value.cpu().numpy() for key, value in network.state_dict().items()}
+    arrays["image_shape"] = np.array(network.image_shape)
+    write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    entries = {**recipes(), name: {"sha256": sha256(path), **recipe}}
+    write_json(judge.RECIPES, dict(sorted(entries.items())))
+    return path
 
 
 if __name__ == "__main__":
