@@ -61,13 +61,8 @@ function readerOf({ sizes, scales, weights }) {
 
 // The probabilities of the classes, for images (B, 64), as a list for each.
 function probabilities(network, images) {
-  const logits = network.forward(images), rows = [];
-  for (let i = 0; i < logits.length; i += CLASSES) {
-    const row = [...logits.subarray(i, i + CLASSES)], max = Math.max(...row), parts = row.map((z) => Math.exp(z - max));
-    const sum = parts.reduce((a, b) => a + b);
-    rows.push(parts.map((part) => part / sum));
-  }
-  return rows;
+  const shares = softmax(network.forward(images), CLASSES);
+  return Array.from({ length: shares.length / CLASSES }, (_, b) => [...shares.subarray(b * CLASSES, (b + 1) * CLASSES)]);
 }
 const surest = (row) => row.indexOf(Math.max(...row));
 

@@ -17,17 +17,17 @@ function drift(points, data, temperatures, size = 2) {
   const others = new Float64Array(data.length + points.length);
   others.set(data);
   others.set(points, data.length);
-  const distances = distancesBetween(Float64Array.from(points), others, size);
+  const distances = distancesBetween(points, others, size);
   let sum = 0;
   for (let i = 0; i < rows; i++) distances[i * columns + near + i] = 0;
   for (let k = 0; k < distances.length; k++) sum += distances[k];
   for (let i = 0; i < rows; i++) distances[i * columns + near + i] = Infinity; // no point repels itself
-  const mean = Math.max(sum / (rows * (columns - 1)), 1e-12), across = transposed(others, size);
+  const mean = Math.max(sum / (rows * (columns - 1)), 1e-12);
   const pull = new Float64Array(points.length), push = new Float64Array(points.length);
   let length = 0;
   for (const temperature of temperatures) {
-    const weights = kernels(distances, rows, columns, temperature * mean);
-    const { pulled, pushed } = forces(points, across, near, weights, size);
+    const weights = kernels(distances, columns, temperature * mean);
+    const { pulled, pushed } = forces(points, others, near, weights, size);
     const move = pulled.map((v, i) => v + pushed[i]), square = move.reduce((sum, v) => sum + v * v, 0) / move.length;
     const scale = 1 / Math.max(Math.sqrt(square), 1e-12);
     length += meanLength(move, size);
@@ -39,54 +39,41 @@ function drift(points, data, temperatures, size = 2) {
   return { pull, push, length };
 }
 
-// Distances (rows of a, rows of b), from |a - b|^2 = |a|^2 + |b|^2 - 2 ab.
+// Distances (rows of a, rows of b).
 function distancesBetween(a, b, size) {
-  const squares = (points) => Float64Array.from({ length: points.length / size }, (_, i) => {
-    let sum = 0;
-    for (let axis = 0; axis < size; axis++) sum += points[i * size + axis] ** 2;
-    return sum;
-  });
-  const distances = products(a, b, size), own = squares(a), other = squares(b);
-  for (let i = 0, k = 0; i < own.length; i++) for (let j = 0; j < other.length; j++, k++)
-    distances[k] = Math.sqrt(Math.max(own[i] + other[j] - 2 * distances[k], 0));
+  const distances = new Float64Array((a.length / size) * (b.length / size));
+  for (let i = 0, k = 0; i < a.length; i += size) for (let j = 0; j < b.length; j += size, k++) {
+    let square = 0;
+    for (let axis = 0; axis < size; axis++) square += (a[i + axis] - b[j + axis]) ** 2;
+    distances[k] = Math.sqrt(square);
+  }
   return distances;
 }
 
-// Kernels (rows x columns), divided by the root of the product of the sums of row and column.
-function kernels(distances, rows, columns, temperature) {
-  const rowMin = new Float64Array(rows).fill(Infinity), rowSum = new Float64Array(rows);
-  const columnMin = new Float64Array(columns).fill(Infinity), columnSum = new Float64Array(columns);
-  for (let i = 0, k = 0; i < rows; i++) for (let j = 0; j < columns; j++, k++) {
-    rowMin[i] = Math.min(rowMin[i], distances[k]);
-    columnMin[j] = Math.min(columnMin[j], distances[k]);
-  }
-  const weights = new Float64Array(rows * columns);
-  for (let i = 0, k = 0; i < rows; i++) for (let j = 0; j < columns; j++, k++) {
-    if (distances[k] === Infinity) continue;
-    const inRow = Math.exp((rowMin[i] - distances[k]) / temperature);
-    const inColumn = Math.exp((columnMin[j] - distances[k]) / temperature);
-    rowSum[i] += inRow;
-    columnSum[j] += inColumn;
-    weights[k] = inRow * inColumn;
-  }
-  for (let i = 0, k = 0; i < rows; i++) for (let j = 0; j < columns; j++, k++)
-    if (weights[k]) weights[k] = Math.sqrt(weights[k] / (rowSum[i] * columnSum[j]));
+// Kernels (rows, columns), divided by the root of the product of the sums of row and column.
+function kernels(distances, columns, temperature) {
+  const logits = distances.map((distance) => -distance), rows = logits.length / columns;
+  const weights = softmax(logits, columns, temperature);
+  const inColumn = transposed(softmax(transposed(logits, columns), rows, temperature), rows);
+  for (let k = 0; k < weights.length; k++) weights[k] = Math.sqrt(weights[k] * inColumn[k]);
   return weights;
 }
 
-// Pull and push of each point, where the first `near` of the others attract. across: the others, (size, columns).
-function forces(points, across, near, weights, size) {
-  const rows = points.length / size, columns = across.length / size;
-  const parts = [weights.slice(), weights.slice()], sums = [new Float64Array(rows), new Float64Array(rows)];
-  for (let i = 0, k = 0; i < rows; i++) for (let j = 0; j < columns; j++, k++) {
-    const side = j < near ? 0 : 1;
-    parts[1 - side][k] = 0;
-    sums[side][i] += weights[k];
-  }
-  const [pulled, pushed] = parts.map((part) => products(part, across, columns)), [attracts, repels] = sums;
-  for (let i = 0, k = 0; i < rows; i++) for (let axis = 0; axis < size; axis++, k++) {
-    pulled[k] = repels[i] * (pulled[k] - attracts[i] * points[k]);
-    pushed[k] = -attracts[i] * (pushed[k] - repels[i] * points[k]);
+// Pull and push of each point, where the first `near` of the others attract.
+function forces(points, others, near, weights, size) {
+  const pulled = new Float64Array(points.length), pushed = new Float64Array(points.length);
+  for (let i = 0, k = 0; i < points.length; i += size) {
+    let attracts = 0, repels = 0;
+    for (let j = 0; j < others.length; j += size, k++) {
+      const isData = j < near * size, moved = isData ? pulled : pushed;
+      if (isData) attracts += weights[k];
+      else repels += weights[k];
+      for (let axis = 0; axis < size; axis++) moved[i + axis] += weights[k] * (others[j + axis] - points[i + axis]);
+    }
+    for (let axis = i; axis < i + size; axis++) {
+      pulled[axis] *= repels;
+      pushed[axis] *= -attracts;
+    }
   }
   return { pulled, pushed };
 }

@@ -106,9 +106,21 @@ function products(a, b, size) {
 }
 
 function transposed(array, columns) {
-  const rows = array.length / columns, result = new Float64Array(array.length);
+  const rows = array.length / columns, result = array.slice();
   for (let r = 0, i = 0; r < rows; r++) for (let c = 0; c < columns; c++, i++) result[c * rows + r] = array[i];
   return result;
+}
+
+// Probabilities of each row of `size` logits.
+function softmax(logits, size, temperature = 1) {
+  const shares = logits.slice();
+  for (let i = 0; i < shares.length; i += size) {
+    let max = -Infinity, sum = 0;
+    for (let k = i; k < i + size; k++) max = Math.max(max, shares[k]);
+    for (let k = i; k < i + size; k++) sum += shares[k] = Math.exp((shares[k] - max) / temperature);
+    for (let k = i; k < i + size; k++) shares[k] /= sum;
+  }
+  return shares;
 }
 
 class SGD {

@@ -58,13 +58,9 @@ function reduce(shape, x, dims, f) {
 }
 const sum = (row) => row.reduce((total, v) => total + v, 0);
 const largest = (row) => row.reduce((most, v) => (v > most ? v : most), -Infinity);
-function softmax(x, dim, f) {
-  const last = swap(x, dim, -1), size = last.shape.at(-1), data = last.data;
-  for (let i = 0; i < data.length; i += size) {
-    const row = data.subarray(i, i + size), top = largest(row), total = sum(row.map((v) => Math.exp(v - top)));
-    row.forEach((v, k) => (row[k] = f(v - top, total)));
-  }
-  return swap(last, dim, -1);
+function softmaxOf(x, dim) {
+  const last = swap(x, dim, -1);
+  return swap({ shape: last.shape, data: softmax(last.data, last.shape.at(-1)) }, dim, -1);
 }
 // Subtracts the mean of each row of `size` values, and divides by the standard deviation.
 function normalize(x, size, epsilon) {
@@ -85,72 +81,44 @@ function scaleAndShift(x, weight, bias, dim) {
   return apply(x, (v, i) => { const k = Math.floor(i / size) % count; return v * scale[k] + shift[k]; });
 }
 
-// Adds a (m, k) times b (k, n) to out (m, n), four by four, so that sums stay in registers.
-function addProduct(a, b, out, m, k, n) {
-  for (let i = 0; i < m; i += 4) {
-    const rows = Math.min(4, m - i), a0 = i * k, a1 = rows > 1 ? a0 + k : a0, a2 = rows > 2 ? a1 + k : a0, a3 = rows > 3 ? a2 + k : a0;
-    let j = 0;
-    for (; j + 4 <= n; j += 4) {
-      let c00 = 0, c01 = 0, c02 = 0, c03 = 0, c10 = 0, c11 = 0, c12 = 0, c13 = 0;
-      let c20 = 0, c21 = 0, c22 = 0, c23 = 0, c30 = 0, c31 = 0, c32 = 0, c33 = 0;
-      for (let p = 0, q = j; p < k; p++, q += n) {
-        const w0 = a[a0 + p], w1 = a[a1 + p], w2 = a[a2 + p], w3 = a[a3 + p];
-        const x0 = b[q], x1 = b[q + 1], x2 = b[q + 2], x3 = b[q + 3];
-        c00 += w0 * x0; c01 += w0 * x1; c02 += w0 * x2; c03 += w0 * x3;
-        c10 += w1 * x0; c11 += w1 * x1; c12 += w1 * x2; c13 += w1 * x3;
-        c20 += w2 * x0; c21 += w2 * x1; c22 += w2 * x2; c23 += w2 * x3;
-        c30 += w3 * x0; c31 += w3 * x1; c32 += w3 * x2; c33 += w3 * x3;
-      }
-      const o = i * n + j;
-      out[o] += c00; out[o + 1] += c01; out[o + 2] += c02; out[o + 3] += c03;
-      if (rows > 1) { out[o + n] += c10; out[o + n + 1] += c11; out[o + n + 2] += c12; out[o + n + 3] += c13; }
-      if (rows > 2) { const r = o + 2 * n; out[r] += c20; out[r + 1] += c21; out[r + 2] += c22; out[r + 3] += c23; }
-      if (rows > 3) { const r = o + 3 * n; out[r] += c30; out[r + 1] += c31; out[r + 2] += c32; out[r + 3] += c33; }
-    }
-    for (; j < n; j++) for (let r = i; r < i + rows; r++) {
-      let total = 0;
-      for (let p = 0, q = j; p < k; p++, q += n) total += a[r * k + p] * b[q];
-      out[r * n + j] += total;
-    }
-  }
-}
+// Matrices (..., m, k) times (..., k, n).
 const product = (shape, a, b) => {
-  const out = constant(shape, 0), [m, k] = a.shape.slice(-2), n = b.shape.at(-1);
-  for (let i = 0; i < out.data.length / (m * n); i++) {
-    const part = (data, size) => data.subarray(i * size, (i + 1) * size);
-    addProduct(part(a.data, m * k), part(b.data, k * n), part(out.data, m * n), m, k, n);
-  }
+  const out = constant(shape, 0), [m, k] = a.shape.slice(-2), n = b.shape.at(-1), part = (data, i, size) => data.subarray(i * size, (i + 1) * size);
+  for (let i = 0; i < out.data.length / (m * n); i++)
+    out.data.set(products(part(a.data, i, m * k), transposed(part(b.data, i, k * n), n), k), i * m * n);
   return out;
 };
 
-// Calls f(place among the kernel's taps of all channels, place in the image) for what each tap sees of an image
-// (C, H, W) at the positions (rows, columns) of a kernel.
+// Calls f(place in a table (positions, taps), place in an image (C, H, W)) for what each tap of a kernel sees of the
+// image at the kernel's positions (rows, columns).
 function eachTap([C, H, W], [rows, columns], [kh, kw], [sy, sx], [py, px], [dy, dx], f) {
+  const taps = C * kh * kw;
   for (let c = 0, tap = 0; c < C; c++) for (let a = 0; a < kh; a++) for (let b = 0; b < kw; b++, tap++) {
     const first = Math.max(0, Math.ceil((px - b * dx) / sx)), last = Math.min(columns - 1, Math.floor((W - 1 + px - b * dx) / sx));
     for (let y = 0; y < rows; y++) {
       const row = y * sy + a * dy - py;
       if (row < 0 || row >= H) continue;
-      f((tap * rows + y) * columns + first, (c * H + row) * W + first * sx + b * dx - px, last - first + 1, sx);
+      for (let x = first, from = (c * H + row) * W + first * sx + b * dx - px; x <= last; x++, from += sx) f((y * columns + x) * taps + tap, from);
     }
   }
 }
 // A convolution of one image is a product of matrices: weights times what each tap sees.
-function convolve(shape, x, weight, bias, stride, padding, dilation, transposed, groups) {
+function convolve(shape, x, weight, bias, stride, padding, dilation, isTransposed, _, groups) {
   const out = constant(shape, 0), size = sizeOf(shape.slice(2)), kernel = weight.shape.slice(2);
-  const [large, small] = transposed ? [shape, x.shape] : [x.shape, shape], within = [large[1] / groups, ...large.slice(2)];
+  const [large, small] = isTransposed ? [shape, x.shape] : [x.shape, shape], within = [large[1] / groups, ...large.slice(2)];
   const positions = sizeOf(small.slice(2)), taps = within[0] * sizeOf(kernel), channels = small[1] / groups;
   for (let g = 0; g < groups; g++) {
-    const image = (transposed ? out : x).data.subarray(g * sizeOf(within), (g + 1) * sizeOf(within));
-    const other = (transposed ? x : out).data.subarray(g * channels * positions, (g + 1) * channels * positions);
+    const image = (isTransposed ? out : x).data.subarray(g * sizeOf(within), (g + 1) * sizeOf(within));
+    const other = (isTransposed ? x : out).data.subarray(g * channels * positions, (g + 1) * channels * positions);
     const kernels = weight.data.subarray(g * channels * taps, (g + 1) * channels * taps);
-    const seen = new Float32Array(taps * positions), place = [within, small.slice(2), kernel, stride, padding, dilation];
-    if (transposed) {
-      addProduct(permute({ shape: [channels, taps], data: kernels }, [1, 0]).data, other, seen, taps, channels, positions);
-      eachTap(...place, (at, from, count, step) => { for (let i = 0; i < count; i++) image[from + i * step] += seen[at + i]; });
+    const place = [within, small.slice(2), kernel, stride, padding, dilation];
+    if (isTransposed) {
+      const seen = products(transposed(other, positions), transposed(kernels, taps), channels);
+      eachTap(...place, (at, from) => (image[from] += seen[at]));
     } else {
-      eachTap(...place, (at, from, count, step) => { for (let i = 0; i < count; i++) seen[at + i] = image[from + i * step]; });
-      addProduct(kernels, seen, other, channels, taps, positions);
+      const seen = new Float32Array(taps * positions);
+      eachTap(...place, (at, from) => (seen[at] = image[from]));
+      other.set(products(kernels, seen, taps));
     }
   }
   return bias ? apply(out, (v, i) => v + bias.data[Math.floor(i / size)]) : out;
@@ -175,8 +143,6 @@ const adaptive = (i, side, count) => {
   return Array.from({ length: end - first }, (_, k) => first + k);
 };
 const meanOf = (row) => sum(row) / row.length;
-const sigmoidOf = (v) => 1 / (1 + Math.exp(-v));
-const softplusOf = (v) => (v > 20 ? v : Math.log1p(Math.exp(v)));
 function erf(v) { // Abramowitz and Stegun 1964, 7.1.26
   const t = 1 / (1 + 0.3275911 * Math.abs(v));
   const y = 1 - ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t * Math.exp(-v * v);
@@ -188,7 +154,7 @@ const gelu = (how) => (v) => how === "tanh"
 // Operators by torch's names, for `trained.py` too: of one number, of two, and of tensors. The last ones get the shape of
 // the result, and torch's arguments in their order.
 const OF_ONE = {
-  relu: (v) => (v > 0 ? v : 0), sigmoid: sigmoidOf, silu: (v) => v * sigmoidOf(v), mish: (v) => v * Math.tanh(softplusOf(v)),
+  relu: (v) => (v > 0 ? v : 0), sigmoid: sigmoid, silu: (v) => v * sigmoid(v), mish: (v) => v * Math.tanh(softplus(v)),
   tanh: Math.tanh, exp: Math.exp, log: Math.log, sqrt: Math.sqrt, rsqrt: (v) => 1 / Math.sqrt(v), reciprocal: (v) => 1 / v,
   sin: Math.sin, cos: Math.cos, abs: Math.abs, neg: (v) => -v,
 };
@@ -201,8 +167,7 @@ const OPERATORS = {
   addmm: (shape, bias, a, b, beta, alpha) => combine(shape, bias, product(shape, a, b), (x, y) => beta * x + alpha * y),
   mm: product,
   bmm: product,
-  convolution: (shape, x, weight, bias, stride, padding, dilation, transposed, _, groups) =>
-    convolve(shape, x, weight, bias, stride, padding, dilation, transposed, groups),
+  convolution: convolve,
   native_batch_norm: (shape, x, weight, bias, mean, variance, training, momentum, epsilon) => {
     if (training) return scaleAndShift(normalize(x, sizeOf(shape.slice(2)), epsilon), weight, bias, 1); // of one image
     const scale = apply(variance, (v, k) => (weight ? weight.data[k] : 1) / Math.sqrt(v + epsilon));
@@ -218,11 +183,10 @@ const OPERATORS = {
   leaky_relu: (shape, x, slope) => apply(x, (v) => (v > 0 ? v : slope * v)),
   elu: (shape, x, alpha, scale, inner) => apply(x, (v) => scale * (v > 0 ? v : alpha * Math.expm1(inner * v))),
   gelu: (shape, x, how) => apply(x, gelu(how)),
-  softplus: (shape, x, beta) => apply(x, (v) => softplusOf(beta * v) / beta),
+  softplus: (shape, x, beta) => apply(x, (v) => softplus(beta * v) / beta),
   hardtanh: (shape, x, low, high) => apply(x, (v) => Math.min(high, Math.max(low, v))),
   clamp: (shape, x, low, high) => apply(x, (v) => Math.min(high ?? Infinity, Math.max(low ?? -Infinity, v))),
-  _softmax: (shape, x, dim) => softmax(x, dim, (v, total) => Math.exp(v) / total),
-  _log_softmax: (shape, x, dim) => softmax(x, dim, (v, total) => v - Math.log(total)),
+  _softmax: (shape, x, dim) => softmaxOf(x, dim),
   add: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => x + alpha * y),
   sub: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => x - alpha * y),
   rsub: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => y - alpha * x),

@@ -56,15 +56,11 @@ function meanLoss({ value, slope }, logits, targets) {
 // to slopes (B, width). Only the first examples, as many as labels, count.
 function classLoss(outputs, labels, width, from, slopes) {
   let loss = 0;
-  for (let b = 0; b < labels.length; b++) {
-    const start = b * width + from, end = (b + 1) * width;
-    let max = -Infinity, sum = 0;
-    for (let k = start; k < end; k++) max = Math.max(max, outputs[k]);
-    for (let k = start; k < end; k++) sum += Math.exp(outputs[k] - max);
-    for (let k = start; k < end; k++) slopes[k] += Math.exp(outputs[k] - max) / sum / labels.length;
-    slopes[start + labels[b]] -= 1 / labels.length;
-    loss += (Math.log(sum) + max - outputs[start + labels[b]]) / labels.length;
-  }
+  labels.forEach((label, b) => {
+    const start = b * width + from, shares = softmax(outputs.subarray(start, (b + 1) * width), width - from);
+    shares.forEach((share, k) => (slopes[start + k] += (share - (k === label)) / labels.length));
+    loss -= Math.log(shares[label]) / labels.length;
+  });
   return loss;
 }
 
