@@ -113,11 +113,7 @@ class Program(TorchDispatchMode):
         return result
 
     def as_json(self) -> str:
-        """Returns steps as lists [operator, shape of its result, *inputs], and the result.
-
-        Raises:
-            UserError: The page lacks an operator.
-        """
+        """Returns steps as lists [operator, shape of its result, *inputs], and the result."""
         known = {*re.findall(r"(\w+): ", SCRIPT.read_text("utf-8"))}
         if missing := {name_of(func) for func, *_ in self.steps} - known:
             raise UserError(f"a page lacks {', '.join(sorted(missing))} of torch: {ELSEWHERE}")
@@ -148,13 +144,9 @@ def run_data(run: Run, real: bool = True) -> dict[str, Any]:
     """
     with torch.random.fork_rng(devices=[]), torch.autocast("cpu", enabled=False), torch.no_grad():
         model = run.model().cpu().float()
-        try:
-            data, function, trials = describe(model, run)
-            program = Program(function, *(part[:1] for part in trials))
-            data["program"] = pack(program.as_json().encode())
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:  # of a user's network
-            reason = shorten(str(error), 200)
-            raise UserError(f"a page cannot run this network ({reason}): {ELSEWHERE}") from error
+        data, function, trials = describe(model, run)
+        program = record(function, [part[:1] for part in trials])
+        data["program"] = pack(program.as_json().encode())
         pictures: dict[bytes, int] = {}
         if real:
             data |= of_validation_images(model, run, pictures)
@@ -204,14 +196,23 @@ def describe(model: Any, run: Run) -> tuple[dict[str, Any], Callable[..., Tensor
         function = model.probabilities
     else:
         raise UserError(f"a page shows models of images, and this {kind} is none: {ELSEWHERE}")
-    with FlopCounterMode(display=False) as counter:
-        function(*(part[:1] for part in inputs))
+    return data, function, inputs
+
+
+def record(function: Callable[..., Tensor], inputs: list[Tensor]) -> Program:
+    """Returns the operators of a network, unless it cannot run or takes too long for a browser."""
+    try:
+        with FlopCounterMode(display=False) as counter:
+            program = Program(function, *inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:  # of a user's network
+        reason = shorten(str(error), 200)
+        raise UserError(f"a page cannot run this network ({reason}): {ELSEWHERE}") from error
     if (work := counter.get_total_flops() / 2) > MOST_WORK:
         raise UserError(
             f"one image takes {work / 1e9:.1f} billion multiplications, and a page computes "
-            f"{MOST_WORK / 1e9:g} billion in three seconds: train a smaller {kind}, or {ELSEWHERE}"
+            f"{MOST_WORK / 1e9:g} billion in three seconds: train a smaller network, or {ELSEWHERE}"
         )
-    return data, function, inputs
+    return program
 
 
 def pack(content: bytes) -> str:

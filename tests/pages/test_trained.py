@@ -110,13 +110,21 @@ def test_what_a_page_cannot_compute_is_refused_in_one_line(model, problem):
         run_data(run_of(contrasting(model())), real=False)
 
 
+def test_an_error_of_the_project_is_not_blamed_on_the_network(monkeypatch):
+    monkeypatch.setattr(trained, "class_names", lambda *_: [].index(1))
+    with pytest.raises(ValueError, match="not in list"):
+        run_data(run_of(contrasting(MODELS["dense"]())), real=False)
+
+
 def test_a_model_in_a_file_outside_the_project_is_shown():
     assert run_data(run_of(contrasting(Autoencoder(SHAPE))), real=False)["latent_dim"] == 8
 
 
 def test_a_network_that_takes_too_long_is_refused(monkeypatch):
     monkeypatch.setattr(trained, "MOST_WORK", 1e4)
-    with pytest.raises(UserError, match=r"^one image takes .* multiplications, .* smaller Flow,"):
+    with pytest.raises(
+        UserError, match=r"^one image takes .* multiplications, .* smaller network,"
+    ):
         run_data(run_of(contrasting(MODELS["flow"]())), real=False)
 
 
