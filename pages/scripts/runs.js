@@ -9,7 +9,7 @@ class RunNetwork {
     const { program, tensors, weights } = run, load = () => (this.program ??= programOf(run));
     this.here = async (inputs) => (await load())(...inputs).data;
     try {
-      this.worker = new Worker(URL.createObjectURL(new Blob([$("code").textContent], { type: "text/javascript" })), { name: "runs" });
+      this.worker = workerOf("runs");
       this.worker.postMessage({ program, tensors, weights });
       this.worker.onerror = (event) => { event.preventDefault(); this.worker = null; this.refuse?.(); };
       this.worker.onmessage = ({ data }) => this.answer(data);
@@ -213,9 +213,9 @@ if (IN_PAGE) {
   function planesOf({ data, width, height }) {
     return { width, height, planes: [0, 1, 2].map((c) => Uint8Array.from({ length: width * height }, (_, i) => data[4 * i + c])) };
   }
-  function recognizeImage(image, isFinal = true) {
+  function recognizeImage(image, isFinal = true, before = []) {
     const { pixels, notes } = matchSpec(image, run.spec);
-    recognize(pixels, notes.join("; ") || "only resized", isFinal);
+    recognize(pixels, [...before, ...notes].join("; ") || "only resized", isFinal);
   }
   // Asks the network about bytes (C, H, W), and, once the drawing is `isFinal`, what it looks at.
   function recognize(pixels, notes, isFinal = true) {
@@ -260,28 +260,21 @@ if (IN_PAGE) {
       });
     }
   }
-  function press(event) {
-    event.preventDefault();
-    $("pad").setPointerCapture(event.pointerId);
-    const at = (e) => { const box = $("pad").getBoundingClientRect(); return [((e.clientX - box.left) * 280) / box.width, ((e.clientY - box.top) * 280) / box.height]; };
-    let last = at(event), timer = 0;
-    const see = (isFinal) => recognizeImage(planesOf(pad.getImageData(0, 0, 280, 280)), isFinal);
-    const line = (e) => {
-      const next = at(e);
-      pad.beginPath();
-      pad.moveTo(...last);
-      pad.lineTo(...next);
-      pad.stroke();
-      last = next;
-      timer ||= setTimeout(() => { timer = 0; see(false); }, 150);
-    };
-    line(event);
-    $("pad").onpointermove = line;
-    $("pad").onpointerup = $("pad").onpointercancel = () => {
-      clearTimeout(timer);
-      $("pad").onpointermove = $("pad").onpointerup = $("pad").onpointercancel = null;
-      see(true);
-    };
+  const see = (isFinal) => recognizeImage(planesOf(pad.getImageData(0, 0, 280, 280)), isFinal);
+  let last = null, timer = null;
+  function stroke(x, y, isNew) {
+    const next = [280 * x, 280 * y];
+    pad.beginPath();
+    pad.moveTo(...(isNew ? next : last));
+    pad.lineTo(...next);
+    pad.stroke();
+    last = next;
+    clearTimeout(timer);
+    timer = setTimeout(() => see(false), 150);
+  }
+  function lift() {
+    clearTimeout(timer);
+    see(true);
   }
   async function read(file) {
     if (!file) return;
@@ -295,7 +288,8 @@ if (IN_PAGE) {
       wipe();
       const part = 280 / Math.max(width, height);
       pad.drawImage(context.canvas, (280 - part * width) / 2, (280 - part * height) / 2, part * width, part * height);
-      recognizeImage(planesOf(context.getImageData(0, 0, width, height)));
+      const before = scale < 1 ? [`reduced by the browser to ${LARGEST_SCAN} pixels`] : [];
+      recognizeImage(planesOf(context.getImageData(0, 0, width, height)), true, before);
     } catch {
       $("verdict").textContent = `${file.name} is no picture that this browser can read.`;
     }
@@ -355,7 +349,7 @@ if (IN_PAGE) {
     $("keep").onchange = () => steer({ toStyle: $("keep").checked ? settings.style : String(++newest), walk: 0 });
     $("spread").oninput = () => steer({ spread: Number($("spread").value) });
     $("mix-all").onclick = () => steer({ mix: run.classes.map((_, k) => `${k}*1`).join("+"), walk: 0 });
-    $("pad").onpointerdown = press;
+    onStrokes($("pad"), stroke, lift);
     $("wipe").onclick = wipe;
     for (const [button, input] of [["choose", "files"], ["shoot", "camera"]]) {
       $(button).onclick = () => $(input).click();

@@ -1,12 +1,12 @@
-// Pictures in the form of the training images: the same as `match_spec` of datamodules/input_spec.py, step by step.
+// Pictures in the form of the training images, as `match_spec` of datamodules/input_spec.py makes them, but for paper of
+// one gray level: shadows and dirt stay, where Python removes them.
 // An image is { width, height, planes }: red, green and blue of 0 to 255, or one plane.
 
-const LARGEST_SCAN = 800, MIN_CONTRAST = 4, MIN_PART = 0.02, MAX_EDGE = 0.6; // as datamodules/scans.py says
+const LARGEST_SCAN = 800, MIN_CONTRAST = 4; // as datamodules/scans.py says
 const roundEven = (v) => (Math.abs(v % 1) === 0.5 ? 2 * Math.round(v / 2) : Math.round(v));
 const toByte = (v) => Math.min(255, Math.max(0, Math.round(v)));
-const sorted = (values) => Float64Array.from(values).sort();
 function percentile(values, share) {
-  const order = sorted(values), place = (order.length - 1) * share, low = Math.floor(place);
+  const order = Float64Array.from(values).sort(), place = (order.length - 1) * share, low = Math.floor(place);
   return order[low] + (place - low) * (order[Math.min(order.length - 1, low + 1)] - order[low]);
 }
 const toGray = ([red, green, blue]) =>
@@ -40,109 +40,41 @@ function resize(plane, width, height, newWidth, newHeight, box = [0, 0, width, h
   if (newHeight !== height || box[1] || box[3] !== height) values = pass(values, 1, newWidth, newWidth, height, newHeight, taps(box[1], box[3], height, newHeight));
   return values;
 }
+// A plane in another one of rows x columns, at a place.
+function pasted(plane, width, [rows, columns], top, left, around) {
+  const out = new Float32Array(rows * columns).fill(around);
+  for (let at = 0; at < plane.length; at += width) out.set(plane.subarray(at, at + width), (top + at / width) * columns + left);
+  return out;
+}
 // Brings planes to a size as training images were: `crop` cuts off, `pad` adds white edges, `stretch` deforms.
 function fitTo({ planes, width, height }, [rows, columns], fit) {
-  const ratio = width / height, wanted = columns / rows;
-  if (fit === "stretch") return planes.map((plane) => resize(plane, width, height, columns, rows));
-  if (fit === "crop") {
-    const w = ratio >= wanted ? wanted * height : width, h = ratio >= wanted ? height : width / wanted;
-    const left = (width - w) * 0.5, top = (height - h) * 0.5;
-    return planes.map((plane) => resize(plane, width, height, columns, rows, [left, top, left + w, top + h]));
+  if (fit === "pad") {
+    const scale = Math.min(columns / width, rows / height), [w, h] = [width, height].map((side) => Math.max(1, roundEven(scale * side)));
+    const top = roundEven((rows - h) / 2), left = roundEven((columns - w) / 2);
+    return planes.map((plane) => pasted(resize(plane, width, height, w, h), w, [rows, columns], top, left, 255));
   }
-  const w = ratio > wanted ? columns : Math.max(1, roundEven((width / height) * rows));
-  const h = ratio > wanted ? Math.max(1, roundEven((height / width) * columns)) : rows;
-  const left = roundEven((columns - w) / 2), top = roundEven((rows - h) / 2);
-  return planes.map((plane) => {
-    const small = resize(plane, width, height, w, h), out = new Float32Array(rows * columns).fill(255);
-    for (let y = 0; y < h; y++) out.set(small.subarray(y * w, (y + 1) * w), (y + top) * columns + left);
-    return out;
-  });
+  const scale = Math.min(width / columns, height / rows), [w, h] = fit === "crop" ? [scale * columns, scale * rows] : [width, height];
+  const left = (width - w) / 2, top = (height - h) / 2;
+  return planes.map((plane) => resize(plane, width, height, columns, rows, [left, top, left + w, top + h]));
 }
 
-function smooth(plane, width, height, sigma) {
-  const radius = Math.trunc(4 * sigma + 0.5), weights = Array.from({ length: 2 * radius + 1 }, (_, k) => Math.exp(-0.5 * ((k - radius) / sigma) ** 2));
-  const total = sum(weights), reflect = (i, side) => { const k = ((i % (2 * side)) + 2 * side) % (2 * side); return k < side ? k : 2 * side - 1 - k; };
-  const pass = (values, inRow) => values.map((_, i) => {
-    const x = i % width, y = (i - x) / width;
-    return sum(weights.map((weight, k) => weight * (inRow ? values[y * width + reflect(x + k - radius, width)] : values[reflect(y + k - radius, height) * width + x]))) / total;
-  });
-  return pass(pass(plane, false), true);
-}
-// The brightness of paper: a quadratic function of the place, fitted to the pixels that are not ink.
-function fitPaper(pixels, width, height, isPaper) {
-  const terms = (i) => {
-    const x = (2 * (i % width)) / (width - 1 || 1) - 1, y = (2 * Math.floor(i / width)) / (height - 1 || 1) - 1;
-    return [1, x, y, x * x, x * y, y * y];
-  };
-  const places = [];
-  isPaper.forEach((is, i) => is && places.push(i));
-  const step = Math.max(1, Math.floor(places.length / 20000)), table = Array.from({ length: 6 }, () => new Float64Array(7));
-  for (let p = 0; p < places.length; p += step) {
-    const t = terms(places[p]);
-    for (let a = 0; a < 6; a++) {
-      for (let b = 0; b < 6; b++) table[a][b] += t[a] * t[b];
-      table[a][6] += t[a] * pixels[places[p]];
-    }
-  }
-  for (let a = 0; a < 6; a++) for (let b = 0; b < 6; b++) if (a !== b) { // Gauss and Jordan; the matrix is positive
-    const factor = table[b][a] / (table[a][a] || 1e-9);
-    for (let k = a; k < 7; k++) table[b][k] -= factor * table[a][k];
-  }
-  const found = table.map((row, a) => row[6] / (row[a] || 1e-9));
-  return Float64Array.from(pixels, (_, i) => terms(i).reduce((total, v, k) => total + v * found[k], 0));
-}
-// Ink without specks and without the dark edges of a scan.
-function withoutDirt(ink, width, height) {
-  const parts = new Int32Array(ink.length), areas = [0];
-  for (let start = 0; start < ink.length; start++) if (ink[start] && !parts[start]) {
-    const stack = [start], part = areas.push(0) - 1;
-    parts[start] = part;
-    while (stack.length) {
-      const i = stack.pop(), x = i % width, y = (i - x) / width;
-      areas[part]++;
-      for (let v = Math.max(0, y - 1); v <= Math.min(height - 1, y + 1); v++) for (let u = Math.max(0, x - 1); u <= Math.min(width - 1, x + 1); u++) {
-        const near = v * width + u;
-        if (ink[near] && !parts[near]) { parts[near] = part; stack.push(near); }
-      }
-    }
-  }
-  const inner = [...areas], row = (y) => parts.subarray(y * width, (y + 1) * width), column = (x) => parts.filter((_, i) => i % width === x);
-  for (const side of [row(0), row(height - 1), column(0), column(width - 1)]) {
-    const counts = new Map();
-    for (const part of side) counts.set(part, (counts.get(part) || 0) + 1);
-    for (const [part, count] of counts) if (count > MAX_EDGE * side.length) inner[part] = 0;
-  }
-  const counted = inner.some(Boolean) ? inner : areas, least = MIN_PART * largest(counted);
-  return parts.map((part) => +(counted[part] > 0 && counted[part] >= least));
-}
-// A drawing on paper: its ink, 0 to 1, cropped, and whether the paper is lighter. null: there is no contrast.
-function findForeground(pixels, width, height) {
-  const even = smooth(pixels, width, height, Math.max(width, height) / 400);
-  let isPaper = new Uint8Array(pixels.length).fill(1), paper, difference, edge, sign;
-  for (let round = 0; round < 4; round++) {
-    paper = fitPaper(even, width, height, isPaper);
-    difference = Float64Array.from(even, (v, i) => v - paper[i]);
-    const high = largest(difference), low = -largest(difference.map((v) => -v));
-    sign = -low > high ? -1 : 1;
-    edge = Math.max(high, -low) / 2;
-    if (edge < 1) return null;
-    isPaper = Uint8Array.from(difference, (v) => +(sign * v < edge));
-  }
-  const rest = difference.filter((_, i) => isPaper[i]), mean = meanOf(rest);
-  if (edge < MIN_CONTRAST * Math.sqrt(meanOf(rest.map((v) => (v - mean) ** 2)))) return null;
-  const figure = withoutDirt(isPaper.map((v) => 1 - v), width, height), ink = Float64Array.from(pixels, (v, i) => sign * (v - paper[i]));
-  const full = percentile(ink.filter((_, i) => figure[i]), 0.75);
+// A drawing on paper of one level: its ink, 0 to 1, cropped, and whether the paper is lighter. null: there is no contrast.
+function findForeground(pixels, width, height, paper) {
+  const difference = pixels.map((v) => v - paper), high = largest(difference), low = largest(difference.map((v) => -v));
+  const sign = low > high ? -1 : 1, edge = Math.max(high, low) / 2, ink = difference.map((v) => sign * v);
+  const rest = ink.filter((v) => v < edge), mean = meanOf(rest);
+  if (edge < 1 || edge < MIN_CONTRAST * Math.sqrt(meanOf(rest.map((v) => (v - mean) ** 2)))) return null;
+  const full = percentile(ink.filter((v) => v >= edge), 0.75);
   let [left, top, right, bottom] = [width, height, 0, 0];
-  figure.forEach((is, i) => {
+  ink.forEach((v, i) => {
     const x = i % width, y = (i - x) / width;
-    if (is) [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x + 1), Math.max(bottom, y + 1)];
+    if (v >= edge) [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x + 1), Math.max(bottom, y + 1)];
   });
-  const cropped = new Float32Array((right - left) * (bottom - top));
-  for (let y = top, at = 0; y < bottom; y++) for (let x = left; x < right; x++, at++) {
-    const i = y * width + x, near = figure[i] || (x && figure[i - 1]) || (x < width - 1 && figure[i + 1]) || (y && figure[i - width]) || (y < height - 1 && figure[i + width]);
-    if (near) cropped[at] = Math.min(1, Math.max(0, (ink[i] - edge / 2) / (full - edge / 2)));
-  }
-  return { ink: cropped, width: right - left, height: bottom - top, light: sign < 0 };
+  const size = [right - left, bottom - top], cropped = Float32Array.from({ length: size[0] * size[1] }, (_, k) => {
+    const v = ink[(top + Math.floor(k / size[0])) * width + left + (k % size[0])];
+    return Math.min(1, Math.max(0, (v - edge / 2) / (full - edge / 2)));
+  });
+  return { ink: cropped, width: size[0], height: size[1], light: sign < 0 };
 }
 // Scales a foreground and places it by its center of mass, as in MNIST.
 function placeForeground({ ink, width, height }, [rows, columns], extent, center) {
@@ -154,9 +86,7 @@ function placeForeground({ ink, width, height }, [rows, columns], extent, center
   const middle = [0, 0];
   figure.forEach((v, i) => { middle[0] += (v * Math.floor(i / w)) / mass; middle[1] += (v * (i % w)) / mass; });
   const corner = (d, side, own) => Math.min(side - own, Math.max(0, roundEven(center[d] * side - middle[d] - 0.5)));
-  const top = corner(0, rows, h), left = corner(1, columns, w), out = new Float32Array(rows * columns);
-  for (let y = 0; y < h; y++) out.set(figure.subarray(y * w, (y + 1) * w), (y + top) * columns + left);
-  return out;
+  return pasted(figure, w, [rows, columns], corner(0, rows, h), corner(1, columns, w), 0);
 }
 
 // What the network gets of an image: bytes (C, H, W), and what was done beyond scaling, in words.
@@ -167,10 +97,10 @@ function matchSpec(image, spec) {
   const result = (notes) => ({ pixels: Float32Array.from(resized.flatMap((plane) => [...plane])), notes });
   if (channels !== 1 || spec.background === null) return result([]);
   const edges = gray[0].filter((_, i) => { const x = i % width, y = Math.floor(i / width); return !x || !y || x === width - 1 || y === height - 1; });
-  const trainingIsLight = spec.background > 127.5;
-  let isLight = percentile(edges, 0.5) > 127.5;
+  const trainingIsLight = spec.background > 127.5, paper = percentile(edges, 0.5);
+  let isLight = paper > 127.5;
   if (height === sides[0] && width === sides[1] && isLight === trainingIsLight) return result([]);
-  const foreground = findForeground(Float32Array.from(gray[0]), width, height), notes = [];
+  const foreground = findForeground(Float32Array.from(gray[0]), width, height, paper), notes = [];
   isLight = foreground ? foreground.light : isLight;
   if (isLight !== trainingIsLight) {
     notes.push(`${isLight ? "dark on light" : "light on dark"}, inverted to match the training images`);
@@ -179,7 +109,7 @@ function matchSpec(image, spec) {
   if (foreground && spec.extent && spec.centre) {
     const ink = trainingIsLight ? 0 : 255, placed = placeForeground(foreground, sides, spec.extent, spec.centre);
     resized = [placed.map((v) => roundEven(spec.background + v * (ink - spec.background)))];
-    notes.push("the drawing was cut out, scaled and centered");
+    notes.push("thresholded at one gray level, cut out, scaled and centered");
   } else if (spec.extent) notes.push("no foreground found, only resized");
   return result(notes);
 }
