@@ -20,8 +20,8 @@ FOLDER = Path(__file__).parent
 READER = FOLDER / "reader.json"  # written by `python -m benchmarks.reader`
 # In this order: the frame, Points with its networks, the other parts, and what starts the page.
 SCRIPTS = (
-    "frame", "network", "data", "drift", "trainers", "pictures", "scenes", "points",
-    "digits-training", "digits", "tensors", "scans", "runs", "quiz", "sheet", "main",
+    "frame", "network", "data", "drift", "trainers", "pictures", "scenes", "bench",
+    "points", "digits-training", "digits", "tensors", "scans", "runs", "quiz", "sheet", "main",
 )  # fmt: skip
 TITLE = "Ladder"
 

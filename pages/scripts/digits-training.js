@@ -72,27 +72,14 @@ function shareRead(network, images, labels) {
   return rows.filter(isRead).length / rows.length;
 }
 
-class DigitClassifier {
-  constructor(settings, data, random) {
-    Object.assign(this, { settings, data, random });
-    this.network = new Network([DIGIT_SIZE, settings.hidden, settings.hidden, CLASSES], settings.activation, random);
-    this.optimizer = new Adam(this.network);
+class DigitClassifier extends Classifier {
+  build({ hidden, activation }) {
+    return new Network([DIGIT_SIZE, hidden, hidden, CLASSES], activation, this.random);
   }
 
   loss({ inputs, labels }) {
     const outputs = this.network.forward(inputs), slopes = new Float64Array(outputs.length);
     return { loss: classLoss(outputs, labels, CLASSES, 0, slopes), slopes };
-  }
-
-  step() {
-    const { loss, slopes } = this.loss(this.data.train.draw(this.settings.batch, this.random));
-    this.network.backward(slopes, { needsInputs: false });
-    this.optimizer.step(this.settings.rate);
-    return { train: loss };
-  }
-
-  heldOut() {
-    return this.loss(this.data.held).loss;
   }
 }
 const DIGIT_TRAINERS = { classifier: DigitClassifier, gan: GAN, flow: Flow, drift: Drift };
@@ -197,8 +184,12 @@ if (!IN_PAGE && self.name === "digits") {
     last[name] = performance.now();
     last[`${name}Cost`] = last[name] - start;
   };
-  const report = () => timed("report", () => postMessage({ seed: session.seed, report: { ...session.report(shown), running } }));
+  const show = () => timed("report", () => postMessage({ seed: session.seed, report: { ...session.report(shown), running } }));
   const score = () => timed("score", () => session.score());
+  const report = () => {
+    score();
+    show();
+  };
 
   function turn() {
     if (!running) return;
@@ -207,15 +198,14 @@ if (!IN_PAGE && self.name === "digits") {
     while (performance.now() < end);
     const now = performance.now();
     if (now - last.score > Math.max(SCORE, 10 * last.scoreCost)) score();
-    if (now - last.report > Math.max(REPORT, 4 * last.reportCost)) report();
+    if (now - last.report > Math.max(REPORT, 4 * last.reportCost)) show();
     timer = setTimeout(turn, pace === "slow" ? SLOW : 0);
   }
 
   const ORDERS = {
     reset: ({ settings, packed, seed, ...rest }) => {
       digits ||= unpackDigits(packed);
-      [session, shown, random] = [new DigitSession(settings, digits, seed), rest.shown, uniform(seed)];
-      score();
+      [session, shown, random, pace] = [new DigitSession(settings, digits, seed), rest.shown, uniform(seed), settings.pace];
       report();
     },
     run: (order) => {
@@ -223,12 +213,10 @@ if (!IN_PAGE && self.name === "digits") {
       running = order.running;
       turn();
       if (running) return;
-      score();
       report();
     },
     step: () => {
       session.step();
-      score();
       report();
     },
     change: ({ settings }) => {
@@ -237,9 +225,9 @@ if (!IN_PAGE && self.name === "digits") {
     },
     show: (order) => {
       shown = order.shown;
-      report();
+      show();
     },
-    pictures: ({ count, id }) => postMessage({ id, ...session.pictures(count, random) }),
+    pictures: ({ count }) => postMessage(session.pictures(count, random)),
   };
   onmessage = ({ data }) => ORDERS[data.order](data);
 }

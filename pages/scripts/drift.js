@@ -14,19 +14,17 @@ function meanLength(vectors, size = 2) {
 // repel: a point x is pulled toward p_i - x and pushed away from q_j - x.
 function drift(points, data, temperatures, size = 2) {
   const near = data.length / size, rows = points.length / size, columns = near + rows;
-  const others = new Float64Array(data.length + points.length);
-  others.set(data);
-  others.set(points, data.length);
-  const distances = distancesBetween(points, others, size);
+  const others = joined(data, points), distances = distancesBetween(points, others, size);
   let sum = 0;
   for (let i = 0; i < rows; i++) distances[i * columns + near + i] = 0;
   for (let k = 0; k < distances.length; k++) sum += distances[k];
   for (let i = 0; i < rows; i++) distances[i * columns + near + i] = Infinity; // no point repels itself
   const mean = Math.max(sum / (rows * (columns - 1)), 1e-12);
+  const logits = distances.map((distance) => -distance), across = transposed(logits, columns);
   const pull = new Float64Array(points.length), push = new Float64Array(points.length);
   let length = 0;
   for (const temperature of temperatures) {
-    const weights = kernels(distances, columns, temperature * mean);
+    const weights = kernels(logits, across, rows, temperature * mean);
     const { pulled, pushed } = forces(points, others, near, weights, size);
     const move = pulled.map((v, i) => v + pushed[i]), square = move.reduce((sum, v) => sum + v * v, 0) / move.length;
     const scale = 1 / Math.max(Math.sqrt(square), 1e-12);
@@ -50,11 +48,10 @@ function distancesBetween(a, b, size) {
   return distances;
 }
 
-// Kernels (rows, columns), divided by the root of the product of the sums of row and column.
-function kernels(distances, columns, temperature) {
-  const logits = distances.map((distance) => -distance), rows = logits.length / columns;
-  const weights = softmax(logits, columns, temperature);
-  const inColumn = transposed(softmax(transposed(logits, columns), rows, temperature), rows);
+// Kernels (rows, columns), divided by the root of the product of the sums of row and column. across: transposed logits.
+function kernels(logits, across, rows, temperature) {
+  const weights = softmax(logits, logits.length / rows, temperature);
+  const inColumn = transposed(softmax(across, rows, temperature), rows);
   for (let k = 0; k < weights.length; k++) weights[k] = Math.sqrt(weights[k] * inColumn[k]);
   return weights;
 }

@@ -16,13 +16,24 @@ const element = (name, properties) => Object.assign(document.createElement(name)
 // What a script element of the page holds; null: nothing.
 const dataOf = (id) => JSON.parse($(id)?.textContent || "null");
 
-// Sets a control to a value, if it offers the value. Returns whether it does.
-function setControl(control, value) {
-  const property = control.type === "checkbox" ? "checked" : "value", before = control[property];
-  control[property] = value;
-  if (String(control[property]) === String(value)) return true;
-  control[property] = before;
-  return false;
+// Sets controls to settings. Those that a control does not offer become the default.
+function setControls(controls, settings, defaults) {
+  for (const control of controls.filter(({ name }) => name in settings)) {
+    control.value = settings[control.name];
+    if (control.value !== String(settings[control.name])) control.value = settings[control.name] = defaults[control.name];
+  }
+}
+
+// The value of a text, of the kind of an example.
+function parsed(text, example) {
+  if (typeof example === "boolean") return text === "true";
+  return typeof example === "number" ? Number(text) : text;
+}
+
+// A worker that runs the scripts of this page, and knows its name.
+function workerOf(name) {
+  const code = new Blob([$("code").textContent], { type: "text/javascript" });
+  return new Worker(URL.createObjectURL(code), { name });
 }
 
 // A part's name and settings in an address. Settings that the part does not have, and numbers that are none, are left out.
@@ -31,9 +42,8 @@ function readAddress(hash) {
   if (!Object.hasOwn(PARTS, name)) return { name: null, settings };
   for (const [key, text] of new URLSearchParams(query || "")) {
     if (!Object.hasOwn(PARTS[name].settings, key)) continue;
-    const kind = typeof PARTS[name].settings[key], value = kind === "number" ? Number(text) : text;
-    if (kind === "boolean") settings[key] = text === "true";
-    else if (text !== "" && !Number.isNaN(value)) settings[key] = value;
+    const value = parsed(text, PARTS[name].settings[key]);
+    if (text !== "" && !Number.isNaN(value)) settings[key] = value;
   }
   return { name, settings };
 }

@@ -81,10 +81,9 @@ class Plane {
     return [(x - this.low) * unit, (this.high - y) * unit];
   }
 
-  // x and y at an event of the mouse or of a finger.
-  at({ clientX, clientY }) {
-    const { left, top, width } = this.canvas.getBoundingClientRect(), unit = (this.high - this.low) / width;
-    return [this.low + unit * (clientX - left), this.high - unit * (clientY - top)];
+  // x and y at a place of the canvas, from 0 to 1.
+  at(left, top) {
+    return [this.low + (this.high - this.low) * left, this.high - (this.high - this.low) * top];
   }
 
   points(xy, color, radius = 3.5, isHollow = false) {

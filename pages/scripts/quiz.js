@@ -37,15 +37,18 @@ if (IN_PAGE) {
   const isPair = () => state.settings.way === "pairs";
   const source = () => SOURCES[state.settings.source];
 
-  // Before the first question.
-  function reset() {
-    Object.assign(state, { trials: null, images: null, start: null });
+  // Before the first question, and after the last.
+  function rest(textContent) {
     clearTimeout(state.timer);
     $("quiz-images").replaceChildren();
-    $("quiz-result").replaceChildren();
     $("quiz-answers").hidden = true;
-    $("quiz-start").hidden = false;
-    Object.assign($("quiz-start"), { disabled: false, textContent: "Start" });
+    Object.assign($("quiz-start"), { hidden: false, disabled: false, textContent });
+  }
+
+  function reset() {
+    Object.assign(state, { trials: null, images: null, start: null });
+    rest("Start");
+    $("quiz-result").replaceChildren();
     $("quiz-question").textContent = isPair() ? "Two images, of which one is real: which?" : "Is the image real, or generated?";
     ANSWERS[state.settings.way].forEach((text, k) => ($("quiz-answers").children[k].textContent = text));
   }
@@ -110,11 +113,7 @@ if (IN_PAGE) {
   function showResult() {
     const { trials, settings } = state, count = trials.length;
     const right = trials.filter((trial) => trial.isRight).length, [low, high] = wilson(right, count);
-    clearTimeout(state.timer);
-    $("quiz-images").replaceChildren();
-    $("quiz-answers").hidden = true;
-    $("quiz-start").hidden = false;
-    Object.assign($("quiz-start"), { disabled: false, textContent: "Again" });
+    rest("Again");
     $("quiz-question").textContent = `${right} of ${count} right: ${percent(right / count)}`;
     const meaning = low > 0.5 ? "You tell them apart." : high < 0.5 ? "The network deceives you: you take its images for the real ones." : "Guessing explains this as well.";
     const words = [`95 % interval (Wilson): ${percent(low)} to ${percent(high)}. ${meaning}`];
@@ -185,10 +184,7 @@ if (IN_PAGE) {
     state.sources = [...SOURCES];
     sources.replaceChildren(...SOURCES.map(({ name }, value) => element("option", { value, textContent: name })));
     const wanted = { ...defaults, ...given }, before = { ...state.settings };
-    for (const control of controls) {
-      const { name } = control;
-      if (!setControl(control, wanted[name])) setControl(control, wanted[name] = defaults[name]);
-    }
+    setControls(controls, wanted, defaults);
     state.settings = wanted;
     if (isNew || Object.keys(wanted).some((name) => wanted[name] !== before[name])) reset();
   }
@@ -196,7 +192,7 @@ if (IN_PAGE) {
   $("quiz-start").onclick = start;
   for (const button of $("quiz-answers").children) button.onclick = () => answer(Number(button.value));
   for (const control of controls) control.oninput = () => {
-    state.settings[control.name] = isNaN(control.value) ? control.value : Number(control.value);
+    state.settings[control.name] = parsed(control.value, defaults[control.name]);
     remember("quiz", state.settings);
     reset();
   };

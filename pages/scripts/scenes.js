@@ -26,8 +26,8 @@ function covered(xy) {
   }
   return { found: counts.filter((near) => near >= count / 16).length, inside: counts.reduce((sum, near) => sum + near) / count };
 }
-function coverage({ settings }, xy) {
-  if (settings.data !== "ring") return "";
+function coverage({ trainer }, xy) {
+  if (trainer.settings.data !== "ring") return "";
   const { found, inside } = covered(xy);
   return `${found} of 8 clusters found, ${percent(inside)} of the points in one`;
 }
@@ -84,7 +84,7 @@ const FLOW = {
     plane.points(moved, ORANGE);
     return moved;
   },
-  status: (state, xy) => (state.settings.time < 1 ? `time ${state.settings.time.toFixed(2)}` : coverage(state, xy)),
+  status: ({ trainer }, xy) => (trainer.settings.time < 1 ? `time ${trainer.settings.time.toFixed(2)}` : coverage({ trainer }, xy)),
 };
 
 const DRIFTING = {

@@ -39,14 +39,12 @@ function slice(x, dim, start, count, step = 1) {
   const offset = start * strides[d];
   return gather(x, x.shape.with(d, count), strides.with(d, step * strides[d]), offset);
 }
+// The values of a tensor or a number, in a shape.
+const valuesIn = (shape, x) => expand(typeof x === "object" ? x : constant([], x), shape).data;
 // f of two tensors or numbers, element by element.
 function combine(shape, a, b, f) {
-  const data = new Float32Array(sizeOf(shape));
-  const [x, y] = [a, b].map((part) => (typeof part === "object" ? expand(part, shape).data : part));
-  if (typeof x === "number") for (let i = 0; i < data.length; i++) data[i] = f(x, y[i]);
-  else if (typeof y === "number") for (let i = 0; i < data.length; i++) data[i] = f(x[i], y);
-  else for (let i = 0; i < data.length; i++) data[i] = f(x[i], y[i]);
-  return { shape, data };
+  const [x, y] = [a, b].map((part) => valuesIn(shape, part));
+  return { shape, data: x.map((v, i) => f(v, y[i])) };
 }
 // f of the values along some dimensions, all if none are given.
 function reduce(shape, x, dims, f) {
@@ -190,8 +188,8 @@ const OPERATORS = {
   add: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => x + alpha * y),
   sub: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => x - alpha * y),
   rsub: (shape, a, b, alpha) => combine(shape, a, b, (x, y) => y - alpha * x),
-  where: (shape, mask, a, b) => ({ shape, data: pick(expand(mask, shape).data, shape, a, b) }),
-  masked_fill: (shape, x, mask, value) => ({ shape, data: pick(expand(mask, shape).data, shape, value, x) }),
+  where: choose,
+  masked_fill: (shape, x, mask, value) => choose(shape, mask, value, x),
   div: (shape, a, b, mode) => combine(shape, a, b, mode ? (x, y) => Math[mode](x / y) : (x, y) => x / y), // floor or trunc
   mean: (shape, x, dims) => reduce(shape, x, dims, meanOf),
   sum: (shape, x, dims) => reduce(shape, x, Array.isArray(dims) ? dims : null, sum),
@@ -253,9 +251,9 @@ const chunks = (x, sizes, dim) => {
     return part;
   });
 };
-function pick(mask, shape, yes, no) {
-  const [a, b] = [yes, no].map((x) => expand(typeof x === "object" ? x : constant([], x), shape).data);
-  return mask.map((chosen, i) => (chosen ? a[i] : b[i]));
+function choose(shape, mask, yes, no) {
+  const [a, b] = [yes, no].map((part) => valuesIn(shape, part));
+  return { shape, data: valuesIn(shape, mask).map((chosen, i) => (chosen ? a[i] : b[i])) };
 }
 
 // Base64 of a zlib stream -> its bytes.

@@ -67,11 +67,14 @@ function classLoss(outputs, labels, width, from, slopes) {
 class Classifier {
   constructor(settings, data, random) {
     Object.assign(this, { settings, data, random });
-    const { hidden, layers, activation, optimizer } = settings;
-    this.network = new Network([2, ...repeated(hidden ? layers : 0, hidden), 1], activation, random);
+    this.network = this.build(settings);
     // From weights of the usual size, tanh is flat at the corners, and two units get stuck from half of all starts.
     if (data?.name in GATES) for (const part of ["weight", "bias"]) multiply(this.network.layers[0][part], 0.05);
-    this.optimizer = new OPTIMIZERS[optimizer](this.network);
+    this.optimizer = new OPTIMIZERS[settings.optimizer || "Adam"](this.network);
+  }
+
+  build({ hidden, layers, activation }) {
+    return new Network([2, ...repeated(hidden ? layers : 0, hidden), 1], activation, this.random);
   }
 
   // The logit of class 1.
@@ -86,7 +89,7 @@ class Classifier {
   step() {
     const { train } = this.data, { batch, rate } = this.settings;
     const { loss, slopes } = this.loss(train.count > batch ? train.draw(batch, this.random) : train.all());
-    this.network.backward(slopes);
+    this.network.backward(slopes, { needsInputs: false });
     this.optimizer.step(rate);
     return { train: loss };
   }

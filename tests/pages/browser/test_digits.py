@@ -377,7 +377,7 @@ def test_a_drawing_becomes_8_x_8_pixels(resting):
     found = torch.tensor(resting.evaluate(code)).view(8, 8)
     assert (found[:, [0, 1, 2, 5, 6, 7]] == 0).all()
     assert (found[1:7, 3:5] == 0.5).all()  # the pen is 4 of 32 pixels wide
-    assert (found == found.flip(0)).all()
+    assert (found - found.flip(0)).abs().max() <= 2 / 16  # browsers smooth the ends
 
 
 def test_the_quiz_gets_pictures_and_what_networks_say(opened):

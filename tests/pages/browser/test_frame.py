@@ -28,12 +28,12 @@ def test_an_address_opens_a_setting_and_a_setting_makes_an_address(opened):
     assert page.get_by_label("Data").input_value() == "XOR"
     assert page.evaluate(f"[{SETTINGS}.hidden, {SETTINGS}.rate]") == [2, 0.03]
     page.get_by_role("button", name="Flow").click()
-    page.get_by_label("Learning rate").select_option("0.01")
+    page.locator("#points").get_by_label("Learning rate").select_option("0.01")
     assert address(page) == "#points?mode=flow&rate=0.01"
-    assert opened(address(page)).evaluate(f"[PARTS.points.state.mode, {SETTINGS}.rate]") == [
+    assert opened(address(page)).evaluate(f"[PARTS.points.state.method, {SETTINGS}.rate]") == [
         "flow", 0.01,
     ]  # fmt: skip
-    page.get_by_label("Learning rate").select_option("0.005")
+    page.locator("#points").get_by_label("Learning rate").select_option("0.005")
     assert address(page) == "#points?mode=flow"
     page.get_by_role("button", name="Classify").click()
     assert address(page) == "#points?data=XOR&hidden=2"  # a method keeps its settings
@@ -52,9 +52,9 @@ def test_an_address_opens_a_setting_and_a_setting_makes_an_address(opened):
      "#points?speed=%E0%A4%A", "#__proto__?settings=1"],
 )  # fmt: skip
 def test_what_an_address_says_amiss_is_ignored(text, opened):
-    wanted = opened().evaluate(f"[PARTS.points.state.mode, {SETTINGS}]")
+    wanted = opened().evaluate(f"[PARTS.points.state.method, {SETTINGS}]")
     page = opened(text)
-    assert page.evaluate(f"[PARTS.points.state.mode, {SETTINGS}]") == wanted
+    assert page.evaluate(f"[PARTS.points.state.method, {SETTINGS}]") == wanted
     assert address(page) in ("#points", text)
 
 

@@ -165,16 +165,16 @@ def test_field_and_loss_of_drift_are_those_of_the_product(opened):
 @pytest.mark.parametrize(("data", "layers"), [("XOR", "1"), ("two moons", "1"), ("spiral", "2")])
 def test_a_classifier_learns(data, layers, opened):
     page = opened()
-    page.get_by_label("Data").select_option(data)
-    page.get_by_label("Hidden layers").select_option(layers)
+    page.locator("#points").get_by_label("Data").select_option(data)
+    page.locator("#points").get_by_label("Hidden layers").select_option(layers)
     page.evaluate("for (let k = 0; k < 2000; k++) step()")
     assert page.evaluate("state.trainer.accuracy(state.data.train)") > 0.985
 
 
 def test_two_units_solve_xor_and_the_page_says_when_they_are_stuck(opened):
     page = opened()
-    page.get_by_label("Data").select_option("XOR")
-    page.get_by_label("Hidden units:").fill("2")
+    page.locator("#points").get_by_label("Data").select_option("XOR")
+    page.locator("#points").get_by_label("Hidden units:").fill("2")
     solved, stuck = page.evaluate("""() => {
         const found = [[], []];
         for (let trial = 0; trial < 200; trial++) {
@@ -187,7 +187,7 @@ def test_two_units_solve_xor_and_the_page_says_when_they_are_stuck(opened):
     }""")
     assert sum(solved) >= 120
     assert stuck == [not right for right in solved]
-    page.get_by_label("Activation").select_option("relu")
+    page.locator("#points").get_by_label("Activation").select_option("relu")
     said = "accuracy 75 % · stuck? Reset tries another start"
     code = "reset(); for (let k = 0; k < 1000; k++) step(); scene().status(state)"
     assert said in [page.evaluate(code) for _ in range(5)]
@@ -215,8 +215,8 @@ def test_a_generator_finds_the_clusters(mode, steps, opened):
 @pytest.mark.parametrize("mode", MODES)
 def test_ten_pictures_a_second_with_16_hidden_units(mode, opened):
     page = opened(mode)
-    page.get_by_label("Hidden units:").fill("16")
-    page.get_by_label("Speed").select_option("fast")
+    page.locator("#points").get_by_label("Hidden units:").fill("16")
+    page.locator("#points").get_by_label("Speed").select_option("fast")
     code = "(start => (tick(start + 1e9), performance.now() - start))(performance.now())"
     medians = [median(page.evaluate(code) for _ in range(9)) for _ in range(3)]
     assert min(medians) < 100  # milliseconds of training and drawing; others may use the CPU
@@ -236,16 +236,31 @@ def test_start_pause_step_and_reset_by_keys(opened):
     paused = press("Pause")
     assert first[0] == 1 < paused[0]
     assert press("Step")[0] == paused[0] + 1
-    page.get_by_label("Learning rate").select_option("0.1")  # without a new start
+    page.locator("#points").get_by_label("Learning rate").select_option(
+        "0.1"
+    )  # without a new start
     assert page.evaluate("[state.steps, state.trainer.settings.rate]") == [paused[0] + 1, 0.1]
     assert press("Reset")[0] == 0
+
+
+def test_the_dots_of_curves_are_seen_on_a_dark_page(opened):
+    page = opened(color_scheme="dark")
+    page.get_by_role("button", name="Step").click()
+    code = """() => {
+        const dot = document.querySelector("#values i"), style = getComputedStyle(dot);
+        const {backgroundColor} = getComputedStyle(dot.closest("section"));
+        return [style.backgroundColor, style.boxShadow, backgroundColor];
+    }"""
+    brightness = [sum(map(int, re.findall(r"\d+", text)[:3])) for text in page.evaluate(code)]
+    *dot, card = brightness
+    assert max(dot) > card + 200  # of 765
 
 
 @pytest.mark.parametrize("touch", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 def test_points_are_drawn_by_mouse_and_touch(mode, touch, opened):
     page = opened(mode, SIZES[touch], has_touch=touch)
-    page.get_by_label("Data").select_option("drawn by hand")
+    page.locator("#points").get_by_label("Data").select_option("drawn by hand")
     page.get_by_role("button", name="Step").click()
     assert page.locator("#status").inner_text() == "step 0 · no points yet"
     box = page.locator("#plane").bounding_box()
