@@ -70,7 +70,6 @@ if (IN_PAGE) {
   const state = new Bench("digits", "method", methods, "gan", ["rate", "batch", "pace"]);
   const hasGenerator = () => state.method !== "classifier";
   const send = (order, more) => state.worker?.postMessage({ order, ...more });
-  const percentOf = (share) => `${(100 * share).toFixed(share > 0.995 ? 0 : 1)} %`;
 
   function begin() {
     state.packed = dataOf("digits-data");
@@ -141,9 +140,9 @@ if (IN_PAGE) {
     const what = !hasGenerator() ? "of held-out digits right" : settings.classes ? "show the class asked for" : "are certainly a digit";
     const values = methods.map(({ name, images }) => {
       const title = methods.length > 1 ? `${DIGIT_METHODS[name].title} ` : "", isTold = settings.classes || !hasGenerator();
-      return `${title}${percentOf(last(name))}${isTold ? "" : ` (${classesIn(images)} of 10 classes)`}`;
+      return `${title}${inPercent(last(name))}${isTold ? "" : ` (${classesIn(images)} of 10 classes)`}`;
     }).join(", ");
-    $("digit-status").textContent = `step ${steps} · ${seconds.toFixed(0)} s · ${values} ${what}${hasGenerator() ? ` (real digits ${percentOf(real)})` : ""}`;
+    $("digit-status").textContent = `step ${steps} · ${seconds.toFixed(0)} s · ${values} ${what}${hasGenerator() ? ` (real digits ${inPercent(real)})` : ""}`;
     paintDigits($("digit-images"), hasGenerator() ? generatedBlocks(methods) : mistakeBlocks(report.mistakes));
     paintScores(scores, hasGenerator() ? real : null);
     if (methods.length === 1) {
@@ -164,7 +163,7 @@ if (IN_PAGE) {
     const curves = { ...scores, ...(real && { "real digits": [real, real] }) }, all = [...colors, [139, 143, 153]];
     paintCurves($("digit-scores"), { curves: { ...curves, "": [1] } }, [...all, all[0]]);
     const titled = Object.fromEntries(Object.entries(curves).map(([name, values]) => [DIGIT_METHODS[name]?.title || name, values]));
-    listValues($("digit-score-values"), titled, all, percentOf);
+    listValues($("digit-score-values"), titled, all, inPercent);
   }
 
   function generatedBlocks(methods) {
@@ -197,7 +196,7 @@ if (IN_PAGE) {
     fit(pad);
     paintStrokes(pad.getContext("2d"), state.strokes, pad.width / 10, ([x, y]) => [x * pad.width, y * pad.height]);
     paintDigits($("digit-seen"), [{ title: "what it sees", images: image || new Float64Array(DIGIT_SIZE) }], 1);
-    const answer = (row) => `${surest(row)} (${percentOf(Math.max(...row))})`;
+    const answer = (row) => `${surest(row)} (${inPercent(Math.max(...row))})`;
     const classifier = says && `The classifier says ${answer(says)}, the reader ${answer(probabilities(state.digits.reader, image)[0])}.`;
     $("digit-says").textContent = image ? classifier || "…" : "Draw a digit with the mouse or a finger.";
   }

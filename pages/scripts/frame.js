@@ -13,6 +13,8 @@ const SOURCES = [];
 
 const $ = (id) => document.getElementById(id);
 const element = (name, properties) => Object.assign(document.createElement(name), properties);
+const percent = (share) => `${Math.round(100 * share)} %`;
+const inPercent = (share) => `${(100 * share).toFixed(share > 0.001 && share < 0.999 ? 1 : 0)} %`;
 // What a script element of the page holds; null: nothing.
 const dataOf = (id) => JSON.parse($(id)?.textContent || "null");
 

@@ -83,7 +83,7 @@ if (IN_PAGE) {
   const valuesOf = ([isGenerated, k]) => (isGenerated ? state.images.generated : state.images.real)[k];
 
   function pictureOf(image, label) {
-    const canvas = element("canvas", { role: "img", ariaLabel: label });
+    const canvas = element("canvas", { className: "pixels", role: "img", ariaLabel: label });
     paintImage(canvas, valuesOf(image), state.source.shape);
     return canvas;
   }

@@ -47,7 +47,6 @@ if (!IN_PAGE && self.name === "runs") {
   };
 }
 
-const inPercent = (share) => `${(100 * share).toFixed(share > 0.001 && share < 0.999 ? 1 : 0)} %`;
 // A button with an image and words below it.
 function tileOf(words, onclick) {
   const button = element("button", { type: "button", onclick }), canvas = element("canvas", { className: "pixels" });

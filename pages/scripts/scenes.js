@@ -7,7 +7,6 @@ const GRID = gridPoints(SQUARE, SIDE), COARSE_GRID = gridPoints(SQUARE, COARSE),
 const LATENTS = normals(2 * SHOWN, uniform(0)); // the same in every picture
 const EULER_STEPS = 20;
 const FIT = [INK_RGB, GREEN]; // of the curves of training and held-out points
-const percent = (share) => `${Math.round(100 * share)} %`;
 
 // At most `SHOWN` points, of one class or of all.
 function some({ xy, labels }, label = null) {
