@@ -43,8 +43,7 @@ function paintDigits(canvas, blocks, columns = CLASSES) {
     context.fillText(title, 4, top + 16, canvas.clientWidth - 8);
     for (let b = 0; b < images.length / DIGIT_SIZE; b++) {
       const x = (b % columns) * side + gap, y = top + head + Math.floor(b / columns) * (side + (marks ? foot : 0)), size = side - 2 * gap;
-      paintImage(tile, images.slice(b * DIGIT_SIZE, (b + 1) * DIGIT_SIZE).map((v) => 1 - v), [1, 8, 8]); // ink is dark
-      context.drawImage(tile, x, y, size, size);
+      paintDigit(context, images.subarray(b * DIGIT_SIZE, (b + 1) * DIGIT_SIZE), x, y, size);
       if (!marks?.[b]) continue;
       Object.assign(context, { strokeStyle: css(ORANGE), lineWidth: 2, fillStyle: "#8a5300", font: "bold 11px system-ui, sans-serif" });
       context.strokeRect(x - 1, y - 1, size + 2, size + 2);
@@ -54,7 +53,13 @@ function paintDigits(canvas, blocks, columns = CLASSES) {
   });
 }
 
-const tile = IN_PAGE ? element("canvas", {}) : null;
+const tile = IN_PAGE ? element("canvas", { width: 8, height: 8 }) : null;
+function paintDigit(context, image, x, y, side) {
+  const pixels = new ImageData(8, 8), grays = new Uint32Array(pixels.data.buffer);
+  image.forEach((v, k) => (grays[k] = 0xff000000 | (Math.round(255 * (1 - v)) * 0x010101)));
+  tile.getContext("2d").putImageData(pixels, 0, 0);
+  context.drawImage(tile, x, y, side, side);
+}
 
 if (IN_PAGE) {
   const DIGIT_METHODS = {
