@@ -88,11 +88,13 @@ function listValues(list, curves, colors, text = (v) => v.toPrecision(3)) {
   }));
 }
 
-// Calls draw(x, y, isNew) for the mouse or a finger on a canvas, with x and y from 0 to 1, and lift() at the end of a stroke.
+// Calls draw(points, isNew) for the mouse or a finger on a canvas, with [x, y] from 0 to 1, and lift() at the end of a stroke.
+// A slow browser sends one event for several points.
 function onStrokes(canvas, draw, lift = () => {}) {
   const at = (event, isNew) => {
-    const { left, top, width, height } = canvas.getBoundingClientRect();
-    draw((event.clientX - left) / width, (event.clientY - top) / height, isNew);
+    const { left, top, width, height } = canvas.getBoundingClientRect(), events = event.getCoalescedEvents?.() ?? [];
+    const points = (events.length ? events : [event]).map((it) => [(it.clientX - left) / width, (it.clientY - top) / height]);
+    draw(points, isNew);
   };
   canvas.onpointerdown = (event) => {
     event.preventDefault();

@@ -163,8 +163,8 @@ class DigitSession {
   }
 
   // Pictures for the quiz, and what D, if there is one, and the reader say of real and generated ones.
-  pictures(count, random) {
-    const [method] = this.methods, { held, reader } = this.digits, labels = classesInTurn(count);
+  pictures(name, count, random) {
+    const method = this.methods.find((it) => it.name === name), { held, reader } = this.digits, labels = classesInTurn(count);
     const real = held.draw(count, random).inputs, both = joined(real, method.generate(normals(count * LATENTS_OF_DIGITS, random), labels));
     const verdicts = [{ name: "reader", says: probabilities(reader, both).map((row) => Math.max(...row)), means: "how certain the reader is of its class" }];
     if (method.name === "gan")
@@ -227,7 +227,7 @@ if (!IN_PAGE && self.name === "digits") {
       shown = order.shown;
       show();
     },
-    pictures: ({ count }) => postMessage(session.pictures(count, random)),
+    pictures: ({ method, count }) => postMessage(session.pictures(method, count, random)),
   };
   onmessage = ({ data }) => ORDERS[data.order](data);
 }

@@ -109,32 +109,35 @@ if (IN_PAGE) {
     const { settings, packed, seed } = state;
     for (const part of document.querySelectorAll("#digits [data-classes]")) part.hidden = String(settings.classes) !== part.dataset.classes;
     send("reset", { settings, packed, seed, shown: pictured() });
-    SOURCES.splice(0, SOURCES.length, ...SOURCES.filter((source) => source !== state.source));
-    showTabs();
+    setSources([]);
   }
 
   function receive({ report, seed, ...pictures }) {
     if (pictures.images) state.answer(pictures);
     if (!report || seed !== state.seed) return; // of a training before
     state.report = report;
-    if (hasGenerator() && state.method !== "all" && report.methods[0].steps && !SOURCES.includes(state.source)) addSource();
+    if (hasGenerator() && report.methods.every(({ steps }) => steps) && !SOURCES.some(({ isLive }) => isLive)) setSources(report.methods);
     if (shown.name === "digits") show();
   }
 
-  // What the quiz asks about: fresh pictures of the generator in training.
-  function addSource() {
-    const { title } = DIGIT_METHODS[state.method];
-    state.source = {
-      name: `Digits: the ${title} of this page`, shape: [1, 8, 8],
+  // Lets the quiz ask about fresh pictures of these generators in training, and of those before no more.
+  function setSources(methods) {
+    const others = SOURCES.filter(({ isLive }) => !isLive);
+    SOURCES.splice(0, SOURCES.length, ...others, ...methods.map(({ name }) => sourceOf(name)));
+    showTabs();
+  }
+
+  function sourceOf(method) {
+    const one = (images, b) => Float32Array.from(images.subarray(b * DIGIT_SIZE, (b + 1) * DIGIT_SIZE));
+    return {
+      name: `Digits: the ${DIGIT_METHODS[method].title} of this page`, shape: [1, 8, 8], isLive: true,
       pictures: async (count) => {
-        send("pictures", { count });
+        send("pictures", { method, count });
         const { images, verdicts } = await new Promise((resolve) => (state.answer = resolve));
-        const one = (b) => Float32Array.from(images.subarray(b * DIGIT_SIZE, (b + 1) * DIGIT_SIZE));
-        return { real: Array.from({ length: count }, (_, b) => one(b)), generated: Array.from({ length: count }, (_, b) => one(count + b)), verdicts };
+        const part = (first) => Array.from({ length: count }, (_, b) => one(images, first + b));
+        return { real: part(0), generated: part(count), verdicts };
       },
     };
-    SOURCES.push(state.source);
-    showTabs();
   }
 
   function show() {
@@ -206,9 +209,9 @@ if (IN_PAGE) {
     $("digit-says").textContent = image ? classifier || "…" : "Draw a digit with the mouse or a finger.";
   }
 
-  onStrokes($("digit-pad"), (x, y, isNew) => {
+  onStrokes($("digit-pad"), (points, isNew) => {
     if (isNew) state.strokes.push([]);
-    state.strokes.at(-1).push([x, y]);
+    state.strokes.at(-1).push(...points);
     send("show", { shown: pictured() });
     showDrawing(state.report?.says);
   });

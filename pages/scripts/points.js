@@ -88,9 +88,9 @@ if (IN_PAGE) {
   }
 
   // Adds points at the mouse or finger. Every fifth is held out.
-  function addPoints(x, y) {
+  function addPoints(places) {
     if (!isDrawn()) return;
-    const { train, held } = state.data;
+    const { train, held } = state.data, [x, y] = places.at(-1);
     for (let k = 0; k < BRUSH_POINTS; k++)
       ((train.count + held.count) % 5 < 4 ? train : held).add(plane.at(x, y), state.settings.ink ?? 0, Math.random);
     if (!state.running) show();

@@ -261,13 +261,13 @@ if (IN_PAGE) {
   }
   const see = (isFinal) => recognizeImage(planesOf(pad.getImageData(0, 0, 280, 280)), isFinal);
   let last = null, timer = null;
-  function stroke(x, y, isNew) {
-    const next = [280 * x, 280 * y];
+  function stroke(points, isNew) {
+    const places = points.map(([x, y]) => [280 * x, 280 * y]);
     pad.beginPath();
-    pad.moveTo(...(isNew ? next : last));
-    pad.lineTo(...next);
+    pad.moveTo(...(isNew ? places[0] : last));
+    for (const place of places) pad.lineTo(...place);
     pad.stroke();
-    last = next;
+    last = places.at(-1);
     clearTimeout(timer);
     timer = setTimeout(() => see(false), 150);
   }

@@ -380,6 +380,41 @@ def test_a_drawing_becomes_8_x_8_pixels(resting):
     assert (found - found.flip(0)).abs().max() <= 2 / 16  # browsers smooth the ends
 
 
+def test_a_drawing_has_all_points_of_an_event(resting):
+    found = resting.evaluate("""() => {
+        const canvas = document.createElement("canvas"), got = [];
+        Object.assign(canvas, {setPointerCapture() {}, hasPointerCapture: () => true});
+        canvas.getBoundingClientRect = () => ({left: 10, top: 0, width: 100, height: 50});
+        onStrokes(canvas, (points, isNew) => got.push([points, isNew]));
+        const at = (clientX, clientY) => ({clientX, clientY, preventDefault() {}});
+        canvas.onpointerdown(at(10, 0));
+        canvas.onpointermove({...at(110, 50), getCoalescedEvents: () => [at(60, 25), at(110, 50)]});
+        canvas.onpointermove({...at(110, 0), getCoalescedEvents: () => []});
+        return got;
+    }""")
+    assert found == [[[[0, 0]], True], [[[0.5, 0.5], [1, 1]], False], [[[1, 0]], False]]
+
+
+def test_the_quiz_can_ask_about_each_of_those_side_by_side(opened):
+    page = opened("#digits?method=all&hidden=16&batch=20")
+    for _ in range(3):  # of each method one
+        page.get_by_role("button", name="Step").click()
+    until(page, "SOURCES.length === 3")
+    found = page.evaluate("""async () => {
+        const found = [];
+        for (const {name, pictures} of SOURCES)
+            found.push([name, (await pictures(2)).verdicts.map((verdict) => verdict.name)]);
+        return found;
+    }""")
+    assert found == [
+        ["Digits: the GAN of this page", ["D", "reader"]],
+        ["Digits: the Flow of this page", ["reader"]],
+        ["Digits: the Drift of this page", ["reader"]],
+    ]
+    page.get_by_role("button", name="Reset").click()
+    until(page, "SOURCES.length === 0")
+
+
 def test_the_quiz_gets_pictures_and_what_networks_say(opened):
     page = opened("#digits?hidden=16&batch=20")
     assert page.evaluate("SOURCES.length") == 0  # nothing has trained
