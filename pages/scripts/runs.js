@@ -268,11 +268,14 @@ if (IN_PAGE) {
     for (const place of places) pad.lineTo(...place);
     pad.stroke();
     last = places.at(-1);
-    clearTimeout(timer);
-    timer = setTimeout(() => see(false), 150);
+    timer ??= setTimeout(() => {
+      timer = null;
+      see(false);
+    }, 150);
   }
   function lift() {
     clearTimeout(timer);
+    timer = null;
     see(true);
   }
   async function read(file) {

@@ -1,6 +1,7 @@
 """Runs in the page: computed as PyTorch does, steered and drawn for by mouse, touch and keys."""
 
 import base64
+import time
 from functools import partial
 from io import BytesIO
 
@@ -247,6 +248,24 @@ def stroke(page, points, touch):
         at = [dict(zip("xy", spot, strict=True))]
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_drawing_is_classified_while_the_pen_moves(digits, opened):
+    page = opened([run_data(digits[1])], WIDE)
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)
+    page.locator("#pad").scroll_into_view_if_needed()
+    box = page.locator("#pad").bounding_box()
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.down()
+    before = page.locator("#verdict").inner_text()
+    for k in range(4):
+        page.clock.run_for(60)
+        page.mouse.move(box["x"] + 50 + 9 * k, box["y"] + 60)
+    deadline = time.monotonic() + 30
+    while page.locator("#verdict").inner_text() == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE])
