@@ -113,7 +113,7 @@ if (IN_PAGE) {
   }
 
   function receive({ report, seed, ...pictures }) {
-    if (pictures.images) state.answer(pictures);
+    if (pictures.images) state.waiting.shift()(pictures); // the worker answers in turn
     if (!report || seed !== state.seed) return; // of a training before
     state.report = report;
     if (hasGenerator() && report.methods.every(({ steps }) => steps) && !SOURCES.some(({ isLive }) => isLive)) setSources(report.methods);
@@ -133,7 +133,7 @@ if (IN_PAGE) {
       name: `Digits: the ${DIGIT_METHODS[method].title} of this page`, shape: [1, 8, 8], isLive: true,
       pictures: async (count) => {
         send("pictures", { method, count });
-        const { images, verdicts } = await new Promise((resolve) => (state.answer = resolve));
+        const { images, verdicts } = await new Promise((resolve) => state.waiting.push(resolve));
         const part = (first) => Array.from({ length: count }, (_, b) => one(images, first + b));
         return { real: part(0), generated: part(count), verdicts };
       },
@@ -220,7 +220,7 @@ if (IN_PAGE) {
     send("show", { shown: pictured() });
   };
   Object.assign(state, {
-    seed: 0, strokes: [], reset, show,
+    seed: 0, strokes: [], waiting: [], reset, show,
     run: () => send("run", { running: state.running }),
     step: () => send("step"),
     change: () => send("change", { settings: state.settings }),

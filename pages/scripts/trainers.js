@@ -59,7 +59,7 @@ function classLoss(outputs, labels, width, from, slopes) {
   labels.forEach((label, b) => {
     const start = b * width + from, shares = softmax(outputs.subarray(start, (b + 1) * width), width - from);
     shares.forEach((share, k) => (slopes[start + k] += (share - (k === label)) / labels.length));
-    loss -= Math.log(shares[label]) / labels.length;
+    loss -= Math.log(Math.max(shares[label], Number.MIN_VALUE)) / labels.length;
   });
   return loss;
 }

@@ -400,12 +400,8 @@ def test_the_quiz_can_ask_about_each_of_those_side_by_side(opened):
     for _ in range(3):  # of each method one
         page.get_by_role("button", name="Step").click()
     until(page, "SOURCES.length === 3")
-    found = page.evaluate("""async () => {
-        const found = [];
-        for (const {name, pictures} of SOURCES)
-            found.push([name, (await pictures(2)).verdicts.map((verdict) => verdict.name)]);
-        return found;
-    }""")
+    found = page.evaluate("""() => Promise.all(SOURCES.map(async ({name, pictures}) =>
+        [name, (await pictures(2)).verdicts.map((verdict) => verdict.name)]))""")  # at once
     assert found == [
         ["Digits: the GAN of this page", ["D", "reader"]],
         ["Digits: the Flow of this page", ["reader"]],

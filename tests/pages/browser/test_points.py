@@ -236,9 +236,8 @@ def test_start_pause_step_and_reset_by_keys(opened):
     paused = press("Pause")
     assert first[0] == 1 < paused[0]
     assert press("Step")[0] == paused[0] + 1
-    page.locator("#points").get_by_label("Learning rate").select_option(
-        "0.1"
-    )  # without a new start
+    rates = page.locator("#points").get_by_label("Learning rate")
+    rates.select_option("0.1")  # without a new start
     assert page.evaluate("[state.steps, state.trainer.settings.rate]") == [paused[0] + 1, 0.1]
     assert press("Reset")[0] == 0
 
