@@ -7,7 +7,8 @@ import pytest
 from torch import nn
 
 import cli
-from commands.rewording import explain_constructor
+from commands.rewording import explain_constructor, explain_error
+from datamodules import ImageFolder
 from models.gan.networks import ModernGenerator
 from runtime.errors import UserError
 
@@ -36,6 +37,12 @@ def test_a_constructor_of_the_project_that_got_something_else_is_a_mistake():
     found = explain_constructor(wrapped(lambda: ModernGenerator(5, 10)))
     assert isinstance(found, UserError)
     assert "cannot be used there" in str(found)
+
+
+def test_a_path_that_is_too_long_is_no_wrong_class(tmp_path):
+    found = explain_constructor(wrapped(lambda: ImageFolder(str(tmp_path / ("x" * 300)))))
+    assert isinstance(found, OSError)
+    assert explain_error(found)[1].endswith("...: File name too long: shorten it")
 
 
 def test_an_error_in_code_of_ones_own_keeps_its_kind_and_place():
