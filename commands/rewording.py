@@ -160,7 +160,9 @@ def explain_constructor(error: BaseException) -> BaseException:
         error = error.__cause__
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     names = [frame.f_code.co_name for frame in frames]
-    if "__init__" not in names or "abstract class" in str(error) or isinstance(error, OSError):
+    if "__init__" not in names or "abstract class" in str(error):
+        return error
+    if isinstance(error, OSError) and explain_error(error)[1]:
         return error
     frames = frames[names.index("__init__") :]  # before them is what called the first constructor
     if any(is_own_code(frame.f_code.co_filename) for frame in frames):

@@ -1,7 +1,9 @@
 """Errors of libraries in one line, and those of a user's own code with their place."""
 
+import errno
 import traceback
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from torch import nn
@@ -43,6 +45,13 @@ def test_a_path_that_is_too_long_is_no_wrong_class(tmp_path):
     found = explain_constructor(wrapped(lambda: ImageFolder(str(tmp_path / ("x" * 300)))))
     assert isinstance(found, OSError)
     assert explain_error(found)[1].endswith("...: File name too long: shorten it")
+
+
+def test_a_path_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    denied = PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+    monkeypatch.setattr("pathlib.Path.is_dir", Mock(side_effect=denied))
+    found = explain_constructor(wrapped(lambda: ImageFolder(str(tmp_path))))
+    assert "Permission denied" in explain_error(found)[1]
 
 
 def test_an_error_in_code_of_ones_own_keeps_its_kind_and_place():
