@@ -115,10 +115,15 @@ class OwnImages(ArrayDataModule):
         groups = [_hashes(part) for part in splits if part]
         train, others = groups[0], np.concatenate(groups[1:])
         if copies := len(train) + len(others) - len({*train, *others}):
+            leaked = np.isin(others, train).sum()
             rank_zero_warn(
-                f"{copies:,} images in {self.hparams.get('path')} equal another one; a cut keeps "
-                f"these together. {np.isin(others, train).sum():,} of the {len(others):,} "
-                "validation and test images equal a training image: in given splits, remove these."
+                f"{copies:,} images in {self.hparams.get('path')} equal another one, "
+                + (
+                    f"and {leaked:,} of the {len(others):,} validation and test images equal a "
+                    "training image, so their scores are too good. Remove these."
+                    if leaked
+                    else "but no validation or test image equals a training image."
+                )
             )
 
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
