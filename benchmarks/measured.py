@@ -25,6 +25,7 @@ from benchmarks.worker import ROOT
 from runtime.errors import UserError, print_error
 
 HEADS = {
+    "kid": "KID",
     "frechet": "Frechet distance",
     "real_frechet": "real",
     "label_accuracy": "label accuracy",
@@ -84,7 +85,7 @@ def score(part: str, column: str) -> str:
     """Returns the mean of a score over seeds, with `SCORE range` or `SCORE std` as the column."""
     name, _, spread = column.partition(" ")
     values = runs_of(part)[name]
-    exact = digits if "frechet" in name or "seconds" in name else "{:.3f}".format
+    exact = digits if "frechet" in name or "seconds" in name else "{:z.3f}".format  # no -0.000
     exact = "{:.4f}".format if name == "accuracy" else exact
     found = values.mean(), values.min(), values.max(), values.std()
     mean, low, high, std = ("" if pd.isna(value) else exact(value) for value in found)
