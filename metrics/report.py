@@ -74,10 +74,9 @@ class Report:
         (most, _), *others = sorted(groups.items(), key=lambda item: -len(item[1]))
         lines += [f"Of {most}."] + [f"{', '.join(figures)}: {text}." for text, figures in others]
         if max(figures["test"] for figures in self.counts.values()) < FEW:
-            lines.append(
-                f"Uncertain, because fewer than {FEW} images are held out. To compare generators, "
-                "prefer kid to frechet."
-            )
+            lines.append(f"Uncertain, because fewer than {FEW} images are held out.")
+            if "kid" in self.scores:
+                lines.append("To compare generators, prefer kid to frechet.")
         if better := ", ".join(self.better_than_real()):
             lines.append(f"{better}: {BETTER_THAN_REAL}")
         return "\n".join(lines)

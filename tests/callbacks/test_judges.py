@@ -165,7 +165,7 @@ def test_a_handful_of_images_is_scored_as_far_as_possible_and_says_so(
     run.test(small(ConditionalGAN, num_classes=4), datamodule=data, verbose=False)
     printed = capsys.readouterr().out
     assert "nan: too few images for this score" in printed
-    assert "Uncertain, because fewer than 500 images are held out. To comp" in printed
+    assert "Uncertain, because fewer than 500 images are held out." in printed
     assert "kind 3 " in printed
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert found["counts"]["frechet"] == {"generated": 4, "train": 4, "test": 4}

@@ -111,7 +111,10 @@ def test_without_samples_scores_are_nan_and_json_null(tmp_path):
 
 
 def test_few_real_images_are_said_to_be_few(report):
-    assert "Uncertain, because fewer than 500" in report.summary(LIGHT)
+    advice = "images are held out.\nTo compare generators, prefer kid"
+    assert f"Uncertain, because fewer than 500 {advice}" in report.summary(LIGHT)
+    without = [score for score in LIGHT if score.name != "kid"]
+    assert "prefer kid" not in compute_report(without, *sets()).summary(without)
     generated, train, _ = sets()
     assert "Uncertain" not in compute_report(LIGHT, generated, train, draw(500, 2)).summary(LIGHT)
 
