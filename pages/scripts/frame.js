@@ -57,14 +57,16 @@ function addressOf(name, settings, defaults = PARTS[name].settings) {
   return `#${name}${query && `?${query}`}`;
 }
 
-const shown = { name: null, addresses: {}, timer: null };
+const shown = { name: null, hash: null, addresses: {}, timer: null };
 
 // Writes a part's settings into its tab, and soon into the address: browsers refuse many changes in a second.
 function remember(name, settings, defaults) {
   shown.addresses[name] = addressOf(name, settings, defaults);
   clearTimeout(shown.timer);
   shown.timer = setTimeout(() => {
-    if (shown.name === name) history.replaceState(null, "", location.href.split("#")[0] + shown.addresses[name]);
+    if (shown.name !== name || location.hash !== shown.hash) return; // another address is about to be visited
+    history.replaceState(null, "", location.href.split("#")[0] + shown.addresses[name]);
+    shown.hash = location.hash;
   }, 200);
 }
 
@@ -88,7 +90,7 @@ function visit(hash) {
   const name = isKnown ? address.name : names.includes("runs") ? "runs" : names[0];
   if (before && before !== name) PARTS[before].close();
   if (before !== name) scrollTo(0, 0); // the browser has scrolled to the part
-  shown.name = name;
+  Object.assign(shown, { name, hash });
   for (const part of document.querySelectorAll(".part")) part.hidden = part.id !== name;
   showTabs();
   PARTS[name].open(isKnown ? address.settings : {});

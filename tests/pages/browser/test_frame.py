@@ -85,6 +85,24 @@ def test_a_tab_shows_its_part_which_keeps_what_it_has(opened):
     assert steps > 0
 
 
+def test_a_setting_written_late_does_not_call_back_from_a_tab(opened):
+    page = opened("#points")
+    page.evaluate("""() => {
+        const late = [], {setTimeout} = window, data = document.getElementById("data");
+        window.setTimeout = (write) => late.push(write);
+        data.value = "XOR";
+        data.dispatchEvent(new Event("input", {bubbles: true}));
+        document.querySelector("#tabs [value=digits]").click();
+        late.forEach((write) => write());
+        Object.assign(window, {setTimeout, written: late.length});
+    }""")
+    page.wait_for_timeout(50)
+    assert page.evaluate("written") > 0
+    assert page.locator(".part:visible").get_attribute("id") == "digits"
+    page.get_by_role("button", name="Points", exact=True).click()
+    assert page.get_by_label("Data").input_value() == "XOR"
+
+
 def test_the_page_runs_in_a_sandboxed_frame(opened, chromium, tmp_path):
     text = build_page().replace("&", "&amp;").replace('"', "&quot;")
     (tmp_path / "around.html").write_text(f'<iframe sandbox="allow-scripts" srcdoc="{text}">')
