@@ -98,6 +98,13 @@ PARTS = {
     # Pictures of one's own: docs/measured.md says how to make these
     "own-cgan": Part("configs/own/cgan.yaml", seeds=(0, 1, 2), pictures="five", judge="pretrained"),
     "own-flow": Part("configs/own/flow.yaml", seeds=(0, 1, 2), pictures="five", judge="pretrained"),
+    "own-flow-64": Part(
+        "configs/own/flow.yaml",
+        ("--data.size", "64", "--model.network.widths", "[32,64,96,128]"),
+        seeds=(0, 1, 2),
+        pictures="five",
+        judge="pretrained",
+    ),  # fmt: skip
     "own-classifier": Part("configs/own/classifier.yaml", pictures="emoji"),
     **fine_tuning("two", "--data.test_fraction 0.4 --data.val_fraction 0.25"),
     **fine_tuning(
