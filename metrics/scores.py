@@ -118,7 +118,7 @@ SCORES: tuple[Score, ...] = (
     Score("modes", "higher", note="classes that appear", stages=ALWAYS),
     Score("modes_kl", "lower", note="imbalance of the classes, in nats"),
     Score(
-        "memorization", note="best near the value of real images; 0 for copies of them",
+        "memorization", note="best near that of real images; well below it for copies",
         most=NEIGHBOR_SAMPLES,
     ),
     Score(
