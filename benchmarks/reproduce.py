@@ -104,7 +104,7 @@ PARTS = {
         seeds=(0, 1, 2),
         pictures="five",
         judge="pretrained",
-    ),  # fmt: skip
+    ),
     "own-classifier": Part("configs/own/classifier.yaml", pictures="emoji"),
     **fine_tuning("two", "--data.test_fraction 0.4 --data.val_fraction 0.25"),
     **fine_tuning(

@@ -215,7 +215,7 @@ def _warn_of_copies(num_training: int) -> None:
     if num_training < FEW_TRAINING_IMAGES:
         rank_zero_info(
             f"{num_training} training images are few, so a generator may learn to copy them. With "
-            "a judge, `test RUN` shows that: the score memorization falls below 1, and "
+            "a judge, `test RUN` shows that: the score memorization is well below 1, and "
             "figures/nearest_test.png has the copies. So does `sample RUN --neighbors 10`. What "
             "190 to 3,057 images gave is in docs/own-data.md, under Number of images."
         )
