@@ -1,9 +1,10 @@
-"""`python -m benchmarks.scaling [calculate] [check]`: a training step on many processes.
+"""`python -m benchmarks.scaling calculate`, or `check`, or both: a training step on many processes.
 
 `calculate` estimates steps on GPUs from counted work and assumed hardware. `check` compares the
 same sum with measured steps of 2 and 4 processes on this machine.
 """
 
+import argparse
 import itertools
 import math
 import os
@@ -253,11 +254,14 @@ def check(rounds: int = 21) -> Section:
     return section
 
 
-def main(names: Sequence[str]) -> None:
-    """Prints the tables that `names` asks for; none: all."""
-    for name in names or ("calculate", "check"):
+def main(words: Sequence[str]) -> None:
+    """Prints the tables that `words` ask for."""
+    tables = {"calculate": calculate, "check": check}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("table", nargs="+", choices=tables)
+    for name in parser.parse_args(words).table:
         with redirect_stdout(sys.stderr):
-            found = {"calculate": calculate, "check": check}[name]()
+            found = tables[name]()
         print(f"{found.markdown()}\n", flush=True)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.scaling import Machine, System, Work, count
+from benchmarks.scaling import Machine, System, Work, count, main
 
 MACHINE = Machine(flops=1e3, kernel=1.0, node=2, latency_node=1.0, latency_hop=0.5, node_rate=10.0,
                   network_rate=5.0)  # fmt: skip
@@ -28,3 +28,11 @@ def test_the_work_of_a_dense_layer_is_counted(in_root):
     assert work.weights == (16 * 10 + 10,)
     # Forward and the weight's gradient; the input needs none
     assert work.flops == 2 * (2 * 32 * 16 * 10)
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["calculat"], 2), ([], 2)])
+def test_other_words_are_answered_without_a_table(words, code, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == code
+    assert "{calculate,check}" in "".join(capsys.readouterr())
