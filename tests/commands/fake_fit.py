@@ -11,7 +11,7 @@ known = {
     "--config": "", "--seed_everything": "0", "--ckpt_path": "", "--experiment": "",
     "--trainer.default_root_dir": "", "--x": "0", "--layers": "[1]",
     "--fails_if_x": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
-    "--init_from": "",
+    "--init_from": "", "--together": "0",
 }  # fmt: skip
 given = dict(known)
 name = ""
@@ -42,6 +42,10 @@ with (run.parent / "calls").open("a") as calls:
     calls.write(f"{given['--ckpt_path']}\n")
 shared = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
 (run.parent / "environment.json").write_text(json.dumps(shared))
+for _ in range(1500):  # until so many runs have started, or 30 seconds
+    if len([*run.parents[1].glob("*/environment.json")]) >= int(given["--together"]):
+        break
+    time.sleep(0.02)
 if x == given["--fails_if_x"]:
     raise RuntimeError("out of luck")
 rows = f"step,train/loss,{given['--metric']}\n1,0.5,{float(x) ** 2}\n"

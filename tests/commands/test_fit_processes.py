@@ -82,7 +82,7 @@ def test_each_job_has_its_gpu_and_its_cores(visible, devices, expected, sweep, m
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    sweep.run("--seeds=2", "--jobs=2", "--seconds=0.5")
+    sweep.run("--seeds=2", "--jobs=2", "--together=2")
     found = [json.loads((sweep.out / f"seed_{i}/environment.json").read_text()) for i in (0, 1)]
     assert {given["CUDA_VISIBLE_DEVICES"] for given in found} == expected
     assert {given["OMP_NUM_THREADS"] for given in found} == {"3"}
