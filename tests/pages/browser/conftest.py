@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -86,6 +87,20 @@ def opened(chromium, tmp_path):
         own = [url for url in requests if not url.startswith("blob:")]
         assert [url.split("#")[0] for url in own] == [file.as_uri()]
         assert errors == []
+
+
+def until(page: Any, code: str, seconds: float = 60) -> None:
+    """Waits until code is true. The page does not allow `wait_for_function`, which uses eval."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(code):
+        assert time.monotonic() < end, code
+        page.wait_for_timeout(50)
+
+
+def change_address(page: Any, code: str) -> None:
+    """Runs code that changes the address, and waits until the page has been told."""
+    told = "addEventListener('hashchange', () => done(), {once: true})"  # after the page's listener
+    page.evaluate(f"new Promise((done) => {{ {told}; {code} }})")
 
 
 def check_controls(page: Any) -> int:

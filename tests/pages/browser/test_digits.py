@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from models.layers import Unflatten
 from models.training import EMA
 from models.unet import time_embedding
 from pages.page import READER, build_page, split_digits
+from tests.pages.browser import conftest
 from tests.pages.browser.conftest import watched
 from tests.pages.browser.test_points import gradients
 
@@ -87,11 +87,7 @@ def ask(page: Any, code: str) -> Any:
 
 
 def until(page: Any, code: str, seconds: float = 60) -> None:
-    """Waits until code is true. The page does not allow `wait_for_function`, which uses eval."""
-    end = time.monotonic() + seconds
-    while not ask(page, code):
-        assert time.monotonic() < end, code
-        page.wait_for_timeout(50)
+    conftest.until(page, code.replace("STATE", "PARTS.digits.state"), seconds)
 
 
 def compare(page: Any, code: str, wanted: dict[str, torch.Tensor], **given: Any) -> None:

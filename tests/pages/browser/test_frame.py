@@ -4,7 +4,7 @@ import pytest
 
 from pages.page import build_page
 from pages.trained import run_data
-from tests.pages.browser.conftest import SIZES, check_controls, watched
+from tests.pages.browser.conftest import SIZES, change_address, check_controls, watched
 from tests.pages.runs import MODELS, contrasting, run_of
 
 pytestmark = pytest.mark.browser
@@ -37,11 +37,9 @@ def test_an_address_opens_a_setting_and_a_setting_makes_an_address(opened):
     assert address(page) == "#points?mode=flow"
     page.get_by_role("button", name="Classify").click()
     assert address(page) == "#points?data=XOR&hidden=2"  # a method keeps its settings
-    page.evaluate("location.hash = '#points?data=spiral'")  # another link of the lesson
-    page.wait_for_timeout(50)
+    change_address(page, "location.hash = '#points?data=spiral'")  # another link of the lesson
     assert page.get_by_label("Data").input_value() == "spiral"
-    page.go_back()
-    page.wait_for_timeout(50)
+    change_address(page, "history.back()")
     assert page.get_by_label("Data").input_value() == "XOR"
 
 
@@ -72,14 +70,16 @@ def test_a_tab_shows_its_part_which_keeps_what_it_has(opened):
     assert tabs == ["Points", "Digits", "Worksheet"]
     page.get_by_role("button", name="Start").click()
     page.wait_for_timeout(100)
-    page.get_by_role("button", name="Digits", exact=True).click()
-    steps = page.evaluate("part.state.steps")
+    steps, name = page.evaluate("""() => {
+        document.querySelector("#tabs [value=digits]").click();
+        return [part.state.steps, shown.name];
+    }""")
+    assert name == "digits"  # at once
     page.wait_for_timeout(100)
     assert page.locator(".part:visible").get_attribute("id") == "digits"
     assert page.locator("[aria-current=page]").inner_text() == "Digits"
-    page.evaluate("location.hash = '#digits?pace=3&other=1'")
+    change_address(page, "location.hash = '#digits?pace=3&other=1'")
     page.get_by_role("button", name="Points", exact=True).click()
-    page.wait_for_timeout(100)
     assert page.evaluate("log") == [{}, {"pace": 3}, "close"]
     assert page.evaluate("[part.state.steps, part.state.settings.data]") == [steps, "circle"]
     assert steps > 0
@@ -87,16 +87,16 @@ def test_a_tab_shows_its_part_which_keeps_what_it_has(opened):
 
 def test_a_setting_written_late_does_not_call_back_from_a_tab(opened):
     page = opened("#points")
-    page.evaluate("""() => {
+    code = """
         const late = [], {setTimeout} = window, data = document.getElementById("data");
         window.setTimeout = (write) => late.push(write);
         data.value = "XOR";
         data.dispatchEvent(new Event("input", {bubbles: true}));
-        document.querySelector("#tabs [value=digits]").click();
+        location.hash = "#digits";
         late.forEach((write) => write());
         Object.assign(window, {setTimeout, written: late.length});
-    }""")
-    page.wait_for_timeout(50)
+    """
+    change_address(page, code)
     assert page.evaluate("written") > 0
     assert page.locator(".part:visible").get_attribute("id") == "digits"
     page.get_by_role("button", name="Points", exact=True).click()

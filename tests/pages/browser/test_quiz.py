@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tests.pages.browser.conftest import SIZES, check_controls
+from tests.pages.browser.conftest import SIZES, change_address, check_controls
 
 pytestmark = pytest.mark.browser
 
 NAME = '=1+1</script><img src=x onerror="alert(1)">'
 # White images are real, black ones generated. D is right of all, and the judge knows nothing.
-SOURCE = """([name, address]) => {
+SOURCE = """(name) => {
     const image = (value) => new Float32Array(3 * 64).fill(value), verdicts = [
       {name: "D", says: [...Array(30).fill(0.9), ...Array(30).fill(0.1)], means: "P(real)"},
       {name: "judge", says: Array(60).fill(0.5), means: "how sure"},
@@ -25,7 +25,6 @@ SOURCE = """([name, address]) => {
     SOURCES.push(source, {...source, name: "few",
                           pictures: async () => ({real: [image(1)], generated: [image(0)]})});
     showTabs();
-    location.hash = address;
 }"""
 PIXELS = """[...document.querySelectorAll('#quiz-images canvas')].map((canvas) =>
     canvas.getContext('2d').getImageData(4, 4, 1, 1).data[0])"""
@@ -35,7 +34,8 @@ PIXELS = """[...document.querySelectorAll('#quiz-images canvas')].map((canvas) =
 def quiz(opened):
     def opening(address="#quiz", size=SIZES[0], **options):
         page = opened(size=size, **options)
-        page.evaluate(SOURCE, [NAME, address])
+        page.evaluate(SOURCE, NAME)
+        change_address(page, f"location.hash = '{address}'")
         return page
 
     return opening
@@ -168,5 +168,5 @@ def test_images_that_come_late_or_never_do_no_harm(quiz):
 def test_without_images_there_is_no_quiz(opened):
     page = opened("#quiz")
     assert page.locator(".part:visible").get_attribute("id") == "points"
-    page.evaluate(SOURCE, [NAME, "#points"])
+    page.evaluate(SOURCE, NAME)
     assert "Real or generated?" in page.locator("#tabs button:visible").all_inner_texts()

@@ -20,7 +20,7 @@ from pages import trained
 from pages.page import build_page
 from pages.trained import Program, describe, encode, run_data
 from tests.models.gans import SHAPE
-from tests.pages.browser.conftest import watched
+from tests.pages.browser.conftest import until, watched
 from tests.pages.runs import MODELS, contrasting, run_of
 
 pytestmark = pytest.mark.browser
@@ -62,11 +62,8 @@ def opened(chromium, tmp_path):
 
 def settle(page):
     """Waits until the network has computed all that is wanted."""
-    for _ in range(600):
-        page.wait_for_timeout(30)
-        if not page.evaluate("PARTS.runs.isBusy()"):
-            return
-    raise AssertionError("the network is still busy")
+    page.wait_for_timeout(30)
+    until(page, "!PARTS.runs.isBusy()")
 
 
 def pixels(page, canvas="image"):
@@ -201,9 +198,8 @@ def test_a_generator_is_steered_by_mouse_and_keys(opened, tmp_path):
     page.wait_for_timeout(300)
     address = page.evaluate("location.hash")
     page.get_by_role("button", name="Walk", exact=True).click()
-    page.wait_for_timeout(500)
+    until(page, "$('walk').value > 0")
     page.get_by_role("button", name="Stop").click()
-    assert float(page.locator("#walk").input_value()) > 0
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as PNG").click()
     assert download.value.suggested_filename == "my run.png"
@@ -318,8 +314,9 @@ def test_pictures_from_files_are_classified(digits, opened, tmp_path):
     large = drawing((1600, 1200), (40, 40, 90), (190, 185, 170), FOUR, 60, 40)
     for name, image in (("photo.png", large), ("drawn.png", SCANS[0])):
         image.save(tmp_path / name)
+        page.evaluate("$('notes').textContent = ''")
         page.locator("#files").set_input_files(tmp_path / name)
-        page.wait_for_timeout(500)
+        until(page, "$('notes').textContent")
         settle(page)
         wanted, _ = match_spec(read_image(tmp_path / name), model.input_spec)
         close = (pixels(page, "received")[:, 0] - wanted.flatten()).abs().float().mean()
@@ -329,17 +326,16 @@ def test_pictures_from_files_are_classified(digits, opened, tmp_path):
         assert wanted.float().mean() > 20
     content = BytesIO()
     PICTURES[1][0].save(content, "PNG")
+    page.evaluate("$('notes').textContent = ''")
     page.evaluate(DROP, [*content.getvalue()])
-    page.wait_for_timeout(500)
+    until(page, "$('notes').textContent")
     settle(page)
     wanted, _ = match_spec(PICTURES[1][0], model.input_spec)
     assert (pixels(page, "received")[:, 0] - wanted.flatten()).abs().max() <= 1
     assert "inverted" not in page.locator("#notes").inner_text()
     (tmp_path / "<b>.txt").write_text("no picture")
     page.locator("#camera").set_input_files(tmp_path / "<b>.txt")
-    page.wait_for_timeout(300)
-    wanted = "<b>.txt is no picture that this browser can read."
-    assert page.locator("#verdict").inner_text() == wanted
+    until(page, "$('verdict').textContent === '<b>.txt is no picture that this browser can read.'")
 
 
 @pytest.mark.parametrize("kind", ["conditional", "clusters", "colors", "pooled"])
