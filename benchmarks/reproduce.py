@@ -10,6 +10,7 @@ test images go to runs/trials.csv. benchmarks/measured.py writes the others into
 import argparse
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -17,7 +18,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +29,7 @@ import yaml
 
 from benchmarks.report import commit, cores, cpu_name
 from benchmarks.worker import ROOT
+from commands.fit.ladder_cli import LadderCLI
 from runtime.checkpoints import newest, saved_step
 from runtime.cpu import choose_precision
 from runtime.errors import UserError, print_error
@@ -35,7 +39,9 @@ MNIST = ("--data.dataset", "mnist")  # a config may say `auto`, which falls back
 PUBLISHED, TRIALS = ROOT / "docs/quality.csv", ROOT / "runs/trials.csv"
 STAGES = {"test": "test", "val": "validate"}  # key in metrics.json -> command
 THREADS = os.environ.get("OMP_NUM_THREADS", "1")  # of each run
-EXPERIMENT = ["part", "config_sha256", "options", "split"]  # one experiment, if these are equal
+EXPERIMENT = ["part", "arguments", "options", "split"]  # one experiment, if these are equal
+DECIDING = ("max_epochs", "max_steps", "precision", "gradient_clip_val", "callbacks")  # of trainer
+WITHOUT_EFFECT = ("path", "data_dir", "fused")
 WIDE = (
     "--model.generator.width", "64", "--model.trunk.width", "64",
     "--model.penalties.every", "8", "--trainer.max_steps", "3600",
@@ -76,7 +82,7 @@ PARTS = {
     "gan": Part("configs/gan.yaml", MNIST),
     "long": Part("configs/recipes/long.yaml", seeds=(0, 1, 2)),  # 36 minutes each
     "collapse": Part(
-        "configs/cgan.yaml", (*MNIST, "--trainer.max_steps", "500"), seeds=(*range(20),)
+        "configs/cgan.yaml", (*MNIST, *WIDE, "--trainer.max_steps", "500"), seeds=(*range(20),)
     ),
     "fashion": Part("configs/recipes/fashion.yaml"),
     "vae": Part("configs/vae.yaml", MNIST),
@@ -221,7 +227,6 @@ def last_error(log: Path) -> str:
 
 def facts_of(part: Part, seed: int) -> dict[str, Any]:
     """Returns what the numbers of a run hold for."""
-    content = yaml.safe_load((ROOT / part.config).read_text())
     packages = (f"{name} {importlib.metadata.version(name)}" for name in ("torch", "lightning"))
     return {
         "seed": seed,
@@ -229,7 +234,7 @@ def facts_of(part: Part, seed: int) -> dict[str, Any]:
         "split": part.split,
         "config": part.config,
         "options": " ".join(part.options),
-        "config_sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        "arguments": hash_of_arguments(part.config),
         "commit": commit(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "cpu": cpu_name(),
@@ -240,9 +245,34 @@ def facts_of(part: Part, seed: int) -> dict[str, Any]:
     }
 
 
+@cache
+def hash_of_arguments(config: str) -> str:
+    """Returns a hash of all arguments that decide a config's results, with their defaults."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), suppress(SystemExit):
+        LadderCLI(["fit", "--config", str(ROOT / config), "--print_config"])
+    built = yaml.safe_load(printed.getvalue())
+    wanted = {name: built[name] for name in ("model", "data")}
+    wanted |= {name: built["trainer"][name] for name in DECIDING}
+    text = json.dumps(effective(wanted), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def effective(arguments: Any) -> Any:
+    """Leaves out arguments that are off, such as new options, and those without an effect."""
+    if not isinstance(arguments, dict):
+        return arguments
+    kept = {k: effective(v) for k, v in arguments.items() if k not in WITHOUT_EFFECT}
+    return {name: value for name, value in kept.items() if value}
+
+
 def add(record: dict[str, Any], file: Path) -> pd.DataFrame:
     """Adds a run to the file, in place of the same run, and returns all runs of the file."""
-    known = pd.read_csv(file, dtype={"threads": str}) if file.is_file() else pd.DataFrame()
+    known = (
+        pd.read_csv(file, dtype={"threads": str, "arguments": str})
+        if file.is_file()
+        else pd.DataFrame()
+    )
     new = pd.DataFrame([record])
     if len(known):
         again = of_experiment(known, record) & (known["seed"] == record["seed"])

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import measured
 from benchmarks.measured import texts, written
-from benchmarks.reproduce import PARTS
+from benchmarks.reproduce import PARTS, hash_of_arguments
 from runtime.errors import UserError
 from tests.conftest import ROOT
 
@@ -94,3 +94,32 @@ def test_no_header_of_a_published_config_has_typed_scores():
 def test_a_published_part_has_all_its_seeds():
     for name in {*pd.read_csv(measured.PUBLISHED)["part"]} & {*PARTS}:
         assert {*measured.runs_of(name)["seed"]} == {*PARTS[name].seeds}, name
+
+
+def test_published_configs_are_those_that_were_measured():
+    published = {*pd.read_csv(measured.PUBLISHED)["part"]} & {*PARTS}
+    today = {config: hash_of_arguments(config) for config in {PARTS[p].config for p in published}}
+    wrong = {
+        PARTS[part].config: today[PARTS[part].config]
+        for part in published
+        if {*measured.runs_of(part)["arguments"]} != {today[PARTS[part].config]}
+    }
+    assert not wrong, "measure these again. If names alone have changed, write these hashes"
+
+
+def test_the_hash_of_a_config_is_of_what_decides_its_results(tmp_path):
+    """The folder of its data does not, nor a default that it repeats."""
+    text = (ROOT / "configs/mnist_cnn.yaml").read_text()
+    changes = (
+        ("batch_size: 128", "batch_size: 128, data_dir: x, split_seed: 0"),
+        ("lr: 0.004", "lr: 0.04"),
+        ("batch_size: 128", "batch_size: 128, split_seed: 1"),
+        ("max_epochs: 11", "max_epochs: 12"),
+    )
+    found = []
+    for number, (old, new) in enumerate(changes):
+        assert old in text
+        (tmp_path / f"{number}.yaml").write_text(text.replace(old, new))
+        found.append(hash_of_arguments(str(tmp_path / f"{number}.yaml")))
+    assert found[0] == hash_of_arguments("configs/mnist_cnn.yaml")
+    assert len({*found}) == 4
