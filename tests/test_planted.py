@@ -9,7 +9,9 @@ from tests.faults.planted import BUGS, Bug, planted
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.what)
 def test_a_planted_bug_still_has_its_place(bug):
-    ast.parse(planted(bug))
+    text = planted(bug)
+    if bug.file.endswith(".py"):
+        ast.parse(text)
 
 
 @pytest.mark.parametrize("old", ["there is no such text", "self"])

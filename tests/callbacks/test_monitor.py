@@ -17,6 +17,7 @@ from models.base import Module
 from runtime.checkpoints import problem_of
 from runtime.errors import RunFailedError
 from runtime.loggers import RunCSVLogger
+from runtime.preemption import Agreement
 from runtime.trainer import LadderTrainer
 from tests import ranks
 from tests.callbacks.runs import Small, digits, pictures, trainer
@@ -62,6 +63,16 @@ def test_a_run_logs_examples_per_second_and_draws_its_curves(tmp_path, monkeypat
     speeds = pd.read_csv(tmp_path / "run" / "metrics.csv")["train/examples_per_s"].dropna()
     assert speeds.tolist() == [32, 32]  # a second to load a batch, and one to train on it
     assert pictures(tmp_path) == {"curves.png", "data_examples.png", "network.png"}
+
+
+def test_examples_of_all_processes_count(monkeypatch):
+    monkeypatch.setattr("callbacks.monitor.time.perf_counter", iter(range(1000)).__next__)
+    monkeypatch.setattr("callbacks.monitor.Agreement", lambda world_size: Agreement(1))
+    monkeypatch.setattr("callbacks.monitor.exchange_seconds", lambda model: 0.0)
+    run = make_trainer(StepMonitor(), log_every_n_steps=2)
+    run.strategy.world_size = 3  # of which this is one
+    run.fit(Diverges(bad=-1))
+    assert run.callback_metrics["train/examples_per_s"] == 1.5  # 3 batches of one in 2 seconds
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks.judges import FoundJudge
-from callbacks.quality import Quality, plot_nearest, plot_worst
+from callbacks.quality import Quality, _generate, plot_nearest, plot_worst
 from datamodules.base import ArrayDataModule, Splits
 from metrics import SCORES
 from metrics.judge import JudgeNetwork, recipes
@@ -116,6 +116,14 @@ def test_an_image_is_scored_with_the_class_it_was_drawn_for(tmp_path, monkeypatc
     run = trainer(tmp_path, Quality(final_samples=100, gan_train=False))
     run.test(model, datamodule=data, verbose=False)
     assert scored(tmp_path)["scores"]["label_accuracy"] == 1.0
+
+
+def test_the_seed_of_a_run_decides_which_images_are_scored(tmp_path):
+    model = small()
+    model.seed = 7
+    ((images, *_),) = _generate(trainer(tmp_path), model, 50, torch.tensor([]))
+    (draw,) = LatentBatches(model, 50, 7)
+    assert images.equal(to_pixels(generate(model, draw.latents)))
 
 
 def test_validate_compares_with_the_validation_images(tmp_path):

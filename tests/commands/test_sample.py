@@ -137,12 +137,14 @@ def test_a_great_circle_keeps_the_length():
     torch.testing.assert_close(halfway, torch.full((2,), 0.5**0.5))
 
 
-def test_uniform_latents_stay_in_their_range_on_the_way(tmp_path, monkeypatch):
-    model, seen = small(latent="uniform"), list[Any]()
+def test_uniform_latents_move_along_a_line_which_stays_in_their_range(tmp_path, monkeypatch):
+    model, seen = small(latent="uniform", latent_dim=100), list[Any]()
     real = command.sampling.generate
     monkeypatch.setattr(command.sampling, "generate", lambda *a: seen.append(a[1]) or real(*a))
     command.write_interpolation(tmp_path / "way.png", model, 0, [], [])
-    assert 0 <= seen[0].min() < seen[0].max() < 1
+    way = seen[0].unflatten(0, (-1, command.PER_ROW)).movedim(1, 0)
+    shares = torch.linspace(0, 1, len(way))[:, None, None]
+    torch.testing.assert_close(way, torch.lerp(way[0], way[-1], shares))
 
 
 def test_rows_lead_from_the_first_class_to_the_second(tmp_path, monkeypatch):

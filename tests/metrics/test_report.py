@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from scipy.stats import binomtest
 
 from metrics import Score, formulas
 from metrics.report import Report, compute_report, wilson_interval
@@ -48,6 +49,17 @@ def test_fractions_have_the_interval_of_wilson(report):
     assert report.intervals["recall"] == wilson_interval(report.scores["recall"], 300)
     low, high = report.intervals["label_accuracy"]
     assert f"{low:.3f} to {high:.3f}" in report.table(LIGHT, NAMES)
+
+
+@pytest.mark.parametrize(("name", "count"), [("generated", 300), ("train", 400), ("test", 350)])
+def test_an_interval_is_of_the_images_that_a_fraction_counts(name, count):
+    class Half(Score):
+        def compute(self, *_: Samples) -> float:
+            return 0.5
+
+    report = compute_report([Half("half", floor=None, fraction_of=name)], *sets())
+    expected = binomtest(count // 2, count).proportion_ci(method="wilson")
+    assert report.intervals["half"] == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_a_score_may_compare_the_first_samples_only():

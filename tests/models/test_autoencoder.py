@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from models import VariationalAutoencoder
-from models.autoencoder import kl
+from models.autoencoder import _parts_of, kl
 from models.sampling import generate
 from models.training import EMAOptions
 from tests.models.closed_form import assert_same, seeded, step
@@ -102,3 +102,8 @@ def test_an_evaluation_is_of_the_average_with_the_same_noise_each_time():
     model.validation_step(batch, 1)
     first, again, other = (values["val/elbo"].item() for values in logged)
     assert first == again != other
+
+
+def test_the_logged_bound_is_that_of_a_likelihood_less_the_divergence():
+    parts = _parts_of(torch.tensor([-3.0, -5.0]), torch.tensor([[0.5, 1.0], [0.0, 0.5]]))
+    assert parts == {"reconstruction": 4, "kl": 1, "elbo": -5}

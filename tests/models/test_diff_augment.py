@@ -67,6 +67,16 @@ def test_gradients_flow_through_all_parts():
     assert not seeded(before).equal(before)
 
 
+def test_each_part_has_random_numbers_of_its_own():
+    before = images()
+    torch.manual_seed(1)
+    random = torch.rand(4, 7)
+    changed = translate(jitter(before, 2 * random[:, :3] - 1), 1 / 8, random[:, 3:5])
+    expected = cut_out(changed, 1 / 2, random[:, 5:])
+    torch.manual_seed(1)
+    assert DiffAugment()(before, 0).equal(expected)
+
+
 def test_two_processes_augment_like_one(monkeypatch):
     def seeded(pixels):
         torch.manual_seed(1)
