@@ -1,10 +1,12 @@
 """The contract of a data set: what models, scores and tools ask of it, whoever loads it."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
@@ -43,6 +45,28 @@ class Splits(NamedTuple):
     train: Split
     val: Split | None
     test: Split
+
+
+def hash_of(values: np.ndarray) -> int:
+    """Returns a number that is the same for equal images."""
+    content = np.ascontiguousarray(values).data
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
+def hashes_of(split: Split) -> np.ndarray:
+    """Returns numbers uint64 (N,), the same ones for equal inputs."""
+    known = getattr(split.inputs, "facts", None)  # of images that were hashed when decoded
+    if known is not None:
+        return known["hash"]
+    return np.array([hash_of(values) for values in split.inputs.numpy()], "u8")
+
+
+def content_of(split: Split) -> str:
+    """Returns 16 hexadecimal digits, the same ones for equal examples in any order."""
+    targets = split.targets.numpy().reshape(len(split.targets), -1)
+    pairs = zip(hashes_of(split).tolist(), targets, strict=True)
+    examples = sorted(number.to_bytes(8, "little") + target.tobytes() for number, target in pairs)
+    return hashlib.sha256(b"".join(examples)).hexdigest()[:16]
 
 
 class DataModule(LightningDataModule):
@@ -133,6 +157,18 @@ class DataModule(LightningDataModule):
             for name, value in self.hparams.items()
             if name not in self.not_in_identity and not name.startswith("_")  # the CLI's own
         }
+
+    def facts(self, split: str) -> dict[str, Any]:
+        """Returns what a score says of its data: title, content of a split, and sizes of all.
+
+        The content is a hash of the split's inputs and targets, whatever their order; None if the
+        splits are no arrays. Call it after `setup`.
+        """
+        title = self.title or self.identity().get("dataset") or type(self).__name__
+        parts = self.splits._asdict() if self.splits else {}
+        counts = {name: len(part.targets) if part else 0 for name, part in parts.items()}
+        content = content_of(parts[split]) if parts.get(split) else None
+        return {"title": title, "content": content, "counts": counts}
 
     def input_spec(self) -> InputSpec:
         """Returns the description of the examples, which every checkpoint keeps."""

@@ -11,10 +11,11 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import ArrayDataModule, Split, Splits, cut_validation
+from datamodules.data_module import hashes_of
 from datamodules.folders import find_in_folder
 from datamodules.formats import find_in_files, is_address, is_no_folder
 from datamodules.image_files import SUFFIXES, Fit, list_files, read_arrays
-from datamodules.store import Store, StoredImages, hash_of
+from datamodules.store import Store, StoredImages
 from runtime.errors import UserError, printable
 from runtime.ranges import Fraction, Positive, Seed
 
@@ -112,7 +113,7 @@ class OwnImages(ArrayDataModule):
             )
 
     def _warn_of_duplicates(self, *splits: Split | None) -> None:
-        groups = [_hashes(part) for part in splits if part]
+        groups = [hashes_of(part) for part in splits if part]
         train, others = groups[0], np.concatenate(groups[1:])
         if copies := len(train) + len(others) - len({*train, *others}):
             leaked = np.isin(others, train).sum()
@@ -129,7 +130,7 @@ class OwnImages(ArrayDataModule):
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
         """Cuts off a split, and keeps equal images on the same side."""
         fraction, seed = self.hparams[option], self.hparams["split_seed"]
-        groups = _hashes(train)
+        groups = hashes_of(train)
         rows = torch.from_numpy(np.sort(np.unique(groups, return_index=True)[1]))
         different = Split(rows, train.targets[rows])
         cut = cut_validation(different, fraction, seed, option, self.class_names)[1]
@@ -160,13 +161,6 @@ class OwnImages(ArrayDataModule):
 
 def _resolve(path: str) -> Path:
     return Path(path).expanduser().resolve()
-
-
-def _hashes(split: Split) -> np.ndarray:
-    """Returns numbers (N,), the same ones for equal images, which stay in one split."""
-    if isinstance(split.inputs, StoredImages):
-        return split.inputs.facts["hash"]
-    return np.array([hash_of(image) for image in split.inputs.numpy()], "u8")
 
 
 class ImageFolder(OwnImages):

@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from datamodules.data_module import Splits
+from datamodules.data_module import Splits, hash_of
 from datamodules.image_files import (
     DAMAGED,
     Fit,
@@ -146,12 +146,6 @@ class StoredImages:
     def to(self, device: torch.device) -> Tensor:
         """Reads all images onto a device."""
         return self[:].to(device)
-
-
-def hash_of(image: np.ndarray) -> int:
-    """Returns a number that is the same for equal images."""
-    content = np.ascontiguousarray(image).data
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def checksum_of(image: np.ndarray) -> int:

@@ -124,6 +124,35 @@ def test_a_data_set_is_used_again_after_a_resumed_run(monkeypatch):
     assert data.seed == 7
 
 
+def test_facts_are_those_of_the_examples_in_any_order():
+    data, other = Gates(), Gates("and")
+    for module in (data, other):
+        module.setup()
+    train = data.splits.train
+    facts = data.facts("train")
+    assert facts["title"] == "XOR"
+    assert facts["counts"] == {"train": 4, "val": 4, "test": 4}
+    assert len(facts["content"]) == 16
+    assert int(facts["content"], 16)
+    assert data.facts("test") == facts != other.facts("test")  # other targets alone
+    data.splits = Splits(train.take(torch.tensor([2, 0, 3, 1])), None, train.take(slice(3)))
+    assert data.facts("train")["content"] == facts["content"] != data.facts("test")["content"]
+    assert data.facts("val") == {
+        "title": "XOR", "content": None, "counts": {"train": 4, "val": 0, "test": 3}
+    }  # fmt: skip
+
+
+def test_facts_of_files_and_of_public_data_name_them(photos, tmp_path):
+    folder, arrays = loaded(photos), Images("digits")
+    arrays.setup()
+    assert arrays.facts("test")["title"] == "digits"
+    test, facts = folder.splits.test, folder.facts("test")
+    assert facts["title"] == "photos"
+    assert facts["counts"] == {"train": 14, "val": 4, "test": 2}
+    folder.splits = folder.splits._replace(test=Split(test.inputs[:], test.targets))
+    assert folder.facts("test") == facts  # of pixels in memory
+
+
 def test_an_excerpt_stands_for_a_split_in_the_order_of_its_classes():
     split = Split(torch.arange(3000), torch.arange(3000) // 1000)
     found = Undeclared(batch_size=1)._subset(split, 300)
