@@ -81,6 +81,8 @@ class OwnImages(ArrayDataModule):
             )
         if val is None:
             train, val = self._cut(train, "val_fraction")
+        if len(train.targets) < len(parts["train"].targets):
+            self.content = f"{self.content} cut by content"  # Earlier versions cut by names.
         self._warn_of_missing(train)
         self._warn_of_duplicates(train, val, test)
         counts = {"training": train, "validation": val, "test": test}
@@ -128,16 +130,23 @@ class OwnImages(ArrayDataModule):
             )
 
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
-        """Cuts off a split, and keeps equal images on the same side."""
+        """Cuts off a split by the images alone, whatever the order of their files and classes.
+
+        Equal images stay on the same side, in one class if they are in several.
+        """
         fraction, seed = self.hparams[option], self.hparams["split_seed"]
         groups = hashes_of(train)
-        rows = torch.from_numpy(np.sort(np.unique(groups, return_index=True)[1]))
-        different = Split(rows, train.targets[rows])
-        cut = cut_validation(different, fraction, seed, option, self.class_names)[1]
+        present, labels = np.unique(train.targets.numpy(), return_inverse=True)
+        images = [np.sort(groups[labels == k]).tobytes() for k in range(len(present))]
+        classes = sorted(range(len(present)), key=images.__getitem__)
+        labels = np.argsort(classes)[labels]
+        order = np.lexsort((labels, groups))
+        rows = torch.from_numpy(order[np.unique(groups[order], return_index=True)[1]])
+        names = [self.class_names[k] if self.class_names else str(k) for k in present[classes]]
+        different = Split(rows, torch.from_numpy(labels)[rows])
+        cut = cut_validation(different, fraction, seed, option, names)[1]
         if cut is None:
             return train, None
-        if len(rows) < len(groups):  # Earlier versions cut other splits from these images.
-            self.content = f"{self.content} near_duplicates=False"  # as checkpoints have it
         is_cut = torch.from_numpy(np.isin(groups, groups[cut.inputs.numpy()]))
         return train.take(~is_cut), train.take(is_cut)
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 import tarfile
 import threading
@@ -11,9 +12,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from datamodules import ImageFolder
+from datamodules import ImageArrays, ImageFolder
 from results import building
 from runtime.errors import UserError
 from runtime.trust import only_trusted
@@ -268,6 +271,74 @@ def test_tables_without_their_library_name_the_command(tmp_path, monkeypatch):
     (tmp_path / "it.parquet").touch()
     with pytest.raises(UserError, match=r'needs datasets: pip install -e ".\[datasets\]"'):
         ImageFolder(str(tmp_path / "it.parquet"))
+
+
+# -- the same pictures in other forms -------------------------------------------------------------
+
+
+def renamed(photos: Path, files: list[Path], folder: Path) -> Path:
+    """The last are the first, and the classes change places."""
+    for i, file in enumerate(files):
+        number = int(file.parent.name)
+        target = folder / f"images/{10 - number:02d}/{100 - i}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    return folder / "images"
+
+
+def in_tar(photos: Path, files: list[Path], folder: Path) -> Path:
+    members = {}
+    for i, file in enumerate(files):
+        members |= {f"{i}.png": file.read_bytes(), f"{i}.cls": file.parent.name.encode()}
+    return write_tar(folder / "it.tar", members)
+
+
+def in_arrays(photos: Path, files: list[Path], folder: Path) -> Path:
+    images = [np.asarray(Image.open(file)) for file in files]
+    labels = [int(file.parent.name) for file in files]
+    np.savez(folder / "it.npz", images=images, labels=labels)
+    return folder / "it.npz"
+
+
+def in_csv(photos: Path, files: list[Path], folder: Path) -> Path:
+    lines = [f"{file.relative_to(folder)},{file.parent.name}\n" for file in files]
+    (folder / "it.csv").write_text("image,label\n" + "".join(lines))
+    return folder / "it.csv"
+
+
+def in_parquet(photos: Path, files: list[Path], folder: Path) -> Path:
+    images = [file.read_bytes() for file in files]
+    columns = {"image": images, "label": [file.parent.name for file in files]}
+    return write_parquet(folder / "it.parquet", columns)
+
+
+@pytest.mark.filterwarnings("ignore:1 images in .* equal another one")
+@pytest.mark.parametrize(
+    "form",
+    [
+        renamed, in_tar, in_arrays,
+        pytest.param(in_csv, marks=pytest.mark.extras),
+        pytest.param(in_parquet, marks=pytest.mark.extras),
+    ],
+)  # fmt: skip
+def test_the_same_pictures_have_the_same_splits(form, tmp_path):
+    """In any order of files and classes; in folders, class 10 comes before 2."""
+    random = np.random.default_rng(0)
+    for name in range(11):
+        (tmp_path / f"photos/{name}").mkdir(parents=True)
+        for i, pixels in enumerate(random.integers(0, 256, (6, 8, 8, 3), np.uint8)):
+            Image.fromarray(pixels).save(tmp_path / f"photos/{name}/{i}.png")
+    shutil.copy(tmp_path / "photos/3/0.png", tmp_path / "photos/10/copy.png")
+    files = sorted((tmp_path / "photos").rglob("*.png"))
+    random.shuffle(files)
+    path = form(tmp_path / "photos", files, tmp_path)
+    fractions = {"val_fraction": 0.2, "test_fraction": 0.2, "split_seed": 3}
+    data = ImageArrays if form is in_arrays else partial(ImageFolder, size=8)
+    folder, other = loaded(tmp_path / "photos", **fractions), data(str(path), **fractions)
+    other.setup()
+    assert parts(folder) == parts(other)
+    assert [len(part) for part in parts(folder)] == [42, 11, 13]
+    assert parts(folder) != parts(loaded(tmp_path / "photos", **fractions | {"split_seed": 4}))
 
 
 # -- addresses ------------------------------------------------------------------------------------

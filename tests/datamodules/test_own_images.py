@@ -17,7 +17,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 
 from datamodules import ImageArrays, ImageFolder, image_files
-from datamodules.base import Split, cut_validation
 from datamodules.image_files import read_image, to_tensor
 from datamodules.input_spec import match_spec
 from runtime.errors import UserError
@@ -264,21 +263,8 @@ def test_images_of_given_splits_that_also_occur_in_training_are_said(photos):
     assert sizes(data) == [20, 12, 12]
 
 
-def test_images_that_differ_are_cut_as_the_classes_alone_would_be(tmp_path):
-    """The splits of folders without duplicates are those of earlier versions, bit by bit."""
-    pixels = torch.from_numpy(COLOR.transpose(0, 3, 1, 2).copy())
-    train, test = cut_validation(Split(pixels, torch.from_numpy(LABELS)), 0.2, 3, "test_fraction")
-    train, val = cut_validation(train, 0.25, 3)
-    path = archive(tmp_path, images=COLOR, labels=LABELS)
-    found = read(path, test_fraction=0.2, val_fraction=0.25, split_seed=3).splits
-    for expected, split in zip((train, val, test), found, strict=True):
-        assert torch.equal(expected.inputs, split.inputs)
-        assert torch.equal(expected.targets, split.targets)
-
-
-def test_equal_images_cut_in_another_way_are_other_data(photos):
+def test_images_that_an_earlier_version_cut_are_other_data(photos):
     """A model of before may have learned images that are test images now."""
-    double(photos)
     data = loaded(photos)
     state = data.state_dict()
     plain = ImageFolder(str(photos), size=8)
