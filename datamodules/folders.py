@@ -25,7 +25,7 @@ def find_in_folder(root: Path, labeled: bool) -> Source:
         for label, name in enumerate(names or ("",)):
             images = _images(folder / name, len(os.fspath(root)) + 1)
             files |= images
-            pictures += [Picture(it, path, split, label) for it, path in images.items()]
+            pictures += [Picture(it, path, split, label, root) for it, path in images.items()]
     _require_flat(folders["train"], names)
     return Source(files, lambda: (pictures, names or None), len(pictures))
 

@@ -186,28 +186,31 @@ def _open_tables(path: str, names: list[str]) -> Opened:
     with _explained(path):
         if ending := ENDING.search(path):  # Together, all would get the classes of the first.
             load = partial(datasets.load_dataset, TABLES[ending[0]], split="train", streaming=True)
-            parts = [(_split_of(name), load(data_files=[name])) for name in names]
+            opened = ((name, load(data_files=[name])) for name in names)
+            tables = [(_split_of(name), table, Path(name).parent) for name, table in opened]
         else:
-            tables = datasets.load_dataset(path.removeprefix(HUB), streaming=True).items()
-            parts = [(SPLITS[key.lower()], it) for key, it in tables if key.lower() in SPLITS]
-        if "train" not in dict(parts):
+            splits = datasets.load_dataset(path.removeprefix(HUB), streaming=True).items()
+            tables = [(SPLITS[k.lower()], it, Path()) for k, it in splits if k.lower() in SPLITS]
+        if "train" not in (split for split, *_ in tables):
             raise UserError(f"{path} has no training images: there is no split train")
-        features = [part.features or {} for _, part in parts]
+        features = [table.features or {} for _, table, _ in tables]
     classes = {(*getattr(it.get(name), "names", ()),) for it in features for name in LABEL} - {()}
     if len(classes) > 1:
         raise UserError(f"{path}: its files or splits have different classes: rename them")
-    folder = None if is_address(path) else Path(names[0]).parent
-    pictures = (it for split, part in parts for it in _in_table(path, part, split, folder))
+    pictures = (picture for table in tables for picture in _in_table(path, *table))
     return pictures, classes.pop() if classes else None
 
 
-def _in_table(path: str, part: Any, split: str, folder: Path | None) -> Iterator[Picture]:
-    """Yields the images of a split: their files' bytes, or names of files in the folder."""
+def _in_table(path: str, split: str, table: Any, folder: Path) -> Iterator[Picture]:
+    """Yields the images of a split: their files' bytes, or names of files in the folder.
+
+    `datasets` would open what a file or an address in any column leads to.
+    """
     with _explained(path):
-        for name, feature in (part.features or {}).items():
-            if hasattr(feature, "decode"):
-                part = part.cast_column(name, type(feature)(decode=False))
-        for number, row in enumerate(part):
+        if table.features:
+            wanted = [name for name in (*IMAGE, *LABEL) if name in table.features]
+            table = table.decode(False).select_columns(wanted or [*table.features])
+        for number, row in enumerate(table):
             image, label = (next((k for k in names if k in row), None) for names in (IMAGE, LABEL))
             if image is None:
                 columns = printable(shorten(", ".join(row), 200))
@@ -215,12 +218,12 @@ def _in_table(path: str, part: Any, split: str, folder: Path | None) -> Iterator
             name, content = f"{split}/{number}", row[image]
             if isinstance(content, dict):
                 content = content["bytes"] or content["path"]
-            if isinstance(content, str):
-                name = content
-                if folder is None or is_address(content):
-                    raise UserError(f"{path}: {printable(name)} is no image file beside it")
-                content = folder / content
-            yield Picture(name, content or b"", split, row[label] if label else None)
+            if isinstance(content, str) and not is_address(path) and not is_address(content):
+                name, content = content, folder / content
+            elif not isinstance(content, bytes | None):
+                shown = printable(shorten(str(content), 200))
+                raise UserError(f"{path}: {shown} is no image file beside it")
+            yield Picture(name, content or b"", split, row[label] if label else None, folder)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import math
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from runtime.errors import UserError
+from runtime.errors import UserError, printable
 
 Fit = Literal["crop", "pad", "stretch"]
 SUFFIXES = (*IMG_EXTENSIONS, ".gif")
@@ -41,6 +42,30 @@ def list_files(folder: Path) -> Iterator[Path]:
 def find_images(folder: Path) -> Iterator[Path]:
     """Yields the image files in and below a folder, sorted, without hidden ones."""
     return (path for path in list_files(folder) if path.suffix.lower() in SUFFIXES)
+
+
+def read_inside(folder: Path, path: Path, limit: int) -> bytes:
+    """Reads a plain file in or below a folder, at most `limit` bytes of it.
+
+    Raises:
+        UserError: If the path or a link leads out of the folder, or to a pipe or device.
+    """
+    try:
+        target = os.path.realpath(path)
+        if not Path(target).is_relative_to(os.path.realpath(folder)):
+            raise UserError(printable(f"{path} is outside of {folder}: copy the file there"))
+        with open(target, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("no plain file")
+            return file.read(limit)
+    except (OSError, ValueError) as error:
+        reason = printable(f"{path} cannot be read ({getattr(error, 'strerror', error)})")
+        raise UserError(f"{reason}: replace it or remove it") from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a file without waiting, as a pipe otherwise does. Windows has no such flag."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_image(source: Path | BytesIO, max_pixels: int = 2**26) -> Image.Image:

@@ -32,6 +32,7 @@ from datamodules.image_files import (
     count_pixels,
     read_arrays,
     read_image,
+    read_inside,
     to_tensor,
 )
 from runtime.errors import UserError, printable
@@ -61,6 +62,7 @@ class Picture(NamedTuple):
     content: Path | bytes  # an image file, or its bytes
     split: str  # of `Splits`
     label: Any  # number or name of its class; 0 if there are no classes
+    folder: Path = Path()  # of the data set, out of which no name or link of a file may lead
 
 
 class Source(NamedTuple):
@@ -328,12 +330,7 @@ class Store:
         """Returns the bytes of an image file, no more than its pixels can have."""
         if isinstance(picture.content, bytes):
             return picture.content
-        try:
-            with picture.content.open("rb") as file:
-                return file.read(PIXEL_BYTES * self.max_pixels)
-        except OSError as error:
-            reason = f"{printable(str(picture.content))} cannot be read ({error.strerror})"
-            raise UserError(f"{reason}: replace it or remove it") from None
+        return read_inside(picture.folder, picture.content, PIXEL_BYTES * self.max_pixels)
 
     def _decode_one(self, pixels: np.ndarray, picture: Picture, content: bytes) -> "_Decoded":
         """Decodes an image into `pixels` (C, H, W)."""

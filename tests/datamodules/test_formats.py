@@ -187,17 +187,21 @@ def test_a_fifo_is_no_file(tmp_path):
 
 def rows_of(photos: Path) -> dict[str, Any]:
     files = sorted(photos.rglob("*.png"), key=lambda path: (path.stem, path.parent.name))
-    images = [{"bytes": file.read_bytes(), "path": None} for file in files]
+    images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
     return {"image": images, "label": [int(file.parent.name == "dog") for file in files]}
 
 
-def write_parquet(path: Path, columns: dict[str, Any], names: list[str] | None = None) -> Path:
+def write_parquet(
+    path: Path, columns: dict[str, Any], names: list[str] | None = None, features: Any = None
+) -> Path:
     import pyarrow
     from pyarrow import parquet
 
     table = pyarrow.table(columns)
-    if names:  # as Hugging Face writes them
-        features = {"label": {"names": names, "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    if names:
+        features = {"label": {"names": names, "_type": "ClassLabel"}}
+    if features:  # as Hugging Face writes them
+        features = {"image": {"_type": "Image"}} | features
         about = json.dumps({"info": {"features": features}})
         table = table.replace_schema_metadata({"huggingface": about})
     parquet.write_table(table, path, row_group_size=7)
@@ -273,6 +277,80 @@ def test_tables_without_their_library_name_the_command(tmp_path, monkeypatch):
         ImageFolder(str(tmp_path / "it.parquet"))
 
 
+def plain_path(folder: Path) -> str:
+    return str(folder / "victim.png")
+
+
+def dots(folder: Path) -> str:
+    return "../victim.png"
+
+
+def link(folder: Path) -> str:
+    (folder / "data/link.png").symlink_to(folder / "victim.png")
+    return "link.png"
+
+
+def linked_folder(folder: Path) -> str:
+    (folder / "data/more").symlink_to(folder)
+    return "more/victim.png"
+
+
+def device(folder: Path) -> str:
+    (folder / "data/zero.png").symlink_to("/dev/zero")
+    return "zero.png"
+
+
+def fifo(folder: Path) -> str:
+    os.mkfifo(folder / "data/fifo.png")
+    return "fifo.png"
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("named", [plain_path, dots, link, linked_folder, device, fifo])
+def test_a_table_names_plain_files_in_and_below_its_folder(named, tmp_path):
+    (tmp_path / "data").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "victim.png")
+    path = tmp_path / "data/it.csv"
+    path.write_text("image,label\n" + f"{named(tmp_path)},cat\n" * 12)
+    reason = r"cannot be read \(no plain file\)" if named is fifo else "is outside of .*data: copy"
+    with pytest.raises(UserError, match=reason):
+        ImageFolder(str(path))
+
+
+@pytest.mark.extras
+def test_tables_in_several_folders_name_files_beside_them(photos, tmp_path):
+    for number, name in enumerate(("cat", "dog")):
+        rows = "".join(f"{file.name},{name}\n" for file in (photos / name).iterdir())
+        (photos / name).rename(photos / str(number))
+        (photos / str(number) / "it.csv").write_text("image,label\n" + rows)
+    data = loaded(photos / "{0..1}/it.csv")
+    assert (data.class_names, len(set.union(*parts(data)))) == (("cat", "dog"), 20)
+
+
+@pytest.mark.extras
+@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize("column", ["other", "label"])
+@pytest.mark.parametrize("kind", ["list", "struct"])
+def test_no_column_of_a_table_leads_to_an_address(kind, column, photos, tmp_path, server, asked):
+    import pyarrow
+
+    image: Any = {"bytes": None, "path": f"{server}/photos/cat/0.png"}
+    stored = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
+    feature: Any = {"_type": "Image"}
+    if kind == "list":
+        image, stored, feature = [image], pyarrow.list_(stored), [feature]
+    else:
+        image, stored, feature = {"it": image}, pyarrow.struct({"it": stored}), {"it": feature}
+    columns = rows_of(photos) | {column: pyarrow.array([image] * 20, stored)}
+    path = write_parquet(tmp_path / "it.parquet", columns, features={column: feature})
+    if column == "other":
+        loaded(path)
+    else:
+        with pytest.raises(UserError, match="train/0 has the label"):
+            loaded(path)
+    assert not asked
+
+
 # -- the same pictures in other forms -------------------------------------------------------------
 
 
@@ -345,10 +423,20 @@ def test_the_same_pictures_have_the_same_splits(form, tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path):
+def asked():
+    """The requests to the server."""
+    return []
+
+
+@pytest.fixture
+def server(tmp_path, asked):
     """Serves a folder on this machine."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *request: Any) -> None:
+            asked.append(request)
+
+    handler = partial(Handler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"

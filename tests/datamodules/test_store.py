@@ -241,6 +241,26 @@ def test_nothing_is_written_through_a_link(name, photos, tmp_path):
     assert victim.read_text() == "mine"
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_no_picture_is_read_through_a_link_out_of_the_folder(kind, photos, tmp_path):
+    if kind == "file":
+        (photos / "cat/2.png").rename(tmp_path / "mine.png")
+        (photos / "cat/2.png").symlink_to(tmp_path / "mine.png")
+    else:
+        (photos / "cat").rename(tmp_path / "mine")
+        (photos / "cat").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"cat/\d.png is outside of .*photos: copy the file there"):
+        loaded(photos)
+
+
+def test_a_link_inside_of_the_folder_is_a_picture(photos, tmp_path):
+    (photos / "cat/2.png").rename(photos / "dog/a.png")
+    (photos / "cat/2.png").symlink_to("../dog/a.png")
+    (tmp_path / "link").symlink_to(photos)
+    with pytest.warns(UserWarning, match="1 images in .* equal another one"):
+        assert len(set.union(*parts(loaded(tmp_path / "link")))) == 20
+
+
 def test_the_lock_is_no_link(photos, tmp_path):
     decoded(photos)
     lock = Path(f"{entries()[0]}.lock")
@@ -263,14 +283,14 @@ def test_files_of_a_killed_decoding_leave_with_the_next(photos):
 
 
 def test_a_picture_that_the_disk_refuses_is_one_line(photos, monkeypatch):
-    real = Path.open
+    real = os.open
 
-    def refuse(path: Path, *args: Any, **options: Any) -> Any:
-        if path.name == "3.png":
+    def refuse(path: str, *args: Any, **options: Any) -> Any:
+        if Path(path).name == "3.png":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(path, *args, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UserError, match=r"3.png cannot be read \(Input/output error\)"):
         decoded(photos)
 
