@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,15 +65,24 @@ class PublicDataset:
 
     def read(self, files: list[Path]) -> list[tuple[Tensor, Tensor]]:
         """Reads images uint8 (N, C, H, W) and labels (N,) of the training and test split."""
-        with TemporaryDirectory() as folder:  # because torchvision reads no `.gz`
-            raw = Path(folder, self.name, "raw")
-            raw.mkdir(parents=True)
-            for file in files:
-                unpacked = gzip.open if file.suffix == ".gz" else open
-                with file_errors(file), unpacked(file, "rb") as data:
-                    (raw / file.name.removesuffix(".gz")).write_bytes(data.read(LONGEST_FILE))
-            splits = self.torchvision(folder)
-        return [(x.data.unsqueeze(1), x.targets) for x in splits]
+        images, labels, test_images, test_labels = map(_read_idx, files)
+        return [(images.unsqueeze(1), labels), (test_images.unsqueeze(1), test_labels)]
+
+
+def _read_idx(file: Path) -> Tensor:
+    """Reads an array of uint8 in MNIST's format, which torchvision reads only without `.gz`.
+
+    Raises:
+        ValueError: If it is of another type or size than its header claims.
+    """
+    unpacked = gzip.open if file.suffix == ".gz" else open
+    with file_errors(file), unpacked(file, "rb") as data:
+        content = bytearray(data.read(LONGEST_FILE))
+    if content[:3] != b"\0\0\x08" or len(content) < 4:
+        raise ValueError("not an array of uint8")
+    shape = np.frombuffer(content, ">u4", count=content[3], offset=4)
+    values = np.frombuffer(content, np.uint8, offset=4 + shape.nbytes)
+    return torch.from_numpy(values.reshape(shape.tolist()))
 
 
 class Cifar(PublicDataset):

@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+import tempfile
 import time
 import tracemalloc
 from dataclasses import replace
@@ -31,6 +32,9 @@ BROKEN = {
     "another shape": ("", idx_bytes(np.zeros((60, 32, 32), np.uint8))),
     "another type": ("", WHOLE[:2] + b"\x0d" + WHOLE[3:]),
     "empty": ("", b""),
+    "three bytes": ("", WHOLE[:3]),
+    "no sizes": ("", WHOLE[:4]),
+    "huge sizes": ("", WHOLE[:4] + b"\xff" * 12),
     "truncated gz": (".gz", gzip.compress(WHOLE)[:-20]),
     "a web page": (".gz", b"<html>not found</html>"),
 }
@@ -55,6 +59,14 @@ def test_no_more_of_a_file_is_unpacked_than_it_should_have(tmp_path, tiny, monke
         load_dataset("mnist", tmp_path)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_nothing_is_unpacked_onto_a_disk(suffix, tmp_path, tiny, monkeypatch):
+    """A killed process would leave it there, and a full disk would refuse it."""
+    tiny(tmp_path / "MNIST" / "raw", suffix)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    assert len(load_dataset("mnist", tmp_path)[0].targets) == 60
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
