@@ -3,6 +3,7 @@
 import math
 import os
 import stat
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ Fit = Literal["crop", "pad", "stretch"]
 SUFFIXES = (*IMG_EXTENSIONS, ".gif")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")  # which state their size
 MAX_UNPACKED, DEFLATED = 2**30, 1040  # bytes of arrays in a small file, and for each byte of it
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # or not there
+DAMAGED = (  # or not there: what NumPy raises, which evaluates headers
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, tokenize.TokenError),
+)
 
 
 class UnreadableImageError(Exception):

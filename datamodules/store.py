@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -92,7 +92,12 @@ class StoredImages:
 
     def __init__(self, path: Path, records: np.ndarray, about: dict[str, Any]) -> None:
         self.path, self.records, self.about = path, records, about
-        self.pixels: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+        shape = (len(records), *about["image_shape"])
+        header = _header_of(shape)
+        with path.open("rb") as file:
+            if file.read(len(header)) != header:  # NumPy would evaluate it.
+                raise ValueError("its header is not the one that was written")
+        self.pixels: np.ndarray = np.memmap(path, np.uint8, "r", len(header), shape)
         self.numbers = torch.arange(len(self.pixels))  # of these images in the file
         self.checked = np.zeros(len(self.pixels), bool)  # those that this process has compared
 
@@ -260,18 +265,15 @@ class Store:
             arrays = read_arrays(self.index)
             about, records = json.loads(arrays["about"].tobytes()), arrays["records"]
             files = source.files | {name: Path(name) for name in about["beside"]}
-            if about["files"] != _state_of(files) or not self.pixels.is_file():
-                return None
-            images, classes = StoredImages(self.pixels, records, about), about["class_names"]
-            pixels = images.pixels
             if (
-                (pixels.shape, pixels.dtype) == ((len(records), *self.image_shape), np.uint8)
-                and pixels.flags.c_contiguous
+                about["files"] == _state_of(files)
+                and self.pixels.is_file()
+                and about["image_shape"] == [*self.image_shape]
                 and records.dtype == RECORD
                 and records["split"].max(initial=0) < len(Splits._fields)
-                and records["label"].max(initial=0) < len(classes or [0])
+                and records["label"].max(initial=0) < len(about["class_names"] or [0])
             ):
-                return images
+                return StoredImages(self.pixels, records, about)
         return None
 
     def _decode(self, source: Source) -> None:
@@ -307,14 +309,14 @@ class Store:
         """Writes the pixels. A full disk refuses to, where mapped memory would end the process."""
         done: list[_Decoded] = []
         with path.open("r+b") as file:
-            _write_header(file, (0, *self.image_shape))
+            file.write(_header_of((0, *self.image_shape)))
             for chunk in _chunks(pictures):
                 images = np.zeros((len(chunk), *self.image_shape), np.uint8)
                 done += self._decode_into(images, chunk)
                 file.write(images.data)
                 bar.update(len(chunk))
             file.seek(0)
-            _write_header(file, (len(done), *self.image_shape))
+            file.write(_header_of((len(done), *self.image_shape)))
         return done
 
     def _decode_into(self, images: np.ndarray, chunk: list[Picture]) -> list["_Decoded"]:
@@ -388,10 +390,11 @@ def _chunks(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         yield chunk
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Writes the header of an array, which has room for any number of rows."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+def _header_of(shape: tuple[int, ...]) -> bytes:
+    """Returns the header of an array in NumPy's format, as long for any number of rows."""
+    header, file = {"descr": "|u1", "fortran_order": False, "shape": shape}, BytesIO()
     np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
 
 
 def _state_of(files: Mapping[str, Path]) -> str:

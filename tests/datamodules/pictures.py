@@ -53,4 +53,4 @@ def stored(pixels: torch.Tensor, folder: Path) -> StoredImages:
     np.save(folder / "pixels.npy", pixels.numpy())
     records = np.zeros(len(pixels), RECORD)
     records["check"] = [checksum_of(image) for image in pixels.numpy()]
-    return StoredImages(folder / "pixels.npy", records, {})
+    return StoredImages(folder / "pixels.npy", records, {"image_shape": [*pixels.shape[1:]]})

@@ -490,6 +490,30 @@ def record(path: Path, shape: tuple[int, ...], content: bytes, descr: Any = "|u1
     return path
 
 
+NPY = b"\x93NUMPY\x01\x00"
+HEADERS = [b"(" * 5000, b"[" * 90, b"'", b"  x\n y\n", b"\0\n", b"-" * 9000 + b"1"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_that_cannot_be_evaluated_is_one_line(header, tmp_path):
+    path = tmp_path / "mine.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("images.npy", NPY + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(UserError, match="mine.npz cannot be read as arrays") as caught:
+        ImageArrays(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["version", "flags"])
+def test_a_member_of_another_version_or_encrypted_is_one_line(field, tmp_path):
+    path = Path(archive(tmp_path, images=GRAY))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + {"version": 6, "flags": 8}[field]] |= 65
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="mine.npz cannot be read as arrays"):
+        ImageArrays(str(path))
+
+
 def test_a_header_must_fit_its_array_before_memory_is_taken(tmp_path, monkeypatch):
     path = tmp_path / "mine.npz"
     monkeypatch.setattr(np, "ndarray", None)  # with which NumPy allocates

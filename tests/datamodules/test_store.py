@@ -174,6 +174,19 @@ def test_a_damaged_file_is_decoded_again(damage, name, photos):
     assert again.about["content"] == content
 
 
+def test_no_bit_of_the_header_of_pixels_may_change(photos):
+    """NumPy evaluates it, and raises errors of many kinds."""
+    decoded(photos)
+    source, found = find_in_folder(photos, True), Store(str(photos), (3, 8, 8), "crop", 10**6, True)
+    assert found._open(source)
+    content = file_of().read_bytes()
+    for bit in range(128 * 8):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        file_of().write_bytes(changed)
+        assert found._open(source) is None
+
+
 @pytest.mark.parametrize("place", [200, -1])
 def test_changed_pixels_never_train_and_are_decoded_again(place, photos, decodings):
     data = loaded(photos, test_fraction=0.5, val_fraction=0)
