@@ -102,7 +102,10 @@ def load_judge(name: str) -> JudgeNetwork:
             f"there is no judge {name!r}: use pretrained, one of {known}, or a run of "
             "configs/judge/own.yaml"
         )
-    with np.load(WEIGHTS / f"{name}.npz", allow_pickle=False) as arrays:
+    path = WEIGHTS / f"{name}.npz"
+    if not path.is_file() or sha256(path) != recipes()[name].get("sha256"):
+        raise ValueError(f"{path} is missing or damaged: put the original file back")
+    with np.load(path, allow_pickle=False) as arrays:
         weights = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     shape = weights.pop("image_shape", torch.tensor(MNIST_SHAPE)).tolist()
     return build_judge(weights, shape).eval().requires_grad_(False)
@@ -128,7 +131,7 @@ def judge_of_checkpoint(checkpoint: Mapping[str, Any]) -> JudgeNetwork | None:
         if weights:
             try:
                 return build_judge(weights, shape).eval().requires_grad_(False)
-            except (KeyError, RuntimeError, ValueError):
+            except (KeyError, RuntimeError, ValueError, TypeError):  # of others
                 return None
     return None
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from benchmarks.judges import export_judge, save_judge
+from callbacks.judges import find_judge
 from datamodules.digits import load_digits
 from metrics import judge
 from metrics.judge import JudgeNetwork, judge_of_checkpoint, load_judge, recipes, sha256
+from runtime.errors import UserError
 from runtime.files import write_json
 
 NAMES = sorted(path.stem for path in judge.WEIGHTS.glob("*.npz"))
@@ -87,6 +89,36 @@ def test_a_name_without_weights_is_refused():
         ValueError, match="no judge 'yours': use pretrained, one of digits, fashion"
     ):
         load_judge("yours")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def zeros(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:3000] + bytes(200) + content[3200:])
+
+
+def other_weights(path: Path) -> None:
+    np.savez(path, x=np.zeros(3))
+
+
+@pytest.mark.parametrize("damage", [cut, zeros, other_weights, Path.unlink])
+def test_a_damaged_judge_is_one_line(damage, own_weights):
+    save_judge(JudgeNetwork((1, 28, 28), 2), "mine", {})
+    damage(own_weights / "mine.npz")
+    with pytest.raises(UserError, match=r"^quality.judge: .*mine.npz is missing or damaged: put"):
+        find_judge("mine")
+
+
+@pytest.mark.parametrize("shape", [None, 3, [1, 28], ["a", "b", "c"], [1, 2, 2]])
+def test_a_checkpoint_with_a_shape_that_is_none_is_no_judge(shape):
+    state = {f"network.{k}": v for k, v in JudgeNetwork((1, 28, 28), 2).state_dict().items()}
+    checkpoint = {"state_dict": state, "hyper_parameters": {"input_shape": shape}}
+    assert judge_of_checkpoint(checkpoint) is None
+    state["network.trunk.0.weight"] = torch.zeros(())
+    assert judge_of_checkpoint({"state_dict": state}) is None
 
 
 def test_a_tested_run_is_exported(own_weights):
