@@ -185,7 +185,10 @@ def _open_tables(path: str, names: list[str]) -> Opened:
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     with _explained(path):
         if ending := ENDING.search(path):  # Together, all would get the classes of the first.
-            load = partial(datasets.load_dataset, TABLES[ending[0]], split="train", streaming=True)
+            kind = TABLES[ending[0]]
+            load = partial(datasets.load_dataset, kind, split="train", streaming=True)
+            if kind == "parquet":
+                load = partial(load, fragment_scan_options=_with_checksums())
             opened = ((name, load(data_files=[name])) for name in names)
             tables = [(_split_of(name), table, Path(name).parent) for name, table in opened]
         else:
@@ -199,6 +202,16 @@ def _open_tables(path: str, names: list[str]) -> Opened:
         raise UserError(f"{path}: its files or splits have different classes: rename them")
     pictures = (picture for table in tables for picture in _in_table(path, *table))
     return pictures, classes.pop() if classes else None
+
+
+def _with_checksums() -> Any:
+    """Returns the option to compare the pages of a Parquet file with its checksums, if it has some.
+
+    Without them, an image format without checksums, such as JPEG, hides a damage.
+    """
+    from pyarrow.dataset import ParquetFragmentScanOptions
+
+    return ParquetFragmentScanOptions(page_checksum_verification=True)
 
 
 def _in_table(path: str, split: str, table: Any, folder: Path) -> Iterator[Picture]:

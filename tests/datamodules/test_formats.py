@@ -226,7 +226,9 @@ def test_tables_have_the_images_of_the_folder(photos, tmp_path):
         loaded(tmp_path / "it.csv")  # decoded again, because a picture has changed
     import datasets
 
-    datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path)).save_to_disk(tmp_path / "it")
+    datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path)).save_to_disk(
+        str(tmp_path / "it")
+    )
     (arrow,) = (tmp_path / "it").glob("*.arrow")
     equal(loaded(arrow), folder)
 
@@ -268,6 +270,26 @@ def test_a_table_of_another_kind_is_one_line(photos, tmp_path):
     named = write_parquet(path, {"image": image, "label": [2] * 20}, ["cat", "dog"])
     with pytest.raises(UserError, match="the largest label is 2 of 2 classes|cannot be read"):
         ImageFolder(str(named))
+
+
+@pytest.mark.extras
+def test_a_damaged_page_of_a_table_with_checksums_is_one_line(tmp_path):
+    """Nothing else would tell it of a JPEG."""
+    import pyarrow
+    from pyarrow import parquet
+
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(file, "JPEG")
+    columns = pyarrow.table({"image": [file.getvalue()] * 20, "label": [0, 1] * 10})
+    path = tmp_path / "it.parquet"
+    parquet.write_table(columns, path, "2.6", False, "none", write_page_checksum=True)
+    whole = path.read_bytes()
+    ImageFolder(str(path))
+    place = whole.index(file.getvalue()) + file.tell() // 2
+    path.write_bytes(whole[:place] + bytes(200) + whole[place + 200 :])
+    with pytest.raises(UserError, match=r"it.parquet cannot be read \(.*CRC.*copy or make it"):
+        ImageFolder(str(path))
 
 
 def test_tables_without_their_library_name_the_command(tmp_path, monkeypatch):
