@@ -283,7 +283,7 @@ def test_a_damaged_page_of_a_table_with_checksums_is_one_line(tmp_path):
     Image.fromarray(noise).save(file, "JPEG")
     columns = pyarrow.table({"image": [file.getvalue()] * 20, "label": [0, 1] * 10})
     path = tmp_path / "it.parquet"
-    parquet.write_table(columns, path, "2.6", False, "none", write_page_checksum=True)
+    parquet.write_table(columns, path, compression="none", write_page_checksum=True)
     whole = path.read_bytes()
     ImageFolder(str(path))
     place = whole.index(file.getvalue()) + file.tell() // 2
