@@ -145,12 +145,18 @@ def as_pixels(images: Any, shape: tuple[int, ...]) -> Tensor:
 
     The result is (N, C, H, W) with this shape (C, H, W).
     """
-    values = images if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))
+    try:
+        values = images if isinstance(images, Tensor) else torch.as_tensor(np.array(images))
+    except (TypeError, ValueError):  # text, or images of different sizes
+        raise UserError(
+            "these images are no array of numbers, or have different sizes: give several images of "
+            f"{tuple(shape)} (channels, height, width), or the paths of files"
+        ) from None
     if values.dim() == 3:
         values = values.unsqueeze(1)
     elif tuple(values.shape[1:]) == (*shape[1:], shape[0]) != tuple(shape):
         values = values.movedim(-1, 1)
-    if not len(values) or tuple(values.shape[1:]) != tuple(shape):
+    if not values.numel() or tuple(values.shape[1:]) != tuple(shape):
         raise UserError(
             f"these images have shape {tuple(values.shape)}, and the model takes {tuple(shape)} "
             "(channels, height, width): give several images of this size, or the paths of files"
@@ -158,8 +164,9 @@ def as_pixels(images: Any, shape: tuple[int, ...]) -> Tensor:
     if values.is_floating_point() and 0 <= values.min() <= values.max() <= 1:
         return values * 255
     if values.dtype != torch.uint8:
+        numbers = values.double()  # Not every type has a minimum.
         raise UserError(
-            f"these images are {values.dtype} from {float(values.min()):g} to "
-            f"{float(values.max()):g}: give floats from 0 to 1, or uint8"
+            f"these images are {values.dtype} from {float(numbers.min()):g} to "
+            f"{float(numbers.max()):g}: give floats from 0 to 1, or uint8"
         )
     return values

@@ -90,6 +90,13 @@ def test_every_mode_becomes_color_on_white(kind, tmp_path):
         assert to_tensor(image.crop((0, 0, 1, 1)), (1, 1, 1)).item() == expected[0]
 
 
+def test_all_levels_of_16_bits_are_scaled_alike(tmp_path):
+    """65,535 is 255 times 257; a division by 256 would make a dark level lighter."""
+    levels = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    image = read_image(saved(tmp_path / "a.png", Image.fromarray(levels)))
+    assert np.array_equal(np.asarray(image)[..., 0], levels // 257)
+
+
 @pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (5, 3)), (6, (3, 0))])
 def test_a_turned_photograph_is_upright(orientation, corner, tmp_path):
     source = Image.new("L", (6, 4))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from datamodules import Images, Iris
 from datamodules.image_files import to_tensor
-from datamodules.input_spec import InputSpec, match_spec, measure_spec
+from datamodules.input_spec import InputSpec, as_pixels, match_spec, measure_spec
 from runtime.errors import UserError
 from tests.datasets import Stripes
 
@@ -152,3 +152,22 @@ def test_sound_descriptions_pass():
     for shape in ((1, 8, 8), (2,), ()):
         found = {"input_shape": shape, "scale": 255.0, "background": 255.0, "extent": 1.0}
         assert InputSpec.of_checkpoint({"Images": {"frame": found}}).input_shape == shape
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.array(["a", "b"]), [Image.new("L", (8, 8)), Image.new("L", (9, 9))], [[1, 2], [3]], 5,
+        Image.new("L", (8, 8)), None, np.zeros((2, 8, 8), np.uint16), [None, {}],
+    ],
+)  # fmt: skip
+def test_what_is_no_array_of_images_is_one_line(images):
+    with pytest.raises(UserError, match=r"^these images (are|have) .*: give ") as caught:
+        as_pixels(images, (1, 8, 8))
+    assert "\n" not in str(caught.value)
+
+
+def test_images_of_pillow_are_an_array():
+    image = Image.new("L", (8, 8), 7)
+    expected = torch.full((2, 1, 8, 8), 7, dtype=torch.uint8)
+    assert torch.equal(as_pixels([image] * 2, (1, 8, 8)), expected)
