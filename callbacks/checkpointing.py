@@ -1,5 +1,7 @@
 """Checkpoints of a run: at the end of epochs, within them, and of the best weights."""
 
+import os
+from collections.abc import Mapping
 from functools import cached_property
 from math import inf
 from pathlib import Path
@@ -14,10 +16,18 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from models.classifier import Classifier
 from runtime import lightning_fixes
-from runtime.checkpoints import contents, epoch_is_due, is_over, link, problem_of
+from runtime.checkpoints import (
+    BadCheckpointError,
+    contents,
+    epoch_is_due,
+    is_over,
+    link,
+    problem_of,
+)
 from runtime.ranges import NonNegative, ranged
 
 Kept: Any = ranged("Kept", int, (">=", -1), ("!=", 0))  # checkpoints; -1: all
+FILES = ("best_model_path", "kth_best_model_path", "last_model_path")  # of a callback's state
 
 
 class EpochCheckpoint(ModelCheckpoint):
@@ -61,8 +71,7 @@ class EpochCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warns if the loader saves no position, and removes checkpoints that the run forgot.
 
-        They are left if it was killed between a save and the removal of the one before. A run in
-        another folder knows none, and leaves all.
+        They are left if it was killed between a save and the removal of the one before.
         """
         super().on_train_start(trainer, pl_module)
         if not isinstance(trainer.train_dataloader, _Stateful):
@@ -73,28 +82,23 @@ class EpochCheckpoint(ModelCheckpoint):
         if not trainer.is_global_zero:  # another rank would read what this one removes
             return
         known = {Path(path) for path in self.best_k_models}
-        for folder in {path.parent for path in known}:
-            for path in {*folder.glob("epoch=*-step=*.ckpt")} - known:
-                step = path.stem.rpartition("=")[2]
-                if step.isdecimal() and int(step) < trainer.global_step and self._has_saved(path):
-                    trainer.strategy.remove_checkpoint(path)
+        if not known:
+            return
+        for path in {*self._folder.glob("epoch=*-step=*.ckpt")} - known:
+            step = path.stem.rpartition("=")[2]
+            if step.isdecimal() and int(step) < trainer.global_step and self._has_saved(path):
+                path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"lowest": self._lowest}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Knows its files again if the same folder is named otherwise."""
-        here = str(self.dirpath)
-        if Path(state_dict.get("dirpath", here)).resolve() == Path(here).resolve():
-            state_dict = state_dict | {"dirpath": self.dirpath}
-        super().load_state_dict(state_dict)
-        if self._best.exists():
-            self._lowest = state_dict.get("lowest", self._lowest)
-
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds the runs of W&B and MLflow that a resumed run continues."""
+        """Saves no path, and adds the runs of W&B and MLflow that a resumed run continues."""
+        states = checkpoint["callbacks"]
+        for callback in _savers(trainer, states):
+            states[callback.state_key] = _with_names(callback, states[callback.state_key])
         remote = [log for log in trainer.loggers if isinstance(log, WandbLogger | MLFlowLogger)]
         if remote:
             checkpoint["logger_runs"] = [(type(log).__name__, log.version) for log in remote]
@@ -102,21 +106,40 @@ class EpochCheckpoint(ModelCheckpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Reads the best score that the callback of an earlier version saved."""
-        for name, state in checkpoint["callbacks"].items():
-            if name.startswith("BestCheckpoint") and state["best_model_score"] is not None:
-                self._lowest = float(state["best_model_score"]) if self._best.exists() else inf
+        """Looks for the files of a state in the folder of its callback, by their names.
+
+        Whoever made the checkpoint could name any other file, which the callback would remove.
+        """
+        states = checkpoint["callbacks"]
+        try:
+            for callback in _savers(trainer, states):
+                folder = Path(str(callback.dirpath))
+                there = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+                there = trainer.strategy.broadcast(there)  # all ranks must know the same files
+                key = callback.state_key
+                states[key] = _with_own_files(callback, states[key], there)
+            if self._best.exists():
+                self._lowest = _lowest_in(states, self.state_key)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise BadCheckpointError(
+                f"{trainer.ckpt_path}: the states of its callbacks are damaged: give another"
+            ) from error
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(self.dirpath))
 
     @property
     def _best(self) -> Path:
-        return Path(str(self.dirpath), "best.ckpt")
+        return self._folder / "best.ckpt"
 
     def _has_saved(self, path: Path) -> bool:
         """Returns whether this callback, and no other, wrote a file: then it names itself."""
         if problem_of(path):
             return False
-        own = contents(path).get("callbacks", {}).get(self.state_key, {})
-        return str(path) in own.get("best_k_models", ())
+        own = contents(path).get("callbacks", {}).get(self.state_key)
+        names = own.get("best_k_models") if isinstance(own, dict) else None
+        return path.name in {Path(str(name)).name for name in names or ()}
 
     def on_before_optimizer_step(self, *_: Any) -> None:
         self._stepped = True
@@ -157,3 +180,45 @@ class EpochCheckpoint(ModelCheckpoint):
         if trainer.is_global_zero:
             link(Path(filepath).with_name("last.ckpt"), Path(filepath))
         trainer.strategy.barrier()
+
+
+def _savers(trainer: Trainer, states: Mapping[str, Any]) -> list[ModelCheckpoint]:
+    """Returns the callbacks that save checkpoints, here and in a checkpoint's states."""
+    savers = [call for call in trainer.checkpoint_callbacks if isinstance(call, ModelCheckpoint)]
+    return [callback for callback in savers if callback.state_key in states]
+
+
+def _with_names(callback: ModelCheckpoint, state: dict[str, Any]) -> dict[str, Any]:
+    """Returns a state with names in the place of paths."""
+
+    def name(path: str) -> str:
+        return os.path.relpath(path, callback.dirpath) if path else ""
+
+    scores = {name(path): score for path, score in state.get("best_k_models", {}).items()}
+    names = {key: name(state.get(key, "")) for key in FILES}
+    return state | names | {"dirpath": "", "best_k_models": scores}
+
+
+def _with_own_files(callback: ModelCheckpoint, state: Any, names: list[str]) -> dict[str, Any]:
+    """Returns a state that has, of its files, those with these names in the callback's folder."""
+
+    def own(path: str) -> str:
+        same = [name for name in names if f"/{path}".endswith(f"/{name}")]
+        return os.path.join(str(callback.dirpath), max(same, key=len)) if same else ""
+
+    known = state.get("best_k_models", {})
+    scores = {own(path): score.reshape(()) for path, score in known.items() if own(path)}
+    worst = (max if callback.mode == "min" else min)(scores, key=scores.__getitem__, default="")
+    own_state = callback.state_dict() | state | {key: own(state.get(key, "")) for key in FILES}
+    return own_state | {
+        "dirpath": callback.dirpath,
+        "best_k_models": scores,
+        "kth_best_model_path": worst,
+    }
+
+
+def _lowest_in(states: Mapping[str, Any], key: str) -> float:
+    """Returns the score of `best.ckpt`, also from the callback of an earlier version."""
+    older = [state for name, state in states.items() if name.startswith("BestCheckpoint")]
+    scores = [state["best_model_score"] for state in older] + [states.get(key, {}).get("lowest")]
+    return next((float(score) for score in scores if score is not None), inf)

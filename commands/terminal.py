@@ -15,7 +15,6 @@ IRRELEVANT_WARNINGS = (
     "Found .* module\\(s\\) in eval mode",  # the moving average stays in eval mode on purpose
     "is smaller than the logging interval",  # means continue across epochs
     "Total length of .list. across ranks is zero",  # there is no validation split
-    "The dirpath has changed",  # a command draws or scores outside the run's folder
     "Checkpoint directory .* exists and is not empty",  # a resumed run uses its own folder
     "callbacks: \\[.BestCheckpoint",  # of an older run, whose score EpochCheckpoint has read
     "The .srun. command is available",  # `runtime.cluster` refuses a job that is started without it

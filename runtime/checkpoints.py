@@ -46,6 +46,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     step is a copy, and a process that is killed during it leaves half a checkpoint.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._folders: set[Path] = set()  # into which it has saved
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
@@ -62,6 +66,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if (log := path.parent.parent / "metrics.csv").exists():
             files.fsync(log)  # a resumed run does not log the rows before the checkpoint again
         files.write(path, lambda partial: _save(checkpoint, partial))
+        self._folders.add(path.parent.resolve())
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
@@ -72,7 +77,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location, weights_only)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        Path(path).unlink(missing_ok=True)
+        """Removes a file, unless it is in a folder into which this object has not saved."""
+        if Path(path).parent.resolve() in self._folders:
+            Path(path).unlink(missing_ok=True)
 
 
 def _save(checkpoint: dict[str, Any], path: Path) -> None:
@@ -132,8 +139,6 @@ def problem_of(path: Path) -> str:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         tensors = [value for _, value in leaves(content, MAX_VALUES) if torch.is_tensor(value)]
-        if any(map(_may_remove_others, content.get("callbacks", {}).values())):
-            return "its callbacks name files outside of their folder, which they would remove"
     except Exception:  # torch raises errors of many kinds for other files
         return "not a checkpoint of plain values"
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -142,6 +147,8 @@ def problem_of(path: Path) -> str:
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
         return "a file of torch, but no checkpoint: it has no state_dict of a LightningModule"
+    if not isinstance(content.get("callbacks", {}), dict):
+        return "damaged: the states of its callbacks have no names"
     if bad := _not_finite(weights):
         return f"its weights {bad} contain NaN or infinity"
     _sound[key] = apply_to_collection(content, torch.Tensor, lambda tensor: tensor.to("meta"))
@@ -201,16 +208,6 @@ def _is_plain(pickle: bytes) -> bool:
     except Exception:  # of many kinds, for what is no pickle
         return False
     return True
-
-
-def _may_remove_others(state: Any) -> bool:
-    """Returns whether Lightning's ModelCheckpoint with this state removes files of others."""
-    if not isinstance(state, dict) or not state.get("dirpath"):
-        return False
-    folder = Path(state["dirpath"]).resolve()
-    names = [state.get("kth_best_model_path"), state.get("last_model_path")]
-    names += state.get("best_k_models", ())
-    return not all(Path(name).resolve().is_relative_to(folder) for name in names if name)
 
 
 def _not_finite(weights: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """A run keeps its newest checkpoints and its best weights."""
 
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,10 @@ from callbacks import EpochCheckpoint
 from datamodules import Functions, Iris
 from models import FunctionMLP, IrisMLP
 from runtime.checkpoints import AtomicCheckpointIO
+from runtime.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings(  # Lightning's, of folders that these tests use twice
     "ignore:Checkpoint directory .* exists and is not empty",
-    "ignore:The dirpath has changed",
     "ignore:Be aware that when using `ckpt_path`, callbacks",
 )
 
@@ -65,9 +66,76 @@ def test_what_kills_have_left_is_removed_when_the_run_continues(tmp_path, monkey
     assert len([*folder.glob("epoch=?-*")]) == 5  # of the other callback
 
 
+EPOCH = "epoch=000-step=0000002.ckpt"
+STATE = ("dirpath", "best_k_models", "best_model_path", "kth_best_model_path", "last_model_path")
+
+
+def with_states(checkpoint: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Changes the states of the callbacks that save checkpoints."""
+    content = torch.load(checkpoint, weights_only=True)
+    for name, state in content["callbacks"].items():
+        if "Checkpoint" in name:
+            change(state)
+    torch.save(content, checkpoint)
+    return checkpoint
+
+
+def test_no_state_of_a_callback_holds_a_path(tmp_path):
+    fit(tmp_path, EpochCheckpoint(min_steps=0), ModelCheckpoint(save_last=True), max_epochs=2)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert len(last["callbacks"]) == 2
+    assert str(tmp_path) not in repr(last["callbacks"])
+
+
+@pytest.mark.parametrize("left_out", [(), *((name,) for name in STATE), STATE[2:]], ids=str)
+@pytest.mark.parametrize("named", STATE[1:])
+def test_a_path_in_a_state_is_not_used(named, left_out, tmp_path):
+    """Otherwise a checkpoint of somebody else removes any file."""
+    run, precious = tmp_path / "runs" / "run", tmp_path / "precious.txt"
+    folder = run / "checkpoints"
+    own = ModelCheckpoint(monitor="train/loss", save_last=True, every_n_train_steps=1)
+    plain = ModelCheckpoint(filename="plain", every_n_epochs=1)
+    fit(run, own, plain, EpochCheckpoint(min_steps=0), max_epochs=2)
+    precious.write_text("precious")
+    victim = f"{folder}/../../../precious.txt"
+
+    def attack(state: dict[str, Any]) -> None:
+        models = {victim: torch.tensor(-1.0), "": torch.tensor(0.0)}
+        state |= {"dirpath": str(folder), "best_k_models": {}} | dict.fromkeys(STATE[2:], "")
+        state[named] = models if named == "best_k_models" else victim
+        for name in left_out:
+            state.pop(name)
+
+    epochs = folder / "epoch=001-step=0000004.ckpt"
+    saves = own, plain, EpochCheckpoint(min_steps=0)
+    fit(run, *saves, ckpt_path=with_states(epochs, attack), max_epochs=6)
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("best_k_models", value)
+            for value in (5, "text", [1], {EPOCH: "b"}, {EPOCH: torch.zeros(2)})
+        ),
+        *(("lowest", value) for value in ("text", [1], {}, torch.zeros(2))),
+    ],
+)
+def test_a_state_of_other_values_is_one_line(key, value, tmp_path):
+    fit(tmp_path, EpochCheckpoint(min_steps=0), max_epochs=1)
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    last = with_states(
+        tmp_path / "checkpoints" / "last.ckpt", lambda state: state.update({key: value})
+    )
+    with pytest.raises(UserError, match=r"states of its callbacks are damaged.*give another"):
+        fit(tmp_path, EpochCheckpoint(min_steps=0), ckpt_path=last, max_epochs=2)
+
+
 def test_only_rank_zero_reads_what_it_removes(tmp_path, monkeypatch):
-    (tmp_path / "epoch=000-step=0000003.ckpt").write_bytes(b"")
+    (tmp_path / EPOCH).write_bytes(b"")
     saves, read = EpochCheckpoint(), list[Path]()
+    saves.dirpath = str(tmp_path)
     saves.best_k_models = {str(tmp_path / "epoch=001-step=0000006.ckpt"): torch.tensor(6)}
     monkeypatch.setattr(saves, "_has_saved", lambda path: read.append(path))
     for first in (False, True):
@@ -76,12 +144,13 @@ def test_only_rank_zero_reads_what_it_removes(tmp_path, monkeypatch):
         assert len(read) == first
 
 
-def test_a_run_in_another_folder_keeps_what_was_there(tmp_path):
-    fit(tmp_path / "first", EpochCheckpoint(-1, min_steps=0), max_epochs=4)
+@pytest.mark.parametrize(("kept", "left"), [(2, 2), (-1, 6)])
+def test_a_run_that_was_moved_keeps_as_many(kept, left, tmp_path):
+    fit(tmp_path / "first", EpochCheckpoint(kept, min_steps=0), max_epochs=4)
     folder = shutil.move(tmp_path / "first", tmp_path / "second") / "checkpoints"
     last = folder / "last.ckpt"
     fit(tmp_path / "second", EpochCheckpoint(min_steps=0), ckpt_path=last, max_epochs=6)
-    assert len([*folder.glob("epoch=*")]) == 6
+    assert len([*folder.glob("epoch=*")]) == left
 
 
 def test_a_run_saves_its_end_whenever_it_validates(tmp_path):
@@ -140,8 +209,7 @@ def test_the_best_weights_stay_the_best_in_a_folder_with_another_name(place, tmp
     for root in ("first", folder):
         best = torch.load(Path(root, "checkpoints", "best.ckpt"), weights_only=True)
         assert best["epoch"] == 1
-    kept = len([*folder.glob("checkpoints/epoch=*")])
-    assert kept == (2 if place == "named otherwise" else 4)
+    assert len([*folder.glob("checkpoints/epoch=*")]) == 2
 
 
 @pytest.mark.parametrize(("exists", "lowest"), [(True, 2.0), (False, torch.inf)])

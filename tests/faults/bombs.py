@@ -88,24 +88,6 @@ def circle() -> list[Any]:
     return values
 
 
-def removes(name: str, state: Any) -> Callable[[Path], None]:
-    """Returns what adds the state of a callback that removes a file beside the run's folder."""
-
-    def write(path: Path) -> None:
-        content = torch.load(path, weights_only=True)
-        folder, states = path.resolve().parent, content.setdefault("callbacks", {})
-        own = next((state for key, state in states.items() if "Checkpoint" in key), {})
-        victim = str(folder / "../../../../outside/victim")
-        own["dirpath"] = str(folder)
-        if name == "best_k_models":  # two are kept, so the next save removes the worst
-            own |= {"kth_best_model_path": victim, "kth_value": torch.tensor(0.0)}
-        own[name] = state(victim)
-        states.setdefault("ModelCheckpoint", own)
-        torch.save(content, path)
-
-    return write
-
-
 TUPLES = b"".join(b"h" + bytes([k]) + b"\x86q" + bytes([k + 1]) for k in range(40))
 BOMBS: dict[str, Callable[[Path], None]] = {
     "ten references nested 13 deep": with_value(nested),
@@ -128,10 +110,4 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "bz2": packed(zipfile.ZIP_BZIP2),
     "lzma": packed(zipfile.ZIP_LZMA),
     "two records of a name": twice,
-    "removes one of its best": removes(
-        "best_k_models", lambda victim: {victim: torch.tensor(0.0), "": torch.tensor(1.0)}
-    ),
-    "removes the worst": removes("kth_best_model_path", lambda victim: victim),
-    "removes the last": removes("last_model_path", lambda victim: victim),
-    "state of numbers": removes("best_k_models", lambda _: 5),
 }

@@ -136,6 +136,17 @@ LINKED = [
 ]  # fmt: skip
 
 
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # in a callback's state
+STATES: dict[str, Any] = {
+    "removes one of its best": {"best_k_models": {"{victim}": torch.tensor(0.0)}},
+    "removes the worst": {"kth_best_model_path": "{victim}", "kth_value": torch.tensor(0.0)},
+    "removes the best": {"best_model_path": "{victim}"},
+    "removes the last": {"last_model_path": "{victim}"},
+    "a number for files": {"best_k_models": 5},
+    "a text for the lowest": {"lowest": "text"},
+    "nothing": {},
+}
+LEFT_OUT = ("", "dirpath", "best_k_models", "best_model_path", "monitor", "lowest", "all")
 READ = ["config.yaml", "hparams.yaml", "metrics.json", "metrics.csv", "checkpoints/last.ckpt"]
 
 
@@ -181,6 +192,22 @@ class Run:
     def checkpoint(self, key: str, place: str, spelling: Any) -> None:
         def change(content: dict[str, Any]) -> None:
             put(content.setdefault(key, {}), place, self.spelled(spelling))
+
+        self.change(change)
+
+    def state(self, values: dict[str, Any], left_out: str) -> None:
+        """Gives the states of callbacks that save checkpoints other values, and leaves one out."""
+        victim = f"{self.folder}/checkpoints/../../../../outside/victim"
+
+        def change(content: dict[str, Any]) -> None:
+            own = next(state for key, state in content["callbacks"].items() if "Checkpoint" in key)
+            own |= dict.fromkeys(PATHS, "") | {"dirpath": f"{self.folder}/checkpoints"}
+            for name, value in values.items():
+                value = victim if value == "{victim}" else value
+                own[name] = {victim: torch.tensor(0.0)} if isinstance(value, dict) else value
+            for name in [*own] if left_out == "all" else [left_out]:
+                own.pop(name, None)
+            content["callbacks"]["ModelCheckpoint"] = {**own}
 
         self.change(change)
 
@@ -250,6 +277,8 @@ def hostile_runs() -> Iterator[tuple[str, Callable[[Run], None]]]:
     for name in READ:
         yield f"pipe {name}", lambda run, n=name: run.replace(n, os.mkfifo)
         yield f"huge {name}", lambda run, n=name: run.replace(n, huge)
+    for (name, state), key in itertools.product(STATES.items(), LEFT_OUT):
+        yield f"state {name} without {key}", lambda run, s=state, k=key: run.state(s, k)
     for name, bomb in BOMBS.items():
         yield f"bomb {name}", lambda run, b=bomb: b(run.folder / "checkpoints" / "last.ckpt")
     for name in ("torchmetrics.MeanMetric", "torchmetrics.classification.MulticlassAccuracy"):

@@ -28,7 +28,6 @@ from tests.faults.bombs import BOMBS
 
 pytestmark = pytest.mark.filterwarnings(  # Lightning's, of folders that these tests use twice
     "ignore:Checkpoint directory .* exists and is not empty",
-    "ignore:The dirpath has changed",
     "ignore:Be aware that when using `ckpt_path`, callbacks",
 )
 FIXTURE = ROOT / "tests" / "fixtures" / "iris" / "checkpoints" / "last.ckpt"
@@ -87,6 +86,17 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path):
     with pytest.raises(RunFailedError, match="weights w contain NaN or infinity"):
         save(path, 2, state_dict={"w": torch.full((2,), torch.nan)})
     assert torch.load(path, weights_only=True)["value"] == 1
+
+
+def test_files_are_removed_from_folders_alone_into_which_a_run_has_saved(tmp_path):
+    plugin, (own, other) = AtomicCheckpointIO(), (tmp_path / "own", tmp_path / "other.txt")
+    other.touch()
+    for name in ("a", "b"):
+        plugin.save_checkpoint({"state_dict": {}}, own / name)
+    for path in (own / "a", own / ".." / "other.txt", other):
+        plugin.remove_checkpoint(path)
+    assert [*own.iterdir()] == [own / "b"]
+    assert other.exists()
 
 
 @pytest.mark.parametrize("size", [1, 4096])
