@@ -112,9 +112,10 @@ def contents(path: Path) -> dict[str, Any]:
     Raises:
         BadCheckpointError: As `problem_of` says.
     """
-    if problem := problem_of(path):
-        raise BadCheckpointError(f"{path}: {problem}")
-    return _sound[_state_of(path)]
+    found = _examined(path)
+    if isinstance(found, str):
+        raise BadCheckpointError(f"{path}: {found}")
+    return found
 
 
 def _state_of(path: Path) -> tuple[str, int, int]:
@@ -123,7 +124,12 @@ def _state_of(path: Path) -> tuple[str, int, int]:
 
 
 def problem_of(path: Path) -> str:
-    """Returns what is wrong with a checkpoint; empty if nothing is.
+    """Returns what is wrong with a checkpoint; empty if nothing is."""
+    return found if isinstance(found := _examined(path), str) else ""
+
+
+def _examined(path: Path) -> str | dict[str, Any]:
+    """Returns what a checkpoint says, or what is wrong with it.
 
     Reads the file once per process and state of the file, for the checksum of every record (torch
     itself checks none), the entries of a checkpoint, and whether all weights are finite.
@@ -131,7 +137,7 @@ def problem_of(path: Path) -> str:
     try:
         key = _state_of(path)
         if key in _sound:
-            return ""
+            return _sound[key]
         if damage := _damage_of(path):
             return damage
     except OSError as error:
@@ -152,7 +158,7 @@ def problem_of(path: Path) -> str:
     if bad := _not_finite(weights):
         return f"its weights {bad} contain NaN or infinity"
     _sound[key] = apply_to_collection(content, torch.Tensor, lambda tensor: tensor.to("meta"))
-    return ""
+    return _sound[key]
 
 
 def _damage_of(path: Path) -> str:

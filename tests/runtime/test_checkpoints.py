@@ -88,6 +88,18 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path):
     assert torch.load(path, weights_only=True)["value"] == 1
 
 
+def test_a_checkpoint_that_a_run_replaces_meanwhile_is_read(tmp_path, monkeypatch):
+    path, check = save(tmp_path / "a.ckpt", 1, age=9), checkpoints._damage_of
+
+    def replace(file: Path) -> str:
+        damage = check(file)
+        save(path, 2)
+        return damage
+
+    monkeypatch.setattr(checkpoints, "_damage_of", replace)
+    assert checkpoints.contents(path)["value"] in (1, 2)
+
+
 def test_files_are_removed_from_folders_alone_into_which_a_run_has_saved(tmp_path):
     plugin, (own, other) = AtomicCheckpointIO(), (tmp_path / "own", tmp_path / "other.txt")
     other.touch()
