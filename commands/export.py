@@ -2,12 +2,15 @@
 
 import json
 import logging
+import shutil
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Timer
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -15,18 +18,21 @@ from torch import Tensor, nn
 
 from figures.pictures import output_folder
 from models.classifier import Classifier
-from models.generative import Generative
+from models.generative import Generative, to_pixels
 from models.regressor import FunctionMLP
 from pages.page import build_page
 from pages.trained import run_data
 from results import Run
-from runtime.errors import UserError
+from runtime.errors import RunFailedError, UserError
 from runtime.files import write
 
 Format = Literal["onnx", "torch", "safetensors", "html"]
 ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
 SIZES = 1, 3, 64  # batch sizes that each file is tried with
-TOLERANCE = 1e-5  # largest difference from PyTorch, relative to the largest output above 1
+# What a file may differ by from PyTorch, in the units that its users see.
+GRAY_LEVELS, EQUAL = 2, 0.999  # of 255, of any pixel; the fraction that is equal or differs by one
+PROBABILITY, OF_RANGE = 1e-3, 1e-4  # of a class; of a value, relative to the range of all
+SLOW = 5.0  # seconds after which a line says what is being done
 
 Tensors = dict[str, Tensor]
 
@@ -41,7 +47,8 @@ def export(
     """Writes a trained model into files that run without this project.
 
     A classifier of images takes their pixels as uint8. A generator stops at a label beyond the
-    classes. Each file is run at once and compared with PyTorch, and one that differs is not kept.
+    classes. Each file is run at once and compared with PyTorch. One that differs by more than a
+    user would see is kept as `NAME.refused`.
 
     Args:
         run: A run folder, a checkpoint, or `last` or `best`. Without one, `html` is a page that
@@ -58,6 +65,7 @@ def export(
 
     Raises:
         UserError: If a file cannot be written.
+        RunFailedError: If a file differs from PyTorch.
     """
     wanted = [*dict.fromkeys(format)]
     if run is None and wanted == ["html"]:
@@ -86,7 +94,7 @@ def export_model(
         raise UserError(f"--out {out}: give a folder, such as {out.stem}, not a file")
     model = model.cpu().float()
     program, metadata = program_of(model), metadata_of(model)
-    saves: dict[str, tuple[str, Callable[[Path], float]]] = {
+    saves: dict[str, tuple[str, Callable[[Path], str]]] = {
         "onnx": (f"{program.name}.onnx", partial(save_onnx, program, metadata)),
         "torch": (f"{program.name}.pt2", partial(save_torch, program, metadata)),
         "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
@@ -108,16 +116,36 @@ def save_page(run: Run | None, real: bool, out: Path | None) -> Path:
     return path
 
 
-def _write(path: Path, save: Callable[[Path], float]) -> None:
-    """Writes a file with a function that returns its difference from PyTorch, and prints both."""
-    differences: list[float] = []
+class DiffersError(Exception):
+    """A written file computes something else than PyTorch."""
+
+
+def _write(path: Path, save: Callable[[Path], str]) -> None:
+    """Writes a file with a function that compares it with PyTorch, and prints the result."""
+    compared: list[str] = []
+    refused = path.with_name(f"{path.name}.refused")
+
+    def save_or_keep(file: Path) -> None:
+        try:
+            compared.append(save(file))
+        except DiffersError:
+            write(refused, lambda copy: shutil.copyfile(file, copy))
+            raise
+
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # what a user needs is in the errors of the exporters
+    slow = Timer(SLOW, print, [f"{path.name}: recording it and comparing it with PyTorch ..."])
+    slow.daemon = True
+    slow.start()
     try:
         with warnings.catch_warnings(action="ignore"), torch.autocast("cpu", enabled=False):
-            write(path, lambda file: differences.append(save(file)))
+            write(path, save_or_keep)
     except OSError:  # such as a full disk
         raise
+    except DiffersError as error:
+        raise RunFailedError(
+            f"{path.name} is not written, but kept as {refused}: {error}"
+        ) from None
     except Exception as error:  # exporters raise errors of many kinds
         cause: BaseException = error
         while cause.__cause__ is not None:
@@ -127,9 +155,9 @@ def _write(path: Path, save: Callable[[Path], float]) -> None:
             reason = "its forward makes the batch size a constant: write x.shape[0] for len(x)"
         raise UserError(f"{path.name} is not written: {reason}") from error
     finally:
+        slow.cancel()
         logging.disable(before)
-    size = path.stat().st_size / 1e3
-    print(f"{path}: {size:,.0f} kB, largest difference from PyTorch {differences[0]:.1e}")
+    print(f"{path}: {path.stat().st_size / 1e3:,.0f} kB, {compared[0]}")
 
 
 class Predictor(nn.Module):
@@ -178,8 +206,32 @@ class Program(NamedTuple):
         return {name: {0: torch.export.Dim("batch")} for name in self.examples}
 
     def trace(self) -> torch.export.ExportedProgram:
-        """Records the program as a graph of torch's operators."""
-        return torch.export.export(self.network, (), self.inputs(3), dynamic_shapes=self.shapes)
+        """Records the program as a graph of torch's operators, with no weights but its own."""
+        network = deepcopy(self.network)
+        program = self._trace(network)
+        if unused := _unused_weights(program):
+            for name in unused:  # such as the weights in training, beside their average
+                owner, _, own_name = name.rpartition(".")
+                delattr(network.get_submodule(owner), own_name)
+            program = self._trace(network)
+        for node in _nodes(program):
+            node.meta.pop("stack_trace", None)  # names the files of this machine
+        return program
+
+    def _trace(self, network: nn.Module) -> torch.export.ExportedProgram:
+        return torch.export.export(network, (), self.inputs(3), dynamic_shapes=self.shapes)
+
+
+def _nodes(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    graphs = (part for part in program.graph_module.modules() if hasattr(part, "graph"))
+    return [node for part in graphs for node in part.graph.nodes]
+
+
+def _unused_weights(program: torch.export.ExportedProgram) -> list[str]:
+    """Returns the names of parameters and buffers that the graph does not read."""
+    inputs = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    given = program.graph_signature.inputs_to_parameters | program.graph_signature.inputs_to_buffers
+    return [name for key, name in given.items() if not inputs[key].users]
 
 
 def program_of(model: Any) -> Program:
@@ -213,7 +265,7 @@ def metadata_of(model: Any) -> dict[str, str]:
     }
 
 
-def save_onnx(program: Program, metadata: dict[str, str], path: Path) -> float:
+def save_onnx(program: Program, metadata: dict[str, str], path: Path) -> str:
     """Writes one file with graph and weights, and runs it with ONNX Runtime."""
     import onnxruntime
 
@@ -229,16 +281,16 @@ def save_onnx(program: Program, metadata: dict[str, str], path: Path) -> float:
         outputs = session.run(names, {name: value.numpy() for name, value in inputs.items()})
         return dict(zip(names, map(torch.from_numpy, outputs), strict=True))
 
-    return largest_difference(program, run)
+    return compare(program, run)
 
 
-def save_torch(program: Program, metadata: dict[str, str], path: Path) -> float:
+def save_torch(program: Program, metadata: dict[str, str], path: Path) -> str:
     """Writes a `torch.export` program, with each value of the metadata as an extra file."""
     torch.export.save(program.trace(), path, extra_files=dict(metadata))
-    return largest_difference(program, torch.export.load(path).module())
+    return compare(program, torch.export.load(path).module())
 
 
-def save_weights(model: Any, metadata: dict[str, str], path: Path) -> float:
+def save_weights(model: Any, metadata: dict[str, str], path: Path) -> str:
     """Writes all weights, and the model's init arguments in the metadata."""
     from safetensors.torch import load_file, save
 
@@ -247,32 +299,71 @@ def save_weights(model: Any, metadata: dict[str, str], path: Path) -> float:
     path.write_bytes(save(tensors, metadata | {"init_args": json.dumps(given, default=str)}))
     written = load_file(path)
     if not all(torch.equal(written[name], value) for name, value in tensors.items()):
-        raise UserError("it has other weights than the model")
-    return 0.0
+        raise DiffersError("it has other weights than the model")
+    return "with the weights of the model"
 
 
 @torch.no_grad()
-def largest_difference(program: Program, run: Callable[..., Tensors]) -> float:
+def compare(program: Program, run: Callable[..., Tensors]) -> str:
     """Compares a written file with PyTorch in batches of several sizes.
 
+    Returns:
+        The largest difference of each output that its users see, as text.
+
     Raises:
-        UserError: If a shape differs, or a value by more than `TOLERANCE`.
+        DiffersError: If a shape or a value differs by more than the module's constants allow.
     """
-    largest = 0.0
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for size in SIZES:
         inputs = program.inputs(size)
-        wanted, actual = program.network(**inputs), run(**inputs)
-        limit = TOLERANCE * max(1.0, *(float(value.abs().max()) for value in wanted.values()))
-        for name, expected in wanted.items():
-            if not expected.isfinite().all():
+        wanted, computed = program.network(**inputs), run(**inputs)
+        for name, value in wanted.items():
+            if not value.isfinite().all():
                 raise UserError("the model's outputs are not finite numbers: train it again")
-            if actual[name].shape != expected.shape:
-                raise UserError(f"'{name}' of {size} inputs has shape {tuple(actual[name].shape)}")
-            difference = float((actual[name] - expected).abs().max())
-            if not difference <= limit:  # also if it is not a number
-                raise UserError(
-                    f"'{name}' of {size} inputs differs from PyTorch's by {difference:.1e}, and "
-                    f"{limit:.1e} is allowed"
-                )
-            largest = max(largest, difference)
-    return largest
+            if computed[name].shape != value.shape:
+                shape = tuple(computed[name].shape)
+                raise DiffersError(f"'{name}' of {size} inputs has shape {shape}")
+            if not computed[name].isfinite().all():
+                raise DiffersError(f"'{name}' of {size} inputs is not finite numbers")
+            found.setdefault(name, []).append((computed[name], value))
+    texts = []
+    for name, pairs in found.items():
+        actual, expected = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        if name == "images" and expected.dim() == 4:
+            text, accepted = _compare_images(actual, expected)
+        elif name == "probabilities":
+            text, accepted = _compare_probabilities(actual, expected)
+        elif name == "logits":  # its users see the probabilities
+            continue
+        else:
+            text, accepted = _compare_values(actual, expected)
+        texts.append(f"{name} differ from PyTorch's by at most {text}")
+        if not accepted:
+            raise DiffersError(texts[-1])
+    return "; ".join(texts)
+
+
+def _compare_images(actual: Tensor, expected: Tensor) -> tuple[str, bool]:
+    levels = (to_pixels(actual).int() - to_pixels(expected).int()).abs()
+    largest, equal = int(levels.max()), float((levels <= 1).double().mean())
+    text = f"{largest} of 255 gray levels, {equal:.3%} by one or none"
+    return text, largest <= GRAY_LEVELS and equal >= EQUAL
+
+
+def _compare_probabilities(actual: Tensor, expected: Tensor) -> tuple[str, bool]:
+    difference = float((actual - expected).abs().max())
+    if expected.shape[1] == 1:  # of the second class
+        actual, expected = (torch.cat([1 - p, p], dim=1) for p in (actual, expected))
+    first, second = expected.topk(2, dim=1).values.unbind(1)
+    clear = first - second > PROBABILITY
+    same = (actual.argmax(1) == expected.argmax(1))[clear].all()
+    text = f"{difference:.1e}" + ("" if same else ", with another class")
+    return text, difference <= PROBABILITY and bool(same)
+
+
+def _compare_values(actual: Tensor, expected: Tensor) -> tuple[str, bool]:
+    difference, extent = (
+        float((actual - expected).abs().max()),
+        float(expected.max() - expected.min()),
+    )
+    return f"{difference:.1e}, in a range of {extent:.2g}", difference <= OF_RANGE * extent

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
 
 from models.distributed import draw_local
 from models.generative import Generative
@@ -115,15 +116,28 @@ class Flow(OneNetwork, Generative):
 
     def velocity(self, points: Tensor, time: float, class_vectors: Tensor) -> Tensor:
         """Returns the velocity of points (B, C, H, W) at a time, given class vectors (B, K)."""
-        here, class_vectors = points.to(self.dtype), class_vectors.to(self.dtype)
-        times = here.new_full(points.shape[:1], time)
-        clean = full_precision(self.eval_network(here, times, class_vectors))
+        return self._velocity(points, time, self.guidance_at(time), class_vectors)
+
+    def guidance_at(self, time: float) -> float:
+        """Returns the weight of guidance at a time: 0 outside its interval."""
         first, last = self.guidance_interval
-        if self.guidance and first <= time <= last:
+        return self.guidance if first <= time <= last else 0.0
+
+    def _velocity(
+        self,
+        points: Tensor,
+        time: float | Tensor,
+        guidance: float | Tensor,
+        class_vectors: Tensor,
+    ) -> Tensor:
+        here, class_vectors = points.to(self.dtype), class_vectors.to(self.dtype)
+        times = here.new_zeros(points.shape[:1]) + time
+        clean = full_precision(self.eval_network(here, times, class_vectors))
+        if isinstance(guidance, Tensor) or guidance:
             unconditional = full_precision(
                 self.eval_network(here, times, torch.zeros_like(class_vectors))
             )
-            clean = clean + self.guidance * (clean - unconditional)
+            clean = clean + guidance * (clean - unconditional)
         return (clean - points) / (1 - time)
 
     def networks(
@@ -151,8 +165,38 @@ class Flow(OneNetwork, Generative):
             points = there
             yield points
 
+    def end_of_path(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Returns the last points of `path` by one `scan`: a graph with one body for all steps.
+
+        Each row of the scan evaluates the network once. Heun's second evaluation of a step starts
+        again at the points of the first, with the mean of both velocities.
+        """
+        points = full_precision(latents.to(self.dtype)).view(-1, *self.image_shape)
+        class_vectors = self.class_vectors(labels, points)
+        rows = []
+        for step in range(self.steps):
+            time, after = step / self.steps, (step + 1) / self.steps
+            corrects = self.solver == "heun" and step + 1 < self.steps
+            rows.append((time, self.guidance_at(time), after - time, 0.0, float(not corrects)))
+            if corrects:
+                rows.append((after, self.guidance_at(after), after - time, 0.5, 1.0))
+
+        def evaluate(state: tuple[Tensor, ...], row: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+            start, first, here = state
+            time, guidance, length, share, ends = row.unbind()
+            second = self._velocity(here, time, guidance, class_vectors)
+            there = start + length * torch.lerp(second, first, share)
+            return (torch.where(ends > 0, there, start), second, there), row.sum()
+
+        state = points, torch.zeros_like(points), points.clone()
+        (points, _, _), _ = scan(evaluate, state, torch.tensor(rows))
+        return points
+
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Noise (B, latent_dim), classes (B,) or (B, K) -> images (B, C, H, W) in [0, 1]."""
-        (points,) = deque(self.path(latents, labels), maxlen=1)  # the last ones
+        if torch.compiler.is_exporting():
+            points = self.end_of_path(latents, labels)
+        else:
+            (points,) = deque(self.path(latents, labels), maxlen=1)  # the last ones
         images = ((points + 1) / 2).clamp(0, 1)
         return images.masked_fill(images < self.black_threshold, 0)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from commands.export import _write, export, program_of
+from commands.export import _compare_probabilities, _write, export, program_of
 from datamodules.input_spec import InputSpec
 from models import (
     GAN,
@@ -27,7 +28,7 @@ from models import (
 from models.generative import Generative
 from models.training import EMAOptions
 from results import Run
-from runtime.errors import UserError
+from runtime.errors import RunFailedError, UserError
 from tests.models.classifiers import SHAPE, convnet, dense, iris
 from tests.models.gans import DROPOUT, LECTURE, small
 
@@ -199,30 +200,94 @@ def test_files_compute_in_float32_also_where_others_do_not(exported):
     assert "bfloat16" not in str(torch.export.load(out / "classifier.pt2").graph)
 
 
+class Changed:
+    """A written program whose outputs a function changes."""
+
+    def __init__(self, change: Any, path: Path, whole: Any = torch.export.load) -> None:
+        self.change, self.program = change, whole(path).module()
+
+    def module(self) -> Any:
+        return lambda **inputs: {k: self.change(v) for k, v in self.program(**inputs).items()}
+
+
+def one_pixel(levels: int) -> Any:
+    def change(images: Tensor) -> Tensor:
+        changed = images.clone()
+        side = -1 if changed[0, 0, 0, 0] > 0.5 else 1
+        changed[0, 0, 0, 0] += side * levels / 255
+        return changed
+
+    return change
+
+
+DIFFERENT = {
+    "probabilities": (dense, (4,), lambda x: x + 2e-3, "probabilities .* at most 2.0e-03"),
+    "not a number": (dense, (4,), lambda x: x * float("nan"), "'logits' of 1 inputs is not finite"),
+    "shape": (dense, (4,), lambda x: x[:2], r"'logits' of 3 inputs has shape \(2, 10\)"),
+    "values": (FunctionMLP, (), lambda x: x + 2e-4 * (x.max() - x.min()), "predictions .* range"),
+    "a pixel": (partial(small, GAN), (), one_pixel(3), "images .* at most 3 of 255 gray levels"),
+    "many": (partial(small, GAN), (), lambda x: (x - 2 / 255).abs(), "images .* at most 2 of 255"),
+}
+
+
+@pytest.mark.parametrize(("kind", "given", "change", "problem"), DIFFERENT.values(), ids=DIFFERENT)
+def test_a_file_that_computes_something_else_is_kept_as_refused(
+    kind, given, change, problem, exported, tmp_path, monkeypatch
+):
+    model = shaken(kind(*[given] if given else []))
+    monkeypatch.setattr(torch.export, "load", partial(Changed, change))
+    (tmp_path / "out").mkdir()
+    name = f"{program_of(model).name}.pt2"
+    (tmp_path / "out" / name).write_text("of an earlier export")
+    with pytest.raises(RunFailedError, match=f"{name} is not written, but kept as .*{problem}"):
+        exported(model, "torch")
+    assert files(tmp_path / "out") == {name, f"{name}.refused"}
+    assert (tmp_path / "out" / name).read_text() == "of an earlier export"
+
+
 @pytest.mark.parametrize(
-    ("change", "problem"),
+    ("kind", "change"),
     [
-        (lambda value: value + 2e-5, r"'logits' of 1 inputs differs from PyTorch's by 2.0e-05"),
-        (lambda value: value * float("nan"), "'logits' of 1 inputs differs .* by nan"),
-        (lambda value: value[:2], r"'logits' of 3 inputs has shape \(2, 10\)"),
+        (partial(dense, (4,)), lambda x: x + 1e-5),
+        (partial(small, GAN), one_pixel(2)),
+        (FunctionMLP, lambda x: x + 5e-5 * (x.max() - x.min())),
     ],
 )
-def test_a_file_that_computes_something_else_is_not_kept(
-    change, problem, exported, tmp_path, monkeypatch
-):
-    whole = torch.export.load
+def test_what_nobody_would_see_is_accepted(kind, change, exported, monkeypatch):
+    monkeypatch.setattr(torch.export, "load", partial(Changed, change))
+    assert len(files(exported(shaken(kind()), "torch"))) == 1
 
-    class Changed:
-        def __init__(self, path: Path) -> None:
-            self.program = whole(path).module()
 
-        def module(self) -> Any:
-            return lambda **inputs: {k: change(v) for k, v in self.program(**inputs).items()}
+def test_another_class_is_refused_unless_two_are_nearly_equal(exported):
+    near = torch.tensor([[0.4002, 0.3998, 0.2]])
+    assert _compare_probabilities(near[:, [1, 0, 2]], near) == ("4.0e-04", True)
+    clear = torch.tensor([[0.4008, 0.3992, 0.2]])
+    assert _compare_probabilities(clear[:, [1, 0, 2]], clear) == (
+        "1.6e-03, with another class",
+        False,
+    )
 
-    monkeypatch.setattr(torch.export, "load", Changed)
-    with pytest.raises(UserError, match=f"classifier.pt2 is not written: {problem}"):
-        exported(shaken(dense((4,))), "torch")
-    assert files(tmp_path / "out") == set()
+
+@pytest.mark.extras
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_a_flow_is_a_graph_with_one_body_for_all_steps(solver, exported):
+    import onnx
+
+    options = {"guidance": 0.5, "guidance_interval": (0.2, 0.7), "class_dropout": 0.1}
+    model = shaken(Flow((1, 8, 8), 3, steps=10, solver=solver, **options))
+    out = exported(model, "onnx", "torch")
+    graph = onnx.load(out / "generator.onnx").graph
+    assert [node.op_type for node in graph.node].count("Scan") == 1
+    weights = sum(4 * value.numel() for value in model.eval_network.parameters())
+    for file in out.iterdir():
+        assert file.stat().st_size <= 1.3 * weights + 1e6
+        assert str(Path(__file__).parents[2]).encode() not in file.read_bytes()
+
+
+def test_slow_files_are_announced(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("commands.export.SLOW", 0.01)
+    _write(tmp_path / "a.onnx", lambda path: time.sleep(0.1) or "equal")
+    assert capsys.readouterr().out.startswith("a.onnx: recording it and comparing")
 
 
 def test_a_diverged_model_is_refused(exported):
@@ -251,7 +316,7 @@ def test_a_forward_that_counts_by_len_is_named(exported):
 
 
 def test_the_cause_of_an_exporters_error_is_one_line(tmp_path):
-    def fail(path: Path) -> float:
+    def fail(path: Path) -> str:
         raise RuntimeError("a long report") from ValueError("no operator\nfor svd")
 
     with pytest.raises(UserError, match="^a.onnx is not written: no operator for svd$"):

@@ -235,3 +235,15 @@ def test_a_validation_is_at_evenly_spread_times():
     noise, times = torch.randn(8, 2, generator=random), torch.arange(1, 16, 2) / 16
     torch.testing.assert_close(logged[0], model.loss(images, None, noise, times))
     assert logged[0] == logged[1] != logged[2]
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_one_scan_ends_where_the_path_ends(solver, steps):
+    """Guidance acts in the middle alone, and Heun's last step has no second evaluation."""
+    torch.manual_seed(0)
+    options = {"guidance": 2.0, "guidance_interval": (0.3, 0.8), "class_dropout": 0.1}
+    model = flow(Told(), 3, steps=steps, solver=solver, **options)
+    latents, labels = torch.randn(7, 2), torch.arange(7) % 3
+    *_, points = model.path(latents, labels)
+    torch.testing.assert_close(model.end_of_path(latents, labels), points, atol=1e-6, rtol=1e-5)
