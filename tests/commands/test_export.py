@@ -322,3 +322,13 @@ def test_the_cause_of_an_exporters_error_is_one_line(tmp_path):
     with pytest.raises(UserError, match="^a.onnx is not written: no operator for svd$"):
         _write(tmp_path / "a.onnx", fail)
     assert files(tmp_path) == set()
+
+
+def test_ctrl_c_leaves_no_file(tmp_path):
+    def interrupted(path: Path) -> str:
+        path.write_text("a part")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _write(tmp_path / "a.onnx", interrupted)
+    assert files(tmp_path) == set()
