@@ -6,11 +6,12 @@ Each run has its own folder, which is locked while the run trains.
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -61,13 +62,17 @@ def train_in_process(
         UserError: If the first run is refused for a reason that every other has too.
     """
     options = [*fit, f"--trainer.default_root_dir={folder.parent}", f"--experiment={folder.name}"]
-    if saved := any(folder.glob("*/checkpoints/[!.]*.ckpt")):
-        options = [*without_option("--init_from", options), f"--ckpt_path={folder}"]
+    environment = {"PYTHONUNBUFFERED": "1", signals.PARENT: str(os.getpid())} | environment
     stopped, file = False, folder / "log.txt"
-    with file.open("ab" if saved else "wb") as log:
+    with file.open("ab") as log:
+        lock_log(log, folder.name)
+        if saved := any(folder.glob("*/checkpoints/[!.]*.ckpt")):
+            options = [*without_option("--init_from", options), f"--ckpt_path={folder}"]
+        else:
+            log.truncate(0)
         process = subprocess.Popen(
             [sys.executable, str(CLI), "fit", *options], stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
+            stderr=subprocess.STDOUT, env=os.environ | environment,
         )  # fmt: skip
     print(f"{folder.name} {'continued' if saved else 'started'}", flush=True)
     try:
@@ -100,6 +105,25 @@ def without_option(option: str, words: list[str]) -> list[str]:
         index = kept.index(option)
         del kept[index : index + 2]
     return kept
+
+
+def lock_log(log: IO[bytes], name: str) -> None:
+    """Locks the log of a run for this process and the child that writes it.
+
+    Waits for the end of a child whose sweep was killed, which still has the log.
+    """
+    with suppress(ImportError):  # on Windows
+        import fcntl
+
+        message = f"{name} is still being trained: waits for its end\n"
+        while not signals.stop_requested():
+            try:
+                return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(message, end="", flush=True)
+                message = ""
+            time.sleep(POLL_SECONDS)
+        raise SystemExit(SAVED_EXIT_CODE)
 
 
 def lock_run(folder: Path) -> AbstractContextManager[Any] | None:

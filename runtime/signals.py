@@ -6,6 +6,7 @@ takes seconds, in which a signal would otherwise kill the process.
 
 import os
 import signal
+import sys
 from types import FrameType
 
 # Pre-emption sends the first, sbatch's --signal the second, and submitit the third, because some
@@ -15,6 +16,9 @@ STOP_SIGNALS = tuple(signal.Signals[name] for name in _NAMES if hasattr(signal, 
 AGAIN = b"\nStops after this batch. Ctrl-C again ends at once, without saving.\n"
 
 SAVED_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: exit code of a run that saved after a stop signal
+
+PARENT = "LADDER_PARENT"  # environment variable: number of the process with which this one ends
+PR_SET_PDEATHSIG = 1  # of Linux
 
 _received: list[int] = []
 
@@ -45,6 +49,20 @@ def install_interrupt() -> None:
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _note_interrupt)
+
+
+def end_with_parent() -> None:
+    """Lets Linux send SIGTERM when the process in `LADDER_PARENT` ends, also if it was killed.
+
+    Exits if it has ended already.
+    """
+    parent = os.environ.pop(PARENT, "")
+    if parent and sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if str(os.getppid()) != parent:
+            sys.exit(SAVED_EXIT_CODE)
 
 
 def ignore() -> None:

@@ -16,6 +16,7 @@ from runtime.errors import UserError
 def run_lightning(args: list[str], own_process: bool = False) -> Any:
     """Runs fit, validate or test, and returns their Trainer, model and data."""
     if own_process and args[0] == "fit":
+        signals.end_with_parent()
         signals.install()  # before imports that take seconds, because fit saves on a stop signal
     with terminal.without_irrelevant_messages():
         try:

@@ -53,7 +53,8 @@ class Sweep:
         group = signum is signal.SIGINT  # as Ctrl-C in a terminal
         (os.killpg if group else os.kill)(process.pid, signum)
         printed = process.communicate(timeout=40)[0]
-        assert process.returncode == SAVED_EXIT_CODE, printed
+        killed = signum is signal.SIGKILL
+        assert process.returncode == (-signum if killed else SAVED_EXIT_CODE), printed
         return printed
 
     def calls(self, name: str) -> list[str]:

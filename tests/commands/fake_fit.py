@@ -7,11 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from runtime import signals  # noqa: E402  # imports nothing heavy
+
 known = {
     "--config": "", "--seed_everything": "0", "--ckpt_path": "", "--experiment": "",
     "--trainer.default_root_dir": "", "--x": "0", "--layers": "[1]",
     "--fails_if_x": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
-    "--init_from": "", "--together": "0",
+    "--init_from": "", "--together": "0", "--saving": "0",
 }  # fmt: skip
 given = dict(known)
 name = ""
@@ -29,6 +32,7 @@ if given["--init_from"] and given["--ckpt_path"]:
     print("error: --init_from starts a new run", file=sys.stderr)
     sys.exit(2)
 print("continued" if given["--ckpt_path"] else "started", flush=True)
+signals.end_with_parent()
 stopped: list[int] = []
 for signum in (signal.SIGTERM, signal.SIGINT):
     signal.signal(signum, lambda *_: stopped.append(1))
@@ -55,5 +59,7 @@ for _ in range(round(float(given["--seconds"]) * 50)):
     time.sleep(0.02)
     (run / "checkpoints" / "last.ckpt").touch()
     if stopped:
+        time.sleep(float(given["--saving"]))
+        print("stopped", flush=True)
         sys.exit(75)
 (run / "metrics.csv").write_text(rows)

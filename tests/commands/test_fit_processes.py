@@ -1,11 +1,16 @@
 """A sweep trains each run once, also if it is stopped in between, and shares its runs."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from commands import fit_processes
+from runtime.signals import SAVED_EXIT_CODE
+from tests.conftest import ROOT
 from tests.test_cli import fails
 
 
@@ -29,9 +34,42 @@ def test_a_stopped_sweep_continues(sweep):
     assert "seed_0 stopped" in sweep.stop(signal.SIGINT, "seed_0", "--seeds=2", *start)
     assert not (sweep.out / "seed_1").exists()
     sweep.run("--seeds=2", *start, "--seconds=2")
-    assert (sweep.out / "seed_0" / "log.txt").read_text() == "started\ncontinued\n"
+    assert (sweep.out / "seed_0" / "log.txt").read_text() == "started\nstopped\ncontinued\n"
     assert sweep.calls("seed_0") == ["", str(sweep.out / "seed_0")]
     assert sweep.calls("seed_1") == [""]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a child ends with its parent on Linux")
+@pytest.mark.parametrize("options", [["--seeds=2"], ["--seeds=3", "--jobs=2"]])
+def test_a_run_ends_with_its_killed_sweep_and_continues(options, sweep):
+    """The repeated command waits for a run that still saves."""
+    options = [*options, "--saving=0.6"]
+    sweep.stop(signal.SIGKILL, "seed_0", *options)
+    sweep.run(*options, "--seconds=2")
+    assert (sweep.out / "seed_0" / "log.txt").read_text() == "started\nstopped\ncontinued\n"
+    assert sweep.calls("seed_0") == ["", str(sweep.out / "seed_0")]
+    assert [*(sweep.out / "seed_0").glob("version_*")] == [sweep.out / "seed_0/version_0"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a child ends with its parent on Linux")
+def test_a_run_whose_sweep_has_ended_before_does_not_begin(tmp_path):
+    command = [sys.executable, "cli.py", "fit", f"--config={tmp_path}/none.yaml"]
+    for parent, code in ((os.getpid(), 2), (os.getppid(), SAVED_EXIT_CODE)):  # 2: no such config
+        environment = os.environ | {"LADDER_PARENT": str(parent)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+
+
+def test_a_sweep_that_waits_for_a_run_can_be_stopped(sweep, monkeypatch):
+    (sweep.out / "seed_0").mkdir(parents=True)
+    with (sweep.out / "seed_0" / "log.txt").open("ab") as log:
+        pytest.importorskip("fcntl").flock(log, 2)  # as a run whose sweep was killed
+        process = sweep.start("--seeds=1")
+        assert process.stdout.readline() == "seed_0 is still being trained: waits for its end\n"
+        process.terminate()
+        assert process.communicate(timeout=20)[0] == ""
+    assert process.returncode == SAVED_EXIT_CODE
+    assert not (sweep.out / "seed_0" / "calls").exists()
 
 
 def test_an_option_is_left_out_with_its_value():
