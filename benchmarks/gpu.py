@@ -84,7 +84,7 @@ class Bench:
         if not problem:
             _, problem = self.run("cli.py", "test", f"{self.folder}/scored", *few, seconds=180)
         for path in self.folder.glob("scored/*/metrics.json"):
-            scores = json.loads(path.read_text())["test"]["scores"].items()
+            scores = json.loads(path.read_text())["test"][-1]["scores"].items()
             found = ", ".join(f"{k} {v:.3f}" for k, v in scores if isinstance(v, float))
             return f"{found} after {spent:.0f} s"
         return problem

@@ -13,7 +13,8 @@ from jsonargparse import auto_cli
 
 from metrics import judge
 from metrics.judge import JudgeNetwork, judge_of_checkpoint, recipes, sha256
-from runtime.files import METRICS, read_json, write, write_json
+from runtime.files import write, write_json
+from runtime.recorded import read_recorded
 
 
 def export_judge(run: Path, name: str) -> Path:
@@ -24,15 +25,15 @@ def export_judge(run: Path, name: str) -> Path:
         name: The config file's name in `configs/judge`, without `.yaml`.
     """
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
-    network, tested = judge_of_checkpoint(state), read_json(run / METRICS).get("test")
-    if network is None or tested is None:
+    network, tested = judge_of_checkpoint(state), read_recorded(run).get("test")
+    if network is None or not tested:
         raise SystemExit(f"error: {run} is not a tested run of configs/judge/{name}.yaml")
     recipe = {
         "recipe": f"configs/judge/{name}.yaml",
         "seed": state["seed"],
         "steps": state["global_step"],
-        "test_accuracy": tested["scores"]["accuracy"],
-        "test_examples": tested["examples"],
+        "test_accuracy": tested[-1]["scores"]["accuracy"],
+        "test_examples": tested[-1]["examples"],
         "torch": torch.__version__.partition("+")[0],
         "processor": platform.machine(),
     }

@@ -33,11 +33,12 @@ from commands.fit.ladder_cli import LadderCLI
 from runtime.checkpoints import newest, saved_step
 from runtime.cpu import choose_precision
 from runtime.errors import UserError, print_error
-from runtime.files import METRICS, read_json, write
+from runtime.files import write
+from runtime.recorded import read_recorded
 
 MNIST = ("--data.dataset", "mnist")  # a config may say `auto`, which falls back to small digits
 PUBLISHED, TRIALS = ROOT / "docs/quality.csv", ROOT / "runs/trials.csv"
-STAGES = {"test": "test", "val": "validate"}  # key in metrics.json -> command
+STAGES = {"test": "test", "val": "validate"}  # stage -> command
 THREADS = os.environ.get("OMP_NUM_THREADS", "1")  # of each run
 EXPERIMENT = ["part", "arguments", "options", "split"]  # one experiment, if these are equal
 DECIDING = ("max_epochs", "max_steps", "precision", "gradient_clip_val", "callbacks")  # of trainer
@@ -196,7 +197,7 @@ def train_and_score(part: Part, seed: int, data_dir: Path, folder: Path) -> dict
         return record | {"status": f"{command} failed: {last_error(log)}"}
     checkpoint = newest(folder / name)
     assert checkpoint is not None
-    found = read_json(checkpoint.parent.parent / METRICS)[part.split]
+    found = read_recorded(checkpoint.parent.parent)[part.split][-1]
     real = {f"real_{name}": value for name, value in found.get("floor", {}).items()}
     return record | {"steps": saved_step(checkpoint)} | found["scores"] | real
 

@@ -141,7 +141,8 @@ class Quality(Callback):
         report, generated = self._score(trainer, model, stage, self.final_samples)
         scores = [score for score in self.scores.values() if score.name in report.scores]
         rank_zero_print(trainer, f"{self._heading(stage)}\n{report.table(scores, names)}")
-        record(trainer, stage, report.as_dict() | {"judge": judge.as_dict()})
+        found = report.as_dict() | {"judge": judge.as_dict(), "seed": model.seed}
+        record(trainer, stage, found)
         if (folder := figures_folder(trainer)) is None:
             return
         assert self._real is not None

@@ -1,15 +1,20 @@
 """Results of a run: named, printed and recorded."""
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.data_module import DataModule
 from figures.pictures import run_folder
+from runtime.checkpoints import contents, saved_step
 from runtime.errors import UserError
-from runtime.files import METRICS, read_json, write_json
+from runtime.files import METRICS, write_json
+from runtime.recorded import read_recorded
 
 
 def datamodule_of(trainer: Trainer) -> DataModule | None:
@@ -24,13 +29,55 @@ def rank_zero_print(trainer: Trainer, text: str) -> None:
         Tqdm.write(text)
 
 
-def record(trainer: Trainer, stage: str, scores: dict[str, Any]) -> None:
-    """Writes the results of `val` or `test` into metrics.json. Every rank must call it."""
-    if (folder := run_folder(trainer)) is not None:
-        path = folder / METRICS
-        try:
-            known = read_json(path)
-        except UserError as error:  # must not end a test that has scored for minutes
-            rank_zero_warn(f"{error}. It is overwritten.")
-            known = {}
-        write_json(path, {**known, stage: scores})
+def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
+    """Adds results of `val` or `test` to metrics.json. Every rank must call it.
+
+    They replace those of the same checkpoint on the same data. Others stay beside them.
+
+    Args:
+        trainer: It names the checkpoint and the data.
+        stage: Of the results.
+        found: `scores`, and perhaps `floor`, `intervals` and the `seed` of samples, by name.
+    """
+    if (folder := run_folder(trainer)) is None:
+        return
+    entry = _measured(trainer, stage, folder) | found
+    try:
+        known = read_recorded(folder)
+    except UserError as error:  # must not end a test that has scored for minutes
+        rank_zero_warn(f"{error}. It is overwritten.")
+        known = {}
+    others = [other for other in known.get(stage, []) if _subject(other) != _subject(entry)]
+    write_json(folder / METRICS, {**known, stage: [*others, entry]})
+
+
+def _subject(entry: dict[str, Any]) -> Any:
+    """Returns the checkpoint and the data of an entry."""
+    return entry["checkpoint"], entry["data"]["content"] or entry["data"]
+
+
+def _measured(trainer: Trainer, stage: str, folder: Path) -> dict[str, Any]:
+    """Returns which weights are measured, on which data, and when."""
+    fits = trainer.state.fn == TrainerFn.FITTING
+    path = folder / "checkpoints" / "last.ckpt" if fits else trainer.ckpt_path
+    step = trainer.global_step if fits else saved_step(path)
+    path = path if path is not None and saved_step(path) == step else None
+    data = datamodule_of(trainer)
+    title = type(trainer.datamodule).__name__  # type: ignore[attr-defined]  # a connector's
+    return {
+        "checkpoint": {"name": path and Path(path).resolve().name, "step": step},
+        "data": data.facts(stage) if data else {"title": title, "content": None, "counts": {}},
+        "own_data": data is None or fits or _has_trained_on(path, data),
+        "seed": None,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _has_trained_on(path: Any, data: DataModule) -> bool:
+    """Returns whether a checkpoint is of these data; True if it does not say."""
+    saved = contents(Path(path)) if path is not None and Path(path).is_file() else {}
+    match saved.get(type(data).__qualname__):
+        case {"identity": dict() as trained}:
+            here = data.identity()
+            return all(here.get(name, value) == value for name, value in trained.items())
+    return not any(isinstance(x, dict) and "identity" in x for x in saved.values())

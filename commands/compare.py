@@ -10,7 +10,7 @@ import pandas as pd
 from commands.arguments import checked
 from results import RECORDS, RUNS, find_runs
 from results.run import SCORED_STAGES, time_of
-from results.tables import Row, as_text, read_runs, report, short
+from results.tables import OTHER_DATA, Row, as_text, read_runs, report, short
 from runtime.errors import UserError, printable
 from runtime.files import METRICS
 
@@ -30,7 +30,7 @@ def compare(
         runs: Folders of runs. An experiment, such as `runs/cgan`, is its newest run. Of any other
             folder, all runs below it count. Default: `runs`.
         out: Folder to write to. Default: the one that contains all these runs.
-        list: Only list the runs: model, data, steps and main score.
+        list: Only list the runs: model, data, main score and its step.
 
     Returns:
         The table that is printed.
@@ -84,11 +84,12 @@ def _row(run: Row) -> dict[str, str]:
     known = run.settings
     path = known.get("data.path")
     data = known.get("data.dataset") or (Path(str(path)).name if path else known.get("data"))
+    step = run.steps.get((score or "train").partition("/")[0])
     run_width, model_width, data_width = LIST_WIDTHS
     return {
         "run": run.name if len(run.name) <= run_width else f"...{run.name[3 - run_width :]}",
         "model": short(known.get("model"), model_width),
-        "data": short(data, data_width),
-        "steps": "-" if run.steps is None else f"{run.steps:,.0f}",
+        "data": short(known.get(OTHER_DATA, data), data_width),
+        "step": "-" if step is None else f"{step:,.0f}",
         "score": f"{score} {run.scores[score]:.4g}" if score else "-",
     }

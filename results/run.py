@@ -18,7 +18,8 @@ import pandas as pd
 
 from runtime import yaml_files
 from runtime.errors import UserError, printable, require_printable
-from runtime.files import METRICS, check_links, complete_lines, read_json
+from runtime.files import METRICS, check_links, complete_lines
+from runtime.recorded import read_recorded
 
 RUNS = Path("runs")
 RECORDS = ("config.yaml", METRICS, "metrics.csv")  # a folder with one of them is a run
@@ -142,8 +143,20 @@ class Run:
 
     # -- what it reached --
 
+    def results(self, stage: str) -> list[dict[str, Any]]:
+        """Returns what `test` and `validate` have recorded of a stage, the newest last.
+
+        Each entry has the checkpoint, the data, `own_data`, the seed of samples, the time, and by
+        name the scores, perhaps with `floor` and `intervals`. Types are checked, texts are not.
+        """
+        return self._recorded.get(stage, [])
+
+    def newest(self, stage: str) -> dict[str, Any] | None:
+        """Returns the newest result on the run's own data; None if there is none."""
+        return next((r for r in reversed(self.results(stage)) if r["own_data"]), None)
+
     def scores(self, stages: Sequence[str] = SCORED_STAGES) -> Scores:
-        """Returns the scores by stage and name.
+        """Returns the scores on the run's own data, by stage and name.
 
         Those in `metrics.json` take precedence. For a stage that is not in it, the scores are the
         last values in `metrics.csv`.
@@ -151,14 +164,17 @@ class Run:
         scores: Scores = {}
         for stage in stages:
             logged = {name: x for name, x in self.logged.items() if name.startswith(f"{stage}/")}
-            recorded = self._recorded(stage, "scores")
-            scores |= logged if recorded is None else recorded
+            newest = self.newest(stage)
+            scores |= by_stage({stage: newest}, "scores") if newest else logged
         return scores
 
     def floors(self, stages: Sequence[str] = SCORED_STAGES) -> Scores:
         """Returns the scores of real images by stage and name."""
-        recorded = [self._recorded(stage, "floor") or {} for stage in stages]
-        return {name: value for part in recorded for name, value in part.items()}
+        return by_stage({stage: self.newest(stage) or {} for stage in stages}, "floor")
+
+    @cached_property
+    def _recorded(self) -> dict[str, list[dict[str, Any]]]:
+        return read_recorded(self.folder)
 
     @cached_property
     def logged(self) -> Scores:
@@ -189,23 +205,11 @@ class Run:
             raise UserError(f"{file}: not a table of numbers") from None
         return frame
 
-    def _recorded(self, stage: str, part: str) -> Scores | None:
-        """Returns `scores` or `floor` of a stage in `metrics.json`; None without that stage."""
-        file = self.folder / METRICS
-        if not (stage_values := self._metrics.get(stage)):
-            return None
-        values = {"floor": {}, **stage_values}.get(part) if isinstance(stage_values, dict) else None
-        if not isinstance(values, dict):
-            raise UserError(f"{file}: '{stage}' has no {part} by name")
-        return _numbers({f"{stage}/{name}": value for name, value in values.items()}, file)
 
-    @cached_property
-    def _metrics(self) -> dict[str, Any]:
-        try:
-            return read_json(self.folder / METRICS)
-        except UserError as error:
-            remedy = f"`python cli.py test {self.folder}` writes it anew"
-            raise UserError(f"{error}. {remedy}") from None
+def by_stage(results: Mapping[str, Mapping[str, Any]], part: str) -> dict[str, Any]:
+    """Returns `scores`, `floor` or `intervals` of results, by stage and name."""
+    found = ((stage, result.get(part, {}).items()) for stage, result in results.items())
+    return {printable(f"{stage}/{name}"): x for stage, items in found for name, x in items}
 
 
 def find_runs(roots: Iterable[Path]) -> list[Path]:

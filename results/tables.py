@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 
 import metrics
 from figures.style import styled, write_figure
-from results.run import SCORED_STAGES, Run, Scores
+from results.run import SCORED_STAGES, Run, Scores, by_stage
 from runtime.errors import UserError, printable
 from runtime.files import write
 
 SEED = "seed_everything"
+OTHER_DATA = "scored data"  # a setting of rows of other data than the run's
 UNRELATED = ["trainer.default_root_dir", "ckpt_path", "experiment"]  # do not affect results
 WIDEST = 24  # letters of a setting's value in the terminal
 MAX_RUNS_IN_PICTURE = 40  # runs in a picture
@@ -37,7 +38,7 @@ class Row:
     settings: dict[str, Any]  # by dotted names
     scores: Scores
     floors: Scores  # scores of real images
-    steps: float | None  # that it has logged
+    steps: dict[str, float | None]  # at which each stage was measured; in training, the last one
 
 
 def read_runs(folders: Sequence[Path], stages: Sequence[str] = SCORED_STAGES) -> list[Row]:
@@ -46,18 +47,39 @@ def read_runs(folders: Sequence[Path], stages: Sequence[str] = SCORED_STAGES) ->
     A run of which a file is broken is skipped with a warning. Texts in files of others are made
     printable before they reach a terminal or a table.
     """
-    rows = []
+    rows: list[Row] = []
     for folder, name in names_of(folders).items():
         run = Run(folder)
         try:
-            steps = run.logged.get("step")
-            scores, floors = run.scores(stages), run.floors(stages)
-            rows.append(Row(folder, name, run.settings, scores, floors, steps))
-            if steps is None and (folder / "metrics.csv").is_file():
+            rows += _rows_of(run, name, stages)
+            if run.logged.get("step") is None and (folder / "metrics.csv").is_file():
                 print(printable(f"{folder}/metrics.csv has no values"), file=sys.stderr)
         except UserError as error:
             print(printable(f"Skipped: {error}"), file=sys.stderr)
     return rows
+
+
+def _rows_of(run: Run, name: str, stages: Sequence[str]) -> list[Row]:
+    """Returns the row of a run, and one for each other data set on which it was scored."""
+    own = {stage: newest for stage in stages if (newest := run.newest(stage))}
+    steps = dict.fromkeys(stages, run.logged.get("step")) | _steps(own)
+    rows = [Row(run.folder, name, run.settings, run.scores(stages), run.floors(stages), steps)]
+    for stage in stages:
+        others = [result for result in run.results(stage) if not result["own_data"]]
+        newest = {str(result["data"]["content"] or result["data"]): result for result in others}
+        for content, result in newest.items():
+            title, found = printable(result["data"]["title"]), {stage: result}
+            label = f"{name}, {stage} of {title}"
+            if label in [row.name for row in rows]:
+                label += f" {content[:6]}"
+            settings = run.settings | {OTHER_DATA: title}
+            parts = by_stage(found, "scores"), by_stage(found, "floor"), _steps(found)
+            rows.append(Row(run.folder, label, settings, *parts))
+    return rows
+
+
+def _steps(results: dict[str, dict[str, Any]]) -> dict[str, float | None]:
+    return {stage: result["checkpoint"]["step"] for stage, result in results.items()}
 
 
 def names_of(folders: Sequence[Path]) -> dict[Path, str]:
@@ -86,7 +108,8 @@ def report(runs: Sequence[Row], folder: Path) -> pd.DataFrame:
     floors = _frame(runs, "floors").T.add_suffix(" (real images)")
     if len(floors.columns):
         print("In parentheses: the score of real images in place of generated ones.")
-    frame = pd.concat([differing(runs).T, _frame(runs, "scores").T, floors], axis=1)
+    parts = [differing(runs).T, _steps_of(runs).T, _frame(runs, "scores").T, floors]
+    frame = pd.concat(parts, axis=1)
     write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
     written = [folder / "comparison.csv"]
     if len(runs) > MAX_RUNS_IN_PICTURE:
@@ -99,7 +122,7 @@ def report(runs: Sequence[Row], folder: Path) -> pd.DataFrame:
 
 
 def table(runs: Sequence[Row]) -> pd.DataFrame:
-    """Returns settings and scores as text, a row each, with a column for each run.
+    """Returns settings, steps and scores as text, a row each, with a column for each run.
 
     Runs that differ in nothing but their seeds also have mean and standard deviation (n - 1): an
     average over models, data or settings would mean nothing. The score of real images follows a
@@ -116,7 +139,15 @@ def table(runs: Sequence[Row]) -> pd.DataFrame:
     )
     cells += floors.map(lambda value: "" if pd.isna(value) else f" ({value:.4g})")
     settings = settings.map(short).rename(index=in_words(settings.index))
-    return pd.concat([settings, cells]).fillna("")
+    steps = _steps_of(runs).map(lambda step: "-" if pd.isna(step) else f"{step:,.0f}")
+    return pd.concat([settings, steps, cells]).fillna("")
+
+
+def _steps_of(runs: Sequence[Row]) -> pd.DataFrame:
+    """Returns the steps at which the stages that have scores were measured."""
+    stages = {name.partition("/")[0] for run in runs for name in run.scores}
+    frame = _frame(runs, "steps")
+    return frame.loc[[stage for stage in frame.index if stage in stages]].rename("{}/step".format)
 
 
 def differing(runs: Sequence[Row]) -> pd.DataFrame:

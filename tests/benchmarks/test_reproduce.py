@@ -12,6 +12,7 @@ from benchmarks import reproduce
 from benchmarks.reproduce import EXPERIMENT, PARTS
 from runtime.files import METRICS, write_json
 from tests.conftest import ROOT
+from tests.results.recorded import result
 
 
 class FakeLaunch:
@@ -39,9 +40,8 @@ class FakeLaunch:
             return 0
         stage = {"test": "test", "validate": "val"}[command]
         scores = {"frechet": int(run.name.removeprefix("seed_")) + 1.0, "recall": None}
-        write_json(
-            run / "version_0" / METRICS, {stage: {"scores": scores, "floor": {"frechet": 0.5}}}
-        )
+        found = {stage: [result(scores, floor={"frechet": 0.5})]}
+        write_json(run / "version_0" / METRICS, found)
         return 0
 
 

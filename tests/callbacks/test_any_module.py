@@ -57,4 +57,4 @@ def test_any_module_trains_and_shows_its_losses(tmp_path, capsys):
     assert pictures(tmp_path) == {"curves.png"}
     run.test(model, verbose=False)
     assert "Test\n  loss  " in capsys.readouterr().out
-    assert [*read_json(tmp_path / "run" / "metrics.json")["test"]["scores"]] == ["loss"]
+    assert [*read_json(tmp_path / "run" / "metrics.json")["test"][-1]["scores"]] == ["loss"]

@@ -18,7 +18,7 @@ from tests.callbacks.runs import Small, digits, pictures, probabilities, trainer
 
 
 def recorded(folder: Path, stage: str = "test") -> Any:
-    return read_json(folder / "run" / "metrics.json")[stage]
+    return read_json(folder / "run" / "metrics.json")[stage][-1]
 
 
 def examples(count: int, classes: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,11 +100,11 @@ def test_a_fit_ends_with_its_last_validation_and_not_with_a_sanity_check(tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
-@pytest.mark.parametrize("content", ["[1]", "{"])
+@pytest.mark.parametrize("content", ["[1]", "{", '{"test": {"scores": {}}}'])
 def test_scores_replace_a_damaged_file_with_a_warning(content, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.json").write_text(content)
-    with pytest.warns(UserWarning, match="metrics.json: .* It is overwritten"):
+    with pytest.warns(UserWarning, match=r"metrics.json\b.* It is overwritten"):
         trainer(tmp_path, Evaluation()).test(GateMLP(), datamodule=Gates("xor"), verbose=False)
     assert recorded(tmp_path)["examples"] == 4
 

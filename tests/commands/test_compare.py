@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from commands.compare import compare
+from results import Run
 from results.tables import ARROWS, MAX_RUNS_IN_PICTURE, Row, plot_runs, read_runs, table
 from runtime.errors import printable
+from tests.results.recorded import result
 from tests.test_cli import fails, run
 
 STAGES = ["val", "test"]
@@ -20,12 +22,16 @@ STAGES = ["val", "test"]
 def results(folder: Path, frechet: float | None, seed: int = 0, **config: Any) -> Path:
     """Makes the folder of a run that `test` has scored."""
     folder.mkdir(parents=True)
-    found = {"scores": {"frechet": frechet, "memorization": 1.5, "recall": None}}
-    (folder / "metrics.json").write_text(json.dumps({"test": {**found, "floor": {"frechet": 0.1}}}))
+    scores = {"frechet": frechet, "memorization": 1.5, "recall": None}
+    record(folder, result(scores, floor={"frechet": 0.1}))
     model = {"class_path": "models.GAN", "init_args": {"width": 8, **config}}
     text = json.dumps({"seed_everything": seed, "model": model, "ckpt_path": str(folder)})
     (folder / "config.yaml").write_text(text)  # JSON is YAML
     return folder
+
+
+def record(folder: Path, *found: dict[str, Any]) -> None:
+    (folder / "metrics.json").write_text(json.dumps({"test": found}))
 
 
 def logged(folder: Path, text: str) -> Path:
@@ -88,7 +94,7 @@ def test_a_list_of_runs(tmp_path, capsys):
     logged(tmp_path / "iris", "step,train/loss,val/loss,val/accuracy\n50,1,0.5,0.75\n")
     run("compare", str(tmp_path), "--list")
     gan, iris = (line.split() for line in capsys.readouterr().out.splitlines()[1:])
-    assert gan == ["gan", "GAN", "-", "-", "test/frechet", "0.25"]
+    assert gan == ["gan", "GAN", "-", "4", "test/frechet", "0.25"]
     assert iris == ["iris", "-", "-", "50", "val/accuracy", "0.75"]
     assert not (tmp_path / "comparison.csv").exists()
 
@@ -147,7 +153,7 @@ def test_runs_of_which_none_can_be_read_are_an_error(options, tmp_path, capsys):
         run("compare", str(folder), *options)
     skipped, error = capsys.readouterr().err.splitlines()
     assert skipped.startswith(f"Skipped: {folder}/metrics.json: cannot be read as JSON (")
-    assert skipped.endswith(f"). `python cli.py test {folder}` writes it anew")
+    assert skipped.endswith(f"): `python cli.py test {folder}` writes it anew")
     assert error == "error: none of these runs can be read, for the reasons above."
 
 
@@ -160,6 +166,33 @@ def test_metrics_json_takes_precedence_stage_by_stage(tmp_path):
     assert found.floors == {"test/frechet": 0.1}
 
 
+def test_a_result_of_other_data_has_its_own_row(tmp_path, capsys):
+    """The run's own row has the newest result on its own data, and each the step it is of."""
+    found = [result({"frechet": 0.5}, 7), result({"frechet": 9.0}, 7, own=False, floor={})]
+    found += [result({"frechet": 0.25}, 9), result({"frechet": 8.0}, 9, own=False)]
+    record(results(tmp_path / "a", 0.5), *found)
+    (tmp_path / "a" / "metrics.csv").write_text("step,train/loss\n920,0.5\n")
+    assert Run(tmp_path / "a").results("test") == found
+    shown = table(read(tmp_path / "a"))
+    assert shown.loc["test/step"].to_dict() == {"a": "9", "a, test of other": "9"}
+    assert shown.loc["test/frechet"].tolist() == ["0.25", "8"]
+    assert shown.loc["scored data"].tolist() == ["-", "other"]
+    run("compare", str(tmp_path), "--list")
+    own, other = (line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert own == ["a", "GAN", "-", "9", "test/frechet", "0.25"]
+    assert other[-4:] == ["other", "9", "test/frechet", "8"]
+
+
+def test_scores_of_an_earlier_version_are_a_line(tmp_path, capsys):
+    results(tmp_path / "b", 0.25)
+    old = results(tmp_path / "a", 0.5) / "metrics.json"
+    old.write_text('{"test": {"scores": {"frechet": 0.5}}}')
+    run("compare", str(tmp_path))
+    remedy = f"`python cli.py test {tmp_path / 'a'}` writes it anew"
+    error = capsys.readouterr().err
+    assert error == f"Skipped: {old} was written by an earlier version: {remedy}\n"
+
+
 def test_only_settings_that_differ_are_shown_in_words(tmp_path):
     def optimizer(name: str, lr: float) -> dict[str, Any]:
         init = {"lr": lr, "betas": [0.5, 0.9]}
@@ -168,7 +201,7 @@ def test_only_settings_that_differ_are_shown_in_words(tmp_path):
     first = results(tmp_path / "a", 1.0, **optimizer("Adam", 0.1), depth={"class_path": "x.A"})
     second = results(tmp_path / "b", 1.0, **optimizer("SGD", 0.2), depth={"class_path": "x.B"})
     rows = table(read(first, second)).drop(
-        index=["test/frechet", "test/memorization", "test/recall"]
+        index=["test/step", "test/frechet", "test/memorization", "test/recall"]
     )
     assert rows.T.to_dict("list") == {
         "g": ["Adam", "SGD"], "model.g.lr": ["0.1", "0.2"], "model.d.lr": ["0.1", "0.2"],
@@ -209,10 +242,14 @@ BROKEN = [  # a file of a run, and what somebody else has written into it
         f"a{k}: &a{k} [{', '.join(9 * [f'*a{k - 1}'])}]\n" for k in range(1, 30)
     )),
     *(("metrics.json", text) for text in ("[1, 2]", "5", "{", "\0", 100_000 * "[")),
-    *(("metrics.json", json.dumps({"test": found})) for found in (
-        5, {"floor": {}}, {"scores": 5}, {"scores": {"loss": "low"}}, {"scores": {"loss": [[]]}},
-        {"scores": {"loss": 10**400}},
-        {"scores": {"loss": 1}, "floor": 5}, {"scores": {"loss": 1}, "floor": {"loss": {}}},
+    *(("metrics.json", json.dumps({"test": found})) for found in (5, {}, {"a": 5}, [5], [{}])),
+    *(("metrics.json", json.dumps({"test": [result({"loss": 1}) | damage]})) for damage in (
+        {"scores": 5}, {"scores": {"loss": "low"}}, {"scores": {"loss": [[]]}}, {"floor": 5},
+        {"scores": {"loss": 10**400}}, {"scores": {"loss": -(10**400)}}, {"floor": {"loss": {}}},
+        {"intervals": {"loss": 5}}, {"intervals": {"loss": [1]}}, {"intervals": {"loss": [1, ""]}},
+        {"checkpoint": "last"}, {"checkpoint": {"name": 5, "step": 4}}, {"data": {"title": "a"}},
+        {"checkpoint": {"name": "a", "step": "4"}}, {"own_data": 1}, {"seed": "a"}, {"time": 5},
+        {"data": {"title": "a", "content": None, "counts": {"test": "many"}}},
     )),
     ("metrics.json", b'{"test": "\xff\xfe"}'),
     ("metrics.csv", bytes(range(256)) + b"\n"),
@@ -243,7 +280,7 @@ def test_a_log_without_a_step_is_a_run_without_steps(text, tmp_path, capsys):
     (results(tmp_path / "gan", 0.25) / "metrics.csv").write_text(text)
     run("compare", str(tmp_path), "--list")
     row = capsys.readouterr().out.splitlines()[1]
-    assert row.split() == ["gan", "GAN", "-", "-", "test/frechet", "0.25"]
+    assert row.split() == ["gan", "GAN", "-", "4", "test/frechet", "0.25"]
 
 
 def test_a_setting_that_only_one_run_has_is_shown(tmp_path):
@@ -294,11 +331,11 @@ def test_names_of_others_command_no_terminal(options, tmp_path, capsys):
     results(
         tmp_path / "b$\\frac$", 0.25, **{"class_path": "\x1b]0;owned\x07", "\x1b[31m": "\x1b[1m"}
     )
-    scores = (
-        '{"test": {"scores": {"\\u001b[2J$\\\\frac$": 1, "frechet": 0.5}, "floor": {"\\u001b": 1}}}'
-    )
+    other = result({"frechet": 0.5}, own=False)
+    other["data"]["title"] = "\x1b[2J"
     for name in "ce":
-        (results(tmp_path / name, 0.25) / "metrics.json").write_text(scores)
+        found = result({"\x1b[2J$\\frac$": 1, "frechet": 0.5}, floor={"\x1b": 1})
+        record(results(tmp_path / name, 0.25), found, other)
     logged(tmp_path / "d", "step,val/\x1b[2J\n1,2\n")
     run("compare", str(tmp_path), *options)
     printed = capsys.readouterr()

@@ -25,8 +25,10 @@ import cli
 import ladder
 from commands import demo
 from runtime.errors import UserError
+from runtime.files import write_json
 from tests.faults.bombs import BOMBS
 from tests.faults.runs import rounds
+from tests.results.recorded import result
 
 EVIL = """
 from pathlib import Path
@@ -162,7 +164,7 @@ class Run:
         self.root, self.outside = root, root / "outside"
         self.folder = root / "runs" / "hostile" / "version_0"
         shutil.copytree(sound, self.folder, symlinks=True)
-        (self.folder / "metrics.json").write_text('{"test": {"scores": {"frechet": 1.0}}}')
+        write_json(self.folder / "metrics.json", {"test": [result({"frechet": 1.0})]})
         self.outside.mkdir()
         (self.outside / "victim").write_text("step\n1\n")
         evil = EVIL.format(mark=str(root / "ran"))

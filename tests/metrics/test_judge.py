@@ -13,6 +13,7 @@ from metrics import judge
 from metrics.judge import JudgeNetwork, judge_of_checkpoint, load_judge, recipes, sha256
 from runtime.errors import UserError
 from runtime.files import write_json
+from tests.results.recorded import result
 
 NAMES = sorted(path.stem for path in judge.WEIGHTS.glob("*.npz"))
 
@@ -130,7 +131,7 @@ def test_a_tested_run_is_exported(own_weights):
     checkpoint = {"hyper_parameters": {"input_shape": [3, 8, 8]}, "seed": 5, "global_step": 7}
     state = checkpoint | {"state_dict": weights}
     torch.save(state, run / "checkpoints" / "last.ckpt")
-    write_json(run / "metrics.json", {"test": {"scores": {"accuracy": 0.9}, "examples": 40}})
+    write_json(run / "metrics.json", {"test": [result({"accuracy": 0.9}, examples=40)]})
     export_judge(run, "mine")
     images = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
     torch.testing.assert_close(load_judge("mine").judge(images)[0], network.eval().judge(images)[0])
