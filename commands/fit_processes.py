@@ -50,12 +50,13 @@ def run_parallel(work: Callable[[dict[str, str]], Any], jobs: int) -> list[Any]:
 
 def train_in_process(
     folder: Path, fit: Sequence[str], environment: dict[str, str],
-    should_stop: Callable[[], bool] = bool,
+    should_stop: Callable[[], bool] = bool, is_new: bool = True,
 ) -> str:  # fmt: skip
     """Trains a run in a child process, or continues it from its last checkpoint.
 
     Returns:
-        How it ended: done, failed, or pruned because `should_stop` said so.
+        How it ended: done, failed, killed, or pruned because `should_stop` said so; lost if it is
+        not new and has saved nothing, which trains nothing.
 
     Raises:
         SystemExit: With 75 if a signal ended the run. The same command continues it.
@@ -68,8 +69,11 @@ def train_in_process(
         lock_log(log, folder.name)
         if saved := any(folder.glob("*/checkpoints/[!.]*.ckpt")):
             options = [*without_option("--init_from", options), f"--ckpt_path={folder}"]
-        else:
+        elif is_new:
             log.truncate(0)
+        else:
+            print(f"{folder.name} has saved nothing: another takes its place", flush=True)
+            return "lost"
         process = subprocess.Popen(
             [sys.executable, str(CLI), "fit", *options], stdin=subprocess.DEVNULL, stdout=log,
             stderr=subprocess.STDOUT, env=os.environ | environment,
@@ -86,10 +90,10 @@ def train_in_process(
     if code and not stopped and (code == SAVED_EXIT_CODE or signals.stop_requested()):
         print(f"{folder.name} stopped. Repeat the command to continue.", flush=True)
         raise SystemExit(SAVED_EXIT_CODE)
-    how = "done" if code == 0 else "pruned" if stopped else "failed"
+    how = "done" if code == 0 else "pruned" if stopped else "failed" if code > 0 else "killed"
     if how == "done":
         (folder / DONE).touch()
-    elif how == "failed":
+    elif how != "pruned":
         last = ["", *file.read_text(errors="replace").splitlines()][-1].removeprefix("error: ")
         if code == 2 and not any(folder.parent.glob(f"*/{DONE}")):  # a mistake of the user
             raise UserError(last)

@@ -72,7 +72,7 @@ def sweep(
         space: Search in this YAML file, which has options of fit and their possible values.
         objective: Search for the best value of this metric of training or validation.
         direction: Whether to minimize or maximize; by default it follows from the objective.
-        trials: Number of runs of a search, with those that have ended.
+        trials: Number of runs of a search, with those that have ended, without failed ones.
         jobs: Number of runs at once. They share the cores, and take the GPUs in turn.
         out: Folder to write to; by default runs/<experiment>-sweep.
         fit: Options of fit for all runs, which include --config.
@@ -136,7 +136,7 @@ def repeat(folder: Path, fit: Sequence[str], seeds: int, jobs: int) -> None:
             with claimed:
                 if not (run / DONE).exists():
                     how = train_in_process(run, [*fit, f"--seed_everything={seed}"], environment)
-                    failed |= how == "failed"
+                    failed |= how != "done"
         return failed
 
     failed = any(run_parallel(work, jobs))
@@ -165,34 +165,35 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     lock, journal = FileLock(folder / LOCK), (folder / STUDY).absolute()
+    counted = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
     with lock, study_errors(journal):
         drop_incomplete_line(journal)
+        storage = JournalStorage(JournalFileBackend(str(journal)))
         study = optuna.create_study(
             study_name="sweep", direction=direction, pruner=optuna.pruners.MedianPruner(),
-            storage=JournalStorage(JournalFileBackend(str(journal))), load_if_exists=True,
+            storage=storage, load_if_exists=True,
         )  # fmt: skip
         if study.direction.name.lower() != direction:
             raise ValueError("its direction is another")
         for known in study.trials:
             params_of(known, space)
-    numbers, taken = iter(range(trials)), []
+    asked, failed = set[int](), set[int]()  # by this process
 
     def next_run() -> tuple[int, AbstractContextManager[Any]] | None:
-        """Claims the next run that no process trains, after asking for its values."""
-        for number in numbers:
-            if (claimed := lock_run(folder / f"trial_{number}")) is None:
-                taken.append(number)
-                continue
+        """Claims a trial that has begun and that no process trains, or else a new one."""
+        while True:
+            known = {trial.number: trial for trial in study.get_trials(states=counted)}
+            for number in sorted(known.keys() - failed):
+                run, state = folder / f"trial_{number}", known[number].state
+                if not state.is_finished() and (claimed := lock_run(run)) is not None:
+                    return number, claimed
+            if len(known.keys() | failed) >= trials:
+                return None
             # With a seed for each trial, processes do not choose the same values, and a search that
             # is continued chooses as if it had not been stopped.
-            study.sampler = optuna.samplers.TPESampler(seed=number)
-            known = study.trials[number:]
-            trial = optuna.Trial(study, known[0]._trial_id) if known else study.ask()
+            study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
             with study_errors(journal):
-                for name, choices in space.items():  # a crash may have left out some
-                    trial._suggest(name, choices)
-            return number, claimed
-        return None
+                asked.add(study.ask(space).number)
 
     def work(environment: dict[str, str]) -> None:
         while True:
@@ -205,28 +206,42 @@ def search(
                     try_values(number, environment)
 
     def try_values(number: int, environment: dict[str, str]) -> None:
-        run, trial = folder / f"trial_{number}", optuna.Trial(study, study.trials[number]._trial_id)
-        stop = partial(should_prune, trial, run, objective)
+        nonlocal trials
+        run = folder / f"trial_{number}"
         with study_errors(journal):
             options = to_options(params_of(study.trials[number], space))
-        how = train_in_process(run, [*fit, *options], environment, stop)
+            study_id = storage.get_study_id_from_name(study.study_name)
+            trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        stop = partial(should_prune, optuna.Trial(study, trial_id), run, objective)
+        how = train_in_process(run, [*fit, *options], environment, stop, number in asked)
         scores = logged(run, objective)[-1:]
         if how == "done" and not scores and not any(t.intermediate_values for t in study.trials):
-            list(numbers)  # no other run begins
+            trials = 0  # no other run begins
             raise UserError(
                 f"--objective {objective}: the first run logged {', '.join(objectives_of(run))}: "
                 "give one of them, and another folder with --out."
             )
-        state = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}.get(how)
-        study.tell(trial, None if state else scores, state)
+        if how == "killed":  # it continues if the command is repeated
+            failed.add(number)
+            return
+        state = {"done": None, "pruned": TrialState.PRUNED}.get(how, TrialState.FAIL)
+        told = study.tell(number, scores if how == "done" else None, state)
+        if how != "lost" and told.state == TrialState.FAIL:
+            failed.add(number)
 
     run_parallel(work, jobs)
-    others = [f"trial_{k}" for k in taken if not study.trials[k].state.is_finished()]
+    states = {trial.number: trial.state for trial in study.get_trials(states=counted)}
+    begun = [number for number, state in states.items() if not state.is_finished()]
+    others = [f"trial_{number}" for number in begun if number not in failed]
     print_other_processes(others)
-    if others and not any(trial.state == TrialState.COMPLETE for trial in study.trials):
+    if others and TrialState.COMPLETE not in states.values():
         return
     with lock:
         report_search(study, space, fit, objective, folder)
+    if missing := trials - len(states.keys() - failed):
+        raise RunFailedError(
+            f"{missing} of {trials} trials have failed. The same command trains what is missing."
+        )
 
 
 def print_other_processes(runs: Sequence[str]) -> None:

@@ -30,11 +30,11 @@ def run(*args: str) -> None:
     cli.main([*args])
 
 
-def fails(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+def fails(capsys: pytest.CaptureFixture[str], *args: str, code: int = 2) -> str:
     """The one line that a mistaken command prints."""
     with pytest.raises(SystemExit) as stopped:
         run(*args)
-    assert stopped.value.code == 2
+    assert stopped.value.code == code
     (line,) = [n for n in capsys.readouterr().err.splitlines() if n.startswith("error:")]
     return line
 

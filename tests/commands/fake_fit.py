@@ -14,7 +14,7 @@ known = {
     "--config": "", "--seed_everything": "0", "--ckpt_path": "", "--experiment": "",
     "--trainer.default_root_dir": "", "--x": "0", "--layers": "[1]",
     "--fails_if_x": "", "--seconds": "0", "--metric": "val/loss", "--name": "a",
-    "--init_from": "", "--together": "0", "--saving": "0",
+    "--init_from": "", "--together": "0", "--saving": "0", "--killed_once": "",
 }  # fmt: skip
 given = dict(known)
 name = ""
@@ -58,6 +58,8 @@ if float(given["--seconds"]):
 for _ in range(round(float(given["--seconds"]) * 50)):
     time.sleep(0.02)
     (run / "checkpoints" / "last.ckpt").touch()
+    if given["--experiment"] == given["--killed_once"] and not given["--ckpt_path"]:
+        os.kill(os.getpid(), signal.SIGKILL)
     if stopped:
         time.sleep(float(given["--saving"]))
         print("stopped", flush=True)

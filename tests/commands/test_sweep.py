@@ -8,6 +8,8 @@ import shlex
 import shutil
 import signal
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -267,12 +269,67 @@ def test_a_search_that_is_continued_is_the_same(sweep, space, tmp_path, capsys):
 
 
 @extras
-def test_a_failing_trial_is_recorded(sweep, space, capsys):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failing_trial_is_recorded_and_the_same_command_tries_others(jobs, sweep, space, capsys):
     space.write_text("x: [1, 2]\n")
-    sweep.run(*flags(space, 6, "--fails_if_x=2"))
-    assert {(t["x"], t["state"]) for t in sweep.trials()} == {("1", "complete"), ("2", "fail")}
-    assert len(sweep.trials()) == 6
-    assert "RuntimeError: out of luck (log: " in capsys.readouterr().out
+    options, states = flags(space, 6, "--fails_if_x=2"), ["fail"]
+    line = fails(capsys, *sweep.args(*options, f"--jobs={jobs}"), code=1)
+    assert len(first := sweep.trials()) == 6
+    assert {(t["x"], t["state"]) for t in first} == {("1", "complete"), ("2", "fail")}
+    missing = sum(trial["state"] == "fail" for trial in first)
+    assert f"{missing} of 6 trials have failed. The same command trains what is missing." in line
+    while missing:
+        with suppress(SystemExit):
+            sweep.run(*options)
+        states = [trial["state"] for trial in sweep.trials()]
+        assert len(states) - len(first) <= missing
+        first, missing = sweep.trials(), 6 - states.count("complete")
+    assert states.count("complete") == 6
+
+
+@extras
+def test_a_trial_that_was_killed_continues(sweep, space, capsys):
+    """For example by the system, whose memory was full. The sweep goes on."""
+    options = flags(space, 2, "--killed_once=trial_0", "--seconds=0.2")
+    line = fails(capsys, *sweep.args(*options), code=1)
+    assert "1 of 2 trials have failed" in line
+    assert [trial["state"] for trial in sweep.trials()] == ["running", "complete"]
+    sweep.run(*options)
+    assert sweep.calls("trial_0") == ["", str(sweep.out / "trial_0")]
+    assert [trial["state"] for trial in sweep.trials()] == ["complete"] * 2
+
+
+@extras
+@pytest.mark.skipif(sys.platform != "linux", reason="a child ends with its parent on Linux")
+@pytest.mark.parametrize(("saves", "jobs"), [(True, 1), (True, 2), (False, 1)])
+def test_a_killed_search_loses_and_doubles_no_trial(saves, jobs, sweep, space):
+    """A trial that has saved continues. Another one takes the place of one that has not."""
+    options = flags(space, 3, f"--jobs={jobs}", "--saving=0.3")
+    sweep.stop(signal.SIGKILL, "trial_0", *options)
+    if not saves:
+        while "stopped" not in (sweep.out / "trial_0" / "log.txt").read_text():
+            time.sleep(0.02)
+        shutil.rmtree(sweep.out / "trial_0" / "version_0" / "checkpoints")
+    sweep.run(*options, "--seconds=2")
+    trials = sweep.trials()
+    assert [t["state"] for t in trials] == ["fail"] * (not saves) + ["complete"] * 3
+    assert sweep.calls("trial_0") == ["", str(sweep.out / "trial_0")][: 1 + saves]
+    assert sweep.calls(f"trial_{len(trials) - 1}") == [""]
+    for trial in trials[not saves :]:
+        assert float(trial["val/loss"]) == float(trial["x"]) ** 2
+
+
+@extras
+def test_a_trial_with_half_of_its_values_is_replaced(sweep, space):
+    """As after a crash between two entries of the journal."""
+    sweep.run(*flags(space, 1))
+    journal_with(sweep.out, trial_with({"name": "a"}) | {"distributions": {
+        "name": json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": "ab"}})
+    }})  # fmt: skip
+    shutil.rmtree(sweep.out / "trial_0")
+    sweep.run(*flags(space, 1))
+    assert [trial["state"] for trial in sweep.trials()] == ["fail", "complete"]
+    assert not (sweep.out / "trial_0" / "calls").exists()
 
 
 @extras
@@ -284,9 +341,17 @@ def test_a_trial_that_is_worse_than_the_median_is_stopped(sweep, space):
     space.write_text("x: {low: 1, high: 2}\n")
     backend = JournalFileBackend(str(journal_with(sweep.out)))
     study = optuna.load_study(study_name="sweep", storage=JournalStorage(backend))
-    for x in (1, 1, 1, 1, 1, 2):  # by a process that was killed
-        study.ask({"x": optuna.distributions.IntDistribution(x, x)})
+    saved = sweep.out / "trial_{}/version_0/checkpoints/last.ckpt"
+
+    def ask(x: int) -> None:  # as a process that was killed
+        number = study.ask({"x": optuna.distributions.IntDistribution(x, x)}).number
+        Path(str(saved).format(number)).parent.mkdir(parents=True)
+        Path(str(saved).format(number)).touch()
+
+    for _ in range(5):
+        ask(1)
     sweep.run(*flags(space, 5, "--seconds=0.5"))
+    ask(2)
     assert [trial.intermediate_values for trial in study.trials] == [{0: 1.0}] * 5 + [{}]
     sweep.run(*flags(space, 6, "--seconds=0.5"))
     assert [trial["state"] for trial in sweep.trials()] == ["complete"] * 5 + ["pruned"]
