@@ -23,6 +23,7 @@ from figures.classification import (
 )
 from figures.pictures import figures_folder, publish
 from models.classifier import Classifier
+from runtime.intervals import few, interval_of_mean, wilson_interval
 
 SCORE_TITLES = {"sup_error": "largest error"}
 MAX_GAP = 0.25  # of accuracy between training and validation; emoji that 40 epochs overfit: 0.13
@@ -111,6 +112,9 @@ class Evaluation(Callback):
             scores = {name.split("/")[-1]: float(v) for name, v in metrics if stage in name}
             width = max((len(SCORE_TITLES.get(name, name)) for name in scores), default=0)
             rows = [f"  {SCORE_TITLES.get(k, k):<{width}}  {v:.4g}" for k, v in scores.items()]
+            data = datamodule_of(trainer)
+            split = data and data.splits and getattr(data.splits, stage)
+            rows += few(len(split.targets)) if split else []
             rank_zero_print(trainer, "\n".join([title, *rows]))
             record(trainer, stage, {"scores": scores})
 
@@ -168,6 +172,11 @@ def as_record(
     shares = hits.double() / counts.sum(dim=1)
     scores = {"accuracy": int(hits.sum()) / examples, "balanced_accuracy": float(shares.nanmean())}
     scores |= {f"top{k}_accuracy": accuracy for k, accuracy in top.items()}
+    intervals = {name: wilson_interval(value, examples) for name, value in scores.items()}
+    intervals["balanced_accuracy"] = interval_of_mean(hits, counts.sum(dim=1))
     scores |= {"loss": loss, "calibration_error": error}
     by_class = dict(zip(names, shares.tolist(), strict=True))
-    return {"scores": scores, "accuracy_per_class": by_class, "examples": examples}
+    limits = map(wilson_interval, by_class.values(), counts.sum(dim=1).tolist())
+    intervals |= {f"accuracy_per_class/{k}": pair for k, pair in zip(names, limits, strict=True)}
+    found = {"scores": scores, "intervals": intervals, "accuracy_per_class": by_class}
+    return found | {"examples": examples}

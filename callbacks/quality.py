@@ -17,7 +17,7 @@ from callbacks.progress import track
 from callbacks.recording import datamodule_of, rank_zero_print, record
 from datamodules.data_module import Split
 from datamodules.input_spec import class_names
-from figures.classification import plot_confusion
+from figures.classification import percent, plot_confusion
 from figures.pictures import figures_folder, mosaic, publish
 from metrics import SCORES, Score
 from metrics.formulas import confusion, farthest, nearest
@@ -166,13 +166,12 @@ class Quality(Callback):
         text = f"Quality of generated images against {TITLES[stage]}, by the judge {judge.name}"
         if real.labels is None:
             return text
-        known = (real.predicted == real.labels).double().mean()
-        if known >= MIN_JUDGE_ACCURACY:
-            return f"{text}, which recognizes {known:.1%} of {len(real)} real images"
-        return (
-            f"The judge {judge.name} recognizes only {known:.1%} of {len(real)} real images, so "
-            f"{judge.network.if_weak}.\n{text}"
-        )
+        hits = (real.predicted == real.labels).sum()
+        known = f"{percent(hits, len(real))} of real images ([ ]: 95 %)"
+        if hits >= MIN_JUDGE_ACCURACY * len(real):
+            return f"{text}, which recognizes {known}"
+        weak = f"recognizes only {known}, so {judge.network.if_weak}"
+        return f"The judge {judge.name} {weak}.\n{text}"
 
     def _score(
         self, trainer: Trainer, model: Any, stage: str, count: int

@@ -14,7 +14,7 @@ from results.tables import OTHER_DATA, Row, as_text, read_runs, report, short
 from runtime.errors import UserError, printable
 from runtime.files import METRICS
 
-LIST_WIDTHS = 21, 18, 12  # letters of a run, a model and data, so that 80 fit a row
+LIST_WIDTHS = 16, 12, 10  # letters of a run, a model and data, so that 80 fit a row
 MAIN = ("frechet", "accuracy", "loss")  # the score of a list, in the order of preference
 
 
@@ -30,7 +30,7 @@ def compare(
         runs: Folders of runs. An experiment, such as `runs/cgan`, is its newest run. Of any other
             folder, all runs below it count. Default: `runs`.
         out: Folder to write to. Default: the one that contains all these runs.
-        list: Only list the runs: model, data, main score and its step.
+        list: Only list the runs: model, data, main score with its 95 % interval, and its step.
 
     Returns:
         The table that is printed.
@@ -84,6 +84,8 @@ def _row(run: Row) -> dict[str, str]:
     known = run.settings
     path = known.get("data.path")
     data = known.get("data.dataset") or (Path(str(path)).name if path else known.get("data"))
+    low, high = run.low.get(score or ""), run.high.get(score or "")
+    interval = "" if low is None or high is None else f" {low:.3f}-{high:.3f}"
     step = run.steps.get((score or "train").partition("/")[0])
     run_width, model_width, data_width = LIST_WIDTHS
     return {
@@ -91,5 +93,5 @@ def _row(run: Row) -> dict[str, str]:
         "model": short(known.get("model"), model_width),
         "data": short(known.get(OTHER_DATA, data), data_width),
         "step": "-" if step is None else f"{step:,.0f}",
-        "score": f"{score} {run.scores[score]:.4g}" if score else "-",
+        "score": f"{score} {run.scores[score]:.4g}{interval}" if score else "-",
     }

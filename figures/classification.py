@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from figures.pictures import mosaic, new_figure, styled, text_width
+from runtime.intervals import few, in_percent, interval_of_mean, wilson_interval
 
 MIN_CALIBRATION_EXAMPLES = 30  # examples of a calibration: fewer do not fill its bins
 BINS = 15  # as in Guo et al. 2017, and torchmetrics' default
@@ -24,9 +25,19 @@ class Mistakes(NamedTuple):
 
 
 def percent(part: float | Tensor, whole: float | Tensor) -> str:
-    """Formats a fraction with its counts, such as `96.67 % (29 of 30)`; "-" if there are none."""
+    """Formats a fraction, such as `96.67 % [83.3, 99.4] (29 of 30)`; "-" if there are none."""
     part, whole = int(part), int(whole)
-    return f"{100 * part / whole:.2f} % ({part:,} of {whole:,})" if whole else "-"
+    if not whole:
+        return "-"
+    interval = in_percent(wilson_interval(part / whole, whole))
+    return f"{100 * part / whole:.2f} % {interval} ({part:,} of {whole:,})"
+
+
+def mean_over_classes(counts: Tensor) -> str:
+    """Formats the mean of the classes' accuracies of counts (K, K), with its interval."""
+    hits, examples = counts.diagonal(), counts.sum(dim=1)
+    interval = in_percent(interval_of_mean(hits, examples))
+    return f"{100 * (hits / examples).nanmean():.2f} % {interval}"
 
 
 def classification_report(
@@ -43,18 +54,17 @@ def classification_report(
         top: Accuracies with the class among the k most probable ones, by k.
     """
     examples = int(counts.sum())
-    hits, mean = counts.diagonal(), (counts.diagonal() / counts.sum(dim=1)).nanmean()
-    rows = [("loss", f"{loss:.4f}"), ("accuracy", percent(hits.sum(), examples))]
-    rows.append(("balanced accuracy", f"{100 * mean:.2f} %, the mean over classes"))
+    rows = [("loss", f"{loss:.4f}"), ("accuracy", percent(counts.diagonal().sum(), examples))]
+    rows.append(("balanced accuracy", f"{mean_over_classes(counts)}, the mean over classes"))
     rows += [(f"top-{k} accuracy", percent(round(v * examples), examples)) for k, v in top.items()]
     for k, (name, row) in enumerate(zip(names, counts, strict=True)):
         rows.append((f"class {name}" if name.isdecimal() else name, percent(row[k], row.sum())))
     width = max(len(name) for name, _ in rows)
-    lines = [f"{title}, {examples:,} examples"]
+    lines = [f"{title}, {examples:,} examples; in brackets: 95 % confidence intervals"]
     lines += [f"  {name:<{width}}  {value}" for name, value in rows]
     if examples >= MIN_CALIBRATION_EXAMPLES:
         lines.append(f"  expected calibration error {error:.4f}, in {BINS} bins")
-    return "\n".join(lines)
+    return "\n".join(lines + few(examples))
 
 
 @styled
@@ -75,9 +85,8 @@ def plot_confusion(
     classes = len(names)
     width = min(3.6 + 0.085 * max(map(len, names)) + 0.85 * classes, 12.4)
     height = min(2 + 0.75 * classes, 6.5)
-    mean = (counts.diagonal() / counts.sum(dim=1)).nanmean()
     title = f"{title} {percent(counts.diagonal().sum(), counts.sum())}"
-    title += f", mean over classes {100 * mean:.2f} %"
+    below = f"mean over classes {mean_over_classes(counts)}; [ ]: 95 %"
     figure, axes = new_figure(max(width, 0.115 * len(title)), max(height, 4.2))
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
     text = "{0:,}\n{1:.1%}" if classes <= 10 else "{0:,}" if classes <= 20 else ""
@@ -100,7 +109,8 @@ def plot_confusion(
     sns.heatmap(shares.numpy(), annot=np.array(cells), ax=axes, **colors, **labels)
     axes.tick_params(axis="y", rotation=0)
     axes.set(xlabel=columns, ylabel=rows)
-    figure.suptitle(title, fontsize=14)  # above the color bar as well, which has room for it
+    # Above the color bar as well, which has room for it.
+    figure.suptitle(f"{title}\n{below}", fontsize=14)
     return figure
 
 
@@ -133,7 +143,10 @@ def plot_reliability(confidence: Tensor, hits: Tensor, error: float, title: str)
     right, _ = np.histogram(confidence, BINS, (0, 1), weights=hits.double())
     centers, width = edges[:-1] + 0.5 / BINS, 0.94 / BINS
     figure, (upper, lower) = new_figure(8.4, 6.5, 2, sharex=True, height_ratios=[3, 1])
-    upper.bar(centers, right / counts.clip(1), width, label="share that is right")
+    shares = right / counts.clip(1)
+    upper.bar(centers, shares, width, label="share that is right")
+    limits = [*map(wilson_interval, shares, counts)]
+    upper.vlines(centers, *zip(*limits, strict=True), color="0.3", label="95 % interval")
     upper.plot([0, 1], [0, 1], "--", color="black", label="as it should be: the probability")
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.legend(loc="upper left")

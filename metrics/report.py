@@ -7,9 +7,9 @@ from typing import Any
 
 from metrics.samples import Samples
 from metrics.scores import Score
+from runtime.intervals import Interval, wilson_interval
 
 Counts = dict[str, int]  # numbers of samples: generated, train, test
-NORMAL_95 = 1.959964  # deviations of a normal distribution that hold 95 % of it
 FEW = 500  # with fewer real images than this, scores are uncertain
 MARKS = {"higher": " ↑", "lower": " ↓", None: ""}
 BETTER_THAN_REAL = (
@@ -33,9 +33,10 @@ class Report:
     scores: dict[str, float] = field(default_factory=dict)
     floor: dict[str, float] = field(default_factory=dict)  # of real images, if they have a score
     counts: dict[str, Counts] = field(default_factory=dict)
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # 95 %, of fractions
+    intervals: dict[str, Interval] = field(default_factory=dict)  # of fractions
     class_scores: dict[str, list[float]] = field(default_factory=dict)
     class_floor: dict[str, list[float]] = field(default_factory=dict)
+    class_intervals: dict[str, list[Interval]] = field(default_factory=dict)
     class_counts: list[Counts] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -51,7 +52,8 @@ class Report:
             table = pd.DataFrame(self.class_scores)
             real = pd.DataFrame(self.class_floor).add_suffix(" (real images)")
             counts = pd.DataFrame(self.class_counts).add_prefix("n ")
-            classes = pd.concat([table, real, counts], axis=1).set_axis([*names])
+            limits = pd.DataFrame(self.class_intervals).map(_to).add_suffix(" 95 %")
+            classes = pd.concat([table, real, limits, counts], axis=1).set_axis([*names])
             text = classes.rename_axis(columns="class").to_string(float_format="{:.4g}".format)
             lines += ["", text]
         lines.append(EXPLANATION)
@@ -66,7 +68,7 @@ class Report:
         for score in scores:
             cells = _cells(self.scores[score.name], self.floor.get(score.name))
             limits = self.intervals.get(score.name)
-            interval = "{:.3f} to {:.3f}".format(*limits) if limits else ""
+            interval = _to(limits) if limits else ""
             name = score.name + MARKS[score.better]
             lines.append(f"{name:<18}{cells}{interval:>17}  {score.note}".rstrip())
             counts = "{generated:,} generated, {train:,} training and {test:,} held-out images"
@@ -87,19 +89,12 @@ class Report:
         return [name for name, low in limits.items() if low > self.floor[name]]
 
 
+def _to(interval: Interval) -> str:
+    return "{:.3f} to {:.3f}".format(*interval)
+
+
 def _cells(*values: float | None) -> str:
     return "".join(f"{'-' if value is None else format(value, '.4g'):>13}" for value in values)
-
-
-def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a fraction of `count` images (Wilson 1927).
-
-    The images of the other set are taken as fixed. Unlike a bootstrap interval, it has a width also
-    at 0 and 1.
-    """
-    z = NORMAL_95**2 / count
-    center, width = fraction + z / 2, math.sqrt(z * (fraction * (1 - fraction) + z / 4))
-    return (center - width) / (1 + z), (center + width) / (1 + z)
 
 
 def compute_report(
@@ -126,6 +121,10 @@ def compute_report(
             report.class_scores[score.class_name] = score.by_class(drawn, *real)
             floor = score.by_class(sets[score.floor], *real) if score.floor else None
             report.class_floor[score.class_name] = floor or [math.nan] * generated.num_classes
+            if score.fraction_of == "generated":
+                counted = generated.labels.bincount(minlength=generated.num_classes).tolist()
+                limits = map(wilson_interval, report.class_scores[score.class_name], counted)
+                report.class_intervals[score.class_name] = [*limits]
     if report.class_scores:
         labels = {"generated": generated.labels, "train": train.labels, "test": test.labels}
         for k in range(generated.num_classes):

@@ -177,7 +177,9 @@ def describe(model: Any, run: Run) -> tuple[dict[str, Any], Callable[..., Tensor
     for name, value in run.scores().items():
         stage, _, score = name.partition("/")
         if score in SCORES and value is not None:
-            reached.append(f"{metrics.title(score)} {value:.4g} ({stage})")
+            low, high = run.intervals().get(name, (None, None))
+            interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
+            reached.append(f"{metrics.title(score)} {value:.4g}{interval} ({stage})")
     data: dict[str, Any] = {"name": run.name, "about": ", ".join(reached)}
     if isinstance(model, Generative) and len(model.image_shape) == 3:
         classes = class_names(model.input_spec, model.num_classes) if model.num_classes else None

@@ -172,6 +172,10 @@ class Run:
         """Returns the scores of real images by stage and name."""
         return by_stage({stage: self.newest(stage) or {} for stage in stages}, "floor")
 
+    def intervals(self, stages: Sequence[str] = SCORED_STAGES) -> dict[str, list[float | None]]:
+        """Returns the 95 % intervals of fractions by stage and name."""
+        return by_stage({stage: self.newest(stage) or {} for stage in stages}, "intervals")
+
     @cached_property
     def _recorded(self) -> dict[str, list[dict[str, Any]]]:
         return read_recorded(self.folder)

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from figures.style import styled, write_figure
 from results.run import SCORED_STAGES, Run, Scores, by_stage
 from runtime.errors import UserError, printable
 from runtime.files import write
+from runtime.intervals import FEW
 
 SEED = "seed_everything"
 OTHER_DATA = "scored data"  # a setting of rows of other data than the run's
@@ -38,7 +39,10 @@ class Row:
     settings: dict[str, Any]  # by dotted names
     scores: Scores
     floors: Scores  # scores of real images
+    low: Scores  # lower ends of the 95 % intervals of fractions
+    high: Scores
     steps: dict[str, float | None]  # at which each stage was measured; in training, the last one
+    few: bool  # examples
 
 
 def read_runs(folders: Sequence[Path], stages: Sequence[str] = SCORED_STAGES) -> list[Row]:
@@ -61,25 +65,28 @@ def read_runs(folders: Sequence[Path], stages: Sequence[str] = SCORED_STAGES) ->
 
 def _rows_of(run: Run, name: str, stages: Sequence[str]) -> list[Row]:
     """Returns the row of a run, and one for each other data set on which it was scored."""
-    own = {stage: newest for stage in stages if (newest := run.newest(stage))}
-    steps = dict.fromkeys(stages, run.logged.get("step")) | _steps(own)
-    rows = [Row(run.folder, name, run.settings, run.scores(stages), run.floors(stages), steps)]
+    row = _row(run, name, {stage: newest for stage in stages if (newest := run.newest(stage))})
+    steps = dict.fromkeys(stages, run.logged.get("step")) | row.steps
+    rows = [replace(row, scores=run.scores(stages), steps=steps)]
     for stage in stages:
         others = [result for result in run.results(stage) if not result["own_data"]]
         newest = {str(result["data"]["content"] or result["data"]): result for result in others}
         for content, result in newest.items():
-            title, found = printable(result["data"]["title"]), {stage: result}
+            title = printable(result["data"]["title"])
             label = f"{name}, {stage} of {title}"
-            if label in [row.name for row in rows]:
-                label += f" {content[:6]}"
-            settings = run.settings | {OTHER_DATA: title}
-            parts = by_stage(found, "scores"), by_stage(found, "floor"), _steps(found)
-            rows.append(Row(run.folder, label, settings, *parts))
+            label += f" {content[:6]}" * (label in [row.name for row in rows])
+            row = _row(run, label, {stage: result})
+            rows.append(replace(row, settings=row.settings | {OTHER_DATA: title}))
     return rows
 
 
-def _steps(results: dict[str, dict[str, Any]]) -> dict[str, float | None]:
-    return {stage: result["checkpoint"]["step"] for stage, result in results.items()}
+def _row(run: Run, name: str, results: dict[str, dict[str, Any]]) -> Row:
+    scores, floors, limits = (by_stage(results, x) for x in ("scores", "floor", "intervals"))
+    lows, highs = ({k: pair[end] for k, pair in limits.items()} for end in (0, 1))
+    steps = {stage: result["checkpoint"]["step"] for stage, result in results.items()}
+    counts = [result["data"]["counts"].get(stage, FEW) for stage, result in results.items()]
+    few = any(count < FEW for count in counts)
+    return Row(run.folder, name, run.settings, scores, floors, lows, highs, steps, few)
 
 
 def names_of(folders: Sequence[Path]) -> dict[Path, str]:
@@ -109,6 +116,11 @@ def report(runs: Sequence[Row], folder: Path) -> pd.DataFrame:
     if len(floors.columns):
         print("In parentheses: the score of real images in place of generated ones.")
     parts = [differing(runs).T, _steps_of(runs).T, _frame(runs, "scores").T, floors]
+    if any(run.low for run in runs):
+        print("In brackets: the 95 % interval, from the number of examples.")
+    parts += [_limits(runs, end).T.add_suffix(f" (95 %, {end})") for end in ("low", "high")]
+    if few := [run.name for run in runs if run.few]:
+        print(printable(f"Fewer than {FEW} examples, so uncertain: {', '.join(few)}"))
     frame = pd.concat(parts, axis=1)
     write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
     written = [folder / "comparison.csv"]
@@ -138,6 +150,9 @@ def table(runs: Sequence[Row]) -> pd.DataFrame:
         _frame(runs, "floors").astype(float).reindex(index=scores.index, columns=scores.columns)
     )
     cells += floors.map(lambda value: "" if pd.isna(value) else f" ({value:.4g})")
+    low, high = (_limits(runs, end).reindex_like(scores) for end in ("low", "high"))
+    brackets = low.map(" [{:.3f}, ".format) + high.map("{:.3f}]".format)
+    cells += brackets.where(low.notna(), "")
     settings = settings.map(short).rename(index=in_words(settings.index))
     steps = _steps_of(runs).map(lambda step: "-" if pd.isna(step) else f"{step:,.0f}")
     return pd.concat([settings, steps, cells]).fillna("")
@@ -165,6 +180,13 @@ def differing(runs: Sequence[Row]) -> pd.DataFrame:
         return len(seen[name] - {None}) > 1 or differ.isdisjoint(above)
 
     return frame.loc[[name for name in seen if name in differ and is_shown(name)]]
+
+
+def _limits(runs: Sequence[Row], end: str) -> pd.DataFrame:
+    """Returns `low` or `high` of the intervals of scores."""
+    names = {name for run in runs for name in run.scores}
+    frame = _frame(runs, end).astype(float)
+    return frame.loc[[name for name in frame.index if name in names]]
 
 
 def _frame(runs: Sequence[Row], part: str) -> pd.DataFrame:
@@ -206,6 +228,7 @@ def plot_runs(runs: Sequence[Row]) -> Figure | None:
     if scores.empty:
         return None
     floors, names = _frame(runs, "floors").reindex(scores.index), [*scores.columns]
+    low, high = (_limits(runs, end).reindex(scores.index) for end in ("low", "high"))
     columns = min(4, len(scores))
     rows = -(-len(scores) // columns)
     size = (
@@ -216,6 +239,7 @@ def plot_runs(runs: Sequence[Row]) -> Figure | None:
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     for panel, (name, values) in zip(panels, scores.iterrows(), strict=False):
         panel.plot(values, range(len(names)), "o", markersize=8)
+        panel.hlines(range(len(names)), low.loc[name], high.loc[name])
         panel.plot(floors.loc[name], range(len(names)), "k|", markersize=14, markeredgewidth=2)
         stage = str(name).partition("/")[0]
         arrow = ARROWS[metrics.direction(str(name))]
@@ -228,5 +252,6 @@ def plot_runs(runs: Sequence[Row]) -> Figure | None:
     for panel in panels[len(scores) :]:
         panel.set_visible(False)
     bar = "; |: real images" if floors.notna().any(axis=None) else ""
+    bar += "; line: 95 % interval" if low.notna().any(axis=None) else ""
     figure.supxlabel(f"{ARROWS['higher']} higher, {ARROWS['lower']} lower is better{bar}", size=12)
     return figure

@@ -13,6 +13,7 @@ from callbacks.evaluation import Evaluation, WorstMistakes, as_record, describe_
 from datamodules import Functions, Gates, Iris
 from models import FunctionMLP, GateMLP
 from runtime.files import read_json
+from runtime.intervals import interval_of_mean, wilson_interval
 from tests import ranks
 from tests.callbacks.runs import Small, digits, pictures, probabilities, trainer
 
@@ -56,8 +57,16 @@ def test_hits_are_no_mistakes():
 
 def test_a_class_without_examples_is_not_in_the_balanced_accuracy():
     counts = torch.tensor([[2, 0, 0], [1, 1, 1], [0, 0, 0]])  # by true and predicted class
-    found = as_record(0.5, counts, 0.1, ["a", "b", "c"], {})
+    found = as_record(0.5, counts, 0.1, ["a", "b", "c"], {2: 0.8})
     assert found["scores"]["balanced_accuracy"] == pytest.approx(2 / 3)
+    intervals, shares = found["intervals"], {"accuracy": 0.6, "top2_accuracy": 0.8}
+    for name, share in shares.items():
+        assert intervals[name] == wilson_interval(share, 5)
+    assert intervals["balanced_accuracy"] == interval_of_mean([2, 1, 0], [2, 3, 0])
+    assert intervals["accuracy_per_class/b"] == wilson_interval(1 / 3, 3)
+    assert intervals.keys() - shares.keys() == {
+        "balanced_accuracy", *(f"accuracy_per_class/{name}" for name in "abc"),
+    }  # fmt: skip
 
 
 def test_a_test_run_counts_every_image_once(tmp_path, capsys):
@@ -82,9 +91,9 @@ def test_a_test_run_counts_every_image_once(tmp_path, capsys):
     assert found["accuracy_per_class"]["7"] == pytest.approx(share)
     printed = capsys.readouterr().out
     top = 100 * found["scores"]["top5_accuracy"]
-    assert re.search(rf"\n  top-5 accuracy +{top:.2f} % \(\d+ of 360\)\n", printed)
-    assert re.search(rf"accuracy +{100 * hits / 360:.2f} % \({hits} of 360\)\n", printed)
-    assert re.search(rf"\n  class 7 +[\d.]+ % \([\d]+ of {sevens.sum()}\)\n", printed)
+    assert re.search(rf"\n  top-5 accuracy +{top:.2f} % \[.*\] \(\d+ of 360\)\n", printed)
+    assert re.search(rf"accuracy +{100 * hits / 360:.2f} % \[.*\] \({hits} of 360\)\n", printed)
+    assert re.search(rf"\n  class 7 +[\d.]+ % \[.*\] \([\d]+ of {sevens.sum()}\)\n", printed)
     names = {"confusion_test.png", "reliability_test.png", "mistakes_test.png"}
     assert pictures(tmp_path) == names
 
@@ -145,11 +154,12 @@ def test_a_regressor_has_a_table_of_errors(tmp_path, capsys):
     run = trainer(tmp_path, Evaluation())
     run.test(FunctionMLP(), datamodule=Functions(num_eval=64), verbose=False)
     scores = {k: v.item() for k, v in run.callback_metrics.items()}
-    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()[-3:]]
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()[-4:]]
     assert [[cell.strip() for cell in line if cell] for line in lines] == [
         ["Test"],
         ["loss", f"{scores['test/loss']:.4g}"],
         ["largest error", f"{scores['test/sup_error']:.4g}"],
+        ["Fewer than 100 examples: others may score otherwise."],
     ]
     assert recorded(tmp_path)["scores"] == pytest.approx(
         {"loss": scores["test/loss"], "sup_error": scores["test/sup_error"]}

@@ -162,7 +162,9 @@ def test_a_judge_that_does_not_know_the_real_images_is_named_first(tmp_path, cap
     run = trainer(tmp_path, Quality(final_samples=100))
     run.test(small(), datamodule=digits(), verbose=False)
     lines = capsys.readouterr().out.strip().splitlines()
-    assert re.match(r"The judge mine recognizes only \d+\.\d% of 100 real images", lines[0])
+    assert re.match(
+        r"The judge mine recognizes only \d+\.00 % \[.+\] \(\d+ of 100\) of real images", lines[0]
+    )
     assert lines[1].startswith("Quality of generated images")
 
 

@@ -104,7 +104,9 @@ def test_a_row_of_the_list_fits_80_letters(tmp_path, capsys, monkeypatch):
     config = "data: {class_path: datamodules.Images, init_args: {dataset: mnist}}\n"
     model = "model: {class_path: models.VariationalAutoencoder}\n"
     for name in ("an-experiment-with-a-long-name", "b"):
-        folder = results(tmp_path / name / "version_10", 123456.789)
+        folder = results(tmp_path / name / "version_10", None)
+        intervals = {"accuracy": [0.999, 0.9999]}
+        record(folder, result({"accuracy": 0.9995}, 1234567, intervals=intervals))
         (folder / "config.yaml").write_text(config + model)
     run("compare", str(tmp_path), "--list")
     lines = capsys.readouterr().out.splitlines()
@@ -181,6 +183,28 @@ def test_a_result_of_other_data_has_its_own_row(tmp_path, capsys):
     own, other = (line.split() for line in capsys.readouterr().out.splitlines()[1:])
     assert own == ["a", "GAN", "-", "9", "test/frechet", "0.25"]
     assert other[-4:] == ["other", "9", "test/frechet", "8"]
+
+
+def test_an_accuracy_has_its_interval_wherever_it_is_shown(tmp_path, capsys):
+    counts = {"train": 800, "val": 40, "test": 95}
+    for name, few in (("a", True), ("b", False)):
+        found = result({"accuracy": 0.811, "loss": 1.5}, intervals={"accuracy": [0.7206, 0.8767]})
+        found["data"]["counts"] |= counts if few else {}
+        record(results(tmp_path / name, 0.5, seed=few), found)
+    run("compare", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert printed.count("0.811 [0.721, 0.877]") == 2
+    assert "In brackets: the 95 % interval" in printed
+    assert "Fewer than 100 examples, so uncertain: a\n" in printed
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        (row, _) = csv.DictReader(file)
+    low, high = row["test/accuracy (95 %, low)"], row["test/accuracy (95 %, high)"]
+    assert (low, high) == ("0.7206", "0.8767")
+    accuracy = plot_runs(read(tmp_path / "a", tmp_path / "b")).axes[0]
+    (lines,) = accuracy.collections
+    assert lines.get_segments()[1].tolist() == [[0.7206, 1], [0.8767, 1]]
+    run("compare", str(tmp_path), "--list")
+    assert capsys.readouterr().out.splitlines()[1].endswith(" test/accuracy 0.811 0.721-0.877")
 
 
 def test_scores_of_an_earlier_version_are_a_line(tmp_path, capsys):

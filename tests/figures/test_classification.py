@@ -16,8 +16,9 @@ from figures.classification import (
 
 
 def test_shares_are_given_with_their_counts():
-    assert percent(29, 30) == "96.67 % (29 of 30)"
-    assert percent(torch.tensor(1500), torch.tensor(2000)) == "75.00 % (1,500 of 2,000)"
+    assert percent(29, 30) == "96.67 % [83.3, 99.4] (29 of 30)"
+    large = percent(torch.tensor(1500), torch.tensor(2000))
+    assert large == "75.00 % [73.1, 76.8] (1,500 of 2,000)"
     assert percent(0, 0) == "-"
 
 
@@ -25,12 +26,13 @@ def test_shares_are_given_with_their_counts():
 def test_few_examples_have_no_calibration_error(examples):
     counts = torch.tensor([[examples - 1, 1], [0, 0]])
     lines = classification_report(0.5, counts, 0.2, ["0", "cat"], "Test", {}).splitlines()
-    assert lines[0] == f"Test, {examples} examples"
+    assert lines[0].startswith(f"Test, {examples} examples; in brackets: 95 %")
     assert [line.split() for line in lines[1:2]] == [["loss", "0.5000"]]
     assert lines[3].split()[:2] == ["balanced", "accuracy"]
     assert lines[4].startswith("  class 0 ")
     assert lines[5].split() == ["cat", "-"]
-    assert ("calibration error 0.2000" in lines[-1]) is (examples == 30)
+    assert ("calibration error 0.2000" in lines[-2]) is (examples == 30)
+    assert lines[-1] == "Fewer than 100 examples: others may score otherwise."
 
 
 def test_a_reliability_diagram_has_the_accuracy_of_each_bin():
@@ -50,7 +52,9 @@ def test_the_heat_map_has_counts_and_colors_by_row():
     assert texts == ["3\n75.0%", "1\n25.0%", "", "1\n100.0%"]  # a zero is left out
     assert axes.collections[0].get_array().ravel().tolist() == [0.75, 0.25, 0.0, 1.0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    assert figure.get_suptitle() == "Test: accuracy 80.00 % (4 of 5), mean over classes 87.50 %"
+    first, second = figure.get_suptitle().splitlines()
+    assert first == "Test: accuracy 80.00 % [37.6, 96.4] (4 of 5)"
+    assert second == "mean over classes 87.50 % [62.5, 100.0]; [ ]: 95 %"
 
 
 @pytest.mark.parametrize(("classes", "label"), [(10, "class 1"), (12, "class 1 33%")])

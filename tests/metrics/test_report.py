@@ -7,9 +7,10 @@ import pytest
 from scipy.stats import binomtest
 
 from metrics import Score, formulas
-from metrics.report import Report, compute_report, wilson_interval
+from metrics.report import Report, compute_report
 from metrics.samples import Samples
 from runtime.files import write_json
+from runtime.intervals import wilson_interval
 from tests.metrics.samples import CLASSES, LIGHT, draw, sets
 
 NAMES = ["a", "b", "c"]
@@ -100,7 +101,10 @@ def test_the_table_shows_each_score_and_class(report):
         values[2] for x in (report.class_scores, report.class_floor) for values in x.values()
     )
     assert rows["c"][:4] == [f"{value:.4g}" for value in by_class]
-    assert rows["c"][4:] == [str(count) for count in report.class_counts[2].values()]
+    counts = report.class_counts[2]
+    limits = wilson_interval(report.class_scores["accuracy"][2], counts["generated"])
+    assert rows["c"][4:7] == "{:.3f} to {:.3f}".format(*limits).split()
+    assert rows["c"][7:] == [str(count) for count in counts.values()]
 
 
 def test_an_unconditional_model_has_no_scores_by_class():

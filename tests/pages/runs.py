@@ -123,5 +123,6 @@ def run_of(model: Any, name: str = "a run", **config: Any) -> Any:
     scores = {"val/accuracy": 0.98765, "val/loss": 1.0, "test/frechet": None}
     return SimpleNamespace(
         name=name, folder=name, settings=settings, model=lambda: model, scores=lambda: scores,
+        intervals=lambda: {"val/accuracy": [0.9812, 0.9921]},
         data=lambda: Images(dataset="digits", batch_size=16),
     )  # fmt: skip
