@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.data_module import DataModule, Split, Splits
+from datamodules.data_module import DataModule, Split, Splits, hashes_of
 from datamodules.loader import BatchLoader
 from datamodules.store import StoredImages
 from runtime.errors import UserError
@@ -162,6 +162,10 @@ class ArrayDataModule(DataModule):
                 f"{type(self).__name__} has examples of {wrong.pop()} and declares "
                 f"{self.input_shape}: correct its image_shape or input_shape, or the examples"
             )
+        if self.splits.val and len(self.input_shape) == 3 and not self.random_order:
+            val = self.splits.val
+            rows = torch.from_numpy(np.argsort(hashes_of(val), kind="stable"))
+            self.splits = self.splits._replace(val=val.take(rows))
         # Halved, not cut, because most numbers of processes can share half of what they shared.
         while self.batch_size > len(self.splits.train.targets):
             self.batch_size //= 2
@@ -183,7 +187,7 @@ class ArrayDataModule(DataModule):
         return loader
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
-        """Returns the validation split in order; an empty list if there is none."""
+        """Returns the validation split, in no order of classes; an empty list if there is none."""
         return [] if self._loaded().val is None else self._loader("val")
 
     def test_dataloader(self) -> BatchLoader:

@@ -77,6 +77,22 @@ def test_examples_are_in_the_order_of_their_files(photos):
         assert split.targets.tolist() == [int(file.parent.name == "dog") for file in files]
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_the_first_validation_images_are_of_all_classes_in_any_order_of_files(given, tmp_path):
+    """So `limit_val_batches` does not validate the first class alone."""
+    write_classes(tmp_path / "it/train", count=40)
+    if given:
+        write_classes(tmp_path / "it/val", count=40)
+    data = loaded(tmp_path / "it", val_fraction=0.5, batch_size=10)
+    images, labels = next(iter(data.val_dataloader()))
+    assert 0 < labels.sum() < len(labels) == 10
+    for folder in tmp_path.glob("it/*"):
+        (folder / "cat").rename(folder / "horse")
+    other = next(iter(loaded(tmp_path / "it", val_fraction=0.5, batch_size=10).val_dataloader()))
+    assert torch.equal(images, other[0])
+    assert torch.equal(labels, 1 - other[1])
+
+
 def test_a_class_may_be_called_train(tmp_path):
     assert ImageFolder(str(write_classes(tmp_path, ("car", "train")))).num_classes == 2
 
