@@ -14,6 +14,8 @@ from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from callbacks.recording import datamodule_of
+from datamodules.provenance import keep_seen
 from models.classifier import Classifier
 from runtime import lightning_fixes
 from runtime.checkpoints import (
@@ -59,6 +61,7 @@ class EpochCheckpoint(ModelCheckpoint):
             enable_version_counter=False,  # a resumed run writes the same names again
         )
         self.min_steps, self.every_n_steps = min_steps, every_n_steps
+        self.initial: Path | None = None  # checkpoint with the first weights of a new run
         self._lowest = inf  # score of best.ckpt
         self._stepped = False  # an optimizer, in this batch
         self._waits = False  # for the validation after this batch
@@ -81,6 +84,7 @@ class EpochCheckpoint(ModelCheckpoint):
             )
         if not trainer.is_global_zero:  # another rank would read what this one removes
             return
+        keep_seen(self._best.parent, datamodule_of(trainer), trainer.ckpt_path or self.initial)
         known = {Path(path) for path in self.best_k_models}
         if not known:
             return

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from commands import rewording
+from commands import config_files, rewording
 from results import Run
 from runtime.errors import UserError, did_you_mean, require_printable
 
@@ -189,6 +189,18 @@ def is_list(kind: Any) -> bool:
 def is_overlay(file: Path) -> bool:
     """Returns whether a config only completes others: one in `trainer/` or `logger/`."""
     return file.parent.name in ("trainer", "logger")
+
+
+def given_data(args: list[str]) -> set[str] | None:
+    """Returns the user's options for the data of a run; None: all data are the user's own.
+
+    A config beside `checkpoints/` is the run's.
+    """
+    names = {name for name, _ in config_files.values(args)}
+    own = [file for file in config_files.given_files(args) if not is_overlay(file)]
+    if "--data" in names or any(not file.with_name("checkpoints").is_dir() for file in own):
+        return None
+    return {name.rpartition(".")[2] for name in names if name.startswith("--data.")}
 
 
 def experiment_name(files: list[Path], class_path: str, given: str | None = None) -> str:

@@ -15,6 +15,7 @@ from commands.arguments import checked
 from datamodules.data_module import DataModule
 from datamodules.image_files import SUFFIXES, UnreadableImageError, find_images, read_image
 from datamodules.input_spec import InputSpec, as_pixels, class_names, match_spec
+from datamodules.provenance import check_unseen
 from figures.pictures import mosaic, output_folder
 from models.classifier import Classifier
 from models.regressor import FunctionMLP
@@ -35,6 +36,7 @@ def predict(
     data_dir: Path | None = None,
     out: Path | None = None,
     trust: bool = False,
+    allow_seen: bool = False,
 ) -> pd.DataFrame:
     """Writes a trained model's predictions for its test split, or for image files.
 
@@ -49,6 +51,7 @@ def predict(
         data_dir: Another folder for the run's data set.
         out: Folder of the tables; by default the run's folder.
         trust: Import the classes that the run names, also if its author is unknown.
+        allow_seen: Predict other data also if more than 1 % of them are training images of the run.
 
     Returns:
         The table.
@@ -61,7 +64,9 @@ def predict(
             f"{type(model).__name__}. Draw from a generator with `python cli.py sample {run}`."
         )
     if files is None:
-        table, name = predict_test(model, trained.data(data_dir)), "predictions"
+        data = trained.data(data_dir)
+        check_unseen(data, trained.checkpoint, "test", allow_seen)
+        table, name = predict_test(model, data), "predictions"
     else:
         table, pixels = classify_files(model, files)
         name = "predictions_files"
@@ -79,7 +84,6 @@ def predict(
 
 def predict_test(model: Any, data: DataModule) -> pd.DataFrame:
     """Makes a table of the test split: index, inputs of small data, truth, prediction."""
-    data.check_classes(model.input_spec)
     outputs, known = list[Tensor](), list[tuple[Tensor, Tensor]]()
     with inference(model):
         for batch in data.test_dataloader():

@@ -1,7 +1,7 @@
 """The contract of a data set: what models, scores and tools ask of it, whoever loads it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -197,9 +197,6 @@ class DataModule(LightningDataModule):
         """Returns the identity of the data and their input spec."""
         return {"identity": self.identity(), "frame": self.input_spec()._asdict()}
 
-    def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
-        """Warns if the model with this state of its data may have learned from test images."""
-
     def check_classes(self, spec: InputSpec | None) -> None:
         """Refuses to be the data of a model that knows other classes.
 
@@ -219,26 +216,48 @@ class DataModule(LightningDataModule):
             "give data of the same classes"
         )
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Checks that the data is the same."""
-        if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
-            self.check_test_split(state_dict)
-            return  # A trained model may be tested on any data.
-        if self.trainer is None:
-            return
-        saved = dict(state_dict["identity"])
+    def differences(self, state: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Returns what decides the data and differs from a checkpoint's: its value there and here.
+
+        Args:
+            state: The state of the data in the checkpoint.
+        """
+        saved, own = dict(state["identity"]), {**self.identity(), "scale": self.scale}
         drop_removed_options(type(self), saved)
-        for key, value in saved.items():
-            here = self.identity().get(key)
-            if here == value:
-                continue
-            if self.hparams.get(key, value) == value:  # not an option, but the files
+        if spec := InputSpec.of_checkpoint({"data": state}):
+            saved["scale"] = spec.scale
+        pairs = {key: (value, own.get(key)) for key, value in saved.items()}
+        return {key: (there, here) for key, (there, here) in pairs.items() if there != here}
+
+    def check_same(self, state: Mapping[str, Any], given: Collection[str] = ()) -> None:
+        """Refuses to be other data than those of a checkpoint.
+
+        Args:
+            state: The state of the data in the checkpoint.
+            given: Options of other data that the user gives.
+        """
+        resumes = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        others = not {*given}.isdisjoint({"path", "data_dir", *self.identity()})
+        for key, (there, here) in self.differences(state).items():
+            is_option = self.hparams.get(key, there) != there
+            if is_option and key not in given:
+                remedy = f"correct its config.yaml, or `test` it with --data.{key} {there}"
+                if resumes:
+                    remedy = f"resume with --data.{key} {there}, or leave out --ckpt_path"
                 raise UserError(
-                    f"{self.hparams.get('path', type(self).__name__)} has not the examples that "
-                    f"the checkpoint was trained with ({key} differs): put back files that were "
-                    "added, removed or changed, or begin anew with --init_from"
+                    f"the checkpoint was trained with data.{key} {there!r}, this run has {here!r}: "
+                    f"{remedy}"
                 )
-            raise UserError(
-                f"the checkpoint was trained with data.{key} {value!r}, this run has {here!r}: "
-                f"resume with --data.{key} {value}, or leave out --ckpt_path"
-            )
+            if not is_option and not others:
+                path = self.hparams.get("path", type(self).__name__)
+                remedy = f"give them as other data, with --data.path {path}"
+                remedy = "begin anew with --init_from" if resumes else remedy
+                raise UserError(
+                    f"{path} has not the examples that the checkpoint was trained with ({key} "
+                    f"differs): put back files that were added, removed or changed, or {remedy}"
+                )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Checks that a resumed run has the same data."""
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.check_same(state_dict)  # for others, see `datamodules.provenance`

@@ -1,7 +1,6 @@
 """The user's own images: a folder of image files, or arrays in one file."""
 
 import hashlib
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,7 +18,6 @@ from datamodules.store import Store, StoredImages
 from runtime.errors import UserError, printable
 from runtime.ranges import Fraction, Positive, Seed
 
-DECIDE_TEST = ("content", "labels", "test_fraction", "split_seed")  # of an identity
 DARK = 32  # of 255; if most images have no lighter pixel, their files use few of their levels
 
 
@@ -42,7 +40,6 @@ class OwnImages(ArrayDataModule):
     removed_options: ClassVar = {"keep": "auto", "block": 0, "near_duplicates": False}
     not_in_identity = ArrayDataModule.not_in_identity | {"path", "mirrors"}
     content: str | None = None  # SHA-256 of the images; `load_parts` sets it
-    cuts_test: bool = False  # from the training images; `load_splits` sets it
 
     def __init__(
         self,
@@ -70,7 +67,6 @@ class OwnImages(ArrayDataModule):
                 "or remove these, and Ladder cuts splits from the images that remain"
             )
         train, val, test = parts["train"], parts.get("val"), parts.get("test")
-        self.cuts_test = test is None
         self._warn_of_dark(train)
         if test is None:
             train, test = self._cut(train, "test_fraction")
@@ -152,24 +148,6 @@ class OwnImages(ArrayDataModule):
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"content": self.content}
-
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"path": self.hparams.get("path", "")}
-
-    def check_test_split(self, state_dict: Mapping[str, Any]) -> None:
-        here, trained = self.identity(), state_dict["identity"]
-        path, other = self.hparams.get("path", ""), state_dict.get("path")
-        same = all(here.get(key) == trained.get(key) for key in DECIDE_TEST)
-        if self.cuts_test and not same and other is not None and _resolve(path) == _resolve(other):
-            rank_zero_warn(
-                f"The images of {path} have changed since the training, or the options that cut "
-                "them into splits, so test images may be among those that the model learned from: "
-                "keep test images in a folder test (in an .npz file, as test_images)."
-            )
-
-
-def _resolve(path: str) -> Path:
-    return Path(path).expanduser().resolve()
 
 
 class ImageFolder(OwnImages):

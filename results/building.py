@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 import metrics.judge  # noqa: F401  # a checkpoint may name its network
 from datamodules.data_module import DataModule
 from datamodules.input_spec import InputSpec
+from datamodules.provenance import check_same
 from models.base import Module
 from runtime import checkpoints
 from runtime.class_defaults import corrected_init_args
@@ -54,13 +55,14 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
     """Builds the DataModule that a config `file` describes as `data`: see `results.Run.data`."""
     if not isinstance(data, dict):
         raise UserError(f"{file} names no data set")
+    chosen = set[str]()  # options
     if data_dir is not None:
         given = data.get("init_args") or {}
         folder = next((name for name in ("data_dir", "path") if name in given), None)
         if folder is None:
             name = data["class_path"].rpartition(".")[2]
             raise UserError(f"--data_dir: {name} reads no files: leave it out")
-        data = {**data, "init_args": {**given, folder: str(data_dir)}}
+        data, chosen = {**data, "init_args": {**given, folder: str(data_dir)}}, {folder}
     saved = checkpoints.contents(checkpoint)
     given = data.get("init_args") or {}
     if given.get("dataset") == "auto":  # what it has found in training
@@ -72,10 +74,10 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
             data_module = _build(data, file)
         data_module.prepare_data()
         data_module.setup(None)  # type: ignore[arg-type]  # all splits
+        data_module.check_classes(InputSpec.of_checkpoint(saved))
+        check_same(data_module, checkpoint, chosen)
     except UserError as error:  # which names the option of `fit`
         raise UserError(re.sub(r"--data\.(data_dir|path)", "--data_dir", str(error))) from None
-    if state := saved.get(type(data_module).__qualname__):
-        data_module.check_test_split(state)
     return data_module
 
 

@@ -35,7 +35,8 @@ def test_a_run_folder_says_everything(finished):
     assert figures == drawn | steps
     checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
     assert checkpoints == {
-        "last.ckpt", "best.ckpt", "epoch=000-step=0000004.ckpt", "epoch=001-step=0000008.ckpt"
+        "last.ckpt", "best.ckpt", "epoch=000-step=0000004.ckpt", "epoch=001-step=0000008.ckpt",
+        "training_images.bin",
     }  # fmt: skip
     assert yaml.safe_load((finished / "config.yaml").read_text())["trainer"]["max_steps"] == 8
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError, Namespace
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
@@ -34,6 +35,7 @@ from commands.fit.parser import (
 )
 from datamodules.data_module import DataModule
 from datamodules.input_spec import InputSpec
+from datamodules.provenance import check_same, check_unseen
 from models.generative import Generative
 from runtime import checkpoints, cluster, signals, trust, yaml_files
 from runtime.class_defaults import corrected_init_args
@@ -251,6 +253,8 @@ class LadderCLI(LightningCLI):
         chosen += [options.samples, options.quality] if generative else [Evaluation()]
         if config.enable_progress_bar is not False:
             chosen.append(Progress())
+        if self.subcommand != "fit":
+            chosen.append(LambdaCallback(setup=self._check_data))
         if self._saves:
             chosen.append(Preemption(config.max_time, f"python cli.py fit{self._trusting}"))
         if self._keeps_checkpoints:
@@ -286,14 +290,19 @@ class LadderCLI(LightningCLI):
         if self.checkpoint is None and (initial := self.options.init_from):
             source = checkpoints.resolve(initial, self.runs, option="--init_from")
             load_initial_weights(self.model, source)
+            self.config_init.fit.checkpoint.initial = source
 
-    def before_test(self) -> None:
-        """Refuses data whose classes the model does not know."""
+    def _check_data(self, trainer: Trainer, model: LightningModule, stage: str) -> None:
+        """Refuses data that are not the checkpoint's and not the user's, or were seen in training.
+
+        Also those whose classes the model does not know.
+        """
         data, path = self.datamodule, self.checkpoint
         if isinstance(data, DataModule) and path and path.is_file():  # not sharded
             data.check_classes(InputSpec.of_checkpoint(checkpoints.contents(path)))
-
-    before_validate = before_test
+            check_same(data, path, arguments.given_data(self.args))
+            split = "test" if stage == "test" else "val"
+            check_unseen(data, path, split, self.options.allow_seen)
 
     def after_validate(self) -> None:
         """Refuses data that had nothing to validate on, and says where the pictures are."""
@@ -367,7 +376,11 @@ def with_config_of_run(
     with file_errors(config), config.open("rb") as file:
         file.read(yaml_files.MAX_BYTES)  # raises if the disk refuses: no mistake of the user
     beside = os.path.relpath(folder / "../..")  # not where the config says
-    own = [f"--trainer.default_root_dir={beside}", "--trust=false"]  # not its own word
+    own = [
+        f"--trainer.default_root_dir={beside}",
+        "--trust=false",
+        "--allow_seen=false",
+    ]  # not its word
     args = [args[0], "--config", str(config), *own, *args[1:]]
     if given.get("--trust", "false").lower() == "true":
         return args, nullcontext

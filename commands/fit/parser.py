@@ -48,6 +48,8 @@ def add_shared_options(parser: LightningArgumentParser) -> None:
     parser.add_argument("--experiment", type=str | None, default=None, help=text)
     text = "Import the classes that a checkpoint or its run's config names, whoever wrote them."
     parser.add_argument("--trust", type=bool, default=False, help=text)
+    text = "Test on other images also if more than 1 % of them are training images of the run."
+    parser.add_argument("--allow_seen", type=bool, default=False, help=text)
     text = "Start a new run from the weights of another: a run folder or a checkpoint."
     parser.add_argument("--init_from", type=str | None, default=None, help=text)
     for name in FROM_DATA:  # values of the command line are not used

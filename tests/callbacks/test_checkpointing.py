@@ -139,7 +139,13 @@ def test_only_rank_zero_reads_what_it_removes(tmp_path, monkeypatch):
     saves.best_k_models = {str(tmp_path / "epoch=001-step=0000006.ckpt"): torch.tensor(6)}
     monkeypatch.setattr(saves, "_has_saved", lambda path: read.append(path))
     for first in (False, True):
-        trainer: Any = SimpleNamespace(global_step=6, is_global_zero=first, train_dataloader=None)
+        trainer: Any = SimpleNamespace(
+            global_step=6,
+            is_global_zero=first,
+            train_dataloader=None,
+            datamodule=None,
+            ckpt_path=None,
+        )
         saves.on_train_start(trainer, IrisMLP())
         assert len(read) == first
 

@@ -108,15 +108,15 @@ def photos_run(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["test", "predict"])
-def test_changed_images_are_said(command, photos_run):
+def test_changed_images_are_refused(command, photos_run, capsys):
     photos, run = photos_run
     write_images(photos / "cat", 3, seed=1)
-    with pytest.warns(UserWarning, match=f"The images of {photos} have changed since"):
-        cli.main([command, str(run)])
+    line = fails(capsys, command, str(run))
+    assert line.startswith(f"error: {photos} has not the examples that the checkpoint was trained")
+    assert re.search(rf"give them as other data, with --data(\.path|_dir) {photos}$", line)
 
 
 @pytest.mark.parametrize("command", ["test", "predict"])
-@pytest.mark.filterwarnings("ignore:The images of .* have changed")  # the error says more
 @pytest.mark.parametrize(
     ("name", "others"),
     [

@@ -113,38 +113,6 @@ def test_a_moved_folder_is_the_same_data_and_another_file_is_not(photos):
     assert loaded(moved).identity() != identity
 
 
-def more_images(photos: Path) -> Path:
-    write_images(photos / "cat", 1, seed=1)
-    return photos
-
-
-def more_images_elsewhere(photos: Path) -> Path:
-    return more_images(Path(shutil.copytree(photos, photos.with_name("copy"))))
-
-
-def given_test_images(photos: Path) -> Path:
-    write_classes(into("train", photos) / "test")
-    return photos
-
-
-@pytest.mark.parametrize(
-    ("change", "options", "is_said"),
-    [
-        (more_images, {}, True),
-        (Path, {"split_seed": 1}, True),
-        (Path, {"batch_size": 3, "val_fraction": 0.0}, False),
-        (more_images_elsewhere, {}, False),
-        (given_test_images, {}, False),
-    ],
-)
-def test_test_images_that_may_have_been_learned_are_said(change, options, is_said, photos):
-    state = loaded(photos).state_dict()
-    data = loaded(change(photos), **options)
-    with warnings.catch_warnings(record=True) as caught:
-        data.check_test_split(state)
-    assert said(caught, f"The images of {photos} have changed since the training") == is_said
-
-
 def test_a_path_object_is_kept_as_text(photos):
     """A checkpoint with another object than plain values cannot be loaded."""
     data = ImageFolder(photos)
@@ -287,8 +255,11 @@ def test_images_that_an_earlier_version_cut_are_other_data(photos):
     plain.load_parts()
     assert state["identity"]["content"] != plain.content
     state["identity"] |= {"content": plain.content}
-    with pytest.warns(UserWarning, match="options that cut them into splits"):
-        data.check_test_split(state)
+    with pytest.raises(UserError, match="has not the examples .*content differs"):
+        data.check_same(state)
+    data.check_same(state, {"path"})
+    with pytest.raises(UserError, match="has not the examples"):
+        data.check_same(state, {"batch_size"})
 
 
 def test_files_that_are_left_out_are_said(photos, caplog):
