@@ -107,10 +107,16 @@ def _explained(part: str, file: Path) -> Iterator[None]:
 
 @contextmanager
 def inference(model: LightningModule) -> Iterator[None]:
-    """Computes without gradients, on a GPU if there is one, in the precision that is fast there."""
+    """Computes without gradients, on a GPU if there is one, in the precision of the model's run.
+
+    Without a run, or if that is `auto`, the precision is the one that is fast there.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device)
-    if (half := "bf16" in choose_precision(device)[0]) and device == "cpu":
+    precision = getattr(model, "run_precision", "auto")
+    precision = choose_precision(device)[0] if precision == "auto" else precision
+    dtype = torch.float16 if precision[:2] == "16" and device == "cuda" else torch.bfloat16
+    if (half := "16" in precision) and device == "cpu":
         correct_bf16(model)
-    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=half):
+    with torch.no_grad(), torch.autocast(device, dtype, enabled=half):
         yield

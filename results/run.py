@@ -93,6 +93,7 @@ class Run:
         """Loads the model with its weights, in eval mode, on the CPU.
 
         Its attribute `input_spec` describes the training data; None: the checkpoint does not.
+        `run_precision` is that of the run's config.
 
         Args:
             given: The model's class; None: the checkpoint names it.
@@ -101,7 +102,11 @@ class Run:
 
         if not self.trust and self.checkpoint.parent != self.folder:
             check_links(self.folder)
-        return building.model_of(self.checkpoint, self.trust, given)
+        model = building.model_of(self.checkpoint, self.trust, given)
+        trainer = self.config.get("trainer")
+        known = trainer if isinstance(trainer, dict) else {}
+        model.run_precision = str(known.get("precision", "auto"))
+        return model
 
     def data(self, data_dir: Path | None = None) -> Any:
         """Builds the DataModule that the config describes, with its splits.

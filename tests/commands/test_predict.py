@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import cli
 import ladder
 from commands.predict import plot_files
 from datamodules import Functions, Gates, Images, Iris, Points
+from results import building
 from runtime.errors import UserError, printable
 from tests.commands.runs import QUIET
 from tests.datamodules.pictures import write_classes, write_images
@@ -170,6 +172,26 @@ def test_values_and_gates_are_predicted(model, data, columns, tmp_path):
     assert list(table)[: 3 + len(columns)] == ["index", *columns, "truth", "predicted"]
     data.setup()
     np.testing.assert_allclose(table[columns], data.splits.test.inputs, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("32-true", torch.float32), (None, torch.float32), ("auto", torch.bfloat16),
+     ("bf16-mixed", torch.bfloat16)],
+)  # fmt: skip
+def test_tools_compute_in_the_precision_of_the_run(precision, dtype, iris, tmp_path, monkeypatch):
+    """As `test` does, and not in bf16 only because that is fast."""
+    folder = Path(shutil.copytree(iris, tmp_path / "run"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["trainer"]["precision"] = precision
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(building, "choose_precision", lambda _: ("bf16-mixed", "it is fast"))
+    model = ladder.load(folder)
+    with building.inference(model):
+        assert model.network(torch.zeros(1, 4, device=model.device)).dtype == dtype
+    (folder / "config.yaml").unlink()
+    with building.inference(ladder.load(folder)):
+        assert model.network(torch.zeros(1, 4, device=model.device)).dtype == torch.bfloat16
 
 
 def test_a_refused_predict_leaves_nothing(classifier, iris, scans, tmp_path):
