@@ -85,6 +85,7 @@ class Quality(Callback):
         self._judge: FoundJudge | None = None  # None: nothing is scored
         self._real: tuple[Samples, Samples] | None = None  # training and held-out images
         self._newest: Report | None = None  # of training
+        self._found: dict[str, Any] = {"scores": {}}  # of all final samples
 
     def chosen(self, model: Generative, stage: str) -> list[Score]:
         """Returns the scores of a model in a stage: "fit", "validate" or "test"."""
@@ -133,6 +134,13 @@ class Quality(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._report(trainer, pl_module, "test")
 
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            record(trainer, "val", self._found | {"seed": pl_module.seed})
+
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        record(trainer, "test", self._found | {"seed": pl_module.seed})
+
     def _report(self, trainer: Trainer, model: Any, stage: str) -> None:
         if self._judge is None or not self.final_samples:
             return
@@ -141,8 +149,7 @@ class Quality(Callback):
         report, generated = self._score(trainer, model, stage, self.final_samples)
         scores = [score for score in self.scores.values() if score.name in report.scores]
         rank_zero_print(trainer, f"{self._heading(stage)}\n{report.table(scores, names)}")
-        found = report.as_dict() | {"judge": judge.as_dict(), "seed": model.seed}
-        record(trainer, stage, found)
+        self._found = report.as_dict() | {"judge": judge.as_dict()}
         if (folder := figures_folder(trainer)) is None:
             return
         assert self._real is not None

@@ -32,16 +32,20 @@ def rank_zero_print(trainer: Trainer, text: str) -> None:
 def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
     """Adds results of `val` or `test` to metrics.json. Every rank must call it.
 
-    They replace those of the same checkpoint on the same data. Others stay beside them.
+    They replace those of the same checkpoint on the same data. Others stay beside them. What else
+    was logged belongs to the scores. Call it at the end of a stage, when all of that is known.
 
     Args:
         trainer: It names the checkpoint and the data.
         stage: Of the results.
         found: `scores`, and perhaps `floor`, `intervals` and the `seed` of samples, by name.
     """
-    if (folder := run_folder(trainer)) is None:
+    start, logged = f"{stage}/", trainer.callback_metrics.items()
+    scores = {k.removeprefix(start): float(x) for k, x in logged if k.startswith(start)}
+    scores = {k: x for k, x in scores.items() if "_class_" not in k} | found["scores"]
+    if (folder := run_folder(trainer)) is None or not scores:
         return
-    entry = _measured(trainer, stage, folder) | found
+    entry = _measured(trainer, stage, folder) | found | {"scores": scores}
     try:
         known = read_recorded(folder)
     except UserError as error:  # must not end a test that has scored for minutes

@@ -21,12 +21,12 @@ class RunCSVLogger(CSVLogger):
 
     Args:
         folder: The run's folder.
+        writes: False: only name the folder. `metrics.json` has the scores of `validate` and `test`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writes: bool = True) -> None:
         super().__init__(folder.parent, "", folder.name)
-        self.path = folder / "metrics.csv"
-        self.step: int | None = None  # of all values; None: as given
+        self.path, self.writes = folder / "metrics.csv", writes
         self._columns: list[str] | None = None  # None: the file has not been looked at
         self._rows: list[dict[str, Any]] = []  # not written yet
 
@@ -41,11 +41,11 @@ class RunCSVLogger(CSVLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         row = {name: getattr(value, "item", lambda v=value: v)() for name, value in metrics.items()}
-        self._rows.append(row | {"step": step if self.step is None else self.step})
+        self._rows.append(row | {"step": step})
 
     @rank_zero_only
     def save(self) -> None:
-        if not self._rows:
+        if not (self._rows and self.writes):
             return
         if self._columns is None:
             self._columns = self.forget_after()

@@ -9,10 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from runtime import checkpoints, cluster, files
+from runtime import cluster, files
 from runtime.errors import UserError
 from runtime.loggers import RunCSVLogger, RunTensorBoardLogger
 
@@ -53,7 +52,7 @@ class RunFolder(Callback):
             )
             return
         given = [logger for logger in trainer.loggers if logger not in self.loggers]
-        self.loggers = [RunCSVLogger(folder)]
+        self.loggers = [RunCSVLogger(folder, stage == "fit")]
         if stage == "fit":
             self.loggers.append(RunTensorBoardLogger(folder))
         trainer.loggers = [*self.loggers, *given]
@@ -75,16 +74,6 @@ class RunFolder(Callback):
         if reason is not None:
             raise UserError(reason)
         return folder
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs at the checkpoint's step, which is known by now. Lightning's is zero."""
-        for logger in self.loggers:
-            if isinstance(logger, RunCSVLogger):
-                logger.step = checkpoints.saved_step(trainer.ckpt_path)
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self.on_test_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets metrics of steps that the run repeats, because it was killed after them.

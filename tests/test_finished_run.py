@@ -9,6 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
+from results import Run
 from tests.commands.runs import DIGITS
 from tests.test_cli import TINY_GAN, run
 
@@ -51,14 +52,17 @@ def test_checkpoints_hold_both_networks_and_plain_values(finished):
 
 
 def test_the_last_checkpoint_is_used_with_nothing_but_the_run(finished, tmp_path, caplog):
-    before = (finished / "config.yaml").read_text()
+    """What it measures is in metrics.json, and no row of another epoch or column in the log."""
+    names = "config.yaml", "metrics.csv"
+    before = [(finished / name).read_text() for name in names]
     run("validate", f"--ckpt_path={finished}")
     run("test", f"--ckpt_path={finished}")
     assert f"Next:     python cli.py sample {finished}" in caplog.text
-    assert (finished / "config.yaml").read_text() == before
-    rows = [*csv.DictReader((finished / "metrics.csv").open())]
-    assert [row["step"] for row in rows[-2:]] == ["8", "8"]  # that of the checkpoint
-    assert rows[-1]["test/d_loss"]
+    assert [(finished / name).read_text() for name in names] == before
+    for stage in ("val", "test"):
+        (found,) = Run(finished).results(stage)
+        assert found["checkpoint"]["step"] == 8
+        assert found["scores"].keys() - found["floor"].keys() == {"d_loss", "d_accuracy"}
 
 
 def test_a_numbered_checkpoint_is_used_by_its_name(finished, tmp_path):
@@ -77,7 +81,10 @@ def test_tensorboard_has_scalars_and_images(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(finished), size_guidance={"images": 0}).Reload()
-    assert {"train/d_loss", "train/g_loss", "val/d_loss"} <= set(events.Tags()["scalars"])
+    with (finished / "metrics.csv").open() as file:
+        (logged, *_) = csv.reader(file)
+    assert {"train/d_loss", "train/g_loss", "val/d_loss"} < {*logged}
+    assert {*logged} - {"step"} == {*events.Tags()["scalars"]} - {"hp_metric"}
     assert [image.step for image in events.Images("figures/samples")] == [0, 4, 8]
     assert [scalar.step for scalar in events.Scalars("train/d_loss")] == [2, 4, 6, 8]
 

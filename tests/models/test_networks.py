@@ -142,9 +142,11 @@ def test_at_224_pixels_it_has_torchvisions_parameters():
     with torch.device("meta"):  # half a gigabyte otherwise
         ours: Any = VGG16((3, 224, 224), 1000, batch_norm=False)
         theirs = torchvision.models.vgg16(weights=None, init_weights=False)
+        normalized: Any = VGG16((3, 224, 224), 1000)
     shapes = [[tuple(p.shape) for p in network.parameters()] for network in (ours, theirs)]
     assert shapes[0] == shapes[1]
     assert count_parameters(ours) == 138_357_544
+    assert count_parameters(normalized) == 138_357_544 + 4_224
 
 
 def test_padding_is_even_and_zero():
