@@ -177,17 +177,17 @@ def search(
             raise ValueError("its direction is another")
         for known in study.trials:
             params_of(known, space)
-    asked, failed = set[int](), set[int]()  # by this process
+    asked, trained = set[int](), set[int]()  # by this process
 
     def next_run() -> tuple[int, AbstractContextManager[Any]] | None:
         """Claims a trial that has begun and that no process trains, or else a new one."""
         while True:
             known = {trial.number: trial for trial in study.get_trials(states=counted)}
-            for number in sorted(known.keys() - failed):
+            for number in sorted(known.keys() - trained):
                 run, state = folder / f"trial_{number}", known[number].state
                 if not state.is_finished() and (claimed := lock_run(run)) is not None:
                     return number, claimed
-            if len(known.keys() | failed) >= trials:
+            if len(known.keys() | trained) >= trials:
                 return None
             # With a seed for each trial, processes do not choose the same values, and a search that
             # is continued chooses as if it had not been stopped.
@@ -221,24 +221,22 @@ def search(
                 f"--objective {objective}: the first run logged {', '.join(objectives_of(run))}: "
                 "give one of them, and another folder with --out."
             )
-        if how == "killed":  # it continues if the command is repeated
-            failed.add(number)
-            return
-        state = {"done": None, "pruned": TrialState.PRUNED}.get(how, TrialState.FAIL)
-        told = study.tell(number, scores if how == "done" else None, state)
-        if how != "lost" and told.state == TrialState.FAIL:
-            failed.add(number)
+        if how != "lost":
+            trained.add(number)  # before it fails for another thread, which would replace it
+        if how != "killed":  # such a trial continues if the command is repeated
+            state = {"done": None, "pruned": TrialState.PRUNED}.get(how, TrialState.FAIL)
+            study.tell(number, scores if how == "done" else None, state)
 
     run_parallel(work, jobs)
-    states = {trial.number: trial.state for trial in study.get_trials(states=counted)}
-    begun = [number for number, state in states.items() if not state.is_finished()]
-    others = [f"trial_{number}" for number in begun if number not in failed]
+    ended = [trial for trial in study.get_trials(states=counted) if trial.state.is_finished()]
+    begun = study.get_trials(states=(TrialState.RUNNING,))
+    others = [f"trial_{trial.number}" for trial in begun if trial.number not in trained]
     print_other_processes(others)
-    if others and TrialState.COMPLETE not in states.values():
+    if others and not any(trial.state == TrialState.COMPLETE for trial in ended):
         return
     with lock:
         report_search(study, space, fit, objective, folder)
-    if missing := trials - len(states.keys() - failed):
+    if missing := trials - len(ended) - len(others):
         raise RunFailedError(
             f"{missing} of {trials} trials have failed. The same command trains what is missing."
         )

@@ -305,7 +305,7 @@ def test_a_trial_that_was_killed_continues(sweep, space, capsys):
 def test_a_killed_search_loses_and_doubles_no_trial(saves, jobs, sweep, space):
     """A trial that has saved continues. Another one takes the place of one that has not."""
     options = flags(space, 3, f"--jobs={jobs}", "--saving=0.3")
-    sweep.stop(signal.SIGKILL, "trial_0", *options)
+    sweep.stop(signal.SIGKILL, f"trial_{jobs - 1}", *options)
     if not saves:
         while "stopped" not in (sweep.out / "trial_0" / "log.txt").read_text():
             time.sleep(0.02)
