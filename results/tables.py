@@ -18,7 +18,7 @@ from figures.style import styled, write_figure
 from results.run import SCORED_STAGES, Run, Scores, by_stage
 from runtime.errors import UserError, printable
 from runtime.files import write
-from runtime.intervals import FEW
+from runtime.intervals import ENOUGH
 
 SEED = "seed_everything"
 OTHER_DATA = "scored data"  # a setting of rows of other data than the run's
@@ -84,8 +84,8 @@ def _row(run: Run, name: str, results: dict[str, dict[str, Any]]) -> Row:
     scores, floors, limits = (by_stage(results, x) for x in ("scores", "floor", "intervals"))
     lows, highs = ({k: pair[end] for k, pair in limits.items()} for end in (0, 1))
     steps = {stage: result["checkpoint"]["step"] for stage, result in results.items()}
-    counts = [result["data"]["counts"].get(stage, FEW) for stage, result in results.items()]
-    few = any(count < FEW for count in counts)
+    counts = [result["data"]["counts"].get(stage, ENOUGH) for stage, result in results.items()]
+    few = any(count < ENOUGH for count in counts)
     return Row(run.folder, name, run.settings, scores, floors, lows, highs, steps, few)
 
 
@@ -120,7 +120,7 @@ def report(runs: Sequence[Row], folder: Path) -> pd.DataFrame:
         print("In brackets: the 95 % interval, from the number of examples.")
     parts += [_limits(runs, end).T.add_suffix(f" (95 %, {end})") for end in ("low", "high")]
     if few := [run.name for run in runs if run.few]:
-        print(printable(f"Fewer than {FEW} examples, so uncertain: {', '.join(few)}"))
+        print(printable(f"Fewer than {ENOUGH} examples, so uncertain: {', '.join(few)}"))
     frame = pd.concat(parts, axis=1)
     write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
     written = [folder / "comparison.csv"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 NORMAL_95 = 1.959964  # deviations of a normal distribution that hold 95 % of it
-FEW = 100  # a score of fewer examples says so
+ENOUGH = 100  # a score of fewer examples says so
 RESAMPLES = 2000
 
 Interval = tuple[float, float]
@@ -39,7 +39,7 @@ def interval_of_mean(hits: Any, counts: Any) -> Interval:
 
 def few(count: int) -> list[str]:
     """Returns a line that says that a score is of few examples, if it is."""
-    return [f"Fewer than {FEW} examples: others may score otherwise."] if count < FEW else []
+    return [f"Fewer than {ENOUGH} examples: others may score otherwise."] if count < ENOUGH else []
 
 
 def in_percent(interval: Interval) -> str:

@@ -46,6 +46,7 @@ from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
 
+MIN_CHOOSING = 200  # validation examples; a choice of weights on fewer says so
 NAMES = ("ckpt_path", "init_from", "experiment")  # options that name runs
 STRICT = {"exit_on_error": False, "allow_abbrev": False}  # a misspelled option is not another
 
@@ -323,7 +324,13 @@ class LadderCLI(LightningCLI):
         return isinstance(self.model, Generative) and len(self.model.image_shape) == 1
 
     def _print_next(self, command: str, folder: str) -> None:
-        rank_zero_info(f"Next:     python cli.py {command} {shlex.quote(folder)}{self._trusting}")
+        has_best = Path(folder, "checkpoints", "best.ckpt").exists()
+        val = getattr(getattr(self.datamodule, "splits", None), "val", None)
+        run = shlex.quote(f"{folder}/best" if has_best else folder)
+        rank_zero_info(f"Next:     python cli.py {command} {run}{self._trusting}")
+        if has_best and val and (count := len(val.targets)) < MIN_CHOOSING:
+            text = f"RUN/best was chosen on {count} validation examples alone"
+            rank_zero_info(f"{text}, so it may not be better than RUN, the end of the training.")
 
     def _print_pictures(self) -> None:
         folder = self.trainer.log_dir  # a broadcast, so every rank takes part

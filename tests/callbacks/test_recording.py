@@ -43,6 +43,22 @@ def test_results_of_other_checkpoints_and_data_stay_beside_each_other(folder):
     assert other["scores"]["loss"] != own["scores"]["loss"]
 
 
+@pytest.mark.parametrize(("fraction", "few", "said"), [(0.2, 25, 2), (0.2, 24, 0), (0.0, 200, 0)])
+def test_the_next_command_takes_the_best_weights_and_says_if_few_chose_them(
+    fraction, few, said, tmp_path, in_root, caplog, monkeypatch
+):
+    caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
+    monkeypatch.setattr("commands.fit.ladder_cli.MIN_CHOOSING", few)
+    root = f"--trainer.default_root_dir={tmp_path}"
+    run("fit", *IRIS, *FEW, f"--data.val_fraction={fraction}", root)
+    folder = tmp_path / "iris" / "version_0"
+    suffix = "/best" if fraction else ""
+    assert f"python cli.py test {folder}{suffix}\n" in caplog.text
+    run("test", f"{folder}{suffix}")
+    assert f"python cli.py predict {folder}{suffix}\n" in caplog.text
+    assert caplog.text.count("RUN/best was chosen on 24 validation examples alone") == said
+
+
 def test_a_generators_result_has_the_seed_of_its_samples(tmp_path, in_root):
     root = f"--trainer.default_root_dir={tmp_path}"
     run("fit", *GAN, *SMALL, *FEW, root, "--seed_everything=7", "--experiment=x")
