@@ -101,7 +101,7 @@ def export(
         raise UserError("--format html needs a run: give its folder, not a model in memory")
     trainer = run._trainer  # which the copy shares
     copy = deepcopy(run, {id(trainer): trainer})
-    return exporting.export_model(copy, format, Path(), out)
+    return exporting.export_model(copy, format, out)
 
 
 @checked

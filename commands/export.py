@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from commands.card import card_of
 from figures.pictures import output_folder
 from models.classifier import Classifier
 from models.generative import Generative, to_pixels
@@ -28,6 +29,7 @@ from runtime.errors import RunFailedError, UserError
 from runtime.files import write
 
 Format = Literal["onnx", "torch", "safetensors", "html"]
+CARD = "README.md"
 ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
 SIZES = 1, 3, 64  # batch sizes that each file is tried with
 # What a file may differ by from PyTorch, in the units that its users see.
@@ -78,13 +80,17 @@ def export(
     trained = Run.find(run, trust)
     pages = [save_page(trained, real, out)] if "html" in wanted else []
     others = [name for name in wanted if name != "html"]
-    return pages + (export_model(trained.model(), others, trained.folder, out) if others else [])
+    return pages + (export_model(trained.model(), others, out, trained) if others else [])
 
 
 def export_model(
-    model: Any, formats: Sequence[Format], beside: Path, out: Path | None
+    model: Any, formats: Sequence[Format], out: Path | None, run: Run | None = None
 ) -> list[Path]:
-    """Writes a model, which it changes, into files in `out`; None: the folder `beside`/export."""
+    """Writes a model, which it changes, and a card into `out`; None: `export` in the run's folder.
+
+    Returns:
+        The files, without the card.
+    """
     for library in ONNX_LIBRARIES if "onnx" in formats else ():
         if find_spec(library) is None:
             raise UserError(
@@ -100,10 +106,18 @@ def export_model(
         "torch": (f"{program.name}.pt2", partial(save_torch, program, metadata)),
         "safetensors": ("model.safetensors", partial(save_weights, model, metadata)),
     }
-    folder = output_folder(out or beside / "export", bool(out))
+    folder = output_folder(out or (run.folder if run else Path()) / "export", bool(out))
     for name, save in (saves[name] for name in formats):
         _write(folder / name, save)
-    return [folder / saves[name][0] for name in formats]
+    files: dict[str, str] = {name: saves[name][0] for name in formats}
+    with torch.no_grad():
+        outputs = program.network(**program.inputs(1))
+    card = card_of(model, program.name, program.examples, outputs, files, run)
+    write(folder / CARD, lambda file: file.write_text(card, "utf-8"))
+    print(
+        f"{folder / CARD}: what the model takes and gives, its data and scores, and how to run it"
+    )
+    return [folder / name for name in files.values()]
 
 
 def save_page(run: Run | None, real: bool, out: Path | None) -> Path:

@@ -1,6 +1,7 @@
 """`export` writes files that compute the same elsewhere, without torch and this project."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
-from commands.export import _compare_probabilities, _write, export, program_of
+from commands.export import CARD, _compare_probabilities, _write, export, export_model, program_of
 from datamodules.input_spec import InputSpec
 from models import (
     GAN,
@@ -27,7 +29,7 @@ from models import (
 )
 from models.generative import Generative
 from models.training import EMAOptions
-from results import Run
+from runtime import checkpoints
 from runtime.errors import RunFailedError, UserError
 from tests.models.classifiers import SHAPE, convnet, dense, iris
 from tests.models.gans import DROPOUT, LECTURE, small
@@ -66,20 +68,18 @@ def shaken(model: Any, scale: float = 255.0) -> Any:
 
 
 @pytest.fixture
-def exported(tmp_path, monkeypatch):
+def exported(tmp_path):
     """A function that exports a model into a new folder."""
 
     def exporting(model: Any, *formats: Any) -> Path:
-        monkeypatch.setattr(Run, "find", lambda run, trust: Run(run))
-        monkeypatch.setattr(Run, "model", lambda run: model)
-        export(tmp_path, formats, tmp_path / "out")
+        export_model(model, formats, tmp_path / "out")
         return tmp_path / "out"
 
     return exporting
 
 
 def files(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    return {path.name for path in folder.iterdir()} - {CARD}
 
 
 MODELS: dict[str, Any] = {
@@ -288,6 +288,56 @@ def test_slow_files_are_announced(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("commands.export.SLOW", 0.01)
     _write(tmp_path / "a.onnx", lambda path: time.sleep(0.1) or "equal")
     assert capsys.readouterr().out.startswith("a.onnx: recording it and comparing")
+
+
+def program_in(card: str) -> str:
+    return card.partition("```python\n")[2].partition("```")[0]
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("formats", [["onnx", "torch"], ["torch"], ["safetensors"]])
+@pytest.mark.parametrize("kind", ["residual", "iris", "function", "lecture-gan", "conditional"])
+def test_the_program_of_a_card_runs_without_this_project(kind, formats, exported):
+    out = exported(shaken(MODELS[kind]()), *formats)
+    program = program_in((out / CARD).read_text())
+    assert len(program.splitlines()) <= 15
+    block = RUN.partition("import numpy")[0].format(blocked=PROJECT)
+    command = [sys.executable, "-c", block + program]
+    result = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+def test_a_card_describes_model_data_and_scores(cgan, tmp_path):
+    """Names of somebody else are no Markdown."""
+    folder = shutil.copytree(cgan, tmp_path / "cgan" / "version_0")
+    step = checkpoints.saved_step(folder / "checkpoints" / "last.ckpt")
+    data = {"title": "A <b>|`", "content": "12ab", "counts": {"test": 300}}
+    entry = {"checkpoint": {"name": "last", "step": step}, "data": data, "own_data": True}
+    entry |= {"seed": 1, "time": "2026-12-01T10:00:00+00:00", "scores": {"accuracy": 0.9}}
+    entry |= {"intervals": {"accuracy": [0.86, 0.93]}, "floor": {"accuracy": 0.99}}
+    other = entry | {"checkpoint": {"name": "first", "step": 1}, "scores": {"accuracy": 0.1}}
+    (folder / "metrics.json").write_text(json.dumps({"test": [entry, other]}))
+    export(folder, ["torch"], tmp_path / "out")
+    card = (tmp_path / "out" / CARD).read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    assert head == {
+        "license": None,
+        "tags": ["pytorch-lightning", "generator", "torch"],
+        "metrics": ["accuracy"],
+    }
+    assert "| takes | `latents` | (N, 4) | float32 | random numbers |" in card
+    assert "| takes | `labels` | (N) | int64 | number of a class |" in card
+    assert "| gives | `images` | (N, 1, 28, 28) | float32 | gray or RGB, 0 to 1 |" in card
+    assert "A &#60;b&#62;&#124;&#96;: 300 test. Hash of the content: 12ab." in card
+    assert "| accuracy | 0.9 | 0.86 to 0.93 | 0.99 |" in card
+    assert f"step {step:,}." in card
+    (folder / "metrics.json").write_text(json.dumps({"test": [other]}))
+    export(folder, ["torch"], tmp_path / "out")
+    assert "of step 1, which is another checkpoint" in (tmp_path / "out" / CARD).read_text()
+    (folder / "metrics.json").unlink()
+    export(folder, ["torch"], tmp_path / "out")
+    assert "Scores: not measured." in (tmp_path / "out" / CARD).read_text()
 
 
 def test_a_diverged_model_is_refused(exported):
