@@ -171,7 +171,9 @@ def _damage_of(path: Path) -> str:
             if sum(record.file_size for record in records) > path.stat().st_size:
                 return "damaged: its records overlap"
             damaged = archive.testzip()
-            pickles = [archive.read(name) for name in archive.namelist() if "data.pkl" in name]
+        reader = torch._C.PyTorchFileReader(str(path))  # which may find another list of records
+        found = reader.get_all_records()
+        pickles = [reader.get_record(name) for name in found if "data.pkl" in name]
     except OSError:
         raise
     except Exception:  # zipfile raises errors of many kinds for damaged headers
@@ -179,6 +181,8 @@ def _damage_of(path: Path) -> str:
     if damaged:
         return f"damaged: its record {damaged} has another checksum than stored"
     # Where torch would read something else than what zipfile has checked:
+    if {name.lower() for name in found} != {name.partition("/")[2] for name in names}:
+        return "damaged: it has two lists of its records"
     if start := min((record.header_offset for record in records), default=0):
         return f"damaged: {start:,} bytes of something else come before it"
     if folders := [record.filename for record in records if record.external_attr & DOS_FOLDER]:

@@ -68,6 +68,33 @@ def twice(path: Path) -> None:
         archive.writestr(archive.namelist()[0].upper(), b"")
 
 
+def two_directories(path: Path) -> None:
+    """Hides a record behind a second directory, which the end names and zipfile does not read."""
+    sound = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        folder = archive.namelist()[0].partition("/")[0]
+    place = path.with_name("hidden.zip")
+    with zipfile.ZipFile(place, "w") as archive:
+        archive.writestr(f"{folder}/version", "3\n")
+        archive.writestr(f"{folder}/data.pkl", b"\x80\x02cos\ngetcwd\n)R.")
+    hidden = place.read_bytes()
+    place.unlink()
+    record, locator, end = sound[-98:-42], sound[-42:-22], sound[-22:]
+    size, start = struct.unpack("<QQ", record[40:56])
+    hidden_size, hidden_start = struct.unpack("<II", hidden[-10:-2])
+    directory = bytearray(hidden[hidden_start:-22])
+    second = directory.index(b"PK\1\2", 4)
+    for entry in (0, second):  # their records have moved
+        at = struct.unpack("<I", directory[entry + 42 : entry + 46])[0]
+        directory[entry + 42 : entry + 46] = struct.pack("<I", at + start)
+    content = sound[:start] + hidden[:hidden_start] + bytes(directory)
+    other = record[:24] + struct.pack("<4Q", 2, 2, hidden_size, start + hidden_start)
+    named, moved = len(content), len(content) + len(other)
+    locator = locator[:8] + struct.pack("<Q", named) + locator[16:]
+    record = record[:48] + struct.pack("<Q", moved)
+    path.write_bytes(content + other + sound[start : start + size] + record + locator + end)
+
+
 def nested() -> list[Any]:
     values: list[Any] = [0]
     for _ in range(13):
@@ -110,4 +137,5 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "bz2": packed(zipfile.ZIP_BZIP2),
     "lzma": packed(zipfile.ZIP_LZMA),
     "two records of a name": twice,
+    "two directories": two_directories,
 }
