@@ -7,7 +7,9 @@ import difflib
 import itertools
 import os
 import re
+import site
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from errno import ENAMETOOLONG
@@ -20,6 +22,8 @@ from runtime.files import ROOT
 
 NEEDED = ("torch", "lightning", "jsonargparse", "yaml", "numpy", "torchvision", "torchmetrics",
           "matplotlib", "seaborn", "pandas", "sklearn", "tensorboard", "timm")  # fmt: skip
+ROOMS = ("callbacks", "commands", "datamodules", "figures", "metrics", "models", "pages",
+         "results", "runtime")  # fmt: skip
 MEANINGS = {  # options, commands and classes, perhaps with a value: what users of others type
     "max_epochs": "epoch epochs n_epochs num_epochs nb_epochs e",
     "max_steps": "steps n_steps num_steps iterations iters max_iter max_iters",
@@ -154,8 +158,6 @@ def explain_constructor(error: BaseException) -> BaseException:
     A class of this project or of a library was given what it does not take, which is a user's
     mistake, unless code of the user's own takes part.
     """
-    from runtime.trust import is_own_code
-
     while error.__cause__:
         error = error.__cause__
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -165,7 +167,7 @@ def explain_constructor(error: BaseException) -> BaseException:
     if isinstance(error, OSError) and explain_error(error)[1]:
         return error
     frames = frames[names.index("__init__") :]  # before them is what called the first constructor
-    if any(is_own_code(frame.f_code.co_filename) for frame in frames):
+    if any(_is_users(frame.f_code.co_filename) for frame in frames):
         return error
     # The innermost class that an option names, or a network that could not compute.
     last = max((k for k, frame in enumerate(frames) if "jsonargparse" in frame.f_code.co_filename),
@@ -175,6 +177,15 @@ def explain_constructor(error: BaseException) -> BaseException:
     reason = shorten(str(error), 140)
     reason = f"{type(made[0]).__name__} cannot be used there ({reason})" if made else reason
     return UserError(f"model: {reason}: choose another class")
+
+
+def _is_users(file: str) -> bool:
+    """Returns whether code lies neither in Python's own folders nor in one of this project."""
+    paths = sysconfig.get_paths()
+    folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    folders += [*site.getsitepackages(), site.getusersitepackages()]
+    roots = {Path(name).resolve() for name in (*folders, *(str(ROOT / room) for room in ROOMS))}
+    return roots.isdisjoint(Path(file).resolve().parents)
 
 
 def _is_lightnings(error: BaseException) -> bool:

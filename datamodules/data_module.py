@@ -88,6 +88,7 @@ class DataModule(LightningDataModule):
     judge: str | None = None  # scores generated images of this data set; known after `setup`
     feature_names: tuple[str, ...] | None = None  # of input columns; None: inputs are no table
     used_fallback: bool = False  # the small digits are used instead of MNIST; known after `setup`
+    may_download: bool = True  # into a folder that is not the default
     title: str = ""  # heading of figures that show this data set
     unit: str = ""  # of the numbers in `table()` and `in_units()`
     # Init arguments that do not decide which examples are loaded

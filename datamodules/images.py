@@ -79,6 +79,8 @@ class Images(ArrayDataModule):
     def prepare_data(self) -> None:
         """Downloads the data set if this machine lacks it; `setup` reports a failure."""
         key = "mnist" if self.dataset == "auto" else self.dataset
+        if not (self.may_download or self._folder_is_default):
+            return
         if key not in DATASETS or self._folder_is_missing or find_dataset(key, self.data_dir):
             return
         self._download_error = download(key, self.data_dir)

@@ -1,7 +1,7 @@
 """The model in a checkpoint and the data that a config describes, for tools without a Trainer."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from pkgutil import resolve_name
@@ -22,11 +22,11 @@ from runtime import checkpoints
 from runtime.class_defaults import corrected_init_args
 from runtime.cpu import choose_precision, correct_bf16
 from runtime.errors import UserError, user_error_in
-from runtime.trust import hyperparameters, only_trusted, trusted_class
+from runtime.trust import hyperparameters, only_trusted, require_plain_keys, trusted_class
 
 
-def model_of(path: Path, trust: bool, given: type | None = None) -> Any:
-    """Loads the model in a checkpoint: see `results.Run.model`."""
+def model_of(path: Path, trust: bool, given: type | None = None, own: Sequence[str] = ()) -> Any:
+    """Loads the model in a checkpoint: see `results.Run.model`. Classes in `own` are trusted."""
     content = checkpoints.contents(path)
     saved = hyperparameters(content)
     name = str(saved.get("_class_path") or content.get("class_path") or "")
@@ -35,10 +35,11 @@ def model_of(path: Path, trust: bool, given: type | None = None) -> Any:
     if not name:
         raise UserError(f"{path} does not say its model's class, because it is not a model of this "
                         "project: give it, ladder.load(file, model=Class)")  # fmt: skip
-    own = [name] if given is not None else []
+    own = [*own, name] if given is not None else own
     with nullcontext() if trust else only_trusted({**saved, "class_path": name}, path, own):
         try:
-            kind = given or (resolve_name(name) if trust else trusted_class(name))
+            is_own = trust or name in own
+            kind = given or (resolve_name(name) if is_own else trusted_class(name))
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(f"{path} is of model {name}, which cannot be imported ({error}): put "
                             "its file on Python's path") from None  # fmt: skip
@@ -70,8 +71,13 @@ def data_of(data: Any, file: Path, checkpoint: Path, data_dir: Path | None, trus
             name = saved["Images"]["identity"]["dataset"]
             data = {**data, "init_args": {**given, "dataset": name}}
     try:
-        with nullcontext() if trust else only_trusted(data, file, [data_dir]):
+        if trust:
             data_module = _build(data, file)
+        else:
+            require_plain_keys(data, file)
+            with only_trusted(data, file, addresses=[data_dir]):
+                data_module = _build(data, file)
+            data_module.may_download = data_dir is not None
         data_module.prepare_data()
         data_module.setup(None)  # type: ignore[arg-type]  # all splits
         data_module.check_classes(InputSpec.of_checkpoint(saved))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from runtime import yaml_files
+from runtime import own_configs, yaml_files
 from runtime.errors import UserError, printable, require_printable
 from runtime.files import METRICS, check_links, complete_lines
 from runtime.recorded import read_recorded
@@ -64,6 +64,14 @@ class Run:
         checkpoint = checkpoints.resolve(text, RUNS, option="RUN")
         return cls(checkpoints.run_folder_of(checkpoint) or checkpoint.parent, checkpoint, trust)
 
+    @cached_property
+    def is_mine(self) -> bool:
+        """Whether this user's commands have written the run's config, or the user trusts it."""
+        file = self.folder / "config.yaml"
+        if self.trust and file.is_file():
+            own_configs.remember(self._text)
+        return self.trust or (not file.is_symlink() and own_configs.is_recorded(self._text))
+
     @property
     def name(self) -> str:
         """The name of the run's experiment, or of its folder if that is no version of one."""
@@ -99,10 +107,12 @@ class Run:
             given: The model's class; None: the checkpoint names it.
         """
         from results import building
+        from runtime.trust import classes_in
 
         if not self.trust and self.checkpoint.parent != self.folder:
             check_links(self.folder)
-        model = building.model_of(self.checkpoint, self.trust, given)
+        own = classes_in(self.config) if self.is_mine else []
+        model = building.model_of(self.checkpoint, self.trust, given, own)
         trainer = self.config.get("trainer")
         known = trainer if isinstance(trainer, dict) else {}
         model.run_precision = str(known.get("precision", "auto"))
@@ -120,16 +130,22 @@ class Run:
         if not file.is_file():
             raise UserError(f"{self.folder}: there is no config.yaml, which names the data: give "
                             "the folder of a run")  # fmt: skip
-        return building.data_of(data, file, self.checkpoint, data_dir, self.trust)
+        return building.data_of(data, file, self.checkpoint, data_dir, self.is_mine)
 
     # -- what it was told --
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The values in `config.yaml`; empty without that file."""
+        file = self.folder / "config.yaml"
+        return yaml_files.parse(self._text, file) if self._text else {}
+
+    @cached_property
+    def _text(self) -> bytes:
+        """The bytes of `config.yaml`, read once; empty without that file."""
         require_printable(self.folder)
         file = self.folder / "config.yaml"
-        return yaml_files.read(file) if file.is_file() else {}
+        return yaml_files.content_of(file) if file.is_file() else b""
 
     @cached_property
     def settings(self) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class RunFolder(Callback):
     def _write_config(self, trainer: Trainer) -> None:
         if self.config and trainer.is_global_zero:
             path = Path(self.loggers[0].log_dir or "") / "config.yaml"
-            files.write(path, lambda file: file.write_text(self.config))
+            files.write(path, lambda file: file.write_bytes(self.config.encode()))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._lock is not None:

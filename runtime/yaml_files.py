@@ -22,11 +22,24 @@ def read(file: Path) -> dict[str, Any]:
         UserError: The file is no YAML mapping in UTF-8, is too large, or expands to too many or too
             deeply nested values.
     """
+    return parse(content_of(file), file)
+
+
+def content_of(file: Path) -> bytes:
+    """Reads the bytes of a YAML file of any origin."""
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise UserError(f"{file}: is larger than {MAX_BYTES / 1e6:g} MB, so it is no config")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}).") from None
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{file}: is larger than {MAX_BYTES / 1e6:g} MB, so it is no config")
+    return content
+
+
+def parse(content: bytes, file: Path) -> dict[str, Any]:
+    """Parses what `content_of` has read, as `read` does."""
+    try:
         root = yaml.compose(content.decode(), Loader=LOADER)
         if not isinstance(root, yaml.MappingNode):
             raise UserError(f"{file}: {EXPECTED_OPTIONS}")
@@ -35,8 +48,6 @@ def read(file: Path) -> dict[str, Any]:
         return SafeConstructor().construct_document(root)
     except UserError:
         raise
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}).") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise UserError(f"{file}:{line}: not valid YAML, {error.problem}.") from None

@@ -78,8 +78,9 @@ restore_module = pytest.fixture(restored, autouse=True, scope="module", name="re
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Decoded images go into a folder of the tests, also those of child processes."""
+    """Decoded images and records of configs go into folders of the tests."""
     os.environ["LADDER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["LADDER_STATE"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

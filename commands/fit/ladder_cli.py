@@ -1,18 +1,14 @@
 """LightningCLI for fit, validate and test, with run folders and checkpoints found by name."""
 
 import io
-import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import (
-    AbstractContextManager,
     contextmanager,
-    nullcontext,
     redirect_stdout,
     suppress,
 )
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from callbacks import DEFAULT_CALLBACKS, Evaluation, Progress
 from commands import arguments, config_files, rewording
+from commands.fit.config_of_run import with_config_of_run
 from commands.fit.parser import (
     CLASSES,
     SECTIONS,
@@ -37,11 +34,12 @@ from datamodules.data_module import DataModule
 from datamodules.input_spec import InputSpec
 from datamodules.provenance import check_same, check_unseen
 from models.generative import Generative
-from runtime import checkpoints, cluster, signals, trust, yaml_files
+from results import Run
+from runtime import checkpoints, cluster, own_configs, signals
 from runtime.class_defaults import corrected_init_args
 from runtime.cpu import flush_denormals
 from runtime.errors import UserError, user_error_in
-from runtime.files import check_links, file_errors
+from runtime.files import check_links
 from runtime.preemption import Preemption
 from runtime.run_folder import RunFolder
 from runtime.trainer import LadderTrainer
@@ -67,6 +65,7 @@ class LadderCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.args = args
+        self._is_recorded = True
         super().__init__(
             LightningModule,
             trainer_class=LadderTrainer,
@@ -112,15 +111,16 @@ class LadderCLI(LightningCLI):
     def _parsed(self, args: list[str]) -> Namespace:
         if args[1:] and not args[1].startswith("-") and args[0] != "fit":
             args = [args[0], "--ckpt_path", *args[1:]]  # `test RUN`
-        args, self._guard = with_config_of_run(args)
+        self._command = with_config_of_run(args)
+        args = self._command.args
         self.files = config_files.given_files(args)
         config_files.check_configs(self.files)
         config_files.warn_of_replaced_parts(self.files)
         if "all" in args and not {"--help", "-h"}.isdisjoint(args):
             args = [args[0], "--help"]
         try:
-            with self._guard(), corrected_init_args(), hide_subclasses_in_help():
-                config = self.parser.parse_args(args)
+            with self._command.guard(), corrected_init_args(), hide_subclasses_in_help():
+                config = self.parser.parse_args(self._with_texts(args))
         except ArgumentError as error:
             own = self._names_of_options(args)
             problem = UserError(rewording.explain_parser_error(str(error), args, own, CLASSES))
@@ -131,13 +131,18 @@ class LadderCLI(LightningCLI):
                 options[name] = given[f"--{name}"]
         return config
 
+    def _with_texts(self, args: list[str]) -> list[str]:
+        """Replaces the config of a run of others by the text of what is used of it."""
+        return [self._command.texts.get(word, word) for word in args]
+
     def _names_of_options(self, args: list[str]) -> list[str]:
         """Returns the options of a command, and of the classes that its arguments name."""
         classes = (*config_files.CONFIG, "--model", "--data")
-        named = [f"{name}={value}" for name, value in config_files.values(args) if name in classes]
+        words = config_files.values(self._with_texts(args))
+        named = [f"{name}={value}" for name, value in words if name in classes]
         values = self._subcommand_parsers[args[0]].get_defaults()
         for needed in (["--data.path=."], []):  # `ImageFolder` has no default for it
-            with suppress(ArgumentError, UserError), self._guard():
+            with suppress(ArgumentError, UserError), self._command.guard():
                 values = self.parser.parse_args([args[0], *named, *needed])[args[0]]
                 break
         names = [name.replace("init_args.", "") for name, _ in values.items()]
@@ -216,13 +221,17 @@ class LadderCLI(LightningCLI):
             data = self.options.data
             if cluster.in_job() and data.get("init_args", {}).get("dataset") == "auto":
                 data.init_args.dataset = "mnist"  # a job must not fall back to less data
-            if self.checkpoint and self.checkpoint.is_file() and self._folder_of_checkpoint:
+            if self.checkpoint and self.checkpoint.is_file() and self._continues_own:
                 continue_logger_runs(self.parser, self.checkpoint)
 
     def instantiate_classes(self) -> None:
         try:
-            with self._guard():
+            with self._command.guard():
                 super().instantiate_classes()
+            if self._command.is_foreign and "--data.data_dir" not in dict(
+                config_files.values(self.args)
+            ):
+                self.datamodule.may_download = False
             keep_own_hyperparameters(self.model)
         except ValueError as error:  # jsonargparse wraps what a constructor raises
             cause = user_error_in(error)
@@ -236,6 +245,7 @@ class LadderCLI(LightningCLI):
         chosen = self._callbacks(config)
         if config.logger is not False and not config.fast_dev_run:
             text = self._text_of_config() if self.subcommand == "fit" else ""
+            self._is_recorded = own_configs.remember(text.encode()) if text else True
             folder = RunFolder(self.runs, self.experiment, self._folder_of_checkpoint, text)
             chosen.insert(0, folder)
         if config.logger in (None, True):
@@ -280,6 +290,11 @@ class LadderCLI(LightningCLI):
     @property
     def _folder_of_checkpoint(self) -> Path | None:
         return checkpoints.run_folder_of(self.checkpoint) if self.checkpoint else None
+
+    @property
+    def _continues_own(self) -> bool:
+        folder = self._folder_of_checkpoint
+        return folder is not None and Run(folder, trust=self.options.trust).is_mine
 
     # --- Before and after a command ---
 
@@ -352,49 +367,7 @@ class LadderCLI(LightningCLI):
     @property
     def _trusting(self) -> str:
         """Returns the option without which the run's own config would be refused later."""
-        return " --trust true" if trust.refusal(self.options.as_dict()) else ""
-
-
-def with_config_of_run(
-    args: list[str],
-) -> tuple[list[str], Callable[[], AbstractContextManager[None]]]:
-    """Adds the config of the run in `--ckpt_path` or `--init_from`, unless one is given.
-
-    Overlays do not count. They follow, so they change it.
-
-    Returns:
-        The arguments, and what makes the block in which these may be parsed and built.
-    """
-    pairs = config_files.values(args)
-    given = dict(pairs)
-    option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
-    overlays = config_files.given_files(args)
-    whole = [file for file in overlays if not arguments.is_overlay(file)]
-    if whole or "--model" in given or option is None:
-        return args, nullcontext
-    runs = Path(given.get("--trainer.default_root_dir", "runs")).expanduser()
-    name = option if args[0] == "fit" else "RUN"
-    continues = args[0] == "fit" and option == "--ckpt_path"
-    checkpoint = checkpoints.resolve(given[option], runs, continues, name)
-    folder = checkpoints.run_folder_of(checkpoint) or checkpoint
-    config = folder / "config.yaml"
-    if not config.is_file():
-        return args, nullcontext
-    with file_errors(config), config.open("rb") as file:
-        file.read(yaml_files.MAX_BYTES)  # raises if the disk refuses: no mistake of the user
-    beside = os.path.relpath(folder / "../..")  # not where the config says
-    own = [
-        f"--trainer.default_root_dir={beside}",
-        "--trust=false",
-        "--allow_seen=false",
-    ]  # not its word
-    args = [args[0], "--config", str(config), *own, *args[1:]]
-    if given.get("--trust", "false").lower() == "true":
-        return args, nullcontext
-    config_files.check_configs(overlays)
-    words = [value for _, value in pairs]  # of the user alone
-    words += [value for _, value in trust.leaves([yaml_files.read(file) for file in overlays])]
-    return args, partial(trust.only_trusted, yaml_files.read(config), config, words)
+        return "" if self._is_recorded else " --trust true"
 
 
 def check_optimization(trainer: Trainer, model: LightningModule) -> None:

@@ -493,7 +493,10 @@ def test_a_foreign_run_leads_to_no_address(address, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no folder"):
         building.data_of(data, file, file, tmp_path / "mine", trust=False)
     assert not opened
-    with only_trusted(data, file, [address]), pytest.raises(UserError, match="has no images"):
+    with (
+        only_trusted(data, file, addresses=[address]),
+        pytest.raises(UserError, match="has no images"),
+    ):
         ImageFolder(address)  # which the user has named
     with pytest.raises(UserError, match="has no images"):
         building.data_of(data, file, file, None, trust=True)

@@ -38,6 +38,7 @@ class X:
 def f(*args, **kwargs): pass
 """
 RUN = "runs.hostile.version_0.evil"
+OWN = "own.yaml"  # a config of the user's own
 COMMAND = "touch ran"  # in the current folder
 SPELLINGS: dict[str, Any] = {
     "name": "evil.X",
@@ -172,6 +173,7 @@ class Run:
             place.write_text(evil)
         (self.folder / "sub.yaml").write_text("class_path: evil.X\n")
         shutil.copy(self.folder / "sub.yaml", root)
+        shutil.copy(self.folder / "config.yaml", root / OWN)
 
     def spelled(self, spelling: Any) -> Any:
         """Puts the folders of this run into a spelling."""
@@ -184,6 +186,11 @@ class Run:
         values = yaml.safe_load((self.folder / "config.yaml").read_text())
         put(values, place, self.spelled(spelling))
         (self.folder / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def one_key(self, key: str, spelling: Any) -> None:
+        """Adds a key with dots or `+`, which jsonargparse joins with others."""
+        with (self.folder / "config.yaml").open("a") as file:
+            file.write(yaml.safe_dump({key: self.spelled(spelling)}))
 
     def raw(self, place: str, text: str) -> None:
         mark = "MARKED"
@@ -259,6 +266,12 @@ def hostile_runs() -> Iterator[tuple[str, Callable[[Run], None]]]:
     """Yields a name for each hostile run, and what makes it of a sound one."""
     for place, (name, spelling) in itertools.product(CONFIG, SPELLINGS.items()):
         yield f"config {place} {name}", lambda run, p=place, s=spelling: run.config(p, s)
+    for place, end, name in itertools.product(CONFIG, ("", "+"), ("name", "mapping", "saver")):
+        if "." in place or end:
+            yield (
+                f"one key {place}{end} {name}",
+                lambda run, k=place + end, n=name: run.one_key(k, SPELLINGS[n]),
+            )
     for place, text in itertools.product(("model", "model.init_args.generator", "data"), RAW):
         yield f"raw {place} {text[:20]}", lambda run, p=place, t=text: run.raw(p, t)
     for place, (name, spelling) in itertools.product(SAVED, SPELLINGS.items()):
@@ -301,6 +314,7 @@ def demonstrate(folder: str) -> None:
 
 
 FEW = ["--quality.final_samples=40", "--quality.samples=40", "--quality.gan_train=false"]
+FIT = ["fit", f"--config={OWN}"]
 COMMANDS: dict[str, Callable[[str], Any]] = {
     "test": lambda run: cli.main(["test", run, *FEW]),
     "validate": lambda run: cli.main(["validate", f"--ckpt_path={run}", *FEW]),
@@ -312,7 +326,8 @@ COMMANDS: dict[str, Callable[[str], Any]] = {
     "compare": lambda run: cli.main(["compare", run, run]),
     "list": lambda run: cli.main(["compare", str(Path(run).parents[1]), "--list"]),
     "resume": lambda run: cli.main(["fit", f"--ckpt_path={run}", "--trainer.max_steps=5", *FEW]),
-    "init": lambda run: cli.main(["fit", f"--init_from={run}", "--trainer.max_steps=1", *FEW]),
+    "continue": lambda run: cli.main([*FIT, f"--ckpt_path={run}", "--trainer.max_steps=5", *FEW]),
+    "init": lambda run: cli.main([*FIT, f"--init_from={run}", "--trainer.max_steps=1", *FEW]),
     "load": lambda run: ladder.load(run),
     "demo": demonstrate,
 }
@@ -362,9 +377,11 @@ RUNS = dict(hostile_runs())
 
 
 def cases() -> list[tuple[str, str]]:
-    """Returns the runs with the commands: a few in turn, or all."""
+    """Returns the runs with the commands: a few in turn and one run of every kind, or all."""
     everything = [*itertools.product(RUNS, COMMANDS)]
-    return everything[:: rounds(full=1, short=293)]
+    kinds = {name.split()[0]: name for name in RUNS}
+    chosen = [*zip(kinds.values(), itertools.cycle(COMMANDS))]
+    return [*dict.fromkeys([*chosen, *everything[:: rounds(full=1, short=337)]])]
 
 
 Make = Callable[[str, str], contextlib.AbstractContextManager[Run]]

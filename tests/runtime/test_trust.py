@@ -1,6 +1,5 @@
 """A run folder or checkpoint that somebody else made cannot run code."""
 
-import importlib
 import shutil
 import sys
 from pathlib import Path
@@ -9,13 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from jsonargparse import ArgumentParser
 
+from datamodules import images
 from models import ConditionalGAN
+from results import Run
 from runtime import trust
 from runtime.errors import UserError
 from tests.conftest import ROOT
-from tests.test_cli import fails, run
+from tests.test_cli import fails, parsed, run
 
 EVIL = """
 from pathlib import Path
@@ -57,7 +59,7 @@ def poison_checkpoint(folder: Path, **hparams: Any) -> None:
 
 @pytest.mark.parametrize(
     ("poison", "command"),
-    [(poison_config, "test"), (poison_network, "test"), (poison_checkpoint, "sample")],
+    [(poison_network, "validate"), (poison_network, "test"), (poison_checkpoint, "sample")],
 )
 def test_a_foreign_class_is_refused_and_not_imported(
     poison, command, made_by_another, tmp_path, capsys
@@ -121,10 +123,26 @@ def test_classes_that_the_user_names_are_trusted():
 
 @pytest.mark.parametrize(
     "path",
-    ["models.GAN", "torch.nn.Linear", "torch.optim.Adam", "lightning.pytorch.callbacks.Timer"],
+    ["models.GAN", "models.gan.gan.GAN", "torch.nn.Linear", "torch.optim.Adam", "datamodules.Iris"],
 )
-def test_classes_of_the_project_and_of_libraries_are_trusted(path):
+def test_listed_classes_are_trusted_by_any_of_their_names(path):
     assert trust.trusted_class(path)
+
+
+FILES = [*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "tests" / "fixtures").rglob("config.yaml")]
+CHECKPOINTS = [*(ROOT / "tests" / "fixtures").rglob("*.ckpt"), *(ROOT / "metrics").rglob("*.ckpt")]
+
+
+def test_every_class_of_models_and_data_that_this_project_writes_is_listed():
+    """A class that is new there belongs to the list."""
+    parts = [yaml.safe_load(file.read_text()) for file in FILES]
+    values: list[Any] = [part.get(name) for part in parts for name in ("model", "data")]
+    values += [torch.load(file, weights_only=True)["hyper_parameters"] for file in CHECKPOINTS]
+    names = {*trust.classes_in(values)}
+    assert len(names) > 20
+    listed = {kind.__name__ for kind in trust.listed() if kind}
+    known = {name for name in names if trust.trusted_class(name) or name in listed}
+    assert known == names
 
 
 @pytest.mark.parametrize(
@@ -136,6 +154,9 @@ def test_classes_of_the_project_and_of_libraries_are_trusted(path):
         "models.base.derive_seed",  # no class
         "torch.nn.functional.relu",
         "lightning.pytorch.loggers.CSVLogger",  # writes anywhere
+        "lightning.pytorch.callbacks.ModelCheckpoint",
+        "callbacks.EpochCheckpoint",
+        "models.base.Module",
         "torch.jit.ScriptModule",
         "torchmetrics.MeanMetric",  # a module, but no network
         "runs.x.evil.X",
@@ -145,12 +166,6 @@ def test_classes_of_the_project_and_of_libraries_are_trusted(path):
 )
 def test_nothing_else_is(path):
     assert trust.trusted_class(path) is None
-
-
-def test_a_module_is_trusted_by_where_it_lies(tmp_path, monkeypatch):
-    """Not by a name such as `models`, which another project's module may have as well."""
-    monkeypatch.setattr(trust, "PROJECT", tmp_path)  # the project lies elsewhere
-    assert trust.trusted_class("models.GAN") is None
 
 
 def test_a_string_is_neither_parsed_nor_opened(tmp_path):
@@ -169,18 +184,6 @@ def test_a_string_is_neither_parsed_nor_opened(tmp_path):
             parser.parse_object({"network": text})
 
 
-def test_no_module_is_imported_from_elsewhere(made_by_another, monkeypatch):
-    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    with trust.only_trusted({}, "run"):
-        importlib.import_module("colorsys")  # of Python
-    with (
-        pytest.raises(UserError, match="names the module evil"),
-        trust.only_trusted({}, "run"),
-    ):
-        importlib.import_module("evil")
-    assert "evil" not in sys.modules
-
-
 @pytest.mark.parametrize("many", [[[0] * 1000] * 1000, "deep"])
 def test_values_are_counted_before_they_are_built(many):
     if many == "deep":
@@ -189,3 +192,73 @@ def test_values_are_counted_before_they_are_built(many):
             many = [many]
     with pytest.raises(UserError, match="100,000 values, or more than 100 levels"):
         trust.refusal(many)
+
+
+def network_named(folder: Path, module: str) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["model"]["init_args"]["generator"] = {"class_path": f"{module}.X"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_the_name_of_a_run_is_no_class(made_by_another, tmp_path, monkeypatch, capsys):
+    """A folder `evil.v1` beside a class `evil.X`."""
+    network_named(made_by_another, "evil")
+    monkeypatch.chdir(tmp_path)
+    made_by_another.rename("evil.v1")
+    monkeypatch.syspath_prepend(tmp_path / "evil.v1")
+    line = fails(capsys, "test", "evil.v1", "--data.data_dir=evil.X")
+    assert "names the class evil.X" in line
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("key", ["model.init_args.generator", "model", "data+"])
+def test_a_key_that_would_be_joined_is_refused(key, made_by_another, capsys):
+    with (made_by_another / "config.yaml").open("a") as file:
+        file.write(f"{key}.class_path: evil.X\n")
+    assert f"has the key '{key}.class_path'" in fails(capsys, "test", str(made_by_another))
+
+
+def test_a_tool_refuses_such_a_key_too(made_by_another):
+    config = yaml.safe_load((made_by_another / "config.yaml").read_text())
+    config["data"] |= {"init_args.dataset": "mnist"}
+    (made_by_another / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match=r"has the key 'init_args\.dataset'"):
+        Run.find(made_by_another).data()
+
+
+def test_only_model_data_and_numbers_of_a_run_are_used(made_by_another, tmp_path):
+    """Neither its trainer nor its callbacks, loggers or folders."""
+    config = yaml.safe_load((made_by_another / "config.yaml").read_text())
+    config["trainer"] |= {"devices": 7, "strategy": "ddp", "profiler": "evil.X", "max_time": "?"}
+    config["trainer"] |= {"callbacks": [{"class_path": "evil.X"}], "precision": "64-true"}
+    config |= {"experiment": "../x", "weights_only": False, "unknown": 1}
+    config["quality"] |= {
+        "judge": "/",
+        "samples": 9,
+        "final_samples": 9,
+        "extra_scores": ["evil.X"],
+    }
+    (made_by_another / "config.yaml").write_text(yaml.safe_dump(config))
+    command = parsed("test", str(made_by_another))
+    options = command.options
+    assert (options.trainer.precision, options.quality.samples) == ("64-true", 9)
+    assert (options.trainer.devices, options.trainer.callbacks) == ("auto", None)
+    assert options.quality.judge is options.quality.extra_scores is options.experiment is None
+
+
+def test_nothing_is_downloaded_into_a_folder_that_a_run_names(
+    made_by_another, tmp_path, monkeypatch, capsys
+):
+    config = yaml.safe_load((made_by_another / "config.yaml").read_text())
+    config["data"]["init_args"] |= {"dataset": "mnist", "data_dir": str(tmp_path)}
+    (made_by_another / "config.yaml").write_text(yaml.safe_dump(config))
+    asked: list[Any] = []
+    monkeypatch.setattr(images, "download", lambda *args: asked.append(args) or "offline")
+    fails(capsys, "test", str(made_by_another))
+    with pytest.raises(UserError, match="no download"):
+        Run.find(made_by_another).data()
+    assert not asked
+    fails(capsys, "test", str(made_by_another), f"--data.data_dir={tmp_path}")
+    with pytest.raises(UserError, match="no download"):
+        Run.find(made_by_another).data(tmp_path)
+    assert len(asked) == 2
