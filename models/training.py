@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from lightning import Trainer
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -54,6 +55,11 @@ class Schedule:
             raise UserError(
                 f"model.schedule {self.shape} needs to know when the run ends: set "
                 "--trainer.max_epochs or --trainer.max_steps"
+            )
+        if trainer.early_stopping_callbacks and self.shape != "constant":
+            rank_zero_warn(
+                f"EarlyStopping may end the run before model.schedule {self.shape} has lowered the "
+                f"learning rate, which takes all {total:,.0f} steps: use one of the two."
             )
         return total
 

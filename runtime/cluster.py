@@ -78,6 +78,11 @@ def check_processes(trainer: Trainer) -> None:
         UserError: If SLURM starts fewer, or nothing starts those of the other nodes.
     """
     devices, nodes = trainer.num_devices, trainer.num_nodes
+    if type(trainer.strategy.launcher).__module__.endswith(".multiprocessing"):  # a notebook's, too
+        raise UserError(
+            "trainer.strategy: processes of ddp_spawn, ddp_fork and ddp_notebook cannot give back "
+            "what they have trained: use --trainer.strategy ddp, or --trainer.devices 1"
+        )
     if TorchElasticEnvironment.detect():
         TorchElasticEnvironment().validate_settings(devices, nodes)
     elif in_job():

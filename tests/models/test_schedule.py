@@ -1,9 +1,14 @@
 """The learning rate over a run, in closed form."""
 
 import math
+import re
 
 import pytest
+from lightning import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 
+from datamodules.iris import Iris
+from models.iris import IrisMLP
 from models.training import Schedule
 
 
@@ -31,3 +36,15 @@ def test_only_a_rate_that_never_changes_is_constant():
     assert Schedule().is_constant
     assert not Schedule(warmup=0.1).is_constant
     assert not Schedule("linear").is_constant
+
+
+@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+def test_a_run_that_may_end_before_its_rate_has_fallen_says_so(shape, tmp_path, recwarn):
+    model, stop = IrisMLP(schedule=Schedule(shape)), EarlyStopping("train/loss", strict=False)
+    Trainer(
+        max_epochs=2, callbacks=[stop], default_root_dir=tmp_path, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False,
+    ).fit(model, Iris())  # fmt: skip
+    expected = rf"EarlyStopping may end the run before model.schedule {shape} .* all \d+ steps"
+    said = [re.search(expected, str(warning.message)) is not None for warning in recwarn]
+    assert any(said) is (shape != "constant")

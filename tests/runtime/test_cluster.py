@@ -28,6 +28,12 @@ def job(monkeypatch):
     return set_variables
 
 
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+def test_processes_that_cannot_give_back_a_model_are_refused(strategy):
+    with pytest.raises(UserError, match="of ddp_spawn, .* use --trainer.strategy ddp"):
+        LadderTrainer(accelerator="cpu", devices=2, strategy=strategy, logger=False)
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

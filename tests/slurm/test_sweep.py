@@ -24,6 +24,15 @@ def test_a_task_without_a_line_in_the_sweep_is_an_error(tmp_path):
     assert done.stderr == f"error: {sweep} has no line 3\n"
 
 
+@pytest.mark.parametrize("script", ["train", "array", "sweep"])
+@pytest.mark.parametrize("flags", [[], ["--trainer.max_steps", "5"]])
+def test_a_job_without_a_config_is_one_line(script, flags):
+    command = ["bash", f"slurm/{script}.sbatch", *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    line = f"error: give a config: sbatch slurm/{script}.sbatch configs/cgan.yaml\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
 def start(script: str, *flags: str, code: int, tmp_path: Path, **job: str) -> tuple[int, list[str]]:
     """Runs a job script whose `srun` exits with a code; returns its own code and its lines."""
     for name, body in {"srun": f'echo "$@"; exit {code}', "scontrol": 'echo "$@"'}.items():
