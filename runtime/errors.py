@@ -43,7 +43,7 @@ _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LOST = (errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE,
-        errno.EMFILE, errno.ENFILE)  # fmt: skip
+        errno.EMFILE, errno.ENFILE, errno.EFBIG)  # fmt: skip
 
 
 class UserError(Exception):
@@ -186,7 +186,8 @@ def explain_disk_error(error: OSError) -> str:
     if error.errno not in (*FULL, *LOST) or error.filename is None:
         return ""
     path = os.fsdecode(error.filename)
-    text = f"{path}: {os.strerror(error.errno)}"
+    limit = ", see `ulimit -f`" if error.errno == errno.EFBIG else ""
+    text = f"{path}: {os.strerror(error.errno)}{limit}"
     if error.errno not in FULL:
         return f"{text}. `--ckpt_path last` continues a run that has saved checkpoints."
     folder = os.path.dirname(os.path.abspath(path))

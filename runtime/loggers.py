@@ -49,6 +49,13 @@ class RunCSVLogger(CSVLogger):
             return
         if self._columns is None:
             self._columns = self.forget_after()
+        elif not self.path.exists():
+            rank_zero_warn(
+                f"{self.path} was removed while its run trains. A new one begins, and checkpoints "
+                "follow there. Nothing keeps a second process from training this run."
+            )
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._columns = []
         columns = sorted({*self._columns, *(name for row in self._rows for name in row)})
         if columns != self._columns:
             _write(self.path, columns, _read(self.path)[1])
@@ -69,7 +76,9 @@ class RunCSVLogger(CSVLogger):
             self._set_aside()
             return []
         damaged = columns and files.complete_lines(self.path) != self.path.read_text()
-        if damaged or len(kept) < len(rows):
+        if lost := _count_lines(self.path) - 1 - len(rows) if columns else 0:
+            rank_zero_warn(f"{self.path}: {lost} damaged rows, as of a crash, are left out.")
+        if damaged or lost or len(kept) < len(rows):
             _write(self.path, columns, kept)
         return columns
 
@@ -87,6 +96,10 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Returns the header and the complete rows."""
     header, *rows = [*csv.reader(files.complete_lines(path).splitlines())] or [[]]
     return header, [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
+
+
+def _count_lines(path: Path) -> int:
+    return len(path.read_text(errors="replace").splitlines())
 
 
 def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:

@@ -244,6 +244,9 @@ def test_errors_of_others_are_one_line_and_those_of_the_program_keep_their_trace
     full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
     assert explain_error(full)[0] == 1
     assert explain_error(full)[1].startswith("/data/x: No space left on device (")
+    large = OSError(errno.EFBIG, "File too large", "/data/x")
+    assert explain_error(large)[0] == 1
+    assert explain_error(large)[1].startswith("/data/x: File too large, see `ulimit -f`. ")
     long = OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300)
     assert explain_error(long) == (2, f"{'a' * 60}...: File name too long: shorten it")
     memory = RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate")

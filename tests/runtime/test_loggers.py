@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -43,9 +44,23 @@ def test_half_a_row_is_dropped(tmp_path, half):
     path = tmp_path / "run" / "metrics.csv"
     whole = path.read_text()
     path.write_text(whole + half)
-    logger(tmp_path).forget_after(0)
+    with pytest.warns(UserWarning, match=r"metrics\.csv: 1 damaged row"):
+        logger(tmp_path).forget_after(0)
     log(tmp_path, 1, a=3.0, z=4.0)
     assert path.read_text() == f"{whole}3.0,1,4.0\n"
+
+
+@pytest.mark.parametrize("removed", ["metrics.csv", "."])
+def test_a_log_that_is_removed_meanwhile_begins_anew_with_a_word(removed, tmp_path):
+    own = logger(tmp_path)
+    own.log_metrics({"a": 1.0}, 0)
+    own.save()
+    gone = tmp_path / "run" / removed
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    own.log_metrics({"a": 2.0}, 1)
+    with pytest.warns(UserWarning, match=r"metrics\.csv was removed while its run trains"):
+        own.save()
+    assert (tmp_path / "run" / "metrics.csv").read_text() == "a,step\n2.0,1\n"
 
 
 def test_half_a_header_is_dropped(tmp_path):
