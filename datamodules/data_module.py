@@ -102,6 +102,7 @@ class DataModule(LightningDataModule):
                 self.hparams[name] = str(value)
         self.scale = scale
         self.splits: Splits | None = None  # None: they are not loaded, or not arrays
+        self.lists: dict[str, list[str]] = {}  # of names, for a file beside the run
         self._examples: dict[str, Split] = {}  # that were read from the loaders
         self._measured: dict[str, Any] | None = None  # values of the input spec that are measured
 
@@ -218,11 +219,7 @@ class DataModule(LightningDataModule):
         )
 
     def differences(self, state: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Returns what decides the data and differs from a checkpoint's: its value there and here.
-
-        Args:
-            state: The state of the data in the checkpoint.
-        """
+        """Returns what decides the data and differs from a checkpoint: values there and here."""
         saved, own = dict(state["identity"]), {**self.identity(), "scale": self.scale}
         drop_removed_options(type(self), saved)
         if spec := InputSpec.of_checkpoint({"data": state}):
@@ -237,25 +234,20 @@ class DataModule(LightningDataModule):
             state: The state of the data in the checkpoint.
             given: Options of other data that the user gives.
         """
-        resumes = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         others = not {*given}.isdisjoint({"path", "data_dir", *self.identity()})
         for key, (there, here) in self.differences(state).items():
             is_option = self.hparams.get(key, there) != there
             if is_option and key not in given:
-                remedy = f"correct its config.yaml, or `test` it with --data.{key} {there}"
-                if resumes:
-                    remedy = f"resume with --data.{key} {there}, or leave out --ckpt_path"
                 raise UserError(
                     f"the checkpoint was trained with data.{key} {there!r}, this run has {here!r}: "
-                    f"{remedy}"
+                    f"give --data.{key} {there}, or correct the run's config.yaml"
                 )
             if not is_option and not others:
                 path = self.hparams.get("path", type(self).__name__)
-                remedy = f"give them as other data, with --data.path {path}"
-                remedy = "begin anew with --init_from" if resumes else remedy
                 raise UserError(
                     f"{path} has not the examples that the checkpoint was trained with ({key} "
-                    f"differs): put back files that were added, removed or changed, or {remedy}"
+                    "differs): put back files that were added, removed or changed, or use them as "
+                    f"other data, by `fit --init_from`, or `test` with --data.path {path}"
                 )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -33,6 +33,12 @@ def find_in_folder(root: Path, labeled: bool) -> Source:
 def _class_folders(folders: dict[str, Path]) -> tuple[str, ...]:
     """Returns the names of the classes, which all splits have."""
     names = tuple(folder.name for folder in _subfolders(folders["train"]))
+    if not names and any(folders["train"].glob("data-*.arrow")):
+        raise UserError(
+            f"{folders['train']} is a data set that `datasets` saved: set --data.path to "
+            f"'{folders['train']}/data-*.arrow', or write its splits with `to_parquet` into files "
+            "train.parquet and test.parquet"
+        )
     if not names:
         raise UserError(
             f"{folders['train']} has no folders of classes: it needs {EXPECTED}; or set "

@@ -1,6 +1,7 @@
 """The user's own images: a folder of image files, or arrays in one file."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -80,7 +81,7 @@ class OwnImages(ArrayDataModule):
         if len(train.targets) < len(parts["train"].targets):
             self.content = f"{self.content} cut by content"  # Earlier versions cut by names.
         self._warn_of_missing(train)
-        self._warn_of_duplicates(train, val, test)
+        self._warn_of_duplicates(parts, train, val, test)
         counts = {"training": train, "validation": val, "test": test}
         sizes = ", ".join(f"{len(part.targets):,} {name}" for name, part in counts.items() if part)
         classes = f" of {self.num_classes} classes" if self.num_classes else ""
@@ -103,14 +104,32 @@ class OwnImages(ArrayDataModule):
         count = self.num_classes or 0
         names, present = self.class_names or [*map(str, range(count))], {*train.targets.tolist()}
         if missing := [name for k, name in enumerate(names) if k not in present]:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            shown = self._shown("Classes without training images", missing)
             rank_zero_warn(
                 f"{len(missing)} of the {count} classes of {self.hparams.get('path')} have no "
-                f"training images: {', '.join(missing[:3])}{more}. Give them images or remove "
-                "them. Labels of arrays are 0, 1, 2, ... without gaps."
+                f"training images: {shown}. Give them images or remove them. "
+                "Labels of arrays are 0, 1, 2, ... without gaps."
             )
 
-    def _warn_of_duplicates(self, *splits: Split | None) -> None:
+    def _shown(self, kind: str, names: Sequence[str]) -> str:
+        """Returns the first names as text, and keeps all for the run's folder."""
+        self.lists[kind] = [*map(printable, names)]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return ", ".join(self.lists[kind][:3]) + more
+
+    def _equal(self, parts: dict[str, Split]) -> list[str]:
+        """Returns the names of images that equal an earlier one, and that one's."""
+        first, pairs = dict[int, str](), list[str]()
+        for part, (images, _) in parts.items():
+            names = [f"{part}[{row}]" for row in range(len(images))]
+            if isinstance(images, StoredImages):
+                names = [images.about["names"][row] for row in images.numbers.tolist()]
+            for name, number in zip(names, hashes_of(parts[part]).tolist(), strict=True):
+                if (other := first.setdefault(number, name)) != name:
+                    pairs.append(f"{name} = {other}")
+        return pairs
+
+    def _warn_of_duplicates(self, parts: dict[str, Split], *splits: Split | None) -> None:
         groups = [hashes_of(part) for part in splits if part]
         train, others = groups[0], np.concatenate(groups[1:])
         if copies := len(train) + len(others) - len({*train, *others}):
@@ -123,6 +142,7 @@ class OwnImages(ArrayDataModule):
                     if leaked
                     else "but no validation or test image equals a training image."
                 )
+                + f" {self._shown('Equal images', self._equal(parts))}."
             )
 
     def _cut(self, train: Split, option: str) -> tuple[Split, Split | None]:
@@ -230,10 +250,9 @@ class ImageFolder(OwnImages):
     def _report_failures(self, failures: list[str]) -> None:
         if not failures:
             return
-        more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
         problem = (
             f"{len(failures)} image(s) of {self.hparams.get('path')} cannot be read: "
-            f"{printable(', '.join(failures[:3]))}{more}"
+            f"{self._shown('Unreadable images', failures)}"
         )
         if not self.skip_unreadable:
             raise UserError(
@@ -245,9 +264,9 @@ class ImageFolder(OwnImages):
         if not self.path.is_dir():
             return
         if others := sorted({*list_files(self.path)} - {*self.source.files.values()}):
-            other = printable(str(others[0].relative_to(self.path)))
+            names = [str(other.relative_to(self.path)) for other in others]
             rank_zero_info(
-                f"Files left out: {len(others)}, such as {other}. "
+                f"Files left out: {len(others)}, such as {self._shown('Files left out', names)}. "
                 f"Images end in {' '.join(SUFFIXES)} and lie in the folder of a class, if there "
                 "are classes."
             )

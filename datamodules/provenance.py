@@ -14,6 +14,7 @@ from datamodules.image_files import read_inside
 from runtime import checkpoints, files
 from runtime.errors import UserError
 
+LISTS = "images.txt"  # in a run's folder
 SEEN = "training_images.bin"  # beside checkpoints: sorted hashes of 8 bytes, and their CRC-32
 MAX_SEEN = 0.01  # of the images of a score
 MAX_BYTES = 2**33  # of a file that others may have made
@@ -22,6 +23,8 @@ SPLITS = {"val": "validation", "test": "test"}
 
 def keep_seen(folder: Path, data: Any, initial: str | Path | None = None) -> None:
     """Writes hashes of the training images into the folder of a run's checkpoints.
+
+    Names that the data have told in part go into a file beside that folder.
 
     Args:
         folder: The folder.
@@ -37,6 +40,11 @@ def keep_seen(folder: Path, data: Any, initial: str | Path | None = None) -> Non
     hashes = np.unique(np.concatenate(seen)).astype("<u8").tobytes()
     folder.mkdir(parents=True, exist_ok=True)
     files.write(folder / SEEN, lambda file: file.write_bytes(hashes + _check(hashes)))
+    if data.lists:
+        path = folder.parent / LISTS
+        text = "\n".join("\n".join([f"# {kind}", *names, ""]) for kind, names in data.lists.items())
+        files.write(path, lambda file: file.write_text(text, "utf-8"))
+        rank_zero_info(f"Names of these images: {path}")
 
 
 def check_same(data: DataModule, checkpoint: Path, given: Collection[str] | None) -> None:
@@ -71,10 +79,7 @@ def check_unseen(data: DataModule, checkpoint: Path, split: str, allow_seen: boo
     is_own = state is not None and not data.differences(state)
     if not path.exists():
         if not is_own:
-            rank_zero_warn(
-                f"{path} is missing, so the {SPLITS[split]} images that the model learned from are "
-                "not counted."
-            )
+            rank_zero_warn(f"{path} is missing, so images that the run has seen are not counted.")
         return
     seen, count = np.isin(hashes_of(images), _read(path)).sum(), len(images.targets)
     text = f"{seen:,} of the {count:,} {SPLITS[split]} images are training images of this run"

@@ -309,10 +309,7 @@ class LadderCLI(LightningCLI):
             self.config_init.fit.checkpoint.initial = source
 
     def _check_data(self, trainer: Trainer, model: LightningModule, stage: str) -> None:
-        """Refuses data that are not the checkpoint's and not the user's, or were seen in training.
-
-        Also those whose classes the model does not know.
-        """
+        """Refuses data of other classes, of a changed config, or that were seen in training."""
         data, path = self.datamodule, self.checkpoint
         if isinstance(data, DataModule) and path and path.is_file():  # not sharded
             data.check_classes(InputSpec.of_checkpoint(checkpoints.contents(path)))

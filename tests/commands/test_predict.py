@@ -115,7 +115,7 @@ def test_changed_images_are_refused(command, photos_run, capsys):
     write_images(photos / "cat", 3, seed=1)
     line = fails(capsys, command, str(run))
     assert line.startswith(f"error: {photos} has not the examples that the checkpoint was trained")
-    assert re.search(rf"give them as other data, with --data(\.path|_dir) {photos}$", line)
+    assert re.search(rf"or `test` with --data(\.path|_dir) {photos}$", line)
 
 
 @pytest.mark.parametrize("command", ["test", "predict"])

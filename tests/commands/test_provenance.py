@@ -48,10 +48,16 @@ def changed(classifier, tmp_path):
     [
         (
             {"scale": 275.0},
-            r"trained with data.scale 255.0, this run has 275.0: correct its",
+            r"with data.scale 255.0, this run has 275.0: give --data.scale 255",
         ),
-        ({"split_seed": 1}, r"trained with data.split_seed 0, this run has 1: correct its config"),
-        ({"val_fraction": 0.5}, r"with data.val_fraction 0.08.*, this run has 0.5: correct its"),
+        (
+            {"split_seed": 1},
+            r"with data.split_seed 0, this run has 1: give --data.split_seed",
+        ),
+        (
+            {"val_fraction": 0.5},
+            r"with data.val_fraction 0.08.*, this run has 0.5: give --data",
+        ),
         (
             {"class_path": f"{__name__}.OtherDigits"},
             r"trained with data of Images, and its run's config.yaml has OtherDigits: correct it",
@@ -242,7 +248,7 @@ def test_other_data_of_a_run_without_a_list_are_said_to_be_unknown(of_photos, tm
     folder = Path(shutil.copytree(original, tmp_path / "run"))
     (folder / "checkpoints" / SEEN).unlink()
     run("test", str(folder))  # its own: nothing to say
-    with pytest.warns(UserWarning, match=f"{SEEN} is missing, so the test images that the model"):
+    with pytest.warns(UserWarning, match=f"{SEEN} is missing, so images that the run"):
         run("test", str(folder), f"--data.path={as_test(photos, tmp_path / 'other', 1, 5)}")
 
 
@@ -254,6 +260,20 @@ def test_a_run_does_not_allow_itself(of_photos, tmp_path, capsys):
     assert "allow_seen: true" in config.read_text()
     other = as_test(photos, tmp_path / "other", 3, 20)
     assert "training images" in fails(capsys, "test", str(folder), f"--data.path={other}")
+
+
+def test_names_of_which_a_line_shows_three_are_beside_the_run(tmp_path, capsys):
+    photos = write_classes(tmp_path / "photos", count=12)
+    for number in range(5):
+        (photos / f"cat/{number}.png").write_bytes(b"no image")
+    args = ["fit", "--model=ImageClassifier", "--model.network=FeedForward", "--data=ImageFolder",
+            f"--data.path={photos}", "--data.size=8", "--data.batch_size=8", *QUIET,
+            "--trainer.max_steps=1", f"--trainer.default_root_dir={tmp_path}"]  # fmt: skip
+    with pytest.warns(UserWarning, match=r"cannot be read: cat/0.png .* and 2 more\. They are"):
+        run(*args, "--data.skip_unreadable=true")
+    lines = (tmp_path / "imageclassifier/version_0/images.txt").read_text().splitlines()
+    assert lines[0] == "# Unreadable images"
+    assert [line.split()[0] for line in lines[1:]] == [f"cat/{i}.png" for i in range(5)]
 
 
 def test_numbers_have_no_list(iris):

@@ -1,6 +1,7 @@
 """Folders of image files and files of arrays: layouts, splits, the cache, and mistakes."""
 
 import os
+import re
 import shutil
 import warnings
 import zipfile
@@ -241,10 +242,35 @@ def test_images_of_given_splits_that_also_occur_in_training_are_said(photos):
     for i in range(3):
         shutil.copy(photos / f"train/cat/{i}.png", photos / f"test/cat/{i}.png")
     shutil.copy(photos / "train/dog/0.png", photos / "val/cat/0.png")
-    message = "4 images in .* equal another one, and 4 of the 24 .* equal a training image, so"
+    message = (
+        "4 images in .* equal another one, and 4 of the 24 .* equal a training image, so .* Remove "
+        r"these\. val/cat/0.png = train/dog/0.png, test/cat/0.png = .*, .* and 1 more\.$"
+    )
     with pytest.warns(UserWarning, match=message):
         data = loaded(photos)
     assert sizes(data) == [20, 12, 12]
+    pairs = [f"test/cat/{i}.png = train/cat/{i}.png" for i in range(3)]
+    assert data.lists == {"Equal images": ["val/cat/0.png = train/dog/0.png", *pairs]}
+
+
+def test_equal_arrays_are_named_by_their_rows(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    images[7] = images[3]
+    np.savez(tmp_path / "a.npz", images=images)
+    data = ImageArrays(str(tmp_path / "a.npz"))
+    with pytest.warns(UserWarning, match=r"1 images .* train\[7\] = train\[3\]"):
+        data.setup()
+
+
+@pytest.mark.parametrize("place", [".", "train"])
+def test_a_folder_that_datasets_saved_is_said_with_the_pattern_of_its_files(place, tmp_path):
+    folder = tmp_path / "it" / place
+    folder.mkdir(parents=True)
+    for name in ("data-00000-of-00001.arrow", "state.json", "dataset_info.json"):
+        (folder / name).touch()
+    pattern = f"{folder.resolve()}/data-*.arrow"
+    with pytest.raises(UserError, match="that `datasets` saved: set .*" + re.escape(pattern)):
+        ImageFolder(str(tmp_path / "it"))
 
 
 def test_images_that_an_earlier_version_cut_are_other_data(photos):
@@ -269,7 +295,7 @@ def test_files_that_are_left_out_are_said(photos, caplog):
         for name in ("cat/phone.heic", "loose.png", ".hidden"):
             (photos / name).write_bytes(b"")
         loaded(photos)
-    assert "Files left out: 2, such as cat/phone.heic. Images end in .jpg" in caplog.text
+    assert "Files left out: 2, such as cat/phone.heic, loose.png. Images end in .jpg" in caplog.text
 
 
 def damage(folder: Path) -> None:
