@@ -17,14 +17,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning_utilities import apply_to_collection
 
 from runtime import files
-from runtime.errors import RunFailedError, UserError, require_printable
+from runtime.errors import RunFailedError, UserError, printable, require_printable
 from runtime.trust import leaves
 
 RESUMABLE = ("optimizer_states", "loops", "epoch", "global_step")  # what `fit` needs
 DOS_FOLDER = 0x10  # attribute of a record of a zip archive, which torch then reads as empty
 PLAIN = re.compile(  # what the pickle of a checkpoint may name, besides plain values
     r"collections (OrderedDict|Counter)|_codecs encode|builtins (set|complex)"
-    r"|torch\._utils _rebuild_(tensor(_v2)?|parameter)|torch (\w+Storage|Size|device|bool|\w+\d)"
+    r"|torch\._utils _rebuild_(tensor(_v[23])?|parameter)|torch\.storage UntypedStorage"
+    r"|torch (\w+Storage|Size|device|bool|\w+\d|float8_\w+)"
 )
 MAX_NODES, MAX_VALUES = 5_000_000, 300_000  # of a pickle, and of what it stands for
 MIN_BYTES, MAX_RATIO = 10**7, 10  # of all tensors, which may share memory, to the file's size
@@ -187,11 +188,11 @@ def _damage_of(path: Path) -> str:
         return f"damaged: {start:,} bytes of something else come before it"
     if folders := [record.filename for record in records if record.external_attr & DOS_FOLDER]:
         return f"damaged: its record {folders[0]} is marked as a folder"
-    return "" if all(map(_is_plain, pickles)) else "not a checkpoint of plain values"
+    return next(filter(None, map(_refusal_of, pickles)), "")
 
 
-def _is_plain(pickle: bytes) -> bool:
-    """Returns whether a pickle makes plain values and dense tensors, and not too many.
+def _refusal_of(pickle: bytes) -> str:
+    """Returns why a pickle makes other than plain values and dense tensors, or too many; or "".
 
     Counts the values that each operation makes, with those that it repeats, without running any:
     torch would hash a tuple of two equal tuples, 40 levels deep, for hours.
@@ -204,7 +205,8 @@ def _is_plain(pickle: bytes) -> bool:
         for operation, argument, _ in pickletools.genops(pickle):
             name, before = operation.name, operation.stack_before
             if name == "GLOBAL" and not PLAIN.fullmatch(str(argument)):
-                return False
+                kind = printable(".".join(str(argument).split())[:100])
+                return f"not a checkpoint of plain values: it has a {kind}"
             if name == "MARK":
                 marks.append(len(stack))
             elif "PUT" in name:
@@ -214,18 +216,27 @@ def _is_plain(pickle: bytes) -> bool:
             stack[start:] = [0 if made is mark else value for made in operation.stack_after]
             count += value if "GET" in name else 1
             if max(count, value) > MAX_NODES:
-                return False
+                return f"not a checkpoint of plain values: it has more than {MAX_NODES:,} of them"
     except Exception:  # of many kinds, for what is no pickle
-        return False
-    return True
+        return "not a checkpoint of plain values"
+    return ""
 
 
 def _not_finite(weights: dict[str, Any]) -> str:
-    """Returns the name of the first weights that are not finite; empty if all are."""
+    """Returns the name of the first weights that are not finite; empty if all are.
+
+    A mask of 0 and -inf, as for attention, is no such weight.
+    """
     for name, weight in weights.items():
-        if isinstance(weight, torch.Tensor) and not weight.isfinite().all():
-            return name
+        if isinstance(weight, torch.Tensor):
+            weight = weight.float() if weight.element_size() == 1 else weight  # such as float8
+            if not weight.isfinite().all() and not _is_mask(weight):
+                return name
     return ""
+
+
+def _is_mask(weight: torch.Tensor) -> bool:
+    return not weight.is_complex() and bool(((weight == 0) | weight.isneginf()).all())
 
 
 # -- times ----------------------------------------------------------------------------------------

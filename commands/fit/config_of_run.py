@@ -58,7 +58,7 @@ def with_config_of_run(args: list[str]) -> Command:
     option = next((name for name in ("--ckpt_path", "--init_from") if name in given), None)
     if option and "--model" not in given and all(map(arguments.is_overlay, files)):
         args = _add_config(args, option, given)
-    trusted = given.get("--trust", "false").lower() == "true"
+    trusted = given.get("--trust", "false").lower() in ("true", "yes")
     command = Command(args, {}, nullcontext, False)
     for file in filter(_is_of_run, config_files.given_files(args)):
         content = yaml_files.content_of(file)

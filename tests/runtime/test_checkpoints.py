@@ -1,6 +1,7 @@
 """Checkpoints are whole or absent, damage is found, and the newest sound one is used."""
 
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -169,6 +170,32 @@ def test_a_small_file_that_stands_for_much_is_refused_at_once(name, last):
         resolve(last, last.parent)
     assert time.process_time() - began < 2  # seconds
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint16, torch.float8_e4m3fn, torch.bfloat16, torch.complex64], ids=str
+)
+def test_weights_of_any_dense_type_are_read(dtype, tmp_path):
+    path = save(tmp_path / "a.ckpt", state_dict={"w": torch.ones(3).to(dtype)})
+    assert not checkpoints.problem_of(path)
+
+
+def test_a_mask_of_minus_infinity_is_no_diverged_weight(tmp_path):
+    mask = torch.full((3, 3), -torch.inf).triu(1)
+    assert not checkpoints.problem_of(save(tmp_path / "a.ckpt", state_dict={"mask": mask}))
+    mask[0, 0] = torch.inf
+    with pytest.raises(RunFailedError, match="weights mask contain NaN"):
+        save(tmp_path / "b.ckpt", state_dict={"mask": mask})
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(np.float64(1), "numpy.*scalar"), (Path("x"), r"pathlib\.PosixPath")]
+)
+def test_what_is_no_plain_value_is_named(value, kind, tmp_path):
+    torch.save({"state_dict": {}, "hyper_parameters": {"a": value}}, path := tmp_path / "a.ckpt")
+    assert re.search(
+        f"not a checkpoint of plain values: it has a .*{kind}", checkpoints.problem_of(path)
+    )
 
 
 def test_views_of_the_same_values_are_no_bomb(tmp_path):
