@@ -160,7 +160,7 @@ BUGS = (
     Bug("a worse score replaces the best weights", "callbacks/checkpointing.py",
         "if trains and score < self._lowest:", "if trains:"),
     Bug("a resumed run forgets its best score", "callbacks/checkpointing.py",
-        'super().state_dict() | {"lowest": self._lowest}', 'super().state_dict() | {"lowest": inf}'),
+        '| {"lowest": self._lowest}', '| {"lowest": inf}'),
     Bug("the sanity check counts as a validation", "callbacks/checkpointing.py",
         "and not trainer.sanity_checking", ""),
     Bug("balanced accuracy is that of examples", "callbacks/evaluation.py",

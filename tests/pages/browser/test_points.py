@@ -212,6 +212,7 @@ def test_a_generator_finds_the_clusters(mode, steps, opened):
         assert near > least
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("mode", MODES)
 def test_ten_pictures_a_second_with_16_hidden_units(mode, opened):
     page = opened(mode)
