@@ -38,7 +38,7 @@ def keep_seen(folder: Path, data: Any, initial: str | Path | None = None) -> Non
         with suppress(UserError):  # Damaged: no reason to end a training.
             seen.append(_read(before))
     hashes = np.unique(np.concatenate(seen)).astype("<u8").tobytes()
-    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints.make_folder(folder)
     files.write(folder / SEEN, lambda file: file.write_bytes(hashes + _check(hashes)))
     if data.lists:
         path = folder.parent / LISTS

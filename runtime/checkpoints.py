@@ -60,10 +60,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"weights {bad} contain NaN or infinity, so {path} is not written. Earlier "
                 "checkpoints are kept. Try a smaller learning rate or gradient clipping."
             )
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for folder in path.parents[1:5]:  # up to the one that has the folder of all runs
-                files.fsync(folder)
+        make_folder(path.parent)
         if (log := path.parent.parent / "metrics.csv").exists():
             files.fsync(log)  # a resumed run does not log the rows before the checkpoint again
         files.write(path, lambda partial: _save(checkpoint, partial))
@@ -81,6 +78,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Removes a file, unless it is in a folder into which this object has not saved."""
         if Path(path).parent.resolve() in self._folders:
             Path(path).unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Creates a run's folder of checkpoints, whose name is on the disk before this returns."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        for above in folder.parents[:4]:  # up to the one that has the folder of all runs
+            files.fsync(above)
 
 
 def _save(checkpoint: dict[str, Any], path: Path) -> None:
