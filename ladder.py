@@ -191,7 +191,7 @@ def _scored(model: LightningModule, data: Any, command: str) -> LadderTrainer:
 def curves(run: Path) -> pd.DataFrame:
     """Returns what a run logged in training: a row for each step, a column for each metric.
 
-    A metric that was not logged at a step is NaN there. Scores of a later `test` are left out.
+    A metric that was not logged at a step is NaN there.
     """
     table = Run.find(run).curves()
     if "step" not in table:
@@ -199,10 +199,8 @@ def curves(run: Path) -> pd.DataFrame:
             f"{run}: there is no metrics.csv with steps here: give the folder of a run that logged "
             "something, which a run shorter than trainer.log_every_n_steps does not"
         )
-    later = [name for name in table.columns if name.startswith("test/")]
-    metrics = [name for name in table.columns if "/" in name and name not in later]
-    table = table.drop(columns=later).dropna(subset=metrics, how="all")
-    return table.groupby("step").last()
+    metrics = [name for name in table.columns if "/" in name]
+    return table.dropna(subset=metrics, how="all").groupby("step").last()
 
 
 @checked

@@ -10,8 +10,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from datamodules.data_module import DataModule
+from datamodules.provenance import is_own
 from figures.pictures import run_folder
-from runtime.checkpoints import contents, saved_step
+from runtime.checkpoints import saved_step
 from runtime.errors import UserError
 from runtime.files import METRICS, write_json
 from runtime.recorded import read_recorded
@@ -71,17 +72,7 @@ def _measured(trainer: Trainer, stage: str, folder: Path) -> dict[str, Any]:
     return {
         "checkpoint": {"name": path and Path(path).resolve().name, "step": step},
         "data": data.facts(stage) if data else {"title": title, "content": None, "counts": {}},
-        "own_data": data is None or fits or _has_trained_on(path, data),
+        "own_data": not (data and path and Path(path).is_file()) or is_own(data, Path(path)),
         "seed": None,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _has_trained_on(path: Any, data: DataModule) -> bool:
-    """Returns whether a checkpoint is of these data; True if it does not say."""
-    saved = contents(Path(path)) if path is not None and Path(path).is_file() else {}
-    match saved.get(type(data).__qualname__):
-        case {"identity": dict() as trained}:
-            here = data.identity()
-            return all(here.get(name, value) == value for name, value in trained.items())
-    return not any(isinstance(x, dict) and "identity" in x for x in saved.values())

@@ -66,6 +66,12 @@ def check_same(data: DataModule, checkpoint: Path, given: Collection[str] | None
     data.check_same(states[name], given)
 
 
+def is_own(data: DataModule, checkpoint: Path) -> bool:
+    """Returns whether a checkpoint says that it was trained on these data."""
+    state = _states(checkpoint).get(type(data).__qualname__)
+    return state is not None and not data.differences(state)
+
+
 def check_unseen(data: DataModule, checkpoint: Path, split: str, allow_seen: bool) -> None:
     """Counts the images of a split that a run has seen in training.
 
@@ -75,15 +81,14 @@ def check_unseen(data: DataModule, checkpoint: Path, split: str, allow_seen: boo
     images, path = _images(data, split), checkpoint.parent / SEEN
     if images is None:
         return
-    state = _states(checkpoint).get(type(data).__qualname__)
-    is_own = state is not None and not data.differences(state)
+    own = is_own(data, checkpoint)
     if not path.exists():
-        if not is_own:
+        if not own:
             rank_zero_warn(f"{path} is missing, so images that the run has seen are not counted.")
         return
     seen, count = np.isin(hashes_of(images), _read(path)).sum(), len(images.targets)
     text = f"{seen:,} of the {count:,} {SPLITS[split]} images are training images of this run"
-    if seen > MAX_SEEN * count and not is_own and not allow_seen:
+    if seen > MAX_SEEN * count and not own and not allow_seen:
         raise UserError(f"{text}, so scores are too good: give others, or add --allow_seen true")
     if seen:
         rank_zero_info(f"{text}.")
