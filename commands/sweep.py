@@ -47,6 +47,7 @@ StudyDirection = Literal["minimize", "maximize"]
 BETTER: dict[Any, StudyDirection] = {"lower": "minimize", "higher": "maximize"}
 SETTINGS = "sweep.json"
 STUDY = "study.journal"  # not SQLite, which cannot lock files on many network file systems
+PARAMS = "params.json"  # of a trial, in its folder
 SEARCHED = ("val/", "train/")  # what a search may see
 
 
@@ -175,8 +176,7 @@ def search(
         )  # fmt: skip
         if study.direction.name.lower() != direction:
             raise ValueError("its direction is another")
-        for known in study.trials:
-            params_of(known, space)
+        complete_study(study, space, objective, folder)
     asked, trained = set[int](), set[int]()  # by this process
 
     def next_run() -> tuple[int, AbstractContextManager[Any]] | None:
@@ -209,11 +209,15 @@ def search(
         nonlocal trials
         run = folder / f"trial_{number}"
         with study_errors(journal):
-            options = to_options(params_of(study.trials[number], space))
+            params = params_of(study.trials[number], space)
             study_id = storage.get_study_id_from_name(study.study_name)
             trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        write_json(run / PARAMS, params)
         stop = partial(should_prune, optuna.Trial(study, trial_id), run, objective)
-        how = train_in_process(run, [*fit, *options], environment, stop, number in asked)
+        options = [*fit, *to_options(params)]
+        how = "done"  # by a process that was killed before it could tell
+        if not ((run / DONE).exists() and logged(run, objective)):
+            how = train_in_process(run, options, environment, stop, number in asked)
         scores = logged(run, objective)[-1:]
         if how == "done" and not scores and not any(t.intermediate_values for t in study.trials):
             trials = 0  # no other run begins
@@ -258,7 +262,8 @@ def study_errors(journal: Path) -> Iterator[None]:
     except Exception as error:  # Optuna replays a journal without checks
         reason = shorten(printable(f"{type(error).__name__}: {error}"), 200)
         raise UserError(
-            f"{journal} is no study of this sweep ({reason}): give another folder with --out"
+            f"{journal} is no study of this sweep ({reason}): remove it, so that the same command "
+            "makes it anew from its trials' folders, or give another folder with --out"
         ) from None
 
 
@@ -277,6 +282,31 @@ def params_of(trial: "optuna.trial.FrozenTrial", space: "Space") -> dict[str, An
         if not isinstance(step, int) or math.isnan(value):
             raise ValueError(f"a step {step} with the value {value}")
     return {k: d.to_external_repr(d.to_internal_repr(trial.params[k])) for k, d in own.items()}
+
+
+def complete_study(study: "optuna.Study", space: "Space", objective: str, folder: Path) -> None:
+    """Checks the trials of a study, and adds those that a damaged study has lost.
+
+    Raises:
+        Exception: As for `params_of`, or if a trial has other values in its folder.
+    """
+    from optuna.trial import TrialState, create_trial
+
+    known, files = study.trials, folder.glob(f"trial_*/{PARAMS}")
+    saved = {int(file.parent.name.removeprefix("trial_")): read_json(file) for file in files}
+    for trial in known:
+        if params_of(trial, space) != saved.get(trial.number, trial.params):
+            raise ValueError(f"trial_{trial.number} has other values in its folder")
+    for number in range(len(known), max(saved, default=-1) + 1):
+        run, params = folder / f"trial_{number}", saved.get(number, {})
+        scores = logged(run, objective)
+        value = scores[-1] if scores and (run / DONE).exists() else None
+        unfinished = TrialState.RUNNING if params else TrialState.FAIL
+        study.add_trial(create_trial(
+            state=unfinished if value is None else TrialState.COMPLETE, value=value, params=params,
+            distributions={name: space[name] for name in params},
+            intermediate_values=dict(enumerate(scores)),
+        ))  # fmt: skip
 
 
 def drop_incomplete_line(journal: Path) -> None:

@@ -224,6 +224,35 @@ def test_a_foreign_journal_gives_fit_no_options(what, sweep, space, capsys):
     assert not (sweep.out / "trial_0" / "calls").exists()
 
 
+DAMAGE = {
+    "a letter in a name": lambda text: text.replace(b"trial_id", b"trial_ie", 1),
+    "a bracket": lambda text: text[:900] + text[900:].replace(b"{", b"[", 1),
+    "zeros in place of a trial": lambda text: text.replace(b'"op_code":4', b"\0" * 11, 1),
+    "zeros in place of a value": lambda text: text.replace(b'"op_code":5', b"\0" * 11, 1),
+    "another value": lambda text: text.replace(b'_internal":', b'_internal":0.1e-', 1),
+    "no last lines": lambda text: b"".join(text.splitlines(keepends=True)[:12]),
+    "nothing": lambda text: b"",
+}
+
+
+@extras
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_study_keeps_its_finished_trials(what, sweep, space, capsys):
+    options, journal = flags(space, 3, "--seconds=0.1"), sweep.out / "study.journal"
+    sweep.run(*options)
+    whole, columns = sweep.trials(), ("trial", "state", "val/loss", "x", "layers", "name")
+    journal.write_bytes(DAMAGE[what](damaged := journal.read_bytes()))
+    assert journal.read_bytes() != damaged
+    if what not in ("no last lines", "nothing"):
+        line = fails(capsys, *sweep.args(*options))
+        assert "remove it, so that the same command makes it anew from its trials' folders" in line
+        journal.unlink()
+    sweep.run("--trials=4", *options[:1], *options[2:])
+    for before, after in zip(whole, sweep.trials(), strict=False):
+        assert [before[name] for name in columns] == [after[name] for name in columns]
+    assert [len(sweep.calls(f"trial_{k}")) for k in range(4)] == [1] * 4
+
+
 @extras
 def test_a_journal_of_another_kind_is_one_line(sweep, space, capsys):
     sweep.run(*flags(space, 1))
