@@ -33,14 +33,17 @@ def test_a_job_without_a_config_is_one_line(script, flags):
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 
-def start(script: str, *flags: str, code: int, tmp_path: Path, **job: str) -> tuple[int, list[str]]:
+def start(
+    script: str, *flags: str, code: int, tmp_path: Path, runs: str = "/my/runs",
+    python: str = "py", **job: str,
+) -> tuple[int, list[str]]:  # fmt: skip
     """Runs a job script whose `srun` exits with a code; returns its own code and its lines."""
     for name, body in {"srun": f'echo "$@"; exit {code}', "scontrol": 'echo "$@"'}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
     job |= {"CPUS_PER_TASK": "1", "NNODES": "1", "NTASKS_PER_NODE": "1"}
     variables = {f"SLURM_{name}": value for name, value in job.items()}
-    variables |= {"RUNS": "/my/runs", "PYTHON": "py", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    variables |= {"RUNS": runs, "PYTHON": python, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", f"slurm/{script}.sbatch", "configs/cgan.yaml", *flags],
         env=os.environ | variables, cwd=ROOT, capture_output=True, text=True, timeout=60,
@@ -58,6 +61,32 @@ def test_a_worker_of_a_search_is_requeued_if_it_was_stopped(code, requeued, tmp_
         "--trainer.devices 1 --space my space.yaml"
     )
     assert then == (["requeue 7"] if requeued else [])
+
+
+def test_tasks_that_have_not_ended_have_their_own_table(tmp_path, monkeypatch):
+    runs = [tmp_path / f"runs/cgan/job_7_{task}" for task in range(3)]
+    for run in runs:
+        run.mkdir(parents=True)
+    (tmp_path / "py").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "py").chmod(0o755)
+    job = {"JOB_ID": "9", "ARRAY_JOB_ID": "7"}
+    for code, task in ((0, 1), (75, 2), (2, 2), (0, 0), (0, 2)):
+        done, (_, *lines) = start(
+            "array", code=code, tmp_path=tmp_path, runs=f"{tmp_path}/runs",
+            python=str(tmp_path / "py"), **job, ARRAY_TASK_ID=str(task),
+        )  # fmt: skip
+        out = f"--out {runs[task]}"
+        expected = {
+            (0, 1): [f"{runs[1]} {out}", "Not", f"{runs[0]} {runs[2]} {out}/training"],
+            (0, 0): [f"{runs[0]} {runs[1]} {out}", "Not", f"{runs[2]} {out}/training"],
+            (0, 2): [f"{runs[0]} {runs[1]} {runs[2]} {out}"],
+        }.get((code, task), [])
+        compared = [line.removeprefix("cli.py compare ") for line in lines if "requeue" not in line]
+        assert [text.replace(" at their end:", "") for text in compared] == expected
+        assert (done, "requeue 9" in lines) == (code % 75, code == 75)
+    monkeypatch.setenv("REQUEUE_EXIT", "99")
+    returned, lines = start("array", code=75, tmp_path=tmp_path, **job, ARRAY_TASK_ID="0")
+    assert (returned, len(lines)) == (99, 1)
 
 
 @pytest.mark.parametrize("script", ["train", "sweep"])
