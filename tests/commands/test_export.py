@@ -332,9 +332,12 @@ def test_a_card_describes_model_data_and_scores(cgan, tmp_path):
     assert "A &#60;b&#62;&#124;&#96;: 300 test. Hash of the content: 12ab." in card
     assert "| accuracy | 0.9 | 0.86 to 0.93 | 0.99 |" in card
     assert f"step {step:,}." in card
-    (folder / "metrics.json").write_text(json.dumps({"test": [other]}))
-    export(folder, ["torch"], tmp_path / "out")
-    assert "of step 1, which is another checkpoint" in (tmp_path / "out" / CARD).read_text()
+    for number, said in ((1, "1"), (None, "unknown")):
+        other["checkpoint"]["step"] = number
+        (folder / "metrics.json").write_text(json.dumps({"test": [other]}))
+        export(folder, ["torch"], tmp_path / "out")
+        card = (tmp_path / "out" / CARD).read_text()
+        assert f"of step {said}, which is another checkpoint" in card
     (folder / "metrics.json").unlink()
     export(folder, ["torch"], tmp_path / "out")
     assert "Scores: not measured." in (tmp_path / "out" / CARD).read_text()
