@@ -253,6 +253,31 @@ def test_a_damaged_study_keeps_its_finished_trials(what, sweep, space, capsys):
     assert [len(sweep.calls(f"trial_{k}")) for k in range(4)] == [1] * 4
 
 
+FOREIGN_PARAMS = {
+    "option": '{"model.network": "evil.X"}',
+    "choice": '{"name": "evil.X"}',
+    "value outside": '{"x": 5}',
+    "text for a number": '{"x": "evil.X"}',
+    "list": "[1]",
+}
+
+
+@extras
+@pytest.mark.parametrize("what", FOREIGN_PARAMS)
+@pytest.mark.parametrize("name", ["trial_0", "trial_3"])
+def test_foreign_values_in_a_folder_give_fit_no_options(name, what, sweep, space, capsys):
+    sweep.run(*flags(space, 1))
+    capsys.readouterr()
+    (sweep.out / "study.journal").unlink()
+    (sweep.out / name / "version_0" / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (sweep.out / name / "version_0" / "checkpoints" / "last.ckpt").touch()
+    (sweep.out / name / "params.json").write_text(FOREIGN_PARAMS[what])
+    line = fails(capsys, *sweep.args(*flags(space, 1)))
+    assert str(sweep.out) in line
+    assert not (sweep.out / "trial_3" / "calls").exists()
+    assert sweep.calls("trial_0") == [""]
+
+
 @extras
 def test_a_journal_of_another_kind_is_one_line(sweep, space, capsys):
     sweep.run(*flags(space, 1))
