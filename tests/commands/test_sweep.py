@@ -7,6 +7,7 @@ import pickle
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -19,6 +20,7 @@ from matplotlib.image import imread
 from commands import fit_processes
 from commands.sweep import direction_of
 from tests.commands.conftest import Sweep
+from tests.conftest import ROOT
 from tests.test_cli import fails, parsed, run
 
 
@@ -475,3 +477,28 @@ def test_a_search_of_a_real_config_and_its_best_command(tmp_path, in_root, capsy
         best = min(csv.DictReader(file), key=lambda trial: float(trial["val/loss"]))
     used = parsed(*words).config.fit.model.init_args.optimizer
     assert used.init_args.lr == float(best["model.optimizer.lr"])
+
+
+@extras
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a child ends with its parent on Linux")
+@pytest.mark.parametrize("moment", ["log.txt", "*/checkpoints/*.ckpt"])
+def test_a_killed_search_of_a_real_config(moment, tmp_path):
+    """Also while the run still imports. The repeated command trains each trial once."""
+    out, space = tmp_path / "out", tmp_path / "space.yaml"
+    space.write_text("model.optimizer.lr: {low: 0.01, high: 0.1}\n")
+    options = ["--config=configs/iris.yaml", "--data.val_fraction=0.2", "--trainer.max_epochs=300"]
+    search = [f"--space={space}", "--trials=2", f"--out={out}"]
+    command = [sys.executable, "cli.py", "sweep", *options, *search]
+    killed = subprocess.Popen(command, cwd=ROOT)
+    while not any((out / "trial_0").glob(moment)):
+        time.sleep(0.02)
+    killed.kill()
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    with (out / "trials.csv").open(newline="") as file:
+        trials = list(csv.DictReader(file))
+    assert [t["state"] for t in trials if t["state"] != "fail"] == ["complete"] * 2
+    assert len(trials) == 2 or moment == "log.txt"  # it may have ended before it could save
+    for trial in trials:
+        versions = [*(out / f"trial_{trial['trial']}").glob("version_*")]
+        assert len(versions) == (trial["state"] == "complete")
