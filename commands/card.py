@@ -110,11 +110,7 @@ def _measured(result: Mapping[str, Any], step: int | None) -> list[str]:
         around = map(_number, result.get("intervals", {}).get(name, ()))
         floor = result.get("floor", {}).get(name)
         rows.append([_plain(name), _number(value), " to ".join(around), _number(floor)])
-    another = (
-        ""
-        if measured == step
-        else f", of step {measured or 'unknown'}, which is another checkpoint"
-    )
+    another = "" if measured == step else f", of step {measured or 'unknown'}, another checkpoint"
     return [
         "## Data",
         f"{_plain(data['title'])}: {counts}. Hash of the content: {_plain(str(data['content']))}.",

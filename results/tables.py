@@ -120,7 +120,7 @@ def report(runs: Sequence[Row], folder: Path) -> pd.DataFrame:
         print("In brackets: the 95 % interval, from the number of examples.")
     parts += [_limits(runs, end).T.add_suffix(f" (95 %, {end})") for end in ("low", "high")]
     if few := [run.name for run in runs if run.few]:
-        print(printable(f"Fewer than {ENOUGH} examples, so uncertain: {', '.join(few)}"))
+        print(printable(f"Fewer than {ENOUGH} examples, so uncertain: {'; '.join(few)}"))
     frame = pd.concat(parts, axis=1)
     write(folder / "comparison.csv", lambda path: frame.to_csv(path, index_label="run"))
     written = [folder / "comparison.csv"]

@@ -337,7 +337,7 @@ def test_a_card_describes_model_data_and_scores(cgan, tmp_path):
         (folder / "metrics.json").write_text(json.dumps({"test": [other]}))
         export(folder, ["torch"], tmp_path / "out")
         card = (tmp_path / "out" / CARD).read_text()
-        assert f"of step {said}, which is another checkpoint" in card
+        assert f"of step {said}, another checkpoint" in card
     (folder / "metrics.json").unlink()
     export(folder, ["torch"], tmp_path / "out")
     assert "Scores: not measured." in (tmp_path / "out" / CARD).read_text()
