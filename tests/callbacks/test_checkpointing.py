@@ -231,20 +231,21 @@ def test_the_best_score_of_an_older_run_is_known(exists, lowest, tmp_path):
 
 
 class Scores(Callback):
-    """Logs the score that the best checkpoint is chosen by."""
+    """Logs the score that the best checkpoint is chosen by; 0 in the sanity check."""
 
     def __init__(self, scores: list[float]) -> None:
         self.scores = scores
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.current_epoch < len(self.scores):
-            pl_module.log("val/frechet", self.scores[trainer.current_epoch])
+            score = 0.0 if trainer.sanity_checking else self.scores[trainer.current_epoch]
+            pl_module.log("val/frechet", score)
 
 
 @pytest.mark.parametrize("every", [1, 2])  # Lightning then saves at another hook
 @pytest.mark.parametrize(("scores", "best"), [([2.0, 1.0, 3.0], 1), ([], None)])
 def test_the_best_weights_are_kept_where_there_are_scores(scores, best, every, tmp_path):
-    options = {"max_epochs": 3, "check_val_every_n_epoch": every}
+    options = {"max_epochs": 3, "check_val_every_n_epoch": every, "num_sanity_val_steps": 1}
     fit(tmp_path, Scores(scores), EpochCheckpoint(), **options, scored=True)
     path = tmp_path / "checkpoints" / "best.ckpt"
     found = torch.load(path, weights_only=True) if path.exists() else {}

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.profilers import PassThroughProfiler
 
 import cli
 from callbacks import Figures, StepMonitor
@@ -73,6 +74,27 @@ def test_examples_of_all_processes_count(monkeypatch):
     run.strategy.world_size = 3  # of which this is one
     run.fit(Diverges(bad=-1))
     assert run.callback_metrics["train/examples_per_s"] == 1.5  # 3 batches of one in 2 seconds
+
+
+class Waits(Callback):
+    """Spends 100 seconds of a clock in each validation."""
+
+    def on_validation_start(self, *_: Any) -> None:
+        for _ in range(100):
+            time.perf_counter()
+
+
+class OwnProfiler(PassThroughProfiler):
+    """Of the user's."""
+
+
+def test_validation_is_no_time_of_training(tmp_path, monkeypatch):
+    """Also beside a profiler of the user's, which has no clock of the loader."""
+    monkeypatch.setattr("callbacks.monitor.time.perf_counter", map(float, range(10_000)).__next__)
+    options = {"max_steps": 4, "log_every_n_steps": 2, "val_check_interval": 1}
+    run = trainer(tmp_path, StepMonitor(), Waits(), profiler=OwnProfiler(), **options)
+    run.fit(Small(), datamodule=digits())
+    assert run.callback_metrics["train/examples_per_s"] == 64  # a second from batch to batch
 
 
 @pytest.mark.parametrize(
