@@ -224,7 +224,7 @@ class DataModule(LightningDataModule):
         drop_removed_options(type(self), saved)
         if spec := InputSpec.of_checkpoint({"data": state}):
             saved["scale"] = spec.scale
-        pairs = {key: (value, own.get(key)) for key, value in saved.items()}
+        pairs = {key: (value, own[key]) for key, value in saved.items() if key in own}
         return {key: (there, here) for key, (there, here) in pairs.items() if there != here}
 
     def check_same(self, state: Mapping[str, Any], given: Collection[str] = ()) -> None:

@@ -59,7 +59,7 @@ def test_a_run_that_continues_names_what_differs_from_its_checkpoint(iris, tmp_p
         patch.setattr(ladder_cli, "rank_zero_warn", lines.append)
         run("test", str(copy), *QUIET)
         assert lines == ["The checkpoint was trained with model.label_smoothing 0.0, not 0.5."]
-        args = ["fit", f"--ckpt_path={copy}", *QUIET]
+        args = ["fit", f"--ckpt_path={copy}", "--trust=true", *QUIET]
         seed = parsed(*args, "--seed_everything=7").options.seed_everything
         fails(capsys, *args, "--data.batch_size=8")  # within an epoch
     assert lines[1:] == [
