@@ -138,7 +138,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The values in `config.yaml`; empty without that file."""
         file = self.folder / "config.yaml"
-        return yaml_files.parse(self._text, file) if self._text else {}
+        return yaml_files.parse(self._text, file) if file.is_file() else {}
 
     @cached_property
     def _text(self) -> bytes:
