@@ -290,16 +290,16 @@ def metadata_of(model: Any) -> dict[str, str]:
 def save_onnx(program: Program, metadata: dict[str, str], path: Path) -> str:
     """Writes one file with graph and weights, and runs it with ONNX Runtime."""
     import onnxruntime
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     names = [*program.outputs[1]]
     exported: Any = torch.onnx.export(
         program.graph, output_names=names, dynamic_shapes=program.shapes, verbose=False
     )
     exported.model.metadata_props.update(metadata)
+    RemoveUnusedNodesPass()(exported.model)  # of which ONNX Runtime would warn at each start
     exported.save(path, external_data=False)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(**inputs: Tensor) -> Tensors:
         outputs = session.run(names, {name: value.numpy() for name, value in inputs.items()})

@@ -181,7 +181,7 @@ BUGS = (
     Bug("uint8 inputs of a dataset are not divided", "datamodules/base.py",
         "inputs.float() / (self.scale if inputs.dtype == torch.uint8 else 1)", "inputs.float()"),
     Bug("a run that has trained on an image says nothing", "datamodules/provenance.py",
-        "if seen > MAX_SEEN * count and not is_own and not allow_seen:", "if False:"),
+        "if seen > MAX_SEEN * count and not own and not allow_seen:", "if False:"),
     Bug("latents between two points leave their sphere", "commands/sample.py",
         "((1 - share) * angle).sin() * start", "(1 - share) * angle.sin() * start"),
     Bug("a run repeats the rows of its log", "runtime/loggers.py",
