@@ -192,13 +192,10 @@ def is_overlay(file: Path) -> bool:
 
 
 def given_data(args: list[str]) -> set[str] | None:
-    """Returns the user's options for the data of a run; None: all data are the user's own.
-
-    A config beside `checkpoints/` is the run's.
-    """
+    """Returns the user's options for the data of a run; None: all data are the user's own."""
     names = {name for name, _ in config_files.values(args)}
     own = [file for file in config_files.given_files(args) if not is_overlay(file)]
-    if "--data" in names or any(not file.with_name("checkpoints").is_dir() for file in own):
+    if "--data" in names or not all(map(config_files.is_of_run, own)):
         return None
     return {name.rpartition(".")[2] for name in names if name.startswith("--data.")}
 

@@ -105,18 +105,18 @@ def _measured(result: Mapping[str, Any], step: int | None) -> list[str]:
     """Returns the sections about data and scores."""
     data, measured = result["data"], result["checkpoint"]["step"]
     counts = ", ".join(f"{count:,} {_plain(name)}" for name, count in data["counts"].items())
-    rows = []
+    rows, floors = [], result.get("floor")
     for name, value in result["scores"].items():
         around = map(_number, result.get("intervals", {}).get(name, ()))
-        floor = result.get("floor", {}).get(name)
-        rows.append([_plain(name), _number(value), " to ".join(around), _number(floor)])
+        rows.append([_plain(name), _number(value), " to ".join(around)])
+        rows[-1] += [_number(floors.get(name))] if floors else []
     another = "" if measured == step else f", of step {measured or 'unknown'}, another checkpoint"
     return [
         "## Data",
         f"{_plain(data['title'])}: {counts}. Hash of the content: {_plain(str(data['content']))}.",
         "## Scores",
         f"On the test split, {_plain(result['time'])}{another}.",
-        _table(["score", "value", "95 % interval", "of real images"], rows),
+        _table(["score", "value", "95 % interval", "of real images"][: len(rows[0])], rows),
     ]
 
 

@@ -28,6 +28,11 @@ def given_files(args: list[str]) -> list[Path]:
     return [Path(value) for option, value in values(args) if option in CONFIG]
 
 
+def is_of_run(file: Path) -> bool:
+    """Returns whether a run has written this file."""
+    return file.name == "config.yaml" and (file.parent / "checkpoints").is_dir()
+
+
 def check_configs(files: Iterable[Path]) -> None:
     """Refuses what YAML's loader accepts by mistake or reports without the name of the file."""
     for file in files:

@@ -60,7 +60,7 @@ def with_config_of_run(args: list[str]) -> Command:
         args = _add_config(args, option, given)
     trusted = given.get("--trust", "false").lower() in ("true", "yes")
     command = Command(args, {}, nullcontext, False)
-    for file in filter(_is_of_run, config_files.given_files(args)):
+    for file in filter(config_files.is_of_run, config_files.given_files(args)):
         content = yaml_files.content_of(file)
         if trusted:
             own_configs.remember(content)
@@ -92,11 +92,6 @@ def _add_config(args: list[str], option: str, given: dict[str, str]) -> list[str
     beside = f"--trainer.default_root_dir={os.path.relpath(folder / '../..')}"
     denied = ["--trust=false", "--allow_seen=false"]  # to which a config cannot say true
     return [args[0], "--config", str(config), beside, *denied, *args[1:]]
-
-
-def _is_of_run(file: Path) -> bool:
-    """Returns whether a run has written this file."""
-    return file.name == "config.yaml" and (file.parent / "checkpoints").is_dir()
 
 
 def _require_use(command: str, option: str | None, file: Path) -> None:

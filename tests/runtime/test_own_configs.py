@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import cli
+from commands.fit import ladder_cli
 from results import Run
 from runtime import own_configs
 from tests.test_cli import fails
@@ -81,6 +82,17 @@ def test_with_a_config_or_model_of_the_user_any_run_continues(run, state):
     assert Run(run).logged["step"] == 4
     shutil.rmtree(state)
     cli.main([*FIT, f"--init_from={run}"])
+
+
+def test_services_continue_runs_of_the_user_alone(run, state, monkeypatch):
+    """A checkpoint of somebody else could name any run of W&B or MLflow."""
+    asked: list[Path] = []
+    monkeypatch.setattr(ladder_cli, "continue_logger_runs", lambda parser, path: asked.append(path))
+    cli.main([*FIT, f"--ckpt_path={run}", "--trainer.max_steps=4"])
+    assert len(asked) == 1
+    shutil.rmtree(state)
+    cli.main([*FIT, f"--ckpt_path={run}", "--trainer.max_steps=6"])
+    assert len(asked) == 1
 
 
 def test_the_config_of_another_run_is_not_the_users_own(run, state, capsys):
