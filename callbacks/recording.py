@@ -43,7 +43,8 @@ def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
     """
     start, logged = f"{stage}/", trainer.callback_metrics.items()
     scores = {k.removeprefix(start): float(x) for k, x in logged if k.startswith(start)}
-    scores = {k: x for k, x in scores.items() if "_class_" not in k} | found["scores"]
+    others = {k: x for k, x in scores.items() if "_class_" not in k}
+    scores = found["scores"] | {k: x for k, x in others.items() if k not in found["scores"]}
     if (folder := run_folder(trainer)) is None or not scores:
         return
     entry = _measured(trainer, stage, folder) | found | {"scores": scores}
@@ -52,8 +53,8 @@ def record(trainer: Trainer, stage: str, found: dict[str, Any]) -> None:
     except UserError as error:  # must not end a test that has scored for minutes
         rank_zero_warn(f"{error}. It is overwritten.")
         known = {}
-    others = [other for other in known.get(stage, []) if _subject(other) != _subject(entry)]
-    write_json(folder / METRICS, {**known, stage: [*others, entry]})
+    kept = [other for other in known.get(stage, []) if _subject(other) != _subject(entry)]
+    write_json(folder / METRICS, {**known, stage: [*kept, entry]})
 
 
 def _subject(entry: dict[str, Any]) -> Any:
