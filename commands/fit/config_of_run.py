@@ -40,9 +40,21 @@ class Command(NamedTuple):
     """A command line whose configs of runs can be parsed."""
 
     args: list[str]
-    texts: dict[str, str]  # in place of the files of runs, by their names in `args`
+    texts: dict[Path, str]  # in place of the files of runs
     guard: Callable[[], AbstractContextManager[None]]  # for parsing and building
     is_foreign: bool  # somebody else may have made the run
+
+    def with_texts(self, args: list[str]) -> list[str]:
+        """Returns words of a command line in which the text stands in place of such a file."""
+        words: list[str] = []
+        for word in args:
+            option, equals, value = word.partition("=")
+            if words and words[-1] in config_files.CONFIG:
+                word = self.texts.get(Path(word), word)
+            elif equals and option in config_files.CONFIG:
+                word = f"{option}={self.texts.get(Path(value), value)}"
+            words.append(word)
+        return words
 
 
 def with_config_of_run(args: list[str]) -> Command:
@@ -65,12 +77,12 @@ def with_config_of_run(args: list[str]) -> Command:
         if trusted:
             own_configs.remember(content)
         if trusted or (own_configs.is_recorded(content) and not file.is_symlink()):
-            command.texts[str(file)] = content.decode(errors="replace")
+            command.texts[file] = content.decode(errors="replace")
             continue
         _require_use(args[0], option, file)
         config_files.check_configs(files)
         values = parts_of(yaml_files.parse(content, file), file)
-        command.texts[str(file)] = json.dumps(values, default=str)
+        command.texts[file] = json.dumps(values, default=str)
         own = [*_classes_of_user(pairs, [overlay for overlay in files if overlay != file])]
         addresses = [value for name, value in pairs if name.startswith("--data.")]
         guard = partial(trust.only_trusted, values, file, own, addresses)

@@ -120,7 +120,7 @@ class LadderCLI(LightningCLI):
             args = [args[0], "--help"]
         try:
             with self._command.guard(), corrected_init_args(), hide_subclasses_in_help():
-                config = self.parser.parse_args(self._with_texts(args))
+                config = self.parser.parse_args(self._command.with_texts(args))
         except ArgumentError as error:
             own = self._names_of_options(args)
             problem = UserError(rewording.explain_parser_error(str(error), args, own, CLASSES))
@@ -131,14 +131,10 @@ class LadderCLI(LightningCLI):
                 options[name] = given[f"--{name}"]
         return config
 
-    def _with_texts(self, args: list[str]) -> list[str]:
-        """Replaces the config of a run of others by the text of what is used of it."""
-        return [self._command.texts.get(word, word) for word in args]
-
     def _names_of_options(self, args: list[str]) -> list[str]:
         """Returns the options of a command, and of the classes that its arguments name."""
         classes = (*config_files.CONFIG, "--model", "--data")
-        words = config_files.values(self._with_texts(args))
+        words = config_files.values(self._command.with_texts(args))
         named = [f"{name}={value}" for name, value in words if name in classes]
         values = self._subcommand_parsers[args[0]].get_defaults()
         for needed in (["--data.path=."], []):  # `ImageFolder` has no default for it

@@ -226,8 +226,21 @@ def test_a_tool_refuses_such_a_key_too(made_by_another):
         Run.find(made_by_another).data()
 
 
-def test_only_model_data_and_numbers_of_a_run_are_used(made_by_another, tmp_path):
-    """Neither its trainer nor its callbacks, loggers or folders."""
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["--config={}"],
+        ["--config", "{}"],
+        ["--config", "./{}"],
+        ["--config=./{}"],
+        ["-c", "cgan/../{}"],
+    ],
+    ids=str,
+)
+def test_only_model_data_and_numbers_of_a_run_are_used(given, made_by_another, monkeypatch):
+    """Neither its trainer nor its callbacks, loggers or folders, also if it is named as a file."""
+    monkeypatch.chdir(made_by_another.parents[1])
     config = yaml.safe_load((made_by_another / "config.yaml").read_text())
     config["trainer"] |= {"devices": 7, "strategy": "ddp", "profiler": "evil.X", "max_time": "?"}
     config["trainer"] |= {"callbacks": [{"class_path": "evil.X"}], "precision": "64-true"}
@@ -239,7 +252,8 @@ def test_only_model_data_and_numbers_of_a_run_are_used(made_by_another, tmp_path
         "extra_scores": ["evil.X"],
     }
     (made_by_another / "config.yaml").write_text(yaml.safe_dump(config))
-    command = parsed("test", str(made_by_another))
+    file = "cgan/version_0/config.yaml"
+    command = parsed("test", str(made_by_another), *(word.format(file) for word in given))
     options = command.options
     assert (options.trainer.precision, options.quality.samples) == ("64-true", 9)
     assert (options.trainer.devices, options.trainer.callbacks) == ("auto", None)
