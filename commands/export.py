@@ -6,7 +6,6 @@ import shutil
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -224,13 +223,8 @@ class Program:
     @cached_property
     def graph(self) -> torch.export.ExportedProgram:
         """The program, recorded as torch's operators, with no weights but its own."""
-        network = deepcopy(self.network)
-        program = self._trace(network)
-        if unused := _unused_weights(program):
-            for name in unused:  # such as the weights in training, beside their average
-                owner, _, own_name = name.rpartition(".")
-                delattr(network.get_submodule(owner), own_name)
-            program = self._trace(network)
+        program = torch.export.export(self.network, (), self.inputs(3), dynamic_shapes=self.shapes)
+        _remove_unused_weights(program)  # such as those in training, beside their average
         for node in _nodes(program):
             node.meta.pop("stack_trace", None)  # names the files of this machine
         return program
@@ -240,20 +234,23 @@ class Program:
         """What PyTorch computes, by the size of the batch."""
         return {size: self.network(**self.inputs(size)) for size in SIZES}
 
-    def _trace(self, network: nn.Module) -> torch.export.ExportedProgram:
-        return torch.export.export(network, (), self.inputs(3), dynamic_shapes=self.shapes)
-
 
 def _nodes(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     graphs = (part for part in program.graph_module.modules() if hasattr(part, "graph"))
     return [node for part in graphs for node in part.graph.nodes]
 
 
-def _unused_weights(program: torch.export.ExportedProgram) -> list[str]:
-    """Returns the names of parameters and buffers that the graph does not read."""
-    inputs = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    given = program.graph_signature.inputs_to_parameters | program.graph_signature.inputs_to_buffers
-    return [name for key, name in given.items() if not inputs[key].users]
+def _remove_unused_weights(program: torch.export.ExportedProgram) -> None:
+    """Removes parameters and buffers that the graph does not read."""
+    signature = program.graph_signature
+    names = signature.inputs_to_parameters | signature.inputs_to_buffers
+    for node in [*program.graph.nodes]:
+        if node.op == "placeholder" and node.name in names and not node.users:
+            program.graph.erase_node(node)
+            program.state_dict.pop(names[node.name], None)
+    left = {node.name for node in program.graph.nodes}
+    signature.input_specs = [spec for spec in signature.input_specs if spec.arg.name in left]
+    program.graph_module.recompile()
 
 
 def program_of(model: Any) -> Program:
