@@ -1,4 +1,4 @@
-"""What a run was trained on: the data that its checkpoint names, and the images it has seen."""
+"""The data of a run: those that its checkpoint names, and the images of its training."""
 
 import zlib
 from collections.abc import Collection

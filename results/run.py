@@ -66,7 +66,7 @@ class Run:
 
     @cached_property
     def is_mine(self) -> bool:
-        """Whether this user's commands have written the run's config, or the user trusts it."""
+        """True if a command of this user wrote the run's config, or if the user trusts the run."""
         file = self.folder / "config.yaml"
         if self.trust and file.is_file():
             own_configs.remember(self._text)

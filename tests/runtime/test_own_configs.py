@@ -1,4 +1,4 @@
-"""A run whose config this user's commands have written may name whatever the user has named."""
+"""A run of this user may name any class. A run of somebody else may not."""
 
 import os
 import shutil
